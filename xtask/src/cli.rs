@@ -1,0 +1,42 @@
+//! The command line: one subcommand, one module in [`commands`](crate::commands).
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::error::Result;
+use crate::process::{self, Mode};
+
+/// Build ROS 2 packages into images and bring them onto robots over the local network.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print each command that would run, ready to paste, and touch nothing
+    #[arg(long, short = 'n', global = true)]
+    dry_run: bool,
+
+    /// Print each command as it runs, and how long it took
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Completions(commands::completions::Args),
+}
+
+impl Cli {
+    /// Runs the chosen verb.
+    ///
+    /// # Errors
+    /// Whatever the verb fails with; [`exit_of`](crate::error::exit_of) tells the exit code.
+    pub fn run(self) -> Result<()> {
+        process::configure(Mode { dry_run: self.dry_run, verbose: self.verbose });
+        process::install_signal_handler()?;
+        match self.command {
+            Command::Completions(args) => commands::completions::run(&args),
+        }
+    }
+}

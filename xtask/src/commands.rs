@@ -1,0 +1,3 @@
+//! The verbs: thin, they wire the stages together and print.
+
+pub mod completions;

@@ -1,0 +1,193 @@
+//! First stage: `robots.toml` and the packages of the ROS workspace, read strictly and validated whole.
+//!
+//! What leaves here is right in itself: names are unique and fit where they are used (image tags, host
+//! names, Compose project names), every name that refers to something finds it, and no later stage has to
+//! check again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// Everything `robots.toml` says.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    /// The directory of `robots.toml`; relative paths in it start here. Absolute.
+    pub root: Utf8PathBuf,
+    /// The project.
+    pub project: Project,
+    /// What images are built on, by name.
+    pub bases: BTreeMap<String, Base>,
+    /// The images, by name.
+    pub images: BTreeMap<String, Image>,
+    /// The robots, by name.
+    pub robots: BTreeMap<String, Robot>,
+    /// The colcon packages of the ROS workspace.
+    pub packages: PackageGraph,
+}
+
+/// `[project]`.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// Repository of all images (`eurobot:navigation`) and name of the Compose project.
+    pub name: String,
+    /// The colcon workspace: the directory that has `src/`. Absolute.
+    pub ros_workspace: Utf8PathBuf,
+}
+
+/// `[bases.NAME]`: what images are built `FROM`, handed to BuildKit as the named context `base`.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Its name.
+    pub name: String,
+    /// Where it comes from.
+    pub source: BaseSource,
+    /// The hand-written Dockerfile with the stages `runtime` and `build-tools`. Absolute.
+    pub dockerfile: Utf8PathBuf,
+}
+
+/// Where a base comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseSource {
+    /// Bootstrapped from the Debian archive.
+    Debian {
+        /// The suite: `trixie`.
+        suite: String,
+    },
+    /// An image of some registry, pinned: `NAME@sha256:…`.
+    Image {
+        /// The reference with its digest.
+        reference: String,
+    },
+}
+
+/// `[images.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its name, which is also its tag: `eurobot:NAME`.
+    pub name: String,
+    /// The name of its base.
+    pub base: String,
+    /// The colcon packages it is for; what they depend on comes along.
+    pub packages: Vec<String>,
+}
+
+/// `[robots.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Robot {
+    /// Its name.
+    pub name: String,
+    /// How to reach it.
+    pub host: Host,
+    /// What its images are built for.
+    pub platform: Platform,
+    /// Its Compose file. Absolute.
+    pub compose: Utf8PathBuf,
+    /// Variables for the Compose file; they win over those of `env_files`.
+    pub env: BTreeMap<String, String>,
+    /// Files with further variables (`NAME=VALUE` lines), later files winning. Absolute.
+    pub env_files: Vec<Utf8PathBuf>,
+}
+
+/// How to reach a robot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A container on this machine that behaves as a robot.
+    Simulated {
+        /// The image store of its Docker Engine.
+        store: Store,
+    },
+    /// A machine.
+    Ssh {
+        /// What `ssh` accepts: `user@host`, or a name of `~/.ssh/config`. Never begins with a dash.
+        destination: String,
+        /// The port, where it is not the one of `~/.ssh/config` or 22.
+        port: Option<u16>,
+    },
+}
+
+/// The two ways Docker Engines keep images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// containerd's content store and snapshotters: the default of new engines.
+    Containerd,
+    /// The classic graph drivers.
+    Classic,
+}
+
+/// A platform as BuildKit names it: `linux/arm64`, `linux/arm/v7`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Platform {
+    /// The architecture in Go's names: `amd64`, `arm64`, `arm`.
+    pub arch: String,
+    /// The variant, where there are several: `v7`.
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// The platform of the machine this program runs on.
+    pub fn of_this_machine() -> Self {
+        Self::from_machine(std::env::consts::ARCH)
+    }
+
+    /// The platform of a machine by what `uname -m` calls it there.
+    pub fn from_machine(machine: &str) -> Self {
+        let (arch, variant) = match machine {
+            "x86_64" => ("amd64", None),
+            "aarch64" => ("arm64", None),
+            "armv7l" | "arm" => ("arm", Some("v7")),
+            other => (other, None),
+        };
+        Self { arch: arch.to_owned(), variant: variant.map(str::to_owned) }
+    }
+
+    /// The platform as a part of names: `linux-arm-v7`.
+    pub fn slug(&self) -> String {
+        self.to_string().replace('/', "-")
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "linux/{}", self.arch)?;
+        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
+    }
+}
+
+impl Workspace {
+    /// What xtask keeps between runs: generated files, keys, measurements. Never committed.
+    pub fn state_dir(&self) -> Utf8PathBuf {
+        self.root.join("target/xtask")
+    }
+
+    /// The committed file with the host keys of the team's robots.
+    pub fn known_hosts(&self) -> Utf8PathBuf {
+        self.root.join("robots.known_hosts")
+    }
+
+    /// `path` as people know it: relative to the workspace where it is inside.
+    pub fn relative<'a>(&self, path: &'a Utf8Path) -> &'a Utf8Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
+    }
+}
+
+/// A colcon package, from its `package.xml` (REP 149).
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its directory, relative to `src/` of the ROS workspace.
+    pub dir: Utf8PathBuf,
+    /// Packages of this workspace that it needs to be built, directly.
+    pub build_depends: Vec<String>,
+    /// Packages of this workspace that it needs to run, directly.
+    pub run_depends: Vec<String>,
+    /// Packages of this workspace that its tests need besides, directly.
+    pub test_depends: Vec<String>,
+}
+
+/// The packages of the ROS workspace and how they depend on each other; free of cycles.
+#[derive(Clone, Debug, Default)]
+pub struct PackageGraph {
+    packages: BTreeMap<String, Package>,
+}

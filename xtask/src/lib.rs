@@ -1,0 +1,17 @@
+//! Builds a team's ROS 2 packages into images and delivers them to robots over the local network.
+//!
+//! ```text
+//! robots.toml ─▶ config ─▶ image ─▶ delivery ─▶ release
+//!                 what     BuildKit  registry    compose on the robot
+//!                 & where            over ssh -L
+//! ```
+//!
+//! Data flows one way: each stage has one input and one output type and none reaches back. The verbs in
+//! [`commands`] wire the stages together and print.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod process;
+pub mod ui;

@@ -1,0 +1,16 @@
+//! `cargo xtask`: parses, dispatches, renders the error, sets the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use xtask::{cli::Cli, error, ui};
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui::error(None, &failure);
+            ExitCode::from(error::exit_of(&failure) as u8)
+        }
+    }
+}

@@ -1,0 +1,542 @@
+//! The only module that creates processes.
+//!
+//! A [`Cmd`] is a command as data: argv-building code returns one, tests look at it, `Display` prints it
+//! as one could paste it into a shell. Its verbs say what running it means:
+//!
+//! | verb | for | in `--dry-run` |
+//! |---|---|---|
+//! | [`Cmd::read`], [`Cmd::succeeds`] | questions that change nothing | asked all the same |
+//! | [`Cmd::run`], [`Cmd::run_for_output`], [`Cmd::interactive`], [`Cmd::feed`] | changes | printed only |
+//! | [`Cmd::spawn`] | a child that works beside us, ended by its guard | not to be called |
+//! | [`Cmd::clean_up`] | undoing, also after Ctrl-C | not run: there is nothing to undo |
+//!
+//! Ctrl-C, SIGTERM and SIGHUP end the children and make every further command fail with
+//! [`Exit::Interrupted`], so that errors travel up and guards clean up on the way.
+
+mod child;
+mod interrupt;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, PipeReader, Read};
+use std::process::Output;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::error::{Exit, Failure, Result};
+use crate::ui;
+
+pub use child::Child;
+pub use interrupt::{check as check_interrupted, install as install_signal_handler};
+
+/// How the whole run behaves, from the command line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mode {
+    /// Print what would change something instead of doing it.
+    pub dry_run: bool,
+    /// Print every command before it runs, and how long it took.
+    pub verbose: bool,
+}
+
+static MODE: OnceLock<Mode> = OnceLock::new();
+
+/// Sets the mode, once, before the first command.
+pub fn configure(mode: Mode) {
+    // A second call can only come from a test in the same process; the first one stands.
+    let _ = MODE.set(mode);
+}
+
+/// The mode of this run.
+pub fn mode() -> Mode {
+    MODE.get().copied().unwrap_or_default()
+}
+
+/// How many lines of a failed command's output an error shows.
+const SHOWN_LINES: usize = 20;
+
+#[derive(Clone, Debug, Default)]
+enum Stdin {
+    #[default]
+    Null,
+    Bytes(Vec<u8>),
+}
+
+/// A command: program, arguments, environment, directory, input.
+#[derive(Clone, Debug)]
+pub struct Cmd {
+    program: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    dir: Option<Utf8PathBuf>,
+    stdin: Stdin,
+    scope: Option<String>,
+    deadline: Option<Duration>,
+}
+
+impl Cmd {
+    /// A command without arguments.
+    pub fn new(program: impl Into<String>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            dir: None,
+            stdin: Stdin::Null,
+            scope: None,
+            deadline: None,
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds several arguments.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable. Never a secret: verbose mode prints it.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the working directory.
+    #[must_use]
+    pub fn dir(mut self, dir: impl AsRef<Utf8Path>) -> Self {
+        self.dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Sets what the command reads on stdin; without it stdin is empty.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Stdin::Bytes(bytes.into());
+        self
+    }
+
+    /// Shows the command's output line by line as it comes, under the name of what it is about.
+    #[must_use]
+    pub fn show(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Ends the command, as failed, when it has not finished in time.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// The program and its arguments, for tests and for commands that wrap commands.
+    pub fn argv(&self) -> Vec<&str> {
+        std::iter::once(self.program.as_str()).chain(self.args.iter().map(String::as_str)).collect()
+    }
+
+    /// Asks: runs the command, also in dry-run mode, and gives its stdout without trailing newlines.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started, fails, or writes something that is not UTF-8.
+    pub fn read(&self) -> Result<String> {
+        self.announce(false);
+        self.text(self.finish()?)
+    }
+
+    /// Asks: runs the command, also in dry-run mode, and tells whether it succeeded.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started or does not end in time.
+    pub fn succeeds(&self) -> Result<bool> {
+        self.announce(false);
+        Ok(self.output()?.status.success())
+    }
+
+    /// Changes something: runs the command to its successful end.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started or fails; the error shows its last lines.
+    pub fn run(&self) -> Result<()> {
+        self.run_for_output().map(drop)
+    }
+
+    /// Changes something and gives the stdout; nothing in dry-run mode.
+    ///
+    /// # Errors
+    /// As [`Cmd::run`].
+    pub fn run_for_output(&self) -> Result<String> {
+        if self.announce(true) {
+            return Ok(String::new());
+        }
+        self.text(self.finish()?)
+    }
+
+    /// Changes something, with the terminal in the command's hands: it asks or has a display of its own.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started or fails.
+    pub fn interactive(&self) -> Result<()> {
+        if self.announce(true) {
+            return Ok(());
+        }
+        interrupt::check()?;
+        let expression = match &self.stdin {
+            Stdin::Null => self.expression(),
+            Stdin::Bytes(bytes) => self.expression().stdin_bytes(bytes.clone()),
+        };
+        let status = self.wait(expression.start())?.status;
+        if status.success() { Ok(()) } else { Err(self.failure(&status.to_string(), "")) }
+    }
+
+    /// Changes something with what `producer` writes: `producer | self`, each exit status checked.
+    ///
+    /// # Errors
+    /// Fails when either command cannot be started or fails.
+    pub fn feed(&self, producer: &Cmd) -> Result<()> {
+        if mode().dry_run || mode().verbose {
+            ui::command(&format!("{producer} | {self}"));
+        }
+        if mode().dry_run {
+            return Ok(());
+        }
+        let (reader, writer) = std::io::pipe().context("make a pipe")?;
+        let source =
+            Child::start(producer, producer.expression().stdin_null().stdout_file(writer).stderr_capture())?;
+        let result = self.wait(self.expression().stdin_file(reader).stdout_null().stderr_capture().start());
+        // The producer's own failure explains the consumer's: look at it first.
+        source.wait()?;
+        let output = result?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(self.failure(&output.status.to_string(), &String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Starts a child that works beside us until its guard is dropped; Ctrl-C does not reach it before that.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started.
+    pub fn spawn(&self) -> Result<Child> {
+        self.announce(false);
+        interrupt::check()?;
+        let expression = self.expression().stdin_null().stdout_null().stderr_capture();
+        Child::start_apart(self, expression)
+    }
+
+    /// Starts a child whose stdin we hold open, so that it sees end-of-file however we end, and whose
+    /// stdout we read.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started.
+    pub fn spawn_held(&self) -> Result<(Child, BufReader<PipeReader>)> {
+        self.announce(false);
+        interrupt::check()?;
+        let (stdin, held) = std::io::pipe().context("make a pipe")?;
+        let (stdout, child_stdout) = std::io::pipe().context("make a pipe")?;
+        let expression = self.expression().stdin_file(stdin).stdout_file(child_stdout).stderr_capture();
+        Ok((Child::start_apart(self, expression)?.holding(held), BufReader::new(stdout)))
+    }
+
+    /// Starts a service that outlives this program, its output in `log`.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started.
+    pub fn detach(&self, log: File) -> Result<()> {
+        if self.announce(true) {
+            return Ok(());
+        }
+        let errors = log.try_clone().context("duplicate the log's handle")?;
+        let expression = self.expression().stdin_null().stdout_file(log).stderr_file(errors);
+        let handle = child::apart(expression).start().map_err(|error| self.cannot_start(error))?;
+        // Not waited for: the service is handed over to the system on purpose.
+        std::mem::forget(handle);
+        Ok(())
+    }
+
+    /// Undoes something, also when the run has been interrupted. Problems are worth a warning, not an error.
+    pub fn clean_up(&self) {
+        if mode().dry_run {
+            return;
+        }
+        self.announce(false);
+        let expression = child::apart(self.captured()).unchecked();
+        if let Err(error) = expression.start().and_then(|handle| {
+            handle.wait_timeout(Duration::from_secs(20)).map(drop)?;
+            handle.kill()
+        }) {
+            ui::warn("clean-up", &format!("`{self}`: {error}"));
+        }
+    }
+
+    /// Prints the command where the mode asks for it; tells whether that is all that shall happen.
+    fn announce(&self, changes: bool) -> bool {
+        let only_print = changes && mode().dry_run;
+        if only_print || mode().verbose {
+            ui::command(&self.to_string());
+        }
+        only_print
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the place where processes are made")]
+    fn expression(&self) -> duct::Expression {
+        let mut expression = duct::cmd(&self.program, &self.args).unchecked();
+        for (name, value) in &self.env {
+            expression = expression.env(name, value);
+        }
+        match &self.dir {
+            Some(dir) => expression.dir(dir),
+            None => expression,
+        }
+    }
+
+    fn captured(&self) -> duct::Expression {
+        let expression = match &self.stdin {
+            Stdin::Null => self.expression().stdin_null(),
+            Stdin::Bytes(bytes) => self.expression().stdin_bytes(bytes.clone()),
+        };
+        expression.stdout_capture().stderr_capture()
+    }
+
+    fn output(&self) -> Result<Output> {
+        interrupt::check()?;
+        let Some(scope) = &self.scope else {
+            return self.wait(self.captured().start());
+        };
+        let (reader, writer) = std::io::pipe().context("make a pipe")?;
+        let copy = writer.try_clone().context("duplicate a pipe")?;
+        // The expression holds the pipe's writing end: it has to be gone before the reader sees the end.
+        let started = {
+            let expression = self.captured().stdout_file(writer).stderr_file(copy);
+            expression.start()
+        };
+        let scope = scope.clone();
+        let shown = std::thread::spawn(move || show_lines(&scope, reader));
+        let mut output = self.wait(started)?;
+        output.stderr = shown.join().unwrap_or_default();
+        Ok(output)
+    }
+
+    fn wait(&self, started: std::io::Result<duct::Handle>) -> Result<Output> {
+        let handle = Arc::new(started.map_err(|error| self.cannot_start(error))?);
+        let begin = Instant::now();
+        let _registered = interrupt::register(&handle);
+        let waited = match self.deadline {
+            Some(deadline) => handle.wait_timeout(deadline).map(Option::<&Output>::cloned),
+            None => handle.wait().map(|output| Some(output.clone())),
+        };
+        let output = waited.with_context(|| format!("wait for `{self}`"))?;
+        if mode().verbose {
+            ui::output("", &format!("{} took {:.2} s", self.program, begin.elapsed().as_secs_f32()));
+        }
+        interrupt::check()?;
+        if let Some(output) = output {
+            return Ok(output);
+        }
+        handle.kill().with_context(|| format!("end `{self}`"))?;
+        let seconds = self.deadline.unwrap_or_default().as_secs();
+        Err(self.failure(&format!("no answer within {seconds} s"), ""))
+    }
+
+    /// Waits for success.
+    fn finish(&self) -> Result<Output> {
+        let output = self.output()?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+        if text.trim().is_empty() {
+            text = String::from_utf8_lossy(&output.stdout).into_owned();
+        }
+        Err(self.failure(&output.status.to_string(), &text))
+    }
+
+    fn text(&self, output: Output) -> Result<String> {
+        let text =
+            String::from_utf8(output.stdout).with_context(|| format!("`{self}` did not write UTF-8"))?;
+        Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+    }
+
+    fn cannot_start(&self, error: std::io::Error) -> anyhow::Error {
+        if error.kind() != std::io::ErrorKind::NotFound {
+            return anyhow::Error::new(error).context(format!("start `{self}`"));
+        }
+        Failure::failed(format!("`{}` is not installed", self.program))
+            .hint("`cargo xtask setup` installs what this project needs, `cargo xtask doctor` lists what is missing")
+            .into()
+    }
+
+    fn failure(&self, status: &str, text: &str) -> anyhow::Error {
+        let lines: Vec<&str> = text.trim().lines().collect();
+        let tail = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+        let message = format!("`{}` failed: {status}", self.abridged());
+        if tail.is_empty() {
+            return Failure::failed(message).into();
+        }
+        Failure::failed(message).because(anyhow::anyhow!(tail)).into()
+    }
+
+    /// The command for an error message: whole scripts would bury what went wrong.
+    fn abridged(&self) -> String {
+        let line = self.to_string();
+        let first = line.lines().next().unwrap_or_default();
+        if first.chars().count() <= 160 && first.len() == line.len() {
+            return line;
+        }
+        format!("{} …", first.chars().take(160).collect::<String>())
+    }
+}
+
+/// The command as one could paste it into a shell.
+impl fmt::Display for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(dir) = &self.dir {
+            write!(f, "cd {} && ", shell_words::quote(dir.as_str()))?;
+        }
+        for (name, value) in &self.env {
+            write!(f, "{name}={} ", shell_words::quote(value))?;
+        }
+        f.write_str(&shell_words::join(self.argv()))?;
+        match &self.stdin {
+            Stdin::Null => Ok(()),
+            Stdin::Bytes(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) if !text.contains("\nEND-OF-INPUT\n") => {
+                    write!(f, " <<'END-OF-INPUT'\n{}\nEND-OF-INPUT", text.trim_end_matches('\n'))
+                }
+                _ => write!(f, " < {}-bytes-of-input", bytes.len()),
+            },
+        }
+    }
+}
+
+/// Shows lines as they come and keeps them all.
+fn show_lines(scope: &str, reader: impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    for line in BufReader::new(reader).split(b'\n').map_while(std::io::Result::ok) {
+        let text = String::from_utf8_lossy(&line);
+        // Progress bars overwrite a line with carriage returns: the last state is the one worth showing.
+        if let Some(last) = text.trim_end().rsplit('\r').next().filter(|last| !last.is_empty()) {
+            ui::output(scope, last);
+        }
+        all.extend_from_slice(&line);
+        all.push(b'\n');
+    }
+    all
+}
+
+/// Waits until `condition` gives a value, asking again and again until `deadline` has passed.
+///
+/// `what` completes "waited … s for": the error names it and the last reason why it was not so.
+///
+/// # Errors
+/// Fails when the deadline passes or the run is interrupted.
+pub fn poll<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Result<T>) -> Result<T> {
+    let begin = Instant::now();
+    let mut pause = Duration::from_millis(10);
+    loop {
+        let reason = match condition() {
+            Ok(value) => return Ok(value),
+            Err(reason) => reason,
+        };
+        interrupt::check()?;
+        if begin.elapsed() >= deadline {
+            return Err(
+                reason.context(Failure::failed(format!("waited {} s for {what}", deadline.as_secs())))
+            );
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
+/// The error of a run that a person or a signal ended.
+fn interrupted() -> anyhow::Error {
+    Failure::new(Exit::Interrupted, "interrupted").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::exit_of;
+
+    #[test]
+    fn a_command_prints_as_it_could_be_pasted() {
+        let cmd = Cmd::new("docker").args(["tag", "a b", "$(reboot)"]).env("X", "it's").dir("/tmp/x y");
+        assert_eq!(cmd.to_string(), r#"cd '/tmp/x y' && X='it'\''s' docker tag 'a b' '$(reboot)'"#);
+    }
+
+    #[test]
+    fn input_prints_as_a_here_document() {
+        let cmd = Cmd::new("sh").stdin("echo $HOME\n");
+        assert_eq!(cmd.to_string(), "sh <<'END-OF-INPUT'\necho $HOME\nEND-OF-INPUT");
+    }
+
+    #[test]
+    fn output_comes_back_without_its_last_newline() -> Result<()> {
+        assert_eq!(Cmd::new("sh").stdin("echo one; echo two").read()?, "one\ntwo");
+        assert!(!Cmd::new("false").succeeds()?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_failure_names_the_command_the_status_and_the_last_words() {
+        let error = Cmd::new("sh").args(["-c", "echo oh no >&2; exit 3"]).run().unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("exit status: 3") && text.contains("oh no"), "{text}");
+    }
+
+    #[test]
+    fn shown_output_is_still_part_of_the_error() {
+        let error = Cmd::new("sh").args(["-c", "echo oh no; exit 3"]).show("test").run().unwrap_err();
+        assert!(format!("{error:#}").contains("oh no"));
+    }
+
+    #[test]
+    fn a_missing_program_is_told_apart() {
+        let error = Cmd::new("no-such-program-anywhere").read().unwrap_err();
+        assert_eq!(error.to_string(), "`no-such-program-anywhere` is not installed");
+        assert_eq!(exit_of(&error), Exit::Failed);
+    }
+
+    #[test]
+    fn a_deadline_ends_the_command() {
+        let error = Cmd::new("sleep").arg("600").deadline(Duration::from_millis(50)).run().unwrap_err();
+        assert!(error.to_string().contains("no answer within"), "{error}");
+    }
+
+    #[test]
+    fn both_ends_of_a_pipe_must_succeed() -> Result<()> {
+        let producer = |script: &str| Cmd::new("sh").args(["-c", script]);
+        Cmd::new("grep").args(["-q", "x"]).feed(&producer("echo x"))?;
+        Cmd::new("grep").args(["-q", "x"]).feed(&producer("echo y")).unwrap_err();
+        Cmd::new("cat").feed(&producer("echo x; exit 1")).unwrap_err();
+        Ok(())
+    }
+
+    #[test]
+    fn a_held_child_ends_when_its_guard_goes() -> Result<()> {
+        let (child, mut stdout) = Cmd::new("sh").args(["-c", "echo ready; cat; echo over"]).spawn_held()?;
+        let mut line = String::new();
+        stdout.read_line(&mut line)?;
+        assert_eq!(line, "ready\n");
+        drop(child);
+        stdout.read_line(&mut line)?;
+        assert_eq!(line, "ready\n", "the child was ended, not left to say more");
+        Ok(())
+    }
+
+    #[test]
+    fn polling_reports_the_last_reason() {
+        let error = poll("rain", Duration::ZERO, || Err::<(), _>(anyhow::anyhow!("sunny"))).unwrap_err();
+        assert_eq!(format!("{error:#}"), "waited 0 s for rain: sunny");
+    }
+}

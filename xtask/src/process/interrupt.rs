@@ -1,0 +1,62 @@
+//! Ctrl-C, SIGTERM and SIGHUP: end the children, let errors and guards do the rest.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use anyhow::Context as _;
+use duct::unix::HandleExt as _;
+
+use crate::error::Result;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static RUNNING: Mutex<Vec<Weak<duct::Handle>>> = Mutex::new(Vec::new());
+
+/// `signal(7)`.
+const SIGTERM: i32 = 15;
+
+fn running() -> MutexGuard<'static, Vec<Weak<duct::Handle>>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes over the signals that end programs.
+///
+/// # Errors
+/// Fails when the system refuses the handler.
+pub fn install() -> Result<()> {
+    ctrlc::set_handler(|| {
+        INTERRUPTED.store(true, Ordering::SeqCst);
+        for handle in running().iter().filter_map(Weak::upgrade) {
+            // It may have ended this very moment, which is what we want.
+            drop(handle.send_signal(SIGTERM));
+        }
+    })
+    .context("install the signal handler")
+}
+
+/// Fails once the run has been interrupted.
+///
+/// # Errors
+/// Fails with [`Exit::Interrupted`](crate::error::Exit::Interrupted) after a signal.
+pub fn check() -> Result<()> {
+    if INTERRUPTED.load(Ordering::SeqCst) { Err(super::interrupted()) } else { Ok(()) }
+}
+
+/// Makes a signal end `handle` for as long as the result lives.
+pub(super) fn register(handle: &Arc<duct::Handle>) -> Registered {
+    let weak = Arc::downgrade(handle);
+    running().push(weak.clone());
+    if check().is_err() {
+        // The signal came between the start and the registration.
+        drop(handle.send_signal(SIGTERM));
+    }
+    Registered(weak)
+}
+
+/// See [`register`].
+pub(super) struct Registered(Weak<duct::Handle>);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        running().retain(|other| !other.ptr_eq(&self.0));
+    }
+}

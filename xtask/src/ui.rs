@@ -1,0 +1,150 @@
+//! The only module that writes to the terminal: results on stdout, progress and problems on stderr.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::OnceLock;
+
+use crate::error::{exit_of, hints_of};
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const RED: &str = "1;31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const CYAN: &str = "36";
+
+/// Whether stderr takes colour: a terminal, and <https://no-color.org> respected.
+fn colour() -> bool {
+    static COLOUR: OnceLock<bool> = OnceLock::new();
+    *COLOUR.get_or_init(|| {
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    })
+}
+
+fn paint(style: &str, text: &str) -> String {
+    if colour() { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// One whole line at a time, so that the lines of robots served in parallel never mix.
+fn stderr_line(line: &str) {
+    // A closed stderr is no reason to stop half-way through a deploy.
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// A result: what the command was asked for, on stdout, for people and pipes.
+///
+/// # Errors
+/// Fails when stdout is closed, for instance because `head` has seen enough.
+pub fn result(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// A step that begins or has been done, under the name of what it is about (a robot, an image, `host`).
+pub fn step(scope: &str, text: &str) {
+    stderr_line(&format!("{} {text}", paint(CYAN, &format!("{scope:>12}"))));
+}
+
+/// A line that a tool printed, shown under the name of what it is about.
+pub fn output(scope: &str, line: &str) {
+    stderr_line(&format!("{} {}", paint(CYAN, &format!("{scope:>12}")), paint(DIM, line)));
+}
+
+/// Something finished that a person waits for.
+pub fn done(scope: &str, text: &str) {
+    stderr_line(&format!("{} {text}", paint(GREEN, &format!("{scope:>12}"))));
+}
+
+/// Something that is not as it should be but does not stop the work.
+pub fn warn(scope: &str, text: &str) {
+    stderr_line(&format!("{} {}", paint(YELLOW, &format!("{scope:>12}")), text));
+}
+
+/// A command as one could paste it into a shell: in dry-run and verbose mode.
+pub fn command(line: &str) {
+    stderr_line(&format!("{} {}", paint(DIM, "$"), paint(BOLD, line)));
+}
+
+/// The whole chain of an error, then what to do about it.
+pub fn error(scope: Option<&str>, error: &anyhow::Error) {
+    let scope = scope.map(|name| format!("{name}: ")).unwrap_or_default();
+    stderr_line(&format!("{} {scope}{error}", paint(RED, "error:")));
+    for cause in error.chain().skip(1) {
+        for (number, line) in cause.to_string().lines().enumerate() {
+            stderr_line(&format!(
+                "  {} {line}",
+                paint(DIM, if number == 0 { "caused by:" } else { "          " })
+            ));
+        }
+    }
+    for hint in hints_of(error) {
+        stderr_line(&format!("  {} {hint}", paint(GREEN, "help:")));
+    }
+    tracing_exit(error);
+}
+
+/// In verbose mode scripts' authors see which exit code this will be.
+fn tracing_exit(error: &anyhow::Error) {
+    if crate::process::mode().verbose {
+        stderr_line(&format!("  exit code {}", exit_of(error) as i32));
+    }
+}
+
+/// Asks a yes/no question on the terminal; without a terminal the answer is no.
+pub fn confirm(question: &str) -> bool {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return false;
+    }
+    let mut err = std::io::stderr().lock();
+    if write!(err, "{} [y/N] ", paint(BOLD, question)).and_then(|()| err.flush()).is_err() {
+        return false;
+    }
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Bytes as people read them, in the units that links are sold in: 1 MB = 1,000,000 bytes.
+pub fn bytes(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let count_f = count as f64;
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", count_f / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count_f / 1e6),
+        _ => format!("{:.2} GB", count_f / 1e9),
+    }
+}
+
+/// A table with a header, columns as wide as their widest cell.
+pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    std::iter::once(line(header.to_vec())).chain(body).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_decimal_and_short() {
+        assert_eq!(
+            [0, 999, 1_000, 140_000_000, 1_200_000_000].map(bytes),
+            ["0 B", "999 B", "1.0 kB", "140.0 MB", "1.20 GB"]
+        );
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells() {
+        let rows = [["navigation".to_owned(), "up".to_owned()]];
+        assert_eq!(table(["service", "state"], &rows), "service     state\nnavigation  up");
+    }
+}
