@@ -14,4 +14,5 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod process;
+pub mod robot;
 pub mod ui;

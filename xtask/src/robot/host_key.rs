@@ -1,0 +1,162 @@
+//! Host keys: pinned in a file the team shares, and what it means when a connection fails over them.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Endpoint;
+use crate::error::{Failure, Result};
+use crate::process::Cmd;
+
+/// Turns what `ssh` said when it could not connect into what a person can do.
+pub fn explain(endpoint: &Endpoint, reason: &anyhow::Error) -> anyhow::Error {
+    let said = format!("{reason:#}");
+    let robot = &endpoint.robot;
+    let destination = &endpoint.destination;
+    let failure = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+        Failure::unreachable(format!(
+            "the host key of `{robot}` is not the one in `{}`",
+            endpoint.known_hosts
+        ))
+        .hint(format!("if {robot} was re-flashed: `cargo xtask setup-robot --robot {robot} --new-host-key`"))
+        .hint(format!("if it was not, another machine answers at `{destination}`: check the address"))
+    } else if said.contains("host key is known for") {
+        Failure::unreachable(format!("the host key of `{robot}` has not been recorded")).hint(format!(
+            "`cargo xtask setup-robot --robot {robot}` shows it, records it, and sets the robot up"
+        ))
+    } else if said.contains("Permission denied") {
+        Failure::unreachable(format!("`{robot}` ({destination}) does not accept your SSH key"))
+            .hint(format!("`cargo xtask setup-robot --robot {robot}` installs it"))
+            .hint("a key with a passphrase has to be in the agent: `ssh-add`")
+    } else if said.contains("Could not resolve") {
+        Failure::unreachable(format!("`{robot}`: there is no machine called `{destination}`"))
+            .hint(format!("check `host` of [robots.{robot}] in robots.toml; an IP address always works"))
+    } else {
+        Failure::unreachable(format!("`{robot}` ({destination}) does not answer"))
+            .hint("is it switched on, and this machine on the robot's network?")
+            .hint(format!("`cargo xtask doctor --robot {robot}` looks closer"))
+    };
+    failure.because(anyhow::anyhow!(last_words(&said))).into()
+}
+
+/// The lines of `ssh` that say something; it frames warnings in rows of `@`.
+fn last_words(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with('@')).collect();
+    lines[lines.len().saturating_sub(4)..].join("\n")
+}
+
+/// Asks the robot for its host key, without logging in.
+///
+/// It is asked through the real `ssh`, not `ssh-keyscan`, so that jump hosts and `~/.ssh/config` count.
+///
+/// # Errors
+/// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer.
+pub fn fetch(endpoint: &Endpoint) -> Result<String> {
+    let dir = tempfile::tempdir().context("make a directory for the host key")?;
+    let file = Utf8PathBuf::from_path_buf(dir.path().join("known_hosts"))
+        .map_err(|path| anyhow::anyhow!("`{}` is not UTF-8", path.display()))?;
+    let probe = Endpoint { known_hosts: file.clone(), identity: None, ..endpoint.clone() };
+    // The first value of an option counts: ours have to come before those of every connection.
+    let options = ["StrictHostKeyChecking=accept-new", "HashKnownHosts=no", "PreferredAuthentications=none"];
+    let mut argv: Vec<String> =
+        options.iter().flat_map(|option| ["-o".to_owned(), (*option).to_owned()]).collect();
+    argv.extend(probe.command(["true"]).argv().into_iter().skip(1).map(str::to_owned));
+    // Logging in without any method fails: the key has been shown before that.
+    let refusal = Cmd::new("ssh").args(argv).run().err();
+    match fs_err::read_to_string(&file) {
+        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        _ => Err(explain(endpoint, &refusal.unwrap_or_else(|| anyhow::anyhow!("no host key was sent")))),
+    }
+}
+
+/// The fingerprint of a line of a known-hosts file, as `ssh` shows it on the robot's own console.
+///
+/// # Errors
+/// Fails when the line is none.
+pub fn fingerprint(line: &str) -> Result<String> {
+    let text = Cmd::new("ssh-keygen").args(["-l", "-f", "-"]).stdin(format!("{line}\n")).read()?;
+    let word = text.split_whitespace().find(|word| word.starts_with("SHA256:"));
+    Ok(word.unwrap_or(text.as_str()).to_owned())
+}
+
+/// The recorded lines of `robot`.
+///
+/// # Errors
+/// Fails when the file exists but cannot be read.
+pub fn recorded(known_hosts: &Utf8Path, robot: &str) -> Result<Vec<String>> {
+    Ok(lines(known_hosts)?.into_iter().filter(|line| is_of(line, robot)).collect())
+}
+
+/// Records `key` as the only host key of `robot`.
+///
+/// # Errors
+/// Fails when the file cannot be written; it is replaced whole or not at all.
+pub fn record(known_hosts: &Utf8Path, robot: &str, key: &str) -> Result<()> {
+    let mut all: Vec<String> = lines(known_hosts)?.into_iter().filter(|line| !is_of(line, robot)).collect();
+    all.extend(key.lines().map(str::to_owned));
+    let dir = known_hosts.parent().unwrap_or(Utf8Path::new("."));
+    fs_err::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir).context("make a file for the host keys")?;
+    writeln!(file, "{}", all.join("\n")).context("write the host keys")?;
+    file.persist(known_hosts).with_context(|| format!("replace `{known_hosts}`"))?;
+    Ok(())
+}
+
+fn lines(known_hosts: &Utf8Path) -> Result<Vec<String>> {
+    match fs_err::read_to_string(known_hosts) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_of(line: &str, robot: &str) -> bool {
+    line.split_whitespace().next() == Some(robot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Exit, exit_of, hints_of};
+
+    fn explained(said: &str) -> anyhow::Error {
+        let endpoint = Endpoint {
+            robot: "main".into(),
+            destination: "nuc@10.0.0.1".into(),
+            port: None,
+            known_hosts: "robots.known_hosts".into(),
+            identity: None,
+        };
+        explain(&endpoint, &anyhow::anyhow!(said.to_owned()))
+    }
+
+    #[test]
+    fn every_refusal_has_its_own_message_and_remedy() {
+        let cases = [
+            ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "is not the one in", "--new-host-key"),
+            ("No ED25519 host key is known for main", "has not been recorded", "setup-robot --robot main"),
+            ("nuc@10.0.0.1: Permission denied (publickey).", "does not accept your SSH key", "installs it"),
+            ("ssh: Could not resolve hostname nuc: unknown", "there is no machine called", "robots.toml"),
+            ("ssh: connect to host 10.0.0.1 port 22: No route to host", "does not answer", "switched on"),
+        ];
+        for (said, message, hint) in cases {
+            let error = explained(said);
+            assert!(error.to_string().contains(message), "{error}");
+            assert!(hints_of(&error).concat().contains(hint), "{:?}", hints_of(&error));
+            assert_eq!(exit_of(&error), Exit::Unreachable);
+        }
+    }
+
+    #[test]
+    fn recording_replaces_the_robots_key_and_keeps_the_others() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = Utf8PathBuf::from_path_buf(dir.path().join("robots.known_hosts")).unwrap();
+        record(&file, "main", "main ssh-ed25519 AAAA")?;
+        record(&file, "secondary", "secondary ssh-ed25519 BBBB")?;
+        record(&file, "main", "main ssh-ed25519 CCCC")?;
+        assert_eq!(recorded(&file, "main")?, ["main ssh-ed25519 CCCC"]);
+        assert_eq!(recorded(&file, "secondary")?, ["secondary ssh-ed25519 BBBB"]);
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! The registry on the robot: the container there, and a client for its HTTP interface.
+//!
+//! The interface is the OCI distribution specification's, as the CNCF `distribution` registry serves it.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use super::Session;
+use crate::error::{Failure, Result};
+use crate::process::Cmd;
+use crate::ui;
+
+/// Where the registry listens on the robot: nowhere else, so that SSH is the only way in.
+pub const ADDRESS: &str = "127.0.0.1:5000";
+
+/// What image references on the robot begin with.
+pub const HOST: &str = "localhost:5000";
+
+/// The registry's container and its volume.
+pub const CONTAINER: &str = "xtask-registry";
+
+/// Largest manifest that registries take.
+const MANIFEST_LIMIT: u64 = 4 << 20;
+
+const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
+                              application/vnd.docker.distribution.manifest.v2+json";
+
+/// Sees to it that the registry runs on the robot: brings `image` if the robot lacks it, starts a
+/// container if none runs it. The data volume outlives the container.
+///
+/// # Errors
+/// Fails when Docker on the robot fails or port 5000 there is taken by something else.
+pub fn ensure(session: &Session, image: &str) -> Result<()> {
+    let start = session.script(include_str!("scripts/registry.sh"), &[CONTAINER, image, ADDRESS]);
+    match start.run_for_output()?.as_str() {
+        "image missing" => {
+            ui::step(session.robot(), "bringing the registry, once");
+            session.command(["docker", "load", "--quiet"]).feed(&Cmd::new("docker").args(["save", image]))?;
+            let state = start.run_for_output()?;
+            anyhow::ensure!(
+                state != "image missing",
+                "`{}` did not keep the image `{image}`",
+                session.robot()
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A client of one registry, without TLS: the tunnel is the encryption.
+#[derive(Clone, Debug)]
+pub struct RegistryClient {
+    base: String,
+    agent: ureq::Agent,
+}
+
+/// An image's manifest, as far as a delivery is interested in it.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// `sha256:…` of its bytes.
+    pub digest: String,
+    /// The image's configuration; its digest is the image ID in a classic store.
+    pub config: Descriptor,
+    /// The layers, lowest first.
+    pub layers: Vec<Descriptor>,
+}
+
+/// What a manifest says of a blob (OCI image specification, descriptor).
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Descriptor {
+    /// `sha256:…` of the blob.
+    pub digest: String,
+    /// Its size in bytes, as it travels.
+    pub size: u64,
+}
+
+#[derive(Deserialize)]
+struct RawManifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+impl RegistryClient {
+    /// A client of the registry on a port of this machine.
+    pub fn on_port(port: u16) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(20)))
+            .proxy(None)
+            .http_status_as_error(true);
+        Self { base: format!("http://127.0.0.1:{port}/v2"), agent: config.build().into() }
+    }
+
+    /// Succeeds when a registry answers.
+    ///
+    /// # Errors
+    /// Fails when nothing answers, or something that is no registry.
+    pub fn ping(&self) -> Result<()> {
+        self.agent.get(format!("{}/", self.base)).call().context("ask the registry")?;
+        Ok(())
+    }
+
+    /// The manifest of `repository:tag`.
+    ///
+    /// # Errors
+    /// Fails when there is none, or it is not an image's.
+    pub fn manifest(&self, repository: &str, tag: &str) -> Result<Manifest> {
+        let url = format!("{}/{repository}/manifests/{tag}", self.base);
+        let mut answer = self
+            .agent
+            .get(&url)
+            .header("Accept", MANIFEST_TYPES)
+            .call()
+            .with_context(|| format!("read the manifest of `{repository}:{tag}`"))?;
+        let mut bytes = Vec::new();
+        answer
+            .body_mut()
+            .as_reader()
+            .take(MANIFEST_LIMIT)
+            .read_to_end(&mut bytes)
+            .context("read the manifest")?;
+        Manifest::parse(&bytes)
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest; its digest is computed, not believed.
+    ///
+    /// # Errors
+    /// Fails when the bytes are not an image manifest.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let raw: RawManifest = serde_json::from_slice(bytes).map_err(|error| {
+            Failure::failed("the registry's answer is not an image manifest").because(error)
+        })?;
+        let digest = format!("sha256:{:x}", Sha256::digest(bytes));
+        Ok(Self { digest, config: raw.config, layers: raw.layers })
+    }
+
+    /// Bytes of all layers, as they travel.
+    pub fn layer_bytes(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifests_digest_is_that_of_its_bytes() -> Result<()> {
+        let text = br#"{"config":{"digest":"sha256:c","size":3},"layers":[{"digest":"sha256:l","size":40}]}"#;
+        let manifest = Manifest::parse(text)?;
+        assert_eq!(manifest.digest, format!("sha256:{:x}", Sha256::digest(text)));
+        assert_eq!((manifest.layers.len(), manifest.layer_bytes()), (1, 40));
+        Manifest::parse(b"<html>captive portal</html>").unwrap_err();
+        Ok(())
+    }
+}

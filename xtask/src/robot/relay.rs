@@ -1,0 +1,208 @@
+//! The laptop's end of the tunnel: a listener on loopback that passes bytes on and counts them.
+//!
+//! `ssh -L` could listen itself. That we do instead keeps the port ours while the connection behind it is
+//! replaced, leaves no moment between finding a free port and taking it, and makes "bytes on the wire" a
+//! measurement.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+
+use crate::error::{Failure, Result};
+
+/// How many ports after the wished one are tried.
+const PORTS_TRIED: u16 = 100;
+
+/// Bytes that went through, both ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From this machine to the robot.
+    pub sent: u64,
+    /// From the robot to this machine.
+    pub received: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    sent: AtomicU64,
+    received: AtomicU64,
+    stopping: AtomicBool,
+    /// Where connections are passed on to; replaced when the SSH connection is.
+    target: Mutex<Utf8PathBuf>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Relay {
+    port: u16,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Relay {
+    /// Listens on 127.0.0.1, on `wish` or the next free port, and passes connections on to a Unix socket.
+    ///
+    /// # Errors
+    /// Fails when none of the ports is free.
+    pub fn listen(wish: u16, target: Utf8PathBuf) -> Result<Self> {
+        let candidates = wish..=wish.saturating_add(PORTS_TRIED);
+        let listener = candidates
+            .clone()
+            .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .ok_or_else(|| {
+                Failure::failed(format!("none of the local ports {candidates:?} is free"))
+                    .hint("`ss -ltnp` lists what listens")
+            })?;
+        let port = listener.local_addr().context("ask for the tunnel's port")?.port();
+        let shared = Arc::new(Shared { target: Mutex::new(target), ..Shared::default() });
+        let accepting = Arc::clone(&shared);
+        let acceptor = Some(std::thread::spawn(move || accept(&listener, &accepting)));
+        Ok(Self { port, shared, acceptor })
+    }
+
+    /// The local port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Passes new connections on to another socket.
+    pub fn redirect(&self, target: Utf8PathBuf) {
+        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+    }
+
+    /// What went through so far.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            sent: self.shared.sent.load(Ordering::Relaxed),
+            received: self.shared.received.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // The acceptor waits for a connection: give it one.
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
+        if let Some(acceptor) = self.acceptor.take() {
+            drop(acceptor.join());
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for connection in listener.incoming() {
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(client) = connection else { continue };
+        let target = shared.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Where the SSH connection is gone, the client is hung up on, as a dead tunnel would.
+        let Ok(robot) = UnixStream::connect(target.as_std_path()) else { continue };
+        drop(client.set_nodelay(true));
+        let (Ok(client_again), Ok(robot_again)) = (client.try_clone(), robot.try_clone()) else { continue };
+        let (up, down) = (Arc::clone(shared), Arc::clone(shared));
+        std::thread::spawn(move || {
+            pass_on(client, &robot, &up.sent);
+            drop(robot.shutdown(Shutdown::Write));
+        });
+        std::thread::spawn(move || {
+            pass_on(robot_again, &client_again, &down.received);
+            drop(client_again.shutdown(Shutdown::Both));
+        });
+    }
+}
+
+/// Copies until either side ends, counting what has been passed on.
+fn pass_on(mut from: impl Read, mut to: impl Write, counter: &AtomicU64) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => {
+                // Counted first: who has seen the answer to something sees it counted, too.
+                counter.fetch_add(count as u64, Ordering::Relaxed);
+                if to.write_all(&buffer[..count]).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A Unix socket that answers each connection with what it got, reversed.
+    fn reverser(path: &std::path::Path) -> std::io::Result<()> {
+        let listener = UnixListener::bind(path)?;
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut text = Vec::new();
+                if (&stream).read_to_end(&mut text).is_ok() {
+                    text.reverse();
+                    drop((&stream).write_all(&text));
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn ask(port: u16, text: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.write_all(text.as_bytes())?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    fn socket(dir: &tempfile::TempDir, name: &str) -> Utf8PathBuf {
+        Utf8PathBuf::from_path_buf(dir.path().join(name)).unwrap()
+    }
+
+    #[test]
+    fn bytes_go_through_and_are_counted() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        reverser(&dir.path().join("a"))?;
+        let relay = Relay::listen(0, socket(&dir, "a"))?;
+        assert_eq!(ask(relay.port(), "hello")?, "olleh");
+        assert_eq!(relay.traffic(), Traffic { sent: 5, received: 5 });
+        Ok(())
+    }
+
+    #[test]
+    fn the_port_stays_while_the_target_is_replaced() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let relay = Relay::listen(0, socket(&dir, "gone"))?;
+        assert_eq!(ask(relay.port(), "hello").unwrap_or_default(), "");
+        reverser(&dir.path().join("back"))?;
+        relay.redirect(socket(&dir, "back"));
+        assert_eq!(ask(relay.port(), "hello")?, "olleh");
+        Ok(())
+    }
+
+    #[test]
+    fn a_taken_port_is_stepped_over_and_given_back() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let wish = taken.local_addr()?.port();
+        let relay = Relay::listen(wish, socket(&dir, "x"))?;
+        let port = relay.port();
+        assert!(port > wish);
+        drop(relay);
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        Ok(())
+    }
+}

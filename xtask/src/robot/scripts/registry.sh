@@ -1,0 +1,22 @@
+# Starts the registry: NAME IMAGE ADDRESS. Says "image missing" where the image has to be brought first.
+set -eu
+name=$1 image=$2 address=$3
+
+if [ "$(docker container inspect --format '{{.State.Running}} {{.Config.Image}}' "$name" 2>/dev/null)" = "true $image" ]; then
+    echo "running"
+    exit 0
+fi
+if ! docker image inspect "$image" >/dev/null 2>&1; then
+    docker info >/dev/null # a stopped engine is no missing image: let it say so
+    echo "image missing"
+    exit 0
+fi
+# A container that stopped, or one of an older image: the data is in the volume.
+docker container rm --force "$name" >/dev/null 2>&1 || true
+# With host networking the registry itself listens on loopback only; a published port may be reachable
+# from the robot's network segment on older engines (moby#45610).
+docker run --detach --name "$name" --restart always --network host \
+    --volume "$name:/var/lib/registry" \
+    --env "REGISTRY_HTTP_ADDR=$address" --env REGISTRY_STORAGE_DELETE_ENABLED=true \
+    --label xtask.role=registry "$image" >/dev/null
+echo "started"

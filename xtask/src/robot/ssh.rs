@@ -1,0 +1,231 @@
+//! One SSH master connection to a robot, and commands over it.
+
+use std::io::BufRead as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+use tempfile::TempDir;
+
+use super::host_key;
+use crate::error::Result;
+use crate::process::{self, Child, Cmd};
+
+/// What the master connection prints when it stands; a login shell may print other things before.
+const READY: &str = "xtask-connection-ready";
+
+/// Seconds until a robot that does not answer counts as switched off.
+const CONNECT_SECONDS: u8 = 5;
+
+/// How `ssh` reaches a robot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The robot's name in `robots.toml`. Its host key is recorded under this name, whatever its address.
+    pub robot: String,
+    /// What `ssh` accepts as destination.
+    pub destination: String,
+    /// The port, where `~/.ssh/config` or the default does not say it.
+    pub port: Option<u16>,
+    /// The file with the robot's host key.
+    pub known_hosts: Utf8PathBuf,
+    /// A private key to use besides those that `ssh` finds by itself.
+    pub identity: Option<Utf8PathBuf>,
+}
+
+impl Endpoint {
+    /// `ssh` with the options that every connection to the robot has, without destination and command.
+    ///
+    /// See ssh_config(5). `HostKeyAlias` pins the key to the robot's name: a robot that gets another
+    /// address is still itself, and another machine at its address is not.
+    pub fn ssh(&self) -> Cmd {
+        let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
+        let mut cmd = Cmd::new("ssh")
+            .args(option("StrictHostKeyChecking", "yes"))
+            .args(option("UserKnownHostsFile", &quoted_path(self.known_hosts.as_str())))
+            .args(option("GlobalKnownHostsFile", "/dev/null"))
+            .args(option("HostKeyAlias", &self.robot))
+            .args(option("UpdateHostKeys", "no"))
+            .args(option("ConnectTimeout", &CONNECT_SECONDS.to_string()))
+            .args(option("ServerAliveInterval", "5"))
+            .args(option("ServerAliveCountMax", "3"))
+            .args(option("RemoteCommand", "none"))
+            .args(option("RequestTTY", "no"));
+        if let Some(port) = self.port {
+            cmd = cmd.args(["-p".to_owned(), port.to_string()]);
+        }
+        if let Some(identity) = &self.identity {
+            cmd = cmd.args(option("IdentitiesOnly", "yes")).args(["-i", identity.as_str()]);
+        }
+        cmd
+    }
+
+    /// `ssh` that never asks anything, as far as the destination.
+    fn batch(&self, control: &[String]) -> Cmd {
+        self.ssh().args(["-o", "BatchMode=yes"]).args(control.iter().cloned()).args(["--", &self.destination])
+    }
+
+    /// A command on the robot, over a connection of its own, that never asks anything.
+    pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
+        self.batch(&[]).arg(shell_words::join(argv))
+    }
+}
+
+/// Options with file names take several, separated by blanks, and expand `%` and `~`.
+fn quoted_path(path: &str) -> String {
+    format!("\"{}\"", path.replace('%', "%%"))
+}
+
+/// A live connection to one robot. It ends with this guard, and also when this process is killed.
+#[derive(Debug)]
+pub struct Session {
+    endpoint: Endpoint,
+    /// Holds the control sockets. Sockets have short paths (108 bytes, unix(7)): not under `target/`.
+    dir: TempDir,
+    master: Mutex<Option<Master>>,
+}
+
+#[derive(Debug)]
+struct Master {
+    child: Child,
+    number: u32,
+}
+
+impl Session {
+    /// Connects. In dry-run mode nothing is connected and commands print as connections of their own.
+    ///
+    /// # Errors
+    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer,
+    /// has another host key than recorded, or does not accept the key.
+    pub fn open(endpoint: Endpoint) -> Result<Self> {
+        let dir =
+            tempfile::Builder::new().prefix("xtask-").tempdir().context("make a directory for sockets")?;
+        let session = Self { endpoint, dir, master: Mutex::new(None) };
+        if !process::mode().dry_run {
+            session.ensure_connected()?;
+        }
+        Ok(session)
+    }
+
+    /// The robot's name.
+    pub fn robot(&self) -> &str {
+        &self.endpoint.robot
+    }
+
+    /// How the robot is reached.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// A command on the robot: each argument arrives there as it is here, whatever is in it.
+    pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
+        self.endpoint.batch(&self.control()).arg(shell_words::join(argv))
+    }
+
+    /// A POSIX shell script on the robot, with positional arguments.
+    pub fn script(&self, script: &str, args: &[&str]) -> Cmd {
+        let argv = ["sh", "-s", "--"].iter().chain(args).copied();
+        self.command(argv).stdin(script)
+    }
+
+    /// Connects anew where the connection has ended; tells whether it had to.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub fn ensure_connected(&self) -> Result<bool> {
+        let mut master = self.master();
+        if master.as_ref().is_some_and(|master| master.child.is_running()) {
+            return Ok(false);
+        }
+        let number = master.take().map_or(1, |old| old.number + 1);
+        let socket = self.socket(number);
+        let command = self
+            .endpoint
+            .batch(&["-o".into(), "ControlMaster=yes".into(), "-o".into(), format!("ControlPath={socket}")])
+            // Without a terminal the robot does not notice a dead client: `cat` sees our end of the pipe close.
+            .arg(format!("echo {READY}; exec cat >/dev/null"));
+        let (child, stdout) = command.spawn_held()?;
+        let ready = stdout.lines().map_while(std::io::Result::ok).any(|line| line == READY);
+        if !ready {
+            process::check_interrupted()?;
+            return Err(host_key::explain(&self.endpoint, &child.reason()));
+        }
+        *master = Some(Master { child, number });
+        Ok(true)
+    }
+
+    /// Makes the local socket `path` lead to `target` (`host:port` as the robot sees it): `ssh -L`.
+    ///
+    /// # Errors
+    /// Fails when the connection is gone.
+    pub fn forward(&self, path: &str, target: &str) -> Result<()> {
+        let mut control = self.control();
+        control.extend(["-O", "forward", "-L"].map(str::to_owned));
+        control.push(format!("{path}:{target}"));
+        self.endpoint.batch(&control).run().with_context(|| format!("open a tunnel to `{}`", self.robot()))
+    }
+
+    /// A path for a socket that lives as long as the session.
+    pub fn socket_path(&self, name: &str) -> Utf8PathBuf {
+        Utf8PathBuf::from_path_buf(self.dir.path().join(name))
+            .unwrap_or_else(|path| Utf8PathBuf::from(path.to_string_lossy().into_owned()))
+    }
+
+    fn socket(&self, number: u32) -> Utf8PathBuf {
+        self.socket_path(&format!("master-{number}"))
+    }
+
+    fn control(&self) -> Vec<String> {
+        match &*self.master() {
+            Some(master) => vec!["-o".to_owned(), format!("ControlPath={}", self.socket(master.number))],
+            None => Vec::new(),
+        }
+    }
+
+    fn master(&self) -> MutexGuard<'_, Option<Master>> {
+        self.master.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Endpoint {
+        Endpoint {
+            robot: "main".into(),
+            destination: "nuc@192.168.1.64".into(),
+            port: Some(2222),
+            known_hosts: "/home/a b/robots.known_hosts".into(),
+            identity: None,
+        }
+    }
+
+    #[test]
+    fn host_keys_are_strict_and_belong_to_the_robots_name() {
+        let line = endpoint().command(["true"]).to_string();
+        for part in [
+            "StrictHostKeyChecking=yes",
+            "HostKeyAlias=main",
+            "BatchMode=yes",
+            "-p 2222",
+            r#"'UserKnownHostsFile="/home/a b/robots.known_hosts"'"#,
+        ] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    }
+
+    #[test]
+    fn each_argument_is_quoted_for_the_robots_shell() {
+        let cmd = endpoint().command(["docker", "tag", "$(reboot)", "it's; rm -rf /", ""]);
+        let argv = cmd.argv();
+        assert_eq!(argv[argv.len() - 3..argv.len() - 1], ["--", "nuc@192.168.1.64"]);
+        assert_eq!(argv[argv.len() - 1], r"docker tag '$(reboot)' 'it'\''s; rm -rf /' ''");
+    }
+
+    #[test]
+    fn an_identity_is_the_only_one_offered() {
+        let endpoint = Endpoint { identity: Some("/k".into()), ..endpoint() };
+        let ssh = endpoint.ssh();
+        assert!(ssh.argv().ends_with(&["-o", "IdentitiesOnly=yes", "-i", "/k"]), "{ssh}");
+    }
+}

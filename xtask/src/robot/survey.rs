@@ -1,0 +1,142 @@
+//! What is on a robot right now, asked in one go: every question more would be felt in every deploy.
+
+use crate::config::Platform;
+use crate::error::{Failure, Result};
+
+use super::Session;
+
+/// A container of the project on the robot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its Compose service.
+    pub service: String,
+    /// The image reference it was created from.
+    pub reference: String,
+    /// The image ID it runs.
+    pub image_id: String,
+    /// Docker's word for its state: `running`, `exited`, `restarting`, …
+    pub state: String,
+    /// When it was started, in RFC 3339.
+    pub started: String,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// What `uname -m` says.
+    pub machine: String,
+    /// The robot's clock, in seconds since 1970.
+    pub clock: u64,
+    /// SHA-256 of the rendered Compose project there, if there is one.
+    pub release: Option<String>,
+    /// The project's images there: `REPOSITORY@sha256:…`.
+    pub images: Vec<String>,
+    /// The project's containers there, also stopped ones.
+    pub containers: Vec<Container>,
+}
+
+impl Survey {
+    /// Asks the robot. `repository` is the project's repository as the robot's engine calls it.
+    ///
+    /// # Errors
+    /// Fails when the connection is gone or Docker cannot be used there.
+    pub fn of(session: &Session, project: &str, repository: &str) -> Result<Self> {
+        let text = session.script(include_str!("scripts/survey.sh"), &[project, repository]).read()?;
+        Self::parse(session.robot(), &text)
+    }
+
+    /// Reads what the script printed.
+    fn parse(robot: &str, text: &str) -> Result<Self> {
+        let mut survey = Self::default();
+        for line in text.lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            match fields[..] {
+                ["machine", machine] => survey.machine = machine.to_owned(),
+                ["clock", seconds] => survey.clock = seconds.parse().unwrap_or_default(),
+                ["release", digest] => survey.release = Some(digest.to_owned()),
+                ["image", image] => survey.images.push(image.to_owned()),
+                ["container", service, reference, image_id, state, started] => {
+                    survey.containers.push(Container {
+                        service: service.to_owned(),
+                        reference: reference.to_owned(),
+                        image_id: image_id.to_owned(),
+                        state: state.to_owned(),
+                        started: started.to_owned(),
+                    });
+                }
+                ["no-docker", reason] => return Err(no_docker(robot, reason)),
+                // A login shell may print a greeting of its own.
+                _ => {}
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Fails unless the robot is the machine that its images are built for.
+    ///
+    /// # Errors
+    /// Fails with a configuration error that names the platform the robot has.
+    pub fn check_platform(&self, robot: &str, platform: &Platform) -> Result<()> {
+        let found = Platform::from_machine(&self.machine);
+        if found.arch == platform.arch {
+            return Ok(());
+        }
+        Err(Failure::config(format!("`{robot}` is {found}, but robots.toml says {platform}"))
+            .hint(format!("in [robots.{robot}]: platform = \"{found}\""))
+            .into())
+    }
+}
+
+/// What keeps Docker on the robot from being used, and what to do about it.
+pub fn no_docker(robot: &str, reason: &str) -> anyhow::Error {
+    let failure = if reason == "not installed" {
+        Failure::failed(format!("`{robot}` has no Docker"))
+            .hint("on the robot: `sudo apt install docker.io`, or Docker's own packages; Compose v2 as well")
+    } else if reason.contains("permission denied") {
+        Failure::failed(format!("the SSH user may not use Docker on `{robot}`"))
+            .hint("on the robot: `sudo usermod -aG docker $USER`")
+    } else {
+        Failure::failed(format!("Docker on `{robot}` does not run")).hint(
+            "on the robot: `sudo systemctl start docker`, then `journalctl -u docker` if it does not stay",
+        )
+    };
+    failure.because(anyhow::anyhow!(reason.to_owned())).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Exit, exit_of};
+
+    #[test]
+    fn a_survey_is_read_and_greetings_are_skipped() -> Result<()> {
+        let text = "Welcome to Ubuntu!\nmachine\tx86_64\nclock\t1700000000\n\
+                    image\tlocalhost:5000/eurobot@sha256:aa\n\
+                    container\tnavigation\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t2026-01-01T00:00:00Z";
+        let survey = Survey::parse("main", text)?;
+        assert_eq!(survey.images, ["localhost:5000/eurobot@sha256:aa"]);
+        assert_eq!(survey.containers[0].service, "navigation");
+        assert_eq!(survey.release, None);
+        Ok(())
+    }
+
+    #[test]
+    fn docker_that_cannot_be_used_says_why() {
+        for (reason, message) in [
+            ("not installed", "has no Docker"),
+            ("permission denied while trying to connect", "may not use Docker"),
+            ("Cannot connect to the Docker daemon", "does not run"),
+        ] {
+            let error = Survey::parse("main", &format!("no-docker\t{reason}")).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_architecture_is_a_configuration_error() {
+        let survey = Survey { machine: "aarch64".into(), ..Survey::default() };
+        let error = survey.check_platform("main", &Platform::from_machine("x86_64")).unwrap_err();
+        assert_eq!(exit_of(&error), Exit::Config);
+        assert_eq!(error.to_string(), "`main` is linux/arm64, but robots.toml says linux/amd64");
+    }
+}
