@@ -70,10 +70,18 @@ pub struct Cmd {
     program: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    hidden_env: Vec<(String, String)>,
     dir: Option<Utf8PathBuf>,
     stdin: Stdin,
-    scope: Option<String>,
+    shown: Option<Shown>,
     deadline: Option<Duration>,
+}
+
+/// Under which name output is shown as it comes, and which lines.
+#[derive(Clone, Debug)]
+struct Shown {
+    scope: String,
+    filter: fn(&str) -> bool,
 }
 
 impl Cmd {
@@ -83,9 +91,10 @@ impl Cmd {
             program: program.into(),
             args: Vec::new(),
             env: Vec::new(),
+            hidden_env: Vec::new(),
             dir: None,
             stdin: Stdin::Null,
-            scope: None,
+            shown: None,
             deadline: None,
         }
     }
@@ -111,6 +120,13 @@ impl Cmd {
         self
     }
 
+    /// Sets an environment variable whose value is nobody's business: printed by name only.
+    #[must_use]
+    pub fn hidden_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.hidden_env.push((name.into(), value.into()));
+        self
+    }
+
     /// Sets the working directory.
     #[must_use]
     pub fn dir(mut self, dir: impl AsRef<Utf8Path>) -> Self {
@@ -127,8 +143,14 @@ impl Cmd {
 
     /// Shows the command's output line by line as it comes, under the name of what it is about.
     #[must_use]
-    pub fn show(mut self, scope: impl Into<String>) -> Self {
-        self.scope = Some(scope.into());
+    pub fn show(self, scope: impl Into<String>) -> Self {
+        self.show_if(scope, |_| true)
+    }
+
+    /// Shows those lines of the command's output that pass the filter; all of them belong to its error.
+    #[must_use]
+    pub fn show_if(mut self, scope: impl Into<String>, filter: fn(&str) -> bool) -> Self {
+        self.shown = Some(Shown { scope: scope.into(), filter });
         self
     }
 
@@ -290,7 +312,7 @@ impl Cmd {
     #[expect(clippy::disallowed_methods, reason = "this is the place where processes are made")]
     fn expression(&self) -> duct::Expression {
         let mut expression = duct::cmd(&self.program, &self.args).unchecked();
-        for (name, value) in &self.env {
+        for (name, value) in self.env.iter().chain(&self.hidden_env) {
             expression = expression.env(name, value);
         }
         match &self.dir {
@@ -309,7 +331,7 @@ impl Cmd {
 
     fn output(&self) -> Result<Output> {
         interrupt::check()?;
-        let Some(scope) = &self.scope else {
+        let Some(shown) = self.shown.clone() else {
             return self.wait(self.captured().start());
         };
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
@@ -319,10 +341,9 @@ impl Cmd {
             let expression = self.captured().stdout_file(writer).stderr_file(copy);
             expression.start()
         };
-        let scope = scope.clone();
-        let shown = std::thread::spawn(move || show_lines(&scope, reader));
+        let reading = std::thread::spawn(move || show_lines(&shown, reader));
         let mut output = self.wait(started)?;
-        output.stderr = shown.join().unwrap_or_default();
+        output.stderr = reading.join().unwrap_or_default();
         Ok(output)
     }
 
@@ -405,6 +426,9 @@ impl fmt::Display for Cmd {
         for (name, value) in &self.env {
             write!(f, "{name}={} ", shell_words::quote(value))?;
         }
+        for (name, _) in &self.hidden_env {
+            write!(f, "{name}=\"${name}\" ")?;
+        }
         f.write_str(&shell_words::join(self.argv()))?;
         match &self.stdin {
             Stdin::Null => Ok(()),
@@ -419,13 +443,14 @@ impl fmt::Display for Cmd {
 }
 
 /// Shows lines as they come and keeps them all.
-fn show_lines(scope: &str, reader: impl Read) -> Vec<u8> {
+fn show_lines(shown: &Shown, reader: impl Read) -> Vec<u8> {
     let mut all = Vec::new();
     for line in BufReader::new(reader).split(b'\n').map_while(std::io::Result::ok) {
         let text = String::from_utf8_lossy(&line);
         // Progress bars overwrite a line with carriage returns: the last state is the one worth showing.
-        if let Some(last) = text.trim_end().rsplit('\r').next().filter(|last| !last.is_empty()) {
-            ui::output(scope, last);
+        let last = text.trim_end().rsplit('\r').next().unwrap_or_default();
+        if !last.is_empty() && (shown.filter)(last) {
+            ui::output(&shown.scope, last);
         }
         all.extend_from_slice(&line);
         all.push(b'\n');

@@ -16,8 +16,26 @@ pub struct Container {
     pub image_id: String,
     /// Docker's word for its state: `running`, `exited`, `restarting`, …
     pub state: String,
+    /// Its exit code, meaningful once it has exited.
+    pub exit_code: i32,
     /// When it was started, in RFC 3339.
     pub started: String,
+}
+
+impl Container {
+    /// Whether it was a job, and the job is done.
+    pub fn ended_well(&self) -> bool {
+        self.state == "exited" && self.exit_code == 0
+    }
+}
+
+/// An image in the robot's engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// `REPOSITORY@sha256:…`.
+    pub reference: String,
+    /// What the engine identifies it by.
+    pub id: String,
 }
 
 /// See the module.
@@ -27,10 +45,10 @@ pub struct Survey {
     pub machine: String,
     /// The robot's clock, in seconds since 1970.
     pub clock: u64,
-    /// SHA-256 of the rendered Compose project there, if there is one.
+    /// The id of the Compose project that was brought up last, if there is one.
     pub release: Option<String>,
-    /// The project's images there: `REPOSITORY@sha256:…`.
-    pub images: Vec<String>,
+    /// The project's images there.
+    pub images: Vec<Image>,
     /// The project's containers there, also stopped ones.
     pub containers: Vec<Container>,
 }
@@ -53,14 +71,17 @@ impl Survey {
             match fields[..] {
                 ["machine", machine] => survey.machine = machine.to_owned(),
                 ["clock", seconds] => survey.clock = seconds.parse().unwrap_or_default(),
-                ["release", digest] => survey.release = Some(digest.to_owned()),
-                ["image", image] => survey.images.push(image.to_owned()),
-                ["container", service, reference, image_id, state, started] => {
+                ["release", id] => survey.release = Some(id.to_owned()),
+                ["image", reference, id] => {
+                    survey.images.push(Image { reference: reference.to_owned(), id: id.to_owned() });
+                }
+                ["container", service, reference, image_id, state, exit_code, started] => {
                     survey.containers.push(Container {
                         service: service.to_owned(),
                         reference: reference.to_owned(),
                         image_id: image_id.to_owned(),
                         state: state.to_owned(),
+                        exit_code: exit_code.parse().unwrap_or(-1),
                         started: started.to_owned(),
                     });
                 }
@@ -70,6 +91,16 @@ impl Survey {
             }
         }
         Ok(survey)
+    }
+
+    /// Whether the robot's engine has an image: `REPOSITORY@sha256:…`.
+    pub fn has_image(&self, reference: &str) -> bool {
+        self.images.iter().any(|image| image.reference == reference)
+    }
+
+    /// Whether `container` really runs the image `reference`: by what it is, not by how it was called.
+    pub fn runs(&self, container: &Container, reference: &str) -> bool {
+        self.images.iter().any(|image| image.reference == reference && image.id == container.image_id)
     }
 
     /// Fails unless the robot is the machine that its images are built for.
@@ -111,11 +142,14 @@ mod tests {
     #[test]
     fn a_survey_is_read_and_greetings_are_skipped() -> Result<()> {
         let text = "Welcome to Ubuntu!\nmachine\tx86_64\nclock\t1700000000\n\
-                    image\tlocalhost:5000/eurobot@sha256:aa\n\
-                    container\tnavigation\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t2026-01-01T00:00:00Z";
+                    image\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\n\
+                    container\tnavigation\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z";
         let survey = Survey::parse("main", text)?;
-        assert_eq!(survey.images, ["localhost:5000/eurobot@sha256:aa"]);
-        assert_eq!(survey.containers[0].service, "navigation");
+        assert!(survey.has_image("localhost:5000/eurobot@sha256:aa"));
+        let container = &survey.containers[0];
+        assert_eq!(container.service, "navigation");
+        assert!(survey.runs(container, "localhost:5000/eurobot@sha256:aa"));
+        assert!(!survey.runs(container, "localhost:5000/eurobot@sha256:cc"));
         assert_eq!(survey.release, None);
         Ok(())
     }

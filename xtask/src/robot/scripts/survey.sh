@@ -2,25 +2,27 @@
 # Asks only, changes nothing; independent questions are asked at once.
 set -u
 project=$1 repository=$2
-release=$HOME/.deploy/$project/current/compose.json
+release=$HOME/.deploy/$project/current/id
 
 printf 'machine\t%s\n' "$(uname -m)"
 printf 'clock\t%s\n' "$(date +%s)"
-[ -r "$release" ] && printf 'release\t%s\n' "$(sha256sum <"$release" | cut -d ' ' -f 1)"
+[ -r "$release" ] && printf 'release\t%s\n' "$(cat "$release")"
 
 if ! command -v docker >/dev/null; then
     printf 'no-docker\tnot installed\n'
     exit 0
 fi
 
-docker image ls --digests --format '{{printf "image\t%s@%s" .Repository .Digest}}' "$repository" 2>/dev/null &
+docker image ls --digests --no-trunc --format '{{printf "image\t%s@%s\t%s" .Repository .Digest .ID}}' \
+    "$repository" 2>/dev/null &
 images=$!
 containers=$(docker container ls --all --quiet --no-trunc --filter "label=com.docker.compose.project=$project" 2>&1) || {
     printf 'no-docker\t%s\n' "$(printf '%s' "$containers" | tr '\n\t' '  ')"
     wait "$images"
     exit 0
 }
+# shellcheck disable=SC2086 # one identifier a line, each a word
 [ -z "$containers" ] || docker container inspect --format \
-    '{{printf "container\t%s\t%s\t%s\t%s\t%s" (index .Config.Labels "com.docker.compose.service") .Config.Image .Image .State.Status .State.StartedAt}}' \
+    '{{printf "container\t%s\t%s\t%s\t%s\t%d\t%s" (index .Config.Labels "com.docker.compose.service") .Config.Image .Image .State.Status .State.ExitCode .State.StartedAt}}' \
     $containers
 wait "$images"

@@ -1,0 +1,111 @@
+//! Second stage: BuildKit builds the images, all of them in one call.
+//!
+//! One package, one stage, one layer: the final Dockerfile is the hand-written one followed by stages
+//! generated from the package graph, so that an edit rebuilds one package and its dependents and re-sends
+//! their layers only.
+
+mod bake;
+pub mod base;
+pub mod builder;
+mod dockerfile;
+mod provenance;
+mod secrets;
+pub mod service;
+
+use std::collections::BTreeSet;
+
+use crate::config::{Platform, Workspace};
+use crate::error::Result;
+
+pub use bake::{Options, build, test};
+pub use builder::Builder;
+pub use dockerfile::render as render_dockerfile;
+
+/// An image of the workspace for one platform: what shall be built.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// The image's name in `robots.toml`.
+    pub image: String,
+    /// What it is built for.
+    pub platform: Platform,
+}
+
+impl Wanted {
+    /// The name as a Bake target, which may not contain dots.
+    fn target(&self) -> String {
+        let name = self.image.replace('.', "_");
+        if self.platform == Platform::of_this_machine() { name } else { format!("{name}-{}", self.platform.slug()) }
+    }
+
+    /// The name in this machine's image store: `eurobot:navigation`, and for other machines than this one
+    /// `eurobot:navigation-linux-arm64`.
+    pub fn reference(&self, workspace: &Workspace) -> String {
+        let project = &workspace.project.name;
+        if self.platform == Platform::of_this_machine() {
+            format!("{project}:{}", self.image)
+        } else {
+            format!("{project}:{}-{}", self.image, self.platform.slug())
+        }
+    }
+}
+
+/// A built image: what is in this machine's image store, and how it is recognised elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// Its name in this machine's image store.
+    pub reference: String,
+    /// What this machine's image store identifies it by.
+    pub id: ImageId,
+}
+
+/// What identifies an image depends on the image store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageId {
+    /// The digest of its manifest: the same wherever the image goes.
+    Manifest(String),
+    /// The digest of its configuration: the manifest exists only once the image has been pushed.
+    Config(String),
+}
+
+impl ImageId {
+    /// The digest, whatever it is of.
+    pub fn digest(&self) -> &str {
+        match self {
+            Self::Manifest(digest) | Self::Config(digest) => digest,
+        }
+    }
+}
+
+/// All images for one platform.
+pub fn all_for(workspace: &Workspace, platform: &Platform) -> BTreeSet<Wanted> {
+    let wanted = |image: &String| Wanted { image: image.clone(), platform: platform.clone() };
+    workspace.images.keys().map(wanted).collect()
+}
+
+/// `digest` short enough for a table and long enough to be recognised.
+pub fn short(digest: &str) -> &str {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    hex.get(..12).unwrap_or(hex)
+}
+
+/// A hash over everything that makes a kept image what it is, for its tag.
+fn content_tag<'a>(inputs: impl IntoIterator<Item = &'a str>) -> String {
+    use sha2::{Digest as _, Sha256};
+    let mut hash = Sha256::new();
+    for input in inputs {
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        hash.update(input.len().to_le_bytes());
+        hash.update(input.as_bytes());
+    }
+    format!("{:x}", hash.finalize())[..12].to_owned()
+}
+
+/// Whether this machine's engine has an image.
+///
+/// # Errors
+/// Fails when there is no `docker`.
+pub fn exists(reference: &str) -> Result<bool> {
+    crate::process::Cmd::new("docker").args(["image", "inspect", "--format", "{{.Id}}", reference]).succeeds()
+}

@@ -1,0 +1,235 @@
+//! One `docker buildx bake` call on a generated definition, so that BuildKit solves one graph once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::provenance::Provenance;
+use super::{Builder, Built, ImageId, Wanted, base, dockerfile, secrets};
+use crate::config::{Base, Image, Platform, Store, Workspace};
+use crate::error::Result;
+use crate::process::{self, Cmd};
+
+/// How to build.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Build every stage again, whatever BuildKit remembers.
+    pub no_cache: bool,
+}
+
+/// Builds images; what they are built on is made first where it is missing.
+///
+/// # Errors
+/// Fails when a base cannot be made or BuildKit fails; its output names the step.
+pub fn build(workspace: &Workspace, builder: Builder, wanted: &BTreeSet<Wanted>, options: Options) -> Result<Vec<Built>> {
+    let contexts = base_contexts(workspace, builder, wanted)?;
+    let mut targets = Map::new();
+    for wanted in wanted {
+        let image = workspace.image(&wanted.image)?;
+        let context = contexts[&(image.base.as_str(), &wanted.platform)].as_str();
+        targets.insert(wanted.target(), image_target(workspace, builder, wanted, image, context)?);
+    }
+    let metadata = bake(workspace, builder, targets, options)?;
+    wanted.iter().map(|wanted| built(workspace, builder, wanted, &metadata)).collect()
+}
+
+/// Runs the tests of the ROS packages, each in its build environment; only those whose inputs changed run
+/// again. Gives the names of the packages.
+///
+/// # Errors
+/// Fails when a test fails; BuildKit's output shows it.
+pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
+    let platform = Platform::of_this_machine();
+    let wanted = super::all_for(workspace, &platform);
+    let contexts = base_contexts(workspace, builder, &wanted)?;
+    let mut targets = Map::new();
+    let mut names = Vec::new();
+    for ((base, _), context) in &contexts {
+        let base = &workspace.bases[*base];
+        for package in dockerfile::tested_packages(workspace, base) {
+            let mut target = common(workspace, base, &platform, context)?;
+            target["target"] = json!(format!("test-{package}"));
+            target["output"] = json!(["type=cacheonly"]);
+            targets.insert(format!("test-{}-{package}", base.name), target);
+            names.push(package.to_owned());
+        }
+    }
+    bake(workspace, builder, targets, Options::default())?;
+    Ok(names)
+}
+
+type Contexts<'a> = BTreeMap<(&'a str, &'a Platform), String>;
+
+/// The named context `base` for each base and platform in use.
+fn base_contexts<'a>(workspace: &'a Workspace, builder: Builder, wanted: &'a BTreeSet<Wanted>) -> Result<Contexts<'a>> {
+    let mut contexts = Contexts::new();
+    for Wanted { image, platform } in wanted {
+        let base = &workspace.bases[&workspace.image(image)?.base];
+        if !contexts.contains_key(&(base.name.as_str(), platform)) {
+            let context = base::ensure(workspace, builder, &base.source, platform)?;
+            contexts.insert((base.name.as_str(), platform), context);
+        }
+    }
+    Ok(contexts)
+}
+
+/// What all targets on a base have in common.
+fn common(workspace: &Workspace, base: &Base, platform: &Platform, context: &str) -> Result<Value> {
+    let dockerfile = dockerfile_path(workspace, base);
+    write_if_changed(&dockerfile, &dockerfile::render(workspace, base)?)?;
+    // What running the packages on the desktop leaves behind is no input.
+    let ignore = "**/__pycache__\n**/.pytest_cache\n**/*.pyc\n**/.git\n";
+    write_if_changed(&Utf8PathBuf::from(format!("{dockerfile}.dockerignore")), ignore)?;
+    let docker_dir = base.dockerfile.parent().unwrap_or(&workspace.root);
+    Ok(json!({
+        "context": workspace.project.ros_workspace.join("src"),
+        "contexts": { "base": context, "docker": docker_dir },
+        "dockerfile": dockerfile,
+        "platforms": [platform.to_string()],
+        "secret": secrets::of_this_machine(),
+    }))
+}
+
+fn image_target(
+    workspace: &Workspace,
+    builder: Builder,
+    wanted: &Wanted,
+    image: &Image,
+    context: &str,
+) -> Result<Value> {
+    let base = &workspace.bases[&image.base];
+    let provenance = Provenance::of(workspace, image)?;
+    let reference = wanted.reference(workspace);
+    let mut target = common(workspace, base, &wanted.platform, context)?;
+    target["target"] = json!(format!("image-{}", image.name));
+    target["tags"] = json!([reference]);
+    target["labels"] = json!(provenance.labels(workspace, image));
+    // BuildKit takes the creation time in the image's configuration from here: it follows the inputs, too.
+    target["args"] = json!({ "SOURCE_DATE_EPOCH": provenance.time.to_string() });
+    target["output"] = json!([builder.output(&reference)]);
+    Ok(target)
+}
+
+/// Where the final Dockerfile is put, for people to look at as well.
+fn dockerfile_path(workspace: &Workspace, base: &Base) -> Utf8PathBuf {
+    workspace.state_dir().join("build").join(format!("{}.Dockerfile", base.name))
+}
+
+/// Leaves a file alone that is right already: several runs may be reading it.
+fn write_if_changed(path: &Utf8Path, text: &str) -> Result<()> {
+    if process::mode().dry_run || fs_err::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let dir = path.parent().unwrap_or(Utf8Path::new("."));
+    fs_err::create_dir_all(dir)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir).context("make a file for the build")?;
+    std::io::Write::write_all(&mut file, text.as_bytes()).context("write a file for the build")?;
+    file.persist(path).with_context(|| format!("replace `{path}`"))?;
+    Ok(())
+}
+
+/// What BuildKit tells of a target it has built.
+#[derive(Debug, Default, Deserialize)]
+struct Metadata {
+    #[serde(rename = "containerimage.digest")]
+    digest: Option<String>,
+    #[serde(rename = "containerimage.config.digest")]
+    config: Option<String>,
+}
+
+fn bake(
+    workspace: &Workspace,
+    builder: Builder,
+    targets: Map<String, Value>,
+    options: Options,
+) -> Result<BTreeMap<String, Metadata>> {
+    let dir = workspace.state_dir().join("build");
+    let names: Vec<String> = targets.keys().cloned().collect();
+    let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
+    let definition = serde_json::to_string_pretty(&definition).context("write the build's definition")?;
+    // Two builds at a time, say of two robots in two terminals, must not get each other's definition.
+    let name = super::content_tag([definition.as_str()]);
+    let (file, metadata) = (dir.join(format!("bake-{name}.json")), dir.join(format!("metadata-{name}-{}.json", std::process::id())));
+    write_if_changed(&file, &definition)?;
+    builder.ensure(&workspace.state_dir())?;
+    let command = command(builder, &file, &metadata, options);
+    if std::io::stderr().is_terminal() {
+        command.interactive()?;
+    } else {
+        command.show_if("build", worth_showing).run()?;
+    }
+    if process::mode().dry_run {
+        return Ok(BTreeMap::new());
+    }
+    let text = fs_err::read_to_string(&metadata)?;
+    fs_err::remove_file(&metadata)?;
+    serde_json::from_str(&text).context("read what BuildKit says it has built")
+}
+
+fn command(builder: Builder, file: &Utf8Path, metadata: &Utf8Path, options: Options) -> Cmd {
+    let display = if std::io::stderr().is_terminal() { "auto" } else { "plain" };
+    Cmd::new("docker")
+        .args(["buildx", "bake"])
+        .args(builder.args())
+        .args(["--file", file.as_str(), "--metadata-file", metadata.as_str()])
+        // An attestation would turn every image into an index, with a digest of its own every time.
+        .args(["--provenance=false", "--sbom=false"])
+        .arg(format!("--progress={display}"))
+        .args(options.no_cache.then_some("--no-cache"))
+}
+
+/// In logs, what is done and what fails; not the book-keeping of what is remembered.
+fn worth_showing(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        [step, "[internal]" | "CACHED" | "DONE" | "sha256:" | "transferring" | "resolve", ..] if step.starts_with('#') => false,
+        [step, _, "CACHED" | "DONE", ..] if step.starts_with('#') => false,
+        [step, "exporting" | "naming" | "preparing" | "unpacking", ..] if step.starts_with('#') => false,
+        _ => !line.trim().is_empty(),
+    }
+}
+
+fn built(
+    workspace: &Workspace,
+    builder: Builder,
+    wanted: &Wanted,
+    metadata: &BTreeMap<String, Metadata>,
+) -> Result<Built> {
+    let reference = wanted.reference(workspace);
+    if process::mode().dry_run {
+        return Ok(Built { wanted: wanted.clone(), reference, id: ImageId::Config(String::new()) });
+    }
+    let metadata = metadata.get(&wanted.target()).with_context(|| format!("BuildKit does not say what became of `{reference}`"))?;
+    let manifest_kept = builder == Builder::Engine { store: Store::Containerd };
+    let id = match (manifest_kept, &metadata.digest, &metadata.config) {
+        (true, Some(digest), _) => ImageId::Manifest(digest.clone()),
+        (false, _, Some(config)) => ImageId::Config(config.clone()),
+        _ => anyhow::bail!("BuildKit does not say the digest of `{reference}`"),
+    };
+    Ok(Built { wanted: wanted.clone(), reference, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_asks_for_no_attestations() {
+        let builder = Builder::Engine { store: Store::Containerd };
+        let line = command(builder, "/b.json".into(), "/m.json".into(), Options { no_cache: true }).to_string();
+        assert!(line.starts_with("docker buildx bake --file /b.json --metadata-file /m.json"), "{line}");
+        assert!(line.contains("--provenance=false") && line.contains("--sbom=false") && line.ends_with("--no-cache"));
+    }
+
+    #[test]
+    fn logs_show_work_and_failures_but_no_book_keeping() {
+        let shown = ["#12 [build-navigation 3/3] RUN build-package navigation", "#12 0.81 error: expected ';'", "#9 ERROR: process failed"];
+        let hidden = ["#1 [internal] load build definition", "#12 CACHED", "#12 DONE 0.1s", "#20 exporting layers", ""];
+        assert!(shown.into_iter().all(worth_showing));
+        assert!(!hidden.into_iter().any(worth_showing));
+    }
+}

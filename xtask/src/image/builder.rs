@@ -1,0 +1,138 @@
+//! Which BuildKit builds, and where it can push to.
+//!
+//! The engine's own BuildKit knows the engine's images and needs no set-up, so it is used where it can be.
+//! Where the engine runs in a virtual machine, `localhost` there is another machine: pushes go to
+//! `host.docker.internal`, which the engine takes for a remote registry that needs TLS. A builder of our
+//! own is told otherwise.
+
+use camino::Utf8Path;
+
+use crate::config::Store;
+use crate::error::Result;
+use crate::host::engine::Engine;
+use crate::process::Cmd;
+
+/// The name of our own builder.
+pub const NAME: &str = "xtask";
+
+/// Local ports that a tunnel may get; the builder is configured for all of them.
+const PORTS: std::ops::RangeInclusive<u16> = 5000..=5100;
+
+/// The BuildKit that builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builder {
+    /// The engine's own.
+    Engine {
+        /// The engine's image store.
+        store: Store,
+    },
+    /// One in a container of our own, for engines in a virtual machine.
+    Container,
+}
+
+impl Builder {
+    /// The builder for an engine.
+    pub fn for_engine(engine: &Engine) -> Self {
+        if engine.in_vm { Self::Container } else { Self::Engine { store: engine.store } }
+    }
+
+    /// The name that the machine of the engine has for a port of this one.
+    pub fn registry_host(self, port: u16) -> String {
+        match self {
+            Self::Engine { .. } => format!("localhost:{port}"),
+            Self::Container => format!("host.docker.internal:{port}"),
+        }
+    }
+
+    /// The arguments that choose the builder.
+    pub fn args(self) -> Vec<String> {
+        match self {
+            Self::Engine { .. } => Vec::new(),
+            Self::Container => vec![format!("--builder={NAME}")],
+        }
+    }
+
+    /// Where a built image goes: the engine's image store, under `reference`.
+    ///
+    /// containerd's store keeps what BuildKit exports as it is: zstd is five times as fast as gzip at the
+    /// same size. The classic store keeps layers unpacked and compresses when it pushes.
+    pub fn output(self, reference: &str) -> String {
+        match self {
+            Self::Engine { store: Store::Containerd } => {
+                format!("type=image,name={reference},compression=zstd,oci-mediatypes=true,unpack=false")
+            }
+            Self::Engine { store: Store::Classic } | Self::Container => format!("type=docker,name={reference}"),
+        }
+    }
+
+    /// Makes our own builder if it is the one that builds and is missing.
+    ///
+    /// # Errors
+    /// Fails when the configuration cannot be written or buildx fails.
+    pub fn ensure(self, state_dir: &Utf8Path) -> Result<()> {
+        if self != Self::Container || Cmd::new("docker").args(["buildx", "inspect", NAME]).succeeds()? {
+            return Ok(());
+        }
+        let config = state_dir.join("buildkitd.toml");
+        write_config(&config)?;
+        create(&config).run()
+    }
+}
+
+/// `docker buildx create` for our own builder.
+fn create(config: &Utf8Path) -> Cmd {
+    Cmd::new("docker")
+        .args(["buildx", "create", "--name", NAME, "--driver", "docker-container"])
+        .args(["--driver-opt", "network=host", "--config", config.as_str()])
+}
+
+fn write_config(path: &Utf8Path) -> Result<()> {
+    if crate::process::mode().dry_run {
+        return Ok(());
+    }
+    if let Some(dir) = path.parent() {
+        fs_err::create_dir_all(dir)?;
+    }
+    Ok(fs_err::write(path, config())?)
+}
+
+/// buildkitd.toml: plain HTTP to the ports that tunnels may have.
+fn config() -> String {
+    let hosts = ["localhost", "host.docker.internal"];
+    let sections = hosts.iter().flat_map(|host| PORTS.map(move |port| format!("[registry.\"{host}:{port}\"]\nhttp = true\n")));
+    sections.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine.in_vm: bool) -> Builder {
+        if in_virtual_machine { Builder::Container } else { Builder::Engine { store: Store::Containerd } }
+    }
+
+    #[test]
+    fn an_engine_in_a_virtual_machine_pushes_to_its_host() {
+        assert_eq!(engine(true).registry_host(5001), "host.docker.internal:5001");
+        assert_eq!(engine(true).args(), ["--builder=xtask"]);
+        assert_eq!(engine(false).registry_host(5000), "localhost:5000");
+        assert!(engine(false).args().is_empty());
+    }
+
+    #[test]
+    fn our_builder_uses_the_hosts_network_and_plain_http_to_tunnels() {
+        let argv = create(Utf8Path::new("/x/buildkitd.toml"));
+        let line = argv.to_string();
+        assert!(line.starts_with("docker buildx create --name xtask --driver docker-container"), "{line}");
+        assert!(line.contains("network=host") && line.ends_with("--config /x/buildkitd.toml"), "{line}");
+        assert!(config().contains("[registry.\"host.docker.internal:5000\"]\nhttp = true\n"));
+        assert!(config().contains("[registry.\"localhost:5100\"]"));
+    }
+
+    #[test]
+    fn each_image_store_gets_the_output_it_can_take() {
+        assert!(Builder::Engine { store: Store::Containerd }.output("a:b").contains("compression=zstd"));
+        assert_eq!(Builder::Engine { store: Store::Classic }.output("a:b"), "type=docker,name=a:b");
+        assert_eq!(Builder::Container.output("a:b"), "type=docker,name=a:b");
+    }
+}
