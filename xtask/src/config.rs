@@ -4,10 +4,30 @@
 //! names, Compose project names), every name that refers to something finds it, and no later stage has to
 //! check again.
 
+mod condition;
+mod diagnostic;
+mod discover;
+mod env_file;
+mod host;
+mod keys;
+mod load;
+mod lookup;
+mod manifest;
+mod names;
+mod packages;
+mod paths;
+mod platform;
+mod raw;
+mod robots;
+mod validate;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+
+pub use load::FILE;
+pub use packages::{Package, PackageGraph};
+pub use platform::Platform;
 
 /// Everything `robots.toml` says.
 #[derive(Clone, Debug)]
@@ -115,45 +135,6 @@ pub enum Store {
     Classic,
 }
 
-/// A platform as BuildKit names it: `linux/arm64`, `linux/arm/v7`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Platform {
-    /// The architecture in Go's names: `amd64`, `arm64`, `arm`.
-    pub arch: String,
-    /// The variant, where there are several: `v7`.
-    pub variant: Option<String>,
-}
-
-impl Platform {
-    /// The platform of the machine this program runs on.
-    pub fn of_this_machine() -> Self {
-        Self::from_machine(std::env::consts::ARCH)
-    }
-
-    /// The platform of a machine by what `uname -m` calls it there.
-    pub fn from_machine(machine: &str) -> Self {
-        let (arch, variant) = match machine {
-            "x86_64" => ("amd64", None),
-            "aarch64" => ("arm64", None),
-            "armv7l" | "arm" => ("arm", Some("v7")),
-            other => (other, None),
-        };
-        Self { arch: arch.to_owned(), variant: variant.map(str::to_owned) }
-    }
-
-    /// The platform as a part of names: `linux-arm-v7`.
-    pub fn slug(&self) -> String {
-        self.to_string().replace('/', "-")
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "linux/{}", self.arch)?;
-        self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
-    }
-}
-
 impl Workspace {
     /// What xtask keeps between runs: generated files, keys, measurements. Never committed.
     pub fn state_dir(&self) -> Utf8PathBuf {
@@ -169,25 +150,4 @@ impl Workspace {
     pub fn relative<'a>(&self, path: &'a Utf8Path) -> &'a Utf8Path {
         path.strip_prefix(&self.root).unwrap_or(path)
     }
-}
-
-/// A colcon package, from its `package.xml` (REP 149).
-#[derive(Clone, Debug)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Its directory, relative to `src/` of the ROS workspace.
-    pub dir: Utf8PathBuf,
-    /// Packages of this workspace that it needs to be built, directly.
-    pub build_depends: Vec<String>,
-    /// Packages of this workspace that it needs to run, directly.
-    pub run_depends: Vec<String>,
-    /// Packages of this workspace that its tests need besides, directly.
-    pub test_depends: Vec<String>,
-}
-
-/// The packages of the ROS workspace and how they depend on each other; free of cycles.
-#[derive(Clone, Debug, Default)]
-pub struct PackageGraph {
-    packages: BTreeMap<String, Package>,
 }

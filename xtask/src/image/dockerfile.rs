@@ -77,8 +77,6 @@ fn write_package(text: &mut String, workspace: &Workspace, base: &Base, package:
             copy(text, other);
         }
     }
-    // A package's own tree is in `/out` of its build stage: tests see it where it will be installed.
-    line(text, &format!("COPY --link --from=build-{name} /out/ /"));
     run(text, workspace, base, package, "test-package");
 }
 

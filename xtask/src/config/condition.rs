@@ -1,0 +1,159 @@
+//! The `condition` attribute of `package.xml` (REP 149): `$ROS_VERSION == 2 and $ROS_DISTRO != humble`.
+
+use std::cmp::Ordering;
+
+/// What conditions can ask. Every other variable is empty, as REP 149 has it.
+const VARIABLES: [(&str, &str); 3] =
+    [("ROS_VERSION", "2"), ("ROS_DISTRO", "jazzy"), ("ROS_PYTHON_VERSION", "3")];
+
+/// Whether `condition` holds. One that cannot be understood holds: better a dependency too many.
+pub fn holds(condition: &str) -> bool {
+    let Some(tokens) = tokens(condition) else { return true };
+    let mut parser = Parser { tokens: &tokens };
+    match parser.either() {
+        Some(value) if parser.tokens.is_empty() => value,
+        _ => true,
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Token {
+    Value(String),
+    Word(String),
+    Compare(&'static str),
+    Open,
+    Close,
+}
+
+fn tokens(condition: &str) -> Option<Vec<Token>> {
+    const OPERATORS: [&str; 6] = ["==", "!=", "<=", ">=", "<", ">"];
+    let mut tokens = Vec::new();
+    let mut rest = condition.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let (token, length) = if let Some(operator) = OPERATORS.into_iter().find(|op| rest.starts_with(op)) {
+            (Token::Compare(operator), operator.len())
+        } else if matches!(first, '(' | ')') {
+            (if first == '(' { Token::Open } else { Token::Close }, 1)
+        } else if matches!(first, '"' | '\'') {
+            let inner = &rest[1..];
+            let end = inner.find(first)?;
+            (Token::Value(inner[..end].to_owned()), end + 2)
+        } else {
+            let is_word = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
+            let name = rest.strip_prefix('$').unwrap_or(rest);
+            let end = name.find(|character| !is_word(character)).unwrap_or(name.len());
+            let (word, length) = (&name[..end], end + rest.len() - name.len());
+            if word.is_empty() {
+                return None;
+            }
+            let token = if name.len() < rest.len() {
+                let value =
+                    VARIABLES.iter().find(|(variable, _)| *variable == word).map_or("", |(_, value)| value);
+                Token::Value(value.to_owned())
+            } else {
+                Token::Word(word.to_owned())
+            };
+            (token, length)
+        };
+        tokens.push(token);
+        rest = rest[length..].trim_start();
+    }
+    Some(tokens)
+}
+
+struct Parser<'a> {
+    tokens: &'a [Token],
+}
+
+impl Parser<'_> {
+    fn take(&mut self) -> Option<&Token> {
+        let (first, rest) = self.tokens.split_first()?;
+        self.tokens = rest;
+        Some(first)
+    }
+
+    fn take_word(&mut self, word: &str) -> bool {
+        let is_next = matches!(self.tokens.first(), Some(Token::Word(next)) if next == word);
+        if is_next {
+            self.tokens = &self.tokens[1..];
+        }
+        is_next
+    }
+
+    fn either(&mut self) -> Option<bool> {
+        let mut value = self.both()?;
+        while self.take_word("or") {
+            // Both sides are always read: the tokens have to be consumed.
+            let other = self.both()?;
+            value = value || other;
+        }
+        Some(value)
+    }
+
+    fn both(&mut self) -> Option<bool> {
+        let mut value = self.comparison()?;
+        while self.take_word("and") {
+            let other = self.comparison()?;
+            value = value && other;
+        }
+        Some(value)
+    }
+
+    fn comparison(&mut self) -> Option<bool> {
+        if self.tokens.first() == Some(&Token::Open) {
+            self.take()?;
+            let value = self.either()?;
+            return (self.take()? == &Token::Close).then_some(value);
+        }
+        let left = self.value()?;
+        let Token::Compare(operator) = *self.take()? else { return None };
+        let right = self.value()?;
+        let order = left.cmp(&right);
+        Some(match operator {
+            "==" => order == Ordering::Equal,
+            "!=" => order != Ordering::Equal,
+            "<" => order == Ordering::Less,
+            ">" => order == Ordering::Greater,
+            "<=" => order != Ordering::Greater,
+            _ => order != Ordering::Less,
+        })
+    }
+
+    fn value(&mut self) -> Option<String> {
+        match self.take()? {
+            Token::Value(value) | Token::Word(value) => Some(value.clone()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_know_ros_2_jazzy() {
+        for condition in [
+            "$ROS_VERSION == 2",
+            "$ROS_VERSION==\"2\"",
+            "$ROS_DISTRO != humble",
+            "$ROS_DISTRO == humble or $ROS_DISTRO == jazzy",
+            "($ROS_VERSION == 1 or $ROS_VERSION == 2) and $ROS_PYTHON_VERSION >= 3",
+            "$UNKNOWN == ''",
+            "not understood",
+            "$ROS_VERSION == ",
+            "'open",
+            "",
+        ] {
+            assert!(holds(condition), "{condition}");
+        }
+        for condition in [
+            "$ROS_VERSION == 1",
+            "$ROS_DISTRO < humble",
+            "$ROS_VERSION == 2 and $ROS_DISTRO == noetic",
+            "$UNKNOWN == x",
+        ] {
+            assert!(!holds(condition), "{condition}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Mistakes in files, shown where they are: `file:line:column`, the line, a caret, what would be right.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+
+use crate::error::{Failure, Result};
+
+/// A text file that people wrote, under the name by which they know it.
+#[derive(Debug)]
+pub struct Source {
+    /// Its path as it is shown.
+    pub shown: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Source {
+    /// Reads the file at `path`, which messages show as seen from `here`.
+    ///
+    /// # Errors
+    /// Fails when it is a directory, cannot be read, or is not UTF-8.
+    pub fn read(path: &Utf8Path, here: &Utf8Path) -> Result<Self> {
+        let shown = shown_from(path, here).into_string();
+        if path.is_dir() {
+            return Err(Failure::config(format!("`{shown}` is a directory, not a file"))
+                .hint(format!("rename or remove the directory `{shown}`"))
+                .into());
+        }
+        let bytes = std::fs::read(path).map_err(|error| {
+            Failure::config(format!("`{shown}` cannot be read"))
+                .hint(format!("look at it with `ls -l {shown}`"))
+                .because(error)
+        })?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Self { shown, text }),
+            Err(error) => Err(not_utf8(shown, &error)),
+        }
+    }
+
+    /// A mistake at `span`.
+    pub fn mistake(&self, span: Range<usize>, message: impl Into<String>) -> Mistake {
+        let (line, column) = self.position(span.start);
+        let (before, from) = (self.text.get(..span.start).unwrap_or(&self.text), span.start);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let shown_line = self.text[line_start..].lines().next().unwrap_or_default();
+        let rest_of_line = (line_start + shown_line.len()).saturating_sub(from);
+        let marked = self.text.get(from..span.end.min(from + rest_of_line)).unwrap_or_default();
+        let gutter = " ".repeat(line.to_string().len());
+        let excerpt = format!(
+            " {gutter} |\n {line} | {}\n {gutter} | {}{}",
+            printable(shown_line),
+            " ".repeat(column - 1),
+            "^".repeat(marked.chars().count().max(1)),
+        );
+        Mistake {
+            place: (self.shown.clone(), from),
+            message: message.into(),
+            excerpt: format!(" {gutter}--> {}:{line}:{column}\n{excerpt}", self.shown),
+            notes: Vec::new(),
+            helps: Vec::new(),
+        }
+    }
+
+    /// Line and column of a byte, both from 1, columns in characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    /// `file:line:column` of a byte.
+    pub fn place(&self, offset: usize) -> String {
+        let (line, column) = self.position(offset);
+        format!("{}:{line}:{column}", self.shown)
+    }
+}
+
+fn not_utf8(shown: String, error: &std::string::FromUtf8Error) -> anyhow::Error {
+    let at = error.utf8_error().valid_up_to();
+    let byte = error.as_bytes().get(at).copied().unwrap_or_default();
+    let source = Source { shown, text: String::from_utf8_lossy(error.as_bytes()).into_owned() };
+    // Everything before `at` is valid, so offsets up to there are the same in the lossy text.
+    let mistake = source
+        .mistake(at..at + 1, format!("this byte (0x{byte:02x}) is not UTF-8"))
+        .help("save the file as UTF-8");
+    let mut mistakes = Mistakes::default();
+    mistakes.add(mistake);
+    mistakes.into_error()
+}
+
+/// A line fit for a terminal: one cell for each character, no control sequences.
+fn printable(line: &str) -> String {
+    let cell = |character: char| match character {
+        '\t' => ' ',
+        other if other.is_control() => '\u{fffd}',
+        other => other,
+    };
+    line.chars().map(cell).collect()
+}
+
+/// One mistake.
+#[derive(Debug)]
+pub struct Mistake {
+    place: (String, usize),
+    message: String,
+    excerpt: String,
+    notes: Vec<String>,
+    helps: Vec<String>,
+}
+
+impl Mistake {
+    /// Adds a fact about another place.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Adds what would be right.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.helps.push(help.into());
+        self
+    }
+
+    /// Adds what would be right, if anything is known.
+    pub fn help_if(mut self, help: Option<String>) -> Self {
+        self.helps.extend(help);
+        self
+    }
+
+    fn text(&self) -> String {
+        let notes: String = self.notes.iter().map(|note| format!("\n  note: {note}")).collect();
+        format!("{}\n{}{notes}", self.message, self.excerpt)
+    }
+}
+
+/// All mistakes of one run, so that a person mends them in one go.
+#[derive(Debug, Default)]
+pub struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// Adds one.
+    pub fn add(&mut self, mistake: Mistake) {
+        self.0.push(mistake);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds those of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// One error that shows all of them, file by file from top to bottom.
+    pub fn into_error(mut self) -> anyhow::Error {
+        self.0.sort_by(|one, other| one.place.cmp(&other.place));
+        if let [only] = self.0.as_slice() {
+            let failure = Failure::config(only.text());
+            return only.helps.iter().fold(failure, |failure, help| failure.hint(help)).into();
+        }
+        let mut files: Vec<_> = self.0.iter().map(|mistake| format!("`{}`", mistake.place.0)).collect();
+        files.dedup();
+        let mut text = format!("{} mistakes in {}", self.0.len(), files.join(", "));
+        for mistake in &self.0 {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\n\n{}", mistake.text());
+            let _ = mistake.helps.iter().try_for_each(|help| write!(text, "\n  help: {help}"));
+        }
+        Failure::config(text).into()
+    }
+}
+
+/// `path` as a person in the directory `here` would write it. Both are absolute.
+pub fn shown_from(path: &Utf8Path, here: &Utf8Path) -> Utf8PathBuf {
+    let common = path.components().zip(here.components()).take_while(|(one, other)| one == other).count();
+    if common <= 1 {
+        // Nothing in common but the root: the way through it helps nobody.
+        return path.to_owned();
+    }
+    let up = here.components().skip(common).map(|_| Utf8Component::ParentDir);
+    let shown: Utf8PathBuf = up.chain(path.components().skip(common)).collect();
+    if shown.as_str().is_empty() { ".".into() } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::hints_of;
+
+    fn source(text: &str) -> Source {
+        Source { shown: "f.toml".to_owned(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_mistake_shows_file_line_column_and_caret() {
+        let mut mistakes = Mistakes::default();
+        mistakes.add(source("a = 1\n\tb = 'ä' # x\n").mistake(11..15, "no `ä` here").help("write `a`"));
+        let error = mistakes.into_error();
+        let expected = ["no `ä` here", "  --> f.toml:2:6", "   |", " 2 |  b = 'ä' # x", "   |      ^^^"];
+        assert_eq!(error.to_string(), expected.join("\n"));
+        assert_eq!(hints_of(&error), ["write `a`"]);
+    }
+
+    #[test]
+    fn carets_stay_on_the_line_and_survive_the_end_of_the_file() {
+        let shown = |text: &str, span| source(text).mistake(span, "x").text();
+        assert!(shown("[[\nsecond", 0..9).ends_with(" | ^^"));
+        assert!(shown("ab", 2..2).ends_with("f.toml:1:3\n   |\n 1 | ab\n   |   ^"));
+        assert!(shown("", 0..0).contains("f.toml:1:1"));
+        assert!(shown("a\x1b[1m", 0..1).contains("a\u{fffd}[1m"));
+    }
+
+    #[test]
+    fn several_mistakes_are_shown_in_their_order_with_their_help() {
+        let file = source("a\nb\n");
+        let mut mistakes = Mistakes::default();
+        mistakes.add(file.mistake(2..3, "second"));
+        mistakes.add(file.mistake(0..1, "first").help("do"));
+        let text = mistakes.into_error().to_string();
+        assert!(text.starts_with("2 mistakes in `f.toml`\n\nfirst\n"), "{text}");
+        assert!(text.contains("^\n  help: do\n\nsecond\n"), "{text}");
+    }
+
+    #[test]
+    fn paths_are_shown_from_where_the_user_is() {
+        let shown = |path: &str, here: &str| shown_from(path.into(), here.into()).into_string();
+        assert_eq!(shown("/w/team/robots.toml", "/w/team"), "robots.toml");
+        assert_eq!(shown("/w/team/robots.toml", "/w/team/ros_ws/src"), "../../robots.toml");
+        assert_eq!(shown("/etc/x", "/w/team"), "/etc/x");
+    }
+}

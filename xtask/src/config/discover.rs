@@ -1,0 +1,170 @@
+//! Finds the packages of a ROS workspace as colcon does: every directory under `src/` with a `package.xml`.
+//!
+//! Not entered: directories marked `COLCON_IGNORE`, `AMENT_IGNORE` or `CATKIN_IGNORE`; hidden ones; `build`,
+//! `install` and `log`; packages (none lies in another); symbolic links (a build sees only what is in `src/`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::diagnostic::{Mistakes, Source};
+use super::manifest::{Kind, Manifest};
+use super::packages::{Package, PackageGraph};
+use crate::error::{Failure, Result};
+
+const MANIFEST: &str = "package.xml";
+const MARKERS: [&str; 3] = ["COLCON_IGNORE", "AMENT_IGNORE", "CATKIN_IGNORE"];
+const PRODUCTS: [&str; 3] = ["build", "install", "log"];
+
+/// The packages of a workspace, as far as they could be read.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The packages; of use only without mistakes.
+    pub graph: PackageGraph,
+    /// What is wrong with them.
+    pub mistakes: Mistakes,
+    /// Whether the names of all packages are known.
+    pub complete: bool,
+}
+
+impl Found {
+    /// The names of the packages.
+    pub fn names(&self) -> Vec<&str> {
+        self.graph.names().collect()
+    }
+}
+
+/// The packages under `src`, an absolute path; places are shown as seen from `here`.
+///
+/// # Errors
+/// Fails when a directory or a `package.xml` cannot be read; what is wrong inside files is in [`Found`].
+pub fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
+    let mut found = Found { complete: true, ..Found::default() };
+    let mut manifests: BTreeMap<String, Manifest> = BTreeMap::new();
+    if !src.is_dir() {
+        return Ok(Found::default());
+    }
+    for dir in directories_of_packages(src)? {
+        let source = Source::read(&src.join(&dir).join(MANIFEST), here)?;
+        let manifest = match Manifest::parse(source, dir) {
+            Ok(manifest) => manifest,
+            Err(mistakes) => {
+                found.complete = false;
+                found.mistakes.extend(mistakes);
+                continue;
+            }
+        };
+        let same = manifests.values().find(|other| other.name.eq_ignore_ascii_case(&manifest.name));
+        if let Some(other) = same {
+            let message = format!("there are two packages `{}`", manifest.name);
+            let note = format!("the other is at {}", other.source.place(other.span.start));
+            let help = "rename one, or put an empty file `COLCON_IGNORE` beside the one to leave out";
+            found.mistakes.add(manifest.source.mistake(manifest.span.clone(), message).note(note).help(help));
+        } else {
+            manifests.insert(manifest.name.clone(), manifest);
+        }
+    }
+    found.graph = graph(&manifests);
+    for cycle in found.graph.cycles() {
+        refuse(&cycle, &manifests, &mut found.mistakes);
+    }
+    Ok(found)
+}
+
+fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {
+    let package = |manifest: &Manifest| {
+        let of = |kind: Kind, with_groups: bool| -> Vec<String> {
+            let groups = manifest
+                .depends_on(Kind::Group)
+                .filter(|_| with_groups)
+                .flat_map(|group| members(manifests, group));
+            let named =
+                manifest.depends_on(kind).filter_map(|name| manifests.get(name).map(|other| &other.name));
+            groups.chain(named).collect::<BTreeSet<_>>().into_iter().cloned().collect()
+        };
+        Package {
+            name: manifest.name.clone(),
+            dir: manifest.dir.clone(),
+            build_depends: of(Kind::Build, true),
+            build_export_depends: of(Kind::Export, false),
+            run_depends: of(Kind::Run, true),
+            test_depends: of(Kind::Test, false),
+        }
+    };
+    PackageGraph::unchecked(manifests.values().map(package))
+}
+
+fn members<'a>(manifests: &'a BTreeMap<String, Manifest>, group: &str) -> Vec<&'a String> {
+    let members = manifests.values().filter(|manifest| manifest.groups.iter().any(|member| member == group));
+    members.map(|manifest| &manifest.name).collect()
+}
+
+/// Adds a cycle, at the dependency that the first of its packages has on the second.
+fn refuse(cycle: &[String], manifests: &BTreeMap<String, Manifest>, mistakes: &mut Mistakes) {
+    let edges = cycle.iter().zip(cycle.iter().cycle().skip(1));
+    let places: Vec<_> = edges
+        .filter_map(|(from, to)| {
+            let manifest = manifests.get(from)?;
+            let counts = |kind: Kind| !matches!(kind, Kind::Test | Kind::Group);
+            let depend = manifest.depends.iter().find(|depend| depend.name == *to && counts(depend.kind));
+            Some((manifest, depend.map_or(manifest.span.clone(), |depend| depend.span.clone()), from, to))
+        })
+        .collect();
+    let Some((manifest, span, ..)) = places.first() else { return };
+    let way: Vec<_> = cycle.iter().chain(cycle.first()).map(|name| format!("`{name}`")).collect();
+    let message = format!("packages depend on each other in a circle: {}", way.join(" → "));
+    let mut mistake = manifest.source.mistake(span.clone(), message);
+    for (manifest, span, from, to) in &places[1..] {
+        mistake =
+            mistake.note(format!("`{from}` depends on `{to}` at {}", manifest.source.place(span.start)));
+    }
+    mistakes.add(
+        mistake.help("remove one of these dependencies, or move what both need into a package of its own"),
+    );
+}
+
+/// The marker by which `directory` is left out, if any.
+pub fn ignored_by(directory: &Utf8Path) -> Option<&'static str> {
+    MARKERS.into_iter().find(|marker| directory.join(marker).exists())
+}
+
+/// The directories with a `package.xml`, relative to `src` and in order.
+fn directories_of_packages(src: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+    let mut found = Vec::new();
+    let mut waiting = vec![src.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        let unreadable = |error: std::io::Error| {
+            Failure::config(format!("the directory `{directory}` cannot be read")).because(error)
+        };
+        let (mut is_package, mut is_ignored, mut inner) = (false, false, Vec::new());
+        for entry in directory.read_dir_utf8().map_err(unreadable)? {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // A name that is not UTF-8 is not a package's.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => continue,
+                Err(error) => return Err(unreadable(error).into()),
+            };
+            let name = entry.file_name();
+            if MARKERS.contains(&name) {
+                is_ignored = true;
+            } else if name == MANIFEST {
+                is_package = true;
+            } else if !name.starts_with('.')
+                && !PRODUCTS.contains(&name)
+                && entry.file_type().map_err(unreadable)?.is_dir()
+            {
+                inner.push(entry.path().to_owned());
+            }
+        }
+        if is_ignored {
+            continue;
+        }
+        if is_package {
+            found.push(directory.strip_prefix(src).unwrap_or(&directory).to_owned());
+        } else {
+            waiting.extend(inner);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

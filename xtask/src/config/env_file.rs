@@ -1,0 +1,228 @@
+//! Environment files: the part of Docker Compose's `.env` syntax that means the same to every reader.
+//!
+//! One `NAME=VALUE` a line, an `export ` before it allowed. Empty lines and lines that begin with `#` say
+//! nothing. A value is
+//!
+//! - bare: up to the end of the line or to ` #`, without the blanks around it;
+//! - in single quotes: exactly what is between them (`\'` for a single quote);
+//! - in double quotes: with `\"`, `\\`, `\$` and `\t`.
+//!
+//! Nothing is ever expanded. Compose would expand `$NAME` in bare and double-quoted values, so a `$` is refused
+//! there; in single quotes, or as `\$`, it stands for itself. Values of several lines, `NAME: VALUE`, and a
+//! lone `NAME` (the value of the developer's own environment) are refused.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::diagnostic::{Mistake, Mistakes, Source};
+use super::names;
+
+/// The variables of a file.
+///
+/// # Errors
+/// Gives all mistakes in it.
+pub fn parse(source: &Source) -> Result<BTreeMap<String, String>, Mistakes> {
+    let mut variables: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    let mut mistakes = Mistakes::default();
+    let mut start = 0;
+    for line in source.text.split_inclusive('\n') {
+        let mut offset = start;
+        start += line.len();
+        let mut line = line.trim_end_matches(['\n', '\r']);
+        if let Some(after_mark) = line.strip_prefix('\u{feff}').filter(|_| offset == 0) {
+            (offset, line) = ('\u{feff}'.len_utf8(), after_mark);
+        }
+        match assignment(line) {
+            Ok(None) => {}
+            Ok(Some((name, value))) => {
+                if let Some((earlier, _)) = variables.get(name) {
+                    let mistake =
+                        source.mistake(offset..offset + line.len(), format!("`{name}` is set twice"));
+                    let note = format!("first at {}", source.place(*earlier));
+                    mistakes.add(mistake.note(note).help("remove one of the two"));
+                } else {
+                    variables.insert(name.to_owned(), (offset, value));
+                }
+            }
+            Err(problem) => mistakes.add(problem.mistake(source, offset)),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(variables.into_iter().map(|(name, (_, value))| (name, value)).collect())
+    } else {
+        Err(mistakes)
+    }
+}
+
+struct Problem {
+    /// Where in the line.
+    span: Range<usize>,
+    message: String,
+    help: &'static str,
+}
+
+impl Problem {
+    fn mistake(self, source: &Source, offset: usize) -> Mistake {
+        let span = self.span.start + offset..self.span.end + offset;
+        source.mistake(span, self.message).help(self.help)
+    }
+}
+
+fn assignment(line: &str) -> Result<Option<(&str, String)>, Problem> {
+    let trimmed = line.trim();
+    if trimmed.is_empty() || trimmed.starts_with('#') {
+        return Ok(None);
+    }
+    let begin = line.len() - line.trim_start().len();
+    let Some(equals) = line.find('=') else {
+        let help = "write `NAME=VALUE`; comments begin with `#`";
+        return Err(Problem {
+            span: begin..line.len(),
+            message: "this line sets no variable".to_owned(),
+            help,
+        });
+    };
+    let left = line[..equals].trim();
+    let name = left.strip_prefix("export ").map_or(left, str::trim_start);
+    if !names::is_variable(name) {
+        let help = "use letters, digits and `_`, not beginning with a digit, then `=`";
+        let message = format!("`{}` is no name of a variable", name.escape_debug());
+        return Err(Problem { span: begin..equals, message, help });
+    }
+    let value_at = equals + 1 + (line[equals + 1..].len() - line[equals + 1..].trim_start().len());
+    let value = line[value_at..].trim_end();
+    let value = match value.chars().next() {
+        Some(quote @ ('\'' | '"')) => quoted(value, quote),
+        _ => bare(value, line[..value_at].ends_with([' ', '\t'])),
+    };
+    let value = value.map_err(|problem| Problem {
+        span: value_at + problem.span.start..value_at + problem.span.end,
+        ..problem
+    })?;
+    Ok(Some((name, value)))
+}
+
+const LITERAL: &str = "nothing is expanded here: put the value in single quotes to keep the `$`";
+
+fn bare(value: &str, after_blank: bool) -> Result<String, Problem> {
+    let comment = value
+        .char_indices()
+        .find(|(at, character)| {
+            *character == '#' && if *at == 0 { after_blank } else { value[..*at].ends_with([' ', '\t']) }
+        })
+        .map_or(value.len(), |(at, _)| at);
+    let value = value[..comment].trim_end();
+    if let Some(at) = value.find('$') {
+        return Err(Problem {
+            span: at..value.len(),
+            message: "`$` in a bare value".to_owned(),
+            help: LITERAL,
+        });
+    }
+    control(value)?;
+    Ok(value.to_owned())
+}
+
+fn quoted(written: &str, quote: char) -> Result<String, Problem> {
+    let mut value = String::new();
+    let mut characters = written.char_indices().skip(1).peekable();
+    while let Some((at, character)) = characters.next() {
+        if character == quote {
+            let rest = written[at + 1..].trim_start();
+            if rest.is_empty() || rest.starts_with('#') {
+                control(&value)?;
+                return Ok(value);
+            }
+            let help = "begin a comment with ` #`";
+            let message = "there is something after the closing quote".to_owned();
+            return Err(Problem { span: at + 1..written.len(), message, help });
+        }
+        let next = characters.peek().map(|(_, next)| *next);
+        match (character, next) {
+            ('\\', Some(next)) if next == quote => value.push(next),
+            ('\\', Some(next @ ('\\' | '$'))) if quote == '"' => value.push(next),
+            ('\\', Some('t')) if quote == '"' => value.push('\t'),
+            ('\\', Some(next)) if quote == '"' => {
+                let message = format!("unknown escape `\\{next}`");
+                let help = "in double quotes there are `\\\"`, `\\\\`, `\\$` and `\\t`; values of several lines are refused";
+                return Err(Problem { span: at..at + 1 + next.len_utf8(), message, help });
+            }
+            ('$', _) if quote == '"' => {
+                let message = "`$` in double quotes".to_owned();
+                return Err(Problem { span: at..at + 1, message, help: LITERAL });
+            }
+            _ => {
+                value.push(character);
+                continue;
+            }
+        }
+        // The escaped character is dealt with.
+        characters.next();
+    }
+    let message = format!("this value has no closing {quote}");
+    Err(Problem { span: 0..written.len(), message, help: "close it on the same line: values have one line" })
+}
+
+fn control(value: &str) -> Result<(), Problem> {
+    match value.char_indices().find(|(_, character)| character.is_control() && *character != '\t') {
+        Some((at, character)) => Err(Problem {
+            span: at..at + character.len_utf8(),
+            message: format!("control character `{}` in a value", character.escape_debug()),
+            help: "remove it",
+        }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<BTreeMap<String, String>, String> {
+        let source = Source { shown: "match.env".to_owned(), text: text.to_owned() };
+        parse(&source).map_err(|mistakes| mistakes.into_error().to_string())
+    }
+
+    #[test]
+    fn values_are_read_as_compose_reads_them() {
+        for (line, value) in [
+            ("A=b", "b"),
+            ("A=", ""),
+            ("A= # nothing", ""),
+            ("export A = b c # why", "b c"),
+            ("A=b#c", "b#c"),
+            ("A=#c", "#c"),
+            ("A='$B # x' # y", "$B # x"),
+            (r"A='it\'s \n'", r"it's \n"),
+            (r#"A="a \"b\" \\ \$c\t""#, "a \"b\" \\ $c\t"),
+            ("\u{feff}A=b\r", "b"),
+        ] {
+            let read = read(&format!("# comment\n\n{line}\n").replace("# comment\n\n\u{feff}", "\u{feff}"));
+            assert_eq!(read.unwrap()["A"], value, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_others_would_read_differently_is_refused_with_its_place() {
+        for (line, place, message) in [
+            ("A", "3:1", "sets no variable"),
+            ("A: b", "3:1", "sets no variable"),
+            ("1A=b", "3:1", "no name"),
+            ("A-B=b", "3:1", "no name"),
+            ("A=$B", "3:3", "`$` in a bare value"),
+            ("A=\"x $B\"", "3:6", "`$` in double quotes"),
+            ("A=\"x", "3:3", "no closing"),
+            ("A='x", "3:3", "no closing"),
+            ("A='x' y", "3:6", "after the closing quote"),
+            ("A=\"a\\nb\"", "3:5", "unknown escape"),
+            ("B=2", "3:1", "set twice"),
+            ("A=a\u{0}b", "3:4", "control character"),
+        ] {
+            let error = read(&format!("B=1\n\n{line}\nC=3\n")).unwrap_err();
+            assert!(
+                error.contains(&format!("match.env:{place}\n")) && error.contains(message),
+                "{line}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Finding robots and images by the names that people type.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::{Mistakes, Source};
+use super::load::current_dir;
+use super::{Image, Robot, Workspace, env_file, names};
+
+use crate::error::{Failure, Result};
+
+impl Workspace {
+    /// The robot `name`.
+    ///
+    /// # Errors
+    /// Fails, with exit code 2, when there is none; the error tells the nearest name and all of them.
+    pub fn robot(&self, name: &str) -> Result<&Robot> {
+        self.robots.get(name).ok_or_else(|| unknown("robot", name, self.robots.keys()))
+    }
+
+    /// The image `name`.
+    ///
+    /// # Errors
+    /// As [`Workspace::robot`].
+    pub fn image(&self, name: &str) -> Result<&Image> {
+        self.images.get(name).ok_or_else(|| unknown("image", name, self.images.keys()))
+    }
+
+    /// The robots `wanted`, in that order, each once.
+    ///
+    /// # Errors
+    /// As [`Workspace::robot`], for the first name that is unknown.
+    pub fn robots_named(&self, wanted: &[String]) -> Result<Vec<&Robot>> {
+        let mut robots: Vec<&Robot> = Vec::new();
+        for name in wanted {
+            let robot = self.robot(name)?;
+            if !robots.iter().any(|earlier| earlier.name == robot.name) {
+                robots.push(robot);
+            }
+        }
+        Ok(robots)
+    }
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String> + Clone) -> anyhow::Error {
+    let message = format!("no {what} `{}` in `robots.toml`", name.escape_debug());
+    let help = names::instead(&format!("{what}s"), name, known.map(String::as_str));
+    Failure::config(message).hint(help).into()
+}
+
+impl Robot {
+    /// The variables for its Compose file: those of `env_files`, later files winning, then those of `env`.
+    ///
+    /// The files are read now: match parameters may have changed since the workspace was loaded.
+    ///
+    /// # Errors
+    /// Fails, with exit code 2, when a file cannot be read or has mistakes, each shown with its place.
+    pub fn variables(&self) -> Result<BTreeMap<String, String>> {
+        let here = current_dir();
+        let mut variables = BTreeMap::new();
+        for path in &self.env_files {
+            let source = Source::read(path, &here)?;
+            variables.extend(env_file::parse(&source).map_err(Mistakes::into_error)?);
+        }
+        variables.extend(self.env.clone());
+        Ok(variables)
+    }
+}

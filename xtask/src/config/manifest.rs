@@ -1,0 +1,239 @@
+//! `package.xml`: the name of a package and what it depends on (REP 127, 140, 149: formats 1, 2, 3).
+
+use std::ops::Range;
+
+use camino::Utf8PathBuf;
+use roxmltree::{Document, Node, TextPos};
+
+use super::diagnostic::{Mistake, Mistakes, Source};
+use super::{condition, names};
+
+/// A `package.xml`, and where it says what.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The file.
+    pub source: Source,
+    /// The directory of the package, relative to `src/`.
+    pub dir: Utf8PathBuf,
+    /// The name of the package.
+    pub name: String,
+    /// The place of the name.
+    pub span: Range<usize>,
+    /// Everything that it depends on, of the workspace or not.
+    pub depends: Vec<Depend>,
+    /// The groups that it is a member of.
+    pub groups: Vec<String>,
+}
+
+/// One dependency.
+#[derive(Debug)]
+pub struct Depend {
+    /// What it is for.
+    pub kind: Kind,
+    /// The package or, for [`Kind::Group`], the group.
+    pub name: String,
+    /// Its place.
+    pub span: Range<usize>,
+}
+
+/// What a dependency is for. Tags that mean several things become several dependencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To build the package itself.
+    Build,
+    /// To build packages that depend on it.
+    Export,
+    /// To run it.
+    Run,
+    /// To test it.
+    Test,
+    /// To build and run it: all members of a group.
+    Group,
+}
+
+/// The tags of dependencies, the first and the last format that has them, and what they are for.
+const TAGS: [(&str, u8, u8, &[Kind]); 11] = [
+    ("depend", 2, 3, &[Kind::Build, Kind::Export, Kind::Run]),
+    ("build_depend", 1, 3, &[Kind::Build]),
+    ("build_export_depend", 2, 3, &[Kind::Export]),
+    ("buildtool_depend", 1, 3, &[Kind::Build]),
+    ("buildtool_export_depend", 2, 3, &[Kind::Export]),
+    ("exec_depend", 2, 3, &[Kind::Run]),
+    ("run_depend", 1, 1, &[Kind::Export, Kind::Run]),
+    ("test_depend", 1, 3, &[Kind::Test]),
+    ("doc_depend", 2, 3, &[]),
+    ("group_depend", 3, 3, &[Kind::Group]),
+    ("member_of_group", 3, 3, &[]),
+];
+
+impl Manifest {
+    /// Reads `source`, the `package.xml` in `dir`.
+    ///
+    /// # Errors
+    /// Gives all mistakes in it.
+    pub fn parse(source: Source, dir: Utf8PathBuf) -> Result<Self, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let parsed = match Document::parse(&source.text) {
+            Ok(document) => read(&source, &document, &mut mistakes),
+            Err(error) => {
+                mistakes.add(malformed(&source, &error));
+                None
+            }
+        };
+        match parsed {
+            Some(parsed) if mistakes.is_empty() => Ok(Self {
+                name: parsed.name,
+                span: parsed.span,
+                depends: parsed.depends,
+                groups: parsed.groups,
+                source,
+                dir,
+            }),
+            _ => Err(mistakes),
+        }
+    }
+
+    /// The names of `kind`.
+    pub fn depends_on(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        self.depends.iter().filter(move |depend| depend.kind == kind).map(|depend| depend.name.as_str())
+    }
+}
+
+struct Parsed {
+    name: String,
+    span: Range<usize>,
+    depends: Vec<Depend>,
+    groups: Vec<String>,
+}
+
+fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Option<Parsed> {
+    let root = document.root_element();
+    if !root.has_tag_name("package") {
+        let message = format!("this is no package: its outermost tag is `<{}>`", root.tag_name().name());
+        mistakes
+            .add(source.mistake(tag_span(root), message).help("write `<package format=\"3\">…</package>`"));
+        return None;
+    }
+    let format = match root.attribute("format").unwrap_or("1").trim() {
+        "1" => 1,
+        "2" => 2,
+        "3" => 3,
+        other => {
+            let span = root.attribute_node("format").map_or(tag_span(root), |attribute| attribute.range());
+            let mistake =
+                source.mistake(span, format!("`{}` is no format of package.xml", other.escape_debug()));
+            mistakes.add(mistake.help("the formats are 1, 2, 3; write `format=\"3\"`"));
+            return None;
+        }
+    };
+    let (name, span) = package_name(source, root, mistakes)?;
+    let mut parsed = Parsed { name, span, depends: Vec::new(), groups: Vec::new() };
+    for node in root.children().filter(Node::is_element) {
+        let tag = node.tag_name().name();
+        let Some((_, first, last, kinds)) = TAGS.iter().find(|(name, ..)| *name == tag) else {
+            if tag.ends_with("_depends") || tag.ends_with("_depend") || tag == "depends" {
+                mistakes.add(unknown_tag(source, node, format));
+            }
+            continue;
+        };
+        if !(*first..=*last).contains(&format) {
+            mistakes.add(unknown_tag(source, node, format));
+            continue;
+        }
+        if node.attribute("condition").is_some_and(|text| !condition::holds(text)) {
+            continue;
+        }
+        let Some((text, span)) = text(node) else {
+            mistakes.add(
+                source
+                    .mistake(tag_span(node), format!("`<{tag}>` is empty"))
+                    .help("write a name in it, or remove it"),
+            );
+            continue;
+        };
+        if tag == "member_of_group" {
+            parsed.groups.push(text.to_owned());
+        }
+        let depend = |kind: &Kind| Depend { kind: *kind, name: text.to_owned(), span: span.clone() };
+        parsed.depends.extend(kinds.iter().map(depend));
+    }
+    Some(parsed)
+}
+
+fn package_name(
+    source: &Source,
+    root: Node<'_, '_>,
+    mistakes: &mut Mistakes,
+) -> Option<(String, Range<usize>)> {
+    let mut found = root.children().filter(|node| node.has_tag_name("name"));
+    let Some(node) = found.next() else {
+        mistakes
+            .add(source.mistake(tag_span(root), "this package has no `<name>`").help("add `<name>…</name>`"));
+        return None;
+    };
+    if let Some(second) = found.next() {
+        mistakes
+            .add(source.mistake(tag_span(second), "this package has two names").help("remove one `<name>`"));
+    }
+    match text(node) {
+        Some((name, span)) if names::is_package(name) => Some((name.to_owned(), span)),
+        other => {
+            let (name, span) = other.unwrap_or(("", tag_span(node)));
+            let message = format!("`{}` is no name of a package", name.escape_debug());
+            let help =
+                "a package has lower-case letters, digits, `_` and `-`, beginning with a letter (REP 144)";
+            mistakes.add(source.mistake(span, message).help(help));
+            None
+        }
+    }
+}
+
+fn unknown_tag(source: &Source, node: Node<'_, '_>, format: u8) -> Mistake {
+    let tag = node.tag_name().name();
+    let known =
+        TAGS.iter().filter(|(_, first, last, _)| (*first..=*last).contains(&format)).map(|(name, ..)| *name);
+    let message = format!("format {format} of package.xml has no `<{tag}>`");
+    let other = TAGS.iter().find(|(name, ..)| *name == tag);
+    let help = match other {
+        Some((_, _, 1, _)) => {
+            "write `<exec_depend>`, and `<build_export_depend>` where its headers are used".to_owned()
+        }
+        Some((_, first, ..)) => format!("set `format=\"{}\"` in `<package>`", (*first).max(3)),
+        None => names::instead("tags", tag, known),
+    };
+    source.mistake(tag_span(node), message).help(help)
+}
+
+/// The place of a node's opening tag.
+fn tag_span(node: Node<'_, '_>) -> Range<usize> {
+    let range = node.range();
+    let whole = &node.document().input_text()[range.clone()];
+    range.start..range.start + whole.find('>').map_or(whole.len(), |end| end + 1)
+}
+
+/// The text in a node, without the blanks around it, and its place.
+fn text<'a>(node: Node<'a, '_>) -> Option<(&'a str, Range<usize>)> {
+    let inner = node.children().find(Node::is_text)?;
+    let text = inner.text()?;
+    let start = inner.range().start + (text.len() - text.trim_start().len());
+    let trimmed = text.trim();
+    (!trimmed.is_empty()).then_some((trimmed, start..start + trimmed.len()))
+}
+
+fn malformed(source: &Source, error: &roxmltree::Error) -> Mistake {
+    let at = error.pos();
+    let text = error.to_string();
+    let text = text.strip_suffix(&format!(" at {at}")).unwrap_or(&text);
+    let start = offset(&source.text, at);
+    source
+        .mistake(start..start, format!("this is not XML: {text}"))
+        .help("mend the XML; `xmllint --noout` checks it")
+}
+
+fn offset(text: &str, at: TextPos) -> usize {
+    let before_line: usize =
+        text.split_inclusive('\n').take(at.row.saturating_sub(1) as usize).map(str::len).sum();
+    let column = at.col.saturating_sub(1) as usize;
+    let line = &text[before_line..];
+    before_line + line.char_indices().nth(column).map_or(line.len(), |(offset, _)| offset)
+}

@@ -1,0 +1,304 @@
+//! The packages of the ROS workspace and how they depend on each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8PathBuf;
+
+use super::names;
+use crate::error::{Failure, Result};
+
+/// A colcon package, from its `package.xml` (REP 149). All names are of packages in the same workspace, each
+/// list in order and without repetition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its directory, relative to `src/` of the ROS workspace.
+    pub dir: Utf8PathBuf,
+    /// Packages of this workspace that it needs to be built, directly.
+    pub build_depends: Vec<String>,
+    /// Packages of this workspace that others need, besides it, to be built against it, directly.
+    pub build_export_depends: Vec<String>,
+    /// Packages of this workspace that it needs to run, directly.
+    pub run_depends: Vec<String>,
+    /// Packages of this workspace that its tests need besides, directly.
+    pub test_depends: Vec<String>,
+}
+
+impl Package {
+    /// What has to come before it: everything but what only its tests need.
+    fn predecessors(&self) -> impl Iterator<Item = &String> {
+        self.build_depends.iter().chain(&self.build_export_depends).chain(&self.run_depends)
+    }
+
+    /// What a package that is built against this one needs of this one's dependencies: it compiles with the
+    /// exported ones and may execute what is installed (generators, hooks).
+    fn installed_along(&self) -> impl Iterator<Item = &String> {
+        self.build_export_depends.iter().chain(&self.run_depends)
+    }
+}
+
+/// The packages of the ROS workspace and how they depend on each other; free of cycles.
+#[derive(Clone, Debug, Default)]
+pub struct PackageGraph {
+    packages: BTreeMap<String, Package>,
+    /// Names, each after all that it depends on.
+    order: Vec<String>,
+}
+
+impl PackageGraph {
+    /// The graph of `packages`.
+    ///
+    /// # Errors
+    /// Fails when two have the same name, one depends on a package that is not among them, or there is a cycle.
+    pub fn new(packages: impl IntoIterator<Item = Package>) -> Result<Self> {
+        let packages: Vec<Package> = packages.into_iter().collect();
+        let count = packages.len();
+        let graph = Self::unchecked(packages);
+        if graph.packages.len() < count {
+            return Err(Failure::config("two packages have the same name").into());
+        }
+        let unknown = |package: &Package| {
+            let depends = package.predecessors().chain(&package.test_depends);
+            depends.into_iter().find(|name| !graph.packages.contains_key(*name)).cloned()
+        };
+        if let Some(name) = graph.packages.values().find_map(unknown) {
+            return Err(Failure::config(format!("a package depends on `{name}`, which is not there")).into());
+        }
+        match graph.cycles().first() {
+            Some(cycle) => {
+                let cycle = names::list(cycle);
+                Err(Failure::config(format!("packages depend on each other in a circle: {cycle}")).into())
+            }
+            None => Ok(graph),
+        }
+    }
+
+    /// The graph of packages whose dependencies are all among them; cycles are still to be looked for.
+    pub(super) fn unchecked(packages: impl IntoIterator<Item = Package>) -> Self {
+        let packages = packages.into_iter().map(|package| (package.name.clone(), package)).collect();
+        let mut graph = Self { packages, order: Vec::new() };
+        graph.order = graph.sorted();
+        graph
+    }
+
+    /// The names of all packages, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.packages.keys().map(String::as_str)
+    }
+
+    /// The package `name`.
+    pub fn get(&self, name: &str) -> Option<&Package> {
+        self.packages.get(name)
+    }
+
+    /// All packages, each after those that it needs to be built or run; where that leaves a choice, in
+    /// alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = &Package> {
+        self.order.iter().filter_map(|name| self.packages.get(name))
+    }
+
+    /// How many packages there are.
+    pub fn len(&self) -> usize {
+        self.packages.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.packages.is_empty()
+    }
+
+    /// All packages that must be installed before `name` can be built, in the order of [`Self::iter`], without
+    /// `name`: its build dependencies and what these need to be built against and to run, transitively.
+    ///
+    /// Not in it: what `name` itself needs only to run. colcon waits for those too, because it runs tests in
+    /// the same environment; for building alone that would cost parallelism and needless rebuilds.
+    pub fn build_closure(&self, name: &str) -> Vec<&Package> {
+        let start = self.get(name).into_iter().flat_map(|package| &package.build_depends);
+        self.without(name, self.closure(start, |package| package.installed_along().collect()))
+    }
+
+    /// What ships for `names`: these packages and what they need to run, transitively, in the order of
+    /// [`Self::iter`]. What is exported to builds only (headers, static libraries) is not in it.
+    pub fn run_closure<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Vec<&Package> {
+        let start: Vec<_> =
+            names.into_iter().filter_map(|name| Some(&self.get(name.as_ref())?.name)).collect();
+        self.in_order(&self.closure(start, |package| package.run_depends.iter().collect()))
+    }
+
+    /// All packages that must be installed before `name` can be built and its tests built and run, in the order
+    /// of [`Self::iter`], without `name`: its build, run and test dependencies and what these need to be built
+    /// against and to run, transitively.
+    pub fn test_closure(&self, name: &str) -> Vec<&Package> {
+        let package = self.get(name).into_iter();
+        let start = package.flat_map(|package| package.predecessors().chain(&package.test_depends));
+        self.without(name, self.closure(start, |package| package.installed_along().collect()))
+    }
+
+    fn closure<'a>(
+        &'a self,
+        start: impl IntoIterator<Item = &'a String>,
+        next: impl Fn(&'a Package) -> Vec<&'a String>,
+    ) -> BTreeSet<&'a str> {
+        let mut reached = BTreeSet::new();
+        let mut waiting: Vec<&String> = start.into_iter().collect();
+        while let Some(name) = waiting.pop() {
+            if let Some(package) = self.packages.get(name)
+                && reached.insert(package.name.as_str())
+            {
+                waiting.extend(next(package));
+            }
+        }
+        reached
+    }
+
+    fn in_order(&self, wanted: &BTreeSet<&str>) -> Vec<&Package> {
+        self.iter().filter(|package| wanted.contains(package.name.as_str())).collect()
+    }
+
+    fn without(&self, name: &str, mut reached: BTreeSet<&str>) -> Vec<&Package> {
+        reached.remove(name);
+        self.in_order(&reached)
+    }
+
+    /// Always the alphabetically first package of which all predecessors are done; cycles are left out.
+    fn sorted(&self) -> Vec<String> {
+        let mut missing: BTreeMap<&str, BTreeSet<&str>> = self
+            .packages
+            .values()
+            .map(|package| (package.name.as_str(), package.predecessors().map(String::as_str).collect()))
+            .collect();
+        let mut order = Vec::new();
+        while let Some(name) = missing.iter().find(|(_, before)| before.is_empty()).map(|(name, _)| *name) {
+            missing.remove(name);
+            missing.values_mut().for_each(|before| {
+                before.remove(name);
+            });
+            order.push(name.to_owned());
+        }
+        order
+    }
+
+    /// Circles of packages, each as the names on the way around; empty when all can be built. One circle is
+    /// given for each dependency that closes one, so that mending them all mends the graph.
+    pub(super) fn cycles(&self) -> Vec<Vec<String>> {
+        let mut cycles = Vec::new();
+        let mut done = BTreeSet::new();
+        for name in self.packages.keys() {
+            self.walk(name, &mut Vec::new(), &mut done, &mut cycles);
+        }
+        cycles
+    }
+
+    fn walk<'a>(
+        &'a self,
+        name: &'a str,
+        way: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+        cycles: &mut Vec<Vec<String>>,
+    ) {
+        if let Some(at) = way.iter().position(|earlier| *earlier == name) {
+            cycles.push(way[at..].iter().map(|name| (*name).to_owned()).collect());
+            return;
+        }
+        if done.contains(name) {
+            return;
+        }
+        way.push(name);
+        let next: BTreeSet<&String> = self.get(name).into_iter().flat_map(Package::predecessors).collect();
+        for name in next {
+            self.walk(name, way, done, cycles);
+        }
+        way.pop();
+        done.insert(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `name: build | export | run | test`
+    fn graph(lines: &[&str]) -> PackageGraph {
+        let words = |text: Option<&str>| text.unwrap_or("").split_whitespace().map(str::to_owned).collect();
+        PackageGraph::unchecked(lines.iter().map(|line| {
+            let (name, depends) = line.split_once(':').unwrap();
+            let mut depends = depends.split('|');
+            Package {
+                name: name.to_owned(),
+                dir: name.into(),
+                build_depends: words(depends.next()),
+                build_export_depends: words(depends.next()),
+                run_depends: words(depends.next()),
+                test_depends: words(depends.next()),
+            }
+        }))
+    }
+
+    fn names<'a>(packages: impl IntoIterator<Item = &'a Package>) -> String {
+        packages.into_iter().map(|package| package.name.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_order_is_topological_and_alphabetical_otherwise() {
+        let graph = graph(&["a:z", "b:", "m:b", "z:m"]);
+        assert_eq!(names(graph.iter()), "b m z a");
+        assert_eq!(graph.names().collect::<Vec<_>>(), ["a", "b", "m", "z"]);
+    }
+
+    #[test]
+    fn the_build_closure_follows_what_build_dependencies_install_and_export() {
+        let graph = graph(&[
+            "app:lib||tool|mock",
+            "lib:gen|headers|math",
+            "headers:",
+            "math:",
+            "gen:",
+            "tool:",
+            "mock:",
+        ]);
+        assert_eq!(names(graph.build_closure("app")), "headers math lib");
+        assert_eq!(names(graph.build_closure("lib")), "gen");
+        assert_eq!(names(graph.build_closure("nobody")), "");
+    }
+
+    #[test]
+    fn the_run_closure_is_what_ships() {
+        let graph = graph(&[
+            "app:lib|headers|lib tool|mock",
+            "lib:gen|headers|math",
+            "headers:",
+            "math:",
+            "gen:",
+            "tool:",
+            "mock:",
+        ]);
+        assert_eq!(names(graph.run_closure(["app"])), "math lib tool app");
+        assert_eq!(names(graph.run_closure(["tool", "math"])), "math tool");
+    }
+
+    #[test]
+    fn the_test_closure_adds_what_tests_need() {
+        let graph = graph(&["app:lib||tool|mock", "lib:", "tool:", "mock:||app fixtures", "fixtures:"]);
+        assert_eq!(names(graph.test_closure("app")), "fixtures lib tool mock");
+    }
+
+    #[test]
+    fn tests_may_go_in_circles_but_builds_and_runs_may_not() {
+        assert!(graph(&["a:|||b", "b:a"]).cycles().is_empty());
+        let cyclic = graph(&["a:b", "b:||c", "c:|a", "d:d"]);
+        assert_eq!(cyclic.cycles(), [vec!["a", "b", "c"], vec!["d"]]);
+        assert!(PackageGraph::new(cyclic.packages.into_values()).is_err());
+    }
+
+    #[test]
+    fn a_graph_made_by_hand_is_checked() {
+        let package = |name: &str, on: &str| Package {
+            name: name.to_owned(),
+            build_depends: vec![on.to_owned()],
+            ..Package::default()
+        };
+        assert!(PackageGraph::new([package("a", "b")]).is_err());
+        assert!(PackageGraph::new([Package::default(), Package::default()]).is_err());
+    }
+}

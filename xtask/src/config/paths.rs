@@ -1,0 +1,93 @@
+//! Paths in `robots.toml`: relative to it, and inside its directory.
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+
+use super::keys::Reader;
+use super::raw::Text;
+
+/// The absolute path of the `text` under `key`, refused where it leaves the workspace.
+pub fn inside(key: &str, text: &Text<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Utf8PathBuf> {
+    let written = *text.get_ref();
+    let help = "write a path relative to the directory of `robots.toml`, inside it";
+    match normalized(written) {
+        Ok(relative) => Some(root.join(relative)),
+        Err(problem) => {
+            reader.refuse(text.span(), format!("`{key}` {problem}"), help);
+            None
+        }
+    }
+}
+
+/// As [`inside`], for a file that must exist.
+pub fn file_inside(
+    key: &str,
+    text: &Text<'_>,
+    root: &Utf8Path,
+    reader: &mut Reader<'_>,
+) -> Option<Utf8PathBuf> {
+    let path = inside(key, text, root, reader)?;
+    existing_file(key, text.span(), root, path, reader)
+}
+
+/// `path` if it is a file; without one the mistake is at `span`.
+pub fn existing_file(
+    key: &str,
+    span: std::ops::Range<usize>,
+    root: &Utf8Path,
+    path: Utf8PathBuf,
+    reader: &mut Reader<'_>,
+) -> Option<Utf8PathBuf> {
+    if path.is_file() {
+        return Some(path);
+    }
+    let shown = path.strip_prefix(root).unwrap_or(&path);
+    let (problem, help) = if path.is_dir() {
+        ("is a directory, not a file", format!("name a file in it: `{key}` takes a file"))
+    } else {
+        ("does not exist", format!("create `{shown}`, or set `{key}` to the file that is meant"))
+    };
+    reader.refuse(span, format!("`{key}`: `{shown}` {problem}"), help);
+    None
+}
+
+/// The path without `.` and `..`.
+fn normalized(written: &str) -> Result<Utf8PathBuf, String> {
+    if written.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if written.chars().any(char::is_control) {
+        return Err(format!("`{}` has a control character", written.escape_debug()));
+    }
+    if written.starts_with('~') {
+        return Err(format!("`{written}` begins with `~`, which no shell expands here"));
+    }
+    let mut relative = Utf8PathBuf::new();
+    for component in Utf8Path::new(written).components() {
+        match component {
+            Utf8Component::Prefix(_) | Utf8Component::RootDir => {
+                return Err(format!("`{written}` is absolute: nobody else on the team has it"));
+            }
+            Utf8Component::CurDir => {}
+            Utf8Component::ParentDir => {
+                if !relative.pop() {
+                    return Err(format!("`{written}` leaves the workspace"));
+                }
+            }
+            Utf8Component::Normal(name) => relative.push(name),
+        }
+    }
+    Ok(relative)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside() {
+        assert_eq!(normalized("./docker/../docker/compose.yaml").unwrap(), "docker/compose.yaml");
+        for bad in ["", "/etc/passwd", "../x", "a/../../x", "~/x", "a\nb"] {
+            assert!(normalized(bad).is_err(), "{bad:?}");
+        }
+    }
+}

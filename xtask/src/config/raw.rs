@@ -1,0 +1,151 @@
+//! `robots.toml` as it is written: every key in its type and with its place, nothing checked beyond that.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::keys::{Keys, Reader};
+
+/// A string and its place.
+pub type Text<'a> = Spanned<&'a str>;
+
+/// The whole file.
+#[derive(Debug)]
+pub struct Raw<'a> {
+    pub project: Option<RawProject<'a>>,
+    pub bases: Vec<RawBase<'a>>,
+    pub images: Vec<RawImage<'a>>,
+    pub robots: Vec<RawRobot<'a>>,
+}
+
+/// `[project]`.
+#[derive(Debug)]
+pub struct RawProject<'a> {
+    pub span: Range<usize>,
+    pub name: Option<Text<'a>>,
+    pub ros_workspace: Option<Text<'a>>,
+}
+
+/// `[bases.NAME]`.
+#[derive(Debug)]
+pub struct RawBase<'a> {
+    pub name: Text<'a>,
+    pub debian: Option<Text<'a>>,
+    pub image: Option<Text<'a>>,
+    /// How many of `debian` and `image` are there, well typed or not.
+    pub sources: usize,
+    pub dockerfile: Option<Text<'a>>,
+}
+
+/// `[images.NAME]`.
+#[derive(Debug)]
+pub struct RawImage<'a> {
+    pub name: Text<'a>,
+    pub base: Option<Text<'a>>,
+    pub packages: Option<Spanned<Vec<Text<'a>>>>,
+}
+
+/// `[robots.NAME]`.
+#[derive(Debug)]
+pub struct RawRobot<'a> {
+    pub name: Text<'a>,
+    pub simulated: Option<Spanned<bool>>,
+    pub store: Option<Text<'a>>,
+    pub host: Option<Text<'a>>,
+    pub port: Option<Spanned<i64>>,
+    pub platform: Option<Text<'a>>,
+    pub compose: Option<Text<'a>>,
+    pub env: Vec<(Text<'a>, Text<'a>)>,
+    pub env_files: Vec<Text<'a>>,
+    /// Keys that are there but of a wrong type: no further complaint that they are missing.
+    pub spoilt: Vec<&'static str>,
+}
+
+impl<'a> Raw<'a> {
+    /// Reads all tables; mistakes go to `reader`.
+    pub fn read(table: &'a DeTable<'a>, reader: &mut Reader<'_>) -> Self {
+        let mut top = Keys::top(table);
+        let project = top.table("project", reader).map(|keys| project(keys, reader));
+        let bases = top.tables("bases", reader);
+        let bases = bases.into_iter().map(|(name, keys)| base(name, keys, reader)).collect();
+        let images = top.tables("images", reader);
+        let images = images.into_iter().map(|(name, keys)| image(name, keys, reader)).collect();
+        let robots = top.tables("robots", reader);
+        let robots = robots.into_iter().map(|(name, keys)| robot(name, keys, reader)).collect();
+        for (key, example) in [
+            ("project", "add `[project]` with `name = \"eurobot\"`"),
+            ("bases", "add `[bases.ros]` with `debian = \"trixie\"`"),
+            ("images", "add `[images.NAME]` with `packages = [\"…\"]`"),
+            ("robots", "add `[robots.main]` with `simulated = true` or `host = \"user@host\"`"),
+        ] {
+            let empty = |table: &DeTable<'_>| key != "project" && table.is_empty();
+            if table.get(key).is_none_or(|value| value.get_ref().as_table().is_some_and(empty)) {
+                let missing =
+                    if key == "project" { "`[project]`".to_owned() } else { format!("`[{key}.NAME]`") };
+                reader.refuse(top.span_of(key), format!("there is no {missing}"), example);
+            }
+        }
+        top.finish(reader);
+        Self { project, bases, images, robots }
+    }
+}
+
+fn project<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawProject<'a> {
+    if !keys.has("name") {
+        reader.refuse(keys.span.clone(), "`[project]` has no `name`", "add `name = \"eurobot\"`");
+    }
+    let project = RawProject {
+        span: keys.span.clone(),
+        name: keys.string("name", reader),
+        ros_workspace: keys.string("ros_workspace", reader),
+    };
+    keys.finish(reader);
+    project
+}
+
+fn base<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawBase<'a> {
+    let base = RawBase {
+        name,
+        debian: keys.string("debian", reader),
+        image: keys.string("image", reader),
+        sources: usize::from(keys.has("debian")) + usize::from(keys.has("image")),
+        dockerfile: keys.string("dockerfile", reader),
+    };
+    keys.finish(reader);
+    base
+}
+
+fn image<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawImage<'a> {
+    if !keys.has("packages") {
+        let message = format!("{} has no `packages`", keys.name());
+        reader.refuse(keys.span.clone(), message, "add `packages = [\"…\"]`: the colcon packages it is for");
+    }
+    let image =
+        RawImage { name, base: keys.string("base", reader), packages: keys.strings("packages", reader) };
+    keys.finish(reader);
+    image
+}
+
+fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawRobot<'a> {
+    let mut robot = RawRobot {
+        name,
+        simulated: keys.boolean("simulated", reader),
+        store: keys.string("store", reader),
+        host: keys.string("host", reader),
+        port: keys.integer("port", reader),
+        platform: keys.string("platform", reader),
+        compose: keys.string("compose", reader),
+        env: keys.string_table("env", reader),
+        env_files: keys.strings("env_files", reader).map(Spanned::into_inner).unwrap_or_default(),
+        spoilt: Vec::new(),
+    };
+    let read = [
+        ("simulated", robot.simulated.is_some()),
+        ("host", robot.host.is_some()),
+        ("platform", robot.platform.is_some()),
+    ];
+    robot.spoilt = read.iter().filter(|(key, read)| !read && keys.has(key)).map(|(key, _)| *key).collect();
+    keys.finish(reader);
+    robot
+}

@@ -1,0 +1,195 @@
+//! `[robots.NAME]`: how to reach them, what they run on, what their containers are told.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::diagnostic::Source;
+use super::host::{self, Destination};
+use super::keys::Reader;
+use super::raw::{RawRobot, Text};
+use super::validate::check_name;
+use super::{Host, Platform, Robot, Store, env_file, names, paths};
+
+/// The Compose file unless `compose` says otherwise.
+const COMPOSE: &str = "docker/compose.yaml";
+
+/// One robot; `None` when mistakes leave too little of it.
+pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut Reader<'_>) -> Option<Robot> {
+    check_name(&raw.name, names::robot, reader);
+    let name = raw.name.get_ref().to_string();
+    let host = reach(raw, reader);
+    let platform = platform(raw, reader);
+    let compose = match &raw.compose {
+        Some(text) => paths::file_inside("compose", text, root, reader),
+        None => paths::existing_file("compose", raw.name.span(), root, root.join(COMPOSE), reader),
+    };
+    let env = variables(&raw.env, reader);
+    let env_files =
+        raw.env_files.iter().filter_map(|text| readable_env_file(text, root, here, reader)).collect();
+    Some(Robot { name, host: host?, platform: platform?, compose: compose?, env, env_files })
+}
+
+fn reach(raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Option<Host> {
+    let name = raw.name.get_ref().escape_debug();
+    let either = "write either `simulated = true` or `host = \"user@host\"`";
+    let simulated = raw.simulated.as_ref().is_some_and(|simulated| *simulated.get_ref());
+    if let Some(store) = raw.store.as_ref().filter(|_| raw.host.is_some() && !simulated) {
+        let help = "remove `store`: a real robot's Docker Engine has the image store it has";
+        reader.refuse(store.span(), "`store` is for simulated robots", help);
+    }
+    if let Some(port) = raw.port.as_ref().filter(|_| simulated) {
+        let help = "remove `port`: the port of a simulated robot is chosen when it starts";
+        reader.refuse(port.span(), "`port` is for robots with a `host`", help);
+    }
+    match (&raw.host, simulated) {
+        (Some(host), true) => {
+            reader.refuse(host.span(), format!("robot `{name}` is simulated and has a `host`"), either);
+            None
+        }
+        (None, true) => Some(Host::Simulated { store: store(raw.store.as_ref(), reader)? }),
+        (Some(host), false) => address(host, raw, reader),
+        (None, false) => {
+            if !raw.spoilt.iter().any(|key| matches!(*key, "simulated" | "host")) {
+                let span = raw.simulated.as_ref().map_or(raw.name.span(), toml::Spanned::span);
+                let message = format!("robot `{name}` is not simulated and has no `host`");
+                reader.refuse(span, message, either);
+            }
+            None
+        }
+    }
+}
+
+fn store(text: Option<&Text<'_>>, reader: &mut Reader<'_>) -> Option<Store> {
+    let Some(text) = text else { return Some(Store::Containerd) };
+    match *text.get_ref() {
+        "containerd" => Some(Store::Containerd),
+        "classic" => Some(Store::Classic),
+        other => {
+            let help = names::instead("stores", other, ["containerd", "classic"]);
+            reader.refuse(text.span(), format!("`{}` is no image store", other.escape_debug()), help);
+            None
+        }
+    }
+}
+
+fn address(text: &Text<'_>, raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Option<Host> {
+    let port = match &raw.port {
+        Some(written) => match u16::try_from(*written.get_ref()) {
+            Ok(port) if port > 0 => Some(port),
+            _ => {
+                reader.refuse(
+                    written.span(),
+                    "this is no port",
+                    "a port is a number from 1 to 65535; SSH's is 22",
+                );
+                None
+            }
+        },
+        None => None,
+    };
+    match host::parse(text.get_ref()) {
+        Ok(parsed) => {
+            if parsed.port.is_some() && raw.port.is_some() {
+                let help = "remove `port`, or the port in `host`";
+                reader.refuse(text.span(), "the port is given twice, here and in `port`", help);
+            }
+            Some(Host::Ssh { destination: parsed.destination, port: parsed.port.or(port) })
+        }
+        Err(problem) => {
+            let message = format!("`host` {problem}");
+            let help =
+                "write what `ssh` takes: `user@192.168.1.64`, `user@host:2222`, or a name of `~/.ssh/config`";
+            reader.refuse(text.span(), message, help);
+            None
+        }
+    }
+}
+
+fn platform(raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Option<Platform> {
+    let Some(text) = &raw.platform else {
+        if raw.host.is_some() && !raw.spoilt.contains(&"platform") {
+            let message = format!("robot `{}` has no `platform`", raw.name.get_ref().escape_debug());
+            let help = "add `platform = \"linux/amd64\"` (a PC) or `platform = \"linux/arm64\"` (a Raspberry Pi, a \
+                        Jetson): `uname -m` on the robot says x86_64 or aarch64";
+            reader.refuse(raw.name.span(), message, help);
+        }
+        return Some(Platform::of_this_machine());
+    };
+    match Platform::parse(text.get_ref()) {
+        Ok(platform) => Some(platform),
+        Err((problem, help)) => {
+            reader.refuse(text.span(), problem, help);
+            None
+        }
+    }
+}
+
+fn variables(written: &[(Text<'_>, Text<'_>)], reader: &mut Reader<'_>) -> BTreeMap<String, String> {
+    for (name, value) in written {
+        let shown = name.get_ref().escape_debug();
+        if !names::is_variable(name.get_ref()) {
+            let help = "use letters, digits and `_`, not beginning with a digit";
+            reader.refuse(name.span(), format!("`{shown}` is no name of a variable"), help);
+        }
+        if value.get_ref().contains(['\n', '\r', '\0']) {
+            let help = "write it on one line";
+            reader.refuse(value.span(), format!("the value of `{shown}` has a line break or NUL"), help);
+        }
+        if *name.get_ref() == "ROS_DOMAIN_ID" && value.get_ref().parse::<u8>().map_or(true, |id| id > 232) {
+            let help = "a domain is a number from 0 to 232; only 0 to 101 are safe on every system";
+            reader.refuse(
+                value.span(),
+                format!("`{}` is no ROS domain", value.get_ref().escape_debug()),
+                help,
+            );
+        }
+    }
+    written.iter().map(|(name, value)| (name.get_ref().to_string(), value.get_ref().to_string())).collect()
+}
+
+fn readable_env_file(
+    text: &Text<'_>,
+    root: &Utf8Path,
+    here: &Utf8Path,
+    reader: &mut Reader<'_>,
+) -> Option<Utf8PathBuf> {
+    let path = paths::file_inside("env_files", text, root, reader)?;
+    match Source::read(&path, here) {
+        Ok(source) => {
+            if let Err(mistakes) = env_file::parse(&source) {
+                reader.mistakes.extend(mistakes);
+            }
+        }
+        Err(error) => {
+            reader.refuse(text.span(), format!("{error:#}"), "mend the file, or remove it from `env_files`")
+        }
+    }
+    Some(path)
+}
+
+/// Refuses two robots that are the same machine.
+pub fn refuse_twins(raw: &[RawRobot<'_>], robots: &[Robot], reader: &mut Reader<'_>) {
+    let mut seen: BTreeMap<(String, u16), (&str, Range<usize>)> = BTreeMap::new();
+    let mut placed: Vec<_> = robots
+        .iter()
+        .filter_map(|robot| {
+            let written = raw.iter().find(|raw| *raw.name.get_ref() == robot.name)?;
+            Some((written.host.as_ref()?.span(), robot))
+        })
+        .collect();
+    placed.sort_by_key(|(span, _)| span.start);
+    for (span, robot) in placed {
+        let Host::Ssh { destination, port } = &robot.host else { continue };
+        let machine = (Destination::machine(destination), port.unwrap_or(22));
+        if let Some((other, earlier)) = seen.get(&machine) {
+            let message = format!("robots `{other}` and `{}` are the same machine", robot.name);
+            let note = format!("`{other}` has it at {}", reader.source.place(earlier.start));
+            let help = "give each robot its own `host`: two would replace each other's containers";
+            reader.mistakes.add(reader.source.mistake(span, message).note(note).help(help));
+        } else {
+            seen.insert(machine, (&robot.name, span));
+        }
+    }
+}

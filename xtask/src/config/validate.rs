@@ -1,0 +1,232 @@
+//! From what is written to what is right: names, cross-references, files.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use toml::Spanned;
+
+use super::diagnostic::shown_from;
+use super::discover::{self, Found};
+use super::keys::Reader;
+use super::names::{self, Refusal};
+use super::paths;
+use super::raw::{Raw, RawBase, RawImage, RawProject, Text};
+use super::{Base, BaseSource, Image, Project, Robot, Workspace, robots};
+use crate::error::Result;
+
+/// Where the colcon workspace is unless `ros_workspace` says otherwise.
+const ROS_WORKSPACE: &str = "ros_ws";
+/// The Dockerfile of a base unless `dockerfile` says otherwise.
+const DOCKERFILE: &str = "docker/ros.Dockerfile";
+/// Debian suites that names are compared with to find slips. Others are accepted: Debian makes new ones.
+const SUITES: [&str; 8] =
+    ["bookworm", "trixie", "forky", "bullseye", "oldstable", "stable", "testing", "unstable"];
+
+/// The workspace, unless there are mistakes.
+pub fn workspace(
+    raw: &Raw<'_>,
+    root: &Utf8Path,
+    here: &Utf8Path,
+    mut reader: Reader<'_>,
+) -> Result<Workspace> {
+    let project = raw.project.as_ref().and_then(|raw| project(raw, root, &mut reader));
+    let found = match &project {
+        Some(project) => discover::packages(&project.ros_workspace.join("src"), here)?,
+        None => Found::default(),
+    };
+    let bases: Vec<Base> = raw.bases.iter().filter_map(|raw| base(raw, root, &mut reader)).collect();
+    let images: Vec<Image> = raw
+        .images
+        .iter()
+        .filter_map(|image_raw| image(image_raw, raw, project.as_ref(), &found, &mut reader))
+        .collect();
+    let robots: Vec<Robot> =
+        raw.robots.iter().filter_map(|raw| robots::robot(raw, root, here, &mut reader)).collect();
+    robots::refuse_twins(&raw.robots, &robots, &mut reader);
+
+    let mut mistakes = reader.mistakes;
+    mistakes.extend(found.mistakes);
+    let (Some(project), true) = (project, mistakes.is_empty()) else { return Err(mistakes.into_error()) };
+    Ok(Workspace {
+        root: root.to_owned(),
+        project,
+        bases: by_name(bases, |base| &base.name),
+        images: by_name(images, |image| &image.name),
+        robots: by_name(robots, |robot| &robot.name),
+        packages: found.graph,
+    })
+}
+
+fn by_name<T>(values: Vec<T>, name: impl Fn(&T) -> &String) -> BTreeMap<String, T> {
+    values.into_iter().map(|value| (name(&value).clone(), value)).collect()
+}
+
+/// Refuses a name that breaks its rule.
+pub fn check_name(name: &Text<'_>, rule: fn(&str) -> Result<(), Refusal>, reader: &mut Reader<'_>) {
+    if let Err((problem, help)) = rule(name.get_ref()) {
+        reader.refuse(name.span(), problem, help);
+    }
+}
+
+fn project(raw: &RawProject<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Project> {
+    if let Some(name) = &raw.name {
+        check_name(name, names::project, reader);
+    }
+    let (span, ros_workspace) = match &raw.ros_workspace {
+        Some(text) => (text.span(), paths::inside("ros_workspace", text, root, reader)?),
+        None => (raw.span.clone(), root.join(ROS_WORKSPACE)),
+    };
+    if !ros_workspace.join("src").is_dir() {
+        let shown = ros_workspace.strip_prefix(root).unwrap_or(&ros_workspace).join("src");
+        let message = format!("the ROS workspace has no `src`: `{shown}` is not a directory");
+        reader.refuse(span, message, "set `ros_workspace` to the directory where `colcon build` is run");
+        return None;
+    }
+    Some(Project { name: raw.name.as_ref()?.get_ref().to_string(), ros_workspace })
+}
+
+fn base(raw: &RawBase<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Base> {
+    check_name(&raw.name, names::tag, reader);
+    let name = *raw.name.get_ref();
+    if raw.sources != 1 {
+        let problem = if raw.sources == 0 {
+            "has neither `debian` nor `image`"
+        } else {
+            "has both `debian` and `image`"
+        };
+        let help = "write exactly one: `debian = \"trixie\"` or `image = \"NAME@sha256:…\"`";
+        reader.refuse(raw.name.span(), format!("base `{}` {problem}", name.escape_debug()), help);
+    }
+    let debian = raw.debian.as_ref().and_then(|text| suite(text, reader));
+    let image = raw.image.as_ref().and_then(|text| pinned(text, reader));
+    let dockerfile = match &raw.dockerfile {
+        Some(text) => paths::file_inside("dockerfile", text, root, reader),
+        None => paths::existing_file("dockerfile", raw.name.span(), root, root.join(DOCKERFILE), reader),
+    };
+    Some(Base { name: name.to_owned(), source: debian.or(image)?, dockerfile: dockerfile? })
+}
+
+fn suite(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
+    let suite = *text.get_ref();
+    let allowed = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '-');
+    let well_formed =
+        suite.starts_with(|first: char| first.is_ascii_lowercase()) && suite.chars().all(allowed);
+    let near = names::nearest(suite, SUITES).filter(|near| *near != suite);
+    if well_formed && near.is_none() {
+        return Some(BaseSource::Debian { suite: suite.to_owned() });
+    }
+    let message = format!("`{}` is no Debian suite", suite.escape_debug());
+    let help = near.map_or("write its code name, for instance `trixie`".to_owned(), |near| {
+        format!("did you mean `{near}`?")
+    });
+    reader.refuse(text.span(), message, help);
+    None
+}
+
+fn pinned(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
+    let reference = *text.get_ref();
+    let (name, digest) = reference.split_once('@').unwrap_or((reference, ""));
+    let (repository, tag) = match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
+        _ => (name, None),
+    };
+    let lower = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '.' | '_' | '-' | '/' | ':');
+    let alphanumeric =
+        |part: &str| part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
+    let name_is_right = repository.chars().all(lower)
+        && repository.split('/').all(alphanumeric)
+        && tag.is_none_or(|tag| names::tag(tag).is_ok());
+    let shown = reference.escape_debug();
+    if !name_is_right {
+        let help = "write `REGISTRY/NAME:TAG@sha256:…`, the name in lower case";
+        reader.refuse(text.span(), format!("`{shown}` is no image reference"), help);
+        return None;
+    }
+    let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+    if hex.len() != 64 || !hex.chars().all(|digit| matches!(digit, '0'..='9' | 'a'..='f')) {
+        let problem =
+            if digest.is_empty() { "has no digest" } else { "has no sha256 digest of 64 hexadecimal digits" };
+        let help = format!(
+            "pin it, so that every build has the same base: `docker buildx imagetools inspect {name}` prints the digest; write `{name}@sha256:…`"
+        );
+        reader.refuse(text.span(), format!("image `{shown}` {problem}"), help);
+        return None;
+    }
+    Some(BaseSource::Image { reference: reference.to_owned() })
+}
+
+fn image(
+    raw: &RawImage<'_>,
+    all: &Raw<'_>,
+    project: Option<&Project>,
+    found: &Found,
+    reader: &mut Reader<'_>,
+) -> Option<Image> {
+    check_name(&raw.name, names::tag, reader);
+    let name = *raw.name.get_ref();
+    let known: Vec<&str> = all.bases.iter().map(|base| *base.name.get_ref()).collect();
+    let base = match (&raw.base, known.as_slice()) {
+        (Some(base), _) if known.contains(base.get_ref()) => Some(*base.get_ref()),
+        (Some(base), _) => {
+            let message = format!("image `{name}` has the unknown base `{}`", base.get_ref().escape_debug());
+            reader.refuse(
+                base.span(),
+                message,
+                names::instead("bases", base.get_ref(), known.iter().copied()),
+            );
+            None
+        }
+        (None, [only]) => Some(*only),
+        (None, []) => None,
+        (None, [first, ..]) => {
+            let help = format!("add `base = \"{first}\"`; the bases are {}", names::list(&known));
+            reader.refuse(raw.name.span(), format!("image `{name}` does not say which base it has"), help);
+            None
+        }
+    };
+    let packages = packages(name, raw.packages.as_ref()?, project, found, reader);
+    Some(Image { name: name.to_owned(), base: base?.to_owned(), packages })
+}
+
+fn packages(
+    image: &str,
+    listed: &Spanned<Vec<Text<'_>>>,
+    project: Option<&Project>,
+    found: &Found,
+    reader: &mut Reader<'_>,
+) -> Vec<String> {
+    let mut packages: Vec<String> = Vec::new();
+    if listed.get_ref().is_empty() {
+        let help = format!("list the colcon packages it is for: {}", names::list(found.names()));
+        reader.refuse(listed.span(), format!("image `{image}` has no packages"), help);
+    }
+    for text in listed.get_ref() {
+        let package = *text.get_ref();
+        let known = found.names();
+        if packages.iter().any(|earlier| earlier == package) {
+            let help = "remove one of the two";
+            reader.refuse(text.span(), format!("package `{package}` is twice in image `{image}`"), help);
+        } else if found.complete && project.is_some() && !known.contains(&package) {
+            let message = format!("image `{image}` has the unknown package `{}`", package.escape_debug());
+            let help = names::instead("packages", package, known.iter().copied());
+            let clue = project.and_then(|project| clue(project, package));
+            let mistake = reader.source.mistake(text.span(), message).help(help).help_if(clue);
+            reader.mistakes.add(mistake);
+        }
+        packages.push(package.to_owned());
+    }
+    packages
+}
+
+/// Why a directory of that name is no package.
+fn clue(project: &Project, package: &str) -> Option<String> {
+    let directory: Utf8PathBuf = project.ros_workspace.join("src").join(package);
+    if package.contains(['/', '.']) || !directory.is_dir() {
+        return None;
+    }
+    let shown = shown_from(&directory, project.ros_workspace.parent()?);
+    Some(match discover::ignored_by(&directory) {
+        Some(marker) => format!("`{shown}` is skipped because of the file `{marker}` in it"),
+        None => format!("`{shown}` has no `package.xml`"),
+    })
+}
