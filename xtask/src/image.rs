@@ -13,9 +13,13 @@ mod secrets;
 pub mod service;
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use camino::Utf8PathBuf;
 
 use crate::config::{Platform, Workspace};
 use crate::error::Result;
+use crate::process::Cmd;
 
 pub use bake::{Options, build, test};
 pub use builder::Builder;
@@ -58,6 +62,20 @@ pub struct Built {
     pub reference: String,
     /// What this machine's image store identifies it by.
     pub id: ImageId,
+    /// The definition it was built by.
+    definition: Utf8PathBuf,
+}
+
+impl Built {
+    /// Lets the builder push the image, for engines that cannot push into a tunnel themselves.
+    pub fn push_from_builder(&self, name: &str) -> Cmd {
+        let target = self.wanted.target();
+        Cmd::new("docker")
+            .args(["buildx", "bake"])
+            .args(Builder::Container.args())
+            .args(["--file", self.definition.as_str(), "--provenance=false", "--sbom=false", "--progress=plain"])
+            .args(["--set", &format!("{target}.output=type=image,name={name},push=true"), &target])
+    }
 }
 
 /// What identifies an image depends on the image store.
@@ -102,10 +120,19 @@ fn content_tag<'a>(inputs: impl IntoIterator<Item = &'a str>) -> String {
     format!("{:x}", hash.finalize())[..12].to_owned()
 }
 
+/// Held while something that is kept is looked for and made: two robots may want it at the same time.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// Makes something that is kept under `tag`, unless it is there.
+fn ensure_kept(tag: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if exists(tag)? { Ok(()) } else { make() }
+}
+
 /// Whether this machine's engine has an image.
 ///
 /// # Errors
 /// Fails when there is no `docker`.
 pub fn exists(reference: &str) -> Result<bool> {
-    crate::process::Cmd::new("docker").args(["image", "inspect", "--format", "{{.Id}}", reference]).succeeds()
+    Cmd::new("docker").args(["image", "inspect", "--format", "{{.Id}}", reference]).succeeds()
 }

@@ -33,8 +33,8 @@ pub fn build(workspace: &Workspace, builder: Builder, wanted: &BTreeSet<Wanted>,
         let context = contexts[&(image.base.as_str(), &wanted.platform)].as_str();
         targets.insert(wanted.target(), image_target(workspace, builder, wanted, image, context)?);
     }
-    let metadata = bake(workspace, builder, targets, options)?;
-    wanted.iter().map(|wanted| built(workspace, builder, wanted, &metadata)).collect()
+    let outcome = bake(workspace, builder, targets, options)?;
+    wanted.iter().map(|wanted| built(workspace, builder, wanted, &outcome)).collect()
 }
 
 /// Runs the tests of the ROS packages, each in its build environment; only those whose inputs changed run
@@ -141,12 +141,13 @@ struct Metadata {
     config: Option<String>,
 }
 
-fn bake(
-    workspace: &Workspace,
-    builder: Builder,
-    targets: Map<String, Value>,
-    options: Options,
-) -> Result<BTreeMap<String, Metadata>> {
+/// What came of a call.
+struct Outcome {
+    definition: Utf8PathBuf,
+    metadata: BTreeMap<String, Metadata>,
+}
+
+fn bake(workspace: &Workspace, builder: Builder, targets: Map<String, Value>, options: Options) -> Result<Outcome> {
     let dir = workspace.state_dir().join("build");
     let names: Vec<String> = targets.keys().cloned().collect();
     let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
@@ -163,11 +164,12 @@ fn bake(
         command.show_if("build", worth_showing).run()?;
     }
     if process::mode().dry_run {
-        return Ok(BTreeMap::new());
+        return Ok(Outcome { definition: file, metadata: BTreeMap::new() });
     }
     let text = fs_err::read_to_string(&metadata)?;
     fs_err::remove_file(&metadata)?;
-    serde_json::from_str(&text).context("read what BuildKit says it has built")
+    let metadata = serde_json::from_str(&text).context("read what BuildKit says it has built")?;
+    Ok(Outcome { definition: file, metadata })
 }
 
 fn command(builder: Builder, file: &Utf8Path, metadata: &Utf8Path, options: Options) -> Cmd {
@@ -183,7 +185,7 @@ fn command(builder: Builder, file: &Utf8Path, metadata: &Utf8Path, options: Opti
 }
 
 /// In logs, what is done and what fails; not the book-keeping of what is remembered.
-fn worth_showing(line: &str) -> bool {
+pub(super) fn worth_showing(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
         [step, "[internal]" | "CACHED" | "DONE" | "sha256:" | "transferring" | "resolve", ..] if step.starts_with('#') => false,
@@ -193,24 +195,21 @@ fn worth_showing(line: &str) -> bool {
     }
 }
 
-fn built(
-    workspace: &Workspace,
-    builder: Builder,
-    wanted: &Wanted,
-    metadata: &BTreeMap<String, Metadata>,
-) -> Result<Built> {
+fn built(workspace: &Workspace, builder: Builder, wanted: &Wanted, outcome: &Outcome) -> Result<Built> {
     let reference = wanted.reference(workspace);
+    let definition = outcome.definition.clone();
     if process::mode().dry_run {
-        return Ok(Built { wanted: wanted.clone(), reference, id: ImageId::Config(String::new()) });
+        let id = ImageId::Config("sha256:DIGEST".to_owned());
+        return Ok(Built { wanted: wanted.clone(), reference, id, definition });
     }
-    let metadata = metadata.get(&wanted.target()).with_context(|| format!("BuildKit does not say what became of `{reference}`"))?;
+    let metadata = outcome.metadata.get(&wanted.target()).with_context(|| format!("BuildKit does not say what became of `{reference}`"))?;
     let manifest_kept = builder == Builder::Engine { store: Store::Containerd };
     let id = match (manifest_kept, &metadata.digest, &metadata.config) {
         (true, Some(digest), _) => ImageId::Manifest(digest.clone()),
         (false, _, Some(config)) => ImageId::Config(config.clone()),
         _ => anyhow::bail!("BuildKit does not say the digest of `{reference}`"),
     };
-    Ok(Built { wanted: wanted.clone(), reference, id })
+    Ok(Built { wanted: wanted.clone(), reference, id, definition })
 }
 
 #[cfg(test)]

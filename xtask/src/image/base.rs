@@ -5,10 +5,10 @@
 
 use camino::Utf8Path;
 
-use super::{Builder, content_tag, exists};
+use super::{Builder, content_tag, ensure_kept};
 use crate::config::{BaseSource, Platform, Workspace};
 use crate::error::{Failure, Result};
-use crate::host::{self, apt};
+use crate::host::apt;
 use crate::process::{self, Cmd};
 use crate::ui;
 
@@ -44,15 +44,11 @@ pub fn ensure(workspace: &Workspace, builder: Builder, source: &BaseSource, plat
 pub fn ensure_debian(suite: &str, platform: &Platform) -> Result<String> {
     let arch = debian_architecture(platform)?;
     let tag = name(suite, &arch);
-    if exists(&tag)? {
-        return Ok(tag);
-    }
-    if platform != &Platform::of_this_machine() {
-        host::emulation::check(platform)?;
-    }
-    ui::step("base", &format!("bootstrapping Debian {suite} for {platform}, once"));
-    let import = Cmd::new("docker").args(["import", "--platform", &platform.to_string(), "-", &tag]);
-    import.feed(&bootstrap(suite, &arch, &apt::mirror_arguments(suite)?))?;
+    ensure_kept(&tag, || {
+        ui::step("base", &format!("bootstrapping Debian {suite} for {platform}, once"));
+        let import = Cmd::new("docker").args(["import", "--platform", &platform.to_string(), "-", &tag]);
+        import.feed(&bootstrap(suite, &arch, &apt::mirror_arguments(suite)?))
+    })?;
     Ok(tag)
 }
 

@@ -140,6 +140,12 @@ impl Manifest {
         Ok(Self { digest, config: raw.config, layers: raw.layers })
     }
 
+    /// Stands for a manifest in dry-run mode, where nothing has been pushed.
+    pub fn unknown() -> Self {
+        let digest = "sha256:DIGEST".to_owned();
+        Self { config: Descriptor { digest: digest.clone(), size: 0 }, digest, layers: Vec::new() }
+    }
+
     /// Bytes of all layers, as they travel.
     pub fn layer_bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size).sum()

@@ -10,8 +10,14 @@ use super::ssh::Session;
 use crate::error::Result;
 use crate::process;
 
+/// The local port that people expect; the next free one is taken where it is in use.
+pub const PORT: u16 = 5000;
+
 /// How long a registry that has just been started may take to answer.
 const READY: Duration = Duration::from_secs(30);
+
+/// How long a robot may be gone, say behind a wall, before a delivery gives up.
+const BACK: Duration = Duration::from_secs(60);
 
 /// An open tunnel; it closes with this guard.
 #[derive(Debug)]
@@ -52,14 +58,18 @@ impl<'a> Tunnel<'a> {
     /// Establishes the tunnel again if the connection has dropped; the port stays. Tells whether it had to.
     ///
     /// # Errors
-    /// As [`Tunnel::open`].
+    /// Fails when the robot does not come back in time, or its registry does not.
     pub fn ensure_open(&self) -> Result<bool> {
-        if !self.session.ensure_connected()? {
-            return Ok(false);
-        }
-        self.forward()?;
-        self.wait_until_ready()?;
-        Ok(true)
+        let mut dropped = false;
+        process::poll("the connection to come back", BACK, || {
+            if self.session.ensure_connected()? {
+                dropped = true;
+                self.forward()?;
+            }
+            // A link that has just been cut still looks connected: the registry's answer is the proof.
+            self.registry().ping()
+        })?;
+        Ok(dropped)
     }
 
     fn forward(&self) -> Result<()> {

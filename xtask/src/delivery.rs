@@ -1,0 +1,89 @@
+//! Fourth stage: brings built images onto a robot, and knows what that cost.
+
+mod push;
+mod registry;
+
+use crate::config::Workspace;
+use crate::error::Result;
+use crate::image::{Builder, Built, ImageId};
+use crate::robot::{Session, Survey};
+
+pub use push::Memory;
+pub use registry::deliver;
+
+/// An image that is on the robot, under a name that says what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// The image's name in `robots.toml`.
+    pub image: String,
+    /// The digest of its manifest.
+    pub digest: String,
+}
+
+/// What a delivery sent, and what was there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Bytes that went to the robot, measured in the tunnel.
+    pub sent: u64,
+    /// Layers that travelled.
+    pub layers_sent: usize,
+    /// Layers that the robot's registry had.
+    pub layers_reused: usize,
+    /// Bytes of all layers of the images that were looked at, as they would travel.
+    pub layer_bytes: u64,
+}
+
+/// What came of a delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// The images, all of them on the robot.
+    pub images: Vec<Delivered>,
+    /// How many of them the robot's engine had before.
+    pub images_there: usize,
+    /// What it cost.
+    pub cost: Cost,
+}
+
+/// Where images come from and go to.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// The workspace.
+    pub workspace: &'a Workspace,
+    /// What built the images, and so can push them.
+    pub builder: Builder,
+    /// The robot.
+    pub session: &'a Session,
+    /// What was on the robot before.
+    pub survey: &'a Survey,
+    /// The image of the registry for the robot's platform, in this machine's image store.
+    pub registry_image: &'a str,
+    /// What earlier deliveries found out.
+    pub memory: &'a Memory,
+}
+
+/// The digests under which a robot that has these images already knows them; none where one is missing.
+pub fn already_there(workspace: &Workspace, survey: &Survey, memory: &Memory, built: &[Built]) -> Option<Vec<Delivered>> {
+    built
+        .iter()
+        .map(|built| {
+            let digest = match &built.id {
+                ImageId::Manifest(digest) => digest.clone(),
+                ImageId::Config(config) => memory.manifest_of(config)?,
+            };
+            let reference = crate::release::compose::reference(&workspace.project.name, &digest);
+            survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), digest })
+        })
+        .collect()
+}
+
+/// Brings `built` onto the robot; images that are there already cost nothing.
+///
+/// # Errors
+/// Fails when the connection, the registry, the push or the pull fails for good; what the robot had and
+/// ran is untouched then, and what arrived is not sent again the next time.
+pub fn bring(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
+    if let Some(images) = already_there(route.workspace, route.survey, route.memory, built) {
+        return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
+    }
+    deliver(route, built)
+}

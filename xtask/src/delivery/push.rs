@@ -1,0 +1,140 @@
+//! `docker push` into a tunnel, and what its output says of the layers.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::error::Result;
+use crate::image::{Builder, Built};
+use crate::process::Cmd;
+
+/// The commands that push one image, and take back what they leave behind.
+#[derive(Debug)]
+pub struct Push {
+    name: String,
+    steps: Vec<Cmd>,
+    temporary_tag: bool,
+}
+
+impl Push {
+    /// To the registry behind `port`, as `repository:image`.
+    pub fn new(builder: Builder, repository: &str, built: &Built, port: u16) -> Self {
+        let name = format!("{}/{repository}:{}", builder.registry_host(port), built.wanted.image);
+        let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
+        let (steps, temporary_tag) = match builder {
+            Builder::Engine { .. } => {
+                (vec![docker(&["tag", &built.reference, &name]), docker(&["push", &name])], true)
+            }
+            // The engine would insist on TLS: our own builder pushes what it has just built.
+            Builder::Container => (vec![built.push_from_builder(&name)], false),
+        };
+        Self { name, steps, temporary_tag }
+    }
+
+    /// Pushes, and says what became of the layers.
+    ///
+    /// # Errors
+    /// Fails when the push fails. The temporary tag is gone in any case.
+    pub fn run(&self) -> Result<Layers> {
+        let _guard = TemporaryTag(self.temporary_tag.then_some(self.name.as_str()));
+        let mut output = String::new();
+        for step in &self.steps {
+            output = step.run_for_output()?;
+        }
+        Ok(Layers::parse(&output))
+    }
+}
+
+/// Removes the tag that `docker push` needed, however the push ended.
+struct TemporaryTag<'a>(Option<&'a str>);
+
+impl Drop for TemporaryTag<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = self.0 {
+            Cmd::new("docker").args(["image", "rm", name]).clean_up();
+        }
+    }
+}
+
+/// Layers by what a push did with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// Those that travelled.
+    pub sent: usize,
+    /// Those that the registry had.
+    pub reused: usize,
+}
+
+impl Layers {
+    /// Counts the closing lines of `docker push`, one for each layer.
+    pub fn parse(output: &str) -> Self {
+        let count = |endings: &[&str]| {
+            output.lines().filter(|line| endings.iter().any(|ending| line.contains(ending))).count()
+        };
+        Self { sent: count(&[": Pushed"]), reused: count(&[": Layer already exists", ": Mounted from"]) }
+    }
+}
+
+/// Remembers which manifest an image of a classic store becomes when it is pushed, so that a robot that
+/// has it is recognised without pushing again.
+#[derive(Debug)]
+pub struct Memory {
+    file: Utf8PathBuf,
+    manifests: Mutex<BTreeMap<String, String>>,
+}
+
+impl Memory {
+    /// Reads what is remembered; a damaged or missing file costs one push each, nothing else.
+    pub fn load(state_dir: &Utf8Path) -> Self {
+        let file = state_dir.join("manifests.json");
+        let text = fs_err::read_to_string(&file).unwrap_or_default();
+        Self { file, manifests: Mutex::new(serde_json::from_str(&text).unwrap_or_default()) }
+    }
+
+    /// The manifest digest of the image with this configuration digest.
+    pub fn manifest_of(&self, config: &str) -> Option<String> {
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner).get(config).cloned()
+    }
+
+    /// Remembers one.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written.
+    pub fn remember(&self, config: &str, manifest: &str) -> Result<()> {
+        let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        if manifests.insert(config.to_owned(), manifest.to_owned()).as_deref() == Some(manifest) {
+            return Ok(());
+        }
+        let dir = self.file.parent().unwrap_or(Utf8Path::new("."));
+        fs_err::create_dir_all(dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        serde_json::to_writer_pretty(&mut file, &*manifests)?;
+        file.persist(&self.file)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_counted_by_their_closing_lines() {
+        let output = "The push refers to repository [localhost:5000/eurobot]\n\
+                      1a2b: Preparing\n1a2b: Pushing  512B/3kB\n3c4d: Layer already exists\n\
+                      5e6f: Mounted from eurobot\n1a2b: Pushed\nnavigation: digest: sha256:aa size: 1234";
+        assert_eq!(Layers::parse(output), Layers { sent: 1, reused: 2 });
+    }
+
+    #[test]
+    fn manifests_are_remembered_across_runs() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = Utf8Path::from_path(dir.path()).unwrap();
+        Memory::load(path).remember("sha256:c", "sha256:m")?;
+        assert_eq!(Memory::load(path).manifest_of("sha256:c").as_deref(), Some("sha256:m"));
+        fs_err::write(path.join("manifests.json"), "not json")?;
+        assert_eq!(Memory::load(path).manifest_of("sha256:c"), None);
+        Ok(())
+    }
+}

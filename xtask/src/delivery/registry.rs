@@ -1,0 +1,120 @@
+//! The default way: push through the tunnel into the robot's own registry, pull from there.
+//!
+//! Only layers that the registry lacks travel. `docker push` starts a layer anew when the connection drops,
+//! so a dropped connection is established again and the push repeated: layers that arrived are kept.
+
+use anyhow::Context as _;
+
+use super::push::{Layers, Push};
+use super::{Cost, Delivered, Delivery, Route};
+use crate::error::{Failure, Result};
+use crate::image::{Built, ImageId};
+use crate::process;
+use crate::release::compose;
+use crate::robot::registry::{self, Manifest};
+use crate::robot::{Tunnel, tunnel};
+use crate::ui;
+
+/// How often a push is tried while the connection keeps dropping.
+const TRIES: u32 = 5;
+
+/// Brings images to the robot.
+///
+/// # Errors
+/// As [`super::bring`].
+pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
+    let session = route.session;
+    registry::ensure(session, route.registry_image)?;
+    let tunnel = Tunnel::open(session, tunnel::PORT)?;
+    let mut delivery = Delivery::default();
+    for built in built {
+        let name = &built.wanted.image;
+        let before = tunnel.traffic().sent;
+        let (layers, manifest) = push(route, &tunnel, built).with_context(|| format!("push `{name}`"))?;
+        report(session.robot(), name, layers, tunnel.traffic().sent - before);
+        delivery.cost.layers_sent += layers.sent;
+        delivery.cost.layers_reused += layers.reused;
+        delivery.cost.layer_bytes += manifest.layer_bytes();
+        delivery.images.push(Delivered { image: name.clone(), digest: manifest.digest });
+    }
+    delivery.cost.sent = tunnel.traffic().sent;
+    pull(route, &delivery.images)?;
+    Ok(delivery)
+}
+
+fn report(robot: &str, image: &str, layers: Layers, sent: u64) {
+    let Layers { sent: new, reused } = layers;
+    ui::step(robot, &format!("pushed {image}: {new} new layers, {reused} reused, {} sent", ui::bytes(sent)));
+}
+
+/// Pushes one image and makes sure that what arrived is what was built.
+fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers, Manifest)> {
+    let repository = &route.workspace.project.name;
+    let push = Push::new(route.builder, repository, built, tunnel.port());
+    let mut tries = 1;
+    let layers = loop {
+        match push.run() {
+            Ok(layers) => break layers,
+            Err(error) => {
+                process::check_interrupted()?;
+                // Only a lost connection is worth another try: everything else fails the same way again.
+                if !tunnel.ensure_open()? || tries == TRIES {
+                    return Err(error);
+                }
+                tries += 1;
+                ui::warn(route.session.robot(), "the connection dropped: connected again, pushing again");
+            }
+        }
+    };
+    if process::mode().dry_run {
+        return Ok((layers, Manifest::unknown()));
+    }
+    let manifest = tunnel.registry().manifest(repository, &built.wanted.image)?;
+    verify(built, &manifest)?;
+    if let ImageId::Config(config) = &built.id {
+        route.memory.remember(config, &manifest.digest)?;
+    }
+    Ok((layers, manifest))
+}
+
+/// The digest in the registry against the digest built.
+fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
+    let (arrived, expected) = match &built.id {
+        ImageId::Manifest(digest) => (&manifest.digest, digest),
+        ImageId::Config(digest) => (&manifest.config.digest, digest),
+    };
+    if arrived == expected {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("the robot's registry has {arrived} for `{}`, built was {expected}", built.reference))
+        .hint("somebody may be pushing another build to the same robot: deploy again")
+        .into())
+}
+
+/// Pulls by digest on the robot, so that what the engine keeps is what was verified, and tags it.
+///
+/// Two tags: `eurobot:navigation` is for people; `localhost:5000/eurobot:navigation` keeps the digest's name
+/// from being pruned (an engine with the classic store prunes images that have only a digest).
+fn pull(route: &Route<'_>, images: &[Delivered]) -> Result<()> {
+    let session = route.session;
+    let repository = &route.workspace.project.name;
+    ui::step(session.robot(), "pulling from its registry");
+    let mut args: Vec<String> = Vec::new();
+    for Delivered { image, digest } in images {
+        args.push(compose::reference(repository, digest));
+        args.push(format!("{}/{repository}:{image}", registry::HOST));
+        args.push(format!("{repository}:{image}"));
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let output = session.script(include_str!("scripts/pull.sh"), &args).run_for_output()?;
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    for Delivered { image, digest } in images {
+        let reference = compose::reference(repository, digest);
+        if !output.lines().any(|line| line.split_whitespace().any(|word| word == reference)) {
+            return Err(Failure::failed(format!("`{}` did not keep `{image}` as {digest}", session.robot())).into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! Simulated robots: containers on this machine that are robots in every respect that the code can see.
+//!
+//! Each has an sshd, a Docker Engine and a disk of its own, and is reached by SSH like any other. What is
+//! here only makes and removes them, and knows how to reach them.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+
+use crate::config::{Host, Robot, Store, Workspace};
+use crate::error::{Failure, Result};
+use crate::image::{Builder, service};
+use crate::process::{self, Cmd};
+use crate::robot::{Endpoint, host_key};
+use crate::ui;
+
+/// Marks everything that belongs to the simulated robots of a project.
+const LABEL: &str = "dev.cargo-xtask.sim";
+
+/// Tells whether a container was made for this image and this key.
+const MAKE_LABEL: &str = "dev.cargo-xtask.sim.make";
+
+/// The user that robots are logged in as.
+const USER: &str = "robot";
+
+/// The simulated robots of a workspace.
+#[derive(Clone, Copy, Debug)]
+pub struct Simulation<'a> {
+    workspace: &'a Workspace,
+}
+
+/// What is known of one simulated robot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    running: bool,
+    make: String,
+    port: Option<u16>,
+}
+
+impl<'a> Simulation<'a> {
+    /// Of a workspace; nothing happens yet.
+    pub fn new(workspace: &'a Workspace) -> Self {
+        Self { workspace }
+    }
+
+    /// Starts a robot unless it runs; makes it, and the image of robots, if need be. Gives the way to it.
+    ///
+    /// # Errors
+    /// Fails when the engine of this machine fails.
+    pub fn up(&self, robot: &Robot, builder: Builder) -> Result<Endpoint> {
+        let store = store(robot)?;
+        let name = self.container(&robot.name);
+        let image = service::simulated_robot(self.workspace, builder)?;
+        let key = self.public_key()?;
+        let make = format!("{image} {} {key}", store_name(store));
+        let state = self.state(&name)?;
+        let fresh = match &state {
+            Some(state) if state.running && state.make == make => false,
+            Some(state) if state.make == make => {
+                ui::step(&robot.name, "switching the simulated robot on");
+                Cmd::new("docker").args(["start", &name]).run()?;
+                self.wait_for_engine(&name)?;
+                false
+            }
+            _ => {
+                ui::step(&robot.name, "making a simulated robot");
+                self.make(&name, &robot.name, &image, store, &key, &make)?;
+                self.wait_for_engine(&name)?;
+                true
+            }
+        };
+        let endpoint = self.endpoint(robot)?;
+        if fresh && !process::mode().dry_run {
+            // Its first boot: nobody else can have been at it.
+            host_key::record(&endpoint.known_hosts, &robot.name, &host_key::fetch(&endpoint)?)?;
+        }
+        Ok(endpoint)
+    }
+
+    /// The way to a robot that is up.
+    ///
+    /// # Errors
+    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when it is not.
+    pub fn endpoint(&self, robot: &Robot) -> Result<Endpoint> {
+        let name = self.container(&robot.name);
+        let port = self.state(&name)?.and_then(|state| state.port);
+        if port.is_none() && !process::mode().dry_run {
+            return Err(Failure::unreachable(format!("the simulated robot `{}` is switched off", robot.name))
+                .hint(format!("`cargo xtask sim up {}`", robot.name))
+                .into());
+        }
+        Ok(Endpoint {
+            robot: robot.name.clone(),
+            destination: format!("{USER}@127.0.0.1"),
+            port,
+            known_hosts: self.dir().join("known_hosts"),
+            identity: Some(self.key()),
+        })
+    }
+
+    /// Removes robots with their disks, or all of them with their network and key.
+    ///
+    /// # Errors
+    /// Fails when the engine of this machine fails.
+    pub fn down(&self, robots: Option<&BTreeSet<String>>) -> Result<()> {
+        let filter = format!("label={LABEL}={}", self.workspace.project.name);
+        let mine = |names: String| -> Vec<String> {
+            let of = |robot: &String| self.container(robot);
+            let wanted: Option<BTreeSet<String>> = robots.map(|robots| robots.iter().map(of).collect());
+            names.lines().filter(|name| wanted.as_ref().is_none_or(|wanted| wanted.contains(*name))).map(str::to_owned).collect()
+        };
+        let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
+        let containers = mine(docker(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).read()?);
+        if !containers.is_empty() {
+            docker(&["rm", "--force", "--volumes"]).args(containers).run()?;
+        }
+        let volumes = mine(docker(&["volume", "ls", "--filter", &filter, "--format", "{{.Name}}"]).read()?);
+        if !volumes.is_empty() {
+            docker(&["volume", "rm"]).args(volumes).run()?;
+        }
+        if robots.is_some() {
+            return Ok(());
+        }
+        let networks = docker(&["network", "ls", "--filter", &filter, "--format", "{{.Name}}"]).read()?;
+        if !networks.is_empty() {
+            docker(&["network", "rm"]).args(networks.lines()).run()?;
+        }
+        if self.dir().is_dir() && !process::mode().dry_run {
+            fs_err::remove_dir_all(self.dir())?;
+        }
+        Ok(())
+    }
+
+    /// Limits a robot's link in both directions: a rate as tc(8) writes it (`50mbit`), or `off`.
+    ///
+    /// # Errors
+    /// Fails when the robot is off or the rate is none.
+    pub fn shape(&self, robot: &Robot, rate: &str) -> Result<()> {
+        Cmd::new("docker").args(["exec", &self.container(&robot.name), "shape-link", rate]).run()
+    }
+
+    /// What `sim status` shows of a robot: state, address, link.
+    ///
+    /// # Errors
+    /// Fails when the engine of this machine fails.
+    pub fn status(&self, robot: &Robot) -> Result<[String; 3]> {
+        let name = self.container(&robot.name);
+        let Some(state) = self.state(&name)? else {
+            return Ok(["not made".into(), String::new(), String::new()]);
+        };
+        let Some(port) = state.port.filter(|_| state.running) else {
+            return Ok(["off".into(), String::new(), String::new()]);
+        };
+        let link = Cmd::new("docker").args(["exec", &name, "shape-link", "show"]).read()?;
+        Ok(["on".into(), format!("{USER}@127.0.0.1:{port}"), link])
+    }
+
+    /// The container of a robot.
+    pub fn container(&self, robot: &str) -> String {
+        format!("{}-sim-{robot}", self.workspace.project.name)
+    }
+
+    fn network(&self) -> String {
+        format!("{}-sim", self.workspace.project.name)
+    }
+
+    fn dir(&self) -> Utf8PathBuf {
+        self.workspace.state_dir().join("sim")
+    }
+
+    fn key(&self) -> Utf8PathBuf {
+        self.dir().join("id_ed25519")
+    }
+
+    /// The key that opens the simulated robots of this clone, made at first need.
+    fn public_key(&self) -> Result<String> {
+        let key = self.key();
+        if !key.is_file() {
+            if process::mode().dry_run {
+                return Ok("PUBLIC-KEY".to_owned());
+            }
+            fs_err::create_dir_all(self.dir())?;
+            Cmd::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "simulated robots", "-f", key.as_str()])
+                .run()?;
+        }
+        Ok(fs_err::read_to_string(key.with_extension("pub"))?.trim().to_owned())
+    }
+
+    fn make(&self, name: &str, robot: &str, image: &str, store: Store, key: &str, make: &str) -> Result<()> {
+        let label = format!("{LABEL}={}", self.workspace.project.name);
+        let network = self.network();
+        let volume = name;
+        let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
+        // One that is there was made for another image, store or key. Its disk stays, unless the store changed.
+        docker(&["rm", "--force", name]).clean_up();
+        let disk = format!("{volume}:/var/lib/docker");
+        docker(&["volume", "create", "--label", &label, volume]).run()?;
+        if !docker(&["network", "inspect", "--format", "{{.Id}}", &network]).succeeds()? {
+            let created = docker(&["network", "create", "--label", &label, &network]).run();
+            // Another robot that is being made at the same time may have been first.
+            if created.is_err() && !docker(&["network", "inspect", "--format", "{{.Id}}", &network]).succeeds()? {
+                created?;
+            }
+        }
+        docker(&["run", "--detach", "--privileged", "--name", name, "--hostname", robot, "--label", &label])
+            .args(["--label", &format!("{MAKE_LABEL}={make}"), "--network", &network, "--shm-size", "256m"])
+            .args(["--publish", "127.0.0.1::22", "--volume", &disk])
+            .args(["--env", &format!("STORE={}", store_name(store)), "--env", &format!("AUTHORIZED_KEYS={key}")])
+            .arg(image)
+            .run()
+    }
+
+    /// Waits until the robot's engine answers: `robotctl` does, and says why it does not.
+    fn wait_for_engine(&self, name: &str) -> Result<()> {
+        Cmd::new("docker").args(["exec", name, "robotctl", "docker", "start"]).run()
+    }
+
+    fn state(&self, name: &str) -> Result<Option<State>> {
+        let format = format!(
+            "{{{{.State.Running}}}}\t{{{{index .Config.Labels \"{MAKE_LABEL}\"}}}}\t\
+             {{{{range index .NetworkSettings.Ports \"22/tcp\"}}}}{{{{.HostPort}}}} {{{{end}}}}"
+        );
+        let inspect = Cmd::new("docker").args(["container", "inspect", "--format", &format, name]);
+        match inspect.read() {
+            Ok(text) => parse_state(&text).with_context(|| format!("read the state of `{name}`")).map(Some),
+            Err(error) if format!("{error:#}").to_lowercase().contains("no such container") => Ok(None),
+            Err(_) if process::mode().dry_run => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn parse_state(text: &str) -> Option<State> {
+    let mut fields = text.split('\t');
+    let (running, make, ports) = (fields.next()?, fields.next()?, fields.next()?);
+    let port = ports.split_whitespace().next().and_then(|port| port.parse().ok());
+    Some(State { running: running == "true", make: make.to_owned(), port })
+}
+
+fn store(robot: &Robot) -> Result<Store> {
+    match &robot.host {
+        Host::Simulated { store } => Ok(*store),
+        Host::Ssh { .. } => Err(Failure::config(format!("`{}` is a real robot", robot.name))
+            .hint("`sim` is for robots with `simulated = true` in robots.toml")
+            .into()),
+    }
+}
+
+fn store_name(store: Store) -> &'static str {
+    match store {
+        Store::Containerd => "containerd",
+        Store::Classic => "classic",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_containers_state_is_read() {
+        let state = parse_state("true\txtask-sim:1 classic ssh-ed25519 AAAA x\t32768 ");
+        assert_eq!(
+            state,
+            Some(State { running: true, make: "xtask-sim:1 classic ssh-ed25519 AAAA x".into(), port: Some(32768) })
+        );
+        assert_eq!(parse_state("false\tx\t").and_then(|state| state.port), None);
+        assert_eq!(parse_state("rubbish"), None);
+    }
+}
