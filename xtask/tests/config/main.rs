@@ -103,7 +103,7 @@ fn what_is_no_text_file_is_refused() {
 }
 
 #[test]
-fn a_directory_without_right_of_reading_is_named() {
+fn an_unreadable_file_is_told_with_its_cause() {
     // Nothing is unreadable to root, so this shows the message through a loop of links.
     let team = Team::new();
     let file = team.root.join("robots.toml");

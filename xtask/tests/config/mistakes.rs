@@ -73,6 +73,23 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "`A` is here for the second time",
             "another name",
         ),
+        (
+            format!("{GOOD}[robots.main]\nstore = \"classic\"\n"),
+            "10:9",
+            "`main` is here for the second time",
+            "another name",
+        ),
+        (
+            format!("{GOOD}[robots.main.main]\n[robots]\n"),
+            "10:14",
+            "unknown key `main` in `[robots.main]`",
+            "the keys are",
+        ),
+        (GOOD.replace('\n', "\r\n").replace("trixie", "trixei"), "5:10", "no Debian suite", "did you mean"),
+        (format!("\u{feff}{}", with("trixie", "trixei")), "5:10", "no Debian suite", "did you mean"),
+        (format!("\u{feff}nmae = 1\n{GOOD}"), "1:1", "unknown key `nmae` in the file", "the keys are"),
+        (main_with("env = { A = \"\u{1b}[1m\" }"), "10:14", "not TOML", "toml.io"),
+        (main_with("compose = 'a\tb'"), "10:11", "control character", "relative"),
         // structure
         (String::new(), "1:1", "there is no `[project]`", "add `[project]`"),
         (with("[project]\nname = \"eurobot\"\n", ""), "1:1", "there is no `[project]`", "add `[project]`"),
