@@ -34,7 +34,8 @@ impl Source {
                 .because(error)
         })?;
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self { shown, text }),
+            // Some editors on Windows begin a file with a byte order mark; it says nothing about UTF-8.
+            Ok(text) => Ok(Self { shown, text: text.trim_start_matches('\u{feff}').to_owned() }),
             Err(error) => Err(not_utf8(shown, &error)),
         }
     }
@@ -56,7 +57,7 @@ impl Source {
         );
         Mistake {
             place: (self.shown.clone(), from),
-            message: message.into(),
+            message: message.into().lines().map(printable).collect::<Vec<_>>().join("\n"),
             excerpt: format!(" {gutter}--> {}:{line}:{column}\n{excerpt}", self.shown),
             notes: Vec::new(),
             helps: Vec::new(),
@@ -211,7 +212,12 @@ mod tests {
         assert!(shown("[[\nsecond", 0..9).ends_with(" | ^^"));
         assert!(shown("ab", 2..2).ends_with("f.toml:1:3\n   |\n 1 | ab\n   |   ^"));
         assert!(shown("", 0..0).contains("f.toml:1:1"));
-        assert!(shown("a\x1b[1m", 0..1).contains("a\u{fffd}[1m"));
+    }
+
+    #[test]
+    fn nothing_in_a_file_controls_the_terminal() {
+        let text = source("a\x1b[1m").mistake(0..1, "`a\x1b[1m`").text();
+        assert!(text.starts_with("`a\u{fffd}[1m`\n") && !text.contains('\x1b'), "{text:?}");
     }
 
     #[test]

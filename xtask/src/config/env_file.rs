@@ -26,12 +26,9 @@ pub fn parse(source: &Source) -> Result<BTreeMap<String, String>, Mistakes> {
     let mut mistakes = Mistakes::default();
     let mut start = 0;
     for line in source.text.split_inclusive('\n') {
-        let mut offset = start;
+        let offset = start;
         start += line.len();
-        let mut line = line.trim_end_matches(['\n', '\r']);
-        if let Some(after_mark) = line.strip_prefix('\u{feff}').filter(|_| offset == 0) {
-            (offset, line) = ('\u{feff}'.len_utf8(), after_mark);
-        }
+        let line = line.trim_end_matches(['\n', '\r']);
         match assignment(line) {
             Ok(None) => {}
             Ok(Some((name, value))) => {
@@ -195,9 +192,9 @@ mod tests {
             ("A='$B # x' # y", "$B # x"),
             (r"A='it\'s \n'", r"it's \n"),
             (r#"A="a \"b\" \\ \$c\t""#, "a \"b\" \\ $c\t"),
-            ("\u{feff}A=b\r", "b"),
+            ("A=b\r", "b"),
         ] {
-            let read = read(&format!("# comment\n\n{line}\n").replace("# comment\n\n\u{feff}", "\u{feff}"));
+            let read = read(&format!("# comment\n\n{line}\n"));
             assert_eq!(read.unwrap()["A"], value, "{line}");
         }
     }

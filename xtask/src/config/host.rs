@@ -73,7 +73,7 @@ fn check(what: &str, part: &str, punctuation: &str) -> Result<(), String> {
         return Err(format!("is incomplete: {what} is empty"));
     }
     if part.starts_with('-') {
-        return Err(format!("begins {what} with a dash, which `ssh` would take for an option"));
+        return Err(format!("has a dash at the beginning of {what}, which `ssh` would take for an option"));
     }
     let allowed = |character: char| character.is_ascii_alphanumeric() || punctuation.contains(character);
     match part.chars().find(|character| !allowed(*character)) {

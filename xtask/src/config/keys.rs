@@ -55,9 +55,10 @@ impl<'a> Keys<'a> {
         if self.path.is_empty() { "the file".to_owned() } else { format!("`[{}]`", self.path) }
     }
 
-    /// Whether the table has `key`, of whatever type.
-    pub fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
+    /// Whether there is neither `key` nor a slip of it, which is refused as unknown anyway.
+    pub fn lacks(&self, key: &str) -> bool {
+        let is_slip = |other: &str| names::nearest(other, [key]).is_some();
+        !self.table.keys().any(|other| is_slip(other.get_ref()))
     }
 
     fn ask(&mut self, key: &'static str) -> Option<(&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
@@ -76,7 +77,13 @@ impl<'a> Keys<'a> {
         let (_, value) = self.ask(key)?;
         match value.get_ref().as_bool() {
             Some(boolean) => Some(Spanned::new(value.span(), boolean)),
-            None => wrong_type(value, &format!("`{key}`"), "`true` or `false`, without quotes", reader),
+            None => wrong_type(
+                value,
+                &format!("`{key}`"),
+                "a boolean",
+                "write `true` or `false`, without quotes",
+                reader,
+            ),
         }
     }
 
@@ -88,7 +95,9 @@ impl<'a> Keys<'a> {
                 let number = i64::from_str_radix(integer.as_str(), integer.radix());
                 Some(Spanned::new(value.span(), number.unwrap_or(i64::MAX)))
             }
-            None => wrong_type(value, &format!("`{key}`"), "a number, without quotes", reader),
+            None => {
+                wrong_type(value, &format!("`{key}`"), "an integer", "write a number, without quotes", reader)
+            }
         }
     }
 
@@ -100,11 +109,18 @@ impl<'a> Keys<'a> {
     ) -> Option<Spanned<Vec<Spanned<&'a str>>>> {
         let (_, value) = self.ask(key)?;
         let Some(array) = value.get_ref().as_array() else {
-            return wrong_type(value, &format!("`{key}`"), "a list of strings: `[\"…\", \"…\"]`", reader);
+            return wrong_type(
+                value,
+                &format!("`{key}`"),
+                "a list of strings",
+                "write `[\"…\", \"…\"]`",
+                reader,
+            );
         };
         let element = format!("an element of `{key}`");
-        let strings = array.iter().filter_map(|value| string(value, &element, reader)).collect();
-        Some(Spanned::new(value.span(), strings))
+        let strings: Vec<_> = array.iter().filter_map(|value| string(value, &element, reader)).collect();
+        // A list of which nothing is left has been complained about; it is not empty.
+        (array.is_empty() || !strings.is_empty()).then(|| Spanned::new(value.span(), strings))
     }
 
     /// The names and strings of the table under `key`.
@@ -115,7 +131,13 @@ impl<'a> Keys<'a> {
     ) -> Vec<(Spanned<&'a str>, Spanned<&'a str>)> {
         let Some((_, value)) = self.ask(key) else { return Vec::new() };
         let Some(table) = value.get_ref().as_table() else {
-            wrong_type::<()>(value, &format!("`{key}`"), "a table of strings: `{ NAME = \"…\" }`", reader);
+            wrong_type::<()>(
+                value,
+                &format!("`{key}`"),
+                "a table of strings",
+                "write `{ NAME = \"…\" }`",
+                reader,
+            );
             return Vec::new();
         };
         let entry = |(name, value): (&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
@@ -130,7 +152,13 @@ impl<'a> Keys<'a> {
         let (name, value) = self.ask(key)?;
         match value.get_ref().as_table() {
             Some(table) => Some(self.sub(name, table)),
-            None => wrong_type(value, &format!("`{key}`"), &format!("a table: `[{key}]`"), reader),
+            None => wrong_type(
+                value,
+                &format!("`{key}`"),
+                "a table",
+                &format!("write `[{key}]` and its keys below"),
+                reader,
+            ),
         }
     }
 
@@ -146,7 +174,13 @@ impl<'a> Keys<'a> {
                 }
                 None => {
                     let what = format!("`{}` in `[{key}]`", name.get_ref().escape_debug());
-                    wrong_type::<()>(value, &what, &format!("a table: `[{key}.NAME]`"), reader);
+                    wrong_type::<()>(
+                        value,
+                        &what,
+                        "a table",
+                        &format!("write `[{key}.NAME]` and its keys below"),
+                        reader,
+                    );
                 }
             }
         }
@@ -176,10 +210,11 @@ fn string<'a>(
     match value.get_ref() {
         DeValue::String(text) => Some(Spanned::new(value.span(), text.as_ref())),
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
-            let written = reader.source.text.get(value.span()).unwrap_or("…").to_owned();
-            wrong_type(value, what, &format!("a string, in quotes: `\"{written}\"`"), reader)
+            let written = reader.source.text.get(value.span()).unwrap_or("…");
+            let help = format!("write it in quotes: `\"{written}\"`");
+            wrong_type(value, what, "a string", &help, reader)
         }
-        DeValue::Array(_) | DeValue::Table(_) => wrong_type(value, what, "a string: `\"…\"`", reader),
+        DeValue::Array(_) | DeValue::Table(_) => wrong_type(value, what, "a string", "write `\"…\"`", reader),
     }
 }
 
@@ -187,12 +222,13 @@ fn wrong_type<T>(
     value: &Spanned<DeValue<'_>>,
     what: &str,
     wanted: &str,
+    help: &str,
     reader: &mut Reader<'_>,
 ) -> Option<T> {
     let found = match value.get_ref().type_str() {
-        article @ ("array" | "integer") => format!("an {article}"),
+        vowel @ ("array" | "integer") => format!("an {vowel}"),
         other => format!("a {other}"),
     };
-    reader.refuse(value.span(), format!("{what} is {found}"), format!("it takes {wanted}"));
+    reader.refuse(value.span(), format!("{what} must be {wanted}, not {found}"), help);
     None
 }

@@ -25,7 +25,7 @@ impl Workspace {
         self.images.get(name).ok_or_else(|| unknown("image", name, self.images.keys()))
     }
 
-    /// The robots `wanted`, in that order, each once.
+    /// The robots `wanted`, in that order, each once; none when none is wanted.
     ///
     /// # Errors
     /// As [`Workspace::robot`], for the first name that is unknown.

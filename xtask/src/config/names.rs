@@ -49,7 +49,8 @@ fn lower_case(name: &str, longest: usize, what: &str, rule: &str) -> Result<(), 
         return refuse(format!("{what} is empty"));
     }
     if name.chars().any(|character| character.is_ascii_uppercase()) {
-        return refuse(format!("`{name}` has upper-case letters; write `{}`", name.to_ascii_lowercase()));
+        let help = format!("write `{}`: {rule}", name.to_ascii_lowercase());
+        return Err((format!("`{name}` has upper-case letters"), help));
     }
     if let Some(bad) = name.chars().find(|character| !allowed(*character)) {
         return refuse(format!("`{}` must not contain {}", name.escape_debug(), shown(bad)));
@@ -119,7 +120,8 @@ pub fn instead<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a s
     if all.is_empty() {
         return format!("there are no {what}");
     }
-    match nearest(name, known) {
+    match nearest(name, known.clone()) {
+        Some(near) if known.into_iter().count() == 1 => format!("did you mean `{near}`?"),
         Some(near) => format!("did you mean `{near}`? the {what} are {all}"),
         None => format!("the {what} are {all}"),
     }

@@ -135,6 +135,17 @@ impl PackageGraph {
         self.without(name, self.closure(start, |package| package.installed_along().collect()))
     }
 
+    /// Every package that has to be built or tested on the way to `names`, these included, in the order of
+    /// [`Self::iter`]: closed under all kinds of dependencies, so that the [`Self::build_closure`] and the
+    /// [`Self::test_closure`] of each are in it. (A build closure alone is not closed: what its members need
+    /// only to be built themselves is not installed with them.)
+    pub fn full_closure<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Vec<&Package> {
+        let start: Vec<_> =
+            names.into_iter().filter_map(|name| Some(&self.get(name.as_ref())?.name)).collect();
+        let next = |package| Package::predecessors(package).chain(&package.test_depends).collect();
+        self.in_order(&self.closure(start, next))
+    }
+
     fn closure<'a>(
         &'a self,
         start: impl IntoIterator<Item = &'a String>,
@@ -281,6 +292,19 @@ mod tests {
     fn the_test_closure_adds_what_tests_need() {
         let graph = graph(&["app:lib||tool|mock", "lib:", "tool:", "mock:||app fixtures", "fixtures:"]);
         assert_eq!(names(graph.test_closure("app")), "fixtures lib tool mock");
+    }
+
+    #[test]
+    fn the_full_closure_has_the_other_closures_of_each_of_its_members() {
+        let lines =
+            ["app:lib", "lib:gen|headers", "gen:parser", "headers:", "parser:|||mock", "mock:", "other:app"];
+        let graph = graph(&lines);
+        let full = graph.full_closure(["app"]);
+        assert_eq!(names(full.iter().copied()), "headers mock parser gen lib app");
+        for package in &full {
+            let needed = [graph.build_closure(&package.name), graph.test_closure(&package.name)].concat();
+            assert!(needed.iter().all(|other| full.contains(other)), "{}", package.name);
+        }
     }
 
     #[test]

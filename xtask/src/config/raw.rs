@@ -33,7 +33,7 @@ pub struct RawBase<'a> {
     pub name: Text<'a>,
     pub debian: Option<Text<'a>>,
     pub image: Option<Text<'a>>,
-    /// How many of `debian` and `image` are there, well typed or not.
+    /// How many of `debian` and `image` are there, well written or not.
     pub sources: usize,
     pub dockerfile: Option<Text<'a>>,
 }
@@ -58,7 +58,7 @@ pub struct RawRobot<'a> {
     pub compose: Option<Text<'a>>,
     pub env: Vec<(Text<'a>, Text<'a>)>,
     pub env_files: Vec<Text<'a>>,
-    /// Keys that are there but of a wrong type: no further complaint that they are missing.
+    /// Keys that are there but badly written: no further complaint that they are missing.
     pub spoilt: Vec<&'static str>,
 }
 
@@ -79,8 +79,9 @@ impl<'a> Raw<'a> {
             ("images", "add `[images.NAME]` with `packages = [\"…\"]`"),
             ("robots", "add `[robots.main]` with `simulated = true` or `host = \"user@host\"`"),
         ] {
-            let empty = |table: &DeTable<'_>| key != "project" && table.is_empty();
-            if table.get(key).is_none_or(|value| value.get_ref().as_table().is_some_and(empty)) {
+            let is_empty = |table: &DeTable<'_>| key != "project" && table.is_empty();
+            let there = table.get(key).and_then(|value| value.get_ref().as_table());
+            if top.lacks(key) || there.is_some_and(is_empty) {
                 let missing =
                     if key == "project" { "`[project]`".to_owned() } else { format!("`[{key}.NAME]`") };
                 reader.refuse(top.span_of(key), format!("there is no {missing}"), example);
@@ -92,7 +93,7 @@ impl<'a> Raw<'a> {
 }
 
 fn project<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawProject<'a> {
-    if !keys.has("name") {
+    if keys.lacks("name") {
         reader.refuse(keys.span.clone(), "`[project]` has no `name`", "add `name = \"eurobot\"`");
     }
     let project = RawProject {
@@ -109,7 +110,7 @@ fn base<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawB
         name,
         debian: keys.string("debian", reader),
         image: keys.string("image", reader),
-        sources: usize::from(keys.has("debian")) + usize::from(keys.has("image")),
+        sources: ["debian", "image"].into_iter().filter(|key| !keys.lacks(key)).count(),
         dockerfile: keys.string("dockerfile", reader),
     };
     keys.finish(reader);
@@ -117,7 +118,7 @@ fn base<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawB
 }
 
 fn image<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawImage<'a> {
-    if !keys.has("packages") {
+    if keys.lacks("packages") {
         let message = format!("{} has no `packages`", keys.name());
         reader.refuse(keys.span.clone(), message, "add `packages = [\"…\"]`: the colcon packages it is for");
     }
@@ -145,7 +146,7 @@ fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         ("host", robot.host.is_some()),
         ("platform", robot.platform.is_some()),
     ];
-    robot.spoilt = read.iter().filter(|(key, read)| !read && keys.has(key)).map(|(key, _)| *key).collect();
+    robot.spoilt = read.iter().filter(|(key, read)| !read && !keys.lacks(key)).map(|(key, _)| *key).collect();
     keys.finish(reader);
     robot
 }

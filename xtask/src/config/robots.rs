@@ -109,7 +109,8 @@ fn address(text: &Text<'_>, raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Opti
 
 fn platform(raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Option<Platform> {
     let Some(text) = &raw.platform else {
-        if raw.host.is_some() && !raw.spoilt.contains(&"platform") {
+        let simulated = raw.simulated.as_ref().is_some_and(|simulated| *simulated.get_ref());
+        if raw.host.is_some() && !simulated && !raw.spoilt.contains(&"platform") {
             let message = format!("robot `{}` has no `platform`", raw.name.get_ref().escape_debug());
             let help = "add `platform = \"linux/amd64\"` (a PC) or `platform = \"linux/arm64\"` (a Raspberry Pi, a \
                         Jetson): `uname -m` on the robot says x86_64 or aarch64";

@@ -149,7 +149,7 @@ fn pinned(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
         let help = format!(
             "pin it, so that every build has the same base: `docker buildx imagetools inspect {name}` prints the digest; write `{name}@sha256:…`"
         );
-        reader.refuse(text.span(), format!("image `{shown}` {problem}"), help);
+        reader.refuse(text.span(), format!("base image `{shown}` {problem}"), help);
         return None;
     }
     Some(BaseSource::Image { reference: reference.to_owned() })
