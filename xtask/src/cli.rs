@@ -25,6 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Completions(commands::completions::Args),
+    Setup(commands::setup::Args),
 }
 
 impl Cli {
@@ -37,6 +38,7 @@ impl Cli {
         process::install_signal_handler()?;
         match self.command {
             Command::Completions(args) => commands::completions::run(&args),
+            Command::Setup(args) => commands::setup::run(&args),
         }
     }
 }

@@ -1,3 +1,4 @@
 //! The verbs: thin, they wire the stages together and print.
 
 pub mod completions;
+pub mod setup;

@@ -1,0 +1,49 @@
+//! The machine xtask runs on: what building and deploying need of it, and how to get that.
+//!
+//! [`ensure`] comes before the first stage of the pipeline. Where all is there it costs one `docker info`,
+//! whose answer [`engine`] then gives to the stages; where something is missing it says so, shows the
+//! commands that bring it, asks, and runs them.
+
+mod apt;
+mod distribution;
+mod endpoint;
+mod engine;
+mod machine;
+mod plan;
+mod probe;
+mod setup;
+
+use std::sync::OnceLock;
+
+pub use engine::Engine;
+pub use machine::Machine;
+pub use probe::{Missing, Need};
+
+use crate::error::Result;
+
+static ENGINE: OnceLock<Engine> = OnceLock::new();
+
+/// Makes sure that this machine has what is needed: says what is missing and asks, unless `yes`, before it
+/// installs anything. In dry-run mode it prints the commands.
+///
+/// # Errors
+/// Fails when something is missing and may not or cannot be installed; the error says how to get it.
+pub fn ensure(yes: bool, needs: &[Need]) -> Result<()> {
+    if let Some(engine) = setup::ensure(&Machine::this()?, yes, needs)? {
+        // Somebody may have asked before; the engine is the same.
+        drop(ENGINE.set(engine));
+    }
+    Ok(())
+}
+
+/// The engine of this machine; asked once.
+///
+/// # Errors
+/// Fails when there is none that answers.
+pub fn engine() -> Result<&'static Engine> {
+    if let Some(engine) = ENGINE.get() {
+        return Ok(engine);
+    }
+    let engine = setup::engine(&Machine::this()?)?;
+    Ok(ENGINE.get_or_init(|| engine))
+}

@@ -1,0 +1,221 @@
+//! The machine as data: who runs xtask, where files and programs are. Tests describe another one.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::distribution::{self, Distribution};
+use super::endpoint::{self, Endpoint};
+use crate::error::Result;
+use crate::process::Cmd;
+
+/// Where the client looks for plugins besides the user's own directory.
+const PLUGIN_DIRS: [&str; 6] = [
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+    "/opt/homebrew/lib/docker/cli-plugins",
+    "/Applications/Docker.app/Contents/Resources/cli-plugins",
+];
+
+/// How services are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// By systemd.
+    Systemd,
+    /// By scripts in `/etc/init.d`: SysV init, OpenRC, WSL without systemd.
+    Scripts,
+    /// By nobody: containers, some CI machines.
+    Nobody,
+}
+
+/// The machine xtask runs on.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The directory all system files are looked for in: `/`, or a test's.
+    pub root: Utf8PathBuf,
+    /// `$PATH` for all commands where it is not our own.
+    pub path: Option<String>,
+    /// `linux` or `macos`, as [`std::env::consts::OS`] says.
+    pub os: &'static str,
+    /// Our effective user.
+    pub uid: u32,
+    /// The groups of this process, which are those of the login, not of `/etc/group`.
+    pub groups: Vec<u32>,
+    /// The user's name.
+    pub user: String,
+    /// The user's home.
+    pub home: Utf8PathBuf,
+    /// `$DOCKER_CONFIG` or `~/.docker`.
+    pub docker_config: Utf8PathBuf,
+    /// The engine the client talks to.
+    pub endpoint: Endpoint,
+}
+
+impl Machine {
+    /// This very machine.
+    ///
+    /// # Errors
+    /// Fails when the user's home is unknown.
+    pub fn this() -> Result<Self> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let home = Utf8PathBuf::from(variable("HOME").context("`$HOME` is not set")?);
+        let docker_config = variable("DOCKER_CONFIG").map_or_else(|| home.join(".docker"), Utf8PathBuf::from);
+        let endpoint = Endpoint::chosen(
+            variable("DOCKER_HOST").as_deref(),
+            variable("DOCKER_CONTEXT").as_deref(),
+            &docker_config,
+        );
+        // Without /proc (macOS) nobody asks: nothing is installed there.
+        let uid = std::fs::metadata("/proc/self").map_or(u32::MAX, |metadata| metadata.uid());
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let user = user_name(&passwd, uid).or_else(|| variable("USER")).unwrap_or_else(|| uid.to_string());
+        let groups = groups_of_process(&status);
+        Ok(Self {
+            root: "/".into(),
+            path: None,
+            os: std::env::consts::OS,
+            uid,
+            groups,
+            user,
+            home,
+            docker_config,
+            endpoint,
+        })
+    }
+
+    /// A system file.
+    pub fn file(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
+        let path = path.as_ref();
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The text of a system file; nothing where there is none.
+    pub fn text(&self, path: impl AsRef<Utf8Path>) -> String {
+        std::fs::read_to_string(self.file(path)).unwrap_or_default()
+    }
+
+    /// A command on this machine.
+    pub fn cmd(&self, program: &str) -> Cmd {
+        let cmd = Cmd::new(program);
+        match &self.path {
+            Some(path) => cmd.env("PATH", path),
+            None => cmd,
+        }
+    }
+
+    /// A command that root has to run.
+    pub fn root_cmd<'a>(&self, argv: impl IntoIterator<Item = &'a str>) -> Cmd {
+        let mut argv = argv.into_iter();
+        if self.uid != 0 {
+            return self.cmd("sudo").args(argv);
+        }
+        let program = argv.next().unwrap_or_default();
+        self.cmd(program).args(argv)
+    }
+
+    /// A command that writes a system file as root.
+    pub fn write_cmd(&self, path: &str, text: &str) -> Cmd {
+        self.root_cmd(["tee", self.file(path).as_str()]).stdin(text)
+    }
+
+    /// Where a program is. The directories for root's programs count: they are often not in a user's PATH.
+    pub fn program(&self, name: &str) -> Option<Utf8PathBuf> {
+        let path = self.path.clone().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
+        let path = format!("{path}:{}:{}", self.file("/usr/sbin"), self.file("/sbin"));
+        which::which_in(name, Some(path), &self.root).ok().and_then(|path| path.try_into().ok())
+    }
+
+    /// Whether the `docker` client has a plugin. Looks for its file, which costs nothing; asks only when
+    /// there is none.
+    pub fn has_plugin(&self, name: &str) -> bool {
+        let extra = endpoint::client_config(&self.docker_config).cli_plugins_extra_dirs;
+        let mut dirs = vec![self.docker_config.join("cli-plugins")];
+        dirs.extend(extra.into_iter().map(Utf8PathBuf::from));
+        dirs.extend(PLUGIN_DIRS.iter().map(|dir| self.file(dir)));
+        dirs.iter().any(|dir| dir.join(format!("docker-{name}")).exists())
+            || (self.program("docker").is_some()
+                && self.cmd("docker").args([name, "version"]).succeeds().unwrap_or(false))
+    }
+
+    /// The operating system.
+    pub fn distribution(&self) -> Distribution {
+        if self.os == "macos" {
+            return Distribution::MacOs;
+        }
+        distribution::from_os_release(&self.text("/etc/os-release"))
+    }
+
+    /// Whether this is Linux inside Windows.
+    pub fn is_wsl(&self) -> bool {
+        self.text("/proc/sys/kernel/osrelease").to_lowercase().contains("microsoft")
+    }
+
+    /// How services are started here.
+    pub fn init(&self) -> Init {
+        if self.file("/run/systemd/system").exists() {
+            return Init::Systemd;
+        }
+        match self.text("/proc/1/comm").trim() {
+            "init" | "openrc-init" => Init::Scripts,
+            _ => Init::Nobody,
+        }
+    }
+
+    /// Whether Docker came from Docker's own repository, whose packages have names of their own.
+    pub fn has_docker_ce(&self) -> bool {
+        self.file("/var/lib/dpkg/info/docker-ce-cli.list").exists()
+    }
+
+    /// The group whose members may use the engine: its number and whether the user is a member on record.
+    pub fn docker_group(&self) -> Option<(u32, bool)> {
+        group(&self.text("/etc/group"), "docker", &self.user)
+    }
+}
+
+/// The number of a group in `/etc/group` and whether it lists `user`.
+fn group(text: &str, name: &str, user: &str) -> Option<(u32, bool)> {
+    text.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [group, _, number, members] = fields[..] else { return None };
+        let listed = members.split(',').any(|member| member.trim() == user);
+        (group == name).then(|| Some((number.parse().ok()?, listed)))?
+    })
+}
+
+/// A user's name in `/etc/passwd`.
+fn user_name(passwd: &str, uid: u32) -> Option<String> {
+    let uid = uid.to_string();
+    let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
+    line.split(':').next().map(str::to_owned)
+}
+
+/// The groups in `/proc/self/status`, the primary one included.
+fn groups_of_process(status: &str) -> Vec<u32> {
+    let lines = status.lines().filter(|line| line.starts_with("Gid:") || line.starts_with("Groups:"));
+    lines.flat_map(|line| line.split_whitespace().skip(1)).filter_map(|id| id.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_and_users_are_read_from_their_files() {
+        let text = "root:x:0:\ndocker:x:998:ada,grace\nempty:x:5:\n";
+        assert_eq!(group(text, "docker", "grace"), Some((998, true)));
+        assert_eq!(group(text, "docker", "gra"), Some((998, false)));
+        assert_eq!(group(text, "lpadmin", "ada"), None);
+        assert_eq!(
+            user_name("root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/:\n", 1000).as_deref(),
+            Some("ada")
+        );
+        assert_eq!(
+            groups_of_process("Name:\tx\nUid:\t7\t7\nGid:\t5\t5\t5\t5\nGroups:\t27 998 \n"),
+            [5, 5, 5, 5, 27, 998]
+        );
+    }
+}

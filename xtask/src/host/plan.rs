@@ -1,0 +1,219 @@
+//! From what is missing to the commands that bring it: a pure function of the machine.
+
+use std::collections::BTreeSet;
+
+use super::apt::{self, SourcesFile};
+use super::distribution::Distribution;
+use super::machine::{Init, Machine};
+use super::probe::{Missing, qemu_arch};
+use crate::config::Platform;
+use crate::error::{Failure, Result};
+use crate::process::Cmd;
+
+/// Where a dockerd that no init system looks after writes its log.
+pub const DAEMON_LOG: &str = "/var/log/dockerd.log";
+/// The engine's configuration.
+const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+
+/// Commands in the order in which they are run.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Installs packages.
+    pub install: Vec<Cmd>,
+    /// Starts the engine, unless installing it did.
+    pub start: Option<Cmd>,
+    /// Registers emulators with the kernel, unless installing them did.
+    pub register: Vec<(Platform, Cmd)>,
+    /// Lets the user use the engine.
+    pub join: Option<Cmd>,
+}
+
+impl Plan {
+    /// All commands.
+    pub fn commands(&self) -> impl Iterator<Item = &Cmd> {
+        let register = self.register.iter().map(|(_, cmd)| cmd);
+        self.install.iter().chain(&self.start).chain(register).chain(&self.join)
+    }
+}
+
+/// The commands that bring what is missing.
+///
+/// # Errors
+/// Fails on systems whose packages xtask does not know; the error says what to install by hand.
+pub fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let lacks = |what: &Missing| missing.contains(what);
+    let distribution = machine.distribution();
+    let packages = packages(&distribution, machine.has_docker_ce(), missing);
+    match packages {
+        Some(packages) => plan.install = install(machine, &distribution, missing, &packages)?,
+        None if missing.iter().any(is_packaged) => {
+            return Err(by_hand(machine, &distribution, missing).into());
+        }
+        None => {}
+    }
+    if lacks(&Missing::Engine) || lacks(&Missing::RunningEngine) {
+        plan.start = Some(start(machine));
+    }
+    plan.register = missing
+        .iter()
+        .filter_map(|what| match what {
+            Missing::Emulation(platform) => Some((platform.clone(), register(machine, platform))),
+            _ => None,
+        })
+        .collect();
+    // A new engine's group has no members yet.
+    let outside = machine.uid != 0 && !machine.docker_group().is_some_and(|(_, member)| member);
+    if lacks(&Missing::Membership) || (lacks(&Missing::Engine) && outside) {
+        plan.join = Some(machine.root_cmd(["usermod", "-aG", "docker", &machine.user]));
+    }
+    Ok(plan)
+}
+
+fn is_packaged(missing: &Missing) -> bool {
+    !matches!(missing, Missing::RunningEngine | Missing::Membership)
+}
+
+/// The packages for what is missing; nothing where we do not know them.
+fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -> Option<Vec<&'static str>> {
+    let ubuntu = match distribution {
+        Distribution::Ubuntu => true,
+        Distribution::Debian | Distribution::Bookworm => false,
+        _ => return None,
+    };
+    let emulators: &[&str] = match distribution {
+        Distribution::Debian => &["qemu-user-binfmt"],
+        Distribution::Bookworm => &["qemu-user-static"],
+        _ => &["qemu-user-static", "binfmt-support"],
+    };
+    let of = |what: &Missing| -> &[&'static str] {
+        match what {
+            Missing::Client if docker_ce => &["docker-ce-cli"],
+            // Ubuntu's engine package contains the client.
+            Missing::Client if ubuntu => &["docker.io"],
+            Missing::Client => &["docker-cli"],
+            Missing::Engine if docker_ce => &["docker-ce", "containerd.io"],
+            Missing::Engine => &["docker.io"],
+            Missing::Buildx if docker_ce => &["docker-buildx-plugin"],
+            Missing::Buildx => &["docker-buildx"],
+            Missing::Compose if docker_ce => &["docker-compose-plugin"],
+            Missing::Compose if ubuntu => &["docker-compose-v2"],
+            Missing::Compose => &["docker-compose"],
+            Missing::Mmdebstrap => &["mmdebstrap"],
+            Missing::Ssh => &["openssh-client"],
+            Missing::Emulation(_) => emulators,
+            Missing::RunningEngine | Missing::Membership => &[],
+        }
+    };
+    let all: Vec<&str> = missing.iter().flat_map(|what| of(what).iter().copied()).collect();
+    // What several needs share is installed once, in the order of the needs.
+    let mut seen = BTreeSet::new();
+    Some(all.into_iter().filter(|name| seen.insert(*name)).collect())
+}
+
+fn install(
+    machine: &Machine,
+    distribution: &Distribution,
+    missing: &[Missing],
+    packages: &[&str],
+) -> Result<Vec<Cmd>> {
+    let mut commands = Vec::new();
+    if packages.is_empty() {
+        return Ok(commands);
+    }
+    let from_next: Vec<&str> = packages.iter().copied().filter(|name| name.starts_with("docker")).collect();
+    if *distribution == Distribution::Bookworm && !machine.has_docker_ce() && !from_next.is_empty() {
+        let source = apt::next_release(&sources(machine)).ok_or_else(|| {
+            Failure::failed("cannot tell which entry of apt's sources serves Debian 12 itself")
+                .hint("add Debian 13 (`trixie main`) as a source, pin it to 100, and install docker.io docker-cli docker-buildx docker-compose from it")
+        })?;
+        // An engine that is there stays the one it is: it must not rise with the next upgrade.
+        let risen = if missing.contains(&Missing::Engine) {
+            &["docker.io", "docker-cli", "docker-buildx", "docker-compose"]
+        } else {
+            from_next.as_slice()
+        };
+        commands.push(machine.write_cmd(apt::SOURCE_FILE, &source));
+        commands.push(machine.write_cmd(apt::PINS_FILE, &apt::pins(risen)));
+    }
+    if missing.contains(&Missing::Engine) && !machine.file(DAEMON_JSON).exists() {
+        // Before the package, which starts the engine: to change the store later hides the images in it.
+        let dir = machine.file("/etc/docker");
+        commands.push(machine.root_cmd(["mkdir", "-p", dir.as_str()]));
+        commands.push(machine.write_cmd(DAEMON_JSON, "{\"features\":{\"containerd-snapshotter\":true}}\n"));
+    }
+    let apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show("apt"));
+    // A machine that has just been switched on may be busy with its own upgrades.
+    let options = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"];
+    let argv = apt_get.into_iter().chain(options).chain(packages.iter().copied());
+    commands.push(machine.root_cmd(argv).show("apt"));
+    Ok(commands)
+}
+
+/// apt's sources: the file and the directory, sorted by name as apt does.
+fn sources(machine: &Machine) -> Vec<SourcesFile> {
+    let read = |path: &str, name: &str| SourcesFile { name: name.to_owned(), text: machine.text(path) };
+    let dir = "/etc/apt/sources.list.d";
+    let entries = std::fs::read_dir(machine.file(dir)).into_iter().flatten().filter_map(Result::ok);
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| name.ends_with(".list") || name.ends_with(".sources"));
+    names.sort();
+    let more = names.iter().map(|name| read(&format!("{dir}/{name}"), name));
+    std::iter::once(read("/etc/apt/sources.list", "sources.list")).chain(more).collect()
+}
+
+fn start(machine: &Machine) -> Cmd {
+    match machine.init() {
+        Init::Systemd => machine.root_cmd(["systemctl", "enable", "--now", "docker"]),
+        Init::Scripts => machine.root_cmd(["service", "docker", "start"]),
+        Init::Nobody => {
+            // A session of its own: neither Ctrl-C nor the end of the terminal reaches it.
+            let log = machine.file(DAEMON_LOG);
+            let line = format!("setsid dockerd >{} 2>&1 </dev/null &", shell_words::quote(log.as_str()));
+            machine.root_cmd(["sh", "-c", &line])
+        }
+    }
+}
+
+fn register(machine: &Machine, platform: &Platform) -> Cmd {
+    match machine.init() {
+        Init::Systemd => machine.root_cmd(["systemctl", "restart", "systemd-binfmt"]),
+        Init::Scripts | Init::Nobody => {
+            let arch = qemu_arch(platform);
+            let script = format!(
+                "cd /proc/sys/fs/binfmt_misc && {{ test -e register || mount -t binfmt_misc binfmt_misc .; }} \
+                 && cat /usr/lib/binfmt.d/qemu-{arch}.conf >/proc/sys/fs/binfmt_misc/register"
+            );
+            machine.root_cmd(["sh", "-c", &script])
+        }
+    }
+}
+
+/// What to do where we do not know the packages.
+fn by_hand(machine: &Machine, distribution: &Distribution, missing: &[Missing]) -> Failure {
+    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    let failure = Failure::failed(format!("this machine lacks {}", names.join(", ")));
+    let engine_only =
+        "then `sudo systemctl enable --now docker && sudo usermod -aG docker $USER`, and log in again";
+    let failure = match distribution {
+        Distribution::Fedora => failure
+            .hint("`sudo dnf install moby-engine docker-cli docker-buildx docker-compose mmdebstrap openssh-clients`")
+            .hint(engine_only),
+        Distribution::Arch => failure
+            .hint("`sudo pacman -S --needed docker docker-buildx docker-compose openssh`, and `mmdebstrap` from the AUR")
+            .hint(engine_only),
+        Distribution::MacOs => failure
+            .hint("`brew install --cask docker` (or OrbStack), start it once, and accept its questions")
+            .hint("mmdebstrap needs Linux: set `image = \"…@sha256:…\"` instead of `debian` under `[bases]` in robots.toml"),
+        Distribution::Other(name) => failure
+            .hint(format!("xtask knows the packages of Debian 12 and later and of Ubuntu 22.04 and later, not of {name}"))
+            .hint("install Docker Engine, its plugins buildx and compose (v2), mmdebstrap and the OpenSSH client"),
+        Distribution::Debian | Distribution::Bookworm | Distribution::Ubuntu => failure,
+    };
+    if machine.is_wsl() {
+        return failure
+            .hint("or switch on this distribution in Docker Desktop: Settings, Resources, WSL integration");
+    }
+    failure
+}

@@ -1,0 +1,122 @@
+//! Looks, plans, asks, installs, and looks again.
+
+use std::time::Duration;
+
+use super::engine::{self, Answer, Engine};
+use super::machine::{Init, Machine};
+use super::plan::{self, Plan};
+use super::probe::{self, Missing, Need};
+use crate::error::{Failure, Result};
+use crate::{process, ui};
+
+/// How long a fresh engine may take until it answers: it creates its data directory and its networks.
+const ENGINE_START: Duration = Duration::from_secs(60);
+/// How much of a failed engine's log is shown.
+const LOG_LINES: usize = 20;
+
+/// See [`super::ensure`]; gives the engine where it was among the needs and answers.
+pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Engine>> {
+    let found = probe::look(machine, needs)?;
+    if found.missing.is_empty() {
+        return Ok(found.engine);
+    }
+    let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    let plan = plan::plan(machine, &found.missing)?;
+    ui::step("host", &format!("this machine lacks {names}; these commands bring it:"));
+    plan.commands().for_each(|command| ui::command(&command.to_string()));
+    if process::mode().dry_run {
+        return Ok(found.engine);
+    }
+    if machine.uid != 0 && machine.program("sudo").is_none() {
+        return Err(Failure::failed(format!(
+            "this machine lacks {names}, and there is no `sudo` to install it with"
+        ))
+        .hint("run the commands above as root")
+        .into());
+    }
+    if !yes && !ui::confirm("Run them?") {
+        return Err(Failure::failed(format!("this machine lacks {names}"))
+            .hint("`cargo xtask setup --yes` runs the commands above")
+            .into());
+    }
+    carry_out(machine, &plan)?;
+    if plan.join.is_some() {
+        // The membership is on record now, but our own process began without it.
+        return Err(probe::login_again(machine).into());
+    }
+    let found = probe::look(machine, needs)?;
+    if found.missing.is_empty() {
+        ui::done("host", &format!("installed: {names}"));
+        return Ok(found.engine);
+    }
+    let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
+    Err(Failure::failed(format!("all commands succeeded, but this machine still lacks {}", names.join(", ")))
+        .hint("`cargo xtask doctor` lists what was found")
+        .into())
+}
+
+/// The engine, where it answers.
+pub fn engine(machine: &Machine) -> Result<Engine> {
+    let found = probe::look(machine, &[Need::Engine])?;
+    found.engine.ok_or_else(|| {
+        let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
+        Failure::failed(format!("this machine lacks {}", names.join(", ")))
+            .hint("`cargo xtask setup` installs and starts what is missing")
+            .into()
+    })
+}
+
+fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
+    plan.install.iter().try_for_each(process::Cmd::run)?;
+    if let Some(start) = &plan.start {
+        // Where an init system runs, the package has started it.
+        if answers(machine).is_err() {
+            start.run().map_err(|error| with_log(machine, error))?;
+        }
+        ui::step("host", "waiting for the Docker Engine");
+        process::poll("the Docker Engine to answer", ENGINE_START, || answers(machine))
+            .map_err(|error| with_log(machine, error))?;
+    }
+    for (platform, command) in &plan.register {
+        if !probe::emulates(machine, platform) {
+            command.run()?;
+        }
+    }
+    plan.join.iter().try_for_each(process::Cmd::run)
+}
+
+/// Whether an engine is there, even one that does not talk to us yet.
+fn answers(machine: &Machine) -> Result<()> {
+    match engine::ask(machine)? {
+        Answer::Engine(_) | Answer::Denied(_) => Ok(()),
+        Answer::NoClient => Err(Failure::failed(Missing::Client.to_string()).into()),
+        Answer::Silent(message) => Err(anyhow::anyhow!(message)),
+    }
+}
+
+/// Adds what the engine itself said about not starting.
+fn with_log(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
+    let log = match machine.init() {
+        Init::Systemd => {
+            let journal =
+                machine.cmd("journalctl").args(["--unit=docker", "--no-pager", "--output=cat", "--lines=20"]);
+            journal.read().unwrap_or_default()
+        }
+        Init::Scripts => machine.text("/var/log/docker.log"),
+        Init::Nobody => machine.text(plan::DAEMON_LOG),
+    };
+    let lines: Vec<&str> = log.lines().collect();
+    let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+    let failure = Failure::failed("the Docker Engine does not start");
+    let failure = if tail.contains("docker.pid") {
+        failure.hint("if no dockerd runs (`pgrep dockerd`), a file of an earlier one is in its way: `sudo rm /var/run/docker.pid`")
+    } else {
+        failure
+    };
+    if tail.is_empty() {
+        failure.because(error).into()
+    } else {
+        failure.because(error.context(format!("its log ends with\n{tail}"))).into()
+    }
+}
