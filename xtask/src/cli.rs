@@ -24,8 +24,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Completions(commands::completions::Args),
+    Deploy(commands::deploy::Args),
+    BuildImages(commands::build_images::Args),
     Setup(commands::setup::Args),
+    SetupRobot(commands::setup_robot::Args),
+    Sim(commands::sim::Args),
+    Tunnel(commands::tunnel::Args),
+    Ssh(commands::ssh::Args),
+    Completions(commands::completions::Args),
 }
 
 impl Cli {
@@ -37,8 +43,14 @@ impl Cli {
         process::configure(Mode { dry_run: self.dry_run, verbose: self.verbose });
         process::install_signal_handler()?;
         match self.command {
-            Command::Completions(args) => commands::completions::run(&args),
+            Command::Deploy(args) => commands::deploy::run(&args),
+            Command::BuildImages(args) => commands::build_images::run(&args),
             Command::Setup(args) => commands::setup::run(&args),
+            Command::SetupRobot(args) => commands::setup_robot::run(&args),
+            Command::Sim(args) => commands::sim::run(&args),
+            Command::Tunnel(args) => commands::tunnel::run(&args),
+            Command::Ssh(args) => commands::ssh::run(&args),
+            Command::Completions(args) => commands::completions::run(&args),
         }
     }
 }

@@ -1,4 +1,65 @@
 //! The verbs: thin, they wire the stages together and print.
 
+pub mod build_images;
 pub mod completions;
+pub mod deploy;
+pub mod fleet;
 pub mod setup;
+pub mod setup_robot;
+pub mod sim;
+pub mod ssh;
+pub mod tunnel;
+
+use crate::config::{Host, Robot, Workspace, current_dir};
+use crate::error::{Failure, Result};
+use crate::image::Builder;
+use crate::robot::Endpoint;
+use crate::sim::Simulation;
+
+/// The workspace that the current directory belongs to.
+fn workspace() -> Result<Workspace> {
+    Workspace::load(&current_dir())
+}
+
+/// The way to a robot; a simulated one is switched on, and made if need be.
+fn reach(workspace: &Workspace, robot: &Robot, builder: Builder) -> Result<Endpoint> {
+    match &robot.host {
+        Host::Simulated { .. } => Simulation::new(workspace).up(robot, builder),
+        Host::Ssh { destination, port } => Ok(Endpoint {
+            robot: robot.name.clone(),
+            destination: destination.clone(),
+            port: *port,
+            known_hosts: workspace.known_hosts(),
+            identity: None,
+        }),
+    }
+}
+
+/// Which robots a verb is for.
+#[derive(clap::Args, Debug, Clone)]
+pub struct Which {
+    /// The robot, or several with commas between; may be left out where there is only one
+    #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
+    robot: Vec<String>,
+
+    /// All robots of robots.toml
+    #[arg(long, conflicts_with = "robot")]
+    all: bool,
+}
+
+impl Which {
+    /// The robots meant.
+    fn robots<'a>(&self, workspace: &'a Workspace) -> Result<Vec<&'a Robot>> {
+        let all: Vec<&Robot> = workspace.robots.values().collect();
+        if self.all || (self.robot.is_empty() && all.len() == 1) {
+            return Ok(all);
+        }
+        if self.robot.is_empty() {
+            let names: Vec<&str> = workspace.robots.keys().map(String::as_str).collect();
+            return Err(Failure::config("which robot?")
+                .hint(format!("`--robot NAME`, with one or more of {}; or `--all`", names.join(", ")))
+                .into());
+        }
+        workspace.robots_named(&self.robot)
+    }
+}

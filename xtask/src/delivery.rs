@@ -62,7 +62,12 @@ pub struct Route<'a> {
 }
 
 /// The digests under which a robot that has these images already knows them; none where one is missing.
-pub fn already_there(workspace: &Workspace, survey: &Survey, memory: &Memory, built: &[Built]) -> Option<Vec<Delivered>> {
+pub fn already_there(
+    workspace: &Workspace,
+    survey: &Survey,
+    memory: &Memory,
+    built: &[Built],
+) -> Option<Vec<Delivered>> {
     built
         .iter()
         .map(|built| {

@@ -36,6 +36,15 @@ pub fn ensure(yes: bool, needs: &[Need]) -> Result<()> {
     Ok(())
 }
 
+/// The Debian mirror that this machine is configured with, for bootstrapping; none where it is no Debian,
+/// and mmdebstrap uses the one of its own choice.
+///
+/// # Errors
+/// Fails when this machine cannot be looked at.
+pub fn debian_mirror() -> Result<Option<String>> {
+    Ok(plan::debian_mirror(&Machine::this()?))
+}
+
 /// The engine of this machine; asked once.
 ///
 /// # Errors

@@ -38,7 +38,11 @@ impl Wanted {
     /// The name as a Bake target, which may not contain dots.
     fn target(&self) -> String {
         let name = self.image.replace('.', "_");
-        if self.platform == Platform::of_this_machine() { name } else { format!("{name}-{}", self.platform.slug()) }
+        if self.platform == Platform::of_this_machine() {
+            name
+        } else {
+            format!("{name}-{}", self.platform.slug())
+        }
     }
 
     /// The name in this machine's image store: `eurobot:navigation`, and for other machines than this one
@@ -73,7 +77,13 @@ impl Built {
         Cmd::new("docker")
             .args(["buildx", "bake"])
             .args(Builder::Container.args())
-            .args(["--file", self.definition.as_str(), "--provenance=false", "--sbom=false", "--progress=plain"])
+            .args([
+                "--file",
+                self.definition.as_str(),
+                "--provenance=false",
+                "--sbom=false",
+                "--progress=plain",
+            ])
             .args(["--set", &format!("{target}.output=type=image,name={name},push=true"), &target])
     }
 }

@@ -12,8 +12,12 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod delivery;
 pub mod error;
 pub mod host;
+pub mod image;
 pub mod process;
+pub mod release;
 pub mod robot;
+pub mod sim;
 pub mod ui;

@@ -478,9 +478,17 @@ pub fn poll<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Re
                 reason.context(Failure::failed(format!("waited {} s for {what}", deadline.as_secs())))
             );
         }
-        std::thread::sleep(pause);
+        interrupt::wait(pause)?;
         pause = (pause * 2).min(Duration::from_millis(200));
     }
+}
+
+/// Lets time pass, for a verb that watches something; a signal ends it early.
+///
+/// # Errors
+/// Fails when the run is interrupted.
+pub fn pause(duration: Duration) -> Result<()> {
+    interrupt::wait(duration)
 }
 
 /// The error of a run that a person or a signal ended.

@@ -86,9 +86,12 @@ impl<'a> Simulation<'a> {
         let name = self.container(&robot.name);
         let port = self.state(&name)?.and_then(|state| state.port);
         if port.is_none() && !process::mode().dry_run {
-            return Err(Failure::unreachable(format!("the simulated robot `{}` is switched off", robot.name))
-                .hint(format!("`cargo xtask sim up {}`", robot.name))
-                .into());
+            return Err(Failure::unreachable(format!(
+                "the simulated robot `{}` is switched off",
+                robot.name
+            ))
+            .hint(format!("`cargo xtask sim up {}`", robot.name))
+            .into());
         }
         Ok(Endpoint {
             robot: robot.name.clone(),
@@ -108,10 +111,15 @@ impl<'a> Simulation<'a> {
         let mine = |names: String| -> Vec<String> {
             let of = |robot: &String| self.container(robot);
             let wanted: Option<BTreeSet<String>> = robots.map(|robots| robots.iter().map(of).collect());
-            names.lines().filter(|name| wanted.as_ref().is_none_or(|wanted| wanted.contains(*name))).map(str::to_owned).collect()
+            names
+                .lines()
+                .filter(|name| wanted.as_ref().is_none_or(|wanted| wanted.contains(*name)))
+                .map(str::to_owned)
+                .collect()
         };
         let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
-        let containers = mine(docker(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).read()?);
+        let containers =
+            mine(docker(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).read()?);
         if !containers.is_empty() {
             docker(&["rm", "--force", "--volumes"]).args(containers).run()?;
         }
@@ -200,14 +208,21 @@ impl<'a> Simulation<'a> {
         if !docker(&["network", "inspect", "--format", "{{.Id}}", &network]).succeeds()? {
             let created = docker(&["network", "create", "--label", &label, &network]).run();
             // Another robot that is being made at the same time may have been first.
-            if created.is_err() && !docker(&["network", "inspect", "--format", "{{.Id}}", &network]).succeeds()? {
+            if created.is_err()
+                && !docker(&["network", "inspect", "--format", "{{.Id}}", &network]).succeeds()?
+            {
                 created?;
             }
         }
         docker(&["run", "--detach", "--privileged", "--name", name, "--hostname", robot, "--label", &label])
             .args(["--label", &format!("{MAKE_LABEL}={make}"), "--network", &network, "--shm-size", "256m"])
             .args(["--publish", "127.0.0.1::22", "--volume", &disk])
-            .args(["--env", &format!("STORE={}", store_name(store)), "--env", &format!("AUTHORIZED_KEYS={key}")])
+            .args([
+                "--env",
+                &format!("STORE={}", store_name(store)),
+                "--env",
+                &format!("AUTHORIZED_KEYS={key}"),
+            ])
             .arg(image)
             .run()
     }
@@ -264,7 +279,11 @@ mod tests {
         let state = parse_state("true\txtask-sim:1 classic ssh-ed25519 AAAA x\t32768 ");
         assert_eq!(
             state,
-            Some(State { running: true, make: "xtask-sim:1 classic ssh-ed25519 AAAA x".into(), port: Some(32768) })
+            Some(State {
+                running: true,
+                make: "xtask-sim:1 classic ssh-ed25519 AAAA x".into(),
+                port: Some(32768)
+            })
         );
         assert_eq!(parse_state("false\tx\t").and_then(|state| state.port), None);
         assert_eq!(parse_state("rubbish"), None);

@@ -70,6 +70,11 @@ impl Platform {
         Err((format!("`{shown}` is no platform"), help))
     }
 
+    /// Whether this machine runs its programs without emulation.
+    pub fn is_native(&self) -> bool {
+        self.arch == Self::of_this_machine().arch
+    }
+
     /// The platform as a part of names: `linux-arm-v7`.
     pub fn slug(&self) -> String {
         self.to_string().replace('/', "-")

@@ -6,7 +6,7 @@
 use anyhow::Context as _;
 
 use super::push::{Layers, Push};
-use super::{Cost, Delivered, Delivery, Route};
+use super::{Delivered, Delivery, Route};
 use crate::error::{Failure, Result};
 use crate::image::{Built, ImageId};
 use crate::process;
@@ -86,9 +86,12 @@ fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
     if arrived == expected {
         return Ok(());
     }
-    Err(Failure::failed(format!("the robot's registry has {arrived} for `{}`, built was {expected}", built.reference))
-        .hint("somebody may be pushing another build to the same robot: deploy again")
-        .into())
+    Err(Failure::failed(format!(
+        "the robot's registry has {arrived} for `{}`, built was {expected}",
+        built.reference
+    ))
+    .hint("somebody may be pushing another build to the same robot: deploy again")
+    .into())
 }
 
 /// Pulls by digest on the robot, so that what the engine keeps is what was verified, and tags it.
@@ -113,7 +116,9 @@ fn pull(route: &Route<'_>, images: &[Delivered]) -> Result<()> {
     for Delivered { image, digest } in images {
         let reference = compose::reference(repository, digest);
         if !output.lines().any(|line| line.split_whitespace().any(|word| word == reference)) {
-            return Err(Failure::failed(format!("`{}` did not keep `{image}` as {digest}", session.robot())).into());
+            return Err(
+                Failure::failed(format!("`{}` did not keep `{image}` as {digest}", session.robot())).into()
+            );
         }
     }
     Ok(())

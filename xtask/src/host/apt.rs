@@ -27,18 +27,7 @@ pub struct SourcesFile {
 /// The extra source: the entry that serves the distribution itself, for the next release. The mirror, the
 /// key it is signed by and every other field stay as they are.
 pub fn next_release(files: &[SourcesFile]) -> Option<String> {
-    let entries = files.iter().flat_map(|file| {
-        let stanzas = if file.name.ends_with(".sources") { deb822(&file.text) } else { one_line(&file.text) };
-        stanzas.into_iter().map(|stanza| (file.name.as_str(), stanza))
-    });
-    let entries: Vec<_> = entries.filter(|(_, stanza)| serves_packages(stanza)).collect();
-    let (_, chosen) = entries
-        .iter()
-        .filter(|(_, stanza)| has(stanza, "Suites", HERE) && has(stanza, "Components", "main"))
-        // The first of the best: vendors use the release's name as their suite, too.
-        .rev()
-        .max_by_key(|(name, stanza)| likelihood(name, stanza, &entries))?;
-    let mut source = chosen.clone();
+    let mut source = own_entry(files, HERE)?;
     source.insert("Types".to_owned(), "deb".to_owned());
     source.insert("Suites".to_owned(), NEXT.to_owned());
     source.insert("Components".to_owned(), "main".to_owned());
@@ -46,6 +35,27 @@ pub fn next_release(files: &[SourcesFile]) -> Option<String> {
     let first = order.iter().filter_map(|key| source.get_key_value(*key));
     let rest = source.iter().filter(|(key, _)| !order.contains(&key.as_str()));
     Some(first.chain(rest).map(|(key, value)| format!("{key}: {value}\n")).collect())
+}
+
+/// Where a Debian host of the release `here` fetches its packages from: the mirror, for any release.
+pub fn mirror(files: &[SourcesFile], here: &str) -> Option<String> {
+    words(&own_entry(files, here)?, "URIs").next().map(str::to_owned)
+}
+
+/// The entry that serves the release `here` itself.
+fn own_entry(files: &[SourcesFile], here: &str) -> Option<Stanza> {
+    let entries = files.iter().flat_map(|file| {
+        let stanzas = if file.name.ends_with(".sources") { deb822(&file.text) } else { one_line(&file.text) };
+        stanzas.into_iter().map(|stanza| (file.name.as_str(), stanza))
+    });
+    let entries: Vec<_> = entries.filter(|(_, stanza)| serves_packages(stanza)).collect();
+    let (_, chosen) = entries
+        .iter()
+        .filter(|(_, stanza)| has(stanza, "Suites", here) && has(stanza, "Components", "main"))
+        // The first of the best: vendors use the release's name as their suite, too.
+        .rev()
+        .max_by_key(|(name, stanza)| likelihood(name, stanza, here, &entries))?;
+    Some(chosen.clone())
 }
 
 /// Everything of the next release below what is installed, `packages` above what the host's release has.
@@ -70,8 +80,8 @@ fn serves_packages(stanza: &Stanza) -> bool {
 }
 
 /// How much speaks for an entry being Debian's own archive.
-fn likelihood(name: &str, stanza: &Stanza, entries: &[(&str, Stanza)]) -> usize {
-    let updates = format!("{HERE}-updates");
+fn likelihood(name: &str, stanza: &Stanza, here: &str, entries: &[(&str, Stanza)]) -> usize {
+    let updates = format!("{here}-updates");
     let uris = stanza.get("URIs");
     let signs = [
         words(stanza, "Signed-By").any(|key| key.contains("debian-archive")),

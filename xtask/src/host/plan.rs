@@ -151,6 +151,15 @@ fn install(
     Ok(commands)
 }
 
+/// The mirror that a Debian host fetches its packages from. None on other systems.
+pub fn debian_mirror(machine: &Machine) -> Option<String> {
+    let release = machine.text("/etc/os-release");
+    let value = |key: &str| release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    (value("ID") == Some("debian"))
+        .then(|| apt::mirror(&sources(machine), value("VERSION_CODENAME")?))
+        .flatten()
+}
+
 /// apt's sources: the file and the directory, sorted by name as apt does.
 fn sources(machine: &Machine) -> Vec<SourcesFile> {
     let read = |path: &str, name: &str| SourcesFile { name: name.to_owned(), text: machine.text(path) };

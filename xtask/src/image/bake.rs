@@ -1,5 +1,6 @@
 //! One `docker buildx bake` call on a generated definition, so that BuildKit solves one graph once.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 
@@ -25,7 +26,12 @@ pub struct Options {
 ///
 /// # Errors
 /// Fails when a base cannot be made or BuildKit fails; its output names the step.
-pub fn build(workspace: &Workspace, builder: Builder, wanted: &BTreeSet<Wanted>, options: Options) -> Result<Vec<Built>> {
+pub fn build(
+    workspace: &Workspace,
+    builder: Builder,
+    wanted: &BTreeSet<Wanted>,
+    options: Options,
+) -> Result<Vec<Built>> {
     let contexts = base_contexts(workspace, builder, wanted)?;
     let mut targets = Map::new();
     for wanted in wanted {
@@ -65,13 +71,16 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
 type Contexts<'a> = BTreeMap<(&'a str, &'a Platform), String>;
 
 /// The named context `base` for each base and platform in use.
-fn base_contexts<'a>(workspace: &'a Workspace, builder: Builder, wanted: &'a BTreeSet<Wanted>) -> Result<Contexts<'a>> {
+fn base_contexts<'a>(
+    workspace: &'a Workspace,
+    builder: Builder,
+    wanted: &'a BTreeSet<Wanted>,
+) -> Result<Contexts<'a>> {
     let mut contexts = Contexts::new();
     for Wanted { image, platform } in wanted {
         let base = &workspace.bases[&workspace.image(image)?.base];
-        if !contexts.contains_key(&(base.name.as_str(), platform)) {
-            let context = base::ensure(workspace, builder, &base.source, platform)?;
-            contexts.insert((base.name.as_str(), platform), context);
+        if let Entry::Vacant(vacant) = contexts.entry((base.name.as_str(), platform)) {
+            vacant.insert(base::ensure(workspace, builder, &base.source, platform)?);
         }
     }
     Ok(contexts)
@@ -147,14 +156,22 @@ struct Outcome {
     metadata: BTreeMap<String, Metadata>,
 }
 
-fn bake(workspace: &Workspace, builder: Builder, targets: Map<String, Value>, options: Options) -> Result<Outcome> {
+fn bake(
+    workspace: &Workspace,
+    builder: Builder,
+    targets: Map<String, Value>,
+    options: Options,
+) -> Result<Outcome> {
     let dir = workspace.state_dir().join("build");
     let names: Vec<String> = targets.keys().cloned().collect();
     let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
     let definition = serde_json::to_string_pretty(&definition).context("write the build's definition")?;
     // Two builds at a time, say of two robots in two terminals, must not get each other's definition.
     let name = super::content_tag([definition.as_str()]);
-    let (file, metadata) = (dir.join(format!("bake-{name}.json")), dir.join(format!("metadata-{name}-{}.json", std::process::id())));
+    let (file, metadata) = (
+        dir.join(format!("bake-{name}.json")),
+        dir.join(format!("metadata-{name}-{}.json", std::process::id())),
+    );
     write_if_changed(&file, &definition)?;
     builder.ensure(&workspace.state_dir())?;
     let command = command(builder, &file, &metadata, options);
@@ -188,7 +205,11 @@ fn command(builder: Builder, file: &Utf8Path, metadata: &Utf8Path, options: Opti
 pub(super) fn worth_showing(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
-        [step, "[internal]" | "CACHED" | "DONE" | "sha256:" | "transferring" | "resolve", ..] if step.starts_with('#') => false,
+        [step, "[internal]" | "CACHED" | "DONE" | "sha256:" | "transferring" | "resolve", ..]
+            if step.starts_with('#') =>
+        {
+            false
+        }
         [step, _, "CACHED" | "DONE", ..] if step.starts_with('#') => false,
         [step, "exporting" | "naming" | "preparing" | "unpacking", ..] if step.starts_with('#') => false,
         _ => !line.trim().is_empty(),
@@ -202,7 +223,10 @@ fn built(workspace: &Workspace, builder: Builder, wanted: &Wanted, outcome: &Out
         let id = ImageId::Config("sha256:DIGEST".to_owned());
         return Ok(Built { wanted: wanted.clone(), reference, id, definition });
     }
-    let metadata = outcome.metadata.get(&wanted.target()).with_context(|| format!("BuildKit does not say what became of `{reference}`"))?;
+    let metadata = outcome
+        .metadata
+        .get(&wanted.target())
+        .with_context(|| format!("BuildKit does not say what became of `{reference}`"))?;
     let manifest_kept = builder == Builder::Engine { store: Store::Containerd };
     let id = match (manifest_kept, &metadata.digest, &metadata.config) {
         (true, Some(digest), _) => ImageId::Manifest(digest.clone()),
@@ -219,15 +243,30 @@ mod tests {
     #[test]
     fn the_call_asks_for_no_attestations() {
         let builder = Builder::Engine { store: Store::Containerd };
-        let line = command(builder, "/b.json".into(), "/m.json".into(), Options { no_cache: true }).to_string();
+        let line =
+            command(builder, "/b.json".into(), "/m.json".into(), Options { no_cache: true }).to_string();
         assert!(line.starts_with("docker buildx bake --file /b.json --metadata-file /m.json"), "{line}");
-        assert!(line.contains("--provenance=false") && line.contains("--sbom=false") && line.ends_with("--no-cache"));
+        assert!(
+            line.contains("--provenance=false")
+                && line.contains("--sbom=false")
+                && line.ends_with("--no-cache")
+        );
     }
 
     #[test]
     fn logs_show_work_and_failures_but_no_book_keeping() {
-        let shown = ["#12 [build-navigation 3/3] RUN build-package navigation", "#12 0.81 error: expected ';'", "#9 ERROR: process failed"];
-        let hidden = ["#1 [internal] load build definition", "#12 CACHED", "#12 DONE 0.1s", "#20 exporting layers", ""];
+        let shown = [
+            "#12 [build-navigation 3/3] RUN build-package navigation",
+            "#12 0.81 error: expected ';'",
+            "#9 ERROR: process failed",
+        ];
+        let hidden = [
+            "#1 [internal] load build definition",
+            "#12 CACHED",
+            "#12 DONE 0.1s",
+            "#20 exporting layers",
+            "",
+        ];
         assert!(shown.into_iter().all(worth_showing));
         assert!(!hidden.into_iter().any(worth_showing));
     }

@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use super::{Builder, content_tag, ensure_kept};
 use crate::config::{BaseSource, Platform, Workspace};
 use crate::error::{Failure, Result};
-use crate::host::apt;
+use crate::host;
 use crate::process::{self, Cmd};
 use crate::ui;
 
@@ -25,7 +25,12 @@ const RECIPE: &str = "1";
 ///
 /// # Errors
 /// Fails when the base cannot be bootstrapped.
-pub fn ensure(workspace: &Workspace, builder: Builder, source: &BaseSource, platform: &Platform) -> Result<String> {
+pub fn ensure(
+    workspace: &Workspace,
+    builder: Builder,
+    source: &BaseSource,
+    platform: &Platform,
+) -> Result<String> {
     let suite = match source {
         BaseSource::Image { reference } => return Ok(format!("docker-image://{reference}")),
         BaseSource::Debian { suite } => suite,
@@ -47,7 +52,7 @@ pub fn ensure_debian(suite: &str, platform: &Platform) -> Result<String> {
     ensure_kept(&tag, || {
         ui::step("base", &format!("bootstrapping Debian {suite} for {platform}, once"));
         let import = Cmd::new("docker").args(["import", "--platform", &platform.to_string(), "-", &tag]);
-        import.feed(&bootstrap(suite, &arch, &apt::mirror_arguments(suite)?))
+        import.feed(&bootstrap(suite, &arch, host::debian_mirror()?))
     })?;
     Ok(tag)
 }
@@ -58,16 +63,19 @@ fn name(suite: &str, arch: &str) -> String {
     format!("{REPOSITORY}:{suite}-{arch}-{}", content_tag(inputs))
 }
 
-/// mmdebstrap(1), writing a tarball to stdout. Without mirrors it uses those of its own choice.
-fn bootstrap(suite: &str, arch: &str, mirrors: &[String]) -> Cmd {
+/// mmdebstrap(1), writing a tarball to stdout. Without a mirror it uses those of its own choice.
+fn bootstrap(suite: &str, arch: &str, mirror: Option<String>) -> Cmd {
     Cmd::new("mmdebstrap")
         .args(["--quiet", "--variant=minbase", &format!("--architectures={arch}")])
         .arg(format!("--include={}", PACKAGES.join(",")))
         // Robots have no use for manuals in forty languages.
-        .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright"])
+        .args([
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        ])
         .args(["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"])
         .args([suite, "-"])
-        .args(mirrors.iter().cloned())
+        .args(mirror)
 }
 
 /// What Debian calls the architecture of a platform.
@@ -121,8 +129,8 @@ mod tests {
 
     #[test]
     fn bootstrapping_writes_a_tarball_to_stdout() {
-        let line = bootstrap("trixie", "amd64", &["deb http://mirror.example trixie main".into()]).to_string();
+        let line = bootstrap("trixie", "amd64", Some("http://mirror.example/debian".into())).to_string();
         assert!(line.starts_with("mmdebstrap --quiet --variant=minbase"), "{line}");
-        assert!(line.ends_with("trixie - 'deb http://mirror.example trixie main'"), "{line}");
+        assert!(line.ends_with("trixie - http://mirror.example/debian"), "{line}");
     }
 }

@@ -9,7 +9,7 @@ use camino::Utf8Path;
 
 use crate::config::Store;
 use crate::error::Result;
-use crate::host::engine::Engine;
+use crate::host::Engine;
 use crate::process::Cmd;
 
 /// The name of our own builder.
@@ -61,7 +61,9 @@ impl Builder {
             Self::Engine { store: Store::Containerd } => {
                 format!("type=image,name={reference},compression=zstd,oci-mediatypes=true,unpack=false")
             }
-            Self::Engine { store: Store::Classic } | Self::Container => format!("type=docker,name={reference}"),
+            Self::Engine { store: Store::Classic } | Self::Container => {
+                format!("type=docker,name={reference}")
+            }
         }
     }
 
@@ -81,9 +83,12 @@ impl Builder {
 
 /// `docker buildx create` for our own builder.
 fn create(config: &Utf8Path) -> Cmd {
-    Cmd::new("docker")
-        .args(["buildx", "create", "--name", NAME, "--driver", "docker-container"])
-        .args(["--driver-opt", "network=host", "--config", config.as_str()])
+    Cmd::new("docker").args(["buildx", "create", "--name", NAME, "--driver", "docker-container"]).args([
+        "--driver-opt",
+        "network=host",
+        "--config",
+        config.as_str(),
+    ])
 }
 
 fn write_config(path: &Utf8Path) -> Result<()> {
@@ -99,7 +104,9 @@ fn write_config(path: &Utf8Path) -> Result<()> {
 /// buildkitd.toml: plain HTTP to the ports that tunnels may have.
 fn config() -> String {
     let hosts = ["localhost", "host.docker.internal"];
-    let sections = hosts.iter().flat_map(|host| PORTS.map(move |port| format!("[registry.\"{host}:{port}\"]\nhttp = true\n")));
+    let sections = hosts
+        .iter()
+        .flat_map(|host| PORTS.map(move |port| format!("[registry.\"{host}:{port}\"]\nhttp = true\n")));
     sections.collect()
 }
 
@@ -107,16 +114,16 @@ fn config() -> String {
 mod tests {
     use super::*;
 
-    fn engine.in_vm: bool) -> Builder {
-        if in_virtual_machine { Builder::Container } else { Builder::Engine { store: Store::Containerd } }
+    fn builder(in_vm: bool) -> Builder {
+        if in_vm { Builder::Container } else { Builder::Engine { store: Store::Containerd } }
     }
 
     #[test]
     fn an_engine_in_a_virtual_machine_pushes_to_its_host() {
-        assert_eq!(engine(true).registry_host(5001), "host.docker.internal:5001");
-        assert_eq!(engine(true).args(), ["--builder=xtask"]);
-        assert_eq!(engine(false).registry_host(5000), "localhost:5000");
-        assert!(engine(false).args().is_empty());
+        assert_eq!(builder(true).registry_host(5001), "host.docker.internal:5001");
+        assert_eq!(builder(true).args(), ["--builder=xtask"]);
+        assert_eq!(builder(false).registry_host(5000), "localhost:5000");
+        assert!(builder(false).args().is_empty());
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! (with the commands `build-package NAME` and `test-package NAME`) and `runtime`, and a package's stage
 //! leaves what it installs as a rooted tree in `/out`.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::config::{Base, Image, Package, Workspace};
@@ -33,21 +32,7 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
 
 /// Everything the images and their packages' tests need, dependencies first.
 fn packages_of<'a>(workspace: &'a Workspace, images: &[&Image]) -> Vec<&'a Package> {
-    let graph = &workspace.packages;
-    let mut needed: BTreeSet<&str> = BTreeSet::new();
-    for image in images {
-        needed.extend(graph.run_closure(&image.packages).iter().map(|package| package.name.as_str()));
-    }
-    let shipped: Vec<&str> = needed.iter().copied().collect();
-    for name in shipped {
-        needed.extend(graph.test_closure(name).iter().map(|package| package.name.as_str()));
-    }
-    // Tests may need packages that need further ones to be built.
-    let tested: Vec<&str> = needed.iter().copied().collect();
-    for name in tested {
-        needed.extend(graph.build_closure(name).iter().map(|package| package.name.as_str()));
-    }
-    graph.iter().filter(|package| needed.contains(package.name.as_str())).collect()
+    workspace.packages.full_closure(images.iter().flat_map(|image| &image.packages))
 }
 
 /// The names of the packages whose tests belong to the images on `base`.

@@ -31,9 +31,19 @@ impl Provenance {
     pub fn of(workspace: &Workspace, image: &Image) -> Result<Self> {
         let inputs = inputs(workspace, image);
         let git = |args: &[&str]| {
-            Cmd::new("git").args(args.iter().copied()).arg("--").args(inputs.iter().map(|path| path.as_str())).dir(&workspace.root)
+            Cmd::new("git")
+                .args(args.iter().copied())
+                .arg("--")
+                .args(inputs.iter().map(|path| path.as_str()))
+                .dir(&workspace.root)
         };
-        if !workspace.root.join(".git").exists() && !Cmd::new("git").args(["rev-parse", "--git-dir"]).dir(&workspace.root).succeeds().unwrap_or(false) {
+        if !workspace.root.join(".git").exists()
+            && !Cmd::new("git")
+                .args(["rev-parse", "--git-dir"])
+                .dir(&workspace.root)
+                .succeeds()
+                .unwrap_or(false)
+        {
             return Ok(Self { revision: None, time: 0, dirty: true });
         }
         let last = git(&["log", "-1", "--format=%H %ct"]).read()?;
@@ -51,7 +61,10 @@ impl Provenance {
         let state = if self.dirty { "dirty" } else { "clean" };
         BTreeMap::from([
             ("org.opencontainers.image.title".into(), image.name.clone()),
-            ("org.opencontainers.image.revision".into(), self.revision.clone().unwrap_or_else(|| "unknown".into())),
+            (
+                "org.opencontainers.image.revision".into(),
+                self.revision.clone().unwrap_or_else(|| "unknown".into()),
+            ),
             ("dev.cargo-xtask.project".into(), workspace.project.name.clone()),
             ("dev.cargo-xtask.worktree".into(), state.into()),
         ])

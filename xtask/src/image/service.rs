@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use super::{Builder, bake, base, content_tag, ensure_kept, exists};
 use crate::config::{Platform, Workspace};
 use crate::error::Result;
-use crate::host::apt;
+use crate::host;
 use crate::process::Cmd;
 use crate::ui;
 
@@ -33,8 +33,10 @@ pub fn registry(workspace: &Workspace, builder: Builder, platform: &Platform) ->
         let extract = Cmd::new("mmdebstrap")
             .args(["--quiet", "--variant=extract", &format!("--architectures={arch}")])
             .args(["--include=docker-registry", SUITE, "-"])
-            .args(apt::mirror_arguments(SUITE)?);
-        Cmd::new("docker").args(["import", "--platform", &platform.to_string(), "-", &packages]).feed(&extract)?;
+            .args(host::debian_mirror()?);
+        Cmd::new("docker")
+            .args(["import", "--platform", &platform.to_string(), "-", &packages])
+            .feed(&extract)?;
         let context = format!("packages=docker-image://{packages}");
         let result = build(builder, platform, &context, &tag, &dir).run();
         Cmd::new("docker").args(["image", "rm", &packages]).clean_up();
@@ -66,7 +68,14 @@ pub fn simulated_robot(workspace: &Workspace, builder: Builder) -> Result<String
 /// The engine's own BuildKit builds them: no tunnel is involved, and it knows the engine's images.
 fn build(builder: Builder, platform: &Platform, context: &str, tag: &str, dir: &Utf8Path) -> Cmd {
     Cmd::new("docker")
-        .args(["buildx", "build", "--builder=default", "--progress=plain", "--provenance=false", "--sbom=false"])
+        .args([
+            "buildx",
+            "build",
+            "--builder=default",
+            "--progress=plain",
+            "--provenance=false",
+            "--sbom=false",
+        ])
         .args(["--platform", &platform.to_string(), "--build-context", context])
         .args(["--output", &builder.output(tag), dir.as_str()])
 }

@@ -1,7 +1,8 @@
 //! Ctrl-C, SIGTERM and SIGHUP: end the children, let errors and guards do the rest.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use duct::unix::HandleExt as _;
@@ -10,6 +11,9 @@ use crate::error::Result;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static RUNNING: Mutex<Vec<Weak<duct::Handle>>> = Mutex::new(Vec::new());
+
+/// Wakes those who [`wait`]; they hold `RUNNING`.
+static SIGNAL: Condvar = Condvar::new();
 
 /// `signal(7)`.
 const SIGTERM: i32 = 15;
@@ -25,7 +29,9 @@ fn running() -> MutexGuard<'static, Vec<Weak<duct::Handle>>> {
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         INTERRUPTED.store(true, Ordering::SeqCst);
-        for handle in running().iter().filter_map(Weak::upgrade) {
+        let running = running();
+        SIGNAL.notify_all();
+        for handle in running.iter().filter_map(Weak::upgrade) {
             // It may have ended this very moment, which is what we want.
             drop(handle.send_signal(SIGTERM));
         }
@@ -39,6 +45,14 @@ pub fn install() -> Result<()> {
 /// Fails with [`Exit::Interrupted`](crate::error::Exit::Interrupted) after a signal.
 pub fn check() -> Result<()> {
     if INTERRUPTED.load(Ordering::SeqCst) { Err(super::interrupted()) } else { Ok(()) }
+}
+
+/// Waits for as long, or until a signal comes.
+pub(super) fn wait(duration: Duration) -> Result<()> {
+    let (_running, _timeout) = SIGNAL
+        .wait_timeout_while(running(), duration, |_| !INTERRUPTED.load(Ordering::SeqCst))
+        .unwrap_or_else(PoisonError::into_inner);
+    check()
 }
 
 /// Makes a signal end `handle` for as long as the result lives.

@@ -52,22 +52,32 @@ impl Draft {
             command = command.hidden_env(name, value);
         }
         let text = command.read().map_err(|error| {
-            Failure::config(format!("Compose refuses `{}` for `{}`", workspace.relative(&robot.compose), robot.name))
-                .hint(format!("its variables come from `env` and `env_files` of [robots.{}] in robots.toml", robot.name))
-                .because(error)
+            Failure::config(format!(
+                "Compose refuses `{}` for `{}`",
+                workspace.relative(&robot.compose),
+                robot.name
+            ))
+            .hint(format!(
+                "its variables come from `env` and `env_files` of [robots.{}] in robots.toml",
+                robot.name
+            ))
+            .because(error)
         })?;
         let model: Value = serde_json::from_str(&text).context("read what Compose made of the file")?;
         let mut images = BTreeMap::new();
         for (service, definition) in services(&model) {
             let Some(image) = definition["image"].as_str() else {
-                return Err(Failure::config(format!("`{}`: service `{service}` has no image", workspace.relative(&robot.compose)))
-                    .hint(format!("image: {project}:NAME, with an [images.NAME] in robots.toml"))
-                    .into());
+                return Err(Failure::config(format!(
+                    "`{}`: service `{service}` has no image",
+                    workspace.relative(&robot.compose)
+                ))
+                .hint(format!("image: {project}:NAME, with an [images.NAME] in robots.toml"))
+                .into());
             };
             if let Some(name) = image.strip_prefix(&format!("{project}:")) {
-                workspace
-                    .image(name)
-                    .with_context(|| format!("service `{service}` of `{}`", workspace.relative(&robot.compose)))?;
+                workspace.image(name).with_context(|| {
+                    format!("service `{service}` of `{}`", workspace.relative(&robot.compose))
+                })?;
                 images.insert(service.clone(), name.to_owned());
             }
         }
@@ -113,7 +123,9 @@ impl Draft {
         header.set_size(text.len() as u64);
         // Values of `.env` files are in it.
         header.set_mode(0o600);
-        archive.append_data(&mut header, "compose.json", text.as_slice()).context("pack the Compose project")?;
+        archive
+            .append_data(&mut header, "compose.json", text.as_slice())
+            .context("pack the Compose project")?;
         for path in mounted_files(model) {
             self.append(&mut archive, &path)
                 .with_context(|| format!("pack `{}`, which the Compose file mounts", self.dir.join(&path)))?;
@@ -152,8 +164,10 @@ fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 /// Relative paths that services mount, or that configs and secrets are read from.
 fn mounted_files(model: &Value) -> BTreeSet<Utf8PathBuf> {
-    let volumes = services(model).flat_map(|(_, service)| service["volumes"].as_array().into_iter().flatten());
-    let binds = volumes.filter(|volume| volume["type"] == "bind").filter_map(|volume| volume["source"].as_str());
+    let volumes =
+        services(model).flat_map(|(_, service)| service["volumes"].as_array().into_iter().flatten());
+    let binds =
+        volumes.filter(|volume| volume["type"] == "bind").filter_map(|volume| volume["source"].as_str());
     let files = ["configs", "secrets"]
         .iter()
         .flat_map(|kind| model[kind].as_object().into_iter().flatten())

@@ -36,7 +36,10 @@ pub fn start(session: &Session, name: &str, repository: &str, project: &Project)
         match difference(project, &survey) {
             None => Ok(survey),
             Some(difference) => Err(Failure::failed(difference)
-                .hint(format!("`cargo xtask ssh --robot {} -- docker compose -p {name} logs --tail 50` shows why", session.robot()))
+                .hint(format!(
+                    "`cargo xtask ssh --robot {} -- docker compose -p {name} logs --tail 50` shows why",
+                    session.robot()
+                ))
                 .into()),
         }
     })
@@ -47,7 +50,8 @@ pub fn start(session: &Session, name: &str, repository: &str, project: &Project)
 /// One-shot services may have ended, but only successfully.
 fn difference(project: &Project, survey: &Survey) -> Option<String> {
     for service in &project.names {
-        let mut containers = survey.containers.iter().filter(|container| container.service == *service).peekable();
+        let mut containers =
+            survey.containers.iter().filter(|container| container.service == *service).peekable();
         if containers.peek().is_none() {
             return Some(format!("service `{service}` has no container"));
         }

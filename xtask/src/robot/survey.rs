@@ -27,6 +27,11 @@ impl Container {
     pub fn ended_well(&self) -> bool {
         self.state == "exited" && self.exit_code == 0
     }
+
+    /// When it was started, to the second, by the robot's clock (UTC).
+    pub fn since(&self) -> String {
+        self.started.split('.').next().unwrap_or_default().replace('T', " ")
+    }
 }
 
 /// An image in the robot's engine.

@@ -1,0 +1,1 @@
+"""A small behaviour-tree library, and the match strategy built with it."""

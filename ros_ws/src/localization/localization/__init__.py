@@ -1,0 +1,1 @@
+"""Turns wheel ticks into odometry."""

@@ -1,0 +1,1 @@
+"""Drives the robot to a pose."""

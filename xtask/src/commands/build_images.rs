@@ -1,0 +1,98 @@
+//! `cargo xtask build-images`: the images, without a robot.
+
+use std::collections::BTreeSet;
+
+use super::workspace;
+use crate::config::{Platform, Workspace};
+use crate::error::{Failure, Result};
+use crate::host::{self, Need};
+use crate::image::{self, Builder, Options, Wanted};
+use crate::{process, ui};
+
+/// Build the images of the ROS packages
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The images to build; all of them if none is named
+    images: Vec<String>,
+
+    /// Build for what this robot is
+    #[arg(long, short, conflicts_with = "platform")]
+    robot: Option<String>,
+
+    /// Build for a platform: linux/amd64, linux/arm64; several with commas between
+    #[arg(long, value_delimiter = ',')]
+    platform: Vec<String>,
+
+    /// Print the final Dockerfiles, hand-written and generated stages together, and build nothing
+    #[arg(long)]
+    print_dockerfile: bool,
+
+    /// Build every stage again, whatever BuildKit remembers
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Do not ask before installing what this machine lacks
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Builds, and prints what was built.
+///
+/// # Errors
+/// Fails when an image is unknown or BuildKit fails.
+pub fn run(args: &Args) -> Result<()> {
+    let workspace = workspace()?;
+    let wanted = wanted(args, &workspace)?;
+    if args.print_dockerfile {
+        return print(&workspace, &wanted);
+    }
+    let foreign: BTreeSet<_> =
+        wanted.iter().map(|wanted| &wanted.platform).filter(|each| !each.is_native()).collect();
+    let needs = Need::ALWAYS.into_iter().chain(foreign.into_iter().cloned().map(Need::Emulation));
+    host::ensure(args.yes, &needs.collect::<Vec<_>>())?;
+    let builder = Builder::for_engine(host::engine()?);
+    let built = image::build(&workspace, builder, &wanted, Options { no_cache: args.no_cache })?;
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    let row = |built: &image::Built| {
+        [
+            built.reference.clone(),
+            built.wanted.platform.to_string(),
+            image::short(built.id.digest()).to_owned(),
+        ]
+    };
+    let rows: Vec<_> = built.iter().map(row).collect();
+    Ok(ui::result(&ui::table(["IMAGE", "PLATFORM", "DIGEST"], &rows))?)
+}
+
+fn wanted(args: &Args, workspace: &Workspace) -> Result<BTreeSet<Wanted>> {
+    let platforms = match (&args.robot, args.platform.as_slice()) {
+        (Some(robot), _) => vec![workspace.robot(robot)?.platform.clone()],
+        (None, []) => vec![Platform::of_this_machine()],
+        (None, platforms) => platforms.iter().map(|text| platform(text)).collect::<Result<_>>()?,
+    };
+    let names: Vec<&String> = if args.images.is_empty() {
+        workspace.images.keys().collect()
+    } else {
+        args.images
+            .iter()
+            .map(|name| workspace.image(name).map(|image| &image.name))
+            .collect::<Result<_>>()?
+    };
+    let pairs = platforms.iter().flat_map(|platform| names.iter().map(move |name| (platform, name)));
+    Ok(pairs.map(|(platform, name)| Wanted { image: (*name).clone(), platform: platform.clone() }).collect())
+}
+
+fn platform(text: &str) -> Result<Platform> {
+    Platform::parse(text).map_err(|(problem, help)| Failure::config(problem).hint(help).into())
+}
+
+fn print(workspace: &Workspace, wanted: &BTreeSet<Wanted>) -> Result<()> {
+    let bases: BTreeSet<&str> =
+        wanted.iter().filter_map(|wanted| Some(workspace.images.get(&wanted.image)?.base.as_str())).collect();
+    for base in bases {
+        ui::result(image::render_dockerfile(workspace, &workspace.bases[base])?.trim_end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! `cargo xtask deploy`: build, deliver, start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use super::{Which, fleet, reach, workspace};
+use crate::config::{Robot, Workspace};
+use crate::delivery::{self, Cost, Delivery, Memory, Route};
+use crate::error::Result;
+use crate::host::{self, Need};
+use crate::image::{self, Builder, Built, Wanted, service};
+use crate::process;
+use crate::release::compose::{Draft, Project};
+use crate::release::start;
+use crate::robot::{Session, Survey, registry};
+use crate::ui;
+
+/// Build the images, bring them onto robots and start them there
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+
+    /// Deliver only: leave running what runs
+    #[arg(long)]
+    no_start: bool,
+
+    /// Do not ask before installing what this machine lacks
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// What all robots of a deploy share.
+struct Deploy<'a> {
+    workspace: &'a Workspace,
+    builder: Builder,
+    drafts: BTreeMap<&'a str, Draft>,
+    memory: Memory,
+    /// Set once the build has ended; none if it failed.
+    built: OnceLock<Option<Vec<Built>>>,
+    start: bool,
+}
+
+/// What came of a deploy to one robot.
+struct Outcome {
+    delivery: Delivery,
+    /// The containers, unless nothing was to be started.
+    running: Option<Survey>,
+    changed: bool,
+}
+
+/// Deploys.
+///
+/// # Errors
+/// Fails when the build fails, or any robot; the others are served all the same.
+pub fn run(args: &Args) -> Result<()> {
+    let began = Instant::now();
+    let workspace = workspace()?;
+    let robots = args.which.robots(&workspace)?;
+    ensure_host(args.yes, &robots)?;
+    let builder = Builder::for_engine(host::engine()?);
+    let deploy = Deploy {
+        drafts: drafts(&workspace, &robots)?,
+        memory: Memory::load(&workspace.state_dir()),
+        built: OnceLock::new(),
+        start: !args.no_start,
+        workspace: &workspace,
+        builder,
+    };
+    let wanted = deploy.wanted(&robots);
+    // Robots are connected while the build runs: both take their time.
+    let (build, (outcomes, served)) = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| fleet::each(&robots, |robot| deploy.serve(robot)));
+        let build = image::build(&workspace, builder, &wanted, image::Options::default());
+        // A robot that waits for the build must hear of its end, whatever it was.
+        deploy.built.get_or_init(|| build.as_ref().ok().cloned());
+        (build.map(drop), serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    build?;
+    let outcomes: Vec<(String, Outcome)> =
+        outcomes.into_iter().filter_map(|(robot, outcome)| Some((robot, outcome?))).collect();
+    report(&outcomes, began)?;
+    served
+}
+
+/// What this machine needs for building for these robots.
+fn ensure_host(yes: bool, robots: &[&Robot]) -> Result<()> {
+    let platforms: BTreeSet<_> = robots.iter().map(|robot| &robot.platform).collect();
+    let emulation =
+        platforms.into_iter().filter(|platform| !platform.is_native()).cloned().map(Need::Emulation);
+    host::ensure(yes, &Need::ALWAYS.into_iter().chain(emulation).collect::<Vec<_>>())
+}
+
+fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'a str, Draft>> {
+    std::thread::scope(|scope| {
+        let render = |robot: &'a Robot| (robot, scope.spawn(move || Draft::render(workspace, robot)));
+        let threads: Vec<_> = robots.iter().copied().map(render).collect();
+        threads
+            .into_iter()
+            .map(|(robot, thread)| {
+                let draft = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                Ok((robot.name.as_str(), draft))
+            })
+            .collect()
+    })
+}
+
+impl Deploy<'_> {
+    fn wanted(&self, robots: &[&Robot]) -> BTreeSet<Wanted> {
+        let of = |robot: &&Robot| {
+            let platform = robot.platform.clone();
+            let images = self.drafts[robot.name.as_str()].images();
+            images
+                .into_iter()
+                .map(move |image| Wanted { image: image.to_owned(), platform: platform.clone() })
+                .collect::<Vec<_>>()
+        };
+        robots.iter().flat_map(of).collect()
+    }
+
+    /// Everything for one robot; none if the build failed, which is told once and not per robot.
+    fn serve(&self, robot: &Robot) -> Result<Option<Outcome>> {
+        let project = &self.workspace.project.name;
+        let endpoint = reach(self.workspace, robot, self.builder)?;
+        let session = Session::open(endpoint)?;
+        let survey = Survey::of(&session, project, &format!("{}/{project}", registry::HOST))?;
+        survey.check_platform(&robot.name, &robot.platform)?;
+        let Some(built) = self.built.wait() else { return Ok(None) };
+
+        let images = self.drafts[robot.name.as_str()].images();
+        let built: Vec<Built> = built
+            .iter()
+            .filter(|built| {
+                built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
+            })
+            .cloned()
+            .collect();
+        let delivery = self.deliver(robot, &session, &survey, &built)?;
+        let digests =
+            delivery.images.iter().map(|image| (image.image.clone(), image.digest.clone())).collect();
+        let release = self.drafts[robot.name.as_str()].with_digests(project, &digests)?;
+        self.activate(&session, survey, &release, delivery).map(Some)
+    }
+
+    fn deliver(
+        &self,
+        robot: &Robot,
+        session: &Session,
+        survey: &Survey,
+        built: &[Built],
+    ) -> Result<Delivery> {
+        if let Some(images) = delivery::already_there(self.workspace, survey, &self.memory, built) {
+            return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
+        }
+        let registry_image = &service::registry(self.workspace, self.builder, &robot.platform)?;
+        let (workspace, builder, memory) = (self.workspace, self.builder, &self.memory);
+        delivery::bring(&Route { workspace, builder, session, survey, registry_image, memory }, built)
+    }
+
+    fn activate(
+        &self,
+        session: &Session,
+        survey: Survey,
+        release: &Project,
+        delivery: Delivery,
+    ) -> Result<Outcome> {
+        if !self.start {
+            let changed = delivery.cost.sent > 0;
+            return Ok(Outcome { delivery, running: None, changed });
+        }
+        if start::is_current(release, &survey) {
+            return Ok(Outcome { delivery, running: Some(survey), changed: false });
+        }
+        ui::step(session.robot(), "starting");
+        let project = &self.workspace.project.name;
+        let repository = format!("{}/{project}", registry::HOST);
+        let running = start::start(session, project, &repository, release)?;
+        Ok(Outcome { delivery, running: Some(running), changed: true })
+    }
+}
+
+/// What runs, and what it took.
+fn report(outcomes: &[(String, Outcome)], began: Instant) -> Result<()> {
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for (robot, outcome) in outcomes {
+        for container in outcome.running.iter().flat_map(|survey| &survey.containers) {
+            let digest = container.reference.rsplit('@').next().unwrap_or_default();
+            rows.push([
+                robot.clone(),
+                container.service.clone(),
+                image::short(digest).to_owned(),
+                container.state.clone(),
+                container.since(),
+            ]);
+        }
+    }
+    rows.sort();
+    if !rows.is_empty() {
+        ui::result(&ui::table(["ROBOT", "SERVICE", "IMAGE", "STATE", "SINCE (UTC)"], &rows))?;
+    }
+    for (robot, outcome) in outcomes {
+        let seconds = began.elapsed().as_secs_f32();
+        ui::done(robot, &format!("{} ({seconds:.1} s)", outcome.summary()));
+    }
+    Ok(())
+}
+
+impl Outcome {
+    fn summary(&self) -> String {
+        let Cost { sent, layers_sent, layers_reused, layer_bytes } = self.delivery.cost;
+        let images = self.delivery.images.len();
+        if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
+            let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
+            return format!("all {images} images were there{rest}; nothing sent");
+        }
+        format!(
+            "sent {} in {layers_sent} layers; reused {layers_reused} of {} layers ({} in all)",
+            ui::bytes(sent),
+            layers_sent + layers_reused,
+            ui::bytes(layer_bytes),
+        )
+    }
+}

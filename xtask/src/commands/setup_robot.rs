@@ -1,0 +1,138 @@
+//! `cargo xtask setup-robot`: what has to be done once for a robot, before it can be deployed to.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Which, reach, workspace};
+use crate::config::{Robot, Workspace};
+use crate::error::{Failure, Result};
+use crate::host::{self, Need};
+use crate::image::{Builder, service};
+use crate::process::{self, Cmd};
+use crate::robot::{Endpoint, Session, Survey, host_key, registry};
+use crate::ui;
+
+/// Prepare robots once: host key, SSH key, Docker, registry
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+
+    /// Record a changed host key: the robot was re-flashed or replaced
+    #[arg(long)]
+    new_host_key: bool,
+
+    /// Do not ask: install what this machine lacks, record host keys that are not recorded yet
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Prepares the robots, one after another: people may be asked for passwords.
+///
+/// # Errors
+/// Fails when a robot does not answer, its key is refused, or it lacks something; the error says what to do.
+pub fn run(args: &Args) -> Result<()> {
+    let workspace = workspace()?;
+    let robots = args.which.robots(&workspace)?;
+    host::ensure(args.yes, &Need::ALWAYS)?;
+    let builder = Builder::for_engine(host::engine()?);
+    robots.iter().try_for_each(|robot| prepare(args, &workspace, builder, robot))
+}
+
+fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) -> Result<()> {
+    let endpoint = reach(workspace, robot, builder)?;
+    ensure_host_key(args, &endpoint)?;
+    ensure_login(&endpoint)?;
+    let session = Session::open(endpoint)?;
+    let project = &workspace.project.name;
+    let survey = Survey::of(&session, project, &format!("{}/{project}", registry::HOST))?;
+    if !process::mode().dry_run {
+        survey.check_platform(&robot.name, &robot.platform)?;
+        check_compose(&session)?;
+    }
+    registry::ensure(&session, &service::registry(workspace, builder, &robot.platform)?)?;
+    ui::done(&robot.name, &format!("ready: `cargo xtask deploy --robot {}`", robot.name));
+    Ok(())
+}
+
+/// Records the robot's host key where none is, or where a new one is expected.
+fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
+    let recorded = host_key::recorded(&endpoint.known_hosts, &endpoint.robot)?;
+    if !recorded.is_empty() && !args.new_host_key {
+        return Ok(());
+    }
+    let key = host_key::fetch(endpoint)?;
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    for line in key.lines() {
+        ui::step(&endpoint.robot, &format!("host key {}", host_key::fingerprint(line)?));
+    }
+    if !args.yes
+        && !ui::confirm(
+            "Is this the robot's key? (on the robot: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)",
+        )
+    {
+        return Err(Failure::unreachable(format!("the host key of `{}` was not confirmed", endpoint.robot))
+            .hint("with `--yes` it is recorded without asking")
+            .into());
+    }
+    host_key::record(&endpoint.known_hosts, &endpoint.robot, &key)?;
+    ui::step(&endpoint.robot, &format!("recorded in {}", endpoint.known_hosts));
+    Ok(())
+}
+
+/// Makes sure that logging in takes no password.
+fn ensure_login(endpoint: &Endpoint) -> Result<()> {
+    let test = endpoint.command(["true"]);
+    if !process::mode().dry_run {
+        let Err(error) = test.read() else { return Ok(()) };
+        if !format!("{error:#}").contains("Permission denied") {
+            return Err(host_key::explain(endpoint, &error));
+        }
+    }
+    let key = ensure_key()?;
+    ui::step(&endpoint.robot, &format!("installing {key}; the robot asks for its password"));
+    install(endpoint, &key)?;
+    test.run().map_err(|error| host_key::explain(endpoint, &error))
+}
+
+/// The public key to install: the first of the usual ones, or a new one.
+fn ensure_key() -> Result<Utf8PathBuf> {
+    let home =
+        std::env::var("HOME").map_err(|_| Failure::failed("HOME is not set: where are your SSH keys?"))?;
+    let dir = Utf8Path::new(&home).join(".ssh");
+    let names = ["id_ed25519", "id_ecdsa", "id_rsa"];
+    if let Some(key) = names.iter().map(|name| dir.join(format!("{name}.pub"))).find(|path| path.is_file()) {
+        return Ok(key);
+    }
+    let key = dir.join("id_ed25519");
+    if !process::mode().dry_run {
+        fs_err::create_dir_all(&dir)?;
+    }
+    ui::step("host", &format!("making an SSH key, {key}"));
+    Cmd::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", key.as_str()]).run()?;
+    Ok(key.with_extension("pub"))
+}
+
+/// Adds the key to the robot's `authorized_keys`, once; `ssh` asks for the password on the terminal.
+fn install(endpoint: &Endpoint, key: &Utf8Path) -> Result<()> {
+    let script = "umask 077; mkdir -p ~/.ssh; key=$(cat); \
+                  grep -qxF -- \"$key\" ~/.ssh/authorized_keys 2>/dev/null || printf '%s\\n' \"$key\" >>~/.ssh/authorized_keys";
+    let text = if process::mode().dry_run { String::new() } else { fs_err::read_to_string(key)? };
+    endpoint
+        .ssh()
+        .args(["--", &endpoint.destination])
+        .arg(shell_words::join(["sh", "-c", script]))
+        .stdin(text)
+        .interactive()
+        .map_err(|error| host_key::explain(endpoint, &error))
+}
+
+fn check_compose(session: &Session) -> Result<()> {
+    session.command(["docker", "compose", "version", "--short"]).read().map(drop).map_err(|error| {
+        Failure::failed(format!("`{}` has no Docker Compose v2", session.robot()))
+            .hint("on the robot: `sudo apt install docker-compose-v2` (Ubuntu), `docker-compose` (Debian 13) or `docker-compose-plugin` (Docker's own packages)")
+            .because(error)
+            .into()
+    })
+}

@@ -1,0 +1,85 @@
+//! `cargo xtask sim`: simulated robots.
+
+use std::collections::BTreeSet;
+
+use super::{fleet, workspace};
+use crate::config::{Host, Robot, Workspace};
+use crate::error::Result;
+use crate::host::{self, Need};
+use crate::image::Builder;
+use crate::sim::Simulation;
+use crate::ui;
+
+/// Simulated robots: containers on this machine with an engine, an SSH server and a disk of their own
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Verb {
+    /// Switch simulated robots on; they are made if need be
+    Up {
+        /// The robots; all simulated ones if none is named
+        robots: Vec<String>,
+        /// Limit their links in both directions, as tc(8) writes rates: 50mbit, 2mbit; or off
+        #[arg(long)]
+        link: Option<String>,
+        /// Do not ask before installing what this machine lacks
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Remove simulated robots with everything on them
+    Down {
+        /// The robots; all of the project if none is named
+        robots: Vec<String>,
+    },
+    /// Show which simulated robots there are
+    Status,
+}
+
+/// Runs the chosen verb.
+///
+/// # Errors
+/// Fails when a robot is unknown or not simulated, or the engine of this machine fails.
+pub fn run(args: &Args) -> Result<()> {
+    let workspace = workspace()?;
+    let simulation = Simulation::new(&workspace);
+    match &args.verb {
+        Verb::Up { robots, link, yes } => {
+            host::ensure(*yes, &Need::ALWAYS)?;
+            let builder = Builder::for_engine(host::engine()?);
+            let (_, result) = fleet::each(&named(&workspace, robots)?, |robot| {
+                simulation.up(robot, builder)?;
+                link.iter().try_for_each(|rate| simulation.shape(robot, rate))
+            });
+            result?;
+            status(&workspace)
+        }
+        Verb::Down { robots } => {
+            let names: BTreeSet<String> = robots.iter().cloned().collect();
+            simulation.down((!names.is_empty()).then_some(&names))
+        }
+        Verb::Status => status(&workspace),
+    }
+}
+
+/// The robots named, or all simulated ones.
+fn named<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<&'a Robot>> {
+    if names.is_empty() { Ok(simulated(workspace)) } else { workspace.robots_named(names) }
+}
+
+fn simulated(workspace: &Workspace) -> Vec<&Robot> {
+    workspace.robots.values().filter(|robot| matches!(robot.host, Host::Simulated { .. })).collect()
+}
+
+fn status(workspace: &Workspace) -> Result<()> {
+    let simulation = Simulation::new(workspace);
+    let row = |robot: &&Robot| {
+        let [state, address, link] = simulation.status(robot)?;
+        Ok([robot.name.clone(), state, address, link])
+    };
+    let rows = simulated(workspace).iter().map(row).collect::<Result<Vec<_>>>()?;
+    Ok(ui::result(&ui::table(["ROBOT", "STATE", "SSH", "LINK"], &rows))?)
+}

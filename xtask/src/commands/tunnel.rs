@@ -1,0 +1,56 @@
+//! `cargo xtask tunnel`: the tunnel to a robot's registry, held open for people's own `docker push`.
+
+use std::time::Duration;
+
+use super::{reach, workspace};
+use crate::error::Result;
+use crate::host::{self, Need};
+use crate::image::{Builder, service};
+use crate::process;
+use crate::robot::{Session, Tunnel, registry, tunnel};
+use crate::ui;
+
+/// How often the connection is looked after; Ctrl-C ends the wait at once.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// Hold a tunnel to a robot's registry open, until Ctrl-C
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The robot
+    #[arg(long, short)]
+    robot: String,
+
+    /// The local port; the next free one is taken where it is in use
+    #[arg(long, default_value_t = tunnel::PORT)]
+    port: u16,
+
+    /// Do not ask before installing what this machine lacks
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Opens the tunnel and keeps it open.
+///
+/// # Errors
+/// Fails when the robot cannot be reached, or goes away and does not come back.
+pub fn run(args: &Args) -> Result<()> {
+    let workspace = workspace()?;
+    let robot = workspace.robot(&args.robot)?;
+    host::ensure(args.yes, &Need::ALWAYS)?;
+    let builder = Builder::for_engine(host::engine()?);
+    let session = Session::open(reach(&workspace, robot, builder)?)?;
+    registry::ensure(&session, &service::registry(&workspace, builder, &robot.platform)?)?;
+    let tunnel = Tunnel::open(&session, args.port)?;
+    let host = builder.registry_host(tunnel.port());
+    ui::result(&format!("{host} is the registry of {}: docker push {host}/NAME", robot.name))?;
+    ui::step(&robot.name, "Ctrl-C closes the tunnel");
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    loop {
+        process::pause(WATCH)?;
+        if tunnel.ensure_open()? {
+            ui::step(&robot.name, "the connection had dropped; the tunnel is open again");
+        }
+    }
+}
