@@ -321,12 +321,15 @@ impl Cmd {
         }
     }
 
-    fn captured(&self) -> duct::Expression {
-        let expression = match &self.stdin {
+    fn with_stdin(&self) -> duct::Expression {
+        match &self.stdin {
             Stdin::Null => self.expression().stdin_null(),
             Stdin::Bytes(bytes) => self.expression().stdin_bytes(bytes.clone()),
-        };
-        expression.stdout_capture().stderr_capture()
+        }
+    }
+
+    fn captured(&self) -> duct::Expression {
+        self.with_stdin().stdout_capture().stderr_capture()
     }
 
     fn output(&self) -> Result<Output> {
@@ -337,10 +340,7 @@ impl Cmd {
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
         let copy = writer.try_clone().context("duplicate a pipe")?;
         // The expression holds the pipe's writing end: it has to be gone before the reader sees the end.
-        let started = {
-            let expression = self.captured().stdout_file(writer).stderr_file(copy);
-            expression.start()
-        };
+        let started = { self.with_stdin().stdout_file(writer).stderr_file(copy).start() };
         let reading = std::thread::spawn(move || show_lines(&shown, reader));
         let mut output = self.wait(started)?;
         output.stderr = reading.join().unwrap_or_default();
@@ -528,8 +528,15 @@ mod tests {
     }
 
     #[test]
-    fn shown_output_is_still_part_of_the_error() {
-        let error = Cmd::new("sh").args(["-c", "echo oh no; exit 3"]).show("test").run().unwrap_err();
+    fn output_is_shown_as_it_comes_and_is_still_part_of_the_error() {
+        static SEEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        fn seen(line: &str) -> bool {
+            SEEN.store(line == "oh no", std::sync::atomic::Ordering::SeqCst);
+            false
+        }
+        let error =
+            Cmd::new("sh").args(["-c", "echo oh no; exit 3"]).show_if("test", seen).run().unwrap_err();
+        assert!(SEEN.load(std::sync::atomic::Ordering::SeqCst));
         assert!(format!("{error:#}").contains("oh no"));
     }
 
