@@ -321,12 +321,15 @@ impl Cmd {
         }
     }
 
-    fn captured(&self) -> duct::Expression {
-        let expression = match &self.stdin {
+    fn fed(&self) -> duct::Expression {
+        match &self.stdin {
             Stdin::Null => self.expression().stdin_null(),
             Stdin::Bytes(bytes) => self.expression().stdin_bytes(bytes.clone()),
-        };
-        expression.stdout_capture().stderr_capture()
+        }
+    }
+
+    fn captured(&self) -> duct::Expression {
+        self.fed().stdout_capture().stderr_capture()
     }
 
     fn output(&self) -> Result<Output> {
@@ -338,7 +341,8 @@ impl Cmd {
         let copy = writer.try_clone().context("duplicate a pipe")?;
         // The expression holds the pipe's writing end: it has to be gone before the reader sees the end.
         let started = {
-            let expression = self.captured().stdout_file(writer).stderr_file(copy);
+            // Not on top of `captured`: of two redirections duct lets the inner one win.
+            let expression = self.fed().stdout_file(writer).stderr_file(copy);
             expression.start()
         };
         let reading = std::thread::spawn(move || show_lines(&shown, reader));
@@ -521,8 +525,9 @@ mod tests {
 
     #[test]
     fn shown_output_is_still_part_of_the_error() {
-        let error = Cmd::new("sh").args(["-c", "echo oh no; exit 3"]).show("test").run().unwrap_err();
-        assert!(format!("{error:#}").contains("oh no"));
+        let script = "echo said; echo oh no >&2; exit 3";
+        let error = Cmd::new("sh").args(["-c", script]).show("test").run().unwrap_err();
+        assert!(format!("{error:#}").contains("said\noh no"), "{error:#}");
     }
 
     #[test]
