@@ -143,12 +143,17 @@ fn install(
         commands.push(machine.write_cmd(DAEMON_JSON, "{\"features\":{\"containerd-snapshotter\":true}}\n"));
     }
     let apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
-    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show("apt"));
+    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show_if("apt", is_progress));
     // A machine that has just been switched on may be busy with its own upgrades.
     let options = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"];
     let argv = apt_get.into_iter().chain(options).chain(packages.iter().copied());
-    commands.push(machine.root_cmd(argv).show("apt"));
+    commands.push(machine.root_cmd(argv).show_if("apt", is_progress));
     Ok(commands)
+}
+
+/// The lines of apt that tell how far it is, and its complaints.
+fn is_progress(line: &str) -> bool {
+    ["Get:", "Setting up ", "W:", "E:"].iter().any(|prefix| line.starts_with(prefix))
 }
 
 /// apt's sources: the file and the directory, sorted by name as apt does.
