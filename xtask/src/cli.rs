@@ -26,6 +26,7 @@ pub struct Cli {
 enum Command {
     Completions(commands::completions::Args),
     Setup(commands::setup::Args),
+    Doctor(commands::doctor::Args),
 }
 
 impl Cli {
@@ -39,6 +40,7 @@ impl Cli {
         match self.command {
             Command::Completions(args) => commands::completions::run(&args),
             Command::Setup(args) => commands::setup::run(&args),
+            Command::Doctor(args) => commands::doctor::run(&args),
         }
     }
 }
