@@ -32,6 +32,7 @@ enum Command {
     Tunnel(commands::tunnel::Args),
     Ssh(commands::ssh::Args),
     Completions(commands::completions::Args),
+    Doctor(commands::doctor::Args),
 }
 
 impl Cli {
@@ -51,6 +52,7 @@ impl Cli {
             Command::Tunnel(args) => commands::tunnel::run(&args),
             Command::Ssh(args) => commands::ssh::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
+            Command::Doctor(args) => commands::doctor::run(&args),
         }
     }
 }

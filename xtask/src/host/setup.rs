@@ -1,7 +1,5 @@
 //! Looks, plans, asks, installs, and looks again.
 
-use std::time::Duration;
-
 use super::engine::{self, Answer, Engine};
 use super::machine::{Init, Machine};
 use super::plan::{self, Plan};
@@ -9,8 +7,6 @@ use super::probe::{self, Missing, Need};
 use crate::error::{Failure, Result};
 use crate::{process, ui};
 
-/// How long a fresh engine may take until it answers: it creates its data directory and its networks.
-const ENGINE_START: Duration = Duration::from_secs(60);
 /// How much of a failed engine's log is shown.
 const LOG_LINES: usize = 20;
 
@@ -36,8 +32,10 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
         .into());
     }
     if !yes && !ui::confirm("Run them?") {
+        let emulation = found.missing.iter().any(|what| matches!(what, Missing::Emulation(_)));
+        let option = if emulation { " --emulation" } else { "" };
         return Err(Failure::failed(format!("this machine lacks {names}"))
-            .hint("`cargo xtask setup --yes` runs the commands above")
+            .hint(format!("`cargo xtask setup{option} --yes` runs the commands above"))
             .into());
     }
     carry_out(machine, &plan)?;
@@ -47,7 +45,7 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
     }
     let found = probe::look(machine, needs)?;
     if found.missing.is_empty() {
-        ui::done("host", &format!("installed: {names}"));
+        ui::done("host", "nothing is missing any more");
         return Ok(found.engine);
     }
     let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
@@ -72,10 +70,14 @@ fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
     if let Some(start) = &plan.start {
         // Where an init system runs, the package has started it.
         if answers(machine).is_err() {
-            start.run().map_err(|error| with_log(machine, error))?;
+            start.run().map_err(|error| match machine.init() {
+                // Here the command only puts the engine in the background: what fails is the way to root.
+                Init::Nobody => error,
+                Init::Systemd | Init::Scripts => with_log(machine, error),
+            })?;
         }
         ui::step("host", "waiting for the Docker Engine");
-        process::poll("the Docker Engine to answer", ENGINE_START, || answers(machine))
+        process::poll("the Docker Engine to answer", machine.engine_start, || answers(machine))
             .map_err(|error| with_log(machine, error))?;
     }
     for (platform, command) in &plan.register {
