@@ -26,6 +26,14 @@ fn workspace() -> Result<Workspace> {
 fn reach(workspace: &Workspace, robot: &Robot, builder: Builder) -> Result<Endpoint> {
     match &robot.host {
         Host::Simulated { .. } => Simulation::new(workspace).up(robot, builder),
+        Host::Ssh { .. } => endpoint(workspace, robot),
+    }
+}
+
+/// The way to a robot as it is, on or off.
+fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
+    match &robot.host {
+        Host::Simulated { .. } => Simulation::new(workspace).endpoint(robot),
         Host::Ssh { destination, port } => Ok(Endpoint {
             robot: robot.name.clone(),
             destination: destination.clone(),

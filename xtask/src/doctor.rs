@@ -66,6 +66,11 @@ impl Outcome {
         Self::Bad { problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// An error that is no more than good to know.
+    pub fn note_error(error: &anyhow::Error) -> Self {
+        Self::note_with(format!("{error:#}"), crate::error::hints_of(error).join("; "))
+    }
+
     /// An error: its chain is the problem, its hints are the remedy.
     pub fn error(error: &anyhow::Error) -> Self {
         Self::bad(format!("{error:#}"), crate::error::hints_of(error).join("; "))
