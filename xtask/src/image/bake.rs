@@ -183,13 +183,20 @@ fn bake(
     Ok(Outcome { definition: file, metadata })
 }
 
-fn command(builder: Builder, file: &Utf8Path, metadata: &Utf8Path, options: Options) -> Cmd {
+/// `docker buildx bake`, as far as all calls are the same.
+pub(super) fn call(builder: Builder) -> Cmd {
     Cmd::new("docker")
-        .args(["buildx", "bake"])
-        .args(builder.args())
-        .args(["--file", file.as_str(), "--metadata-file", metadata.as_str()])
+        // From 0.20 on buildx asks before a definition reads files outside the current directory, say the
+        // certificates of this machine. The definition is our own.
+        .env("BUILDX_BAKE_ENTITLEMENTS_FS", "0")
+        .args(["buildx", "bake", builder.arg()])
         // An attestation would turn every image into an index, with a digest of its own every time.
         .args(["--provenance=false", "--sbom=false"])
+}
+
+fn command(builder: Builder, file: &Utf8Path, metadata: &Utf8Path, options: Options) -> Cmd {
+    call(builder)
+        .args(["--file", file.as_str(), "--metadata-file", metadata.as_str()])
         .arg("--progress=plain")
         .args(options.no_cache.then_some("--no-cache"))
 }
@@ -223,7 +230,8 @@ mod tests {
         let builder = Builder::Engine { store: Store::Containerd };
         let line =
             command(builder, "/b.json".into(), "/m.json".into(), Options { no_cache: true }).to_string();
-        assert!(line.starts_with("docker buildx bake --file /b.json --metadata-file /m.json"), "{line}");
+        assert!(line.contains("docker buildx bake --builder=default "), "{line}");
+        assert!(line.contains("--file /b.json --metadata-file /m.json"), "{line}");
         assert!(
             line.contains("--provenance=false")
                 && line.contains("--sbom=false")
