@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use crate::config::Store;
 use crate::error::Result;
 use crate::host::Engine;
-use crate::process::Cmd;
+use crate::process::{self, Cmd};
 
 /// The name of our own builder.
 pub const NAME: &str = "xtask";
@@ -94,7 +94,8 @@ fn create(config: &Utf8Path) -> Cmd {
 }
 
 fn write_config(path: &Utf8Path) -> Result<()> {
-    if crate::process::mode().dry_run {
+    if process::mode().dry_run {
+        process::plan_file(path, &config());
         return Ok(());
     }
     if let Some(dir) = path.parent() {
