@@ -8,7 +8,7 @@ use super::machine::{Init, Machine};
 use super::probe::{Missing, qemu_arch};
 use crate::config::Platform;
 use crate::error::{Failure, Result};
-use crate::process::Cmd;
+use crate::process::{Cmd, LineFilter};
 
 /// Where a dockerd that no init system looks after writes its log.
 pub const DAEMON_LOG: &str = "/var/log/dockerd.log";
@@ -143,11 +143,11 @@ fn install(
         commands.push(machine.write_cmd(DAEMON_JSON, "{\"features\":{\"containerd-snapshotter\":true}}\n"));
     }
     let apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
-    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show("apt"));
+    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show_through("apt", apt_progress));
     // A machine that has just been switched on may be busy with its own upgrades.
     let options = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"];
     let argv = apt_get.into_iter().chain(options).chain(packages.iter().copied());
-    commands.push(machine.root_cmd(argv).show("apt"));
+    commands.push(machine.root_cmd(argv).show_through("apt", apt_progress));
     Ok(commands)
 }
 
@@ -158,6 +158,25 @@ pub fn debian_mirror(machine: &Machine) -> Option<String> {
     (value("ID") == Some("debian"))
         .then(|| apt::mirror(&sources(machine), value("VERSION_CODENAME")?))
         .flatten()
+}
+
+/// What apt says of its progress, its complaints included, without what repeats for each package.
+fn apt_progress() -> LineFilter {
+    const REPEATED: [&str; 9] = [
+        "Hit:",
+        "Reading ",
+        "Building ",
+        "(Reading ",
+        "Selecting ",
+        "Preparing ",
+        "Unpacking ",
+        "Fetched ",
+        "Need to get ",
+    ];
+    Box::new(|line| {
+        let repeated = line.trim().is_empty() || REPEATED.iter().any(|start| line.starts_with(start));
+        (!repeated).then(|| line.to_owned()).into_iter().collect()
+    })
 }
 
 /// apt's sources: the file and the directory, sorted by name as apt does.

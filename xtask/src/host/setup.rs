@@ -72,7 +72,11 @@ fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
     if let Some(start) = &plan.start {
         // Where an init system runs, the package has started it.
         if answers(machine).is_err() {
-            start.run().map_err(|error| with_log(machine, error))?;
+            start.run().map_err(|error| match machine.init() {
+                // Here the command only puts the engine in the background: what fails is the way to root.
+                Init::Nobody => error,
+                Init::Systemd | Init::Scripts => with_log(machine, error),
+            })?;
         }
         ui::step("host", "waiting for the Docker Engine");
         process::poll("the Docker Engine to answer", ENGINE_START, || answers(machine))
