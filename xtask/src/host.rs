@@ -12,6 +12,8 @@ mod machine;
 mod plan;
 mod probe;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use std::sync::OnceLock;
 

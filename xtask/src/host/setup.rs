@@ -1,7 +1,5 @@
 //! Looks, plans, asks, installs, and looks again.
 
-use std::time::Duration;
-
 use super::engine::{self, Answer, Engine};
 use super::machine::{Init, Machine};
 use super::plan::{self, Plan};
@@ -9,8 +7,6 @@ use super::probe::{self, Missing, Need};
 use crate::error::{Failure, Result};
 use crate::{process, ui};
 
-/// How long a fresh engine may take until it answers: it creates its data directory and its networks.
-const ENGINE_START: Duration = Duration::from_secs(60);
 /// How much of a failed engine's log is shown.
 const LOG_LINES: usize = 20;
 
@@ -47,7 +43,7 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
     }
     let found = probe::look(machine, needs)?;
     if found.missing.is_empty() {
-        ui::done("host", &format!("installed: {names}"));
+        ui::done("host", "nothing is missing any more");
         return Ok(found.engine);
     }
     let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
@@ -79,7 +75,7 @@ fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
             })?;
         }
         ui::step("host", "waiting for the Docker Engine");
-        process::poll("the Docker Engine to answer", ENGINE_START, || answers(machine))
+        process::poll("the Docker Engine to answer", machine.engine_start, || answers(machine))
             .map_err(|error| with_log(machine, error))?;
     }
     for (platform, command) in &plan.register {
