@@ -3,6 +3,7 @@
 pub mod build_images;
 pub mod completions;
 pub mod deploy;
+pub mod doctor;
 pub mod fleet;
 pub mod setup;
 pub mod setup_robot;

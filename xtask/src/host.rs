@@ -5,6 +5,7 @@
 //! commands that bring it, asks, and runs them.
 
 mod apt;
+pub mod checks;
 mod distribution;
 mod endpoint;
 mod engine;
