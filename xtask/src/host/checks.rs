@@ -86,7 +86,7 @@ fn of_engine(machine: &Machine, platforms: &BTreeSet<Platform>) -> Vec<Check> {
     if !engine.in_vm {
         // A containerd of the system keeps the images apart from the engine's other data.
         let roots = [engine.data_root.as_path(), Utf8Path::new("/var/lib/containerd")];
-        let root = roots.into_iter().filter(|root| machine.file(root).exists()).last();
+        let root = roots.into_iter().rfind(|root| machine.file(root).exists());
         let root = root.unwrap_or(Utf8Path::new("/"));
         checks.push(check("disk of the engine", disk(machine, &machine.file(root))));
     }

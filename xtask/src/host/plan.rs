@@ -44,10 +44,12 @@ pub fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
     let mut plan = Plan::default();
     let lacks = |what: &Missing| missing.contains(what);
     let distribution = machine.distribution();
-    let packages = packages(&distribution, machine.has_docker_ce(), missing);
+    // An emulator that is installed only wants to be registered again, say after a restart.
+    let packaged: Vec<Missing> = missing.iter().filter(|what| !is_unpacked(machine, what)).cloned().collect();
+    let packages = packages(&distribution, machine.has_docker_ce(), &packaged);
     match packages {
         Some(packages) => plan.install = install(machine, &distribution, missing, &packages)?,
-        None if missing.iter().any(is_packaged) => {
+        None if packaged.iter().any(is_packaged) => {
             return Err(by_hand(machine, &distribution, missing).into());
         }
         None => {}
@@ -70,6 +72,18 @@ pub fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
     Ok(plan)
 }
 
+fn is_unpacked(machine: &Machine, missing: &Missing) -> bool {
+    match missing {
+        Missing::Emulation(platform) => machine.file(registration(platform)).exists(),
+        _ => false,
+    }
+}
+
+/// What tells the kernel of an emulator.
+fn registration(platform: &Platform) -> String {
+    format!("/usr/lib/binfmt.d/qemu-{}.conf", qemu_arch(platform))
+}
+
 fn is_packaged(missing: &Missing) -> bool {
     !matches!(missing, Missing::RunningEngine | Missing::Membership)
 }
@@ -82,9 +96,9 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
         _ => return None,
     };
     let emulators: &[&str] = match distribution {
-        Distribution::Debian => &["qemu-user-binfmt"],
-        Distribution::Bookworm => &["qemu-user-static"],
-        _ => &["qemu-user-static", "binfmt-support"],
+        Distribution::Debian => &["qemu-user-binfmt", "mount"],
+        Distribution::Bookworm => &["qemu-user-static", "mount"],
+        _ => &["qemu-user-static", "binfmt-support", "mount"],
     };
     let of = |what: &Missing| -> &[&'static str] {
         match what {
@@ -208,10 +222,10 @@ fn register(machine: &Machine, platform: &Platform) -> Cmd {
     match machine.init() {
         Init::Systemd => machine.root_cmd(["systemctl", "restart", "systemd-binfmt"]),
         Init::Scripts | Init::Nobody => {
-            let arch = qemu_arch(platform);
+            let (kernel, emulator) = ("/proc/sys/fs/binfmt_misc", registration(platform));
             let script = format!(
-                "cd /proc/sys/fs/binfmt_misc && {{ test -e register || mount -t binfmt_misc binfmt_misc .; }} \
-                 && cat /usr/lib/binfmt.d/qemu-{arch}.conf >/proc/sys/fs/binfmt_misc/register"
+                "{{ test -e {kernel}/register || mount -t binfmt_misc binfmt_misc {kernel}; }} \
+                 && cat {emulator} >{kernel}/register"
             );
             machine.root_cmd(["sh", "-c", &script])
         }

@@ -32,8 +32,10 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
         .into());
     }
     if !yes && !ui::confirm("Run them?") {
+        let emulation = found.missing.iter().any(|what| matches!(what, Missing::Emulation(_)));
+        let option = if emulation { " --emulation" } else { "" };
         return Err(Failure::failed(format!("this machine lacks {names}"))
-            .hint("`cargo xtask setup --yes` runs the commands above")
+            .hint(format!("`cargo xtask setup{option} --yes` runs the commands above"))
             .into());
     }
     carry_out(machine, &plan)?;
