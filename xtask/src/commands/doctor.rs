@@ -1,8 +1,6 @@
 //! `cargo xtask doctor`: looks at everything that has to be right, and says how to mend what is not.
 
-use camino::Utf8Path;
-
-use crate::config::Workspace;
+use crate::config::{Workspace, current_dir};
 use crate::doctor::{self, Check, Outcome, Source};
 use crate::error::{Failure, Result};
 use crate::{host, ui};
@@ -21,7 +19,7 @@ pub struct Args {
 /// Fails when something is not as it has to be.
 pub fn run(args: &Args) -> Result<()> {
     // A mistake in robots.toml is one finding among others.
-    let workspace = Workspace::load(Utf8Path::new("."));
+    let workspace = Workspace::load(&current_dir());
     let configuration = match &workspace {
         Ok(_) => Outcome::good("robots.toml and the ROS packages are in order"),
         Err(error) => Outcome::error(error),
