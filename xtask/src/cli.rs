@@ -27,12 +27,12 @@ enum Command {
     Deploy(commands::deploy::Args),
     BuildImages(commands::build_images::Args),
     Setup(commands::setup::Args),
+    Doctor(commands::doctor::Args),
     SetupRobot(commands::setup_robot::Args),
     Sim(commands::sim::Args),
     Tunnel(commands::tunnel::Args),
     Ssh(commands::ssh::Args),
     Completions(commands::completions::Args),
-    Doctor(commands::doctor::Args),
 }
 
 impl Cli {
@@ -47,12 +47,12 @@ impl Cli {
             Command::Deploy(args) => commands::deploy::run(&args),
             Command::BuildImages(args) => commands::build_images::run(&args),
             Command::Setup(args) => commands::setup::run(&args),
+            Command::Doctor(args) => commands::doctor::run(&args),
             Command::SetupRobot(args) => commands::setup_robot::run(&args),
             Command::Sim(args) => commands::sim::run(&args),
             Command::Tunnel(args) => commands::tunnel::run(&args),
             Command::Ssh(args) => commands::ssh::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
-            Command::Doctor(args) => commands::doctor::run(&args),
         }
     }
 }

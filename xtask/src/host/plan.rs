@@ -157,11 +157,11 @@ fn install(
         commands.push(machine.write_cmd(DAEMON_JSON, "{\"features\":{\"containerd-snapshotter\":true}}\n"));
     }
     let apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
-    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show_through("apt", progress));
+    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show_through("apt", apt_progress));
     // A machine that has just been switched on may be busy with its own upgrades.
     let options = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"];
     let argv = apt_get.into_iter().chain(options).chain(packages.iter().copied());
-    commands.push(machine.root_cmd(argv).show_through("apt", progress));
+    commands.push(machine.root_cmd(argv).show_through("apt", apt_progress));
     Ok(commands)
 }
 
@@ -174,11 +174,22 @@ pub fn debian_mirror(machine: &Machine) -> Option<String> {
         .flatten()
 }
 
-/// The lines of apt that tell how far it is, and its complaints.
-fn progress() -> LineFilter {
+/// What apt says of its progress, its complaints included, without what repeats for each package.
+fn apt_progress() -> LineFilter {
+    const REPEATED: [&str; 9] = [
+        "Hit:",
+        "Reading ",
+        "Building ",
+        "(Reading ",
+        "Selecting ",
+        "Preparing ",
+        "Unpacking ",
+        "Fetched ",
+        "Need to get ",
+    ];
     Box::new(|line| {
-        let tells = ["Get:", "Setting up ", "W:", "E:"].iter().any(|prefix| line.starts_with(prefix));
-        tells.then(|| line.to_owned()).into_iter().collect()
+        let repeated = line.trim().is_empty() || REPEATED.iter().any(|start| line.starts_with(start));
+        (!repeated).then(|| line.to_owned()).into_iter().collect()
     })
 }
 

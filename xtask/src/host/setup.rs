@@ -1,5 +1,7 @@
 //! Looks, plans, asks, installs, and looks again.
 
+use std::time::Instant;
+
 use super::engine::{self, Answer, Engine};
 use super::machine::{Init, Machine};
 use super::plan::{self, Plan};
@@ -7,6 +9,8 @@ use super::probe::{self, Missing, Need};
 use crate::error::{Failure, Result};
 use crate::{process, ui};
 
+/// What the log names when an earlier engine is in the way.
+const PID_FILE: &str = "docker.pid";
 /// How much of a failed engine's log is shown.
 const LOG_LINES: usize = 20;
 
@@ -78,8 +82,7 @@ fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
             })?;
         }
         ui::step("host", "waiting for the Docker Engine");
-        process::poll("the Docker Engine to answer", machine.engine_start, || answers(machine))
-            .map_err(|error| with_log(machine, error))?;
+        wait(machine, start).map_err(|error| with_log(machine, error))?;
     }
     for (platform, command) in &plan.register {
         if !probe::emulates(machine, platform) {
@@ -87,6 +90,24 @@ fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
         }
     }
     plan.join.iter().try_for_each(process::Cmd::run)
+}
+
+/// Waits until the engine answers, or has said that it never will.
+fn wait(machine: &Machine, start: &process::Cmd) -> Result<()> {
+    let begin = Instant::now();
+    process::poll("the Docker Engine to answer", machine.engine_start, || {
+        let Err(error) = answers(machine) else { return Ok(Ok(())) };
+        let log = if machine.init() == Init::Nobody { machine.text(plan::DAEMON_LOG) } else { String::new() };
+        if !log.contains("failed to start daemon") {
+            return Err(error);
+        }
+        // An earlier one may still be on its way out: it stops listening long before it ends.
+        if log.contains(PID_FILE) && begin.elapsed() < machine.engine_start / 4 {
+            start.run()?;
+            return Err(error);
+        }
+        Ok(Err(error))
+    })?
 }
 
 /// Whether an engine is there, even one that does not talk to us yet.
@@ -112,7 +133,7 @@ fn with_log(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let lines: Vec<&str> = log.lines().collect();
     let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
     let failure = Failure::failed("the Docker Engine does not start");
-    let failure = if tail.contains("docker.pid") {
+    let failure = if tail.contains(PID_FILE) {
         failure.hint("if no dockerd runs (`pgrep dockerd`), a file of an earlier one is in its way: `sudo rm /var/run/docker.pid`")
     } else {
         failure

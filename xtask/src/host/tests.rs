@@ -227,10 +227,20 @@ fn an_engine_that_cannot_start_has_the_last_word() {
     let mut fake = Fake::complete(TRIXIE);
     fs_err::remove_file(fake.path().join("running")).unwrap();
     fake.file("broken", "");
-    fake.machine.engine_start = Duration::from_millis(300);
+    fake.machine.engine_start = Duration::from_secs(600);
     let error = setup::ensure(&fake.machine, true, &Need::ALWAYS).unwrap_err();
     let text = format!("{error:#}");
     assert!(text.contains("does not start") && text.contains("no room"), "{text}");
+}
+
+#[test]
+fn an_engine_on_its_way_out_is_waited_for() {
+    let fake = Fake::complete(TRIXIE);
+    fs_err::remove_file(fake.path().join("running")).unwrap();
+    let busy = "[ -e \"$ROOT/gone\" ] || { : >\"$ROOT/gone\"; echo 'failed to start daemon: delete docker.pid'; exit 1; }";
+    fake.program("bin/dockerd", &format!("{busy}\n: >\"$ROOT/running\""));
+    setup::ensure(&fake.machine, true, &Need::ALWAYS).unwrap().unwrap();
+    assert_eq!(fake.log().matches("setsid dockerd").count(), 2, "{}", fake.log());
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn quote(word: &str) -> String {
     if !word.is_empty() && word.bytes().all(plain) && !word.starts_with('=') {
         return word.to_owned();
     }
-    shell_words::quote(word).into_owned()
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Text as a here-document that ends with a line that is not in it.
