@@ -102,13 +102,13 @@ impl RegistryClient {
         Self { base: format!("http://127.0.0.1:{port}/v2"), agent: config.build().into() }
     }
 
-    /// Succeeds when a registry answers.
+    /// Tells whether what answers is a registry: they all say so in a header, as the specification asks.
     ///
     /// # Errors
-    /// Fails when nothing answers, or something that is no registry.
-    pub fn ping(&self) -> Result<()> {
-        self.agent.get(format!("{}/", self.base)).call().context("ask the registry")?;
-        Ok(())
+    /// Fails when nothing answers.
+    pub fn ping(&self) -> Result<bool> {
+        let answer = self.agent.get(format!("{}/", self.base)).call().context("ask the registry")?;
+        Ok(answer.headers().contains_key("Docker-Distribution-Api-Version"))
     }
 
     /// The manifest of `repository:tag`.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::registry::{self, RegistryClient};
 use super::relay::{Relay, Traffic};
 use super::ssh::{Endpoint, Session};
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
 
 /// The local port that people expect; the next free one is taken where it is in use.
@@ -78,7 +78,7 @@ impl<'a> Tunnel<'a> {
                 self.forward()?;
             }
             // A link that has just been cut still looks connected: the registry's answer is the proof.
-            self.registry().ping()
+            self.registry().ping().map(drop)
         })?;
         Ok(dropped)
     }
@@ -94,8 +94,15 @@ impl<'a> Tunnel<'a> {
     }
 
     fn wait_until_ready(&self) -> Result<()> {
-        process::poll("the registry to answer", READY, || self.registry().ping())
-            .with_context(|| format!("tunnel to `{}`", self.session.robot()))
+        let robot = self.session.robot();
+        let is_registry = process::poll("the registry to answer", READY, || self.registry().ping())
+            .with_context(|| format!("tunnel to `{robot}`"))?;
+        if is_registry {
+            return Ok(());
+        }
+        Err(Failure::failed(format!("what answers on port 5000 of `{robot}` is no registry"))
+            .hint(format!("`cargo xtask ssh --robot {robot} -- sudo ss -ltnp` shows what listens there: stop it, or move it"))
+            .into())
     }
 }
 

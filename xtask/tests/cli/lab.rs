@@ -199,10 +199,26 @@ impl Lab {
         fs::write(self.dir.join("containers"), containers).unwrap();
     }
 
+    pub fn exists(&self, path: &str) -> bool {
+        self.dir.join(path).exists()
+    }
+
     /// Whether no connection to a robot is left.
     pub fn all_masters_are_gone(&self) -> bool {
-        let masters = fs::read_to_string(self.dir.join("masters")).unwrap();
-        masters.lines().all(|pid| !super::shell::run("kill", &["-0", pid], "").0)
+        self.all_gone("masters")
+    }
+
+    /// Whether none of the processes runs whose numbers fakes wrote into a file.
+    pub fn all_gone(&self, file: &str) -> bool {
+        let numbers = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
+        numbers.lines().all(|number| !super::shell::run("kill", &["-0", number], "").0)
+    }
+
+    /// What is left in TMPDIR.
+    pub fn temporary_files(&self) -> Vec<Utf8PathBuf> {
+        let mut found = Vec::new();
+        collect(&self.dir.join("tmp"), &mut found);
+        found.into_iter().map(|(path, _)| path).collect()
     }
 }
 

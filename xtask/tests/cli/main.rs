@@ -5,6 +5,8 @@
 mod answers;
 mod deploy;
 mod dry_run;
+mod failures;
 mod lab;
 mod registry;
 mod shell;
+mod signals;
