@@ -3,12 +3,10 @@
 
 use super::lab::Lab;
 
-pub const MAIN: &str = "*HostKeyAlias=main*";
-
-const INFO: &str = r#"{"ServerVersion":"26.1.5","OperatingSystem":"Debian GNU/Linux 13 (trixie)","Architecture":"ARCH",
+const INFO: &str = r#"{"ServerVersion":"26.1.5","OperatingSystem":"SYSTEM","Architecture":"ARCH",
 "DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],"DockerRootDir":"/var/lib/docker",
 "RegistryConfig":{"IndexConfigs":{"docker.io":{"Secure":true}},"InsecureRegistryCIDRs":["127.0.0.0/8"]},
-"ClientInfo":{"Version":"28.2.2","Context":"default"}}"#;
+"ClientInfo":{"Version":"28.2.2","Context":"CONTEXT"}}"#;
 
 /// What `docker compose config` makes of the file; the token comes from its environment.
 const COMPOSE: &str = r#"cat <<END
@@ -46,7 +44,7 @@ cat "$lab/images""#;
 
 pub fn good_times(lab: &Lab) {
     let arch = std::env::consts::ARCH;
-    lab.says("docker", "'info '*", &INFO.replace("ARCH", arch));
+    lab.says("docker", "'info '*", &info("Debian GNU/Linux 13 (trixie)", "default"));
     lab.on("docker", "'compose '*config*", COMPOSE);
     lab.on("docker", "'buildx bake '*", BAKE);
     lab.on("docker", "'save '*", "echo archive");
@@ -60,4 +58,10 @@ pub fn good_times(lab: &Lab) {
     lab.on("ssh", "*' start eurobot '*", "cat >\"$lab/release.tar\"; : >\"$lab/running\"");
     lab.on("ssh", "*ControlMaster=yes*", MASTER);
     lab.on("ssh", "*'-O forward'*", FORWARD);
+}
+
+/// What `docker info` says of an engine.
+pub fn info(system: &str, context: &str) -> String {
+    let info = INFO.replace("ARCH", std::env::consts::ARCH);
+    info.replace("SYSTEM", system).replace("CONTEXT", context)
 }

@@ -257,6 +257,13 @@ impl Ran {
         in_order(&self.stderr, parts);
         self
     }
+
+    /// All of these stand on stdout, in this order.
+    #[track_caller]
+    pub fn shows(self, parts: &[&str]) -> Self {
+        in_order(&self.stdout, parts);
+        self
+    }
 }
 
 /// All of `parts` stand in `text`, in this order.

@@ -10,3 +10,4 @@ mod lab;
 mod registry;
 mod shell;
 mod signals;
+mod vm;
