@@ -91,6 +91,12 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     failures(error).next().map_or(Exit::Failed, |failure| failure.exit)
 }
 
+/// Whether all that happened is that nobody reads our results any more.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::BrokenPipe)
+}
+
 /// All that can be done about `error`, outermost first.
 pub fn hints_of(error: &anyhow::Error) -> Vec<&str> {
     failures(error).flat_map(|failure| failure.hints.iter().map(String::as_str)).collect()

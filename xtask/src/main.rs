@@ -8,6 +8,8 @@ use xtask::{cli::Cli, error, ui};
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads our output has seen enough, as `head` has.
+        Err(failure) if error::is_closed_pipe(&failure) => ExitCode::SUCCESS,
         Err(failure) => {
             ui::error(None, &failure);
             ExitCode::from(error::exit_of(&failure) as u8)
