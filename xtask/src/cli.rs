@@ -31,6 +31,7 @@ enum Command {
     Sim(commands::sim::Args),
     Tunnel(commands::tunnel::Args),
     Ssh(commands::ssh::Args),
+    Bench(commands::bench::Args),
     Completions(commands::completions::Args),
     Doctor(commands::doctor::Args),
 }
@@ -51,6 +52,7 @@ impl Cli {
             Command::Sim(args) => commands::sim::run(&args),
             Command::Tunnel(args) => commands::tunnel::run(&args),
             Command::Ssh(args) => commands::ssh::run(&args),
+            Command::Bench(args) => commands::bench::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
             Command::Doctor(args) => commands::doctor::run(&args),
         }
