@@ -1,5 +1,6 @@
 //! The verbs: thin, they wire the stages together and print.
 
+pub mod bench;
 pub mod build_images;
 pub mod completions;
 pub mod deploy;
