@@ -31,6 +31,7 @@ enum Command {
     Sim(commands::sim::Args),
     Tunnel(commands::tunnel::Args),
     Ssh(commands::ssh::Args),
+    Test(commands::test::Args),
     Completions(commands::completions::Args),
 }
 
@@ -50,6 +51,7 @@ impl Cli {
             Command::Sim(args) => commands::sim::run(&args),
             Command::Tunnel(args) => commands::tunnel::run(&args),
             Command::Ssh(args) => commands::ssh::run(&args),
+            Command::Test(args) => commands::test::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
         }
     }

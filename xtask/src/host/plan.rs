@@ -101,6 +101,7 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
             Missing::Compose => &["docker-compose"],
             Missing::Mmdebstrap => &["mmdebstrap"],
             Missing::Ssh => &["openssh-client"],
+            Missing::Shellcheck => &["shellcheck"],
             Missing::Emulation(_) => emulators,
             Missing::RunningEngine | Missing::Membership => &[],
         }
