@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC1090  # what it sources is known at run time only
-# Sourced: the environment of every package in /opt/ws/install (and of /opt/ros, where there is one).
+# Sourced: the environment of every package in /opt/ws/install (and /opt/ros, where there is one).
 #
 # colcon's own setup.sh starts Python several times to sort the packages; their number here is small
 # and their prefixes are disjoint, so their order does not matter. What each package asks for (its

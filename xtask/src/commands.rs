@@ -3,6 +3,7 @@
 pub mod build_images;
 pub mod completions;
 pub mod deploy;
+pub mod doctor;
 pub mod fleet;
 pub mod setup;
 pub mod setup_robot;
@@ -26,6 +27,14 @@ fn workspace() -> Result<Workspace> {
 fn reach(workspace: &Workspace, robot: &Robot, builder: Builder) -> Result<Endpoint> {
     match &robot.host {
         Host::Simulated { .. } => Simulation::new(workspace).up(robot, builder),
+        Host::Ssh { .. } => endpoint(workspace, robot),
+    }
+}
+
+/// The way to a robot as it is, on or off.
+fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
+    match &robot.host {
+        Host::Simulated { .. } => Simulation::new(workspace).endpoint(robot),
         Host::Ssh { destination, port } => Ok(Endpoint {
             robot: robot.name.clone(),
             destination: destination.clone(),

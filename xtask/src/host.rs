@@ -5,6 +5,7 @@
 //! commands that bring it, asks, and runs them.
 
 mod apt;
+pub mod checks;
 mod distribution;
 mod endpoint;
 mod engine;
@@ -12,6 +13,8 @@ mod machine;
 mod plan;
 mod probe;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use std::sync::OnceLock;
 

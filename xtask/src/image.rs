@@ -8,6 +8,7 @@ mod bake;
 pub mod base;
 pub mod builder;
 mod dockerfile;
+mod progress;
 mod provenance;
 mod secrets;
 pub mod service;

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod delivery;
+pub mod doctor;
 pub mod error;
 pub mod host;
 pub mod image;

@@ -77,11 +77,14 @@ pub struct Cmd {
     deadline: Option<Duration>,
 }
 
-/// Under which name output is shown as it comes, and which lines.
+/// Makes of one line of output the lines to show.
+pub type LineFilter = Box<dyn FnMut(&str) -> Vec<String>>;
+
+/// Under which name output is shown as it comes, and through which filter.
 #[derive(Clone, Debug)]
 struct Shown {
     scope: String,
-    filter: fn(&str) -> bool,
+    filter: fn() -> LineFilter,
 }
 
 impl Cmd {
@@ -144,12 +147,12 @@ impl Cmd {
     /// Shows the command's output line by line as it comes, under the name of what it is about.
     #[must_use]
     pub fn show(self, scope: impl Into<String>) -> Self {
-        self.show_if(scope, |_| true)
+        self.show_through(scope, || Box::new(|line| vec![line.to_owned()]))
     }
 
-    /// Shows those lines of the command's output that pass the filter; all of them belong to its error.
+    /// Shows what a filter makes of the command's output; its error does not repeat that.
     #[must_use]
-    pub fn show_if(mut self, scope: impl Into<String>, filter: fn(&str) -> bool) -> Self {
+    pub fn show_through(mut self, scope: impl Into<String>, filter: fn() -> LineFilter) -> Self {
         self.shown = Some(Shown { scope: scope.into(), filter });
         self
     }
@@ -375,7 +378,9 @@ impl Cmd {
             return Ok(output);
         }
         let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
-        if text.trim().is_empty() {
+        if self.shown.is_some() {
+            text.clear();
+        } else if text.trim().is_empty() {
             text = String::from_utf8_lossy(&output.stdout).into_owned();
         }
         Err(self.failure(&output.status.to_string(), &text))
@@ -445,12 +450,13 @@ impl fmt::Display for Cmd {
 /// Shows lines as they come and keeps them all.
 fn show_lines(shown: &Shown, reader: impl Read) -> Vec<u8> {
     let mut all = Vec::new();
+    let mut filter = (shown.filter)();
     for line in BufReader::new(reader).split(b'\n').map_while(std::io::Result::ok) {
         let text = String::from_utf8_lossy(&line);
         // Progress bars overwrite a line with carriage returns: the last state is the one worth showing.
         let last = text.trim_end().rsplit('\r').next().unwrap_or_default();
-        if !last.is_empty() && (shown.filter)(last) {
-            ui::output(&shown.scope, last);
+        if !last.is_empty() {
+            filter(last).iter().for_each(|line| ui::output(&shown.scope, line));
         }
         all.extend_from_slice(&line);
         all.push(b'\n');
@@ -528,16 +534,18 @@ mod tests {
     }
 
     #[test]
-    fn output_is_shown_as_it_comes_and_is_still_part_of_the_error() {
+    fn output_is_shown_as_it_comes_and_not_again_in_the_error() {
         static SEEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-        fn seen(line: &str) -> bool {
-            SEEN.store(line == "oh no", std::sync::atomic::Ordering::SeqCst);
-            false
+        fn seen() -> LineFilter {
+            Box::new(|line| {
+                SEEN.store(line == "oh no", std::sync::atomic::Ordering::SeqCst);
+                Vec::new()
+            })
         }
         let error =
-            Cmd::new("sh").args(["-c", "echo oh no; exit 3"]).show_if("test", seen).run().unwrap_err();
+            Cmd::new("sh").args(["-c", "echo oh no; exit 3"]).show_through("test", seen).run().unwrap_err();
         assert!(SEEN.load(std::sync::atomic::Ordering::SeqCst));
-        assert!(format!("{error:#}").contains("oh no"));
+        assert!(!format!("{error:#}").contains(": oh no"), "it has been shown: {error:#}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`Session`] is one master connection; commands, files and the [`Tunnel`] to the robot's registry all go
 //! through it and end with it.
 
+pub mod checks;
 pub mod host_key;
 pub mod registry;
 mod relay;

@@ -1,6 +1,7 @@
 //! The machine as data: who runs xtask, where files and programs are. Tests describe another one.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -52,6 +53,8 @@ pub struct Machine {
     pub docker_config: Utf8PathBuf,
     /// The engine the client talks to.
     pub endpoint: Endpoint,
+    /// How long a fresh engine may take until it answers: it creates its data directory and its networks.
+    pub engine_start: Duration,
 }
 
 impl Machine {
@@ -84,6 +87,7 @@ impl Machine {
             home,
             docker_config,
             endpoint,
+            engine_start: Duration::from_secs(60),
         })
     }
 

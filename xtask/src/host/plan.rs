@@ -8,7 +8,7 @@ use super::machine::{Init, Machine};
 use super::probe::{Missing, qemu_arch};
 use crate::config::Platform;
 use crate::error::{Failure, Result};
-use crate::process::Cmd;
+use crate::process::{Cmd, LineFilter};
 
 /// Where a dockerd that no init system looks after writes its log.
 pub const DAEMON_LOG: &str = "/var/log/dockerd.log";
@@ -44,10 +44,12 @@ pub fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
     let mut plan = Plan::default();
     let lacks = |what: &Missing| missing.contains(what);
     let distribution = machine.distribution();
-    let packages = packages(&distribution, machine.has_docker_ce(), missing);
+    // An emulator that is installed only wants to be registered again, say after a restart.
+    let packaged: Vec<Missing> = missing.iter().filter(|what| !is_unpacked(machine, what)).cloned().collect();
+    let packages = packages(&distribution, machine.has_docker_ce(), &packaged);
     match packages {
         Some(packages) => plan.install = install(machine, &distribution, missing, &packages)?,
-        None if missing.iter().any(is_packaged) => {
+        None if packaged.iter().any(is_packaged) => {
             return Err(by_hand(machine, &distribution, missing).into());
         }
         None => {}
@@ -70,6 +72,18 @@ pub fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
     Ok(plan)
 }
 
+fn is_unpacked(machine: &Machine, missing: &Missing) -> bool {
+    match missing {
+        Missing::Emulation(platform) => machine.file(registration(platform)).exists(),
+        _ => false,
+    }
+}
+
+/// What tells the kernel of an emulator.
+fn registration(platform: &Platform) -> String {
+    format!("/usr/lib/binfmt.d/qemu-{}.conf", qemu_arch(platform))
+}
+
 fn is_packaged(missing: &Missing) -> bool {
     !matches!(missing, Missing::RunningEngine | Missing::Membership)
 }
@@ -82,9 +96,9 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
         _ => return None,
     };
     let emulators: &[&str] = match distribution {
-        Distribution::Debian => &["qemu-user-binfmt"],
-        Distribution::Bookworm => &["qemu-user-static"],
-        _ => &["qemu-user-static", "binfmt-support"],
+        Distribution::Debian => &["qemu-user-binfmt", "mount"],
+        Distribution::Bookworm => &["qemu-user-static", "mount"],
+        _ => &["qemu-user-static", "binfmt-support", "mount"],
     };
     let of = |what: &Missing| -> &[&'static str] {
         match what {
@@ -144,11 +158,11 @@ fn install(
         commands.push(machine.write_cmd(DAEMON_JSON, "{\"features\":{\"containerd-snapshotter\":true}}\n"));
     }
     let apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
-    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show("apt"));
+    commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show_through("apt", apt_progress));
     // A machine that has just been switched on may be busy with its own upgrades.
     let options = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"];
     let argv = apt_get.into_iter().chain(options).chain(packages.iter().copied());
-    commands.push(machine.root_cmd(argv).show("apt"));
+    commands.push(machine.root_cmd(argv).show_through("apt", apt_progress));
     Ok(commands)
 }
 
@@ -159,6 +173,25 @@ pub fn debian_mirror(machine: &Machine) -> Option<String> {
     (value("ID") == Some("debian"))
         .then(|| apt::mirror(&sources(machine), value("VERSION_CODENAME")?))
         .flatten()
+}
+
+/// What apt says of its progress, its complaints included, without what repeats for each package.
+fn apt_progress() -> LineFilter {
+    const REPEATED: [&str; 9] = [
+        "Hit:",
+        "Reading ",
+        "Building ",
+        "(Reading ",
+        "Selecting ",
+        "Preparing ",
+        "Unpacking ",
+        "Fetched ",
+        "Need to get ",
+    ];
+    Box::new(|line| {
+        let repeated = line.trim().is_empty() || REPEATED.iter().any(|start| line.starts_with(start));
+        (!repeated).then(|| line.to_owned()).into_iter().collect()
+    })
 }
 
 /// apt's sources: the file and the directory, sorted by name as apt does.
@@ -190,10 +223,10 @@ fn register(machine: &Machine, platform: &Platform) -> Cmd {
     match machine.init() {
         Init::Systemd => machine.root_cmd(["systemctl", "restart", "systemd-binfmt"]),
         Init::Scripts | Init::Nobody => {
-            let arch = qemu_arch(platform);
+            let (kernel, emulator) = ("/proc/sys/fs/binfmt_misc", registration(platform));
             let script = format!(
-                "cd /proc/sys/fs/binfmt_misc && {{ test -e register || mount -t binfmt_misc binfmt_misc .; }} \
-                 && cat /usr/lib/binfmt.d/qemu-{arch}.conf >/proc/sys/fs/binfmt_misc/register"
+                "{{ test -e {kernel}/register || mount -t binfmt_misc binfmt_misc {kernel}; }} \
+                 && cat {emulator} >{kernel}/register"
             );
             machine.root_cmd(["sh", "-c", &script])
         }

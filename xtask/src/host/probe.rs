@@ -61,7 +61,7 @@ impl fmt::Display for Missing {
         match self {
             Self::Client => f.write_str("the docker client"),
             Self::Engine => f.write_str("a Docker Engine"),
-            Self::RunningEngine => f.write_str("a Docker Engine that runs (it is installed)"),
+            Self::RunningEngine => f.write_str("a running Docker Engine (it is installed, but stopped)"),
             Self::Membership => f.write_str("the right to use Docker (group `docker`)"),
             Self::Buildx => f.write_str("docker buildx"),
             Self::Compose => f.write_str("docker compose (v2)"),

@@ -1,6 +1,6 @@
 //! Looks, plans, asks, installs, and looks again.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use super::engine::{self, Answer, Engine};
 use super::machine::{Init, Machine};
@@ -9,8 +9,8 @@ use super::probe::{self, Missing, Need};
 use crate::error::{Failure, Result};
 use crate::{process, ui};
 
-/// How long a fresh engine may take until it answers: it creates its data directory and its networks.
-const ENGINE_START: Duration = Duration::from_secs(60);
+/// What the log names when an earlier engine is in the way.
+const PID_FILE: &str = "docker.pid";
 /// How much of a failed engine's log is shown.
 const LOG_LINES: usize = 20;
 
@@ -36,8 +36,10 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
         .into());
     }
     if !yes && !ui::confirm("Run them?") {
+        let emulation = found.missing.iter().any(|what| matches!(what, Missing::Emulation(_)));
+        let option = if emulation { " --emulation" } else { "" };
         return Err(Failure::failed(format!("this machine lacks {names}"))
-            .hint("`cargo xtask setup --yes` runs the commands above")
+            .hint(format!("`cargo xtask setup{option} --yes` runs the commands above"))
             .into());
     }
     carry_out(machine, &plan)?;
@@ -47,7 +49,7 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
     }
     let found = probe::look(machine, needs)?;
     if found.missing.is_empty() {
-        ui::done("host", &format!("installed: {names}"));
+        ui::done("host", "nothing is missing any more");
         return Ok(found.engine);
     }
     let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
@@ -72,11 +74,14 @@ fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
     if let Some(start) = &plan.start {
         // Where an init system runs, the package has started it.
         if answers(machine).is_err() {
-            start.run().map_err(|error| with_log(machine, error))?;
+            start.run().map_err(|error| match machine.init() {
+                // Here the command only puts the engine in the background: what fails is the way to root.
+                Init::Nobody => error,
+                Init::Systemd | Init::Scripts => with_log(machine, error),
+            })?;
         }
         ui::step("host", "waiting for the Docker Engine");
-        process::poll("the Docker Engine to answer", ENGINE_START, || answers(machine))
-            .map_err(|error| with_log(machine, error))?;
+        wait(machine, start).map_err(|error| with_log(machine, error))?;
     }
     for (platform, command) in &plan.register {
         if !probe::emulates(machine, platform) {
@@ -84,6 +89,24 @@ fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
         }
     }
     plan.join.iter().try_for_each(process::Cmd::run)
+}
+
+/// Waits until the engine answers, or has said that it never will.
+fn wait(machine: &Machine, start: &process::Cmd) -> Result<()> {
+    let begin = Instant::now();
+    process::poll("the Docker Engine to answer", machine.engine_start, || {
+        let Err(error) = answers(machine) else { return Ok(Ok(())) };
+        let log = if machine.init() == Init::Nobody { machine.text(plan::DAEMON_LOG) } else { String::new() };
+        if !log.contains("failed to start daemon") {
+            return Err(error);
+        }
+        // An earlier one may still be on its way out: it stops listening long before it ends.
+        if log.contains(PID_FILE) && begin.elapsed() < machine.engine_start / 4 {
+            start.run()?;
+            return Err(error);
+        }
+        Ok(Err(error))
+    })?
 }
 
 /// Whether an engine is there, even one that does not talk to us yet.
@@ -109,7 +132,7 @@ fn with_log(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let lines: Vec<&str> = log.lines().collect();
     let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
     let failure = Failure::failed("the Docker Engine does not start");
-    let failure = if tail.contains("docker.pid") {
+    let failure = if tail.contains(PID_FILE) {
         failure.hint("if no dockerd runs (`pgrep dockerd`), a file of an earlier one is in its way: `sudo rm /var/run/docker.pid`")
     } else {
         failure

@@ -2,7 +2,6 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -10,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::provenance::Provenance;
-use super::{Builder, Built, ImageId, Wanted, base, dockerfile, secrets};
+use super::{Builder, Built, ImageId, Wanted, base, dockerfile, progress, secrets};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
 use crate::process::{self, Cmd};
@@ -174,12 +173,7 @@ fn bake(
     );
     write_if_changed(&file, &definition)?;
     builder.ensure(&workspace.state_dir())?;
-    let command = command(builder, &file, &metadata, options);
-    if std::io::stderr().is_terminal() {
-        command.interactive()?;
-    } else {
-        command.show_if("build", worth_showing).run()?;
-    }
+    command(builder, &file, &metadata, options).show_through("build", progress::condense).run()?;
     if process::mode().dry_run {
         return Ok(Outcome { definition: file, metadata: BTreeMap::new() });
     }
@@ -190,30 +184,14 @@ fn bake(
 }
 
 fn command(builder: Builder, file: &Utf8Path, metadata: &Utf8Path, options: Options) -> Cmd {
-    let display = if std::io::stderr().is_terminal() { "auto" } else { "plain" };
     Cmd::new("docker")
         .args(["buildx", "bake"])
         .args(builder.args())
         .args(["--file", file.as_str(), "--metadata-file", metadata.as_str()])
         // An attestation would turn every image into an index, with a digest of its own every time.
         .args(["--provenance=false", "--sbom=false"])
-        .arg(format!("--progress={display}"))
+        .arg("--progress=plain")
         .args(options.no_cache.then_some("--no-cache"))
-}
-
-/// In logs, what is done and what fails; not the book-keeping of what is remembered.
-pub(super) fn worth_showing(line: &str) -> bool {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    match words[..] {
-        [step, "[internal]" | "CACHED" | "DONE" | "sha256:" | "transferring" | "resolve", ..]
-            if step.starts_with('#') =>
-        {
-            false
-        }
-        [step, _, "CACHED" | "DONE", ..] if step.starts_with('#') => false,
-        [step, "exporting" | "naming" | "preparing" | "unpacking", ..] if step.starts_with('#') => false,
-        _ => !line.trim().is_empty(),
-    }
 }
 
 fn built(workspace: &Workspace, builder: Builder, wanted: &Wanted, outcome: &Outcome) -> Result<Built> {
@@ -251,23 +229,5 @@ mod tests {
                 && line.contains("--sbom=false")
                 && line.ends_with("--no-cache")
         );
-    }
-
-    #[test]
-    fn logs_show_work_and_failures_but_no_book_keeping() {
-        let shown = [
-            "#12 [build-navigation 3/3] RUN build-package navigation",
-            "#12 0.81 error: expected ';'",
-            "#9 ERROR: process failed",
-        ];
-        let hidden = [
-            "#1 [internal] load build definition",
-            "#12 CACHED",
-            "#12 DONE 0.1s",
-            "#20 exporting layers",
-            "",
-        ];
-        assert!(shown.into_iter().all(worth_showing));
-        assert!(!hidden.into_iter().any(worth_showing));
     }
 }

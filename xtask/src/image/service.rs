@@ -4,7 +4,7 @@
 
 use camino::Utf8Path;
 
-use super::{Builder, bake, base, content_tag, ensure_kept, exists};
+use super::{Builder, base, content_tag, ensure_kept, exists, progress};
 use crate::config::{Platform, Workspace};
 use crate::error::Result;
 use crate::host;
@@ -60,7 +60,7 @@ pub fn simulated_robot(workspace: &Workspace, builder: Builder) -> Result<String
     ensure_kept(&tag, || {
         ui::step("sim", "making the image of simulated robots, once");
         let context = format!("base=docker-image://{base}");
-        build(builder, &platform, &context, &tag, &dir).show_if("sim", bake::worth_showing).run()
+        build(builder, &platform, &context, &tag, &dir).show_through("sim", progress::condense).run()
     })?;
     Ok(tag)
 }

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 from bringup.robot import executable
+from bringup.supervisor import GRACE
 import pytest
 
 PROBE = executable('bringup', 'wait_for_topic')
@@ -21,8 +22,8 @@ def robot(request, monkeypatch):
     yield request.param
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 0
-    assert time.monotonic() - started < 3, 'nodes end by themselves'
+    assert process.wait(timeout=20) == 0
+    assert time.monotonic() - started < GRACE, 'nodes end by themselves'
 
 
 def wait_for(topic: str, type_: str, *options: str) -> None:

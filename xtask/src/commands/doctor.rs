@@ -1,0 +1,62 @@
+//! `cargo xtask doctor`: looks at everything that has to be right, and says how to mend what is not.
+
+use super::{endpoint, workspace};
+use crate::config::{Robot, Workspace};
+use crate::doctor::{self, Check, Outcome, Source};
+use crate::error::{Failure, Result};
+use crate::robot::checks;
+use crate::{host, ui};
+
+/// Check this machine and the robots, and say how to mend what is wrong
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Check only these robots, with commas between; all of them if none is named
+    #[arg(long, short, value_delimiter = ',')]
+    robot: Vec<String>,
+
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reports all findings, then fails if one of them is bad.
+///
+/// # Errors
+/// Fails when something is not as it has to be.
+pub fn run(args: &Args) -> Result<()> {
+    // A mistake in robots.toml is one finding among others.
+    let workspace = workspace();
+    let robots = robots(workspace.as_ref().ok(), &args.robot)?;
+    let configuration = match &workspace {
+        Ok(_) => Outcome::good("robots.toml and the ROS packages are in order"),
+        Err(error) => Outcome::error(error),
+    };
+    let mut checks = vec![Check::new("workspace", "configuration", configuration)];
+    let mut sources: Vec<Source<'_>> = host::checks::sources(workspace.as_ref().ok())?;
+    if let Ok(workspace) = &workspace {
+        let examine = |robot: &'_ Robot| match endpoint(workspace, robot) {
+            Ok(endpoint) => checks::examine(robot, endpoint),
+            Err(error) => vec![Check::new(&robot.name, "reachable", Outcome::note_error(&error))],
+        };
+        sources.extend(robots.into_iter().map(|robot| Box::new(move || examine(robot)) as Source<'_>));
+    }
+    checks.extend(doctor::gather(sources));
+
+    let text = if args.json { serde_json::to_string_pretty(&checks)? } else { doctor::table(&checks) };
+    ui::result(&text)?;
+    let bad = checks.iter().filter(|check| check.is_bad()).count();
+    match bad {
+        0 => Ok(()),
+        1 => Err(Failure::failed("one finding is bad").into()),
+        _ => Err(Failure::failed(format!("{bad} findings are bad")).into()),
+    }
+}
+
+/// The robots named, or all of them.
+fn robots<'a>(workspace: Option<&'a Workspace>, names: &[String]) -> Result<Vec<&'a Robot>> {
+    match workspace {
+        None => Ok(Vec::new()),
+        Some(workspace) if names.is_empty() => Ok(workspace.robots.values().collect()),
+        Some(workspace) => workspace.robots_named(names),
+    }
+}

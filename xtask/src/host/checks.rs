@@ -1,0 +1,284 @@
+//! What `cargo xtask doctor` looks at on this machine.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use camino::Utf8Path;
+
+use super::engine::{self, Answer, Engine};
+use super::machine::Machine;
+use super::probe;
+use crate::config::{Platform, Store, Workspace};
+use crate::doctor::{Check, Outcome, Source};
+use crate::error::Result;
+use crate::process::Cmd;
+use crate::ui;
+
+const SCOPE: &str = "host";
+const SETUP: &str = "`cargo xtask setup` installs it";
+/// The port of the robots' registries; the tunnel takes the same one here where it is free.
+const REGISTRY_PORT: u16 = 5000;
+/// A base, its images and BuildKit's cache stay below this.
+const ENOUGH_SPACE: u64 = 10_000_000_000;
+/// Tools answer at once or not at all.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The checks of this machine; `workspace` adds what its robots ask of it.
+///
+/// # Errors
+/// Fails when the user's home is unknown.
+pub fn sources(workspace: Option<&Workspace>) -> Result<Vec<Source<'_>>> {
+    let machine = Machine::this()?;
+    let mut sources: Vec<Source<'_>> = Vec::new();
+    for (name, look) in [
+        ("buildx", buildx as fn(&Machine) -> Outcome),
+        ("compose", compose),
+        ("mmdebstrap", mmdebstrap),
+        ("ssh", ssh),
+        ("ssh keys", ssh_keys),
+        ("port 5000", |machine| port(machine, REGISTRY_PORT)),
+        ("network", |_| network(|name| std::env::var(name).ok())),
+    ] {
+        let machine = machine.clone();
+        sources.push(Box::new(move || vec![Check::new(SCOPE, name, look(&machine))]));
+    }
+    if let Some(workspace) = workspace {
+        let machine = machine.clone();
+        let root = &workspace.root;
+        sources
+            .push(Box::new(move || vec![Check::new(SCOPE, "disk of the workspace", disk(&machine, root))]));
+    }
+    let robots = workspace.iter().flat_map(|workspace| workspace.robots.values());
+    let platforms: BTreeSet<Platform> = robots.map(|robot| robot.platform.clone()).collect();
+    sources.insert(0, Box::new(move || of_engine(&machine, &platforms)));
+    Ok(sources)
+}
+
+/// The engine and all that depends on what it is.
+fn of_engine(machine: &Machine, platforms: &BTreeSet<Platform>) -> Vec<Check> {
+    let check = |name, outcome| Check::new(SCOPE, name, outcome);
+    let engine = match engine::ask(machine) {
+        Ok(Answer::Engine(engine)) => engine,
+        Ok(Answer::NoClient) => {
+            return vec![check("engine", Outcome::bad("there is no docker client", SETUP))];
+        }
+        Ok(Answer::Silent(message) | Answer::Denied(message)) => {
+            return vec![check(
+                "engine",
+                Outcome::bad(message, "`cargo xtask setup` starts it, or says what to do"),
+            )];
+        }
+        Err(error) => return vec![check("engine", Outcome::error(&error))],
+    };
+    let mut checks = vec![
+        check(
+            "engine",
+            Outcome::good(format!("{} on {} ({})", engine.version, engine.operating_system, engine.platform)),
+        ),
+        check("image store", store(&engine)),
+    ];
+    if !engine.trusts_loopback(REGISTRY_PORT) {
+        let problem = "the engine refuses plain HTTP to registries on 127.0.0.1, which is where tunnels end";
+        let remedy = "add \"127.0.0.0/8\" to `insecure-registries` in its daemon.json and restart it";
+        checks.push(check("loopback registry", Outcome::bad(problem, remedy)));
+    }
+    if !engine.in_vm {
+        // A containerd of the system keeps the images apart from the engine's other data.
+        let roots = [engine.data_root.as_path(), Utf8Path::new("/var/lib/containerd")];
+        let root = roots.into_iter().rfind(|root| machine.file(root).exists());
+        let root = root.unwrap_or(Utf8Path::new("/"));
+        checks.push(check("disk of the engine", disk(machine, &machine.file(root))));
+    }
+    let foreign = platforms.iter().filter(|platform| **platform != engine.platform);
+    checks.extend(foreign.map(|platform| check("emulation", emulation(machine, &engine, platform))));
+    checks
+}
+
+fn store(engine: &Engine) -> Outcome {
+    match engine.store {
+        Store::Containerd => Outcome::good("containerd"),
+        Store::Classic => Outcome::note_with(
+            "classic: works, but exports and compresses images slowly",
+            "{\"features\":{\"containerd-snapshotter\":true}} in /etc/docker/daemon.json switches it; \
+             images in the old store stay hidden until it is switched back",
+        ),
+    }
+}
+
+fn emulation(machine: &Machine, engine: &Engine, platform: &Platform) -> Outcome {
+    if engine.in_vm || probe::emulates(machine, platform) {
+        Outcome::good(platform.to_string())
+    } else {
+        Outcome::bad(
+            format!("robots need images for {platform}, whose programs do not run here"),
+            "`cargo xtask setup --emulation`",
+        )
+    }
+}
+
+fn buildx(machine: &Machine) -> Outcome {
+    let answer = ask(machine.cmd("docker").args(["buildx", "version"]));
+    answer.map_or_else(missing, |line| Outcome::good(line.split_whitespace().nth(1).unwrap_or(&line)))
+}
+
+fn compose(machine: &Machine) -> Outcome {
+    ask(machine.cmd("docker").args(["compose", "version", "--short"])).map_or_else(missing, Outcome::good)
+}
+
+fn mmdebstrap(machine: &Machine) -> Outcome {
+    if machine.os != "linux" {
+        return Outcome::note("needs Linux; bases with `image = …` do without");
+    }
+    let answer = ask(machine.cmd("mmdebstrap").arg("--version"));
+    answer.map_or_else(missing, |line| Outcome::good(line.trim_start_matches("mmdebstrap ")))
+}
+
+fn ssh(machine: &Machine) -> Outcome {
+    if machine.program("ssh-keygen").is_none() {
+        return Outcome::bad("`ssh-keygen` is not installed", SETUP);
+    }
+    // It says its version on stderr.
+    let answer = ask(machine.cmd("sh").args(["-c", "ssh -V 2>&1"]));
+    answer.map_or_else(missing, |line| Outcome::good(line.split(',').next().unwrap_or(&line)))
+}
+
+fn ask(cmd: Cmd) -> Result<String> {
+    cmd.deadline(DEADLINE).read()
+}
+
+fn missing(error: anyhow::Error) -> Outcome {
+    Outcome::bad(error.to_string(), SETUP)
+}
+
+/// What SSH could prove who we are with: keys in the agent, or in files.
+fn ssh_keys(machine: &Machine) -> Outcome {
+    let listed = ask(machine.cmd("ssh-add").arg("-l")).unwrap_or_default();
+    let in_agent = listed.lines().filter(|line| line.contains("SHA256:")).count();
+    let files = private_keys(&machine.home.join(".ssh"));
+    match (in_agent, files.is_empty()) {
+        (0, true) => Outcome::note_with(
+            "none in the agent, none in ~/.ssh: robots other than simulated ones would ask for passwords",
+            "`ssh-keygen -t ed25519`, then `cargo xtask setup-robot --robot NAME`",
+        ),
+        (0, false) => Outcome::good(format!("in ~/.ssh: {}", files.join(", "))),
+        (count, true) => Outcome::good(format!("{count} in the agent")),
+        (count, false) => Outcome::good(format!("{count} in the agent; in ~/.ssh: {}", files.join(", "))),
+    }
+}
+
+/// The private keys of a directory: files that have a `.pub` beside them.
+fn private_keys(dir: &Utf8Path) -> Vec<String> {
+    let entries = dir.read_dir_utf8().into_iter().flatten().filter_map(Result::ok);
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().strip_suffix(".pub").map(str::to_owned))
+        .filter(|name| dir.join(name).is_file())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether a loopback port is free; taken is no harm, tunnels take the next one.
+fn port(machine: &Machine, port: u16) -> Outcome {
+    if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        return Outcome::good("free");
+    }
+    if machine.os == "macos" {
+        return Outcome::note_with(
+            "taken, probably by AirPlay; tunnels take the next free port",
+            "System Settings, General, AirDrop & Handoff: switch off AirPlay Receiver",
+        );
+    }
+    let listeners = ask(machine.cmd("ss").args(["-Hltnp", &format!("sport = :{port}")])).unwrap_or_default();
+    let holder = listeners.split("users:((\"").nth(1).and_then(|rest| rest.split('"').next());
+    let by = holder.map(|name| format!(" by `{name}`")).unwrap_or_default();
+    Outcome::note(format!("taken{by}; tunnels take the next free port"))
+}
+
+/// The free space of the file system that holds `path`.
+fn disk(machine: &Machine, path: &Utf8Path) -> Outcome {
+    let text = match ask(machine.cmd("df").args(["-Pk", path.as_str()])) {
+        Ok(text) => text,
+        Err(error) => return Outcome::note(format!("cannot tell: {error:#}")),
+    };
+    match free_bytes(&text) {
+        Some(free) if free < ENOUGH_SPACE => Outcome::bad(
+            format!("{} free at `{path}`, {} are needed", ui::bytes(free), ui::bytes(ENOUGH_SPACE)),
+            "`docker builder prune` and `docker image prune` drop what nobody uses",
+        ),
+        Some(free) => Outcome::good(format!("{} free at `{path}`", ui::bytes(free))),
+        None => Outcome::note(format!("`df` says of `{path}`: {text}")),
+    }
+}
+
+/// The fourth column of the last line, in kibibytes.
+fn free_bytes(df: &str) -> Option<u64> {
+    let line = df.lines().nth(1)?;
+    // A device's name may hold blanks: count from the percentage.
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let percentage = words.iter().rposition(|word| word.ends_with('%'))?;
+    words.get(percentage.checked_sub(1)?)?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What stands between this machine and the internet: worth knowing when a download fails.
+fn network(variable: impl Fn(&str) -> Option<String>) -> Outcome {
+    let set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
+    let names = [
+        "https_proxy",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "HTTP_PROXY",
+        "SSL_CERT_FILE",
+        "CURL_CA_BUNDLE",
+        "REQUESTS_CA_BUNDLE",
+    ];
+    let found: Vec<&str> = names.into_iter().filter(set).collect();
+    if found.is_empty() {
+        return Outcome::good("no proxy, no certificates of one's own");
+    }
+    Outcome::note(format!("{} set: this network may have a proxy or look into TLS", found.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_space_is_read_from_df() {
+        let df = |line: &str| {
+            free_bytes(&format!("Filesystem 1024-blocks Used Available Capacity Mounted on\n{line}\n"))
+        };
+        assert_eq!(df("/dev/vda 263174212 18874368 77594624 20% /"), Some(77_594_624 * 1024));
+        assert_eq!(df("map auto home 0 0 0 100% /System/Volumes/Data/home"), Some(0));
+        assert_eq!(df("no such thing"), None);
+    }
+
+    #[test]
+    fn proxies_are_noted_by_name_never_by_value() {
+        let outcome = network(|name| (name == "https_proxy").then(|| "http://user:secret@proxy".to_owned()));
+        assert_eq!(outcome, Outcome::note("https_proxy set: this network may have a proxy or look into TLS"));
+        assert_eq!(network(|_| None), Outcome::good("no proxy, no certificates of one's own"));
+    }
+
+    #[test]
+    fn a_taken_port_is_no_harm() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        let outcome = port(&Machine::this().unwrap(), taken);
+        assert!(
+            matches!(&outcome, Outcome::Note { detail, .. } if detail.starts_with("taken")),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
+    fn keys_are_files_with_a_public_half() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        for name in ["id_ed25519", "id_ed25519.pub", "known_hosts", "lost.pub"] {
+            fs_err::write(dir.join(name), "").unwrap();
+        }
+        assert_eq!(private_keys(dir), ["id_ed25519"]);
+        assert!(private_keys(&dir.join("nowhere")).is_empty());
+    }
+}

@@ -1,0 +1,155 @@
+//! What `cargo xtask doctor` looks at on a robot.
+
+use std::time::{Duration, SystemTime};
+
+use super::registry::CONTAINER;
+use super::survey::no_docker;
+use super::{Endpoint, Session};
+use crate::config::{Platform, Robot};
+use crate::doctor::{Check, Outcome};
+use crate::ui;
+
+/// Two generations of images of a usual workspace, and room for the robot's own data.
+const ENOUGH_SPACE: u64 = 3_000_000_000;
+
+/// Beyond this, times in logs and bags of two machines cannot be compared.
+const SKEW: u64 = 2;
+
+/// Engines before this one cannot read layers compressed with zstd.
+const FIRST_ENGINE: u32 = 23;
+
+/// Looks at a robot; whatever keeps it from being looked at further is the last finding.
+pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
+    let check = |name, outcome| Check::new(&robot.name, name, outcome);
+    let session = match Session::open(endpoint) {
+        Ok(session) => session,
+        Err(error) => return vec![check("reachable", Outcome::error(&error))],
+    };
+    let mut checks = vec![check("reachable", Outcome::good("over SSH; its host key is the recorded one"))];
+    let script =
+        session.script(include_str!("scripts/examine.sh"), &[CONTAINER]).deadline(Duration::from_secs(20));
+    match script.read() {
+        Ok(text) => {
+            let outcomes = text.lines().flat_map(|line| look(robot, line));
+            checks.extend(outcomes.map(|(name, outcome)| check(name, outcome)));
+        }
+        Err(error) => checks.push(check("shell", Outcome::error(&error))),
+    }
+    checks
+}
+
+/// What one line of the script means.
+fn look(robot: &Robot, line: &str) -> Vec<(&'static str, Outcome)> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    match fields[..] {
+        ["machine", machine] => vec![("architecture", architecture(robot, machine))],
+        ["clock", seconds] => vec![("clock", clock(seconds, SystemTime::now()))],
+        ["docker-error", reason] => vec![("docker", Outcome::error(&no_docker(&robot.name, reason)))],
+        ["docker", version, status, _] => vec![("docker", engine(version, status))],
+        ["free", kilobytes] => vec![("disk", disk(&robot.name, kilobytes))],
+        ["compose", version] => vec![("compose", compose(version))],
+        ["registry", state] => vec![("registry", registry(&robot.name, state))],
+        _ => Vec::new(),
+    }
+}
+
+fn architecture(robot: &Robot, machine: &str) -> Outcome {
+    let found = Platform::from_machine(machine);
+    if found.arch == robot.platform.arch {
+        return Outcome::good(format!("{machine}, as `platform` says"));
+    }
+    Outcome::bad(
+        format!("{found}, but robots.toml says {}", robot.platform),
+        format!("in [robots.{}]: platform = \"{found}\"", robot.name),
+    )
+}
+
+fn clock(seconds: &str, now: SystemTime) -> Outcome {
+    let here = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let there: u64 = seconds.parse().unwrap_or_default();
+    match here.abs_diff(there) {
+        skew @ 0..=SKEW => Outcome::good(format!("{skew} s from this machine's")),
+        skew => Outcome::bad(
+            format!("{skew} s {} this machine's", if there > here { "ahead of" } else { "behind" }),
+            format!(
+                "on the robot: `sudo date --set=@{here}`; with a network, `sudo timedatectl set-ntp true`"
+            ),
+        ),
+    }
+}
+
+fn engine(version: &str, status: &str) -> Outcome {
+    let store =
+        if status.contains("io.containerd.snapshotter") { "containerd store" } else { "classic store" };
+    let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(FIRST_ENGINE);
+    if major < FIRST_ENGINE {
+        return Outcome::bad(
+            format!("Docker {version} cannot read layers compressed with zstd"),
+            "install a newer Docker on the robot: 23 or later",
+        );
+    }
+    Outcome::good(format!("{version}, without sudo ({store})"))
+}
+
+fn disk(robot: &str, kilobytes: &str) -> Outcome {
+    let Ok(free) = kilobytes.parse::<u64>().map(|kilobytes| kilobytes * 1024) else {
+        return Outcome::note("its size cannot be told");
+    };
+    if free >= ENOUGH_SPACE {
+        return Outcome::good(format!("{} free for images", ui::bytes(free)));
+    }
+    Outcome::bad(
+        format!("only {} free for images", ui::bytes(free)),
+        format!(
+            "`cargo xtask ssh --robot {robot} -- docker system df` shows what takes it, `docker image prune` frees some"
+        ),
+    )
+}
+
+fn compose(version: &str) -> Outcome {
+    if version.trim_start_matches('v').starts_with(|first: char| first >= '2' && first.is_ascii_digit()) {
+        return Outcome::good(version.trim());
+    }
+    Outcome::bad(
+        "no Compose v2",
+        "on the robot: `sudo apt install docker-compose-v2` (Ubuntu), `docker-compose` (Debian 13) or `docker-compose-plugin` (Docker's own packages)",
+    )
+}
+
+fn registry(robot: &str, state: &str) -> Outcome {
+    match state {
+        "running" => Outcome::good("running"),
+        "" => Outcome::note("not there yet: the first deploy brings it"),
+        state => Outcome::bad(
+            format!("its container is {state}"),
+            format!("`cargo xtask setup-robot --robot {robot}` starts it anew; its data stays"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bad(outcome: &Outcome) -> bool {
+        matches!(outcome, Outcome::Bad { .. })
+    }
+
+    #[test]
+    fn clocks_that_differ_are_bad_and_the_remedy_sets_them() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        assert!(!bad(&clock("1000001", now)));
+        let outcome = clock("913600", now);
+        assert!(matches!(&outcome, Outcome::Bad { problem, remedy }
+            if problem.starts_with("86400 s behind") && remedy.contains("date --set=@1000000")));
+    }
+
+    #[test]
+    fn what_is_too_old_or_too_full_is_bad() {
+        assert!(bad(&engine("20.10.24", "[]")) && !bad(&engine("26.1.5+dfsg1", "[]")));
+        assert!(bad(&compose("1.29.2")) && bad(&compose("docker: 'compose' is not a docker command.")));
+        assert!(!bad(&compose("2.26.1-4")) && !bad(&compose("v2.39.1")) && !bad(&compose("5.0.1")));
+        assert!(bad(&disk("main", "1000000")) && !bad(&disk("main", "90000000")));
+        assert!(bad(&registry("main", "exited")) && !bad(&registry("main", "")));
+    }
+}

@@ -1,0 +1,21 @@
+# Tells what a robot is like, as KEY<TAB>VALUE lines: REGISTRY-CONTAINER. Asks only.
+set -u
+registry=$1
+one_line() { tr '\n\t' '  '; }
+
+printf 'machine\t%s\n' "$(uname -m)"
+printf 'clock\t%s\n' "$(date +%s)"
+if ! command -v docker >/dev/null; then
+    printf 'docker-error\tnot installed\n'
+    exit 0
+fi
+if ! answer=$(docker info --format '{{.ServerVersion}}{{printf "\t"}}{{.DriverStatus}}{{printf "\t"}}{{.DockerRootDir}}' 2>&1); then
+    printf 'docker-error\t%s\n' "$(printf '%s' "$answer" | one_line)"
+    exit 0
+fi
+printf 'docker\t%s\n' "$answer"
+root=${answer##*	}
+# The engine's directory may not be readable, its file system's size is no secret.
+printf 'free\t%s\n' "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+printf 'compose\t%s\n' "$(docker compose version --short 2>&1 | one_line)"
+printf 'registry\t%s\n' "$(docker container inspect --format '{{.State.Status}}' "$registry" 2>/dev/null)"

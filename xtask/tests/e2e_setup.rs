@@ -1,0 +1,107 @@
+//! `cargo xtask setup` on fresh Debian machines: real apt, real packages, a real engine at the end.
+//!
+//! A machine is a privileged container of the engine here, made of a root directory as `mmdebstrap` makes
+//! them, with nothing but apt, certificates and sudo; no init system runs in it. It uses the mirror this
+//! machine uses. Takes some minutes and the network: `cargo test --test e2e_setup`.
+
+use std::time::Duration;
+
+use xtask::error::Result;
+use xtask::process::Cmd;
+
+/// A fresh machine, gone when dropped.
+struct Fresh {
+    name: String,
+}
+
+impl Fresh {
+    fn new(suite: &str) -> Result<Self> {
+        let name = format!("xtask-e2e-setup-{suite}-{}", std::process::id());
+        let file = tempfile::Builder::new().suffix(".sources").tempfile()?;
+        fs_err::write(file.path(), sources(suite)?)?;
+        let bootstrap = Cmd::new("mmdebstrap")
+            .args(["--quiet", "--variant=apt", "--include=ca-certificates,sudo", suite, "-"])
+            .arg(file.path().to_string_lossy());
+        let fresh = Self { name };
+        Cmd::new("docker").args(["import", "-", &fresh.name]).feed(&bootstrap)?;
+        let run = ["run", "--detach", "--privileged", "--volume=/var/lib/docker", "--name", &fresh.name];
+        // Nobody to be mistaken for an init system.
+        Cmd::new("docker").args(run).args([&fresh.name, "sleep", "infinity"]).run()?;
+        let to = format!("{}:/usr/local/bin/xtask", fresh.name);
+        Cmd::new("docker").args(["cp", env!("CARGO_BIN_EXE_xtask"), &to]).run()?;
+        Ok(fresh)
+    }
+
+    fn sh(&self, script: &str) -> Result<String> {
+        let exec = ["exec", "--interactive", &self.name, "sh", "-eu"];
+        Cmd::new("docker").args(exec).stdin(script).deadline(Duration::from_secs(300)).read()
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        Cmd::new("docker").args(["rm", "--force", "--volumes", &self.name]).clean_up();
+        Cmd::new("docker").args(["rmi", "--force", &self.name]).clean_up();
+    }
+}
+
+/// The entries of this machine's sources that are Debian's, for another release of it.
+fn sources(suite: &str) -> Result<String> {
+    let script = "for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian.*; do
+                      [ ! -e \"$file\" ] || grep -v '^#' \"$file\"; done
+                  . /etc/os-release; echo \"$VERSION_CODENAME\"";
+    let text = Cmd::new("sh").stdin(script).read()?;
+    let (sources, here) = text.rsplit_once('\n').unwrap_or_default();
+    Ok(sources.replace(here, suite) + "\n")
+}
+
+fn a_fresh_debian_is_set_up(suite: &str) -> Result<()> {
+    let machine = Fresh::new(suite)?;
+    let libc = machine.sh("dpkg-query -W libc6")?;
+
+    let refused = machine.sh("xtask setup 2>&1 || echo \"exit code $?\"")?;
+    assert!(refused.contains("xtask setup --yes") && refused.ends_with("exit code 1"), "{refused}");
+    machine.sh("xtask setup --dry-run")?;
+    assert_eq!(machine.sh("ls /etc/docker /usr/bin/docker 2>/dev/null || :")?, "", "nothing was touched");
+
+    machine.sh("xtask setup --yes")?;
+    let store = machine.sh("docker info --format '{{.DriverStatus}}'")?;
+    assert!(store.contains("io.containerd.snapshotter.v1"), "{store}");
+    machine.sh("docker buildx version && docker compose version && mmdebstrap --version && ssh -V")?;
+    let runs = "tar -C / -c bin lib lib64 usr/bin usr/lib usr/lib64 | docker import - root >/dev/null
+                docker run --rm --network=host root echo alive";
+    assert_eq!(machine.sh(runs)?, "alive", "the engine runs containers");
+    assert_eq!(machine.sh("dpkg-query -W libc6")?, libc, "the system stays the release it is");
+    let upgrades = machine.sh("apt-get --simulate dist-upgrade")?;
+    assert!(!upgrades.contains("Inst libc6"), "nor does the next upgrade change that: {upgrades}");
+
+    let again = machine.sh("xtask setup 2>&1")?;
+    assert!(!again.contains("lacks"), "the second time nothing is missing: {again}");
+    let doctor = machine.sh("cd / && xtask doctor --json || :")?;
+    let checks: Vec<serde_json::Value> = serde_json::from_str(&doctor)?;
+    let bad = |check: &&serde_json::Value| check["scope"] == "host" && check["outcome"] == "bad";
+    assert_eq!(checks.iter().find(bad), None);
+
+    // Somebody who is not root, after a restart that left a stopped engine behind.
+    machine.sh("kill \"$(cat /var/run/docker.pid)\"
+                while docker info >/dev/null 2>&1; do sleep 0.1; done
+                useradd --create-home --groups docker ada
+                echo 'ada ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ada
+                useradd --create-home grace
+                echo 'grace ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/grace")?;
+    machine.sh("su - ada -c 'xtask setup --yes && docker info >/dev/null'")?;
+    let joins = machine.sh("su - grace -c 'xtask setup --yes' 2>&1 || :")?;
+    assert!(joins.contains("usermod -aG docker grace") && joins.contains("newgrp docker"), "{joins}");
+    machine.sh("su - grace -c 'xtask setup'")?;
+    Ok(())
+}
+
+#[test]
+fn a_fresh_debian_12_is_set_up() -> Result<()> {
+    a_fresh_debian_is_set_up("bookworm")
+}
+
+#[test]
+fn a_fresh_debian_13_is_set_up() -> Result<()> {
+    a_fresh_debian_is_set_up("trixie")
+}
