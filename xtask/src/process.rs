@@ -30,7 +30,7 @@ use crate::error::{Exit, Failure, Result};
 use crate::ui;
 
 pub use child::Child;
-pub use interrupt::{check as check_interrupted, install as install_signal_handler};
+pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
 
 /// How the whole run behaves, from the command line.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Which, fleet, reach, workspace};
 use crate::config::{Robot, Workspace};
@@ -40,6 +40,7 @@ struct Deploy<'a> {
     /// Set once the build has ended; none if it failed.
     built: OnceLock<Option<Vec<Built>>>,
     start: bool,
+    began: Instant,
 }
 
 /// What came of a deploy to one robot.
@@ -48,6 +49,7 @@ struct Outcome {
     /// The containers, unless nothing was to be started.
     running: Option<Survey>,
     changed: bool,
+    took: Duration,
 }
 
 /// Deploys.
@@ -65,23 +67,31 @@ pub fn run(args: &Args) -> Result<()> {
         memory: Memory::load(&workspace.state_dir()),
         built: OnceLock::new(),
         start: !args.no_start,
+        began,
         workspace: &workspace,
         builder,
     };
     let wanted = deploy.wanted(&robots);
     // Robots are connected while the build runs: both take their time.
     let (build, (outcomes, served)) = std::thread::scope(|scope| {
-        let serving = scope.spawn(|| fleet::each(&robots, |robot| deploy.serve(robot)));
+        let serving = scope.spawn(|| {
+            let (outcomes, served) = fleet::each(&robots, |robot| deploy.serve(robot));
+            if outcomes.is_empty() && deploy.built.get().is_none() {
+                // Nobody is left to build for.
+                process::stop();
+            }
+            (outcomes, served)
+        });
         let build = image::build(&workspace, builder, &wanted, image::Options::default());
         // A robot that waits for the build must hear of its end, whatever it was.
         deploy.built.get_or_init(|| build.as_ref().ok().cloned());
         (build.map(drop), serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    build?;
     let outcomes: Vec<(String, Outcome)> =
         outcomes.into_iter().filter_map(|(robot, outcome)| Some((robot, outcome?))).collect();
-    report(&outcomes, began)?;
-    served
+    report(&outcomes)?;
+    // Where both failed, the robots failed first and the build was stopped because of that.
+    served.and(build)
 }
 
 /// What this machine needs for building for these robots.
@@ -165,23 +175,22 @@ impl Deploy<'_> {
         release: &Project,
         delivery: Delivery,
     ) -> Result<Outcome> {
-        if !self.start {
-            let changed = delivery.cost.sent > 0;
-            return Ok(Outcome { delivery, running: None, changed });
-        }
-        if start::is_current(release, &survey) {
-            return Ok(Outcome { delivery, running: Some(survey), changed: false });
-        }
-        ui::step(session.robot(), "starting");
-        let project = &self.workspace.project.name;
-        let repository = format!("{}/{project}", registry::HOST);
-        let running = start::start(session, project, &repository, release)?;
-        Ok(Outcome { delivery, running: Some(running), changed: true })
+        let (running, changed) = if !self.start {
+            (None, delivery.cost.sent > 0)
+        } else if start::is_current(release, &survey) {
+            (Some(survey), false)
+        } else {
+            ui::step(session.robot(), "starting");
+            let project = &self.workspace.project.name;
+            let repository = format!("{}/{project}", registry::HOST);
+            (Some(start::start(session, project, &repository, release)?), true)
+        };
+        Ok(Outcome { delivery, running, changed, took: self.began.elapsed() })
     }
 }
 
 /// What runs, and what it took.
-fn report(outcomes: &[(String, Outcome)], began: Instant) -> Result<()> {
+fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
     if process::mode().dry_run {
         return Ok(());
     }
@@ -203,8 +212,7 @@ fn report(outcomes: &[(String, Outcome)], began: Instant) -> Result<()> {
         ui::result(&ui::table(["ROBOT", "SERVICE", "IMAGE", "STATE", "SINCE (UTC)"], &rows))?;
     }
     for (robot, outcome) in outcomes {
-        let seconds = began.elapsed().as_secs_f32();
-        ui::done(robot, &format!("{} ({seconds:.1} s)", outcome.summary()));
+        ui::done(robot, &format!("{} ({:.1} s)", outcome.summary(), outcome.took.as_secs_f32()));
     }
     Ok(())
 }

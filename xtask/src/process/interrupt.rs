@@ -27,16 +27,18 @@ fn running() -> MutexGuard<'static, Vec<Weak<duct::Handle>>> {
 /// # Errors
 /// Fails when the system refuses the handler.
 pub fn install() -> Result<()> {
-    ctrlc::set_handler(|| {
-        INTERRUPTED.store(true, Ordering::SeqCst);
-        let running = running();
-        SIGNAL.notify_all();
-        for handle in running.iter().filter_map(Weak::upgrade) {
-            // It may have ended this very moment, which is what we want.
-            drop(handle.send_signal(SIGTERM));
-        }
-    })
-    .context("install the signal handler")
+    ctrlc::set_handler(stop).context("install the signal handler")
+}
+
+/// Ends the run as a signal would: children are ended, every further command fails, guards clean up.
+pub fn stop() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+    let running = running();
+    SIGNAL.notify_all();
+    for handle in running.iter().filter_map(Weak::upgrade) {
+        // It may have ended this very moment, which is what we want.
+        drop(handle.send_signal(SIGTERM));
+    }
 }
 
 /// Fails once the run has been interrupted.
