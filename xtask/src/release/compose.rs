@@ -36,6 +36,8 @@ pub struct Project {
     pub services: BTreeMap<String, String>,
     /// All services.
     pub names: BTreeSet<String>,
+    /// Those that have to be started one after the other, because others start after them.
+    pub order: Vec<String>,
 }
 
 impl Draft {
@@ -107,10 +109,11 @@ impl Draft {
             }
             expected.insert(service.clone(), reference);
         }
+        let order = take_order(&mut model);
         let archive = self.archive(&model)?;
         let id = format!("{:x}", Sha256::digest(&archive));
         let names = services(&model).map(|(name, _)| name.clone()).collect();
-        Ok(Project { archive, id, services: expected, names })
+        Ok(Project { archive, id, services: expected, names, order })
     }
 
     /// `compose.json` and what it mounts from beside the Compose file, the same bytes for the same content.
@@ -160,6 +163,48 @@ pub fn reference(repository: &str, digest: &str) -> String {
 
 fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {
     model["services"].as_object().into_iter().flatten()
+}
+
+/// Takes those dependencies out of the model that say no more than "start after", and gives the services in
+/// the order that follows from them; none where nothing was taken out.
+///
+/// Compose up to 2.26, which Debian 13 has, stops with a container that it replaces all those that depend on
+/// it, although they ask for nothing of the kind: one edit would restart half the robot.
+fn take_order(model: &mut Value) -> Vec<String> {
+    let Some(services) = model["services"].as_object_mut() else { return Vec::new() };
+    let mut after: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, service) in services.iter_mut() {
+        let Some(dependencies) = service.get_mut("depends_on").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let plain = |definition: &Value| {
+            definition["condition"] == "service_started" && definition["restart"] != Value::Bool(true)
+        };
+        let names = dependencies.iter().filter(|(_, definition)| plain(definition));
+        after.insert(name.clone(), names.map(|(name, _)| name.clone()).collect());
+        dependencies.retain(|_, definition| !plain(definition));
+        if dependencies.is_empty()
+            && let Some(service) = service.as_object_mut()
+        {
+            service.remove("depends_on");
+        }
+    }
+    let mut order = Vec::new();
+    for name in after.keys() {
+        visit(name, &after, &mut order);
+    }
+    order
+}
+
+/// Appends what `name` starts after, then `name`. Compose has refused cycles.
+fn visit(name: &str, after: &BTreeMap<String, Vec<String>>, order: &mut Vec<String>) {
+    if order.iter().any(|other| other == name) {
+        return;
+    }
+    for other in after.get(name).into_iter().flatten() {
+        visit(other, after, order);
+    }
+    order.push(name.to_owned());
 }
 
 /// Relative paths that services mount, or that configs and secrets are read from.
@@ -250,6 +295,22 @@ mod tests {
         fs_err::write(path.join("maps/table.pgm"), "P3")?;
         assert_ne!(draft(&path).with_digests("eurobot", &digests())?.id, before);
         Ok(())
+    }
+
+    #[test]
+    fn an_order_of_starting_is_no_reason_to_restart() {
+        let after =
+            |name: &str, condition: &str| json!({ name: { "condition": condition, "required": true } });
+        let mut model = json!({ "services": {
+            "behavior_tree": { "depends_on": after("navigation", "service_started") },
+            "communication": {},
+            "navigation": { "depends_on": after("communication", "service_started") },
+            "recorder": { "depends_on": after("communication", "service_healthy") },
+        }});
+        assert_eq!(take_order(&mut model), ["communication", "navigation", "behavior_tree", "recorder"]);
+        assert!(model["services"]["navigation"].get("depends_on").is_none());
+        assert!(model["services"]["recorder"]["depends_on"]["communication"].is_object());
+        assert_eq!(take_order(&mut json!({ "services": { "one": {} } })), [""; 0]);
     }
 
     #[test]

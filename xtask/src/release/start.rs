@@ -23,8 +23,9 @@ pub fn is_current(project: &Project, survey: &Survey) -> bool {
 /// Fails when Compose on the robot fails, or a container does not run or runs another image.
 pub fn start(session: &Session, name: &str, repository: &str, project: &Project) -> Result<Survey> {
     let script = include_str!("scripts/start.sh");
+    let order = project.order.iter().map(String::as_str);
     session
-        .command(["sh", "-c", script, "start", name, &project.id])
+        .command(["sh", "-c", script, "start", name, &project.id].into_iter().chain(order))
         .stdin(project.archive.clone())
         .run()
         .with_context(|| format!("start the containers on `{}`", session.robot()))?;

@@ -1,7 +1,9 @@
-# Brings a Compose project up: PROJECT ID, the project's archive on stdin.
+# Brings a Compose project up: PROJECT ID SERVICE..., the project's archive on stdin, the services in the
+# order in which they start.
 # What runs keeps running until Compose has accepted the new project; what did not change is not restarted.
 set -eu
 project=$1 id=$2
+shift 2
 umask 077
 home=$HOME/.deploy/$project
 next=$home/next.$$
@@ -14,5 +16,12 @@ docker compose --project-name "$project" --file "$next/compose.json" config --qu
 rm -rf "$home/previous"
 [ ! -d "$home/current" ] || mv "$home/current" "$home/previous"
 mv "$next" "$home/current"
-docker compose --project-name "$project" --project-directory "$home/current" \
-    --file "$home/current/compose.json" --progress plain up --detach --remove-orphans
+
+up() {
+    docker compose --project-name "$project" --project-directory "$home/current" \
+        --file "$home/current/compose.json" --progress plain up --detach "$@"
+}
+for service in "$@"; do
+    up "$service"
+done
+up --remove-orphans
