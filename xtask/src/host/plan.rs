@@ -113,7 +113,8 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
             Missing::Compose if docker_ce => &["docker-compose-plugin"],
             Missing::Compose if ubuntu => &["docker-compose-v2"],
             Missing::Compose => &["docker-compose"],
-            Missing::Mmdebstrap => &["mmdebstrap"],
+            // Without root it works in a user namespace, which `newuidmap` of uidmap sets up.
+            Missing::Mmdebstrap => &["mmdebstrap", "debian-archive-keyring", "uidmap"],
             Missing::Ssh => &["openssh-client"],
             Missing::Shellcheck => &["shellcheck"],
             Missing::Emulation(_) => emulators,

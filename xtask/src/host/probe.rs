@@ -7,6 +7,9 @@ use super::machine::Machine;
 use crate::config::Platform;
 use crate::error::{Failure, Result};
 
+/// Of the package `debian-archive-keyring`, which Ubuntu has as well.
+const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// Something a verb needs on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -104,7 +107,7 @@ pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
         Need::Engine => None,
         Need::Buildx => (!machine.has_plugin("buildx")).then_some(Missing::Buildx),
         Need::Compose => (!machine.has_plugin("compose")).then_some(Missing::Compose),
-        Need::Mmdebstrap => machine.program("mmdebstrap").is_none().then_some(Missing::Mmdebstrap),
+        Need::Mmdebstrap => (!can_bootstrap(machine)).then_some(Missing::Mmdebstrap),
         Need::Ssh => {
             let whole = ["ssh", "ssh-keygen"].iter().all(|name| machine.program(name).is_some());
             (!whole).then_some(Missing::Ssh)
@@ -116,6 +119,13 @@ pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
         }
     }));
     Ok(found)
+}
+
+/// Whether Debian can be bootstrapped here: the tool, the keys that Debian signs with, and what the tool
+/// needs where it is not root.
+fn can_bootstrap(machine: &Machine) -> bool {
+    let tools: &[&str] = if machine.uid == 0 { &["mmdebstrap"] } else { &["mmdebstrap", "newuidmap"] };
+    tools.iter().all(|name| machine.program(name).is_some()) && machine.file(DEBIAN_KEYS).exists()
 }
 
 /// Whether the kernel runs programs of `platform`, also in containers, which see no interpreter outside:

@@ -25,6 +25,8 @@ for word; do
     docker-buildx) : >"$ROOT/usr/libexec/docker/cli-plugins/docker-buildx" ;;
     docker-compose*) : >"$ROOT/usr/libexec/docker/cli-plugins/docker-compose" ;;
     mmdebstrap) cp "$ROOT/fakes/nothing" "$ROOT/bin/mmdebstrap" ;;
+    uidmap) cp "$ROOT/fakes/nothing" "$ROOT/bin/newuidmap" ;;
+    debian-archive-keyring) mkdir -p "$ROOT/usr/share/keyrings"; : >"$ROOT/usr/share/keyrings/debian-archive-keyring.gpg" ;;
     openssh-client) cp "$ROOT/fakes/nothing" "$ROOT/bin/ssh"; cp "$ROOT/fakes/nothing" "$ROOT/bin/ssh-keygen" ;;
     esac
 done"#;
@@ -120,9 +122,10 @@ impl Fake {
             let [from, to] = ["fakes", "bin"].map(|dir| fake.path().join(dir).join(name).into_string());
             Cmd::new("cp").args([from, to]).run().unwrap();
         }
-        for name in ["mmdebstrap", "ssh", "ssh-keygen"] {
+        for name in ["mmdebstrap", "newuidmap", "ssh", "ssh-keygen"] {
             fake.program(&format!("bin/{name}"), "");
         }
+        fake.file("usr/share/keyrings/debian-archive-keyring.gpg", "");
         fake.file("usr/libexec/docker/cli-plugins/docker-buildx", "");
         fake.file("home/.docker/cli-plugins/docker-compose", "");
         fake.file("running", "");
@@ -154,8 +157,16 @@ fn a_fresh_debian_12_gets_four_packages_of_the_next_release() {
     assert_eq!(source, "Types: deb\nURIs: http://mirror.example/debian\nSuites: trixie\nComponents: main\n");
     let pins = fake.machine.text("/etc/apt/preferences.d/xtask-trixie");
     assert!(pins.contains("Package: docker.io docker-cli docker-buildx docker-compose\n"), "{pins}");
-    let expected =
-        ["docker-cli", "docker.io", "docker-buildx", "docker-compose", "mmdebstrap", "openssh-client"];
+    let expected = [
+        "docker-cli",
+        "docker.io",
+        "docker-buildx",
+        "docker-compose",
+        "mmdebstrap",
+        "debian-archive-keyring",
+        "uidmap",
+        "openssh-client",
+    ];
     assert_eq!(fake.installed(), expected);
     let order = ["apt-get update", "apt-get install", "dockerd", "configuration: {\"features\":"];
     let log = fake.log();
@@ -179,7 +190,15 @@ fn a_fresh_debian_13_needs_no_other_source() {
 fn a_fresh_ubuntu_gets_packages_by_ubuntus_names() {
     let fake = Fake::new(NOBLE);
     setup::ensure(&fake.machine, true, &Need::ALWAYS).unwrap().unwrap();
-    let expected = ["docker.io", "docker-buildx", "docker-compose-v2", "mmdebstrap", "openssh-client"];
+    let expected = [
+        "docker.io",
+        "docker-buildx",
+        "docker-compose-v2",
+        "mmdebstrap",
+        "debian-archive-keyring",
+        "uidmap",
+        "openssh-client",
+    ];
     assert_eq!(fake.installed(), expected);
 }
 

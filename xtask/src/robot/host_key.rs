@@ -37,7 +37,7 @@ pub fn explain(endpoint: &Endpoint, reason: &anyhow::Error) -> anyhow::Error {
             .hint("is it switched on, and this machine on the robot's network?")
             .hint(format!("`cargo xtask doctor --robot {robot}` looks closer"))
     };
-    failure.because(anyhow::anyhow!(last_words(&said))).into()
+    failure.because(anyhow::anyhow!(last_words(&reason.root_cause().to_string()))).into()
 }
 
 /// The lines of `ssh` that say something; it frames warnings in rows of `@`.
