@@ -32,7 +32,7 @@ fn installed(robot: Robot, package: &str, module: &str) -> String {
 pub fn one_line_of_python_changes_one_layer_and_one_container(lab: &Lab) {
     let workspace = lab.deployed();
     let images = ["communication", "navigation", "behavior_tree"];
-    let others = images.map(|image| MAIN.registered(image));
+    let others = images.map(|image| MAIN.digest(image));
     let (services, layers) = (MAIN.services(), MAIN.layers("localization"));
 
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # edited");
@@ -40,7 +40,7 @@ pub fn one_line_of_python_changes_one_layer_and_one_container(lab: &Lab) {
 
     MAIN.assert_has_built("localization");
     assert_one_layer(&layers, &MAIN.layers("localization"));
-    assert_eq!(images.map(|image| MAIN.registered(image)), others);
+    assert_eq!(images.map(|image| MAIN.digest(image)), others);
     assert_replaced("localization", &services, &MAIN.services());
     assert!(installed(MAIN, "localization", "odometry.py").contains("# edited"));
 }
@@ -59,17 +59,17 @@ pub fn one_line_of_cpp_changes_one_layer(lab: &Lab) {
 
 pub fn returning_to_an_older_source_returns_to_the_older_image(lab: &Lab) {
     let workspace = lab.deployed();
-    let (original, id) = (workspace.read(ODOMETRY), MAIN.registered("localization"));
+    let (original, id) = (workspace.read(ODOMETRY), MAIN.digest("localization"));
 
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # detour");
     lab.deploy(MAIN);
-    assert_ne!(MAIN.registered("localization"), id);
+    assert_ne!(MAIN.digest("localization"), id);
 
     workspace.write(ODOMETRY, &original);
     // As after `git checkout` on a machine whose clock is behind, or `cp -p` from a backup.
     super::harness::output(&["touch", "-d", "2020-01-01", workspace.path(ODOMETRY)]);
     lab.deploy(MAIN);
-    assert_eq!(MAIN.registered("localization"), id);
+    assert_eq!(MAIN.digest("localization"), id);
     MAIN.assert_has_built("localization");
     assert_eq!(installed(MAIN, "localization", "odometry.py"), original.trim_end());
 }

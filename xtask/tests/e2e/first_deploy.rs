@@ -13,7 +13,8 @@ pub fn everything_arrives_on_a_fresh_robot(lab: &Lab) {
     assert_eq!(services.keys().map(String::as_str).collect::<Vec<_>>(), SERVICES);
     let revision = lab.workspace.git(&["rev-parse", "HEAD"]);
     for (service, container) in &services {
-        let reference = MAIN.assert_has_built(service);
+        MAIN.assert_has_built(service);
+        let reference = format!("localhost:5000/{PROJECT}@{}", MAIN.digest(service));
         assert_eq!(container.reference, reference);
         let id = MAIN.exec(&["docker", "image", "inspect", "--format", "{{.Id}}", &reference]);
         assert_eq!(container.image, id, "what runs is what was delivered");
@@ -38,7 +39,7 @@ pub fn the_registry_listens_on_loopback_only(lab: &Lab) {
 
 pub fn a_second_deploy_changes_nothing(lab: &Lab) {
     lab.deployed();
-    let before = (MAIN.services(), MAIN.registered("navigation"));
+    let before = (MAIN.services(), MAIN.digest("navigation"));
     lab.deploy(MAIN).says("nothing changed; nothing sent");
-    assert_eq!((MAIN.services(), MAIN.registered("navigation")), before);
+    assert_eq!((MAIN.services(), MAIN.digest("navigation")), before);
 }

@@ -58,31 +58,29 @@ impl Robot {
         text.lines().map(container).collect()
     }
 
-    /// What the robot's registry has as `image`: the digest of the manifest, and that of the configuration.
-    pub fn registered(self, image: &str) -> [String; 2] {
-        let script = format!(
-            "import hashlib, json, urllib.request as r\n\
-             q = r.Request('http://127.0.0.1:5000/v2/{PROJECT}/manifests/{image}', headers={{'Accept': \
-             'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'}})\n\
-             b = r.urlopen(q).read()\n\
-             print('sha256:' + hashlib.sha256(b).hexdigest(), json.loads(b)['config']['digest'])"
-        );
-        let text = self.exec(&["python3", "-c", &script]);
-        let (manifest, config) = text.split_once(' ').unwrap();
-        [manifest.to_owned(), config.to_owned()]
+    /// The digest of the manifest of an image that the robot's engine has.
+    pub fn digest(self, image: &str) -> String {
+        let digests = self.inspect(image, "{{join .RepoDigests \" \"}}");
+        let prefix = format!("localhost:5000/{PROJECT}@");
+        let digest = digests.split(' ').find_map(|name| name.strip_prefix(&prefix));
+        digest.unwrap_or_else(|| panic!("{image} is known as {digests} only")).to_owned()
     }
 
-    /// Fails unless the robot's engine and registry have exactly the image that was built on this machine;
-    /// gives the reference that a container of it has to have.
+    /// Fails unless the robot's engine and its registry have exactly the image that was built on this
+    /// machine.
     #[track_caller]
-    pub fn assert_has_built(self, image: &str) -> String {
-        let [manifest, config] = self.registered(image);
+    pub fn assert_has_built(self, image: &str) {
+        let manifest = self.digest(image);
+        let script = format!(
+            "import hashlib, json, urllib.request as r\n\
+             q = r.Request('http://127.0.0.1:5000/v2/{PROJECT}/manifests/{manifest}', headers={{'Accept': \
+             'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'}})\n\
+             print(json.loads(r.urlopen(q).read())['config']['digest'])"
+        );
+        let config = self.exec(&["python3", "-c", &script]);
         let built = Engine::id(&format!("{PROJECT}:{image}"));
+        // A classic store knows an image by its configuration.
         assert!([&manifest, &config].contains(&&built), "built {built}, the robot has {manifest}, {config}");
-        let reference = format!("localhost:5000/{PROJECT}@{manifest}");
-        let digests = self.inspect(image, "{{join .RepoDigests \" \"}}");
-        assert!(digests.split(' ').any(|digest| digest == reference), "{reference} is not among {digests}");
-        reference
     }
 
     /// Asks the robot's engine about an image.
