@@ -10,6 +10,7 @@ pub mod setup;
 pub mod setup_robot;
 pub mod sim;
 pub mod ssh;
+pub mod test;
 pub mod tunnel;
 
 use crate::config::{Host, Robot, Workspace, current_dir};
