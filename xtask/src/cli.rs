@@ -32,6 +32,8 @@ enum Command {
     Sim(commands::sim::Args),
     Tunnel(commands::tunnel::Args),
     Ssh(commands::ssh::Args),
+    Test(commands::test::Args),
+    Bench(commands::bench::Args),
     Completions(commands::completions::Args),
 }
 
@@ -52,6 +54,8 @@ impl Cli {
             Command::Sim(args) => commands::sim::run(&args),
             Command::Tunnel(args) => commands::tunnel::run(&args),
             Command::Ssh(args) => commands::ssh::run(&args),
+            Command::Test(args) => commands::test::run(&args),
+            Command::Bench(args) => commands::bench::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
         }
     }

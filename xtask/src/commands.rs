@@ -1,5 +1,6 @@
 //! The verbs: thin, they wire the stages together and print.
 
+pub mod bench;
 pub mod build_images;
 pub mod completions;
 pub mod deploy;
@@ -9,6 +10,7 @@ pub mod setup;
 pub mod setup_robot;
 pub mod sim;
 pub mod ssh;
+pub mod test;
 pub mod tunnel;
 
 use crate::config::{Host, Robot, Workspace, current_dir};

@@ -9,7 +9,7 @@ use crate::image::{Builder, Built, ImageId};
 use crate::robot::{Session, Survey};
 
 pub use push::Memory;
-pub use registry::deliver;
+pub use registry::{deliver, name};
 
 /// An image that is on the robot, under a name that says what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ pub mod builder;
 mod dockerfile;
 mod progress;
 mod provenance;
-mod secrets;
+pub mod secrets;
 pub mod service;
 
 use std::collections::BTreeSet;

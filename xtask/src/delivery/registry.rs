@@ -12,7 +12,7 @@ use crate::image::{Built, ImageId};
 use crate::process;
 use crate::release::compose;
 use crate::robot::registry::{self, Manifest};
-use crate::robot::{Tunnel, tunnel};
+use crate::robot::{Session, Survey, Tunnel, tunnel};
 use crate::ui;
 
 /// How often a push is tried while the connection keeps dropping.
@@ -38,7 +38,8 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
         delivery.images.push(Delivered { image: name.clone(), digest: manifest.digest });
     }
     delivery.cost.sent = tunnel.traffic().sent;
-    pull(route, &delivery.images)?;
+    ui::step(session.robot(), "pulling from its registry");
+    pull(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
 }
 
@@ -97,14 +98,22 @@ fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
     .into())
 }
 
+/// Gives images that a robot has had for longer their names back, where later ones have taken them.
+///
+/// # Errors
+/// Fails when the connection is gone or Docker on the robot fails.
+pub fn name(session: &Session, repository: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
+    let named = |delivered: &Delivered| {
+        survey.has_tag(&compose::reference(repository, &delivered.digest), &delivered.image)
+    };
+    if images.iter().all(named) { Ok(()) } else { pull(session, repository, images) }
+}
+
 /// Pulls by digest on the robot, so that what the engine keeps is what was verified, and tags it.
 ///
 /// Two tags: `eurobot:navigation` is for people; `localhost:5000/eurobot:navigation` keeps the digest's name
 /// from being pruned (an engine with the classic store prunes images that have only a digest).
-fn pull(route: &Route<'_>, images: &[Delivered]) -> Result<()> {
-    let session = route.session;
-    let repository = &route.workspace.project.name;
-    ui::step(session.robot(), "pulling from its registry");
+fn pull(session: &Session, repository: &str, images: &[Delivered]) -> Result<()> {
     let mut args: Vec<String> = Vec::new();
     for Delivered { image, digest } in images {
         args.push(compose::reference(repository, digest));

@@ -116,6 +116,7 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
             // Without root it works in a user namespace, which `newuidmap` of uidmap sets up.
             Missing::Mmdebstrap => &["mmdebstrap", "debian-archive-keyring", "uidmap"],
             Missing::Ssh => &["openssh-client"],
+            Missing::Shellcheck => &["shellcheck"],
             Missing::Emulation(_) => emulators,
             Missing::RunningEngine | Missing::Membership => &[],
         }

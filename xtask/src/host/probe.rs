@@ -23,6 +23,8 @@ pub enum Need {
     Mmdebstrap,
     /// `ssh` and `ssh-keygen`.
     Ssh,
+    /// What checks shell scripts.
+    Shellcheck,
     /// Running programs of another platform, which building for it takes.
     Emulation(Platform),
 }
@@ -51,6 +53,8 @@ pub enum Missing {
     Mmdebstrap,
     /// No `ssh` or `ssh-keygen`.
     Ssh,
+    /// No shellcheck.
+    Shellcheck,
     /// No emulation of a platform.
     Emulation(Platform),
 }
@@ -66,6 +70,7 @@ impl fmt::Display for Missing {
             Self::Compose => f.write_str("docker compose (v2)"),
             Self::Mmdebstrap => f.write_str("mmdebstrap"),
             Self::Ssh => f.write_str("the ssh client"),
+            Self::Shellcheck => f.write_str("shellcheck"),
             Self::Emulation(platform) => write!(f, "emulation of {platform}"),
         }
     }
@@ -107,6 +112,7 @@ pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
             let whole = ["ssh", "ssh-keygen"].iter().all(|name| machine.program(name).is_some());
             (!whole).then_some(Missing::Ssh)
         }
+        Need::Shellcheck => machine.program("shellcheck").is_none().then_some(Missing::Shellcheck),
         // The virtual machines of Docker Desktop and its like come with emulation.
         Need::Emulation(platform) => {
             (!in_vm && !emulates(machine, platform)).then(|| Missing::Emulation(platform.clone()))

@@ -40,6 +40,8 @@ impl Container {
 pub struct Image {
     /// `REPOSITORY@sha256:…`.
     pub reference: String,
+    /// Its tag in that repository; `<none>` where another image has got it since.
+    pub tag: String,
     /// What the engine identifies it by.
     pub id: String,
 }
@@ -82,8 +84,12 @@ impl Survey {
                 ["machine", machine] => survey.machine = machine.to_owned(),
                 ["clock", seconds] => survey.clock = seconds.parse().unwrap_or_default(),
                 ["release", id] => survey.release = Some(id.to_owned()),
-                ["image", reference, id] => {
-                    survey.images.push(Image { reference: reference.to_owned(), id: id.to_owned() });
+                ["image", reference, tag, id] => {
+                    survey.images.push(Image {
+                        reference: reference.to_owned(),
+                        tag: tag.to_owned(),
+                        id: id.to_owned(),
+                    });
                 }
                 ["container", service, reference, image_id, state, exit_code, started] => {
                     survey.containers.push(Container {
@@ -106,6 +112,11 @@ impl Survey {
     /// Whether the robot's engine has an image: `REPOSITORY@sha256:…`.
     pub fn has_image(&self, reference: &str) -> bool {
         self.images.iter().any(|image| image.reference == reference)
+    }
+
+    /// Whether the image `reference` is the one that has `tag` now.
+    pub fn has_tag(&self, reference: &str, tag: &str) -> bool {
+        self.images.iter().any(|image| image.reference == reference && image.tag == tag)
     }
 
     /// Whether `container` really runs the image `reference`: by what it is, not by how it was called.
@@ -155,10 +166,11 @@ mod tests {
     #[test]
     fn a_survey_is_read_and_greetings_are_skipped() -> Result<()> {
         let text = "Welcome to Ubuntu!\nmachine\tx86_64\nclock\t1700000000\n\
-                    image\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\n\
+                    image\tlocalhost:5000/eurobot@sha256:aa\tnavigation\tsha256:bb\n\
                     container\tnavigation\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z";
         let survey = Survey::parse("main", text)?;
         assert!(survey.has_image("localhost:5000/eurobot@sha256:aa"));
+        assert!(survey.has_tag("localhost:5000/eurobot@sha256:aa", "navigation"));
         let container = &survey.containers[0];
         assert_eq!(container.service, "navigation");
         assert!(survey.runs(container, "localhost:5000/eurobot@sha256:aa"));

@@ -13,7 +13,7 @@ if ! command -v docker >/dev/null; then
     exit 0
 fi
 
-docker image ls --digests --no-trunc --format '{{printf "image\t%s@%s\t%s" .Repository .Digest .ID}}' \
+docker image ls --digests --no-trunc --format '{{printf "image\t%s@%s\t%s\t%s" .Repository .Digest .Tag .ID}}' \
     "$repository" 2>/dev/null &
 images=$!
 containers=$(docker container ls --all --quiet --no-trunc --filter "label=com.docker.compose.project=$project" 2>&1) || {

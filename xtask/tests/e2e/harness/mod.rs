@@ -1,0 +1,20 @@
+//! What the tests are written in: a [`Lab`] with a workspace and robots, and runs of `xtask`.
+
+mod engine;
+mod lab;
+mod robot;
+mod run;
+mod runner;
+mod shell;
+mod wait;
+mod workspace;
+
+pub use engine::Engine;
+pub use lab::{Lab, MAIN, PROJECT};
+pub use robot::{Container, Robot};
+pub use run::{Finished, Running};
+pub use runner::run_all;
+pub(crate) use runner::tests;
+pub use shell::output;
+pub use wait::eventually;
+pub use workspace::Workspace;

@@ -1,0 +1,128 @@
+//! A simulated robot, looked at from inside.
+
+use std::collections::BTreeMap;
+
+use super::shell::{output, succeeds};
+use super::{Engine, PROJECT, eventually};
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub struct Robot {
+    pub name: &'static str,
+}
+
+/// A container of the project on the robot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    pub id: String,
+    pub started: String,
+    /// How it was told which image to run.
+    pub reference: String,
+    /// What it runs.
+    pub image: String,
+}
+
+impl Robot {
+    /// The container that is the robot.
+    pub fn container(self) -> String {
+        format!("{PROJECT}-sim-{}", self.name)
+    }
+
+    /// The stdout of a command on the robot, run as root.
+    pub fn exec(self, argv: &[&str]) -> String {
+        output(&[&["docker", "exec", &self.container()], argv].concat())
+    }
+
+    /// The stdout of a shell script on the robot, run as root.
+    pub fn sh(self, script: &str) -> String {
+        self.exec(&["sh", "-ec", script])
+    }
+
+    /// Whether a command on the robot succeeds.
+    pub fn can(self, argv: &[&str]) -> bool {
+        succeeds(&[&["docker", "exec", &self.container()], argv].concat())
+    }
+
+    /// The running containers of the project, by service.
+    pub fn services(self) -> BTreeMap<String, Container> {
+        let format = "{{index .Config.Labels \"com.docker.compose.service\"}} {{.Id}} {{.State.StartedAt}} \
+                      {{.Config.Image}} {{.Image}}";
+        let list =
+            format!("docker ps --quiet --no-trunc --filter label=com.docker.compose.project={PROJECT}");
+        let text = self.sh(&format!("{list} | xargs -r docker inspect --format '{format}'"));
+        let container = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let [service, id, started, reference, image] = words.try_into().unwrap();
+            (service, Container { id, started, reference, image })
+        };
+        text.lines().map(container).collect()
+    }
+
+    /// The digest of the manifest of an image that the robot's engine has.
+    pub fn digest(self, image: &str) -> String {
+        let digests = self.inspect(image, "{{join .RepoDigests \" \"}}");
+        let prefix = format!("localhost:5000/{PROJECT}@");
+        let digest = digests.split(' ').find_map(|name| name.strip_prefix(&prefix));
+        digest.unwrap_or_else(|| panic!("{image} is known as {digests} only")).to_owned()
+    }
+
+    /// Fails unless the robot's engine and its registry have exactly the image that was built on this
+    /// machine.
+    #[track_caller]
+    pub fn assert_has_built(self, image: &str) {
+        let manifest = self.digest(image);
+        let script = format!(
+            "import hashlib, json, urllib.request as r\n\
+             q = r.Request('http://127.0.0.1:5000/v2/{PROJECT}/manifests/{manifest}', headers={{'Accept': \
+             'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'}})\n\
+             print(json.loads(r.urlopen(q).read())['config']['digest'])"
+        );
+        let config = self.exec(&["python3", "-c", &script]);
+        let built = Engine::id(&format!("{PROJECT}:{image}"));
+        // A classic store knows an image by its configuration.
+        assert!([&manifest, &config].contains(&&built), "built {built}, the robot has {manifest}, {config}");
+    }
+
+    /// Asks the robot's engine about an image.
+    pub fn inspect(self, image: &str, format: &str) -> String {
+        self.exec(&["docker", "image", "inspect", "--format", format, &format!("{PROJECT}:{image}")])
+    }
+
+    /// The layers of an image on the robot, unpacked, lowest first.
+    pub fn layers(self, image: &str) -> Vec<String> {
+        self.inspect(image, "{{join .RootFS.Layers \" \"}}").split(' ').map(str::to_owned).collect()
+    }
+
+    /// A file of a service's container.
+    pub fn file(self, service: &str, path: &str) -> String {
+        self.exec(&["docker", "exec", &format!("{PROJECT}-{service}-1"), "cat", path])
+    }
+
+    /// Runs an executable of a package in a service's container; whether it succeeds.
+    pub fn ros_run(self, service: &str, words: &[&str]) -> bool {
+        self.can(&[&["docker", "exec", &format!("{PROJECT}-{service}-1"), "ros-run"], words].concat())
+    }
+
+    /// The addresses that something on the robot listens on at a TCP port, hexadecimal as the kernel writes them.
+    pub fn listeners(self, port: u16) -> Vec<String> {
+        let table = self.sh("cat /proc/net/tcp /proc/net/tcp6");
+        let listening = table.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (address, at) = words.get(1)?.split_once(':')?;
+            (words.get(3) == Some(&"0A") && at == format!("{port:04X}")).then(|| address.to_owned())
+        });
+        listening.collect()
+    }
+
+    /// Waits until the health checks of all containers succeed.
+    pub fn wait_until_healthy(self) {
+        eventually("all services to be healthy", || {
+            let list = format!(
+                "docker ps --filter label=com.docker.compose.project={PROJECT} --format '{{{{.Status}}}}'"
+            );
+            let states = self.sh(&list);
+            (states.lines().count() == 4 && states.lines().all(|state| state.contains("(healthy)")))
+                .then_some(())
+        });
+    }
+}

@@ -1,0 +1,203 @@
+//! `xtask` as a process: started without a terminal, watched, sent signals, asked what is left of it.
+
+use std::fs::{self, File};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::shell::{command, succeeds};
+use super::wait::eventually;
+
+/// Every process of a run inherits this variable, whichever group it moves to and whoever adopts it.
+const MARK: &str = "XTASK_E2E_RUN";
+
+/// What to run.
+pub struct Run<'a> {
+    pub args: &'a [&'a str],
+    pub dir: &'a Path,
+    pub tmp: &'a Path,
+    pub env: &'a [(&'a str, &'a str)],
+}
+
+/// A run that goes on.
+pub struct Running {
+    child: Child,
+    line: String,
+    mark: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+/// A run that has ended.
+pub struct Finished {
+    line: String,
+    status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run<'_> {
+    /// Starts it in a process group of its own, as a shell does with what is typed.
+    pub fn start(self) -> Running {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{}-{number}", std::process::id());
+        // Beside the directory for temporary files, which is to be empty in the end.
+        let log = |name: &str| self.tmp.with_file_name(format!("{number}.{name}"));
+        let (stdout, stderr) = (log("stdout"), log("stderr"));
+        let child = command(&[env!("CARGO_BIN_EXE_xtask")])
+            .args(self.args)
+            .current_dir(self.dir)
+            .env(MARK, &mark)
+            .env("TMPDIR", self.tmp)
+            .env("CI", "true")
+            .env_remove("CARGO_MANIFEST_DIR")
+            .envs(self.env.iter().copied())
+            .stdout(File::create(&stdout).unwrap())
+            .stderr(File::create(&stderr).unwrap())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Running { child, line: format!("xtask {}", self.args.join(" ")), mark, stdout, stderr }
+    }
+}
+
+impl Running {
+    /// What it wrote to stdout so far.
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(&self.stdout).unwrap()
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    /// Waits until `condition` gives something; fails when the run ends before that.
+    pub fn until<T>(&mut self, what: &str, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
+        eventually(what, || {
+            let ended = self.child.try_wait().unwrap();
+            let found = condition(self);
+            assert!(
+                found.is_some() || ended.is_none(),
+                "{} ended before {what}:\n{}",
+                self.line,
+                self.stderr()
+            );
+            found
+        })
+    }
+
+    /// Waits until it has written this to stderr.
+    pub fn until_it_says(&mut self, text: &str) {
+        self.until(text, |run| run.stderr().contains(text).then_some(()));
+    }
+
+    /// Waits until a process of the run has all these words in its command line; gives its number.
+    pub fn until_it_runs(&mut self, words: &[&str]) -> u32 {
+        self.until(&words.join(" "), |run| {
+            run.processes()
+                .into_iter()
+                .find_map(|(pid, line)| words.iter().all(|word| line.contains(word)).then_some(pid))
+        })
+    }
+
+    /// The run's living processes with their command lines, wherever they went.
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        let entry = format!("{MARK}={}", self.mark);
+        let pids =
+            fs::read_dir("/proc").unwrap().filter_map(|dir| dir.unwrap().file_name().to_str()?.parse().ok());
+        pids.filter_map(|pid: u32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let ours = environment.split(|byte| *byte == 0).any(|variable| variable == entry.as_bytes());
+            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            (ours && !line.is_empty()).then_some((pid, line))
+        })
+        .collect()
+    }
+
+    /// Sends the whole foreground group a signal, as a terminal does at Ctrl-C.
+    pub fn interrupt(&self) {
+        let group = format!("-{}", self.child.id());
+        assert!(succeeds(&["kill", "-INT", "--", &group]), "there is nothing to interrupt");
+    }
+
+    /// Sends `xtask` itself a signal.
+    pub fn signal(&self, signal: &str) {
+        assert!(succeeds(&["kill", &format!("-{signal}"), &self.child.id().to_string()]));
+    }
+
+    /// Waits for the end.
+    pub fn wait(mut self) -> Finished {
+        let status = self.child.wait().unwrap();
+        self.finished(status)
+    }
+
+    /// Waits for the end, then until no process of the run is left.
+    pub fn wait_for_all(mut self) -> Finished {
+        let status = self.child.wait().unwrap();
+        eventually(&format!("the processes of `{}` to end", self.line), || {
+            let left = self.processes();
+            left.is_empty().then_some(())
+        });
+        self.finished(status)
+    }
+
+    fn finished(&self, status: ExitStatus) -> Finished {
+        Finished { line: self.line.clone(), status, stdout: self.stdout(), stderr: self.stderr() }
+    }
+}
+
+impl Drop for Running {
+    /// A test that failed leaves nothing running.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let group = format!("-{}", self.child.id());
+            succeeds(&["kill", "-KILL", "--", &group]);
+            drop(self.child.wait());
+        }
+    }
+}
+
+impl Finished {
+    /// Fails unless the exit code is this one.
+    #[track_caller]
+    pub fn expect_exit(self, code: i32) -> Self {
+        assert_eq!(
+            self.status.code(),
+            Some(code),
+            "{}: {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.line,
+            self.status.signal().map_or_else(|| self.status.to_string(), |signal| format!("signal {signal}")),
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// Fails unless stdout or stderr contains this.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        let said = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(
+            said,
+            "{} did not say `{text}`\n--- stdout\n{}\n--- stderr\n{}",
+            self.line, self.stdout, self.stderr
+        );
+        self
+    }
+
+    /// Fails if stdout or stderr contains this.
+    #[track_caller]
+    pub fn never_says(self, text: &str) -> Self {
+        let said = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(
+            !said,
+            "{} said `{text}`\n--- stdout\n{}\n--- stderr\n{}",
+            self.line, self.stdout, self.stderr
+        );
+        self
+    }
+}

@@ -1,0 +1,57 @@
+//! What an image is follows from its inputs and nothing else, and its labels tell which they were.
+
+use super::harness::{Engine, Lab, MAIN, PROJECT};
+
+fn build(workspace: &super::harness::Workspace) {
+    workspace.xtask(&["build-images", "--yes"]).expect_exit(0);
+}
+
+pub fn touched_files_and_fresh_clones_change_no_digest(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = Engine::ids(PROJECT);
+    assert_eq!(before.len(), 4);
+
+    super::harness::output(&[
+        "sh",
+        "-c",
+        "find \"$1\" -type f -exec touch {} +",
+        "touch",
+        workspace.path("ros_ws"),
+    ]);
+    build(workspace);
+    assert_eq!(Engine::ids(PROJECT), before, "touched");
+
+    build(&workspace.clone_privately());
+    assert_eq!(Engine::ids(PROJECT), before, "cloned elsewhere by somebody with umask 077");
+}
+
+pub fn an_unrelated_commit_changes_no_digest(lab: &Lab) {
+    let workspace = lab.deployed();
+    let (before, services) = (Engine::ids(PROJECT), MAIN.services());
+    workspace.write("NOTES.md", "Nothing that any image is made of.\n");
+    workspace.commit("Write notes");
+    lab.deploy(MAIN).says("nothing changed");
+    assert_eq!((Engine::ids(PROJECT), MAIN.services()), (before, services));
+}
+
+pub fn labels_tell_the_revision_and_whether_it_was_edited(lab: &Lab) {
+    let workspace = lab.deployed();
+    let label = |image: &str, name: &str| {
+        let format = format!("{{{{index .Config.Labels \"{name}\"}}}}");
+        MAIN.inspect(image, &format)
+    };
+    let revision = |image: &str| label(image, "org.opencontainers.image.revision");
+    let worktree = |image: &str| label(image, "dev.cargo-xtask.worktree");
+    let baseline = workspace.git(&["rev-parse", "baseline"]);
+    assert_eq!((revision("localization"), worktree("localization")), (baseline.clone(), "clean".to_owned()));
+
+    let file = "ros_ws/src/localization/localization/odometry.py";
+    workspace.edit(file, "    half = turn / 2", "    half = turn / 2.0");
+    lab.deploy(MAIN);
+    assert_eq!((revision("localization"), worktree("localization")), (baseline.clone(), "dirty".to_owned()));
+
+    let committed = workspace.commit("Divide by a number with a point");
+    lab.deploy(MAIN);
+    assert_eq!((revision("localization"), worktree("localization")), (committed, "clean".to_owned()));
+    assert_eq!(revision("navigation"), baseline, "its inputs did not change");
+}
