@@ -18,6 +18,10 @@ use crate::ui;
 
 /// Build the images, bring them onto robots and start them there
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask deploy --robot main,secondary
+  cargo xtask deploy --all --no-start    deliver now, start later with the same command without --no-start
+  cargo xtask deploy --robot main -n >deploy.sh")]
 pub struct Args {
     #[command(flatten)]
     which: Which,
