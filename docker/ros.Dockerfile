@@ -13,6 +13,10 @@
 # no wheels are installed then. Nobody has tried; with such a base, what nodes need beyond it must
 # be in the base.
 
+# ---- this directory's scripts and lists, fetched by one transfer: each COPY --from=docker would be one
+FROM scratch AS scripts
+COPY --from=docker ros/ /
+
 # ---- apt: everything at once and early, because apt layers never come out the same twice
 FROM base AS apt
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
@@ -30,32 +34,32 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
 # ---- wheels: ROS, and apart from it the Python packages of the team, so that adding one of the
 # latter does not make robots fetch ROS again
 FROM apt AS ros-wheels
-COPY --link --from=docker ros/install-wheels /usr/local/bin/
-COPY --link --from=docker ros/requirements/ros.txt /requirements/
+COPY --link --from=scripts /install-wheels /usr/local/bin/
+COPY --link --from=scripts /requirements/ros.txt /requirements/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=cache,target=/root/.cache/pip \
     install-wheels /requirements/ros.txt
 
 FROM apt AS python-wheels
-COPY --link --from=docker ros/install-wheels /usr/local/bin/
-COPY --link --from=docker ros/requirements/python.txt /requirements/
+COPY --link --from=scripts /install-wheels /usr/local/bin/
+COPY --link --from=scripts /requirements/python.txt /requirements/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=cache,target=/root/.cache/pip \
     install-wheels /requirements/python.txt
 
 FROM ros-wheels AS ros-tree
-RUN --mount=type=bind,from=docker,source=ros,target=/ros \
+RUN --mount=type=bind,from=scripts,target=/ros \
     /ros/prune-venv && mkdir -p /out/opt && cp -a /opt/venv /out/opt/ && /ros/seal-tree /out
 
 FROM python-wheels AS python-tree
-RUN --mount=type=bind,from=docker,source=ros,target=/ros \
+RUN --mount=type=bind,from=scripts,target=/ros \
     /ros/prune-venv && mkdir -p /out/opt && cp -a /opt/venv /out/opt/ && /ros/seal-tree /out
 
 # ---- the rest of what ships: a user, the scripts that start nodes
 FROM base AS system-tree
-RUN --mount=type=bind,from=docker,source=ros,target=/ros \
+RUN --mount=type=bind,from=scripts,target=/ros \
     /ros/make-system-tree /out
 
 # ---- what images start from
@@ -80,7 +84,7 @@ CMD ["bash"]
 
 # ---- what builds and tests packages
 FROM ros-wheels AS build-tools
-COPY --link --from=docker ros/requirements/python.txt ros/requirements/build.txt /requirements/
+COPY --link --from=scripts /requirements/python.txt /requirements/build.txt /requirements/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=cache,target=/root/.cache/pip \
@@ -97,16 +101,16 @@ ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     FASTDDS_BUILTIN_TRANSPORTS=UDPv4 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONHASHSEED=0
-COPY --link --from=docker ros/environment.sh /opt/ws/
-COPY --link --from=docker \
-    ros/build-package ros/test-package ros/colcon-package ros/seal-tree /usr/local/bin/
+COPY --link --from=scripts /environment.sh /opt/ws/
+COPY --link --from=scripts \
+    /build-package /test-package /colcon-package /seal-tree /usr/local/bin/
 
 # ---- `docker buildx build --target requirements --output docker/ros/requirements`: pin anew
 FROM apt AS locking
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,from=docker,source=ros,target=/ros \
+    --mount=type=bind,from=scripts,target=/ros \
     set -eu; \
     export PIP_CERT=/etc/ssl/certs/ca-certificates.crt; \
     cp -r /ros/requirements /requirements; \

@@ -33,6 +33,7 @@ enum Command {
     Tunnel(commands::tunnel::Args),
     Ssh(commands::ssh::Args),
     Test(commands::test::Args),
+    Bench(commands::bench::Args),
     Completions(commands::completions::Args),
 }
 
@@ -54,6 +55,7 @@ impl Cli {
             Command::Tunnel(args) => commands::tunnel::run(&args),
             Command::Ssh(args) => commands::ssh::run(&args),
             Command::Test(args) => commands::test::run(&args),
+            Command::Bench(args) => commands::bench::run(&args),
             Command::Completions(args) => commands::completions::run(&args),
         }
     }

@@ -1,5 +1,6 @@
 //! The verbs: thin, they wire the stages together and print.
 
+pub mod bench;
 pub mod build_images;
 pub mod completions;
 pub mod deploy;
@@ -14,6 +15,7 @@ pub mod tunnel;
 
 use crate::config::{Host, Robot, Workspace, current_dir};
 use crate::error::{Failure, Result};
+use crate::host::{self, Need};
 use crate::image::Builder;
 use crate::robot::Endpoint;
 use crate::sim::Simulation;
@@ -23,10 +25,15 @@ fn workspace() -> Result<Workspace> {
     Workspace::load(&current_dir())
 }
 
+/// The builder of this machine; what it lacks is installed, after asking unless `yes`.
+fn builder(yes: bool, needs: &[Need]) -> Result<Builder> {
+    host::ready(yes, needs).map(Builder::for_engine)
+}
+
 /// The way to a robot; a simulated one is switched on, and made if need be.
-fn reach(workspace: &Workspace, robot: &Robot, builder: Builder) -> Result<Endpoint> {
+fn reach(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     match &robot.host {
-        Host::Simulated { .. } => Simulation::new(workspace).up(robot, builder),
+        Host::Simulated { .. } => Simulation::new(workspace).up(robot, Builder::for_engine(host::engine()?)),
         Host::Ssh { .. } => endpoint(workspace, robot),
     }
 }

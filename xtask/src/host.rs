@@ -23,6 +23,7 @@ pub use machine::Machine;
 pub use probe::{Missing, Need};
 
 use crate::error::Result;
+use crate::{process, ui};
 
 static ENGINE: OnceLock<Engine> = OnceLock::new();
 
@@ -39,6 +40,28 @@ pub fn ensure(yes: bool, needs: &[Need]) -> Result<()> {
     Ok(())
 }
 
+/// As [`ensure`], for a verb that goes on from there, and gives the engine. A dry run goes on whatever is
+/// missing: it says so, and takes an engine for granted.
+///
+/// # Errors
+/// As [`ensure`], except in a dry run.
+pub fn ready(yes: bool, needs: &[Need]) -> Result<&'static Engine> {
+    match ensure(yes, needs) {
+        Err(error) if process::mode().dry_run => ui::error(Some("host"), &error),
+        other => other?,
+    }
+    engine()
+}
+
+/// Whether Compose files cannot be read here, which takes the client and its plugin but no engine.
+///
+/// # Errors
+/// Fails when this machine cannot be looked at.
+pub fn lacks_compose() -> Result<bool> {
+    let machine = Machine::this()?;
+    Ok(machine.program("docker").is_none() || !machine.has_plugin("compose"))
+}
+
 /// The Debian mirror that this machine is configured with, for bootstrapping; none where it is no Debian,
 /// and mmdebstrap uses the one of its own choice.
 ///
@@ -48,7 +71,7 @@ pub fn debian_mirror() -> Result<Option<String>> {
     Ok(plan::debian_mirror(&Machine::this()?))
 }
 
-/// The engine of this machine; asked once.
+/// The engine of this machine; asked once. Where there is none, a dry run assumes one.
 ///
 /// # Errors
 /// Fails when there is none that answers.
@@ -56,6 +79,10 @@ pub fn engine() -> Result<&'static Engine> {
     if let Some(engine) = ENGINE.get() {
         return Ok(engine);
     }
-    let engine = setup::engine(&Machine::this()?)?;
+    let machine = Machine::this()?;
+    let engine = match setup::engine(&machine) {
+        Err(_) if process::mode().dry_run => Engine::assumed(machine.os),
+        other => other?,
+    };
     Ok(ENGINE.get_or_init(|| engine))
 }

@@ -10,7 +10,7 @@ pub mod builder;
 mod dockerfile;
 mod progress;
 mod provenance;
-mod secrets;
+pub mod secrets;
 pub mod service;
 
 use std::collections::BTreeSet;
@@ -75,17 +75,12 @@ impl Built {
     /// Lets the builder push the image, for engines that cannot push into a tunnel themselves.
     pub fn push_from_builder(&self, name: &str) -> Cmd {
         let target = self.wanted.target();
-        Cmd::new("docker")
-            .args(["buildx", "bake"])
-            .args(Builder::Container.args())
-            .args([
-                "--file",
-                self.definition.as_str(),
-                "--provenance=false",
-                "--sbom=false",
-                "--progress=plain",
-            ])
-            .args(["--set", &format!("{target}.output=type=image,name={name},push=true"), &target])
+        // buildx replaces the name of an output by the target's tags: leaving them as they are would push
+        // to Docker Hub.
+        bake::call(Builder::Container)
+            .args(["--file", self.definition.as_str(), "--progress=plain"])
+            .args(["--set", &format!("{target}.tags={name}")])
+            .args(["--set", &format!("{target}.output=type=image,push=true"), &target])
     }
 }
 
@@ -146,4 +141,40 @@ fn ensure_kept(tag: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
 /// Fails when there is no `docker`.
 pub fn exists(reference: &str) -> Result<bool> {
     Cmd::new("docker").args(["image", "inspect", "--format", "{{.Id}}", reference]).succeeds()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_builder_pushes_under_the_tunnels_name_and_no_other() {
+        let wanted = Wanted { image: "navigation".into(), platform: Platform::of_this_machine() };
+        let built = Built {
+            wanted,
+            reference: "eurobot:navigation".into(),
+            id: ImageId::Config("sha256:c".into()),
+            definition: "/w/bake.json".into(),
+        };
+        let push = built.push_from_builder("host.docker.internal:5000/eurobot:navigation");
+        assert_eq!(
+            push.argv(),
+            [
+                "docker",
+                "buildx",
+                "bake",
+                "--builder=xtask",
+                "--provenance=false",
+                "--sbom=false",
+                "--file",
+                "/w/bake.json",
+                "--progress=plain",
+                "--set",
+                "navigation.tags=host.docker.internal:5000/eurobot:navigation",
+                "--set",
+                "navigation.output=type=image,push=true",
+                "navigation"
+            ]
+        );
+    }
 }

@@ -9,6 +9,7 @@
 //! Data flows one way: each stage has one input and one output type and none reaches back. The verbs in
 //! [`commands`] wire the stages together and print.
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;

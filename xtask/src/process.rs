@@ -8,15 +8,17 @@
 //! | [`Cmd::read`], [`Cmd::succeeds`] | questions that change nothing | asked all the same |
 //! | [`Cmd::run`], [`Cmd::run_for_output`], [`Cmd::interactive`], [`Cmd::feed`] | changes | printed only |
 //! | [`Cmd::spawn`] | a child that works beside us, ended by its guard | not to be called |
-//! | [`Cmd::clean_up`] | undoing, also after Ctrl-C | not run: there is nothing to undo |
+//! | [`Cmd::clean_up`] | undoing, also after Ctrl-C | printed only |
 //!
 //! Ctrl-C, SIGTERM and SIGHUP end the children and make every further command fail with
 //! [`Exit::Interrupted`], so that errors travel up and guards clean up on the way.
 
 mod child;
+mod display;
 mod interrupt;
+#[cfg(test)]
+mod tests;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader, Read};
 use std::process::Output;
@@ -26,10 +28,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Exit, Failure, Result, exit_of};
 use crate::ui;
 
 pub use child::Child;
+pub use display::plan_file;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
 
 /// How the whole run behaves, from the command line.
@@ -62,6 +65,8 @@ enum Stdin {
     #[default]
     Null,
     Bytes(Vec<u8>),
+    /// Bytes that are printed as if they came from this file.
+    From(Vec<u8>, String),
 }
 
 /// A command: program, arguments, environment, directory, input.
@@ -144,6 +149,13 @@ impl Cmd {
         self
     }
 
+    /// Sets what the command reads on stdin where that is nobody's business or no text: printed as `< file`.
+    #[must_use]
+    pub fn stdin_from(mut self, file: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Stdin::From(bytes.into(), file.into());
+        self
+    }
+
     /// Shows the command's output line by line as it comes, under the name of what it is about.
     #[must_use]
     pub fn show(self, scope: impl Into<String>) -> Self {
@@ -178,13 +190,18 @@ impl Cmd {
         self.text(self.finish()?)
     }
 
-    /// Asks: runs the command, also in dry-run mode, and tells whether it succeeded.
+    /// Asks: runs the command, also in dry-run mode, and tells whether it succeeded. A dry run takes what
+    /// cannot be asked for a no: then all steps are shown.
     ///
     /// # Errors
     /// Fails when the command cannot be started or does not end in time.
     pub fn succeeds(&self) -> Result<bool> {
         self.announce(false);
-        Ok(self.output()?.status.success())
+        match self.output() {
+            Ok(output) => Ok(output.status.success()),
+            Err(error) if mode().dry_run && exit_of(&error) != Exit::Interrupted => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Changes something: runs the command to its successful end.
@@ -217,7 +234,7 @@ impl Cmd {
         interrupt::check()?;
         let expression = match &self.stdin {
             Stdin::Null => self.expression(),
-            Stdin::Bytes(bytes) => self.expression().stdin_bytes(bytes.clone()),
+            Stdin::Bytes(bytes) | Stdin::From(bytes, _) => self.expression().stdin_bytes(bytes.clone()),
         };
         let status = self.wait(expression.start())?.status;
         if status.success() { Ok(()) } else { Err(self.failure(&status.to_string(), "")) }
@@ -228,10 +245,7 @@ impl Cmd {
     /// # Errors
     /// Fails when either command cannot be started or fails.
     pub fn feed(&self, producer: &Cmd) -> Result<()> {
-        if mode().dry_run || mode().verbose {
-            ui::command(&format!("{producer} | {self}"));
-        }
-        if mode().dry_run {
+        if announce(true, || format!("{producer} | {self}")) {
             return Ok(());
         }
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
@@ -290,10 +304,9 @@ impl Cmd {
 
     /// Undoes something, also when the run has been interrupted. Problems are worth a warning, not an error.
     pub fn clean_up(&self) {
-        if mode().dry_run {
+        if self.announce(true) {
             return;
         }
-        self.announce(false);
         let expression = child::apart(self.captured()).unchecked();
         if let Err(error) = expression.start().and_then(|handle| {
             handle.wait_timeout(Duration::from_secs(20)).map(drop)?;
@@ -305,11 +318,7 @@ impl Cmd {
 
     /// Prints the command where the mode asks for it; tells whether that is all that shall happen.
     fn announce(&self, changes: bool) -> bool {
-        let only_print = changes && mode().dry_run;
-        if only_print || mode().verbose {
-            ui::command(&self.to_string());
-        }
-        only_print
+        announce(changes, || self.to_string())
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place where processes are made")]
@@ -327,7 +336,7 @@ impl Cmd {
     fn with_stdin(&self) -> duct::Expression {
         match &self.stdin {
             Stdin::Null => self.expression().stdin_null(),
-            Stdin::Bytes(bytes) => self.expression().stdin_bytes(bytes.clone()),
+            Stdin::Bytes(bytes) | Stdin::From(bytes, _) => self.expression().stdin_bytes(bytes.clone()),
         }
     }
 
@@ -422,29 +431,17 @@ impl Cmd {
     }
 }
 
-/// The command as one could paste it into a shell.
-impl fmt::Display for Cmd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(dir) = &self.dir {
-            write!(f, "cd {} && ", shell_words::quote(dir.as_str()))?;
-        }
-        for (name, value) in &self.env {
-            write!(f, "{name}={} ", shell_words::quote(value))?;
-        }
-        for (name, _) in &self.hidden_env {
-            write!(f, "{name}=\"${name}\" ")?;
-        }
-        f.write_str(&shell_words::join(self.argv()))?;
-        match &self.stdin {
-            Stdin::Null => Ok(()),
-            Stdin::Bytes(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) if !text.contains("\nEND-OF-INPUT\n") => {
-                    write!(f, " <<'END-OF-INPUT'\n{}\nEND-OF-INPUT", text.trim_end_matches('\n'))
-                }
-                _ => write!(f, " < {}-bytes-of-input", bytes.len()),
-            },
-        }
+/// See [`Cmd::announce`].
+fn announce(changes: bool, line: impl FnOnce() -> String) -> bool {
+    let Mode { dry_run, verbose } = mode();
+    if changes && dry_run {
+        ui::planned(&line());
+        return true;
     }
+    if verbose {
+        ui::command(&line());
+    }
+    false
 }
 
 /// Shows lines as they come and keeps them all.
@@ -500,91 +497,4 @@ pub fn pause(duration: Duration) -> Result<()> {
 /// The error of a run that a person or a signal ended.
 fn interrupted() -> anyhow::Error {
     Failure::new(Exit::Interrupted, "interrupted").into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::exit_of;
-
-    #[test]
-    fn a_command_prints_as_it_could_be_pasted() {
-        let cmd = Cmd::new("docker").args(["tag", "a b", "$(reboot)"]).env("X", "it's").dir("/tmp/x y");
-        assert_eq!(cmd.to_string(), r#"cd '/tmp/x y' && X='it'\''s' docker tag 'a b' '$(reboot)'"#);
-    }
-
-    #[test]
-    fn input_prints_as_a_here_document() {
-        let cmd = Cmd::new("sh").stdin("echo $HOME\n");
-        assert_eq!(cmd.to_string(), "sh <<'END-OF-INPUT'\necho $HOME\nEND-OF-INPUT");
-    }
-
-    #[test]
-    fn output_comes_back_without_its_last_newline() -> Result<()> {
-        assert_eq!(Cmd::new("sh").stdin("echo one; echo two").read()?, "one\ntwo");
-        assert!(!Cmd::new("false").succeeds()?);
-        Ok(())
-    }
-
-    #[test]
-    fn a_failure_names_the_command_the_status_and_the_last_words() {
-        let error = Cmd::new("sh").args(["-c", "echo oh no >&2; exit 3"]).run().unwrap_err();
-        let text = format!("{error:#}");
-        assert!(text.contains("exit status: 3") && text.contains("oh no"), "{text}");
-    }
-
-    #[test]
-    fn output_is_shown_as_it_comes_and_not_again_in_the_error() {
-        static SEEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-        fn seen() -> LineFilter {
-            Box::new(|line| {
-                SEEN.store(line == "oh no", std::sync::atomic::Ordering::SeqCst);
-                Vec::new()
-            })
-        }
-        let error =
-            Cmd::new("sh").args(["-c", "echo oh no; exit 3"]).show_through("test", seen).run().unwrap_err();
-        assert!(SEEN.load(std::sync::atomic::Ordering::SeqCst));
-        assert!(!format!("{error:#}").contains(": oh no"), "it has been shown: {error:#}");
-    }
-
-    #[test]
-    fn a_missing_program_is_told_apart() {
-        let error = Cmd::new("no-such-program-anywhere").read().unwrap_err();
-        assert_eq!(error.to_string(), "`no-such-program-anywhere` is not installed");
-        assert_eq!(exit_of(&error), Exit::Failed);
-    }
-
-    #[test]
-    fn a_deadline_ends_the_command() {
-        let error = Cmd::new("sleep").arg("600").deadline(Duration::from_millis(50)).run().unwrap_err();
-        assert!(error.to_string().contains("no answer within"), "{error}");
-    }
-
-    #[test]
-    fn both_ends_of_a_pipe_must_succeed() -> Result<()> {
-        let producer = |script: &str| Cmd::new("sh").args(["-c", script]);
-        Cmd::new("grep").args(["-q", "x"]).feed(&producer("echo x"))?;
-        Cmd::new("grep").args(["-q", "x"]).feed(&producer("echo y")).unwrap_err();
-        Cmd::new("cat").feed(&producer("echo x; exit 1")).unwrap_err();
-        Ok(())
-    }
-
-    #[test]
-    fn a_held_child_ends_when_its_guard_goes() -> Result<()> {
-        let (child, mut stdout) = Cmd::new("sh").args(["-c", "echo ready; cat; echo over"]).spawn_held()?;
-        let mut line = String::new();
-        stdout.read_line(&mut line)?;
-        assert_eq!(line, "ready\n");
-        drop(child);
-        stdout.read_line(&mut line)?;
-        assert_eq!(line, "ready\n", "the child was ended, not left to say more");
-        Ok(())
-    }
-
-    #[test]
-    fn polling_reports_the_last_reason() {
-        let error = poll("rain", Duration::ZERO, || Err::<(), _>(anyhow::anyhow!("sunny"))).unwrap_err();
-        assert_eq!(format!("{error:#}"), "waited 0 s for rain: sunny");
-    }
 }

@@ -4,6 +4,7 @@
 //! here only makes and removes them, and knows how to reach them.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
@@ -71,7 +72,9 @@ impl<'a> Simulation<'a> {
             }
         };
         let endpoint = self.endpoint(robot)?;
-        if fresh && !process::mode().dry_run {
+        if fresh && process::mode().dry_run {
+            host_key::plan(&endpoint, false)?;
+        } else if fresh {
             // Its first boot: nobody else can have been at it.
             host_key::record(&endpoint.known_hosts, &robot.name, &host_key::fetch(&endpoint)?)?;
         }
@@ -93,9 +96,11 @@ impl<'a> Simulation<'a> {
             .hint(format!("`cargo xtask sim up {}`", robot.name))
             .into());
         }
+        // In a dry run the port may be unknown: Docker chooses it.
+        let unknown = port.is_none().then(|| format!("ssh://{USER}@127.0.0.1:PORT"));
         Ok(Endpoint {
             robot: robot.name.clone(),
-            destination: format!("{USER}@127.0.0.1"),
+            destination: unknown.unwrap_or_else(|| format!("{USER}@127.0.0.1")),
             port,
             known_hosts: self.dir().join("known_hosts"),
             identity: Some(self.key()),
@@ -134,8 +139,8 @@ impl<'a> Simulation<'a> {
         if !networks.is_empty() {
             docker(&["network", "rm"]).args(networks.lines()).run()?;
         }
-        if self.dir().is_dir() && !process::mode().dry_run {
-            fs_err::remove_dir_all(self.dir())?;
+        if self.dir().is_dir() {
+            Cmd::new("rm").args(["-r", self.dir().as_str()]).run()?;
         }
         Ok(())
     }
@@ -183,15 +188,18 @@ impl<'a> Simulation<'a> {
 
     /// The key that opens the simulated robots of this clone, made at first need.
     fn public_key(&self) -> Result<String> {
+        // Two robots may be made at the same time.
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         let key = self.key();
         if !key.is_file() {
-            if process::mode().dry_run {
-                return Ok("PUBLIC-KEY".to_owned());
-            }
-            fs_err::create_dir_all(self.dir())?;
+            Cmd::new("mkdir").args(["-p", self.dir().as_str()]).run()?;
             Cmd::new("ssh-keygen")
                 .args(["-q", "-t", "ed25519", "-N", "", "-C", "simulated robots", "-f", key.as_str()])
                 .run()?;
+            if process::mode().dry_run {
+                return Ok("PUBLIC-KEY".to_owned());
+            }
         }
         Ok(fs_err::read_to_string(key.with_extension("pub"))?.trim().to_owned())
     }

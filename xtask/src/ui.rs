@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
 use crate::error::{exit_of, hints_of};
+use crate::process;
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -41,7 +42,12 @@ pub fn result(text: &str) -> std::io::Result<()> {
 }
 
 /// A step that begins or has been done, under the name of what it is about (a robot, an image, `host`).
+///
+/// In dry-run mode it is a comment in the script of commands that would run.
 pub fn step(scope: &str, text: &str) {
+    if process::mode().dry_run {
+        return planned(&format!("\n# {scope}: {}", text.replace('\n', "\n# ")));
+    }
     stderr_line(&format!("{} {text}", paint(CYAN, &format!("{scope:>12}"))));
 }
 
@@ -60,9 +66,16 @@ pub fn warn(scope: &str, text: &str) {
     stderr_line(&format!("{} {}", paint(YELLOW, &format!("{scope:>12}")), text));
 }
 
-/// A command as one could paste it into a shell: in dry-run and verbose mode.
+/// A command that runs, as one could paste it into a shell: progress, in verbose mode.
 pub fn command(line: &str) {
     stderr_line(&format!("{} {}", paint(DIM, "$"), paint(BOLD, line)));
+}
+
+/// A command that would run: what `--dry-run` is asked for, so on stdout, and nothing around it, so that
+/// all of them together are a shell script.
+pub fn planned(line: &str) {
+    // Who has seen enough closes the pipe.
+    drop(result(line));
 }
 
 /// The whole chain of an error, then what to do about it.
@@ -85,7 +98,7 @@ pub fn error(scope: Option<&str>, error: &anyhow::Error) {
 
 /// In verbose mode scripts' authors see which exit code this will be.
 fn tracing_exit(error: &anyhow::Error) {
-    if crate::process::mode().verbose {
+    if process::mode().verbose {
         stderr_line(&format!("  exit code {}", exit_of(error) as i32));
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::workspace;
+use super::{builder, workspace};
 use crate::config::{Platform, Workspace};
 use crate::error::{Failure, Result};
-use crate::host::{self, Need};
-use crate::image::{self, Builder, Options, Wanted};
+use crate::host::Need;
+use crate::image::{self, Options, Wanted};
 use crate::{process, ui};
 
 /// Build the images of the ROS packages
@@ -49,8 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
     let foreign: BTreeSet<_> =
         wanted.iter().map(|wanted| &wanted.platform).filter(|each| !each.is_native()).collect();
     let needs = Need::ALWAYS.into_iter().chain(foreign.into_iter().cloned().map(Need::Emulation));
-    host::ensure(args.yes, &needs.collect::<Vec<_>>())?;
-    let builder = Builder::for_engine(host::engine()?);
+    let builder = builder(args.yes, &needs.collect::<Vec<_>>())?;
     let built = image::build(&workspace, builder, &wanted, Options { no_cache: args.no_cache })?;
     if process::mode().dry_run {
         return Ok(());

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::{Which, fleet, reach, workspace};
+use super::{Which, builder, fleet, reach, workspace};
 use crate::config::{Robot, Workspace};
 use crate::delivery::{self, Cost, Delivery, Memory, Route};
 use crate::error::Result;
-use crate::host::{self, Need};
+use crate::host::Need;
 use crate::image::{self, Builder, Built, Wanted, service};
 use crate::process;
 use crate::release::compose::{Draft, Project};
@@ -60,8 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let workspace = workspace()?;
     let robots = args.which.robots(&workspace)?;
-    ensure_host(args.yes, &robots)?;
-    let builder = Builder::for_engine(host::engine()?);
+    let builder = builder(args.yes, &needs(&robots))?;
     let deploy = Deploy {
         drafts: drafts(&workspace, &robots)?,
         memory: Memory::load(&workspace.state_dir()),
@@ -72,6 +71,13 @@ pub fn run(args: &Args) -> Result<()> {
         builder,
     };
     let wanted = deploy.wanted(&robots);
+    let build = || image::build(&workspace, builder, &wanted, image::Options::default());
+    if process::mode().dry_run {
+        // What is printed is a script: what is done at the same time stands one after another there.
+        let built = build()?;
+        deploy.built.get_or_init(|| Some(built));
+        return fleet::each(&robots, |robot| deploy.serve(robot)).1;
+    }
     // Robots are connected while the build runs: both take their time.
     let (build, (outcomes, served)) = std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
@@ -82,7 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
             }
             (outcomes, served)
         });
-        let build = image::build(&workspace, builder, &wanted, image::Options::default());
+        let build = build();
         // A robot that waits for the build must hear of its end, whatever it was.
         deploy.built.get_or_init(|| build.as_ref().ok().cloned());
         (build.map(drop), serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -95,11 +101,11 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// What this machine needs for building for these robots.
-fn ensure_host(yes: bool, robots: &[&Robot]) -> Result<()> {
+fn needs(robots: &[&Robot]) -> Vec<Need> {
     let platforms: BTreeSet<_> = robots.iter().map(|robot| &robot.platform).collect();
     let emulation =
         platforms.into_iter().filter(|platform| !platform.is_native()).cloned().map(Need::Emulation);
-    host::ensure(yes, &Need::ALWAYS.into_iter().chain(emulation).collect::<Vec<_>>())
+    Need::ALWAYS.into_iter().chain(emulation).collect()
 }
 
 fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'a str, Draft>> {
@@ -132,7 +138,7 @@ impl Deploy<'_> {
     /// Everything for one robot; none if the build failed, which is told once and not per robot.
     fn serve(&self, robot: &Robot) -> Result<Option<Outcome>> {
         let project = &self.workspace.project.name;
-        let endpoint = reach(self.workspace, robot, self.builder)?;
+        let endpoint = reach(self.workspace, robot)?;
         let session = Session::open(endpoint)?;
         let survey = Survey::of(&session, project, &format!("{}/{project}", registry::HOST))?;
         survey.check_platform(&robot.name, &robot.platform)?;

@@ -2,7 +2,7 @@
 
 use crate::config::Robot;
 use crate::error::{Failure, Result, exit_of};
-use crate::ui;
+use crate::{process, ui};
 
 /// Does `work` for all robots at the same time. One that fails does not stop the others: its error is
 /// printed under its name, and what came of the others is given back.
@@ -13,6 +13,11 @@ pub fn each<T: Send>(
     robots: &[&Robot],
     work: impl Fn(&Robot) -> Result<T> + Sync,
 ) -> (Vec<(String, T)>, Result<()>) {
+    if process::mode().dry_run {
+        // One after another: what is printed has to be readable.
+        let results = robots.iter().map(|robot| (robot.name.clone(), work(robot)));
+        return divide(robots.len(), results.collect());
+    }
     let results: Vec<(String, Result<T>)> = std::thread::scope(|scope| {
         let threads: Vec<_> = robots.iter().map(|robot| (robot, scope.spawn(|| work(robot)))).collect();
         threads
@@ -23,6 +28,11 @@ pub fn each<T: Send>(
             })
             .collect()
     });
+    divide(robots.len(), results)
+}
+
+/// What came of those that succeeded, and what to say of the others.
+fn divide<T>(count: usize, results: Vec<(String, Result<T>)>) -> (Vec<(String, T)>, Result<()>) {
     let mut done = Vec::new();
     let mut failed: Vec<(String, anyhow::Error)> = Vec::new();
     for (name, result) in results {
@@ -31,7 +41,7 @@ pub fn each<T: Send>(
             Err(error) => failed.push((name, error)),
         }
     }
-    (done, summary(robots.len(), failed))
+    (done, summary(count, failed))
 }
 
 fn summary(count: usize, mut failed: Vec<(String, anyhow::Error)>) -> Result<()> {

@@ -2,10 +2,10 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Which, reach, workspace};
+use super::{Which, builder, reach, workspace};
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
-use crate::host::{self, Need};
+use crate::host::Need;
 use crate::image::{Builder, service};
 use crate::process::{self, Cmd};
 use crate::robot::{Endpoint, Session, Survey, host_key, registry};
@@ -33,13 +33,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.which.robots(&workspace)?;
-    host::ensure(args.yes, &Need::ALWAYS)?;
-    let builder = Builder::for_engine(host::engine()?);
+    let builder = builder(args.yes, &Need::ALWAYS)?;
     robots.iter().try_for_each(|robot| prepare(args, &workspace, builder, robot))
 }
 
 fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) -> Result<()> {
-    let endpoint = reach(workspace, robot, builder)?;
+    let endpoint = reach(workspace, robot)?;
     ensure_host_key(args, &endpoint)?;
     ensure_login(&endpoint)?;
     let session = Session::open(endpoint)?;
@@ -60,10 +59,10 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
     if !recorded.is_empty() && !args.new_host_key {
         return Ok(());
     }
-    let key = host_key::fetch(endpoint)?;
     if process::mode().dry_run {
-        return Ok(());
+        return host_key::plan(endpoint, !recorded.is_empty());
     }
+    let key = host_key::fetch(endpoint)?;
     for line in key.lines() {
         ui::step(&endpoint.robot, &format!("host key {}", host_key::fingerprint(line)?));
     }
@@ -83,6 +82,10 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
 
 /// Makes sure that logging in takes no password.
 fn ensure_login(endpoint: &Endpoint) -> Result<()> {
+    if process::mode().dry_run && endpoint.identity.is_some() {
+        // A simulated robot was made with the key.
+        return Ok(());
+    }
     let test = endpoint.command(["true"]);
     if !process::mode().dry_run {
         let Err(error) = test.read() else { return Ok(()) };
@@ -106,10 +109,10 @@ fn ensure_key() -> Result<Utf8PathBuf> {
         return Ok(key);
     }
     let key = dir.join("id_ed25519");
-    if !process::mode().dry_run {
-        fs_err::create_dir_all(&dir)?;
-    }
     ui::step("host", &format!("making an SSH key, {key}"));
+    if !dir.is_dir() {
+        Cmd::new("mkdir").args(["-p", "-m", "700", dir.as_str()]).run()?;
+    }
     Cmd::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", key.as_str()]).run()?;
     Ok(key.with_extension("pub"))
 }
@@ -118,12 +121,12 @@ fn ensure_key() -> Result<Utf8PathBuf> {
 fn install(endpoint: &Endpoint, key: &Utf8Path) -> Result<()> {
     let script = "umask 077; mkdir -p ~/.ssh; key=$(cat); \
                   grep -qxF -- \"$key\" ~/.ssh/authorized_keys 2>/dev/null || printf '%s\\n' \"$key\" >>~/.ssh/authorized_keys";
-    let text = if process::mode().dry_run { String::new() } else { fs_err::read_to_string(key)? };
+    let text = if key.is_file() { fs_err::read_to_string(key)? } else { String::new() };
     endpoint
         .ssh()
         .args(["--", &endpoint.destination])
         .arg(shell_words::join(["sh", "-c", script]))
-        .stdin(text)
+        .stdin_from(key.as_str(), text)
         .interactive()
         .map_err(|error| host_key::explain(endpoint, &error))
 }

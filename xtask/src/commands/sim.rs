@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{fleet, workspace};
+use super::{builder, fleet, workspace};
 use crate::config::{Host, Robot, Workspace};
 use crate::error::Result;
-use crate::host::{self, Need};
-use crate::image::Builder;
+use crate::host::Need;
 use crate::sim::Simulation;
-use crate::ui;
+use crate::{process, ui};
 
 /// Simulated robots: containers on this machine with an engine, an SSH server and a disk of their own
 #[derive(clap::Args, Debug)]
@@ -48,14 +47,13 @@ pub fn run(args: &Args) -> Result<()> {
     let simulation = Simulation::new(&workspace);
     match &args.verb {
         Verb::Up { robots, link, yes } => {
-            host::ensure(*yes, &Need::ALWAYS)?;
-            let builder = Builder::for_engine(host::engine()?);
+            let builder = builder(*yes, &Need::ALWAYS)?;
             let (_, result) = fleet::each(&named(&workspace, robots)?, |robot| {
                 simulation.up(robot, builder)?;
                 link.iter().try_for_each(|rate| simulation.shape(robot, rate))
             });
             result?;
-            status(&workspace)
+            if process::mode().dry_run { Ok(()) } else { status(&workspace) }
         }
         Verb::Down { robots } => {
             let names: BTreeSet<String> = robots.iter().cloned().collect();

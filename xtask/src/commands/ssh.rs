@@ -2,8 +2,6 @@
 
 use super::{reach, workspace};
 use crate::error::Result;
-use crate::host;
-use crate::image::Builder;
 
 /// Open a shell on a robot, or run a command there
 #[derive(clap::Args, Debug)]
@@ -24,7 +22,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = workspace.robot(&args.robot)?;
-    let endpoint = reach(&workspace, robot, Builder::for_engine(host::engine()?))?;
+    let endpoint = reach(&workspace, robot)?;
     let mut ssh = endpoint.ssh();
     if args.command.is_empty() {
         // The first value of an option counts: this one is for a person.

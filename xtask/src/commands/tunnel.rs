@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{reach, workspace};
+use super::{builder, reach, workspace};
 use crate::error::Result;
-use crate::host::{self, Need};
-use crate::image::{Builder, service};
+use crate::host::Need;
+use crate::image::service;
 use crate::process;
 use crate::robot::{Session, Tunnel, registry, tunnel};
 use crate::ui;
@@ -36,17 +36,17 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = workspace.robot(&args.robot)?;
-    host::ensure(args.yes, &Need::ALWAYS)?;
-    let builder = Builder::for_engine(host::engine()?);
-    let session = Session::open(reach(&workspace, robot, builder)?)?;
+    let builder = builder(args.yes, &Need::ALWAYS)?;
+    let session = Session::open(reach(&workspace, robot)?)?;
     registry::ensure(&session, &service::registry(&workspace, builder, &robot.platform)?)?;
+    if process::mode().dry_run {
+        ui::step(&robot.name, "the tunnel to its registry, until Ctrl-C");
+        return tunnel::by_hand(session.endpoint(), args.port).run();
+    }
     let tunnel = Tunnel::open(&session, args.port)?;
     let host = builder.registry_host(tunnel.port());
     ui::result(&format!("{host} is the registry of {}: docker push {host}/NAME", robot.name))?;
     ui::step(&robot.name, "Ctrl-C closes the tunnel");
-    if process::mode().dry_run {
-        return Ok(());
-    }
     loop {
         process::pause(WATCH)?;
         if tunnel.ensure_open()? {

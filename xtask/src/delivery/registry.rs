@@ -44,6 +44,9 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
 }
 
 fn report(robot: &str, image: &str, layers: Layers, sent: u64) {
+    if process::mode().dry_run {
+        return;
+    }
     let Layers { sent: new, reused } = layers;
     ui::step(robot, &format!("pushed {image}: {new} new layers, {reused} reused, {} sent", ui::bytes(sent)));
 }
@@ -68,7 +71,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
         }
     };
     if process::mode().dry_run {
-        return Ok((layers, Manifest::unknown()));
+        return Ok((layers, Manifest::unknown(&built.wanted.image)));
     }
     let manifest = tunnel.registry().manifest(repository, &built.wanted.image)?;
     verify(built, &manifest)?;

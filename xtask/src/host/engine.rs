@@ -173,6 +173,16 @@ fn engine(info: Info, os: &str) -> Engine {
 }
 
 impl Engine {
+    /// The engine that a fresh installation would bring, for a dry run.
+    pub fn assumed(os: &str) -> Self {
+        let info = Info {
+            driver_status: Some(vec![("driver-type".to_owned(), "io.containerd.snapshotter.v1".to_owned())]),
+            architecture: std::env::consts::ARCH.to_owned(),
+            ..Info::default()
+        };
+        engine(info, os)
+    }
+
     /// What people call its store.
     pub fn store_name(&self) -> &'static str {
         match self.store {

@@ -24,10 +24,11 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
     let names = names.join(", ");
     let plan = plan::plan(machine, &found.missing)?;
     ui::step("host", &format!("this machine lacks {names}; these commands bring it:"));
-    plan.commands().for_each(|command| ui::command(&command.to_string()));
     if process::mode().dry_run {
+        plan.commands().for_each(|command| ui::planned(&command.to_string()));
         return Ok(found.engine);
     }
+    plan.commands().for_each(|command| ui::command(&command.to_string()));
     if machine.uid != 0 && machine.program("sudo").is_none() {
         return Err(Failure::failed(format!(
             "this machine lacks {names}, and there is no `sudo` to install it with"

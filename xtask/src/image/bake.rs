@@ -129,7 +129,11 @@ fn dockerfile_path(workspace: &Workspace, base: &Base) -> Utf8PathBuf {
 
 /// Leaves a file alone that is right already: several runs may be reading it.
 fn write_if_changed(path: &Utf8Path, text: &str) -> Result<()> {
-    if process::mode().dry_run || fs_err::read_to_string(path).is_ok_and(|old| old == text) {
+    if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    if process::mode().dry_run {
+        process::plan_file(path, text);
         return Ok(());
     }
     let dir = path.parent().unwrap_or(Utf8Path::new("."));
@@ -173,23 +177,33 @@ fn bake(
     );
     write_if_changed(&file, &definition)?;
     builder.ensure(&workspace.state_dir())?;
-    command(builder, &file, &metadata, options).show_through("build", progress::condense).run()?;
+    let command = command(builder, &file, options);
     if process::mode().dry_run {
+        command.run()?;
         return Ok(Outcome { definition: file, metadata: BTreeMap::new() });
     }
+    let command = command.args(["--metadata-file", metadata.as_str()]);
+    command.show_through("build", progress::condense).run()?;
     let text = fs_err::read_to_string(&metadata)?;
     fs_err::remove_file(&metadata)?;
     let metadata = serde_json::from_str(&text).context("read what BuildKit says it has built")?;
     Ok(Outcome { definition: file, metadata })
 }
 
-fn command(builder: Builder, file: &Utf8Path, metadata: &Utf8Path, options: Options) -> Cmd {
+/// `docker buildx bake`, as far as all calls are the same.
+pub(super) fn call(builder: Builder) -> Cmd {
     Cmd::new("docker")
-        .args(["buildx", "bake"])
-        .args(builder.args())
-        .args(["--file", file.as_str(), "--metadata-file", metadata.as_str()])
+        // From 0.20 on buildx asks before a definition reads files outside the current directory, say the
+        // certificates of this machine. The definition is our own.
+        .env("BUILDX_BAKE_ENTITLEMENTS_FS", "0")
+        .args(["buildx", "bake", builder.arg()])
         // An attestation would turn every image into an index, with a digest of its own every time.
         .args(["--provenance=false", "--sbom=false"])
+}
+
+fn command(builder: Builder, file: &Utf8Path, options: Options) -> Cmd {
+    call(builder)
+        .args(["--file", file.as_str()])
         .arg("--progress=plain")
         .args(options.no_cache.then_some("--no-cache"))
 }
@@ -198,7 +212,7 @@ fn built(workspace: &Workspace, builder: Builder, wanted: &Wanted, outcome: &Out
     let reference = wanted.reference(workspace);
     let definition = outcome.definition.clone();
     if process::mode().dry_run {
-        let id = ImageId::Config("sha256:DIGEST".to_owned());
+        let id = ImageId::Config("sha256:CONFIGURATION".to_owned());
         return Ok(Built { wanted: wanted.clone(), reference, id, definition });
     }
     let metadata = outcome
@@ -221,9 +235,9 @@ mod tests {
     #[test]
     fn the_call_asks_for_no_attestations() {
         let builder = Builder::Engine { store: Store::Containerd };
-        let line =
-            command(builder, "/b.json".into(), "/m.json".into(), Options { no_cache: true }).to_string();
-        assert!(line.starts_with("docker buildx bake --file /b.json --metadata-file /m.json"), "{line}");
+        let line = command(builder, "/b.json".into(), Options { no_cache: true }).to_string();
+        assert!(line.contains("docker buildx bake --builder=default "), "{line}");
+        assert!(line.contains("--file /b.json"), "{line}");
         assert!(
             line.contains("--provenance=false")
                 && line.contains("--sbom=false")

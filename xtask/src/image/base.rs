@@ -3,13 +3,13 @@
 //! A bootstrapped base is made once, named by its inputs and kept: packages never install the same way
 //! twice, and a base that changed would travel to every robot again.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Builder, content_tag, ensure_kept};
 use crate::config::{BaseSource, Platform, Workspace};
 use crate::error::{Failure, Result};
 use crate::host;
-use crate::process::{self, Cmd};
+use crate::process::Cmd;
 use crate::ui;
 
 /// The repository of bootstrapped bases in this machine's image store.
@@ -96,12 +96,13 @@ pub fn debian_architecture(platform: &Platform) -> Result<String> {
 /// A builder of our own does not see the engine's images: give it the base as an OCI layout.
 fn as_layout(dir: &Utf8Path, tag: &str) -> Result<String> {
     let layout = dir.join(tag.replace(':', "-"));
-    if !layout.join("index.json").is_file() {
-        if !process::mode().dry_run {
-            fs_err::create_dir_all(&layout)?;
-        }
-        let unpack = Cmd::new("tar").args(["--extract", "--file=-", "--directory", layout.as_str()]);
+    if !layout.is_dir() {
+        // Under another name until it is whole: an interrupted copy must not pass for a layout.
+        let unfinished = Utf8PathBuf::from(format!("{layout}.unfinished"));
+        Cmd::new("mkdir").args(["-p", unfinished.as_str()]).run()?;
+        let unpack = Cmd::new("tar").args(["-xf", "-", "-C", unfinished.as_str()]);
         unpack.feed(&Cmd::new("docker").args(["save", tag]))?;
+        Cmd::new("mv").args([unfinished.as_str(), layout.as_str()]).run()?;
     }
     Ok(format!("oci-layout://{layout}:{}", tag.rsplit(':').next().unwrap_or("latest")))
 }

@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use crate::config::Store;
 use crate::error::Result;
 use crate::host::Engine;
-use crate::process::Cmd;
+use crate::process::{self, Cmd};
 
 /// The name of our own builder.
 pub const NAME: &str = "xtask";
@@ -44,11 +44,12 @@ impl Builder {
         }
     }
 
-    /// The arguments that choose the builder.
-    pub fn args(self) -> Vec<String> {
+    /// The argument that chooses the builder. `default` is the engine's own, whatever the Docker context is
+    /// called; without it buildx takes the one that somebody has chosen by `docker buildx use`.
+    pub fn arg(self) -> &'static str {
         match self {
-            Self::Engine { .. } => Vec::new(),
-            Self::Container => vec![format!("--builder={NAME}")],
+            Self::Engine { .. } => "--builder=default",
+            Self::Container => "--builder=xtask",
         }
     }
 
@@ -86,13 +87,15 @@ fn create(config: &Utf8Path) -> Cmd {
     Cmd::new("docker").args(["buildx", "create", "--name", NAME, "--driver", "docker-container"]).args([
         "--driver-opt",
         "network=host",
+        // `--buildkitd-config` by its older name, which all versions of buildx know.
         "--config",
         config.as_str(),
     ])
 }
 
 fn write_config(path: &Utf8Path) -> Result<()> {
-    if crate::process::mode().dry_run {
+    if process::mode().dry_run {
+        process::plan_file(path, &config());
         return Ok(());
     }
     if let Some(dir) = path.parent() {
@@ -121,9 +124,9 @@ mod tests {
     #[test]
     fn an_engine_in_a_virtual_machine_pushes_to_its_host() {
         assert_eq!(builder(true).registry_host(5001), "host.docker.internal:5001");
-        assert_eq!(builder(true).args(), ["--builder=xtask"]);
+        assert_eq!(builder(true).arg(), format!("--builder={NAME}"));
         assert_eq!(builder(false).registry_host(5000), "localhost:5000");
-        assert!(builder(false).args().is_empty());
+        assert_eq!(builder(false).arg(), "--builder=default");
     }
 
     #[test]

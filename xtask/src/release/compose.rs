@@ -12,8 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
-use crate::process::Cmd;
+use crate::process::{self, Cmd};
 use crate::robot::registry;
+use crate::{host, ui};
 
 /// A rendered project whose images are still named by tag: which images it needs is known, their digests
 /// are not.
@@ -46,6 +47,9 @@ impl Draft {
     /// # Errors
     /// Fails when Compose refuses the file, or it names an image of the project that does not exist.
     pub fn render(workspace: &Workspace, robot: &Robot) -> Result<Self> {
+        if process::mode().dry_run && host::lacks_compose()? {
+            return Ok(Self::assumed(workspace, robot));
+        }
         let project = &workspace.project.name;
         let mut command = Cmd::new("docker")
             .args(["compose", "--file", robot.compose.as_str(), "--project-name", project])
@@ -83,8 +87,15 @@ impl Draft {
                 images.insert(service.clone(), name.to_owned());
             }
         }
-        let dir = robot.compose.parent().unwrap_or(Utf8Path::new(".")).to_owned();
-        Ok(Self { model, images, dir })
+        Ok(Self { model, images, dir: directory(robot) })
+    }
+
+    /// Stands for the project in a dry run on a machine that cannot read it yet: a service for each image.
+    fn assumed(workspace: &Workspace, robot: &Robot) -> Self {
+        let file = workspace.relative(&robot.compose);
+        ui::warn(&robot.name, &format!("without Compose `{file}` cannot be read: taken to use all images"));
+        let images = workspace.images.keys().map(|name| (name.clone(), name.clone())).collect();
+        Self { model: Value::Null, images, dir: directory(robot) }
     }
 
     /// The images of the workspace that the robot needs.
@@ -154,6 +165,10 @@ impl Draft {
         archive.append_dir(path, &source)?;
         entries.iter().try_for_each(|entry| self.append(archive, &path.join(entry)))
     }
+}
+
+fn directory(robot: &Robot) -> Utf8PathBuf {
+    robot.compose.parent().unwrap_or(Utf8Path::new(".")).to_owned()
 }
 
 /// How the robot's engine calls an image of the project.

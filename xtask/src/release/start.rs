@@ -24,9 +24,12 @@ pub fn is_current(project: &Project, survey: &Survey) -> bool {
 pub fn start(session: &Session, name: &str, repository: &str, project: &Project) -> Result<Survey> {
     let script = include_str!("scripts/start.sh");
     let order = project.order.iter().map(String::as_str);
+    // Digests are unknown in a dry run, and what follows from them.
+    let id = if process::mode().dry_run { "RELEASE-ID" } else { project.id.as_str() };
     session
-        .command(["sh", "-c", script, "start", name, &project.id].into_iter().chain(order))
-        .stdin(project.archive.clone())
+        .command(["sh", "-c", script, "start", name, id].into_iter().chain(order))
+        // Values of `.env` files are in it: it is never printed.
+        .stdin_from("release.tar", project.archive.clone())
         .run()
         .with_context(|| format!("start the containers on `{}`", session.robot()))?;
     if process::mode().dry_run {

@@ -56,18 +56,34 @@ pub fn fetch(endpoint: &Endpoint) -> Result<String> {
     let dir = tempfile::tempdir().context("make a directory for the host key")?;
     let file = Utf8PathBuf::from_path_buf(dir.path().join("known_hosts"))
         .map_err(|path| anyhow::anyhow!("`{}` is not UTF-8", path.display()))?;
-    let probe = Endpoint { known_hosts: file.clone(), identity: None, ..endpoint.clone() };
+    // Logging in without any method fails: the key has been shown before that.
+    let refusal = probe(endpoint, &file).run().err();
+    match fs_err::read_to_string(&file) {
+        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        _ => Err(explain(endpoint, &refusal.unwrap_or_else(|| anyhow::anyhow!("no host key was sent")))),
+    }
+}
+
+/// Prints how the key would come into the file, in a dry run.
+///
+/// # Errors
+/// Never fails there.
+pub fn plan(endpoint: &Endpoint, is_recorded: bool) -> Result<()> {
+    if is_recorded {
+        Cmd::new("ssh-keygen").args(["-R", &endpoint.robot, "-f", endpoint.known_hosts.as_str()]).run()?;
+    }
+    probe(endpoint, &endpoint.known_hosts).run()
+}
+
+/// An `ssh` that writes the host key to `file` and does not log in.
+fn probe(endpoint: &Endpoint, file: &Utf8Path) -> Cmd {
+    let probe = Endpoint { known_hosts: file.to_owned(), identity: None, ..endpoint.clone() };
     // The first value of an option counts: ours have to come before those of every connection.
     let options = ["StrictHostKeyChecking=accept-new", "HashKnownHosts=no", "PreferredAuthentications=none"];
     let mut argv: Vec<String> =
         options.iter().flat_map(|option| ["-o".to_owned(), (*option).to_owned()]).collect();
     argv.extend(probe.command(["true"]).argv().into_iter().skip(1).map(str::to_owned));
-    // Logging in without any method fails: the key has been shown before that.
-    let refusal = Cmd::new("ssh").args(argv).run().err();
-    match fs_err::read_to_string(&file) {
-        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        _ => Err(explain(endpoint, &refusal.unwrap_or_else(|| anyhow::anyhow!("no host key was sent")))),
-    }
+    Cmd::new("ssh").args(argv)
 }
 
 /// The fingerprint of a line of a known-hosts file, as `ssh` shows it on the robot's own console.

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Session;
 use crate::error::{Failure, Result};
-use crate::process::Cmd;
+use crate::process::{self, Cmd};
 use crate::ui;
 
 /// Where the registry listens on the robot: nowhere else, so that SSH is the only way in.
@@ -36,10 +36,17 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
 /// Fails when Docker on the robot fails or port 5000 there is taken by something else.
 pub fn ensure(session: &Session, image: &str) -> Result<()> {
     let start = session.script(include_str!("scripts/registry.sh"), &[CONTAINER, image, ADDRESS]);
+    let bring =
+        || session.command(["docker", "load", "--quiet"]).feed(&Cmd::new("docker").args(["save", image]));
+    if process::mode().dry_run {
+        ui::step(session.robot(), "bringing the registry, unless it is there, and starting it");
+        bring()?;
+        return start.run();
+    }
     match start.run_for_output()?.as_str() {
         "image missing" => {
             ui::step(session.robot(), "bringing the registry, once");
-            session.command(["docker", "load", "--quiet"]).feed(&Cmd::new("docker").args(["save", image]))?;
+            bring()?;
             let state = start.run_for_output()?;
             anyhow::ensure!(
                 state != "image missing",
@@ -141,8 +148,8 @@ impl Manifest {
     }
 
     /// Stands for a manifest in dry-run mode, where nothing has been pushed.
-    pub fn unknown() -> Self {
-        let digest = "sha256:DIGEST".to_owned();
+    pub fn unknown(image: &str) -> Self {
+        let digest = format!("sha256:DIGEST-OF-{image}");
         Self { config: Descriptor { digest: digest.clone(), size: 0 }, digest, layers: Vec::new() }
     }
 

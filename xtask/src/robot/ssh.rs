@@ -80,7 +80,8 @@ fn quoted_path(path: &str) -> String {
 pub struct Session {
     endpoint: Endpoint,
     /// Holds the control sockets. Sockets have short paths (108 bytes, unix(7)): not under `target/`.
-    dir: TempDir,
+    /// None in a dry run.
+    dir: Option<TempDir>,
     master: Mutex<Option<Master>>,
 }
 
@@ -97,12 +98,13 @@ impl Session {
     /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer,
     /// has another host key than recorded, or does not accept the key.
     pub fn open(endpoint: Endpoint) -> Result<Self> {
+        if process::mode().dry_run {
+            return Ok(Self { endpoint, dir: None, master: Mutex::new(None) });
+        }
         let dir =
             tempfile::Builder::new().prefix("xtask-").tempdir().context("make a directory for sockets")?;
-        let session = Self { endpoint, dir, master: Mutex::new(None) };
-        if !process::mode().dry_run {
-            session.ensure_connected()?;
-        }
+        let session = Self { endpoint, dir: Some(dir), master: Mutex::new(None) };
+        session.ensure_connected()?;
         Ok(session)
     }
 
@@ -166,7 +168,8 @@ impl Session {
 
     /// A path for a socket that lives as long as the session.
     pub fn socket_path(&self, name: &str) -> Utf8PathBuf {
-        Utf8PathBuf::from_path_buf(self.dir.path().join(name))
+        let dir = self.dir.as_ref().map_or(std::path::Path::new(""), TempDir::path);
+        Utf8PathBuf::from_path_buf(dir.join(name))
             .unwrap_or_else(|path| Utf8PathBuf::from(path.to_string_lossy().into_owned()))
     }
 

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 
 use super::registry::{self, RegistryClient};
 use super::relay::{Relay, Traffic};
-use super::ssh::Session;
+use super::ssh::{Endpoint, Session};
 use crate::error::Result;
-use crate::process;
+use crate::process::{self, Cmd};
 
 /// The local port that people expect; the next free one is taken where it is in use.
 pub const PORT: u16 = 5000;
@@ -19,22 +19,33 @@ const READY: Duration = Duration::from_secs(30);
 /// How long a robot may be gone, say behind a wall, before a delivery gives up.
 const BACK: Duration = Duration::from_secs(60);
 
+/// Where the master connection of a script's tunnel is found again. `%C` stands for the robot, see
+/// ssh_config(5).
+const CONTROL_PATH: &str = "ControlPath=~/.ssh/xtask-%C";
+
 /// An open tunnel; it closes with this guard.
 #[derive(Debug)]
 pub struct Tunnel<'a> {
     session: &'a Session,
-    relay: Relay,
+    /// None in a dry run.
+    relay: Option<Relay>,
+    wish: u16,
     forwards: std::cell::Cell<u32>,
 }
 
 impl<'a> Tunnel<'a> {
-    /// Opens it on local port `wish` or the next free one, and waits until the registry answers.
+    /// Opens it on local port `wish` or the next free one, and waits until the registry answers. A dry run
+    /// prints how to open it by hand, and, when this guard goes, how to close it.
     ///
     /// # Errors
     /// Fails when the connection is gone, no port is free, or the registry does not answer.
     pub fn open(session: &'a Session, wish: u16) -> Result<Self> {
-        let relay = Relay::listen(wish, session.socket_path("registry-0"))?;
-        let tunnel = Self { session, relay, forwards: std::cell::Cell::new(0) };
+        if process::mode().dry_run {
+            background(session.endpoint(), wish).run()?;
+            return Ok(Self { session, wish, relay: None, forwards: std::cell::Cell::new(0) });
+        }
+        let relay = Some(Relay::listen(wish, session.socket_path("registry-0"))?);
+        let tunnel = Self { session, wish, relay, forwards: std::cell::Cell::new(0) };
         tunnel.forward()?;
         tunnel.wait_until_ready()?;
         Ok(tunnel)
@@ -42,12 +53,12 @@ impl<'a> Tunnel<'a> {
 
     /// The local port that leads to the robot's registry.
     pub fn port(&self) -> u16 {
-        self.relay.port()
+        self.relay.as_ref().map_or(self.wish, Relay::port)
     }
 
     /// What went through so far.
     pub fn traffic(&self) -> Traffic {
-        self.relay.traffic()
+        self.relay.as_ref().map(Relay::traffic).unwrap_or_default()
     }
 
     /// A client of the registry behind the tunnel.
@@ -76,7 +87,9 @@ impl<'a> Tunnel<'a> {
         self.forwards.set(self.forwards.get() + 1);
         let socket = self.session.socket_path(&format!("registry-{}", self.forwards.get()));
         self.session.forward(socket.as_str(), registry::ADDRESS)?;
-        self.relay.redirect(socket);
+        if let Some(relay) = &self.relay {
+            relay.redirect(socket);
+        }
         Ok(())
     }
 
@@ -84,4 +97,36 @@ impl<'a> Tunnel<'a> {
         process::poll("the registry to answer", READY, || self.registry().ping())
             .with_context(|| format!("tunnel to `{}`", self.session.robot()))
     }
+}
+
+impl Drop for Tunnel<'_> {
+    fn drop(&mut self) {
+        if self.relay.is_none() {
+            close(self.session.endpoint()).clean_up();
+        }
+    }
+}
+
+/// The tunnel as people open it by hand, until Ctrl-C.
+pub fn by_hand(endpoint: &Endpoint, port: u16) -> Cmd {
+    endpoint.ssh().args(forwarding(port)).args(["-N", "--", &endpoint.destination])
+}
+
+/// The same for a script: it goes into the background once it is open, and [`close`] finds it there.
+fn background(endpoint: &Endpoint, port: u16) -> Cmd {
+    endpoint.ssh().args(["-o", "ControlMaster=yes", "-o", CONTROL_PATH]).args(forwarding(port)).args([
+        "-f",
+        "-N",
+        "--",
+        &endpoint.destination,
+    ])
+}
+
+fn close(endpoint: &Endpoint) -> Cmd {
+    endpoint.ssh().args(["-o", CONTROL_PATH, "-O", "exit", "--", &endpoint.destination])
+}
+
+fn forwarding(port: u16) -> [String; 4] {
+    let forward = format!("127.0.0.1:{port}:{}", registry::ADDRESS);
+    ["-o".into(), "ExitOnForwardFailure=yes".into(), "-L".into(), forward]
 }

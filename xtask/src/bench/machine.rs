@@ -1,0 +1,108 @@
+//! The machine that the figures are from: what makes them comparable, nothing that says whose it is.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use camino::Utf8Path;
+use serde::Serialize;
+
+use super::report::median;
+use crate::config::Workspace;
+use crate::error::Result;
+use crate::host;
+use crate::process::Cmd;
+
+/// See the module.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Processors that this program may use.
+    cores: usize,
+    /// What they are called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processor: Option<String>,
+    /// In bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<u64>,
+    /// `uname -srm`.
+    kernel: String,
+    engine: String,
+    image_store: &'static str,
+    buildx: String,
+}
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Result<Self> {
+        let engine = host::engine()?;
+        let proc = |file: &str| fs_err::read_to_string(file).unwrap_or_default();
+        let buildx = Cmd::new("docker").args(["buildx", "version"]).read()?;
+        Ok(Self {
+            cores: std::thread::available_parallelism().context("count processors")?.get(),
+            processor: field(&proc("/proc/cpuinfo"), "model name").map(str::to_owned),
+            memory: field(&proc("/proc/meminfo"), "MemTotal")
+                .and_then(|size| size.strip_suffix(" kB")?.parse::<u64>().ok())
+                .map(|kilobytes| kilobytes * 1024),
+            kernel: Cmd::new("uname").arg("-srm").read()?,
+            engine: engine.version.clone(),
+            image_store: engine.store_name(),
+            buildx: buildx.split_whitespace().nth(1).unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Stands for a machine in tests.
+    #[cfg(test)]
+    pub fn unknown() -> Self {
+        let [kernel, engine, buildx] = [(); 3].map(|()| String::new());
+        Self { cores: 2, processor: None, memory: None, kernel, engine, image_store: "", buildx }
+    }
+
+    /// The machine in one line, below a plot.
+    pub fn summary(&self) -> String {
+        format!("{} cores, Docker Engine {}, {}", self.cores, self.engine, self.image_store)
+    }
+}
+
+/// The value of `name : value` in the files of /proc.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let value = |line: &'a str| line.strip_prefix(name)?.trim_start().strip_prefix(':');
+    text.lines().find_map(value).map(str::trim)
+}
+
+/// The load average of the last minute: a machine that does something else as well measures that, too.
+pub fn load() -> Option<f64> {
+    fs_err::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// What `cargo` adds to each call of this program, in seconds; none where this is not run by `cargo`.
+pub fn cargo_overhead(workspace: &Workspace, program: &Utf8Path) -> Result<Option<f64>> {
+    let Ok(cargo) = std::env::var("CARGO") else { return Ok(None) };
+    let by_cargo = Cmd::new(cargo)
+        .args(["run", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--", "--version"])
+        .dir(&workspace.root);
+    // Sources may have changed since this program was compiled.
+    by_cargo.run()?;
+    Ok(Some((time(&by_cargo)? - time(&Cmd::new(program.as_str()).arg("--version"))?).max(0.0)))
+}
+
+fn time(command: &Cmd) -> Result<f64> {
+    let once = || {
+        let begin = Instant::now();
+        command.run()?;
+        Ok(begin.elapsed().as_secs_f64())
+    };
+    let times = (0..5).map(|_| once()).collect::<Result<Vec<f64>>>()?;
+    Ok(median(times).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_proc_are_found_by_name() {
+        let text = "MemFree:  12 kB\nMemTotal:       24684544 kB\nmodel name\t: A processor\n";
+        assert_eq!(field(text, "MemTotal"), Some("24684544 kB"));
+        assert_eq!(field(text, "model name"), Some("A processor"));
+        assert_eq!(field(text, "Swap"), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! The robot that everybody deploys to, and what it says of itself.
+//!
+//! It is asked through the engine of this machine, past its network: questions are no traffic.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::case::Case;
+use super::copy::{Copy, PROJECT, ROBOT};
+use crate::config::Robot;
+use crate::error::{Failure, Result};
+use crate::image::{Builder, service};
+use crate::process::{self, Cmd};
+use crate::robot::{Endpoint, Session, registry};
+use crate::sim::Simulation;
+
+/// The containers of a project and the images they run.
+const CONTAINERS: &str = r#"
+docker container inspect --format '{{index .Config.Labels "com.docker.compose.service"}} {{.State.Status}} {{.Id}} {{.Image}}' \
+    $(docker container ls --all --quiet --filter "label=com.docker.compose.project=$1")"#;
+
+/// The checksum of files in a service's container.
+const INSTALLED: &str = r#"
+container=$(docker container ls --quiet --filter "label=com.docker.compose.project=$1" \
+    --filter "label=com.docker.compose.service=$2")
+[ -z "$container" ] || docker exec "$container" sh -c "cat $3 | sha256sum""#;
+
+/// A simulated robot, empty at first, its registry running.
+#[derive(Debug)]
+pub struct TestRobot<'a> {
+    simulation: Simulation<'a>,
+    robot: &'a Robot,
+    endpoint: Endpoint,
+}
+
+/// Bytes that passed the robot's network interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Received by the robot.
+    pub to_robot: u64,
+    /// Sent by it.
+    pub from_robot: u64,
+}
+
+impl Traffic {
+    /// What has passed since.
+    pub fn since(self, before: Self) -> Self {
+        Self { to_robot: self.to_robot - before.to_robot, from_robot: self.from_robot - before.from_robot }
+    }
+}
+
+/// A container as the robot describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Container {
+    state: String,
+    id: String,
+    image: String,
+}
+
+/// What runs on the robot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    containers: BTreeMap<String, Container>,
+    /// The checksum of what was edited, in the container that has it.
+    installed: String,
+}
+
+impl<'a> TestRobot<'a> {
+    /// A fresh one, in place of one there may be.
+    pub fn make(copy: &'a Copy, builder: Builder) -> Result<Self> {
+        let simulation = Simulation::new(copy.workspace());
+        let robot = copy.robot()?;
+        simulation.down(Some(&[ROBOT.to_owned()].into()))?;
+        let endpoint = simulation.up(robot, builder)?;
+        let image = service::registry(copy.workspace(), builder, &robot.platform)?;
+        registry::ensure(&Session::open(endpoint.clone())?, &image)?;
+        Ok(Self { simulation, robot, endpoint })
+    }
+
+    /// The way to it.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The variables of its Compose file.
+    pub fn variables(&self) -> Result<Vec<(String, String)>> {
+        Ok(self.robot.variables()?.into_iter().collect())
+    }
+
+    /// Limits its link.
+    pub fn shape(&self, rate: &str) -> Result<()> {
+        self.simulation.shape(self.robot, rate)
+    }
+
+    /// Removes it.
+    pub fn remove(&self) -> Result<()> {
+        self.simulation.down(Some(&[ROBOT.to_owned()].into()))
+    }
+
+    fn ask(&self, script: &str, args: &[&str]) -> Result<String> {
+        let container = self.simulation.container(ROBOT);
+        Cmd::new("docker")
+            .args(["exec", &container, "sh", "-c", script, "sh"])
+            .args(args.iter().copied())
+            .read()
+    }
+
+    /// The counters of its network interface.
+    pub fn traffic(&self) -> Result<Traffic> {
+        let text = self.ask("cd /sys/class/net/eth0/statistics && cat rx_bytes tx_bytes", &[])?;
+        let counts: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        match counts[..] {
+            [to_robot, from_robot] => Ok(Traffic { to_robot, from_robot }),
+            _ => anyhow::bail!("the robot's interface counts `{text}`"),
+        }
+    }
+
+    /// Bytes per second while nothing is deployed.
+    pub fn background(&self, duration: Duration) -> Result<u64> {
+        let before = self.traffic()?;
+        process::pause(duration)?;
+        let Traffic { to_robot, from_robot } = self.traffic()?.since(before);
+        Ok((to_robot + from_robot) / duration.as_secs().max(1))
+    }
+
+    /// What runs, as far as the case is interested.
+    pub fn look(&self, case: Case) -> Result<Look> {
+        let containers = match case {
+            // Inspecting no container is an error.
+            Case::First => self.ask(&format!("{CONTAINERS} 2>/dev/null || true"), &[PROJECT])?,
+            _ => self.ask(CONTAINERS, &[PROJECT])?,
+        };
+        let installed = match case.edit() {
+            Some(edit) => self.ask(INSTALLED, &[PROJECT, edit.service, edit.installed])?,
+            None => String::new(),
+        };
+        Ok(Look { containers: parse(&containers), installed })
+    }
+}
+
+fn parse(text: &str) -> BTreeMap<String, Container> {
+    let container = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let service = words.next()?;
+        Some((service, Container { state: words.next()?, id: words.next()?, image: words.next()? }))
+    };
+    text.lines().filter_map(container).collect()
+}
+
+impl Look {
+    /// Whether the case is done: everything runs, and what was edited runs as edited.
+    pub fn check(&self, case: Case, before: &Self) -> Result<()> {
+        let problem = |text: String| Err(Failure::failed(format!("{}: {text}", case.title())).into());
+        if self.containers.is_empty() {
+            return problem("the robot runs nothing".to_owned());
+        }
+        if let Some((service, container)) = self.containers.iter().find(|(_, each)| each.state != "running") {
+            return problem(format!("`{service}` is {}", container.state));
+        }
+        let Some(edit) = case.edit() else { return Ok(()) };
+        let of = |look: &Self| look.containers.get(edit.service).cloned();
+        let now = of(self).with_context(|| format!("the robot does not run `{}`", edit.service))?;
+        if of(before).is_some_and(|old| old.id == now.id || old.image == now.image) {
+            return problem(format!("`{}` still runs in the container it ran in", edit.service));
+        }
+        if self.installed == before.installed {
+            return problem(format!("`{}` still runs the code it ran", edit.service));
+        }
+        Ok(())
+    }
+
+    /// How many containers were made anew.
+    pub fn recreated(&self, before: &Self) -> usize {
+        let same = |service: &String, now: &Container| {
+            before.containers.get(service).is_some_and(|old| old.id == now.id)
+        };
+        self.containers.iter().filter(|(service, now)| !same(service, now)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(id: &str, image: &str, installed: &str) -> Look {
+        let text = format!("localization running {id} {image}\nnavigation running n i");
+        Look { containers: parse(&text), installed: installed.to_owned() }
+    }
+
+    #[test]
+    fn only_new_code_in_a_new_container_counts() -> Result<()> {
+        let before = look("1", "a", "x");
+        look("2", "b", "y").check(Case::Python, &before)?;
+        assert_eq!(look("2", "b", "y").recreated(&before), 1);
+        look("1", "a", "x").check(Case::Python, &before).unwrap_err();
+        look("2", "a", "y").check(Case::Python, &before).unwrap_err();
+        look("2", "b", "x").check(Case::Python, &before).unwrap_err();
+        look("1", "a", "x").check(Case::Nothing, &before)?;
+        Look::default().check(Case::First, &Look::default()).unwrap_err();
+        Ok(())
+    }
+
+    #[test]
+    fn a_container_that_restarts_is_not_running() {
+        let text = "localization restarting 2 b";
+        let now = Look { containers: parse(text), installed: "y".to_owned() };
+        let error = now.check(Case::Nothing, &Look::default()).unwrap_err();
+        assert!(error.to_string().contains("`localization` is restarting"), "{error}");
+    }
+}

@@ -1,0 +1,65 @@
+//! Commands as people read and paste them.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Cmd, Stdin};
+use crate::ui;
+
+/// Says in dry-run mode how a file would come to its content: as commands, like everything else.
+/// Once for each file and directory.
+pub fn plan_file(path: &Utf8Path, text: &str) {
+    static PLANNED: Mutex<BTreeSet<Utf8PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut planned = PLANNED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(dir) = path.parent().filter(|dir| !dir.is_dir())
+        && planned.insert(dir.to_owned())
+    {
+        ui::planned(&Cmd::new("mkdir").args(["-p", dir.as_str()]).to_string());
+    }
+    if planned.insert(path.to_owned()) {
+        ui::planned(&format!("cat >{}{}", quote(path.as_str()), here_document(text)));
+    }
+}
+
+/// One word for a shell. Quotes only what needs it, so that `--progress=plain` stays readable.
+fn quote(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,@%+=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) && !word.starts_with('=') {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Text as a here-document that ends with a line that is not in it.
+fn here_document(text: &str) -> String {
+    let mut end = "END-OF-INPUT".to_owned();
+    while text.lines().any(|line| line == end) {
+        end.push('-');
+    }
+    format!(" <<'{end}'\n{}\n{end}", text.trim_end_matches('\n'))
+}
+
+/// The command as one could paste it into a shell.
+impl fmt::Display for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(dir) = &self.dir {
+            write!(f, "cd {} && ", quote(dir.as_str()))?;
+        }
+        for (name, value) in &self.env {
+            write!(f, "{name}={} ", quote(value))?;
+        }
+        for (name, _) in &self.hidden_env {
+            write!(f, "{name}=\"${name}\" ")?;
+        }
+        let words: Vec<String> = self.argv().into_iter().map(quote).collect();
+        f.write_str(&words.join(" "))?;
+        match &self.stdin {
+            Stdin::Null => Ok(()),
+            Stdin::Bytes(bytes) => f.write_str(&here_document(&String::from_utf8_lossy(bytes))),
+            Stdin::From(_, file) => write!(f, " < {}", quote(file)),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the fakes answer when all is well: an engine with the containerd store, a robot that has nothing
+//! yet, and its registry.
+
+use super::lab::Lab;
+
+pub const MAIN: &str = "*HostKeyAlias=main*";
+
+const INFO: &str = r#"{"ServerVersion":"26.1.5","OperatingSystem":"Debian GNU/Linux 13 (trixie)","Architecture":"ARCH",
+"DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],"DockerRootDir":"/var/lib/docker",
+"RegistryConfig":{"IndexConfigs":{"docker.io":{"Secure":true}},"InsecureRegistryCIDRs":["127.0.0.0/8"]},
+"ClientInfo":{"Version":"28.2.2","Context":"default"}}"#;
+
+/// What `docker compose config` makes of the file; the token comes from its environment.
+const COMPOSE: &str = r#"cat <<END
+{"name":"eurobot","services":{
+ "navigation":{"image":"eurobot:navigation","environment":{"TOKEN":"$API_TOKEN"}},
+ "camera":{"image":"eurobot:camera"}}}
+END"#;
+
+/// `docker buildx bake`: says of each image that it is what the registry has.
+const BAKE: &str = r#"while [ $# -gt 0 ]; do
+    [ "$1" != --metadata-file ] || cp "$lab/metadata" "$2"
+    shift
+done"#;
+
+/// The SSH fake's part of a connection: it goes on until its stdin ends, and can be found.
+const MASTER: &str = r#"echo $$ >>"$lab/masters"
+echo "Welcome to Ubuntu!"
+echo xtask-connection-ready
+exec cat >/dev/null"#;
+
+/// `ssh -O forward -L SOCKET:127.0.0.1:5000`: leads to the test's own registry, if it has one.
+const FORWARD: &str = r#"while [ "$1" != -L ]; do shift; done
+ln -s "$lab/registry" "${2%:127.0.0.1:5000}""#;
+
+/// What a robot's survey says before and after the images are there.
+const SURVEY: &str = r#"cat >/dev/null
+printf 'machine\tARCH\nclock\t1700000000\n'
+[ ! -e "$lab/pulled" ] || cat "$lab/images"
+[ ! -e "$lab/running" ] || cat "$lab/containers""#;
+
+/// The script that pulls and tags says under which names the engine has the images.
+const PULL: &str = r#"cat >/dev/null
+: >"$lab/pulled"
+cat "$lab/images""#;
+
+pub fn good_times(lab: &Lab) {
+    let arch = std::env::consts::ARCH;
+    lab.says("docker", "'info '*", &INFO.replace("ARCH", arch));
+    lab.on("docker", "'compose '*config*", COMPOSE);
+    lab.on("docker", "'buildx bake '*", BAKE);
+    lab.on("docker", "'save '*", "echo archive");
+    lab.on("docker", "'import '*|load*", "cat >/dev/null");
+    lab.on("mmdebstrap", "*", "echo tarball");
+    lab.says("git", "*'log -1'*", "0123456789abcdef0123456789abcdef01234567 1700000000");
+    lab.on("ssh", "*", "cat >/dev/null");
+    lab.on("ssh", "*'sh -s -- eurobot '*", &SURVEY.replace("ARCH", arch));
+    lab.on("ssh", "*'sh -s -- xtask-registry '*", "cat >/dev/null; echo running");
+    lab.on("ssh", "*'sh -s -- localhost:5000/'*", PULL);
+    lab.on("ssh", "*' start eurobot '*", "cat >\"$lab/release.tar\"; : >\"$lab/running\"");
+    lab.on("ssh", "*ControlMaster=yes*", MASTER);
+    lab.on("ssh", "*'-O forward'*", FORWARD);
+}

@@ -1,0 +1,286 @@
+//! A lab without hardware: a small workspace, a HOME of its own, and a PATH that has fakes and a few real
+//! programs, nothing else.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// Real programs that scripts and xtask itself may use.
+const REAL: [&str; 14] =
+    ["cat", "chmod", "cp", "env", "grep", "kill", "ln", "mkdir", "mv", "rm", "sed", "sh", "sleep", "tar"];
+
+/// How long anything may take that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A fake looks whether one of its rules fits `$*`, the latest first; without one it succeeds in silence.
+/// What it was called with is one record in the log: arguments end with U+001F, records with U+001E.
+const FAKE: &str = r#"#!/bin/sh
+lab=LAB
+name=${0##*/}
+record=$name$(printf '\037')
+for argument; do record=$record$argument$(printf '\037'); done
+printf '%s\036' "$record" >>"$lab/log"
+for last; do :; done
+. "$lab/rules/$name"
+"#;
+
+/// See the module.
+pub struct Lab {
+    _directory: tempfile::TempDir,
+    /// Holds everything below.
+    pub dir: Utf8PathBuf,
+    /// The directory of `robots.toml`.
+    pub root: Utf8PathBuf,
+    pub home: Utf8PathBuf,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Lab {
+    /// A lab with a robot `main` (real) and a `docker`, `ssh` and so on that answer as in good times.
+    pub fn new() -> Self {
+        Self::with(&robot("main"))
+    }
+
+    /// A lab with other robots.
+    pub fn with(robots: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("lab").tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        let lab = Self { root: dir.join("work space"), home: dir.join("home"), dir, _directory: directory };
+        for made in ["bin", "rules", "tmp", "home/.ssh", "home/.docker/cli-plugins"] {
+            fs::create_dir_all(lab.dir.join(made)).unwrap();
+        }
+        fs::write(lab.dir.join("log"), "").unwrap();
+        for program in REAL {
+            let path = which::which(program).unwrap();
+            std::os::unix::fs::symlink(path, lab.dir.join("bin").join(program)).unwrap();
+        }
+        // Plugins are looked for as files.
+        for plugin in ["docker-buildx", "docker-compose"] {
+            fs::write(lab.home.join(".docker/cli-plugins").join(plugin), "").unwrap();
+        }
+        for (path, text) in workspace_files(robots) {
+            lab.write(path, &text);
+        }
+        for program in ["docker", "git", "mmdebstrap", "ssh", "ssh-keygen", "sudo"] {
+            lab.install(program);
+        }
+        super::answers::good_times(&lab);
+        lab
+    }
+
+    /// A file of the workspace.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A fake without rules.
+    pub fn install(&self, program: &str) {
+        fs::write(self.dir.join("rules").join(program), "").unwrap();
+        let path = self.dir.join("bin").join(program);
+        fs::write(&path, FAKE.replace("LAB", self.dir.as_str())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Takes a program away.
+    pub fn remove(&self, program: &str) {
+        fs::remove_file(self.dir.join("bin").join(program)).unwrap();
+    }
+
+    /// From now on `program` does `script` where its arguments fit the shell pattern; `$lab` is the lab's
+    /// directory, `$last` the last argument.
+    pub fn on(&self, program: &str, pattern: &str, script: &str) {
+        let path = self.dir.join("rules").join(program);
+        let older = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("case $* in ({pattern})\n{script}\nexit;; esac\n{older}")).unwrap();
+    }
+
+    /// `program` prints `text` where its arguments fit.
+    pub fn says(&self, program: &str, pattern: &str, text: &str) {
+        self.on(program, pattern, &format!("cat <<'END'\n{text}\nEND"));
+    }
+
+    /// `program` fails with `text` on stderr where its arguments fit.
+    pub fn fails(&self, program: &str, pattern: &str, code: u8, text: &str) {
+        self.on(program, pattern, &format!("cat >&2 <<'END'\n{text}\nEND\nexit {code}"));
+    }
+
+    /// `cargo xtask` as it would be started, with nothing of this machine around it.
+    #[expect(clippy::disallowed_methods, reason = "the program under test is no process of the program")]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", self.dir.join("bin"))
+            .env("HOME", &self.home)
+            .env("TMPDIR", self.dir.join("tmp"))
+            .current_dir(&self.root)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Starts it and leaves it running; what it prints is read by [`Running::end`].
+    pub fn start(&self, args: &[&str]) -> Running {
+        let child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Running { child }
+    }
+
+    /// Waits until something has come about.
+    pub fn wait_for(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let begin = Instant::now();
+        while !condition() {
+            assert!(begin.elapsed() < PATIENCE, "waited for {what}; called was\n{}", self.calls().join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until a call begins so.
+    pub fn wait_for_call(&self, beginning: &str) {
+        self.wait_for(beginning, || self.calls().iter().any(|call| call.starts_with(beginning)));
+    }
+
+    /// What the fakes were called with so far, in order, quoted as for a shell.
+    pub fn calls(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.dir.join("log")).unwrap();
+        log.split_terminator('\u{1e}')
+            .map(|record| shell_words::join(record.split_terminator('\u{1f}')))
+            .collect()
+    }
+
+    /// Those calls that begin so.
+    pub fn calls_of(&self, beginning: &str) -> Vec<String> {
+        self.calls().into_iter().filter(|call| call.starts_with(beginning)).collect()
+    }
+
+    /// Every file below the workspace, HOME and TMPDIR with its content.
+    pub fn files(&self) -> Vec<(Utf8PathBuf, Vec<u8>)> {
+        let mut found = Vec::new();
+        for top in [&self.root, &self.home, &self.dir.join("tmp")] {
+            collect(top, &mut found);
+        }
+        found.sort();
+        found
+    }
+
+    pub fn text(&self, path: &str) -> String {
+        fs::read_to_string(self.dir.join(path)).unwrap_or_default()
+    }
+}
+
+fn collect(dir: &Utf8Path, found: &mut Vec<(Utf8PathBuf, Vec<u8>)>) {
+    for entry in dir.read_dir_utf8().unwrap() {
+        let path = entry.unwrap().into_path();
+        if path.is_dir() {
+            found.push((path.clone(), Vec::new()));
+            collect(&path, found);
+        } else {
+            found.push((path.clone(), fs::read(&path).unwrap()));
+        }
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// All of these stand on stderr, in this order.
+    #[track_caller]
+    pub fn says(self, parts: &[&str]) -> Self {
+        in_order(&self.stderr, parts);
+        self
+    }
+}
+
+/// All of `parts` stand in `text`, in this order.
+#[track_caller]
+pub fn in_order(text: &str, parts: &[&str]) {
+    let mut rest = text;
+    for part in parts {
+        let Some(at) = rest.find(part) else { panic!("`{part}` is missing, or out of order, in\n{text}") };
+        rest = &rest[at + part.len()..];
+    }
+}
+
+/// A run that has not ended.
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Sends it a signal: `INT`, `TERM`.
+    #[expect(clippy::disallowed_methods, reason = "tests send signals with kill(1)")]
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end.
+    pub fn end(self) -> Ran {
+        self.child.wait_with_output().unwrap().into()
+    }
+}
+
+/// The `[robots.NAME]` of a real robot.
+pub fn robot(name: &str) -> String {
+    let platform = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+    format!(
+        "[robots.{name}]\nhost = \"nuc@{name}.lab\"\nplatform = \"{platform}\"\n\
+         env = {{ ROS_DOMAIN_ID = \"7\" }}\nenv_files = [\"docker/match.env\"]\n"
+    )
+}
+
+/// The `[robots.NAME]` of a simulated one.
+pub fn simulated(name: &str) -> String {
+    format!("[robots.{name}]\nsimulated = true\n")
+}
+
+fn workspace_files(robots: &str) -> Vec<(&'static str, String)> {
+    let package = |name: &str, depends: &str| {
+        format!("<package format=\"3\">\n  <name>{name}</name>\n  {depends}\n</package>\n")
+    };
+    let toml = "[project]\nname = \"eurobot\"\n\n[bases.ros]\ndebian = \"trixie\"\n\n\
+                [images.navigation]\npackages = [\"navigation\"]\n\n\
+                [images.camera]\npackages = [\"camera\"]\n\n";
+    vec![
+        ("robots.toml", format!("{toml}{robots}")),
+        ("robots.known_hosts", "main ssh-ed25519 AAAA\n".to_owned()),
+        ("docker/match.env", "API_TOKEN=swordfish\n".to_owned()),
+        ("docker/compose.yaml", "services: {}\n".to_owned()),
+        ("docker/ros.Dockerfile", "FROM base AS runtime\nFROM runtime AS build-tools\n".to_owned()),
+        ("docker/registry/Dockerfile", "FROM packages\n".to_owned()),
+        ("docker/sim/Dockerfile", "FROM base\n".to_owned()),
+        ("ros_ws/src/msgs/package.xml", package("msgs", "")),
+        ("ros_ws/src/navigation/package.xml", package("navigation", "<depend>msgs</depend>")),
+        ("ros_ws/src/camera/package.xml", package("camera", "<depend>msgs</depend>")),
+    ]
+}
