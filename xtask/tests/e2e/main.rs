@@ -4,7 +4,7 @@
 //! workspace and one pair of robots, because making robots takes longer than most tests; each brings what
 //! it starts from about itself ([`Lab::deployed`]), so that any of them can be run alone.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod delivery;
 mod dropped_links;
