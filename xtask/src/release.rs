@@ -4,4 +4,5 @@
 //! digest; [`start`] puts it on the robot and brings it up there.
 
 pub mod compose;
+mod files;
 pub mod start;

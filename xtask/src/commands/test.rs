@@ -43,12 +43,17 @@ const FAST: [Check; 4] = [
     Check { name: "shell scripts", needs: &[Need::Shellcheck], run: shellcheck },
 ];
 
-const SLOW: [Check; 2] = [
+const SLOW: [Check; 3] = [
     Check { name: "ROS packages' tests", needs: &Need::ALWAYS, run: ros_packages },
     Check {
         name: "end-to-end tests",
         needs: &Need::ALWAYS,
         run: |it| cargo(it, &["test", "--package", "xtask", "--test", "e2e"]),
+    },
+    Check {
+        name: "set-up of fresh machines",
+        needs: &Need::ALWAYS,
+        run: |it| cargo(it, &["test", "--package", "xtask", "--test", "e2e_setup"]),
     },
 ];
 

@@ -168,7 +168,8 @@ fn bake(
     let dir = workspace.state_dir().join("build");
     let names: Vec<String> = targets.keys().cloned().collect();
     let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
-    let definition = serde_json::to_string_pretty(&definition).context("write the build's definition")?;
+    let definition =
+        serde_json::to_string_pretty(&definition).context("write the build's definition")? + "\n";
     // Two builds at a time, say of two robots in two terminals, must not get each other's definition.
     let name = super::content_tag([definition.as_str()]);
     let (file, metadata) = (

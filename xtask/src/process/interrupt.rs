@@ -31,13 +31,14 @@ pub fn install() -> Result<()> {
 }
 
 /// Ends the run as a signal would: children are ended, every further command fails, guards clean up.
+/// Children that go on all the same are killed the second time; what cleans up is left alone.
 pub fn stop() {
-    INTERRUPTED.store(true, Ordering::SeqCst);
+    let again = INTERRUPTED.swap(true, Ordering::SeqCst);
     let running = running();
     SIGNAL.notify_all();
     for handle in running.iter().filter_map(Weak::upgrade) {
         // It may have ended this very moment, which is what we want.
-        drop(handle.send_signal(SIGTERM));
+        drop(if again { handle.kill() } else { handle.send_signal(SIGTERM) });
     }
 }
 

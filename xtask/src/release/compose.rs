@@ -10,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::files::Files;
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
@@ -29,7 +30,8 @@ pub struct Draft {
 /// A project as it goes to the robot.
 #[derive(Clone, Debug)]
 pub struct Project {
-    /// A tar archive: `compose.json` and the files it mounts.
+    /// A tar archive: `compose.json`, the files it mounts, and `services`, which says of each service what it
+    /// is: a hash that changes when it has to be restarted.
     pub archive: Vec<u8>,
     /// SHA-256 of the archive: what is the same has the same name.
     pub id: String,
@@ -37,8 +39,6 @@ pub struct Project {
     pub services: BTreeMap<String, String>,
     /// All services.
     pub names: BTreeSet<String>,
-    /// Those that have to be started one after the other, because others start after them.
-    pub order: Vec<String>,
 }
 
 impl Draft {
@@ -120,50 +120,12 @@ impl Draft {
             }
             expected.insert(service.clone(), reference);
         }
-        let order = take_order(&mut model);
-        let archive = self.archive(&model)?;
+        let files = Files::relocate(&self.dir, &mut model)?;
+        let text = serde_json::to_string_pretty(&model).context("write the Compose project")?;
+        let archive = files.archive(&[("compose.json", text), ("services", service_hashes(&model))])?;
         let id = format!("{:x}", Sha256::digest(&archive));
         let names = services(&model).map(|(name, _)| name.clone()).collect();
-        Ok(Project { archive, id, services: expected, names, order })
-    }
-
-    /// `compose.json` and what it mounts from beside the Compose file, the same bytes for the same content.
-    fn archive(&self, model: &Value) -> Result<Vec<u8>> {
-        let mut archive = tar::Builder::new(Vec::new());
-        archive.mode(tar::HeaderMode::Deterministic);
-        archive.follow_symlinks(true);
-        let text = serde_json::to_vec_pretty(model).context("write the Compose project")?;
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        // Values of `.env` files are in it.
-        header.set_mode(0o600);
-        archive
-            .append_data(&mut header, "compose.json", text.as_slice())
-            .context("pack the Compose project")?;
-        for path in mounted_files(model) {
-            self.append(&mut archive, &path)
-                .with_context(|| format!("pack `{}`, which the Compose file mounts", self.dir.join(&path)))?;
-        }
-        archive.into_inner().context("pack the Compose project")
-    }
-
-    fn append(&self, archive: &mut tar::Builder<Vec<u8>>, path: &Utf8Path) -> Result<()> {
-        let source = self.dir.join(path);
-        if path.components().any(|part| part.as_str() == "..") {
-            return Err(Failure::config(format!("`{path}` is outside the Compose file's directory"))
-                .hint("what a robot needs has to be beside its Compose file, or have an absolute path on the robot")
-                .into());
-        }
-        if source.is_file() {
-            archive.append_path_with_name(&source, path)?;
-            return Ok(());
-        }
-        // Directories list their entries in no particular order.
-        let mut entries: Vec<String> =
-            source.read_dir_utf8()?.map(|entry| Ok(entry?.file_name().to_owned())).collect::<Result<_>>()?;
-        entries.sort();
-        archive.append_dir(path, &source)?;
-        entries.iter().try_for_each(|entry| self.append(archive, &path.join(entry)))
+        Ok(Project { archive, id, services: expected, names })
     }
 }
 
@@ -180,63 +142,15 @@ fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {
     model["services"].as_object().into_iter().flatten()
 }
 
-/// Takes those dependencies out of the model that say no more than "start after", and gives the services in
-/// the order that follows from them; none where nothing was taken out.
-///
-/// Compose up to 2.26, which Debian 13 has, stops with a container that it replaces all those that depend on
-/// it, although they ask for nothing of the kind: one edit would restart half the robot.
-fn take_order(model: &mut Value) -> Vec<String> {
-    let Some(services) = model["services"].as_object_mut() else { return Vec::new() };
-    let mut after: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, service) in services.iter_mut() {
-        let Some(dependencies) = service.get_mut("depends_on").and_then(Value::as_object_mut) else {
-            continue;
-        };
-        let plain = |definition: &Value| {
-            definition["condition"] == "service_started" && definition["restart"] != Value::Bool(true)
-        };
-        let names = dependencies.iter().filter(|(_, definition)| plain(definition));
-        after.insert(name.clone(), names.map(|(name, _)| name.clone()).collect());
-        dependencies.retain(|_, definition| !plain(definition));
-        if dependencies.is_empty()
-            && let Some(service) = service.as_object_mut()
-        {
-            service.remove("depends_on");
-        }
+/// A line for each service: a hash over what Compose is told of it, and its name.
+fn service_hashes(model: &Value) -> String {
+    // Networks, volumes, configs and secrets may be of any service: a change there concerns all.
+    let mut shared = model.clone();
+    if let Some(shared) = shared.as_object_mut() {
+        shared.remove("services");
     }
-    let mut order = Vec::new();
-    for name in after.keys() {
-        visit(name, &after, &mut order);
-    }
-    order
-}
-
-/// Appends what `name` starts after, then `name`. Compose has refused cycles.
-fn visit(name: &str, after: &BTreeMap<String, Vec<String>>, order: &mut Vec<String>) {
-    if order.iter().any(|other| other == name) {
-        return;
-    }
-    for other in after.get(name).into_iter().flatten() {
-        visit(other, after, order);
-    }
-    order.push(name.to_owned());
-}
-
-/// Relative paths that services mount, or that configs and secrets are read from.
-fn mounted_files(model: &Value) -> BTreeSet<Utf8PathBuf> {
-    let volumes =
-        services(model).flat_map(|(_, service)| service["volumes"].as_array().into_iter().flatten());
-    let binds =
-        volumes.filter(|volume| volume["type"] == "bind").filter_map(|volume| volume["source"].as_str());
-    let files = ["configs", "secrets"]
-        .iter()
-        .flat_map(|kind| model[kind].as_object().into_iter().flatten())
-        .filter_map(|(_, definition)| definition["file"].as_str());
-    binds
-        .chain(files)
-        .filter(|path| !path.starts_with(['/', '~']))
-        .map(|path| Utf8PathBuf::from(path.strip_prefix("./").unwrap_or(path)))
-        .collect()
+    let hash = |service: &Value| Sha256::digest(format!("{shared}{service}"));
+    services(model).map(|(name, service)| format!("{:x} {name}\n", hash(service))).collect()
 }
 
 #[cfg(test)]
@@ -280,25 +194,33 @@ mod tests {
         BTreeMap::from([("navigation".to_owned(), "sha256:aa".to_owned())])
     }
 
+    /// The files of a project's archive: mode and text by name.
+    fn unpack(project: &Project) -> Result<BTreeMap<String, (u32, String)>> {
+        let mut files = BTreeMap::new();
+        for entry in tar::Archive::new(project.archive.as_slice()).entries()? {
+            let mut entry = entry?;
+            let text = std::io::read_to_string(&mut entry)?;
+            files.insert(entry.path()?.to_string_lossy().into_owned(), (entry.header().mode()?, text));
+        }
+        Ok(files)
+    }
+
     #[test]
     fn our_images_are_named_by_digest_and_others_left_alone() -> Result<()> {
         let (_guard, path) = directory()?;
         let project = draft(&path).with_digests("eurobot", &digests())?;
         assert_eq!(project.services["navigation"], "localhost:5000/eurobot@sha256:aa");
         assert_eq!(project.names, ["database", "navigation"].map(str::to_owned).into());
-        let mut archive = tar::Archive::new(project.archive.as_slice());
-        let mut files = BTreeMap::new();
-        for entry in archive.entries()? {
-            let mut entry = entry?;
-            let mut text = String::new();
-            std::io::Read::read_to_string(&mut entry, &mut text)?;
-            files.insert(entry.path()?.to_string_lossy().into_owned(), (entry.header().mode()?, text));
+        let files = unpack(&project)?;
+        let names: Vec<&str> = files.keys().map(|path| path.rsplit('/').next().unwrap_or(path)).collect();
+        for name in ["compose.json", "services", "maps", "table.pgm", "token.txt"] {
+            assert!(names.contains(&name), "{name} is not in {names:?}");
         }
-        assert_eq!(files.keys().collect::<Vec<_>>(), ["compose.json", "maps", "maps/table.pgm", "token.txt"]);
         let (mode, text) = &files["compose.json"];
         assert_eq!(*mode, 0o600);
         assert!(text.contains("localhost:5000/eurobot@sha256:aa") && text.contains("postgres:17"));
         assert!(!text.contains("build"));
+        assert!(text.contains("\"../files/") && text.contains("\"/dev\""), "{text}");
         Ok(())
     }
 
@@ -313,19 +235,40 @@ mod tests {
     }
 
     #[test]
-    fn an_order_of_starting_is_no_reason_to_restart() {
-        let after =
-            |name: &str, condition: &str| json!({ name: { "condition": condition, "required": true } });
-        let mut model = json!({ "services": {
-            "behavior_tree": { "depends_on": after("navigation", "service_started") },
-            "communication": {},
-            "navigation": { "depends_on": after("communication", "service_started") },
-            "recorder": { "depends_on": after("communication", "service_healthy") },
-        }});
-        assert_eq!(take_order(&mut model), ["communication", "navigation", "behavior_tree", "recorder"]);
-        assert!(model["services"]["navigation"].get("depends_on").is_none());
-        assert!(model["services"]["recorder"]["depends_on"]["communication"].is_object());
-        assert_eq!(take_order(&mut json!({ "services": { "one": {} } })), [""; 0]);
+    fn a_changed_image_changes_its_service_and_no_other() -> Result<()> {
+        let (_guard, path) = directory()?;
+        let before = service_hashes(&draft(&path).model);
+        let mut model = draft(&path).model;
+        model["services"]["navigation"]["image"] = json!("localhost:5000/eurobot@sha256:bb");
+        let after = service_hashes(&model);
+        let same: Vec<&str> =
+            before.lines().filter(|line| after.lines().any(|other| other == *line)).collect();
+        assert_eq!(same.len(), 1);
+        assert!(same[0].ends_with(" database"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_service_changes_with_its_image_and_its_files_and_no_other_does() -> Result<()> {
+        let (_guard, path) = directory()?;
+        let hashes = |digest: &str| -> Result<String> {
+            let digests = BTreeMap::from([("navigation".to_owned(), digest.to_owned())]);
+            let project = draft(&path).with_digests("eurobot", &digests)?;
+            Ok(unpack(&project)?.remove("services").map(|(_, text)| text).unwrap_or_default())
+        };
+        let changed = |before: &str, after: &str| -> Vec<String> {
+            let names = after
+                .lines()
+                .filter(|line| !before.contains(*line))
+                .filter_map(|line| line.split(' ').nth(1));
+            names.map(str::to_owned).collect()
+        };
+        let before = hashes("sha256:aa")?;
+        assert_eq!(changed(&before, &hashes("sha256:aa")?), [""; 0]);
+        assert_eq!(changed(&before, &hashes("sha256:bb")?), ["navigation"]);
+        fs_err::write(path.join("maps/table.pgm"), "P3")?;
+        assert_eq!(changed(&before, &hashes("sha256:aa")?), ["navigation"]);
+        Ok(())
     }
 
     #[test]

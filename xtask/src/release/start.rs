@@ -23,11 +23,10 @@ pub fn is_current(project: &Project, survey: &Survey) -> bool {
 /// Fails when Compose on the robot fails, or a container does not run or runs another image.
 pub fn start(session: &Session, name: &str, repository: &str, project: &Project) -> Result<Survey> {
     let script = include_str!("scripts/start.sh");
-    let order = project.order.iter().map(String::as_str);
     // Digests are unknown in a dry run, and what follows from them.
     let id = if process::mode().dry_run { "RELEASE-ID" } else { project.id.as_str() };
     session
-        .command(["sh", "-c", script, "start", name, id].into_iter().chain(order))
+        .command(["sh", "-c", script, "start", name, id])
         // Values of `.env` files are in it: it is never printed.
         .stdin_from("release.tar", project.archive.clone())
         .run()

@@ -136,6 +136,12 @@ impl Lab {
         self.command(args).output().unwrap().into()
     }
 
+    /// Runs a script that a dry run printed.
+    pub fn run_script(&self, script: &str) {
+        let (success, said) = super::shell::run("sh", &["-s"], script);
+        assert!(success, "{said}");
+    }
+
     /// Starts it and leaves it running; what it prints is read by [`Running::end`].
     pub fn start(&self, args: &[&str]) -> Running {
         let child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -179,8 +185,24 @@ impl Lab {
         found
     }
 
-    pub fn text(&self, path: &str) -> String {
-        fs::read_to_string(self.dir.join(path)).unwrap_or_default()
+    /// What a fake left in the lab's directory.
+    pub fn bytes(&self, path: &str) -> Vec<u8> {
+        fs::read(self.dir.join(path)).unwrap_or_default()
+    }
+
+    /// From now on the robot says that it runs the release that it got last.
+    pub fn remember_release(&self) {
+        let starts = self.calls_of("ssh ").into_iter().filter(|call| call.contains(" start eurobot "));
+        let id = starts.last().unwrap().rsplit(' ').next().unwrap().trim_end_matches('\'').to_owned();
+        let mut containers = fs::read_to_string(self.dir.join("containers")).unwrap();
+        containers.push_str(&format!("release\t{id}\n"));
+        fs::write(self.dir.join("containers"), containers).unwrap();
+    }
+
+    /// Whether no connection to a robot is left.
+    pub fn all_masters_are_gone(&self) -> bool {
+        let masters = fs::read_to_string(self.dir.join("masters")).unwrap();
+        masters.lines().all(|pid| !super::shell::run("kill", &["-0", pid], "").0)
     }
 }
 

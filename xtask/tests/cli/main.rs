@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a lab that cannot be set up ends the test")]
 
 mod answers;
+mod deploy;
 mod dry_run;
 mod lab;
+mod registry;
+mod shell;

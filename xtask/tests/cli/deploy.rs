@@ -1,0 +1,143 @@
+//! `deploy` when all is well: what runs, in which order, and what a person sees.
+
+use super::lab::{Lab, in_order, robot};
+use super::registry::Registry;
+
+#[test]
+fn a_first_deploy_builds_brings_the_registry_pushes_pulls_and_starts() {
+    let lab = Lab::new();
+    let registry = Registry::start(&lab);
+    lab.on(
+        "ssh",
+        "*'sh -s -- xtask-registry '*",
+        "cat >/dev/null; [ -e \"$lab/loaded\" ] && echo started || echo 'image missing'",
+    );
+    lab.on("ssh", "*'docker load --quiet'*", "cat >/dev/null; : >\"$lab/loaded\"");
+    let ran = lab.run(&["deploy"]).expect(0);
+    in_order(&ran.stdout, &["ROBOT  SERVICE", "main   camera", "main   navigation"]);
+    let port = registry.port_seen(&lab);
+    // What happens at the same time, on this machine and on the robot, comes in any order.
+    let here: Vec<String> = lab.calls().into_iter().filter(|call| !call.starts_with("ssh ")).collect();
+    in_order(
+        &here.join("\n"),
+        &[
+            "docker info --format",
+            "docker compose --file",
+            "docker image inspect --format {{.Id}} xtask-base:trixie-",
+            "docker buildx bake '--builder=default' '--provenance=false' '--sbom=false' --file",
+            "--progress=plain' --metadata-file",
+            &format!("docker tag eurobot:camera localhost:{port}/eurobot:camera\n"),
+            &format!("docker push localhost:{port}/eurobot:camera\n"),
+            &format!("docker image rm localhost:{port}/eurobot:camera\n"),
+            &format!("docker tag eurobot:navigation localhost:{port}/eurobot:navigation\n"),
+            &format!("docker push localhost:{port}/eurobot:navigation\n"),
+            &format!("docker image rm localhost:{port}/eurobot:navigation"),
+        ],
+    );
+    let there = lab.calls_of("ssh ").join("\n");
+    in_order(
+        &there,
+        &[
+            "'ControlMaster=yes' -o 'ControlPath=",
+            "-- nuc@main.lab 'echo xtask-connection-ready; exec cat >/dev/null'\n",
+            "'sh -s -- eurobot localhost:5000/eurobot'\n",
+            "'sh -s -- xtask-registry xtask-registry:",
+            "'docker load --quiet'\n",
+            "'sh -s -- xtask-registry xtask-registry:",
+            "-O forward -L ",
+            &format!(
+                "'sh -s -- localhost:5000/eurobot@{} localhost:5000/eurobot:camera eurobot:camera ",
+                registry.digest("camera")
+            ),
+            "start eurobot ",
+            "'sh -s -- eurobot localhost:5000/eurobot'",
+        ],
+    );
+    assert!(lab.all_masters_are_gone());
+}
+
+#[test]
+fn a_second_deploy_of_the_same_asks_two_things_of_the_robot_and_changes_nothing() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.run(&["deploy"]).expect(0);
+    lab.remember_release();
+    let before = lab.calls().len();
+    let ran = lab.run(&["deploy"]).expect(0);
+    assert!(ran.stderr.contains("nothing changed"), "{}", ran.stderr);
+    let calls = &lab.calls()[before..];
+    assert!(!calls.iter().any(|call| call.contains("push") || call.contains("docker load")), "{calls:#?}");
+    let there: Vec<_> = calls.iter().filter(|call| call.starts_with("ssh ")).collect();
+    assert_eq!(there.len(), 2, "the connection and one survey: {there:#?}");
+}
+
+#[test]
+fn no_start_delivers_only() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.run(&["deploy", "--no-start"]).expect(0);
+    assert!(lab.calls().iter().all(|call| !call.contains("start eurobot")));
+    assert!(lab.calls().iter().any(|call| call.starts_with("docker push")));
+}
+
+#[test]
+fn secrets_are_on_no_command_line_and_in_no_output() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    let ran = lab.run(&["deploy", "--verbose"]).expect(0);
+    assert!(lab.bytes("release.tar").windows(9).any(|bytes| bytes == b"swordfish"), "the robot got it");
+    for text in [&lab.calls().join("\n"), &ran.stdout, &ran.stderr] {
+        assert!(!text.contains("swordfish"), "{text}");
+    }
+    in_order(&ran.stderr, &["$ API_TOKEN=\"$API_TOKEN\" ROS_DOMAIN_ID=\"$ROS_DOMAIN_ID\" docker compose"]);
+    assert!(ran.stderr.contains(" < release.tar\n"));
+    let dry = lab.run(&["deploy", "-nv"]).expect(0);
+    assert!(!(dry.stdout + &dry.stderr).contains("swordfish"));
+}
+
+#[test]
+fn verbose_echoes_what_runs_ready_to_paste() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    let ran = lab.run(&["deploy", "-v"]).expect(0);
+    let script: String = echoed(&ran.stderr);
+    super::shell::assert_takes("sh", &script);
+    for call in lab.calls().iter().filter(|call| !call.starts_with("ssh ")) {
+        let words = shell_words::split(call).unwrap();
+        let echo = script.lines().filter_map(|line| shell_words::split(line).ok());
+        let mut echo =
+            echo.map(|line| line.into_iter().skip_while(|word| *word != words[0]).collect::<Vec<_>>());
+        assert!(echo.any(|line| line == words), "`{call}` was not echoed in\n{script}");
+    }
+    assert!(!ran.stdout.contains('$'), "progress is no result: {}", ran.stdout);
+}
+
+/// The commands of verbose mode, with their here-documents, and without what else is on stderr.
+fn echoed(stderr: &str) -> String {
+    let mut script = String::new();
+    let mut inside = false;
+    for line in stderr.lines() {
+        let command = line.strip_prefix("$ ");
+        if let Some(line) = command.or(inside.then_some(line)) {
+            script.push_str(line);
+            script.push('\n');
+            inside = (inside || line.contains("<<'END-OF-INPUT'")) && line != "END-OF-INPUT";
+            // The script that starts containers is an argument of several lines.
+            inside |= command.is_some() && line.contains("sh -c '") && !line.ends_with("release.tar");
+            inside &= !line.ends_with("< release.tar");
+        }
+    }
+    script
+}
+
+#[test]
+fn two_robots_are_served_at_once_through_ports_of_their_own() {
+    let lab = Lab::with(&(robot("main") + &robot("second")));
+    let _registry = Registry::start(&lab);
+    lab.run(&["deploy", "--all"]).expect(0);
+    let pushed = lab.calls_of("docker push ");
+    assert_eq!(pushed.len(), 4, "{pushed:#?}");
+    let ports: std::collections::BTreeSet<_> =
+        pushed.iter().map(|call| call.split(['/', ':']).nth(1).map(str::to_owned)).collect();
+    assert_eq!(ports.len(), 2, "{pushed:#?}");
+}

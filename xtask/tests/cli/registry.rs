@@ -1,0 +1,111 @@
+//! The robot's registry: a Unix socket that the fake `ssh -O forward` leads to, and just enough HTTP.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::lab::Lab;
+
+const IMAGES: [&str; 2] = ["camera", "navigation"];
+
+/// A registry that has what `docker buildx bake` says it has built.
+pub struct Registry;
+
+impl Registry {
+    /// Listens, and tells the fakes what is in it.
+    pub fn start(lab: &Lab) -> Self {
+        let registry = Self;
+        let metadata = IMAGES.map(|image| {
+            let config = json!(config(image));
+            (image, json!({ "containerimage.digest": registry.digest(image), "containerimage.config.digest": config }))
+        });
+        let metadata: serde_json::Map<_, _> =
+            metadata.into_iter().map(|(image, digests)| (image.to_owned(), digests)).collect();
+        fs::write(lab.dir.join("metadata"), serde_json::to_string(&metadata).unwrap()).unwrap();
+        let reference = |image: &str| format!("localhost:5000/eurobot@{}", registry.digest(image));
+        let lines = |line: &dyn Fn(&str) -> String| IMAGES.map(line).concat();
+        let images = lines(&|image| format!("image\t{}\t{image}\tsha256:id-{image}\n", reference(image)));
+        fs::write(lab.dir.join("images"), images).unwrap();
+        let containers = lines(&|image| {
+            format!(
+                "container\t{image}\t{}\tsha256:id-{image}\trunning\t0\t2026-01-01T00:00:00Z\n",
+                reference(image)
+            )
+        });
+        fs::write(lab.dir.join("containers"), containers).unwrap();
+        Self::serve(lab, answer);
+        registry
+    }
+
+    /// Something that answers every request by `body`.
+    pub fn that_says(lab: &Lab, body: &'static str) {
+        Self::start(lab);
+        fs::remove_file(lab.dir.join("registry")).unwrap();
+        Self::serve(lab, move |_| Some(body.to_owned()));
+    }
+
+    fn serve(lab: &Lab, answer: impl Fn(&str) -> Option<String> + Send + Copy + 'static) {
+        let listener = UnixListener::bind(lab.dir.join("registry")).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // It ends with the test.
+                std::thread::spawn(move || drop(converse(stream, answer)));
+            }
+        });
+    }
+
+    /// The digest of an image's manifest.
+    pub fn digest(&self, image: &str) -> String {
+        digest(&manifest(image))
+    }
+
+    /// The local port that the tunnel got: other tests may have the first ones.
+    pub fn port_seen(&self, lab: &Lab) -> String {
+        let pushed = lab.calls_of("docker push localhost:");
+        pushed[0].split(['/', ':']).nth(1).unwrap().to_owned()
+    }
+}
+
+fn digest(text: &str) -> String {
+    format!("sha256:{:x}", Sha256::digest(text))
+}
+
+fn config(image: &str) -> String {
+    digest(image)
+}
+
+fn manifest(image: &str) -> String {
+    let layers = json!([{ "digest": digest("layer"), "size": 4000 }]);
+    json!({ "schemaVersion": 2, "config": { "digest": config(image), "size": 7 }, "layers": layers })
+        .to_string()
+}
+
+fn answer(path: &str) -> Option<String> {
+    if path == "/v2/" {
+        return Some("{}".to_owned());
+    }
+    IMAGES.into_iter().find(|image| path == format!("/v2/eurobot/manifests/{image}")).map(manifest)
+}
+
+fn converse(stream: UnixStream, answer: impl Fn(&str) -> Option<String>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    loop {
+        let mut request = String::new();
+        if reader.read_line(&mut request)? == 0 {
+            return Ok(());
+        }
+        let mut header = String::new();
+        while reader.read_line(&mut header)? > 2 {
+            header.clear();
+        }
+        let path = request.split_whitespace().nth(1).unwrap_or_default();
+        let (status, body) = answer(path).map_or(("404 Not Found", String::new()), |body| ("200 OK", body));
+        let api =
+            if body.starts_with('<') { "" } else { "Docker-Distribution-Api-Version: registry/2.0\r\n" };
+        write!(writer, "HTTP/1.1 {status}\r\n{api}Content-Length: {}\r\n\r\n{body}", body.len())?;
+    }
+}

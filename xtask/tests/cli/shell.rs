@@ -1,0 +1,27 @@
+//! Shells, asked whether they take a script.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// Gives a script to a shell on stdin; what it says and whether it succeeded.
+#[expect(clippy::disallowed_methods, reason = "a test asks a shell")]
+pub fn run(shell: &str, args: &[&str], script: &str) -> (bool, String) {
+    let mut child = Command::new(shell)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+/// The shell can read the script.
+#[track_caller]
+pub fn assert_takes(shell: &str, script: &str) {
+    let (success, said) = run(shell, &["-n"], script);
+    assert!(success && said.is_empty(), "{said}\n{script}");
+}
