@@ -94,11 +94,6 @@ impl<'a> TestRobot<'a> {
         self.simulation.shape(self.robot, rate)
     }
 
-    /// Removes it.
-    pub fn remove(&self) -> Result<()> {
-        self.simulation.down(Some(&[ROBOT.to_owned()].into()))
-    }
-
     fn ask(&self, script: &str, args: &[&str]) -> Result<String> {
         let container = self.simulation.container(ROBOT);
         Cmd::new("docker")

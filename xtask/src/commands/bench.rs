@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long, default_value = "50mbit")]
     link: String,
 
-    /// How often each case is measured
+    /// How often each case is measured; what takes longer than a minute is measured once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     repeat: u8,
 

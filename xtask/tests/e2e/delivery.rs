@@ -1,15 +1,26 @@
 //! What arrives on a robot, and what is left alone.
 
-use super::harness::{Lab, MAIN};
+use std::net::TcpListener;
+
+use super::harness::{Engine, Lab, MAIN, ODOMETRY, PROJECT};
 
 pub fn without_start_images_arrive_and_containers_stay(lab: &Lab) {
     let workspace = lab.deployed();
     let services = MAIN.services();
-    let file = "ros_ws/src/localization/localization/odometry.py";
-    workspace.edit(file, "    half = turn / 2", "    half = turn / 2  # later");
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # later");
     workspace.xtask(&["deploy", "--robot", "main", "--no-start", "--yes"]).expect_exit(0);
     MAIN.assert_has_built("localization");
     assert_eq!(MAIN.services(), services);
     lab.deploy(MAIN).says("nothing sent");
     assert_ne!(MAIN.services()["localization"], services["localization"]);
+}
+
+pub fn a_taken_port_is_stepped_over(lab: &Lab) {
+    let workspace = lab.deployed();
+    // Where somebody else has it already it is taken as well.
+    let _taken = TcpListener::bind("127.0.0.1:5000").ok();
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # next port");
+    lab.deploy(MAIN);
+    MAIN.assert_has_built("localization");
+    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
 }

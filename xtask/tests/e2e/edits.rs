@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::harness::{Container, Lab, MAIN, PROJECT, Robot};
+use super::harness::{Container, Lab, MAIN, ODOMETRY, PROJECT, Robot, output};
 
-const ODOMETRY: &str = "ros_ws/src/localization/localization/odometry.py";
 const DRIVE: &str = "ros_ws/src/navigation/src/drive_to_pose.cpp";
 const INSTALLED: &str = "/opt/ws/install";
 
@@ -67,7 +66,7 @@ pub fn returning_to_an_older_source_returns_to_the_older_image(lab: &Lab) {
 
     workspace.write(ODOMETRY, &original);
     // As after `git checkout` on a machine whose clock is behind, or `cp -p` from a backup.
-    super::harness::output(&["touch", "-d", "2020-01-01", workspace.path(ODOMETRY)]);
+    output(&["touch", "-d", "2020-01-01", workspace.path(ODOMETRY)]);
     lab.deploy(MAIN);
     assert_eq!(MAIN.digest("localization"), id);
     MAIN.assert_has_built("localization");

@@ -4,11 +4,23 @@
 //! workspace and one pair of robots, because making robots takes longer than most tests; each brings what
 //! it starts from about itself ([`Lab::deployed`]), so that any of them can be run alone.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod delivery;
+mod dropped_links;
+mod dry_run;
 mod edits;
 mod first_deploy;
+mod fleet;
 mod harness;
+mod host_keys;
+mod interrupts;
 mod provenance;
+mod ros;
+mod settings;
+mod simulation;
+mod tunnel;
+mod unfit_robots;
 
 use std::process::ExitCode;
 
@@ -16,9 +28,12 @@ use harness::{Lab, run_all, tests};
 
 fn main() -> ExitCode {
     run_all(tests![
+        dry_run::nothing_is_touched_and_commands_can_be_pasted,
+        dry_run::the_dockerfile_is_printed_and_nothing_is_built,
         first_deploy::everything_arrives_on_a_fresh_robot,
         first_deploy::the_registry_listens_on_loopback_only,
         first_deploy::a_second_deploy_changes_nothing,
+        ros::the_nodes_of_a_robot_drive_it_to_its_goal,
         edits::one_line_of_python_changes_one_layer_and_one_container,
         edits::one_line_of_cpp_changes_one_layer,
         edits::returning_to_an_older_source_returns_to_the_older_image,
@@ -27,5 +42,26 @@ fn main() -> ExitCode {
         provenance::an_unrelated_commit_changes_no_digest,
         provenance::labels_tell_the_revision_and_whether_it_was_edited,
         delivery::without_start_images_arrive_and_containers_stay,
+        delivery::a_taken_port_is_stepped_over,
+        settings::a_changed_variable_restarts_who_uses_it,
+        settings::env_files_reach_containers_and_no_log,
+        settings::mounted_files_travel_along,
+        dropped_links::a_push_survives_the_death_of_its_connection,
+        interrupts::ctrl_c_while_building,
+        interrupts::ctrl_c_while_pushing,
+        interrupts::ctrl_c_while_pulling,
+        interrupts::ctrl_c_while_starting,
+        interrupts::sigterm_is_like_ctrl_c,
+        interrupts::a_killed_run_leaves_no_connection,
+        tunnel::it_takes_a_push_and_closes_on_ctrl_c,
+        unfit_robots::a_stopped_engine_is_named,
+        unfit_robots::a_user_without_the_right_to_docker_is_told,
+        host_keys::an_unknown_key_is_refused_until_it_is_recorded,
+        host_keys::a_changed_key_is_refused_until_it_is_replaced,
+        host_keys::another_platform_is_a_mistake_in_the_configuration,
+        fleet::both_image_stores_get_the_same_images,
+        fleet::robots_hear_each_other_on_a_shared_domain_only,
+        fleet::a_robot_that_is_off_does_not_stop_the_other,
+        simulation::up_and_down_can_be_repeated_and_leave_nothing,
     ])
 }

@@ -1,8 +1,8 @@
 //! What an image is follows from its inputs and nothing else, and its labels tell which they were.
 
-use super::harness::{Engine, Lab, MAIN, PROJECT};
+use super::harness::{Engine, Lab, MAIN, ODOMETRY, PROJECT, Workspace, output};
 
-fn build(workspace: &super::harness::Workspace) {
+fn build(workspace: &Workspace) {
     workspace.xtask(&["build-images", "--yes"]).expect_exit(0);
 }
 
@@ -11,13 +11,7 @@ pub fn touched_files_and_fresh_clones_change_no_digest(lab: &Lab) {
     let before = Engine::ids(PROJECT);
     assert_eq!(before.len(), 4);
 
-    super::harness::output(&[
-        "sh",
-        "-c",
-        "find \"$1\" -type f -exec touch {} +",
-        "touch",
-        workspace.path("ros_ws"),
-    ]);
+    output(&["sh", "-c", "find \"$1\" -type f -exec touch {} +", "touch", workspace.path("ros_ws")]);
     build(workspace);
     assert_eq!(Engine::ids(PROJECT), before, "touched");
 
@@ -45,8 +39,7 @@ pub fn labels_tell_the_revision_and_whether_it_was_edited(lab: &Lab) {
     let baseline = workspace.git(&["rev-parse", "baseline"]);
     assert_eq!((revision("localization"), worktree("localization")), (baseline.clone(), "clean".to_owned()));
 
-    let file = "ros_ws/src/localization/localization/odometry.py";
-    workspace.edit(file, "    half = turn / 2", "    half = turn / 2.0");
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2.0");
     lab.deploy(MAIN);
     assert_eq!((revision("localization"), worktree("localization")), (baseline.clone(), "dirty".to_owned()));
 

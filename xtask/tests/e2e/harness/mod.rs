@@ -1,5 +1,6 @@
 //! What the tests are written in: a [`Lab`] with a workspace and robots, and runs of `xtask`.
 
+mod agent;
 mod engine;
 mod lab;
 mod robot;
@@ -9,12 +10,13 @@ mod shell;
 mod wait;
 mod workspace;
 
+pub use agent::Agent;
 pub use engine::Engine;
-pub use lab::{Lab, MAIN, PROJECT};
+pub use lab::{Lab, MAIN, PROJECT, SECONDARY};
 pub use robot::{Container, Robot};
 pub use run::{Finished, Running};
 pub use runner::run_all;
 pub(crate) use runner::tests;
-pub use shell::output;
+pub use shell::{kill, output};
 pub use wait::eventually;
-pub use workspace::Workspace;
+pub use workspace::{ODOMETRY, Workspace, incompressible};

@@ -114,6 +114,18 @@ impl Robot {
         listening.collect()
     }
 
+    /// Waits until this many containers of the project run.
+    pub fn wait_for_services(self, count: usize) {
+        eventually("all services to run", || (self.services().len() == count).then_some(()));
+    }
+
+    /// Waits until the robot's network interface has received this many bytes more.
+    pub fn wait_until_it_has_received(self, bytes: u64) {
+        let received = || self.sh("cat /sys/class/net/eth0/statistics/rx_bytes").parse::<u64>().unwrap();
+        let before = received();
+        eventually("bytes to arrive", || (received() > before + bytes).then_some(()));
+    }
+
     /// Waits until the health checks of all containers succeed.
     pub fn wait_until_healthy(self) {
         eventually("all services to be healthy", || {

@@ -1,5 +1,7 @@
 //! Runs tests in order and cleans up, also after a failure or a signal.
 
+#![expect(clippy::print_stdout, reason = "this is what a test runner is for")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;

@@ -27,3 +27,8 @@ pub fn output(argv: &[&str]) -> String {
 pub fn succeeds(argv: &[&str]) -> bool {
     command(argv).output().is_ok_and(|output| output.status.success())
 }
+
+/// Ends one process for good.
+pub fn kill(pid: u32) {
+    output(&["kill", "-KILL", &pid.to_string()]);
+}

@@ -1,6 +1,7 @@
 //! A copy of the repository as a team's own: with a project name, a git history and a state of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -11,6 +12,9 @@ use super::{Finished, Running};
 
 /// The repository that the tests belong to.
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// A Python file of `localization`; it has the line `    half = turn / 2` once.
+pub const ODOMETRY: &str = "ros_ws/src/localization/localization/odometry.py";
 
 /// See the module.
 pub struct Workspace {
@@ -140,4 +144,11 @@ impl Workspace {
     pub fn start_with(&self, env: &[(&str, &str)], args: &[&str]) -> Running {
         Run { args, dir: &self.root, tmp: &self.tmp(), env }.start()
     }
+}
+
+/// Bytes that no compression makes fewer, and that no earlier run of the tests has built or sent.
+pub fn incompressible(count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+    bytes
 }

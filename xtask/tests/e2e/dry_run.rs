@@ -1,0 +1,42 @@
+//! `--dry-run` and what else only prints.
+
+use super::harness::{Engine, Lab, PROJECT};
+
+pub fn nothing_is_touched_and_commands_can_be_pasted(lab: &Lab) {
+    let workspace = &lab.workspace;
+    workspace.reset();
+    workspace.xtask(&["sim", "down"]).expect_exit(0);
+    Engine::remove_images(PROJECT);
+    let shown = workspace
+        .start(&["deploy", "--all", "--dry-run", "--yes"])
+        .wait_for_all()
+        .expect_exit(0)
+        .says("docker buildx bake")
+        .says("docker push localhost:5000/e2e:navigation");
+
+    assert_eq!(Engine::simulation(PROJECT), [""; 0], "robots were made");
+    assert!(Engine::ids(PROJECT).is_empty(), "images were made");
+    assert_eq!(workspace.git(&["status", "--porcelain"]), "", "files were written");
+    // What begins with `$` is a shell command up to the next line of that kind, here documents and all.
+    let shown = format!("\n{}", shown.stderr);
+    let commands: Vec<&str> = shown.split("\n$ ").skip(1).collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands {
+        let lines = command.lines().take_while(|line| !line.starts_with("        "));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        workspace.write("../pasted.sh", &text);
+        super::harness::output(&["sh", "-n", workspace.path("../pasted.sh")]);
+    }
+}
+
+pub fn the_dockerfile_is_printed_and_nothing_is_built(lab: &Lab) {
+    lab.workspace.reset();
+    let before = Engine::ids(PROJECT);
+    let printed = lab.workspace.xtask(&["build-images", "--print-dockerfile"]).expect_exit(0).stdout;
+    for line in
+        ["FROM base AS apt", "FROM build-tools AS build-navigation", "FROM runtime AS image-navigation"]
+    {
+        assert!(printed.lines().any(|printed| printed == line), "{line}");
+    }
+    assert_eq!(Engine::ids(PROJECT), before);
+}

@@ -1,0 +1,50 @@
+//! Several robots in one deploy.
+
+use super::harness::{Lab, MAIN, ODOMETRY, PROJECT, SECONDARY, output};
+
+const BOTH: [&str; 4] = ["deploy", "--robot", "main,secondary", "--yes"];
+
+pub fn both_image_stores_get_the_same_images(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.xtask(&BOTH).expect_exit(0);
+    for image in ["communication", "localization", "navigation", "behavior_tree"] {
+        MAIN.assert_has_built(image);
+        SECONDARY.assert_has_built(image);
+        assert_eq!(MAIN.digest(image), SECONDARY.digest(image));
+    }
+    assert_eq!(SECONDARY.services().len(), 4);
+    let before = (MAIN.services(), SECONDARY.services());
+    workspace.xtask(&BOTH).expect_exit(0).says("nothing changed");
+    assert_eq!((MAIN.services(), SECONDARY.services()), before);
+}
+
+pub fn robots_hear_each_other_on_a_shared_domain_only(lab: &Lab) {
+    lab.deployed().xtask(&BOTH).expect_exit(0);
+    let hears = |domain: &str, timeout: &str| {
+        let domain = format!("ROS_DOMAIN_ID={domain}");
+        let image = format!("{PROJECT}:navigation");
+        let docker = ["docker", "run", "--rm", "--network=host", "--env", &domain, &image];
+        let probe = ["ros-run", "bringup", "wait_for_topic", "/main/odom", "nav_msgs/msg/Odometry"];
+        SECONDARY.can(&[&docker[..], &probe, &["--timeout", timeout]].concat())
+    };
+    assert!(hears("7", "60"), "a probe on the domain of main hears main, from robot to robot");
+    assert!(!hears("8", "5"), "its own nodes do not");
+}
+
+pub fn a_robot_that_is_off_does_not_stop_the_other(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.xtask(&BOTH).expect_exit(0);
+    let there = SECONDARY.services();
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # for who is there");
+    // As far as the network can tell, a robot without power.
+    output(&["docker", "pause", &SECONDARY.container()]);
+    let run = workspace.xtask(&BOTH);
+    output(&["docker", "unpause", &SECONDARY.container()]);
+    run.expect_exit(3).says("`secondary`").says("does not answer").says("1 of 2 robots failed: secondary");
+    MAIN.assert_has_built("localization");
+    assert_eq!(SECONDARY.services(), there);
+
+    workspace.xtask(&BOTH).expect_exit(0);
+    SECONDARY.assert_has_built("localization");
+    assert_ne!(SECONDARY.services()["localization"], there["localization"]);
+}

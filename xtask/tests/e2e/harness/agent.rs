@@ -1,0 +1,42 @@
+//! An SSH agent with one key, ended with its guard. `ssh` asks it; nobody's own keys are involved.
+
+use std::process::{Child, Stdio};
+
+use super::shell::{command, output};
+use super::{Finished, Workspace, eventually};
+
+/// See the module.
+pub struct Agent {
+    process: Child,
+    socket: String,
+}
+
+impl Agent {
+    /// With a key of the workspace.
+    pub fn with_key(workspace: &Workspace, key: &str) -> Self {
+        let socket = workspace.path(&format!("../agent-{}", number())).to_owned();
+        let process = command(&["ssh-agent", "-D", "-a", &socket]).stdout(Stdio::null()).spawn().unwrap();
+        let agent = Self { process, socket };
+        eventually("the agent", || std::path::Path::new(&agent.socket).exists().then_some(()));
+        output(&["env", &format!("SSH_AUTH_SOCK={}", agent.socket), "ssh-add", "-q", workspace.path(key)]);
+        agent
+    }
+
+    /// Runs `cargo xtask ARGS...` with the key in reach.
+    pub fn run(&self, workspace: &Workspace, args: &[&str]) -> Finished {
+        workspace.start_with(&[("SSH_AUTH_SOCK", &self.socket)], args).wait()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// A number that no other agent of this run has.
+fn number() -> u32 {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}

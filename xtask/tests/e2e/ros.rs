@@ -1,0 +1,20 @@
+//! ROS messages between the containers of a robot.
+
+use super::harness::{Lab, MAIN};
+
+/// Waits for messages in a container of the robot.
+fn arrives(topic: &str, kind: &str, more: &[&str]) {
+    let words = [&["bringup", "wait_for_topic", topic, kind, "--timeout", "60"], more].concat();
+    assert!(MAIN.ros_run("communication", &words), "nothing came on {topic}");
+}
+
+pub fn the_nodes_of_a_robot_drive_it_to_its_goal(lab: &Lab) {
+    lab.deployed();
+    // Started anew, the robot begins its match anew.
+    MAIN.sh("docker restart $(docker ps --quiet --filter label=com.docker.compose.project=e2e) >/dev/null");
+    // navigation → communication → localization, each in a container of its own.
+    arrives("/main/cmd_vel", "geometry_msgs/msg/Twist", &["--count", "3"]);
+    arrives("/main/odom", "nav_msgs/msg/Odometry", &["--count", "3"]);
+    arrives("/main/match_status", "robot_interfaces/msg/MatchStatus", &["--where", "state=SUCCEEDED"]);
+    MAIN.wait_until_healthy();
+}
