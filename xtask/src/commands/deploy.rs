@@ -236,6 +236,10 @@ impl Outcome {
             let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
             return format!("all {images} images were there{rest}; nothing sent");
         }
+        if layers_sent + layers_reused == 0 {
+            // Our own builder does not say which layers it sent.
+            return format!("sent {} of {}", ui::bytes(sent), ui::bytes(layer_bytes));
+        }
         format!(
             "sent {} in {layers_sent} layers; reused {layers_reused} of {} layers ({} in all)",
             ui::bytes(sent),
