@@ -21,6 +21,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader, Read};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Output;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -372,6 +373,12 @@ impl Cmd {
             ui::output("", &format!("{} took {:.2} s", self.program, begin.elapsed().as_secs_f32()));
         }
         interrupt::check()?;
+        // A terminal's Ctrl-C reaches the child as well, and we may see its end before our own signal.
+        match output.as_ref().map(|output| output.status) {
+            Some(status) if status.signal() == Some(interrupt::SIGINT) => pause(Duration::from_secs(1))?,
+            Some(status) if !status.success() => pause(Duration::from_millis(20))?,
+            _ => {}
+        }
         if let Some(output) = output {
             return Ok(output);
         }
