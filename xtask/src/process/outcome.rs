@@ -1,9 +1,10 @@
 //! Running a command to its end, and what is said of one that failed.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Output;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -47,6 +48,14 @@ impl Cmd {
             ui::output("", &format!("{} took {:.2} s", self.program, begin.elapsed().as_secs_f32()));
         }
         interrupt::check()?;
+        // A terminal's Ctrl-C reaches the child as well, and we may see its end before our own signal.
+        match output.as_ref().map(|output| output.status) {
+            Some(status) if status.signal() == Some(interrupt::SIGINT) => {
+                interrupt::wait(Duration::from_secs(1))?
+            }
+            Some(status) if !status.success() => interrupt::wait(Duration::from_millis(20))?,
+            _ => {}
+        }
         if let Some(output) = output {
             return Ok(output);
         }
