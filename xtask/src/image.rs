@@ -12,6 +12,7 @@ mod progress;
 mod provenance;
 pub mod secrets;
 pub mod service;
+mod unchanged;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::provenance::Provenance;
+use super::unchanged::{self, Known};
 use super::{Builder, Built, ImageId, Wanted, base, dockerfile, progress, secrets};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
@@ -33,13 +34,61 @@ pub fn build(
 ) -> Result<Vec<Built>> {
     let contexts = base_contexts(workspace, builder, wanted)?;
     let mut targets = Map::new();
+    let mut inputs = BTreeMap::new();
     for wanted in wanted {
         let image = workspace.image(&wanted.image)?;
         let context = contexts[&(image.base.as_str(), &wanted.platform)].as_str();
-        targets.insert(wanted.target(), image_target(workspace, builder, wanted, image, context)?);
+        let target = image_target(workspace, builder, wanted, image, context)?;
+        inputs.insert(wanted, unchanged::inputs(workspace, image, &target));
+        targets.insert(wanted.target(), target);
+    }
+    let mut known = Known::load(&workspace.state_dir().join("build"));
+    let unchanged = unchanged(workspace, builder, &known, &inputs, options);
+    targets.retain(|name, _| !unchanged.iter().any(|built| built.wanted.target() == *name));
+    if targets.is_empty() {
+        return Ok(unchanged);
     }
     let outcome = bake(workspace, builder, targets, options)?;
-    wanted.iter().map(|wanted| built(workspace, builder, wanted, &outcome)).collect()
+    let of = |wanted: &Wanted| match unchanged.iter().find(|built| built.wanted == *wanted) {
+        Some(built) => Ok(built.clone()),
+        None => built(workspace, builder, wanted, &outcome),
+    };
+    let images = wanted.iter().map(of).collect::<Result<Vec<Built>>>()?;
+    if !process::mode().dry_run {
+        for built in &images {
+            let inputs = inputs.remove(&built.wanted).flatten().unwrap_or_default();
+            known.insert(&built.reference, inputs, built.id.digest());
+        }
+        known.save()?;
+    }
+    Ok(images)
+}
+
+/// The images that need no build. A builder of our own pushes by building: it is always asked.
+fn unchanged(
+    workspace: &Workspace,
+    builder: Builder,
+    known: &Known,
+    inputs: &BTreeMap<&Wanted, Option<String>>,
+    options: Options,
+) -> Vec<Built> {
+    let Builder::Engine { store } = builder else { return Vec::new() };
+    if options.no_cache {
+        return Vec::new();
+    }
+    let of = |(wanted, inputs): (&&Wanted, &Option<String>)| {
+        let reference = wanted.reference(workspace);
+        let digest = known.digest(&reference, inputs.as_deref()?)?.to_owned();
+        let id = match store {
+            Store::Containerd => ImageId::Manifest(digest),
+            Store::Classic => ImageId::Config(digest),
+        };
+        Some(Built { wanted: (*wanted).clone(), reference, id, definition: Utf8PathBuf::new() })
+    };
+    let images: Vec<Built> = inputs.iter().filter_map(of).collect();
+    let there =
+        unchanged::are_there(images.iter().map(|built| (built.reference.as_str(), built.id.digest())));
+    if there { images } else { Vec::new() }
 }
 
 /// Runs the tests of the ROS packages, each in its build environment; only those whose inputs changed run

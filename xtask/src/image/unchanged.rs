@@ -1,0 +1,191 @@
+//! Images that need no build: their inputs are as they were when they were built, and the engine has them.
+//!
+//! BuildKit finds that out as well, but solves a graph of a hundred vertices for each image it is asked for:
+//! with four images that is most of a deploy in which one or none of them changed.
+//!
+//! Inputs are recognised as git recognises changed files, by size and times of each, the time of the last
+//! change of the file's status (ctime) among them, which nothing can set back. They are looked at before
+//! BuildKit reads them: what changes while it builds is a change the next time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::content_tag;
+use crate::config::{Image, Workspace};
+use crate::error::Result;
+use crate::process::Cmd;
+
+/// What builds leave out, wherever it is.
+const IGNORED: [&str; 3] = ["__pycache__", ".pytest_cache", ".git"];
+
+/// What an image was built from, and what came of it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+struct Entry {
+    inputs: String,
+    digest: String,
+}
+
+/// What was built before, by the name in the engine.
+#[derive(Debug)]
+pub struct Known {
+    file: Utf8PathBuf,
+    images: BTreeMap<String, Entry>,
+}
+
+impl Known {
+    /// Reads what is known; a damaged or missing file costs one build, nothing else.
+    pub fn load(state_dir: &Utf8Path) -> Self {
+        let file = state_dir.join("built.json");
+        let text = fs_err::read_to_string(&file).unwrap_or_default();
+        Self { file, images: serde_json::from_str(&text).unwrap_or_default() }
+    }
+
+    /// The digest of an image that was built from the same inputs.
+    pub fn digest(&self, reference: &str, inputs: &str) -> Option<&str> {
+        let entry = self.images.get(reference)?;
+        (entry.inputs == inputs).then_some(&entry.digest)
+    }
+
+    /// Remembers what came of a build.
+    pub fn insert(&mut self, reference: &str, inputs: String, digest: &str) {
+        let entry = Entry { inputs, digest: digest.to_owned() };
+        drop(self.images.insert(reference.to_owned(), entry));
+    }
+
+    /// Writes what is known.
+    pub fn save(&self) -> Result<()> {
+        let dir = self.file.parent().unwrap_or(Utf8Path::new("."));
+        fs_err::create_dir_all(dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir).context("make a file for what was built")?;
+        serde_json::to_writer_pretty(&mut file, &self.images).context("write what was built")?;
+        file.persist(&self.file).with_context(|| format!("replace `{}`", self.file))?;
+        Ok(())
+    }
+}
+
+/// Whether the engine has all of these images, each still with the digest it was built with.
+pub fn are_there<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+    let (references, digests): (Vec<&str>, Vec<&str>) = images.unzip();
+    if references.is_empty() {
+        return true;
+    }
+    let inspect = Cmd::new("docker").args(["image", "inspect", "--format", "{{.Id}}"]).args(references);
+    inspect.read().is_ok_and(|ids| ids.lines().eq(digests))
+}
+
+/// A hash over all that an image is built from: the definition of its build, the Dockerfile, and what is in
+/// the Dockerfile's contexts, except for the sources of packages that are not in the image. `None` where that
+/// cannot be said.
+pub fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Option<String> {
+    let base = workspace.bases.get(&image.base)?;
+    let docker_dir = base.dockerfile.parent().filter(|dir| *dir != workspace.root)?;
+    let src = workspace.project.ros_workspace.join("src");
+    let graph = &workspace.packages;
+    let mut needed: BTreeSet<&str> = BTreeSet::new();
+    for package in graph.run_closure(&image.packages) {
+        needed.insert(&package.name);
+        needed.extend(graph.build_closure(&package.name).iter().map(|other| other.name.as_str()));
+    }
+    let others = graph.iter().filter(|package| !needed.contains(package.name.as_str()));
+    let skipped = others.map(|package| src.join(&package.dir)).collect();
+    let mut tree = Tree { skipped, text: target.to_string() };
+    tree.text.push_str(&super::render_dockerfile(workspace, base).ok()?);
+    tree.add(docker_dir).ok()?;
+    tree.add(&src).ok()?;
+    Some(content_tag([tree.text.as_str()]))
+}
+
+/// Files as one can tell them apart without reading them.
+struct Tree {
+    skipped: BTreeSet<Utf8PathBuf>,
+    text: String,
+}
+
+impl Tree {
+    fn add(&mut self, path: &Utf8Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default();
+        if self.skipped.contains(path) || IGNORED.contains(&name) || name.ends_with(".pyc") {
+            return Ok(());
+        }
+        let metadata = fs_err::symlink_metadata(path)?;
+        if metadata.is_dir() {
+            // Its times change with files that are no inputs; its entries are looked at one by one.
+            writeln!(self.text, "{path} {:o}", metadata.mode())?;
+            let mut entries: Vec<Utf8PathBuf> =
+                path.read_dir_utf8()?.map(|entry| Ok(entry?.into_path())).collect::<std::io::Result<_>>()?;
+            entries.sort();
+            return entries.iter().try_for_each(|entry| self.add(entry));
+        }
+        writeln!(
+            self.text,
+            "{path} {:o} {} {} {}.{} {}.{}",
+            metadata.mode(),
+            metadata.size(),
+            metadata.ino(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            metadata.ctime(),
+            metadata.ctime_nsec(),
+        )?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(dir: &Utf8Path, skipped: &[&str]) -> Result<String> {
+        let skipped = skipped.iter().map(|name| dir.join(name)).collect();
+        let mut tree = Tree { skipped, text: String::new() };
+        tree.add(dir)?;
+        Ok(tree.text)
+    }
+
+    #[test]
+    fn every_change_of_a_file_is_seen_and_byproducts_are_not() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let dir = Utf8Path::from_path(guard.path()).unwrap();
+        fs_err::create_dir(dir.join("package"))?;
+        fs_err::write(dir.join("package/node.py"), "a = 1")?;
+        let before = seen(dir, &[])?;
+        fs_err::create_dir(dir.join("package/__pycache__"))?;
+        fs_err::write(dir.join("package/__pycache__/node.pyc"), "x")?;
+        assert_eq!(seen(dir, &[])?, before);
+
+        // The same size, and the same time of modification.
+        let time = fs_err::metadata(dir.join("package/node.py"))?.modified()?;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs_err::write(dir.join("package/node.py"), "a = 2")?;
+        std::fs::File::options().write(true).open(dir.join("package/node.py"))?.set_modified(time)?;
+        assert_ne!(seen(dir, &[])?, before);
+
+        let other = seen(dir, &["package"])?;
+        fs_err::write(dir.join("package/node.py"), "a = 30")?;
+        assert_eq!(seen(dir, &["package"])?, other);
+        fs_err::write(dir.join("shared.txt"), "")?;
+        assert_ne!(seen(dir, &["package"])?, other);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_built_is_known_by_its_inputs() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let dir = Utf8Path::from_path(guard.path()).unwrap();
+        let mut known = Known::load(dir);
+        known.insert("bench:navigation", "inputs".to_owned(), "sha256:a");
+        known.save()?;
+        let known = Known::load(dir);
+        assert_eq!(known.digest("bench:navigation", "inputs"), Some("sha256:a"));
+        assert_eq!(known.digest("bench:navigation", "others"), None);
+        fs_err::write(dir.join("built.json"), "not json")?;
+        assert_eq!(Known::load(dir).digest("bench:navigation", "inputs"), None);
+        Ok(())
+    }
+}
