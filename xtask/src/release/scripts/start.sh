@@ -24,16 +24,21 @@ mv "$next" "$home/current"
 # with a container that it replaces all those that start after it.
 running=$(docker container ls --filter "label=com.docker.compose.project=$project" \
     --format '{{.Label "com.docker.compose.service"}}')
+# What a start that broke off was about is in doubt: `started` lists only what is known to run as it should.
+: >"$home/started.next"
 while read -r hash service; do
-    if grep -qxF "$hash $service" "$home/previous/services" 2>/dev/null &&
+    if grep -qxF "$hash $service" "$home/started" 2>/dev/null &&
         printf '%s\n' "$running" | grep -qxF "$service"; then
+        printf '%s %s\n' "$hash" "$service" >>"$home/started.next"
         continue
     fi
     set -- "$@" "$service"
 done <"$home/current/services"
 shift 2
+mv "$home/started.next" "$home/started"
 docker compose --project-name "$project" --project-directory "$home/current" \
     --file "$home/current/compose.json" --progress plain up --detach --remove-orphans --no-deps "$@"
+cp "$home/current/services" "$home/started"
 
 for place in "$home"/files/*; do
     grep -qF "/${place##*/}/" "$home"/*/compose.json || rm -rf "$place"
