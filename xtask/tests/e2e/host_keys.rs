@@ -4,14 +4,14 @@
 use super::harness::{Agent, Lab, MAIN, PROJECT, Workspace, output};
 
 /// Adds a robot `wired` to robots.toml: `main` under its address.
-fn wire<'a>(lab: &'a Lab, more: &str) -> (&'a Workspace, Agent) {
+fn wire<'a>(lab: &'a Lab, platform: &str) -> (&'a Workspace, Agent) {
     let workspace = lab.deployed();
     let port = output(&["docker", "port", &MAIN.container(), "22/tcp"]);
     let port = port.rsplit(':').next().unwrap();
     let config = workspace.read("robots.toml");
     let robot = format!(
         "{config}\n[robots.wired]\nhost = \"robot@127.0.0.1:{port}\"\ncompose = \"docker/compose.yaml\"\n\
-         env = {{ ROS_DOMAIN_ID = \"7\", ROBOT_NAME = \"main\" }}\n{more}\n"
+         env = {{ ROS_DOMAIN_ID = \"7\", ROBOT_NAME = \"main\" }}\nplatform = \"{platform}\"\n"
     );
     workspace.write("robots.toml", robot);
     let agent = Agent::with_key(workspace, "target/xtask/sim/id_ed25519");
@@ -24,7 +24,7 @@ fn key() -> String {
 }
 
 pub fn an_unknown_key_is_refused_until_it_is_recorded(lab: &Lab) {
-    let (workspace, agent) = wire(lab, "");
+    let (workspace, agent) = wire(lab, "linux/amd64");
     let deploy = ["deploy", "--robot", "wired", "--yes"];
     agent
         .run(workspace, &deploy)
@@ -40,7 +40,7 @@ pub fn an_unknown_key_is_refused_until_it_is_recorded(lab: &Lab) {
 }
 
 pub fn a_changed_key_is_refused_until_it_is_replaced(lab: &Lab) {
-    let (workspace, agent) = wire(lab, "");
+    let (workspace, agent) = wire(lab, "linux/amd64");
     agent.run(workspace, &["setup-robot", "--robot", "wired", "--yes"]).expect_exit(0);
     let services = MAIN.services();
     MAIN.sh("cd /var/lib/docker/robot; rm ssh_host_ed25519_key*; \
@@ -61,7 +61,7 @@ pub fn a_changed_key_is_refused_until_it_is_replaced(lab: &Lab) {
 }
 
 pub fn another_platform_is_a_mistake_in_the_configuration(lab: &Lab) {
-    let (workspace, agent) = wire(lab, "platform = \"linux/arm64\"");
+    let (workspace, agent) = wire(lab, "linux/arm64");
     let setup = ["setup-robot", "--robot", "wired", "--yes"];
     agent
         .run(workspace, &setup)

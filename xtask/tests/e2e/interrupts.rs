@@ -104,11 +104,31 @@ pub fn ctrl_c_while_starting(lab: &Lab) {
         let id = MAIN.exec(&["docker", "image", "inspect", "--format", "{{.Id}}", &container.reference]);
         assert_eq!(id, container.image);
     }
-    // Another edit on top: what the interrupted start did not replace is replaced now.
-    let communication = "ros_ws/src/communication/communication/watchdog.py";
-    let text = lab.workspace.read(communication);
-    lab.workspace.write(communication, format!("{text}\n# {}\n", never_before()));
     the_next_one_succeeds(lab);
+}
+
+pub fn a_start_that_broke_off_is_made_up_for(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    edit(workspace);
+    // Nothing gets as far as replacing containers.
+    let docker = "/usr/local/bin/docker";
+    MAIN.sh(&format!(
+        "printf '#!/bin/sh\\ncase \" $* \" in *\" up \"*) exit 1 ;; esac\\nexec /usr/bin/docker \"$@\"\\n' >{docker}; \
+         chmod 755 {docker}"
+    ));
+    let broken = workspace.xtask(&DEPLOY);
+    MAIN.exec(&["rm", docker]);
+    broken.expect_exit(1).says("start the containers on `main`");
+    assert_eq!(MAIN.services(), before);
+
+    // Not a repetition, but the next edit on top.
+    let communication = "ros_ws/src/communication/communication/watchdog.py";
+    workspace.write(communication, format!("{}\n# {}\n", workspace.read(communication), never_before()));
+    lab.deploy(MAIN);
+    let after = MAIN.services();
+    let replaced: Vec<&String> = after.keys().filter(|name| before[*name] != after[*name]).collect();
+    assert_eq!(replaced, ["communication", "localization"]);
 }
 
 pub fn sigterm_is_like_ctrl_c(lab: &Lab) {

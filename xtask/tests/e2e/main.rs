@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         interrupts::ctrl_c_while_pushing,
         interrupts::ctrl_c_while_pulling,
         interrupts::ctrl_c_while_starting,
+        interrupts::a_start_that_broke_off_is_made_up_for,
         interrupts::sigterm_is_like_ctrl_c,
         interrupts::a_killed_run_leaves_no_connection,
         tunnel::it_takes_a_push_and_closes_on_ctrl_c,
