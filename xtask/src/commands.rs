@@ -52,6 +52,33 @@ fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     }
 }
 
+/// The one robot that a verb is for.
+#[derive(clap::Args, Debug, Clone)]
+pub struct One {
+    /// The robot; may be left out where there is only one
+    #[arg(long, short, value_name = "ROBOT")]
+    robot: Option<String>,
+}
+
+impl One {
+    /// The robot meant.
+    fn robot<'a>(&self, workspace: &'a Workspace) -> Result<&'a Robot> {
+        match (&self.robot, workspace.robots.len()) {
+            (Some(name), _) => workspace.robot(name),
+            (None, 1) => workspace.robots.values().next().ok_or_else(|| which(workspace, "one")),
+            (None, _) => Err(which(workspace, "one")),
+        }
+    }
+}
+
+/// The question that only the caller can answer.
+fn which(workspace: &Workspace, how_many: &str) -> anyhow::Error {
+    let names: Vec<&str> = workspace.robots.keys().map(String::as_str).collect();
+    let all = if how_many == "one" { "" } else { "; or `--all`" };
+    let hint = format!("`--robot NAME`, with {how_many} of {}{all}", names.join(", "));
+    Failure::config("which robot?").hint(hint).into()
+}
+
 /// Which robots a verb is for.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Which {
@@ -72,10 +99,7 @@ impl Which {
             return Ok(all);
         }
         if self.robot.is_empty() {
-            let names: Vec<&str> = workspace.robots.keys().map(String::as_str).collect();
-            return Err(Failure::config("which robot?")
-                .hint(format!("`--robot NAME`, with one or more of {}; or `--all`", names.join(", ")))
-                .into());
+            return Err(which(workspace, "one or more"));
         }
         workspace.robots_named(&self.robot)
     }

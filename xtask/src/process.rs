@@ -16,14 +16,15 @@
 mod child;
 mod display;
 mod interrupt;
+mod outcome;
+mod poll;
 #[cfg(test)]
 mod tests;
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, PipeReader, Read};
-use std::process::Output;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::io::{BufReader, PipeReader};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -34,6 +35,7 @@ use crate::ui;
 pub use child::Child;
 pub use display::plan_file;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
+pub use poll::{pause, poll};
 
 /// How the whole run behaves, from the command line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,9 +58,6 @@ pub fn configure(mode: Mode) {
 pub fn mode() -> Mode {
     MODE.get().copied().unwrap_or_default()
 }
-
-/// How many lines of a failed command's output an error shows.
-const SHOWN_LINES: usize = 20;
 
 #[derive(Clone, Debug, Default)]
 enum Stdin {
@@ -339,96 +338,6 @@ impl Cmd {
             Stdin::Bytes(bytes) | Stdin::From(bytes, _) => self.expression().stdin_bytes(bytes.clone()),
         }
     }
-
-    fn captured(&self) -> duct::Expression {
-        self.with_stdin().stdout_capture().stderr_capture()
-    }
-
-    fn output(&self) -> Result<Output> {
-        interrupt::check()?;
-        let Some(shown) = self.shown.clone() else {
-            return self.wait(self.captured().start());
-        };
-        let (reader, writer) = std::io::pipe().context("make a pipe")?;
-        let copy = writer.try_clone().context("duplicate a pipe")?;
-        // The expression holds the pipe's writing end: it has to be gone before the reader sees the end.
-        let started = { self.with_stdin().stdout_file(writer).stderr_file(copy).start() };
-        let reading = std::thread::spawn(move || show_lines(&shown, reader));
-        let mut output = self.wait(started)?;
-        output.stderr = reading.join().unwrap_or_default();
-        Ok(output)
-    }
-
-    fn wait(&self, started: std::io::Result<duct::Handle>) -> Result<Output> {
-        let handle = Arc::new(started.map_err(|error| self.cannot_start(error))?);
-        let begin = Instant::now();
-        let _registered = interrupt::register(&handle);
-        let waited = match self.deadline {
-            Some(deadline) => handle.wait_timeout(deadline).map(Option::<&Output>::cloned),
-            None => handle.wait().map(|output| Some(output.clone())),
-        };
-        let output = waited.with_context(|| format!("wait for `{self}`"))?;
-        if mode().verbose {
-            ui::output("", &format!("{} took {:.2} s", self.program, begin.elapsed().as_secs_f32()));
-        }
-        interrupt::check()?;
-        if let Some(output) = output {
-            return Ok(output);
-        }
-        handle.kill().with_context(|| format!("end `{self}`"))?;
-        let seconds = self.deadline.unwrap_or_default().as_secs();
-        Err(self.failure(&format!("no answer within {seconds} s"), ""))
-    }
-
-    /// Waits for success.
-    fn finish(&self) -> Result<Output> {
-        let output = self.output()?;
-        if output.status.success() {
-            return Ok(output);
-        }
-        let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
-        if self.shown.is_some() {
-            text.clear();
-        } else if text.trim().is_empty() {
-            text = String::from_utf8_lossy(&output.stdout).into_owned();
-        }
-        Err(self.failure(&output.status.to_string(), &text))
-    }
-
-    fn text(&self, output: Output) -> Result<String> {
-        let text =
-            String::from_utf8(output.stdout).with_context(|| format!("`{self}` did not write UTF-8"))?;
-        Ok(text.trim_end_matches(['\n', '\r']).to_owned())
-    }
-
-    fn cannot_start(&self, error: std::io::Error) -> anyhow::Error {
-        if error.kind() != std::io::ErrorKind::NotFound {
-            return anyhow::Error::new(error).context(format!("start `{self}`"));
-        }
-        Failure::failed(format!("`{}` is not installed", self.program))
-            .hint("`cargo xtask setup` installs what this project needs, `cargo xtask doctor` lists what is missing")
-            .into()
-    }
-
-    fn failure(&self, status: &str, text: &str) -> anyhow::Error {
-        let lines: Vec<&str> = text.trim().lines().collect();
-        let tail = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        let message = format!("`{}` failed: {status}", self.abridged());
-        if tail.is_empty() {
-            return Failure::failed(message).into();
-        }
-        Failure::failed(message).because(anyhow::anyhow!(tail)).into()
-    }
-
-    /// The command for an error message: whole scripts would bury what went wrong.
-    fn abridged(&self) -> String {
-        let line = self.to_string();
-        let first = line.lines().next().unwrap_or_default();
-        if first.chars().count() <= 160 && first.len() == line.len() {
-            return line;
-        }
-        format!("{} …", first.chars().take(160).collect::<String>())
-    }
 }
 
 /// See [`Cmd::announce`].
@@ -442,56 +351,6 @@ fn announce(changes: bool, line: impl FnOnce() -> String) -> bool {
         ui::command(&line());
     }
     false
-}
-
-/// Shows lines as they come and keeps them all.
-fn show_lines(shown: &Shown, reader: impl Read) -> Vec<u8> {
-    let mut all = Vec::new();
-    let mut filter = (shown.filter)();
-    for line in BufReader::new(reader).split(b'\n').map_while(std::io::Result::ok) {
-        let text = String::from_utf8_lossy(&line);
-        // Progress bars overwrite a line with carriage returns: the last state is the one worth showing.
-        let last = text.trim_end().rsplit('\r').next().unwrap_or_default();
-        if !last.is_empty() {
-            filter(last).iter().for_each(|line| ui::output(&shown.scope, line));
-        }
-        all.extend_from_slice(&line);
-        all.push(b'\n');
-    }
-    all
-}
-
-/// Waits until `condition` gives a value, asking again and again until `deadline` has passed.
-///
-/// `what` completes "waited … s for": the error names it and the last reason why it was not so.
-///
-/// # Errors
-/// Fails when the deadline passes or the run is interrupted.
-pub fn poll<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Result<T>) -> Result<T> {
-    let begin = Instant::now();
-    let mut pause = Duration::from_millis(10);
-    loop {
-        let reason = match condition() {
-            Ok(value) => return Ok(value),
-            Err(reason) => reason,
-        };
-        interrupt::check()?;
-        if begin.elapsed() >= deadline {
-            return Err(
-                reason.context(Failure::failed(format!("waited {} s for {what}", deadline.as_secs())))
-            );
-        }
-        interrupt::wait(pause)?;
-        pause = (pause * 2).min(Duration::from_millis(200));
-    }
-}
-
-/// Lets time pass, for a verb that watches something; a signal ends it early.
-///
-/// # Errors
-/// Fails when the run is interrupted.
-pub fn pause(duration: Duration) -> Result<()> {
-    interrupt::wait(duration)
 }
 
 /// The error of a run that a person or a signal ended.

@@ -13,6 +13,7 @@ use crate::{process, ui};
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The images to build; all of them if none is named
+    #[arg(value_name = "IMAGE")]
     images: Vec<String>,
 
     /// Build for what this robot is

@@ -18,6 +18,10 @@ use crate::ui;
 
 /// Build the images, bring them onto robots and start them there
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask deploy --robot main,secondary
+  cargo xtask deploy --all --no-start    deliver now, start later with the same command without --no-start
+  cargo xtask deploy --robot main -n >deploy.sh")]
 pub struct Args {
     #[command(flatten)]
     which: Which,
@@ -231,6 +235,10 @@ impl Outcome {
         if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
             let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
             return format!("all {images} images were there{rest}; nothing sent");
+        }
+        if layers_sent + layers_reused == 0 {
+            // Our own builder does not say which layers it sent.
+            return format!("sent {} of {}", ui::bytes(sent), ui::bytes(layer_bytes));
         }
         format!(
             "sent {} in {layers_sent} layers; reused {layers_reused} of {} layers ({} in all)",

@@ -21,9 +21,10 @@ enum Verb {
     /// Switch simulated robots on; they are made if need be
     Up {
         /// The robots; all simulated ones if none is named
+        #[arg(value_name = "ROBOT")]
         robots: Vec<String>,
         /// Limit their links in both directions, as tc(8) writes rates: 50mbit, 2mbit; or off
-        #[arg(long)]
+        #[arg(long, value_name = "RATE")]
         link: Option<String>,
         /// Do not ask before installing what this machine lacks
         #[arg(long, short)]
@@ -32,6 +33,7 @@ enum Verb {
     /// Remove simulated robots with everything on them
     Down {
         /// The robots; all of the project if none is named
+        #[arg(value_name = "ROBOT")]
         robots: Vec<String>,
     },
     /// Show which simulated robots there are
@@ -56,7 +58,8 @@ pub fn run(args: &Args) -> Result<()> {
             if process::mode().dry_run { Ok(()) } else { status(&workspace) }
         }
         Verb::Down { robots } => {
-            let names: BTreeSet<String> = robots.iter().cloned().collect();
+            let names: BTreeSet<String> =
+                workspace.robots_named(robots)?.into_iter().map(|robot| robot.name.clone()).collect();
             simulation.down((!names.is_empty()).then_some(&names))
         }
         Verb::Status => status(&workspace),

@@ -1,14 +1,16 @@
 //! `cargo xtask ssh`: a shell or a command on a robot, the way every other verb reaches it.
 
-use super::{reach, workspace};
+use super::{One, reach, workspace};
 use crate::error::Result;
 
 /// Open a shell on a robot, or run a command there
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask ssh --robot main
+  cargo xtask ssh --robot main -- docker ps --all")]
 pub struct Args {
-    /// The robot
-    #[arg(long, short)]
-    robot: String,
+    #[command(flatten)]
+    one: One,
 
     /// The command; each argument arrives as it is here
     #[arg(last = true)]
@@ -21,7 +23,7 @@ pub struct Args {
 /// Fails as `ssh` does, or as the command there.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let robot = workspace.robot(&args.robot)?;
+    let robot = args.one.robot(&workspace)?;
     let endpoint = reach(&workspace, robot)?;
     let mut ssh = endpoint.ssh();
     if args.command.is_empty() {

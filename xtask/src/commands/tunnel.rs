@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{builder, reach, workspace};
+use super::{One, builder, reach, workspace};
 use crate::error::Result;
 use crate::host::Need;
 use crate::image::service;
@@ -15,10 +15,11 @@ const WATCH: Duration = Duration::from_secs(2);
 
 /// Hold a tunnel to a robot's registry open, until Ctrl-C
 #[derive(clap::Args, Debug)]
+#[command(after_help = "Example, while the tunnel is open, in another terminal:
+  docker tag debian:trixie localhost:5000/debian:trixie && docker push localhost:5000/debian:trixie")]
 pub struct Args {
-    /// The robot
-    #[arg(long, short)]
-    robot: String,
+    #[command(flatten)]
+    one: One,
 
     /// The local port; the next free one is taken where it is in use
     #[arg(long, default_value_t = tunnel::PORT)]
@@ -35,7 +36,7 @@ pub struct Args {
 /// Fails when the robot cannot be reached, or goes away and does not come back.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let robot = workspace.robot(&args.robot)?;
+    let robot = args.one.robot(&workspace)?;
     let builder = builder(args.yes, &Need::ALWAYS)?;
     let session = Session::open(reach(&workspace, robot)?)?;
     registry::ensure(&session, &service::registry(&workspace, builder, &robot.platform)?)?;

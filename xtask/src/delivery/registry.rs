@@ -48,6 +48,9 @@ fn report(robot: &str, image: &str, layers: Layers, sent: u64) {
         return;
     }
     let Layers { sent: new, reused } = layers;
+    if layers == Layers::default() {
+        return ui::step(robot, &format!("pushed {image}: {} sent", ui::bytes(sent)));
+    }
     ui::step(robot, &format!("pushed {image}: {new} new layers, {reused} reused, {} sent", ui::bytes(sent)));
 }
 

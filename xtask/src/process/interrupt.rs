@@ -16,6 +16,7 @@ static RUNNING: Mutex<Vec<Weak<duct::Handle>>> = Mutex::new(Vec::new());
 static SIGNAL: Condvar = Condvar::new();
 
 /// `signal(7)`.
+pub(super) const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
 fn running() -> MutexGuard<'static, Vec<Weak<duct::Handle>>> {

@@ -1,3 +1,5 @@
+use std::io::BufRead as _;
+
 use super::*;
 use crate::error::exit_of;
 

@@ -216,3 +216,16 @@ fn completions_and_questions_are_what_they_always_are() {
     same(&["build-images", "--print-dockerfile"]);
     assert!(lab.calls().is_empty());
 }
+
+#[test]
+fn checks_only_print_and_a_benchmark_cannot() {
+    let lab = Lab::with(&simulated("main"));
+    dry(&lab, &["test", "--fast"]).shows(&[
+        "cargo fmt --all --check",
+        "cargo clippy",
+        "cargo test --workspace",
+    ]);
+    let before = lab.files();
+    lab.run(&["bench", "-n"]).expect(2).says(&["a benchmark cannot be tried without doing it"]);
+    assert!(before == lab.files());
+}

@@ -192,8 +192,9 @@ impl Lab {
 
     /// From now on the robot says that it runs the release that it got last.
     pub fn remember_release(&self) {
-        let starts = self.calls_of("ssh ").into_iter().filter(|call| call.contains(" start eurobot "));
-        let id = starts.last().unwrap().rsplit(' ').next().unwrap().trim_end_matches('\'').to_owned();
+        let calls = self.calls_of("ssh ");
+        let start = calls.iter().rfind(|call| call.contains(" start eurobot ")).unwrap();
+        let id = start.rsplit(' ').next().unwrap().trim_end_matches('\'').to_owned();
         let mut containers = fs::read_to_string(self.dir.join("containers")).unwrap();
         containers.push_str(&format!("release\t{id}\n"));
         fs::write(self.dir.join("containers"), containers).unwrap();

@@ -11,4 +11,5 @@ mod lab;
 mod registry;
 mod shell;
 mod signals;
+mod usage;
 mod vm;

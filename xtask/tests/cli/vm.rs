@@ -20,7 +20,8 @@ fn laptop() -> Lab {
 fn our_own_builder_is_made_once_and_pushes_to_the_host() {
     let lab = laptop();
     let _registry = Registry::start(&lab);
-    lab.run(&["deploy"]).expect(0);
+    let ran = lab.run(&["deploy"]).expect(0);
+    assert!(!ran.stderr.contains("layers"), "it does not say which layers it sent: {}", ran.stderr);
     let here: Vec<String> = lab.calls().into_iter().filter(|call| !call.starts_with("ssh ")).collect();
     in_order(
         &here.join("\n"),

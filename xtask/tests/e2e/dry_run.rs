@@ -1,6 +1,6 @@
 //! `--dry-run` and what else only prints.
 
-use super::harness::{Engine, Lab, PROJECT};
+use super::harness::{Engine, Lab, PROJECT, output};
 
 pub fn nothing_is_touched_and_commands_can_be_pasted(lab: &Lab) {
     let workspace = &lab.workspace;
@@ -17,16 +17,9 @@ pub fn nothing_is_touched_and_commands_can_be_pasted(lab: &Lab) {
     assert_eq!(Engine::simulation(PROJECT), [""; 0], "robots were made");
     assert!(Engine::ids(PROJECT).is_empty(), "images were made");
     assert_eq!(workspace.git(&["status", "--porcelain"]), "", "files were written");
-    // What begins with `$` is a shell command up to the next line of that kind, here documents and all.
-    let shown = format!("\n{}", shown.stderr);
-    let commands: Vec<&str> = shown.split("\n$ ").skip(1).collect();
-    assert!(commands.len() > 5, "{commands:?}");
-    for command in commands {
-        let lines = command.lines().take_while(|line| !line.starts_with("        "));
-        let text = lines.collect::<Vec<_>>().join("\n");
-        workspace.write("../pasted.sh", &text);
-        super::harness::output(&["sh", "-n", workspace.path("../pasted.sh")]);
-    }
+    // All of it together is a shell script.
+    workspace.write("../pasted.sh", &shown.stdout);
+    output(&["sh", "-n", workspace.path("../pasted.sh")]);
 }
 
 pub fn the_dockerfile_is_printed_and_nothing_is_built(lab: &Lab) {

@@ -41,9 +41,13 @@ fn the_next_one_succeeds(lab: &Lab) {
     assert!(leftovers.lines().all(|name| !name.contains("next")), "{leftovers}");
 }
 
+/// Text that has never been built before.
+fn never_before() -> String {
+    format!("{:?}", std::time::SystemTime::now())
+}
+
 fn edit(workspace: &Workspace) {
-    // Never built before: the number of this process is in it.
-    let line = format!("    half = turn / 2  # {}", std::process::id());
+    let line = format!("    half = turn / 2  # {}", never_before());
     workspace.edit(ODOMETRY, "    half = turn / 2", &line);
 }
 
@@ -56,7 +60,7 @@ pub fn ctrl_c_while_building(lab: &Lab) {
         workspace.edit("ros_ws/src/navigation/CMakeLists.txt", "project(navigation LANGUAGES CXX)", &line);
     };
     let before = interrupted(lab, slow, |run| {
-        run.until_it_says("RUN --mount=type=bind,source=navigation");
+        run.until_it_says("RUN build-package navigation");
         run.interrupt();
     });
     assert_eq!(MAIN.services(), before);
@@ -67,7 +71,7 @@ pub fn ctrl_c_while_building(lab: &Lab) {
 pub fn ctrl_c_while_pushing(lab: &Lab) {
     let large = |workspace: &Workspace| {
         workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
-        workspace.write("ros_ws/src/localization/localization/data.py", incompressible(20_000_000));
+        workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(20_000_000));
     };
     let before = interrupted(lab, large, |run| {
         run.until_it_runs(&["docker push", "/e2e:"]);
@@ -100,6 +104,10 @@ pub fn ctrl_c_while_starting(lab: &Lab) {
         let id = MAIN.exec(&["docker", "image", "inspect", "--format", "{{.Id}}", &container.reference]);
         assert_eq!(id, container.image);
     }
+    // Another edit on top: what the interrupted start did not replace is replaced now.
+    let communication = "ros_ws/src/communication/communication/watchdog.py";
+    let text = lab.workspace.read(communication);
+    lab.workspace.write(communication, format!("{text}\n# {}\n", never_before()));
     the_next_one_succeeds(lab);
 }
 
@@ -115,7 +123,7 @@ pub fn sigterm_is_like_ctrl_c(lab: &Lab) {
 pub fn a_killed_run_leaves_no_connection(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
-    workspace.write("ros_ws/src/localization/localization/data.py", incompressible(20_000_000));
+    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(20_000_000));
     let before = MAIN.services();
     let mut run = workspace.start(&DEPLOY);
     run.until_it_runs(&["docker push", "/e2e:"]);
@@ -124,6 +132,8 @@ pub fn a_killed_run_leaves_no_connection(lab: &Lab) {
     // No guard could do anything: the connection ends because its pipe does.
     drop(run.wait_for_all());
     assert_eq!(MAIN.services(), before);
-    the_next_one_succeeds(lab);
+    // Neither could it take back the name that its push needed.
     Engine::remove_images(PROJECT);
+    workspace.forget_temporary_files();
+    the_next_one_succeeds(lab);
 }

@@ -16,6 +16,7 @@ mod harness;
 mod host_keys;
 mod interrupts;
 mod provenance;
+mod readme;
 mod ros;
 mod settings;
 mod simulation;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         fleet::both_image_stores_get_the_same_images,
         fleet::robots_hear_each_other_on_a_shared_domain_only,
         fleet::a_robot_that_is_off_does_not_stop_the_other,
+        readme::every_command_of_the_readme_works,
         simulation::up_and_down_can_be_repeated_and_leave_nothing,
     ])
 }

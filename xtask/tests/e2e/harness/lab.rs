@@ -52,6 +52,7 @@ impl Lab {
     /// Takes away what a failed test may have left in the way of the next ones.
     pub fn recover(&self) {
         self.workspace.reset();
+        self.workspace.forget_temporary_files();
         for robot in [MAIN, SECONDARY] {
             succeeds(&["docker", "unpause", &robot.container()]);
             succeeds(&["docker", "exec", &robot.container(), "shape-link", "off"]);

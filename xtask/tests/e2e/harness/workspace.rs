@@ -76,8 +76,14 @@ impl Workspace {
         fs::read_dir(self.tmp()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
+    /// Removes what a killed run could not.
+    pub fn forget_temporary_files(&self) {
+        fs::remove_dir_all(self.tmp()).unwrap();
+        fs::create_dir(self.tmp()).unwrap();
+    }
+
     /// The directory for temporary files.
-    pub fn tmp(&self) -> PathBuf {
+    fn tmp(&self) -> PathBuf {
         self.dir.path().join("tmp")
     }
 

@@ -1,0 +1,51 @@
+//! Every command in the README works, as it is written there.
+
+use super::harness::{Lab, Workspace};
+
+/// Commands in the order of the README: those in its shell blocks, and those its tables begin with.
+fn commands(readme: &str) -> Vec<Vec<String>> {
+    let mut commands = Vec::new();
+    let mut in_shell = false;
+    for line in readme.lines() {
+        if let Some(language) = line.strip_prefix("```") {
+            in_shell = !in_shell && language == "sh";
+            continue;
+        }
+        let cell = line.strip_prefix("| `").and_then(|cell| cell.split('`').next());
+        let command = if in_shell { Some(line) } else { cell };
+        let words = command.and_then(|command| command.strip_prefix("cargo xtask "));
+        commands.extend(words.map(|words| words.split_whitespace().map(str::to_owned).collect()));
+    }
+    commands
+}
+
+pub fn every_command_of_the_readme_works(lab: &Lab) {
+    lab.workspace.reset();
+    let commands = commands(&lab.workspace.read("README.md"));
+    assert!(commands.len() > 15, "the README is read as it was meant to be: {commands:?}");
+    for command in &commands {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        println!("    cargo xtask {}", words.join(" "));
+        run(&lab.workspace, &words);
+    }
+}
+
+fn run(workspace: &Workspace, words: &[&str]) {
+    match words {
+        // This very test is part of it: its checks are run by whoever runs this.
+        ["test", ..] => drop(workspace.xtask(&[words, &["--dry-run"]].concat()).expect_exit(0)),
+        // A quarter of an hour, shortened to what shows that it works.
+        ["bench"] => {
+            let short = ["bench", "nothing", "--contender", "xtask", "--repeat", "1"];
+            workspace.xtask(&short).expect_exit(0);
+            assert!(workspace.read("target/xtask/bench/bench.svg").starts_with("<svg"));
+        }
+        ["tunnel", ..] => {
+            let mut tunnel = workspace.start(words);
+            tunnel.until_it_says("Ctrl-C closes the tunnel");
+            tunnel.interrupt();
+            tunnel.wait_for_all().expect_exit(130);
+        }
+        _ => drop(workspace.xtask(words).expect_exit(0)),
+    }
+}
