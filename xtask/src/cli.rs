@@ -11,8 +11,8 @@ const EXAMPLES: &str = "Examples:
   cargo xtask deploy --robot main -n     show what that would run
   cargo xtask doctor                     what is wrong, and how to mend it
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 a robot does not answer, or is not the
-machine it was; 4 a robot is busy; 5 the new release was unhealthy and the old one is back; 130 interrupted";
+Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 a robot does not
+answer, or is not the machine it was; 130 interrupted";
 
 /// Build ROS 2 packages into images and bring them onto robots over the local network.
 #[derive(Debug, Parser)]

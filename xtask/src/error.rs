@@ -5,7 +5,8 @@ use std::fmt;
 /// The result of everything here that can fail.
 pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
-/// How the program ended, for scripts and CI. The numbers are part of the interface.
+/// How the program ended, for scripts and CI. The numbers are part of the interface; 4 and 5 are kept for
+/// robots that are busy and releases that were taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Something failed that is none of the cases below.
@@ -14,10 +15,6 @@ pub enum Exit {
     Config = 2,
     /// A robot does not answer, or is not the machine it was.
     Unreachable = 3,
-    /// A robot is locked by somebody or must not be disturbed.
-    Busy = 4,
-    /// The new release was unhealthy and the previous one was restored.
-    Unhealthy = 5,
     /// A person or a signal ended the run (128 + SIGINT, as shells count).
     Interrupted = 130,
 }

@@ -19,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
 
+use crate::cmd;
 use crate::config::{Platform, Workspace};
 use crate::error::Result;
 use crate::process::Cmd;
@@ -141,7 +142,7 @@ fn ensure_kept(tag: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
 /// # Errors
 /// Fails when there is no `docker`.
 pub fn exists(reference: &str) -> Result<bool> {
-    Cmd::new("docker").args(["image", "inspect", "--format", "{{.Id}}", reference]).succeeds()
+    cmd!("docker image inspect --format '{{.Id}}' {reference}")?.succeeds()
 }
 
 #[cfg(test)]

@@ -91,6 +91,30 @@ struct Shown {
     filter: fn() -> LineFilter,
 }
 
+/// A command as one would type it. `{name}` is one argument, whatever is in it; `{list...}` is several.
+///
+/// The syntax, and the splitting into words at compile time, are those of [`xshell::cmd!`]; how it runs is
+/// decided by the verbs of [`Cmd`].
+///
+/// # Errors
+/// Gives an error when the current directory is gone.
+#[macro_export]
+macro_rules! cmd {
+    ($line:literal) => {
+        xshell::Shell::new()
+            .map(|shell| $crate::process::Cmd::from(xshell::cmd!(shell, $line)))
+            .map_err(anyhow::Error::from)
+    };
+}
+
+impl From<xshell::Cmd<'_>> for Cmd {
+    fn from(typed: xshell::Cmd<'_>) -> Self {
+        let command = std::process::Command::from(typed);
+        let word = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
+        Self::new(word(command.get_program())).args(command.get_args().map(word))
+    }
+}
+
 impl Cmd {
     /// A command without arguments.
     pub fn new(program: impl Into<String>) -> Self {

@@ -9,10 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
+use crate::cmd;
 use crate::config::{Host, Robot, Store, Workspace};
 use crate::error::{Failure, Result};
 use crate::image::{Builder, service};
-use crate::process::{self, Cmd};
+use crate::process;
 use crate::robot::{Endpoint, host_key};
 use crate::ui;
 
@@ -60,7 +61,7 @@ impl<'a> Simulation<'a> {
             Some(state) if state.running && state.make == make => false,
             Some(state) if state.make == make => {
                 ui::step(&robot.name, "switching the simulated robot on");
-                Cmd::new("docker").args(["start", &name]).run()?;
+                cmd!("docker start {name}")?.run()?;
                 self.wait_for_engine(&name)?;
                 false
             }
@@ -122,25 +123,25 @@ impl<'a> Simulation<'a> {
                 .map(str::to_owned)
                 .collect()
         };
-        let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
-        let containers =
-            mine(docker(&["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).read()?);
+        let containers = mine(cmd!("docker ps --all --filter {filter} --format '{{.Names}}'")?.read()?);
         if !containers.is_empty() {
-            docker(&["rm", "--force", "--volumes"]).args(containers).run()?;
+            cmd!("docker rm --force --volumes {containers...}")?.run()?;
         }
-        let volumes = mine(docker(&["volume", "ls", "--filter", &filter, "--format", "{{.Name}}"]).read()?);
+        let volumes = mine(cmd!("docker volume ls --filter {filter} --format '{{.Name}}'")?.read()?);
         if !volumes.is_empty() {
-            docker(&["volume", "rm"]).args(volumes).run()?;
+            cmd!("docker volume rm {volumes...}")?.run()?;
         }
         if robots.is_some() {
             return Ok(());
         }
-        let networks = docker(&["network", "ls", "--filter", &filter, "--format", "{{.Name}}"]).read()?;
+        let networks = cmd!("docker network ls --filter {filter} --format '{{.Name}}'")?.read()?;
         if !networks.is_empty() {
-            docker(&["network", "rm"]).args(networks.lines()).run()?;
+            let networks = networks.lines();
+            cmd!("docker network rm {networks...}")?.run()?;
         }
-        if self.dir().is_dir() {
-            Cmd::new("rm").args(["-r", self.dir().as_str()]).run()?;
+        let dir = self.dir();
+        if dir.is_dir() {
+            cmd!("rm -r {dir}")?.run()?;
         }
         Ok(())
     }
@@ -150,7 +151,8 @@ impl<'a> Simulation<'a> {
     /// # Errors
     /// Fails when the robot is off or the rate is none.
     pub fn shape(&self, robot: &Robot, rate: &str) -> Result<()> {
-        Cmd::new("docker").args(["exec", &self.container(&robot.name), "shape-link", rate]).run()
+        let name = self.container(&robot.name);
+        cmd!("docker exec {name} shape-link {rate}")?.run()
     }
 
     /// What `sim status` shows of a robot: state, address, link.
@@ -165,7 +167,7 @@ impl<'a> Simulation<'a> {
         let Some(port) = state.port.filter(|_| state.running) else {
             return Ok(["off".into(), String::new(), String::new()]);
         };
-        let link = Cmd::new("docker").args(["exec", &name, "shape-link", "show"]).read()?;
+        let link = cmd!("docker exec {name} shape-link show")?.read()?;
         Ok(["on".into(), format!("{USER}@127.0.0.1:{port}"), link])
     }
 
@@ -193,10 +195,9 @@ impl<'a> Simulation<'a> {
         let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         let key = self.key();
         if !key.is_file() {
-            Cmd::new("mkdir").args(["-p", self.dir().as_str()]).run()?;
-            Cmd::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", "simulated robots", "-f", key.as_str()])
-                .run()?;
+            let dir = self.dir();
+            cmd!("mkdir -p {dir}")?.run()?;
+            cmd!("ssh-keygen -q -t ed25519 -N '' -C 'simulated robots' -f {key}")?.run()?;
             if process::mode().dry_run {
                 return Ok("PUBLIC-KEY".to_owned());
             }
@@ -207,37 +208,30 @@ impl<'a> Simulation<'a> {
     fn make(&self, name: &str, robot: &str, image: &str, store: Store, key: &str, make: &str) -> Result<()> {
         let label = format!("{LABEL}={}", self.workspace.project.name);
         let network = self.network();
-        let volume = name;
-        let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
-        // One that is there was made for another image, store or key. Its disk stays, unless the store changed.
-        docker(&["rm", "--force", name]).clean_up();
-        let disk = format!("{volume}:/var/lib/docker");
-        docker(&["volume", "create", "--label", &label, volume]).run()?;
-        if !docker(&["network", "inspect", "--format", "{{.Id}}", &network]).succeeds()? {
-            let created = docker(&["network", "create", "--label", &label, &network]).run();
+        let (make, disk) = (format!("{MAKE_LABEL}={make}"), format!("{name}:/var/lib/docker"));
+        let (store, keys) = (format!("STORE={}", store_name(store)), format!("AUTHORIZED_KEYS={key}"));
+        // One that is there was made for another image, store or key. Its disk stays.
+        cmd!("docker rm --force {name}")?.clean_up();
+        cmd!("docker volume create --label {label} {name}")?.run()?;
+        let exists = cmd!("docker network inspect --format '{{.Id}}' {network}")?;
+        if !exists.succeeds()? {
+            let created = cmd!("docker network create --label {label} {network}")?.run();
             // Another robot that is being made at the same time may have been first.
-            if created.is_err()
-                && !docker(&["network", "inspect", "--format", "{{.Id}}", &network]).succeeds()?
-            {
+            if created.is_err() && !exists.succeeds()? {
                 created?;
             }
         }
-        docker(&["run", "--detach", "--privileged", "--name", name, "--hostname", robot, "--label", &label])
-            .args(["--label", &format!("{MAKE_LABEL}={make}"), "--network", &network, "--shm-size", "256m"])
-            .args(["--publish", "127.0.0.1::22", "--volume", &disk])
-            .args([
-                "--env",
-                &format!("STORE={}", store_name(store)),
-                "--env",
-                &format!("AUTHORIZED_KEYS={key}"),
-            ])
-            .arg(image)
-            .run()
+        cmd!(
+            "docker run --detach --privileged --name {name} --hostname {robot} --label {label} --label {make}"
+        )?
+        .args(["--network", &network, "--shm-size", "256m", "--publish", "127.0.0.1::22"])
+        .args(["--volume", &disk, "--env", &store, "--env", &keys, image])
+        .run()
     }
 
     /// Waits until the robot's engine answers: `robotctl` does, and says why it does not.
     fn wait_for_engine(&self, name: &str) -> Result<()> {
-        Cmd::new("docker").args(["exec", name, "robotctl", "docker", "start"]).run()
+        cmd!("docker exec {name} robotctl docker start")?.run()
     }
 
     fn state(&self, name: &str) -> Result<Option<State>> {
@@ -245,8 +239,7 @@ impl<'a> Simulation<'a> {
             "{{{{.State.Running}}}}\t{{{{index .Config.Labels \"{MAKE_LABEL}\"}}}}\t\
              {{{{range index .NetworkSettings.Ports \"22/tcp\"}}}}{{{{.HostPort}}}} {{{{end}}}}"
         );
-        let inspect = Cmd::new("docker").args(["container", "inspect", "--format", &format, name]);
-        match inspect.read() {
+        match cmd!("docker container inspect --format {format} {name}")?.read() {
             Ok(text) => parse_state(&text).with_context(|| format!("read the state of `{name}`")).map(Some),
             Err(error) if format!("{error:#}").to_lowercase().contains("no such container") => Ok(None),
             Err(_) if process::mode().dry_run => Ok(None),

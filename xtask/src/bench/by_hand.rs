@@ -59,12 +59,13 @@ impl<'a> OneStage<'a> {
         format!("{}/{IMAGE}", self.builder.registry_host(self.port))
     }
 
-    /// `docker build -t IMAGE .`, with the base and the certificates that all contenders have.
+    /// `docker build -t IMAGE .`, with the base and the certificates that all contenders have. Without the
+    /// attestation that some engines add: its time stamp would replace all containers at every deploy.
     fn build_command(&self) -> Cmd {
         let secrets =
             secrets::of_this_machine().into_iter().flat_map(|secret| ["--secret".to_owned(), secret]);
         Cmd::new("docker")
-            .args(["build", "--progress=plain", "--tag", IMAGE, "--file", DOCKERFILE])
+            .args(["build", "--progress=plain", "--provenance=false", "--tag", IMAGE, "--file", DOCKERFILE])
             .args(["--build-context", &format!("base={}", self.base)])
             .args(secrets)
             .arg(".")

@@ -3,11 +3,12 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Which, builder, reach, workspace};
+use crate::cmd;
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
 use crate::host::Need;
 use crate::image::{Builder, service};
-use crate::process::{self, Cmd};
+use crate::process;
 use crate::robot::{Endpoint, Session, Survey, host_key, registry};
 use crate::ui;
 
@@ -111,9 +112,9 @@ fn ensure_key() -> Result<Utf8PathBuf> {
     let key = dir.join("id_ed25519");
     ui::step("host", &format!("making an SSH key, {key}"));
     if !dir.is_dir() {
-        Cmd::new("mkdir").args(["-p", "-m", "700", dir.as_str()]).run()?;
+        cmd!("mkdir -p -m 700 {dir}")?.run()?;
     }
-    Cmd::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", key.as_str()]).run()?;
+    cmd!("ssh-keygen -q -t ed25519 -N '' -f {key}")?.run()?;
     Ok(key.with_extension("pub"))
 }
 

@@ -6,6 +6,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Builder, content_tag, ensure_kept};
+use crate::cmd;
 use crate::config::{BaseSource, Platform, Workspace};
 use crate::error::{Failure, Result};
 use crate::host;
@@ -51,8 +52,12 @@ pub fn ensure_debian(suite: &str, platform: &Platform) -> Result<String> {
     let tag = name(suite, &arch);
     ensure_kept(&tag, || {
         ui::step("base", &format!("bootstrapping Debian {suite} for {platform}, once"));
-        let import = Cmd::new("docker").args(["import", "--platform", &platform.to_string(), "-", &tag]);
-        import.feed(&bootstrap(suite, &arch, host::debian_mirror()?))
+        let platform = platform.to_string();
+        cmd!("docker import --platform {platform} - {tag}")?.feed(&bootstrap(
+            suite,
+            &arch,
+            host::debian_mirror()?,
+        ))
     })?;
     Ok(tag)
 }
@@ -99,10 +104,9 @@ fn as_layout(dir: &Utf8Path, tag: &str) -> Result<String> {
     if !layout.is_dir() {
         // Under another name until it is whole: an interrupted copy must not pass for a layout.
         let unfinished = Utf8PathBuf::from(format!("{layout}.unfinished"));
-        Cmd::new("mkdir").args(["-p", unfinished.as_str()]).run()?;
-        let unpack = Cmd::new("tar").args(["-xf", "-", "-C", unfinished.as_str()]);
-        unpack.feed(&Cmd::new("docker").args(["save", tag]))?;
-        Cmd::new("mv").args([unfinished.as_str(), layout.as_str()]).run()?;
+        cmd!("mkdir -p {unfinished}")?.run()?;
+        cmd!("tar -xf - -C {unfinished}")?.feed(&cmd!("docker save {tag}")?)?;
+        cmd!("mv {unfinished} {layout}")?.run()?;
     }
     Ok(format!("oci-layout://{layout}:{}", tag.rsplit(':').next().unwrap_or("latest")))
 }

@@ -7,6 +7,7 @@
 
 use camino::Utf8Path;
 
+use crate::cmd;
 use crate::config::Store;
 use crate::error::Result;
 use crate::host::Engine;
@@ -73,7 +74,7 @@ impl Builder {
     /// # Errors
     /// Fails when the configuration cannot be written or buildx fails.
     pub fn ensure(self, state_dir: &Utf8Path) -> Result<()> {
-        if self != Self::Container || Cmd::new("docker").args(["buildx", "inspect", NAME]).succeeds()? {
+        if self != Self::Container || cmd!("docker buildx inspect {NAME}")?.succeeds()? {
             return Ok(());
         }
         let config = state_dir.join("buildkitd.toml");

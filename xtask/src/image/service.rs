@@ -5,6 +5,7 @@
 use camino::Utf8Path;
 
 use super::{Builder, base, content_tag, ensure_kept, exists, progress};
+use crate::cmd;
 use crate::config::{Platform, Workspace};
 use crate::error::Result;
 use crate::host;
@@ -34,12 +35,11 @@ pub fn registry(workspace: &Workspace, builder: Builder, platform: &Platform) ->
             .args(["--quiet", "--variant=extract", &format!("--architectures={arch}")])
             .args(["--include=docker-registry", SUITE, "-"])
             .args(host::debian_mirror()?);
-        Cmd::new("docker")
-            .args(["import", "--platform", &platform.to_string(), "-", &packages])
-            .feed(&extract)?;
+        let platform_name = platform.to_string();
+        cmd!("docker import --platform {platform_name} - {packages}")?.feed(&extract)?;
         let context = format!("packages=docker-image://{packages}");
         let result = build(builder, platform, &context, &tag, &dir).run();
-        Cmd::new("docker").args(["image", "rm", &packages]).clean_up();
+        cmd!("docker image rm {packages}")?.clean_up();
         result
     })?;
     Ok(tag)

@@ -22,6 +22,14 @@ fn secrets_and_archives_do_not_print() {
 }
 
 #[test]
+fn a_typed_command_takes_each_value_as_one_argument() -> Result<()> {
+    let (name, more) = ("a b; $(reboot)", ["-x", "y z"]);
+    let cmd = crate::cmd!("docker tag {name} localhost:5000/{name} {more...}")?;
+    assert_eq!(cmd.argv(), ["docker", "tag", name, "localhost:5000/a b; $(reboot)", "-x", "y z"]);
+    Ok(())
+}
+
+#[test]
 fn input_prints_as_a_here_document() {
     let cmd = Cmd::new("sh").stdin("echo $HOME\n");
     assert_eq!(cmd.to_string(), "sh <<'END-OF-INPUT'\necho $HOME\nEND-OF-INPUT");

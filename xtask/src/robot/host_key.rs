@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Endpoint;
+use crate::cmd;
 use crate::error::{Failure, Result};
 use crate::process::Cmd;
 
@@ -91,7 +92,7 @@ fn probe(endpoint: &Endpoint, file: &Utf8Path) -> Cmd {
 /// # Errors
 /// Fails when the line is none.
 pub fn fingerprint(line: &str) -> Result<String> {
-    let text = Cmd::new("ssh-keygen").args(["-l", "-f", "-"]).stdin(format!("{line}\n")).read()?;
+    let text = cmd!("ssh-keygen -l -f -")?.stdin(format!("{line}\n")).read()?;
     let word = text.split_whitespace().find(|word| word.starts_with("SHA256:"));
     Ok(word.unwrap_or(text.as_str()).to_owned())
 }

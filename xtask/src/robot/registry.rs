@@ -10,8 +10,9 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::Session;
+use crate::cmd;
 use crate::error::{Failure, Result};
-use crate::process::{self, Cmd};
+use crate::process;
 use crate::ui;
 
 /// Where the registry listens on the robot: nowhere else, so that SSH is the only way in.
@@ -36,8 +37,7 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
 /// Fails when Docker on the robot fails or port 5000 there is taken by something else.
 pub fn ensure(session: &Session, image: &str) -> Result<()> {
     let start = session.script(include_str!("scripts/registry.sh"), &[CONTAINER, image, ADDRESS]);
-    let bring =
-        || session.command(["docker", "load", "--quiet"]).feed(&Cmd::new("docker").args(["save", image]));
+    let bring = || session.command(["docker", "load", "--quiet"]).feed(&cmd!("docker save {image}")?);
     if process::mode().dry_run {
         ui::step(session.robot(), "bringing the registry, unless it is there, and starting it");
         bring()?;

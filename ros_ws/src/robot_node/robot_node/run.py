@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import signal
+import sys
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -11,11 +12,18 @@ from robot_node.heartbeat import Heartbeat, PERIOD
 
 def run(create: Callable[[], Node]) -> None:
     """Create a node and spin it until SIGINT or SIGTERM; then destroy it, whatever happened."""
-    # rclpy's own handlers end the spinning. Python's would besides raise KeyboardInterrupt in the
-    # middle of whatever runs, C++ code that cannot bear it included.
+    initialised = False
+
+    def on_signal(*_: object) -> None:
+        if not initialised:
+            sys.exit()
+        # From here on rclpy's own handlers end the spinning. Python's would besides raise
+        # KeyboardInterrupt in the middle of whatever runs, C++ code that cannot bear it included.
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, on_signal)
     rclpy.init()
+    initialised = True
     node: Node | None = None
     try:
         node = create()
