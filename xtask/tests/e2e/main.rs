@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bases;
 mod delivery;
 mod dropped_links;
 mod dry_run;
@@ -65,6 +66,8 @@ fn main() -> ExitCode {
         fleet::robots_hear_each_other_on_a_shared_domain_only,
         fleet::a_robot_that_is_off_does_not_stop_the_other,
         readme::every_command_of_the_readme_works,
+        bases::a_base_that_could_not_be_made_is_not_kept,
+        bases::an_arm64_image_is_built_under_emulation,
         simulation::up_and_down_can_be_repeated_and_leave_nothing,
     ])
 }

@@ -1,5 +1,7 @@
 //! Every command in the README works, as it is written there.
 
+#![expect(clippy::print_stdout, reason = "a reader of the log wants to know which command it was")]
+
 use super::harness::{Lab, Workspace};
 
 /// Commands in the order of the README: those in its shell blocks, and those its tables begin with.

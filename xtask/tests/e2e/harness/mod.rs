@@ -17,6 +17,6 @@ pub use robot::{Container, Robot};
 pub use run::{Finished, Running};
 pub use runner::run_all;
 pub(crate) use runner::tests;
-pub use shell::{kill, output};
+pub use shell::{kill, output, succeeds};
 pub use wait::eventually;
 pub use workspace::{ODOMETRY, Workspace, incompressible};

@@ -1,0 +1,79 @@
+//! Bases of their own: for robots of another architecture than this machine's, and one that fails.
+
+use super::harness::{Engine, Lab, PROJECT, Workspace, output, succeeds};
+
+/// A team with one package and no ROS: ROS 2 has no wheels for arm64.
+fn small_workspace() -> Workspace {
+    let workspace = Workspace::empty();
+    workspace.write(
+        "robots.toml",
+        format!(
+            "[project]\nname = \"{PROJECT}\"\nros_workspace = \"ros_ws\"\n\
+             [bases.small]\ndebian = \"trixie\"\ndockerfile = \"docker/small.Dockerfile\"\n\
+             [images.hello]\npackages = [\"hello\"]\n\
+             [robots.pi]\nhost = \"pi@robot.invalid\"\nplatform = \"linux/arm64\"\ncompose = \"docker/compose.yaml\"\n"
+        ),
+    );
+    workspace
+        .write("docker/compose.yaml", format!("services: {{ hello: {{ image: \"{PROJECT}:hello\" }} }}\n"));
+    workspace.write(
+        "docker/small.Dockerfile",
+        "FROM base AS build-tools\n\
+         COPY --from=docker --chmod=755 build-package test-package /usr/local/bin/\n\
+         FROM base AS runtime\n",
+    );
+    // What runs here is arm64's sh, uname and cp: under emulation, or not at all.
+    workspace.write(
+        "docker/build-package",
+        "#!/bin/sh\nset -eu\nmkdir -p /out/opt/hello\nuname -m >/out/opt/hello/machine\ncp /bin/true /out/opt/hello/\n",
+    );
+    workspace.write("docker/test-package", "#!/bin/sh\n");
+    workspace.write(
+        "ros_ws/src/hello/package.xml",
+        "<package format=\"3\"><name>hello</name><version>1.0.0</version><description>Says nothing.</description>\
+         <maintainer email=\"team@robots.example\">Team</maintainer><license>Apache-2.0</license>\
+         <export><build_type>ament_python</build_type></export></package>\n",
+    );
+    workspace
+}
+
+pub fn an_arm64_image_is_built_under_emulation(_lab: &Lab) {
+    let workspace = small_workspace();
+    workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
+    workspace.xtask(&["build-images", "--robot", "pi", "--yes"]).expect_exit(0).says("linux/arm64");
+
+    let image = format!("{PROJECT}:hello-linux-arm64");
+    assert_eq!(output(&["docker", "image", "inspect", "--format", "{{.Architecture}}", &image]), "arm64");
+    let container = output(&["docker", "create", "--platform", "linux/arm64", &image, "true"]);
+    let to = workspace.path("../shipped");
+    let copied = succeeds(&["docker", "cp", &format!("{container}:/opt/hello"), to]);
+    output(&["docker", "rm", &container]);
+    assert!(copied, "the package's files are in the image");
+    assert_eq!(workspace.read("../shipped/machine"), "aarch64\n");
+    // elf(5): e_machine is at 18; 183 is EM_AARCH64.
+    let machine = output(&[
+        "od",
+        "--address-radix=n",
+        "--format=u2",
+        "--skip-bytes=18",
+        "--read-bytes=2",
+        &format!("{to}/true"),
+    ]);
+    assert_eq!(machine.trim(), "183");
+}
+
+pub fn a_base_that_could_not_be_made_is_not_kept(_lab: &Lab) {
+    let workspace = small_workspace();
+    // A release that nobody else's base is of.
+    workspace.edit("robots.toml", "\"trixie\"", "\"forky\"");
+    let fake = workspace.path("../bin/mmdebstrap");
+    workspace.write("../bin/mmdebstrap", "#!/bin/sh\necho 'E: the network is gone' >&2\nexit 1\n");
+    output(&["chmod", "755", fake]);
+    let path = format!("{}:{}", fake.trim_end_matches("/mmdebstrap"), std::env::var("PATH").unwrap());
+    let build = || workspace.start_with(&[("PATH", &path)], &["build-images", "--yes"]).wait();
+    for _ in 0..2 {
+        build().expect_exit(1).says("the network is gone");
+    }
+    let bases = Engine::ids("xtask-base");
+    assert!(bases.keys().all(|tag| !tag.starts_with("forky")), "{bases:?}");
+}
