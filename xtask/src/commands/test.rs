@@ -16,6 +16,10 @@ use crate::ui;
 /// simulated robots
 #[derive(clap::Args, Debug)]
 pub struct Args {
+    /// The checks to run, with commas between: fmt, clippy, unit, shell, ros, e2e, machines
+    #[arg(long, value_name = "CHECK", value_delimiter = ',', conflicts_with = "fast")]
+    only: Vec<String>,
+
     /// Only what needs neither Docker nor minutes
     #[arg(long)]
     fast: bool,
@@ -25,28 +29,31 @@ pub struct Args {
     yes: bool,
 }
 
-/// One check: what the summary calls it, what it needs of this machine, what it does.
+/// One check: what it is chosen by, what the summary calls it, what it needs of this machine, what it does.
 struct Check {
+    key: &'static str,
     name: &'static str,
     needs: &'static [Need],
     run: fn(&Workspace) -> Result<()>,
 }
 
 const FAST: [Check; 4] = [
-    Check { name: "formatting", needs: &[], run: |it| cargo(it, &["fmt", "--all", "--check"]) },
-    Check { name: "lints", needs: &[], run: lints },
-    Check { name: "xtask's tests", needs: &[], run: |it| cargo(it, &["test", "--workspace"]) },
-    Check { name: "shell scripts", needs: &[Need::Shellcheck], run: shellcheck },
+    Check { key: "fmt", name: "formatting", needs: &[], run: |it| cargo(it, &["fmt", "--all", "--check"]) },
+    Check { key: "clippy", name: "lints", needs: &[], run: lints },
+    Check { key: "unit", name: "xtask's tests", needs: &[], run: |it| cargo(it, &["test", "--workspace"]) },
+    Check { key: "shell", name: "shell scripts", needs: &[Need::Shellcheck], run: shellcheck },
 ];
 
 const SLOW: [Check; 3] = [
-    Check { name: "ROS packages' tests", needs: &Need::ALWAYS, run: ros_packages },
+    Check { key: "ros", name: "ROS packages' tests", needs: &Need::ALWAYS, run: ros_packages },
     Check {
+        key: "e2e",
         name: "end-to-end tests",
         needs: &Need::ALWAYS,
         run: |it| cargo(it, &["test", "--package", "xtask", "--test", "e2e"]),
     },
     Check {
+        key: "machines",
         name: "set-up of fresh machines",
         needs: &Need::ALWAYS,
         run: |it| cargo(it, &["test", "--package", "xtask", "--test", "e2e_setup"]),
@@ -59,7 +66,7 @@ const SLOW: [Check; 3] = [
 /// Fails when a check fails or cannot be run.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let checks = FAST.iter().chain(SLOW.iter().filter(|_| !args.fast));
+    let checks = chosen(args)?;
     let mut rows: Vec<[String; 3]> = Vec::new();
     let mut failed = 0;
     for check in checks {
@@ -83,6 +90,18 @@ pub fn run(args: &Args) -> Result<()> {
     ui::result(&ui::table(["CHECK", "RESULT", "SECONDS"], &rows))?;
     ui::result(&format!("{} passed, {failed} failed", rows.len() - failed))?;
     if failed == 0 { Ok(()) } else { Err(Failure::failed(format!("{failed} checks failed")).into()) }
+}
+
+fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
+    let all = || FAST.iter().chain(&SLOW);
+    if let Some(unknown) = args.only.iter().find(|key| all().all(|check| check.key != key.as_str())) {
+        let keys: Vec<&str> = all().map(|check| check.key).collect();
+        return Err(Failure::config(format!("there is no check `{unknown}`"))
+            .hint(format!("the checks are {}", keys.join(", ")))
+            .into());
+    }
+    let wanted = |check: &&Check| args.only.is_empty() || args.only.iter().any(|key| key == check.key);
+    Ok(FAST.iter().chain(SLOW.iter().filter(|_| !args.fast)).filter(wanted).collect())
 }
 
 fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
