@@ -4,7 +4,6 @@ mod push;
 mod registry;
 
 use crate::config::Workspace;
-use crate::error::Result;
 use crate::image::{Builder, Built, ImageId};
 use crate::robot::{Session, Survey};
 
@@ -79,16 +78,4 @@ pub fn already_there(
             survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), digest })
         })
         .collect()
-}
-
-/// Brings `built` onto the robot; images that are there already cost nothing.
-///
-/// # Errors
-/// Fails when the connection, the registry, the push or the pull fails for good; what the robot had and
-/// ran is untouched then, and what arrived is not sent again the next time.
-pub fn bring(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
-    if let Some(images) = already_there(route.workspace, route.survey, route.memory, built) {
-        return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
-    }
-    deliver(route, built)
 }

@@ -47,6 +47,15 @@ struct Deploy<'a> {
     began: Instant,
 }
 
+/// A robot that waits for the build must hear of its end, whatever it was, a panic included.
+struct Announcement<'a>(&'a OnceLock<Option<Vec<Built>>>);
+
+impl Drop for Announcement<'_> {
+    fn drop(&mut self) {
+        self.0.get_or_init(|| None);
+    }
+}
+
 /// What came of a deploy to one robot.
 struct Outcome {
     delivery: Delivery,
@@ -92,8 +101,8 @@ pub fn run(args: &Args) -> Result<()> {
             }
             (outcomes, served)
         });
+        let _announcement = Announcement(&deploy.built);
         let build = build();
-        // A robot that waits for the build must hear of its end, whatever it was.
         deploy.built.get_or_init(|| build.as_ref().ok().cloned());
         (build.map(drop), serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
@@ -176,7 +185,7 @@ impl Deploy<'_> {
         }
         let registry_image = &service::registry(self.workspace, self.builder, &robot.platform)?;
         let (workspace, builder, memory) = (self.workspace, self.builder, &self.memory);
-        delivery::bring(&Route { workspace, builder, session, survey, registry_image, memory }, built)
+        delivery::deliver(&Route { workspace, builder, session, survey, registry_image, memory }, built)
     }
 
     fn activate(

@@ -18,10 +18,11 @@ use crate::ui;
 /// How often a push is tried while the connection keeps dropping.
 const TRIES: u32 = 5;
 
-/// Brings images to the robot.
+/// Brings images to the robot; those that its engine has already cost nothing.
 ///
 /// # Errors
-/// As [`super::bring`].
+/// Fails when the connection, the registry, the push or the pull fails for good; what the robot had and
+/// ran is untouched then, and what arrived is not sent again the next time.
 pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let session = route.session;
     registry::ensure(session, route.registry_image)?;

@@ -25,7 +25,7 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
     for package in &packages {
         write_build(&mut text, workspace, base, package);
     }
-    // After all builds: tests may need packages that nothing else ties together, in any order.
+    // A stage can copy only from those above it, and tests may need packages that come after their own.
     for package in &packages {
         write_test(&mut text, workspace, base, package);
     }
@@ -47,19 +47,22 @@ pub(super) fn tested_packages<'a>(workspace: &'a Workspace, base: &Base) -> Vec<
 }
 
 fn write_build(text: &mut String, workspace: &Workspace, base: &Base, package: &Package) {
-    line(text, &format!("\nFROM build-tools AS build-{}", package.name));
-    for other in workspace.packages.build_closure(&package.name) {
+    let name = &package.name;
+    line(text, &format!("\nFROM build-tools AS build-{name}"));
+    for other in workspace.packages.build_closure(name) {
         copy(text, other);
     }
     run(text, workspace, base, package, "build-package");
 }
 
 fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &Package) {
-    let (graph, name) = (&workspace.packages, &package.name);
-    let there = graph.build_closure(name);
+    let graph = &workspace.packages;
+    let name = &package.name;
+    let build_closure = graph.build_closure(name);
     line(text, &format!("\nFROM build-{name} AS test-{name}"));
     for other in graph.test_closure(name) {
-        if other.name != *name && there.iter().all(|have| have.name != other.name) {
+        let there = build_closure.iter().any(|have| have.name == other.name);
+        if !there && other.name != *name {
             copy(text, other);
         }
     }
@@ -99,7 +102,7 @@ fn write_image(text: &mut String, workspace: &Workspace, image: &Image) {
         }
         line(&mut copies, &format!("\nFROM scratch AS layer-{name}-{number}"));
         for package in group {
-            line(&mut copies, &format!("COPY --link --from=build-{} /out/ /", package.name));
+            copy(&mut copies, package);
         }
         sources.push(format!("layer-{name}-{number} /"));
     }
@@ -117,23 +120,89 @@ fn line(text: &mut String, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    /// Stages that BuildKit has not read yet do not exist for it.
-    #[test]
-    fn what_a_stage_copies_from_comes_before_it() -> Result<()> {
-        let workspace = Workspace::load(env!("CARGO_MANIFEST_DIR").into())?;
-        let text = render(&workspace, &workspace.bases["ros"])?;
-        let mut stages = Vec::new();
-        for line in text.lines() {
-            if let Some((_, stage)) = line.split_once(" AS ").filter(|_| line.starts_with("FROM ")) {
-                stages.push(stage);
-            }
-            let from = line.strip_prefix("COPY --link --from=").and_then(|rest| rest.split(' ').next());
-            let known = from.is_none_or(|from| from == "docker" || stages.contains(&from));
-            assert!(known, "{line} comes before what it copies from");
+    use super::*;
+    use crate::config::{BaseSource, PackageGraph, Project};
+
+    fn package(name: &str, depends: &[&str], test_depends: &[&str]) -> Package {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        Package {
+            name: name.to_owned(),
+            dir: name.into(),
+            build_depends: names(depends),
+            run_depends: names(depends),
+            test_depends: names(test_depends),
+            ..Package::default()
         }
-        assert!(stages.contains(&"test-bringup") && stages.contains(&"image-navigation"), "{stages:?}");
+    }
+
+    /// An image of `packages` packages beside the usual ones.
+    fn rendered(packages: usize) -> Result<String> {
+        let dir = tempfile::tempdir()?;
+        let dockerfile = camino::Utf8PathBuf::from_path_buf(dir.path().join("ros.Dockerfile")).unwrap();
+        fs_err::write(&dockerfile, "FROM base AS runtime\nFROM base AS build-tools\n")?;
+        let many: Vec<String> = (0..packages).map(|number| format!("many{number}")).collect();
+        let graph = [
+            package("bringup", &[], &["navigation"]),
+            package("interfaces", &[], &[]),
+            package("navigation", &["interfaces"], &[]),
+        ];
+        let graph = graph.into_iter().chain(many.iter().map(|name| package(name, &[], &[])));
+        let image = |name: &str, packages: Vec<String>| {
+            (name.to_owned(), Image { name: name.to_owned(), base: "ros".to_owned(), packages })
+        };
+        let base =
+            Base { name: "ros".into(), source: BaseSource::Debian { suite: "trixie".into() }, dockerfile };
+        let workspace = Workspace {
+            root: "/w".into(),
+            project: Project { name: "eurobot".into(), ros_workspace: "/w/ros_ws".into() },
+            bases: BTreeMap::from([("ros".to_owned(), base.clone())]),
+            images: BTreeMap::from([
+                image("navigation", vec!["navigation".into(), "bringup".into()]),
+                image("many", many.clone()),
+            ]),
+            robots: BTreeMap::new(),
+            packages: PackageGraph::new(graph)?,
+        };
+        render(&workspace, &base)
+    }
+
+    #[test]
+    fn every_stage_copies_from_stages_above_it_only() -> Result<()> {
+        let mut defined = BTreeSet::new();
+        for line in rendered(3)?.lines() {
+            if let Some(from) = line.split("--from=").nth(1).and_then(|rest| rest.split(' ').next()) {
+                assert!(defined.contains(from), "`{from}` is used before it is defined");
+            }
+            if let Some(stage) = line.split(" AS ").nth(1) {
+                assert!(defined.insert(stage.to_owned()), "`{stage}` is defined twice");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_package_sees_its_own_sources_and_is_one_layer() -> Result<()> {
+        let text = rendered(0)?;
+        let build = "FROM build-tools AS build-navigation\nCOPY --link --from=build-interfaces /out/ /\n\
+                     ARG TARGETARCH TARGETVARIANT\n\
+                     RUN --mount=type=bind,source=navigation,target=/ws/src/navigation \\\n    \
+                     --mount=type=cache,id=eurobot-ros-navigation-$TARGETARCH$TARGETVARIANT,target=/ws/build,sharing=locked \\\n    \
+                     build-package navigation\n";
+        assert!(text.contains(build), "{text}");
+        let image = "FROM runtime AS image-navigation\nCOPY --link --from=build-bringup /out/ /\n\
+                     COPY --link --from=build-interfaces /out/ /\nCOPY --link --from=build-navigation /out/ /\n";
+        assert!(text.contains(image), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn more_packages_than_layers_share_layers() -> Result<()> {
+        let text = rendered(PACKAGE_LAYERS * 2 + 1)?;
+        let (_, image) = text.split_once("FROM runtime AS image-many\n").unwrap_or_default();
+        let layers = image.lines().take_while(|line| line.starts_with("COPY")).count();
+        assert!((PACKAGE_LAYERS / 2..=PACKAGE_LAYERS).contains(&layers), "{layers} layers");
         Ok(())
     }
 }
