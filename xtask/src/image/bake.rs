@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -14,6 +15,9 @@ use super::{Builder, Built, ImageId, Wanted, base, dockerfile, progress, secrets
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
 use crate::process::{self, Cmd};
+
+/// How long the definitions of builds are left for people to look at.
+const DEFINITIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to build.
 #[derive(Clone, Copy, Debug, Default)]
@@ -236,6 +240,7 @@ fn bake(
     command.show_through("build", progress::condense).run()?;
     let text = fs_err::read_to_string(&metadata)?;
     fs_err::remove_file(&metadata)?;
+    forget_old_definitions(&dir);
     let metadata = serde_json::from_str(&text).context("read what BuildKit says it has built")?;
     Ok(Outcome { definition: file, metadata })
 }
@@ -249,6 +254,23 @@ pub(super) fn call(builder: Builder) -> Cmd {
         .args(["buildx", "bake", builder.arg()])
         // An attestation would turn every image into an index, with a digest of its own every time.
         .args(["--provenance=false", "--sbom=false"])
+}
+
+/// Removes definitions of builds of earlier days; those of today may be somebody's to look at.
+fn forget_old_definitions(dir: &Utf8Path) {
+    let entries = dir.read_dir_utf8().into_iter().flatten().filter_map(std::io::Result::ok);
+    let is_old = |path: &Utf8Path| {
+        let age = path
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        age.is_some_and(|age| age > DEFINITIONS_KEPT)
+    };
+    for entry in entries.filter(|entry| entry.file_name().starts_with("bake-") && is_old(entry.path())) {
+        // Another run may have been first; a file too many harms nobody.
+        drop(fs_err::remove_file(entry.path()));
+    }
 }
 
 fn command(builder: Builder, file: &Utf8Path, options: Options) -> Cmd {
