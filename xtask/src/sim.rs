@@ -58,7 +58,9 @@ impl<'a> Simulation<'a> {
         let make = format!("{image} {} {key}", store_name(store));
         let state = self.state(&name)?;
         let fresh = match &state {
-            Some(state) if state.running && state.make == make => false,
+            Some(State { running: true, make: made, port: port @ Some(_) }) if *made == make => {
+                return Ok(self.endpoint_at(robot, *port));
+            }
             Some(state) if state.make == make => {
                 ui::step(&robot.name, "switching the simulated robot on");
                 cmd!("docker start {name}")?.run()?;
@@ -97,15 +99,19 @@ impl<'a> Simulation<'a> {
             .hint(format!("`cargo xtask sim up {}`", robot.name))
             .into());
         }
+        Ok(self.endpoint_at(robot, port))
+    }
+
+    fn endpoint_at(&self, robot: &Robot, port: Option<u16>) -> Endpoint {
         // In a dry run the port may be unknown: Docker chooses it.
         let unknown = port.is_none().then(|| format!("ssh://{USER}@127.0.0.1:PORT"));
-        Ok(Endpoint {
+        Endpoint {
             robot: robot.name.clone(),
             destination: unknown.unwrap_or_else(|| format!("{USER}@127.0.0.1")),
             port,
             known_hosts: self.dir().join("known_hosts"),
             identity: Some(self.key()),
-        })
+        }
     }
 
     /// Removes robots with their disks, or all of them with their network and key.
