@@ -16,6 +16,7 @@ pub mod config;
 pub mod delivery;
 pub mod doctor;
 pub mod error;
+pub mod files;
 pub mod host;
 pub mod image;
 pub mod process;

@@ -21,7 +21,6 @@ mod poll;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{BufReader, PipeReader};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -307,22 +306,6 @@ impl Cmd {
         let (stdout, child_stdout) = std::io::pipe().context("make a pipe")?;
         let expression = self.expression().stdin_file(stdin).stdout_file(child_stdout).stderr_capture();
         Ok((Child::start_apart(self, expression)?.holding(held), BufReader::new(stdout)))
-    }
-
-    /// Starts a service that outlives this program, its output in `log`.
-    ///
-    /// # Errors
-    /// Fails when the command cannot be started.
-    pub fn detach(&self, log: File) -> Result<()> {
-        if self.announce(true) {
-            return Ok(());
-        }
-        let errors = log.try_clone().context("duplicate the log's handle")?;
-        let expression = self.expression().stdin_null().stdout_file(log).stderr_file(errors);
-        let handle = child::apart(expression).start().map_err(|error| self.cannot_start(error))?;
-        // Not waited for: the service is handed over to the system on purpose.
-        std::mem::forget(handle);
-        Ok(())
     }
 
     /// Undoes something, also when the run has been interrupted. Problems are worth a warning, not an error.

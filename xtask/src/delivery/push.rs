@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::error::Result;
+use crate::files;
 use crate::image::{Builder, Built};
 use crate::process::Cmd;
 
@@ -106,12 +107,7 @@ impl Memory {
         if manifests.insert(config.to_owned(), manifest.to_owned()).as_deref() == Some(manifest) {
             return Ok(());
         }
-        let dir = self.file.parent().unwrap_or(Utf8Path::new("."));
-        fs_err::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        serde_json::to_writer_pretty(&mut file, &*manifests)?;
-        file.persist(&self.file)?;
-        Ok(())
+        files::replace(&self.file, &serde_json::to_string_pretty(&*manifests)?)
     }
 }
 

@@ -14,6 +14,7 @@ use super::unchanged::{self, Known};
 use super::{Builder, Built, ImageId, Wanted, base, dockerfile, progress, secrets};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
+use crate::files;
 use crate::process::{self, Cmd};
 
 /// How long the definitions of builds are left for people to look at.
@@ -189,12 +190,7 @@ fn write_if_changed(path: &Utf8Path, text: &str) -> Result<()> {
         process::plan_file(path, text);
         return Ok(());
     }
-    let dir = path.parent().unwrap_or(Utf8Path::new("."));
-    fs_err::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).context("make a file for the build")?;
-    std::io::Write::write_all(&mut file, text.as_bytes()).context("write a file for the build")?;
-    file.persist(path).with_context(|| format!("replace `{path}`"))?;
-    Ok(())
+    files::replace(path, text)
 }
 
 /// What BuildKit tells of a target it has built.

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,6 +18,7 @@ use serde_json::Value;
 use super::content_tag;
 use crate::config::{Image, Workspace};
 use crate::error::Result;
+use crate::files;
 use crate::process::Cmd;
 
 /// What builds leave out, wherever it is.
@@ -60,12 +60,7 @@ impl Known {
 
     /// Writes what is known.
     pub fn save(&self) -> Result<()> {
-        let dir = self.file.parent().unwrap_or(Utf8Path::new("."));
-        fs_err::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir).context("make a file for what was built")?;
-        serde_json::to_writer_pretty(&mut file, &self.images).context("write what was built")?;
-        file.persist(&self.file).with_context(|| format!("replace `{}`", self.file))?;
-        Ok(())
+        files::replace(&self.file, &serde_json::to_string_pretty(&self.images)?)
     }
 }
 

@@ -1,13 +1,12 @@
 //! Host keys: pinned in a file the team shares, and what it means when a connection fails over them.
 
-use std::io::Write as _;
-
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Endpoint;
 use crate::cmd;
 use crate::error::{Failure, Result};
+use crate::files;
 use crate::process::Cmd;
 
 /// Turns what `ssh` said when it could not connect into what a person can do.
@@ -112,12 +111,7 @@ pub fn recorded(known_hosts: &Utf8Path, robot: &str) -> Result<Vec<String>> {
 pub fn record(known_hosts: &Utf8Path, robot: &str, key: &str) -> Result<()> {
     let mut all: Vec<String> = lines(known_hosts)?.into_iter().filter(|line| !is_of(line, robot)).collect();
     all.extend(key.lines().map(str::to_owned));
-    let dir = known_hosts.parent().unwrap_or(Utf8Path::new("."));
-    fs_err::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).context("make a file for the host keys")?;
-    writeln!(file, "{}", all.join("\n")).context("write the host keys")?;
-    file.persist(known_hosts).with_context(|| format!("replace `{known_hosts}`"))?;
-    Ok(())
+    files::replace(known_hosts, &(all.join("\n") + "\n"))
 }
 
 fn lines(known_hosts: &Utf8Path) -> Result<Vec<String>> {
