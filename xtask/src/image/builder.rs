@@ -69,6 +69,21 @@ impl Builder {
         }
     }
 
+    /// Where an image of the tool itself goes: into the engine's image store as well, but it is made once,
+    /// and what it travels by is `docker save`, which sends layers as the store keeps them. So they are
+    /// compressed there, and well.
+    pub fn kept_output(self, reference: &str) -> String {
+        match self {
+            Self::Engine { store: Store::Containerd } => format!(
+                "type=image,name={reference},compression=zstd,compression-level=19,force-compression=true,\
+                 oci-mediatypes=true,unpack=false"
+            ),
+            Self::Engine { store: Store::Classic } | Self::Container => {
+                format!("type=docker,name={reference}")
+            }
+        }
+    }
+
     /// Makes our own builder if it is the one that builds and is missing.
     ///
     /// # Errors
@@ -145,5 +160,8 @@ mod tests {
         assert!(Builder::Engine { store: Store::Containerd }.output("a:b").contains("compression=zstd"));
         assert_eq!(Builder::Engine { store: Store::Classic }.output("a:b"), "type=docker,name=a:b");
         assert_eq!(Builder::Container.output("a:b"), "type=docker,name=a:b");
+        let kept = Builder::Engine { store: Store::Containerd }.kept_output("a:b");
+        assert!(kept.contains("compression=zstd"), "{kept}");
+        assert_eq!(Builder::Container.kept_output("a:b"), "type=docker,name=a:b");
     }
 }

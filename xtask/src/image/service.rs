@@ -77,7 +77,7 @@ fn build(builder: Builder, platform: &Platform, context: &str, tag: &str, dir: &
             "--sbom=false",
         ])
         .args(["--platform", &platform.to_string(), "--build-context", context])
-        .args(["--output", &builder.output(tag), dir.as_str()])
+        .args(["--output", &builder.kept_output(tag), dir.as_str()])
 }
 
 /// A hash over the files that an image is made of.
