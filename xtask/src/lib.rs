@@ -23,4 +23,5 @@ pub mod process;
 pub mod release;
 pub mod robot;
 pub mod sim;
+pub mod timeline;
 pub mod ui;

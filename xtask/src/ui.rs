@@ -1,10 +1,14 @@
 //! The only module that writes to the terminal: results on stdout, progress and problems on stderr.
 
+mod progress;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
 use crate::error::{exit_of, hints_of};
 use crate::process;
+
+pub use progress::Progress;
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -28,7 +32,7 @@ fn paint(style: &str, text: &str) -> String {
 /// One whole line at a time, so that the lines of robots served in parallel never mix.
 fn stderr_line(line: &str) {
     // A closed stderr is no reason to stop half-way through a deploy.
-    drop(writeln!(std::io::stderr().lock(), "{line}"));
+    progress::aside(|| drop(writeln!(std::io::stderr().lock(), "{line}")));
 }
 
 /// A result: what the command was asked for, on stdout, for people and pipes.
@@ -36,9 +40,11 @@ fn stderr_line(line: &str) {
 /// # Errors
 /// Fails when stdout is closed, for instance because `head` has seen enough.
 pub fn result(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+    progress::aside(|| {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{text}")?;
+        out.flush()
+    })
 }
 
 /// A step that begins or has been done, under the name of what it is about (a robot, an image, `host`).
@@ -108,12 +114,14 @@ pub fn confirm(question: &str) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return false;
     }
-    let mut err = std::io::stderr().lock();
-    if write!(err, "{} [y/N] ", paint(BOLD, question)).and_then(|()| err.flush()).is_err() {
-        return false;
-    }
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    progress::aside(|| {
+        let mut err = std::io::stderr().lock();
+        if write!(err, "{} [y/N] ", paint(BOLD, question)).and_then(|()| err.flush()).is_err() {
+            return false;
+        }
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    })
 }
 
 /// Bytes as people read them, in the units that links are sold in: 1 MB = 1,000,000 bytes.
