@@ -69,9 +69,8 @@ impl Builder {
         }
     }
 
-    /// Where an image of the tool itself goes: into the engine's image store as well, but it is made once,
-    /// and what it travels by is `docker save`, which sends layers as the store keeps them. So they are
-    /// compressed there, and well.
+    /// Where an image goes that robots get by `docker save`, which sends layers as the store keeps them: as
+    /// [`Self::output`], and compressed there as well as it goes, because it is made once.
     pub fn kept_output(self, reference: &str) -> String {
         match self {
             Self::Engine { store: Store::Containerd } => format!(

@@ -15,12 +15,17 @@ use crate::ui;
 /// The Debian release that both are made of.
 const SUITE: &str = "trixie";
 
+/// What the robots' registry image is taken from, with what these depend on: the registry, and a Python
+/// that reads and writes zstd.
+const REGISTRY_PACKAGES: [&str; 2] = ["docker-registry", "python3-zstandard"];
+
 /// Raised when the way they are made changes what is in them.
 const RECIPE: &str = "1";
 
 /// Sees to it that the registry's image for a platform exists, and gives its name.
 ///
-/// Nothing in it is executed while it is made, so no emulation is needed for another platform.
+/// Nothing in it is executed while it is made, so no emulation is needed for another platform. Python's
+/// modules are compiled for it by this machine's own Python, that of a bare Debian.
 ///
 /// # Errors
 /// Fails when the Debian archive cannot be reached or BuildKit fails.
@@ -28,17 +33,22 @@ pub fn registry(workspace: &Workspace, builder: Builder, platform: &Platform) ->
     let arch = base::debian_architecture(platform)?;
     let dir = workspace.root.join("docker/registry");
     let tag = format!("xtask-registry:{arch}-{}", hash(&dir)?);
+    if exists(&tag)? {
+        return Ok(tag);
+    }
+    let base = base::ensure_debian(SUITE, &Platform::of_this_machine())?;
     ensure_kept(&tag, || {
         ui::step("registry", &format!("making the robots' registry for {platform}, once"));
         let packages = format!("xtask-registry-packages:{arch}");
         let extract = Cmd::new("mmdebstrap")
             .args(["--quiet", "--variant=extract", &format!("--architectures={arch}")])
-            .args(["--include=docker-registry", SUITE, "-"])
+            .arg(format!("--include={}", REGISTRY_PACKAGES.join(",")))
+            .args([SUITE, "-"])
             .args(host::debian_mirror()?);
         let platform_name = platform.to_string();
         cmd!("docker import --platform {platform_name} - {packages}")?.feed(&extract)?;
-        let context = format!("packages=docker-image://{packages}");
-        let result = build(builder, platform, &context, &tag, &dir).run();
+        let contexts = [("packages", &packages), ("base", &base)];
+        let result = build(platform, &contexts, &builder.kept_output(&tag), &dir).run();
         cmd!("docker image rm {packages}")?.clean_up();
         result
     })?;
@@ -59,14 +69,18 @@ pub fn simulated_robot(workspace: &Workspace, builder: Builder) -> Result<String
     let base = base::ensure_debian(SUITE, &platform)?;
     ensure_kept(&tag, || {
         ui::step("sim", "making the image of simulated robots, once");
-        let context = format!("base=docker-image://{base}");
-        build(builder, &platform, &context, &tag, &dir).show_through("sim", progress::condense).run()
+        // It stays on this machine: no effort is made for its size.
+        build(&platform, &[("base", &base)], &builder.output(&tag), &dir)
+            .show_through("sim", progress::condense)
+            .run()
     })?;
     Ok(tag)
 }
 
-/// The engine's own BuildKit builds them: no tunnel is involved, and it knows the engine's images.
-fn build(builder: Builder, platform: &Platform, context: &str, tag: &str, dir: &Utf8Path) -> Cmd {
+/// The engine's own BuildKit builds them: no tunnel is involved, and it knows the engine's images, which
+/// are the named `contexts`.
+fn build(platform: &Platform, contexts: &[(&str, &String)], output: &str, dir: &Utf8Path) -> Cmd {
+    let context = |(name, image): &(&str, &String)| format!("--build-context={name}=docker-image://{image}");
     Cmd::new("docker")
         .args([
             "buildx",
@@ -76,8 +90,9 @@ fn build(builder: Builder, platform: &Platform, context: &str, tag: &str, dir: &
             "--provenance=false",
             "--sbom=false",
         ])
-        .args(["--platform", &platform.to_string(), "--build-context", context])
-        .args(["--output", &builder.kept_output(tag), dir.as_str()])
+        .args(["--platform", &platform.to_string()])
+        .args(contexts.iter().map(context))
+        .args(["--output", output, dir.as_str()])
 }
 
 /// A hash over the files that an image is made of.

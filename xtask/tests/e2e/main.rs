@@ -18,6 +18,7 @@ mod host_keys;
 mod interrupts;
 mod provenance;
 mod readme;
+mod registry_image;
 mod ros;
 mod settings;
 mod simulation;
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
         interrupts::a_start_that_broke_off_is_made_up_for,
         interrupts::sigterm_is_like_ctrl_c,
         interrupts::a_killed_run_leaves_no_connection,
+        registry_image::a_robot_rebuilds_data_from_a_patch,
+        registry_image::the_image_is_small_and_whole_on_other_processors,
         tunnel::it_takes_a_push_and_closes_on_ctrl_c,
         unfit_robots::a_stopped_engine_is_named,
         unfit_robots::a_user_without_the_right_to_docker_is_told,
