@@ -6,6 +6,7 @@ mod registry;
 use crate::config::Workspace;
 use crate::image::{Builder, Built, ImageId};
 use crate::robot::{Session, Survey};
+use crate::ui::Progress;
 
 pub use push::Memory;
 pub use registry::{deliver, name};
@@ -58,6 +59,8 @@ pub struct Route<'a> {
     pub registry_image: &'a str,
     /// What earlier deliveries found out.
     pub memory: &'a Memory,
+    /// The robot's line on the terminal.
+    pub progress: &'a Progress,
 }
 
 /// The digests under which a robot that has these images already knows them; none where one is missing.

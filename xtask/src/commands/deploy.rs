@@ -14,7 +14,8 @@ use crate::process;
 use crate::release::compose::{Draft, Project};
 use crate::release::start;
 use crate::robot::{Session, Survey, registry};
-use crate::ui;
+use crate::timeline::{self, Lane, Phase};
+use crate::ui::{self, Progress};
 
 /// Build the images, bring them onto robots and start them there
 #[derive(clap::Args, Debug)]
@@ -151,11 +152,18 @@ impl Deploy<'_> {
     /// Everything for one robot; none if the build failed, which is told once and not per robot.
     fn serve(&self, robot: &Robot) -> Result<Option<Outcome>> {
         let project = &self.workspace.project.name;
+        let progress = Progress::new(&robot.name);
+        progress.waiting("connecting");
+        let connecting = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
         let endpoint = reach(self.workspace, robot)?;
         let session = Session::open(endpoint)?;
         let survey = Survey::of(&session, project, &format!("{}/{project}", registry::HOST))?;
         survey.check_platform(&robot.name, &robot.platform)?;
+        drop(connecting);
+        progress.waiting("waiting for the build");
+        let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
         let Some(built) = self.built.wait() else { return Ok(None) };
+        drop(waiting);
 
         let images = self.drafts[robot.name.as_str()].images();
         let built: Vec<Built> = built
@@ -165,11 +173,11 @@ impl Deploy<'_> {
             })
             .cloned()
             .collect();
-        let delivery = self.deliver(robot, &session, &survey, &built)?;
+        let delivery = self.deliver(robot, &session, &survey, &progress, &built)?;
         let digests =
             delivery.images.iter().map(|image| (image.image.clone(), image.digest.clone())).collect();
         let release = self.drafts[robot.name.as_str()].with_digests(project, &digests)?;
-        self.activate(&session, survey, &release, delivery).map(Some)
+        self.activate(&session, survey, &progress, &release, delivery).map(Some)
     }
 
     fn deliver(
@@ -177,6 +185,7 @@ impl Deploy<'_> {
         robot: &Robot,
         session: &Session,
         survey: &Survey,
+        progress: &Progress,
         built: &[Built],
     ) -> Result<Delivery> {
         if let Some(images) = delivery::already_there(self.workspace, survey, &self.memory, built) {
@@ -185,13 +194,17 @@ impl Deploy<'_> {
         }
         let registry_image = &service::registry(self.workspace, self.builder, &robot.platform)?;
         let (workspace, builder, memory) = (self.workspace, self.builder, &self.memory);
-        delivery::deliver(&Route { workspace, builder, session, survey, registry_image, memory }, built)
+        delivery::deliver(
+            &Route { workspace, builder, session, survey, registry_image, memory, progress },
+            built,
+        )
     }
 
     fn activate(
         &self,
         session: &Session,
         survey: Survey,
+        progress: &Progress,
         release: &Project,
         delivery: Delivery,
     ) -> Result<Outcome> {
@@ -200,7 +213,8 @@ impl Deploy<'_> {
         } else if start::is_current(release, &survey) {
             (Some(survey), false)
         } else {
-            ui::step(session.robot(), "starting");
+            progress.doing("starting", None);
+            let _span = timeline::span(Lane::robot(session.robot()), Phase::Start, "start");
             let project = &self.workspace.project.name;
             let repository = format!("{}/{project}", registry::HOST);
             (Some(start::start(session, project, &repository, release)?), true)

@@ -13,7 +13,8 @@ use crate::process;
 use crate::release::compose;
 use crate::robot::registry::{self, Manifest};
 use crate::robot::{Session, Survey, Tunnel, tunnel};
-use crate::ui;
+use crate::timeline::{self, Lane, Phase};
+use crate::ui::{self, Progress};
 
 /// How often a push is tried while the connection keeps dropping.
 const TRIES: u32 = 5;
@@ -25,8 +26,12 @@ const TRIES: u32 = 5;
 /// ran is untouched then, and what arrived is not sent again the next time.
 pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let session = route.session;
+    route.progress.waiting("looking at its registry");
+    let lane = || Lane::robot(session.robot());
+    let preparing = timeline::span(lane(), Phase::Registry, "registry and tunnel");
     registry::ensure(session, route.registry_image)?;
     let tunnel = Tunnel::open(session, tunnel::PORT)?;
+    drop(preparing);
     let mut delivery = Delivery::default();
     for built in built {
         // What the robot's engine has need not be in its registry: nobody would pull it.
@@ -38,34 +43,37 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
         }
         let name = &built.wanted.image;
         let before = tunnel.traffic().sent;
+        let mut span = timeline::span(lane(), Phase::Push, format!("push {name}"));
         let (layers, manifest) = push(route, &tunnel, built).with_context(|| format!("push `{name}`"))?;
-        report(session.robot(), name, layers, tunnel.traffic().sent - before);
+        let sent = tunnel.traffic().sent - before;
+        span.sent(sent);
+        report(route.progress, name, layers, sent);
         delivery.cost.layers_sent += layers.sent;
         delivery.cost.layers_reused += layers.reused;
         delivery.cost.layer_bytes += manifest.layer_bytes();
         delivery.images.push(Delivered { image: name.clone(), digest: manifest.digest });
     }
     delivery.cost.sent = tunnel.traffic().sent;
-    ui::step(session.robot(), "pulling from its registry");
+    route.progress.doing("pulling from its registry", None);
+    let _span = timeline::span(lane(), Phase::Pull, "pull");
     pull(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
 }
 
-fn report(robot: &str, image: &str, layers: Layers, sent: u64) {
-    if process::mode().dry_run {
-        return;
-    }
+fn report(progress: &Progress, image: &str, layers: Layers, sent: u64) {
     let Layers { sent: new, reused } = layers;
     if layers == Layers::default() {
-        return ui::step(robot, &format!("pushed {image}: {} sent", ui::bytes(sent)));
+        return progress.done(&format!("pushed {image}: {} sent", ui::bytes(sent)));
     }
-    ui::step(robot, &format!("pushed {image}: {new} new layers, {reused} reused, {} sent", ui::bytes(sent)));
+    progress.done(&format!("pushed {image}: {new} new layers, {reused} reused, {} sent", ui::bytes(sent)));
 }
 
 /// Pushes one image and makes sure that what arrived is what was built.
 fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers, Manifest)> {
     let repository = &route.workspace.project.name;
     let push = Push::new(route.builder, repository, built, tunnel.port());
+    route.progress.doing(&format!("pushing {}", built.wanted.image), None);
+    let _watch = tunnel.watched_by(route.progress);
     let mut tries = 1;
     let layers = loop {
         match push.run() {

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
 use crate::error::{Failure, Result};
+use crate::ui::Progress;
 
 /// How many ports after the wished one are tried.
 const PORTS_TRIED: u16 = 100;
@@ -35,6 +36,8 @@ struct Shared {
     stopping: AtomicBool,
     /// Where connections are passed on to; replaced when the SSH connection is.
     target: Mutex<Utf8PathBuf>,
+    /// Who wants to see what goes to the robot.
+    watcher: Mutex<Option<Progress>>,
 }
 
 /// See the module.
@@ -76,12 +79,46 @@ impl Relay {
         *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
+    /// Shows what goes to the robot on its line, until the guard is dropped.
+    pub fn watched_by(&self, progress: &Progress) -> Watch<'_> {
+        self.shared.watch(Some(progress.clone()));
+        Watch(&self.shared)
+    }
+
     /// What went through so far.
     pub fn traffic(&self) -> Traffic {
         Traffic {
             sent: self.shared.sent.load(Ordering::Relaxed),
             received: self.shared.received.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Shared {
+    fn watch(&self, watcher: Option<Progress>) {
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = watcher;
+    }
+
+    fn count_sent(&self, count: u64) {
+        self.sent.fetch_add(count, Ordering::Relaxed);
+        if let Some(watcher) = &*self.watcher.lock().unwrap_or_else(PoisonError::into_inner) {
+            watcher.advance(count);
+        }
+    }
+
+    fn count_received(&self, count: u64) {
+        self.received.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// See [`Relay::watched_by`].
+#[derive(Debug)]
+#[must_use = "nothing is shown any more once it is dropped"]
+pub struct Watch<'a>(&'a Shared);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.0.watch(None);
     }
 }
 
@@ -109,25 +146,25 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let (Ok(client_again), Ok(robot_again)) = (client.try_clone(), robot.try_clone()) else { continue };
         let (up, down) = (Arc::clone(shared), Arc::clone(shared));
         std::thread::spawn(move || {
-            pass_on(client, &robot, &up.sent);
+            pass_on(client, &robot, |count| up.count_sent(count));
             drop(robot.shutdown(Shutdown::Write));
         });
         std::thread::spawn(move || {
-            pass_on(robot_again, &client_again, &down.received);
+            pass_on(robot_again, &client_again, |count| down.count_received(count));
             drop(client_again.shutdown(Shutdown::Both));
         });
     }
 }
 
 /// Copies until either side ends, counting what has been passed on.
-fn pass_on(mut from: impl Read, mut to: impl Write, counter: &AtomicU64) {
+fn pass_on(mut from: impl Read, mut to: impl Write, counted: impl Fn(u64)) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return,
             Ok(count) => {
                 // Counted first: who has seen the answer to something sees it counted, too.
-                counter.fetch_add(count as u64, Ordering::Relaxed);
+                counted(count as u64);
                 if to.write_all(&buffer[..count]).is_err() {
                     return;
                 }
@@ -179,6 +216,13 @@ mod tests {
         let relay = Relay::listen(0, socket(&dir, "a"))?;
         assert_eq!(ask(relay.port(), "hello")?, "olleh");
         assert_eq!(relay.traffic(), Traffic { sent: 5, received: 5 });
+
+        let progress = Progress::new("main");
+        let watch = relay.watched_by(&progress);
+        assert_eq!(ask(relay.port(), "again")?, "niaga");
+        drop(watch);
+        assert_eq!(ask(relay.port(), "unseen")?, "neesnu");
+        assert_eq!((progress.gone(), relay.traffic().sent), (5, 16));
         Ok(())
     }
 

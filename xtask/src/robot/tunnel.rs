@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::registry::{self, RegistryClient};
-use super::relay::{Relay, Traffic};
+use super::relay::{Relay, Traffic, Watch};
 use super::ssh::{Endpoint, Session};
 use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
+use crate::ui::Progress;
 
 /// The local port that people expect; the next free one is taken where it is in use.
 pub const PORT: u16 = 5000;
@@ -59,6 +60,11 @@ impl<'a> Tunnel<'a> {
     /// What went through so far.
     pub fn traffic(&self) -> Traffic {
         self.relay.as_ref().map(Relay::traffic).unwrap_or_default()
+    }
+
+    /// Shows what goes to the robot on its line, until the guard is dropped; none in a dry run.
+    pub fn watched_by(&self, progress: &Progress) -> Option<Watch<'_>> {
+        self.relay.as_ref().map(|relay| relay.watched_by(progress))
     }
 
     /// A client of the registry behind the tunnel.

@@ -103,6 +103,19 @@ impl Progress {
         self.line.tell();
     }
 
+    /// How many bytes have gone, of what is being done.
+    pub fn gone(&self) -> u64 {
+        self.line.bar.position()
+    }
+
+    /// What was done has been done: a line that stays says what came of it.
+    pub fn done(&self, text: &str) {
+        self.line.state.lock().unwrap_or_else(PoisonError::into_inner).told = false;
+        if !process::mode().dry_run {
+            step(&self.line.scope, text);
+        }
+    }
+
     /// Nothing is done any more: the line is gone until something is.
     pub fn finish(&self) {
         self.line.end();
