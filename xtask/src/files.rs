@@ -1,9 +1,10 @@
-//! Files that others may be reading while they are written.
+//! Files that others may be reading while they are written, and directories that must not grow for ever.
 
 use std::io::Write as _;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::error::Result;
 
@@ -18,4 +19,34 @@ pub fn replace(path: &Utf8Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("write `{path}`"))?;
     file.persist(path).with_context(|| format!("replace `{path}`"))?;
     Ok(())
+}
+
+/// Removes files of a directory, the longest unmodified first, until the rest takes no more than `limit`
+/// bytes. Gives the bytes that went; a directory that is not there has none.
+///
+/// # Errors
+/// Fails when the directory cannot be read or a file not be removed.
+pub fn evict(dir: &Utf8Path, limit: u64) -> Result<u64> {
+    if !dir.is_dir() {
+        return Ok(0);
+    }
+    let mut files: Vec<(SystemTime, u64, Utf8PathBuf)> = Vec::new();
+    for entry in dir.read_dir_utf8()? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() {
+            files.push((metadata.modified()?, metadata.len(), entry.into_path()));
+        }
+    }
+    files.sort();
+    let total: u64 = files.iter().map(|(_, size, _)| size).sum();
+    let mut freed = 0;
+    for (_, size, path) in files {
+        if total - freed <= limit {
+            break;
+        }
+        fs_err::remove_file(path)?;
+        freed += size;
+    }
+    Ok(freed)
 }

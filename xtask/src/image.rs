@@ -8,6 +8,7 @@ mod bake;
 pub mod base;
 pub mod builder;
 mod dockerfile;
+pub mod layout;
 mod progress;
 mod provenance;
 pub mod secrets;
@@ -18,6 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
+use serde_json::Value;
 
 use crate::cmd;
 use crate::config::{Platform, Workspace};
@@ -69,20 +71,41 @@ pub struct Built {
     pub reference: String,
     /// What this machine's image store identifies it by.
     pub id: ImageId,
-    /// The definition it was built by.
-    definition: Utf8PathBuf,
+    /// How it is built, for handing it on in other forms.
+    recipe: Recipe,
+}
+
+/// The definition of one image's build, and where such are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Recipe {
+    dir: Utf8PathBuf,
+    target: Value,
 }
 
 impl Built {
     /// Lets the builder push the image, for engines that cannot push into a tunnel themselves.
-    pub fn push_from_builder(&self, name: &str) -> Cmd {
-        let target = self.wanted.target();
+    ///
+    /// # Errors
+    /// Fails when the build's definition cannot be written.
+    pub fn push_from_builder(&self, name: &str) -> Result<Cmd> {
         // buildx replaces the name of an output by the target's tags: leaving them as they are would push
         // to Docker Hub.
-        bake::call(Builder::Container)
-            .args(["--file", self.definition.as_str(), "--progress=plain"])
-            .args(["--set", &format!("{target}.tags={name}")])
-            .args(["--set", &format!("{target}.output=type=image,push=true"), &target])
+        self.rebuild(Builder::Container, &[&format!("tags={name}"), "output=type=image,push=true"])
+    }
+
+    /// Builds the image once more, from what BuildKit remembers, with other settings.
+    fn rebuild(&self, builder: Builder, settings: &[&str]) -> Result<Cmd> {
+        let target = self.wanted.target();
+        let file = bake::define(
+            &self.recipe.dir,
+            &[(target.clone(), self.recipe.target.clone())].into_iter().collect(),
+        )?;
+        let settings =
+            settings.iter().flat_map(|setting| ["--set".to_owned(), format!("{target}.{setting}")]);
+        Ok(bake::call(builder)
+            .args(["--file", file.as_str(), "--progress=plain"])
+            .args(settings)
+            .arg(&target))
     }
 }
 
@@ -150,15 +173,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_builder_pushes_under_the_tunnels_name_and_no_other() {
+    fn our_own_builder_pushes_under_the_tunnels_name_and_no_other() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let dir = Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap();
         let wanted = Wanted { image: "navigation".into(), platform: Platform::of_this_machine() };
         let built = Built {
             wanted,
             reference: "eurobot:navigation".into(),
             id: ImageId::Config("sha256:c".into()),
-            definition: "/w/bake.json".into(),
+            recipe: Recipe {
+                dir: dir.clone(),
+                target: serde_json::json!({ "tags": ["eurobot:navigation"] }),
+            },
         };
-        let push = built.push_from_builder("host.docker.internal:5000/eurobot:navigation");
+        let push = built.push_from_builder("host.docker.internal:5000/eurobot:navigation")?;
+        let file = push.argv()[7].to_owned();
+        assert!(fs_err::read_to_string(&file)?.contains("\"navigation\""));
         assert_eq!(
             push.argv(),
             [
@@ -169,7 +199,7 @@ mod tests {
                 "--provenance=false",
                 "--sbom=false",
                 "--file",
-                "/w/bake.json",
+                file.as_str(),
                 "--progress=plain",
                 "--set",
                 "navigation.tags=host.docker.internal:5000/eurobot:navigation",
@@ -178,5 +208,6 @@ mod tests {
                 "navigation"
             ]
         );
+        Ok(())
     }
 }

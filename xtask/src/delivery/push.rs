@@ -20,7 +20,10 @@ pub struct Push {
 
 impl Push {
     /// To the registry behind `port`, as `repository:image`.
-    pub fn new(builder: Builder, repository: &str, built: &Built, port: u16) -> Self {
+    ///
+    /// # Errors
+    /// Fails when a build's definition cannot be written.
+    pub fn new(builder: Builder, repository: &str, built: &Built, port: u16) -> Result<Self> {
         let name = format!("{}/{repository}:{}", builder.registry_host(port), built.wanted.image);
         let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
         let (steps, temporary_tag) = match builder {
@@ -28,9 +31,9 @@ impl Push {
                 (vec![docker(&["tag", &built.reference, &name]), docker(&["push", &name])], true)
             }
             // The engine would insist on TLS: our own builder pushes what it has just built.
-            Builder::Container => (vec![built.push_from_builder(&name)], false),
+            Builder::Container => (vec![built.push_from_builder(&name)?], false),
         };
-        Self { name, steps, temporary_tag }
+        Ok(Self { name, steps, temporary_tag })
     }
 
     /// Pushes, and says what became of the layers.

@@ -71,7 +71,7 @@ fn report(progress: &Progress, image: &str, layers: Layers, sent: u64) {
 /// Pushes one image and makes sure that what arrived is what was built.
 fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers, Manifest)> {
     let repository = &route.workspace.project.name;
-    let push = Push::new(route.builder, repository, built, tunnel.port());
+    let push = Push::new(route.builder, repository, built, tunnel.port())?;
     route.progress.doing(&format!("pushing {}", built.wanted.image), None);
     let _watch = tunnel.watched_by(route.progress);
     let mut tries = 1;

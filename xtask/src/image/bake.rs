@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
-use super::{Builder, Built, ImageId, Wanted, base, dockerfile, progress, secrets};
+use super::{Builder, Built, ImageId, Recipe, Wanted, base, dockerfile, progress, secrets};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
 use crate::files;
@@ -47,8 +47,11 @@ pub fn build(
         inputs.insert(wanted, unchanged::inputs(workspace, image, &target));
         targets.insert(wanted.target(), target);
     }
-    let mut known = Known::load(&workspace.state_dir().join("build"));
-    let unchanged = unchanged(workspace, builder, &known, &inputs, options);
+    let dir = workspace.state_dir().join("build");
+    let recipe = |wanted: &Wanted| Recipe { dir: dir.clone(), target: targets[&wanted.target()].clone() };
+    let recipes: BTreeMap<&Wanted, Recipe> = wanted.iter().map(|wanted| (wanted, recipe(wanted))).collect();
+    let mut known = Known::load(&dir);
+    let unchanged = unchanged(workspace, builder, &known, (&inputs, &recipes), options);
     targets.retain(|name, _| !unchanged.iter().any(|built| built.wanted.target() == *name));
     if targets.is_empty() {
         return Ok(unchanged);
@@ -56,7 +59,7 @@ pub fn build(
     let outcome = bake(workspace, builder, targets, options)?;
     let of = |wanted: &Wanted| match unchanged.iter().find(|built| built.wanted == *wanted) {
         Some(built) => Ok(built.clone()),
-        None => built(workspace, builder, wanted, &outcome),
+        None => built(workspace, builder, wanted, &outcome, &recipes[wanted]),
     };
     let images = wanted.iter().map(of).collect::<Result<Vec<Built>>>()?;
     if !process::mode().dry_run {
@@ -74,7 +77,7 @@ fn unchanged(
     workspace: &Workspace,
     builder: Builder,
     known: &Known,
-    inputs: &BTreeMap<&Wanted, Option<String>>,
+    (inputs, recipes): (&BTreeMap<&Wanted, Option<String>>, &BTreeMap<&Wanted, Recipe>),
     options: Options,
 ) -> Vec<Built> {
     let Builder::Engine { store } = builder else { return Vec::new() };
@@ -88,7 +91,7 @@ fn unchanged(
             Store::Containerd => ImageId::Manifest(digest),
             Store::Classic => ImageId::Config(digest),
         };
-        Some(Built { wanted: (*wanted).clone(), reference, id, definition: Utf8PathBuf::new() })
+        Some(Built { wanted: (*wanted).clone(), reference, id, recipe: recipes[*wanted].clone() })
     };
     let images: Vec<Built> = inputs.iter().filter_map(of).collect();
     let there =
@@ -202,11 +205,8 @@ struct Metadata {
     config: Option<String>,
 }
 
-/// What came of a call.
-struct Outcome {
-    definition: Utf8PathBuf,
-    metadata: BTreeMap<String, Metadata>,
-}
+/// What came of a call, by target.
+type Outcome = BTreeMap<String, Metadata>;
 
 fn bake(
     workspace: &Workspace,
@@ -215,30 +215,32 @@ fn bake(
     options: Options,
 ) -> Result<Outcome> {
     let dir = workspace.state_dir().join("build");
-    let names: Vec<String> = targets.keys().cloned().collect();
-    let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
-    let definition =
-        serde_json::to_string_pretty(&definition).context("write the build's definition")? + "\n";
-    // Two builds at a time, say of two robots in two terminals, must not get each other's definition.
-    let name = super::content_tag([definition.as_str()]);
-    let (file, metadata) = (
-        dir.join(format!("bake-{name}.json")),
-        dir.join(format!("metadata-{name}-{}.json", std::process::id())),
-    );
-    write_if_changed(&file, &definition)?;
+    let file = define(&dir, &targets)?;
+    let metadata = file.with_extension(format!("{}.metadata", std::process::id()));
     builder.ensure(&workspace.state_dir())?;
     let command = command(builder, &file, options);
     if process::mode().dry_run {
         command.run()?;
-        return Ok(Outcome { definition: file, metadata: BTreeMap::new() });
+        return Ok(Outcome::new());
     }
     let command = command.args(["--metadata-file", metadata.as_str()]);
     command.show_through("build", progress::condense).run()?;
     let text = fs_err::read_to_string(&metadata)?;
     fs_err::remove_file(&metadata)?;
     forget_old_definitions(&dir);
-    let metadata = serde_json::from_str(&text).context("read what BuildKit says it has built")?;
-    Ok(Outcome { definition: file, metadata })
+    serde_json::from_str(&text).context("read what BuildKit says it has built")
+}
+
+/// Writes the definition of a build, in a file that is named by its content: two builds at a time, say of two
+/// robots in two terminals, must not get each other's.
+pub(super) fn define(dir: &Utf8Path, targets: &Map<String, Value>) -> Result<Utf8PathBuf> {
+    let names: Vec<&String> = targets.keys().collect();
+    let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
+    let definition =
+        serde_json::to_string_pretty(&definition).context("write the build's definition")? + "\n";
+    let file = dir.join(format!("bake-{}.json", super::content_tag([definition.as_str()])));
+    write_if_changed(&file, &definition)?;
+    Ok(file)
 }
 
 /// `docker buildx bake`, as far as all calls are the same.
@@ -276,15 +278,19 @@ fn command(builder: Builder, file: &Utf8Path, options: Options) -> Cmd {
         .args(options.no_cache.then_some("--no-cache"))
 }
 
-fn built(workspace: &Workspace, builder: Builder, wanted: &Wanted, outcome: &Outcome) -> Result<Built> {
-    let reference = wanted.reference(workspace);
-    let definition = outcome.definition.clone();
+fn built(
+    workspace: &Workspace,
+    builder: Builder,
+    wanted: &Wanted,
+    outcome: &Outcome,
+    recipe: &Recipe,
+) -> Result<Built> {
+    let (reference, recipe) = (wanted.reference(workspace), recipe.clone());
     if process::mode().dry_run {
         let id = ImageId::Config("sha256:CONFIGURATION".to_owned());
-        return Ok(Built { wanted: wanted.clone(), reference, id, definition });
+        return Ok(Built { wanted: wanted.clone(), reference, id, recipe });
     }
     let metadata = outcome
-        .metadata
         .get(&wanted.target())
         .with_context(|| format!("BuildKit does not say what became of `{reference}`"))?;
     let manifest_kept = builder == Builder::Engine { store: Store::Containerd };
@@ -293,7 +299,7 @@ fn built(workspace: &Workspace, builder: Builder, wanted: &Wanted, outcome: &Out
         (false, _, Some(config)) => ImageId::Config(config.clone()),
         _ => anyhow::bail!("BuildKit does not say the digest of `{reference}`"),
     };
-    Ok(Built { wanted: wanted.clone(), reference, id, definition })
+    Ok(Built { wanted: wanted.clone(), reference, id, recipe })
 }
 
 #[cfg(test)]

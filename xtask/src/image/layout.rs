@@ -1,0 +1,277 @@
+//! The layers of built images as files: an OCI image layout that BuildKit exports into.
+//!
+//! Robots get what changed between a layer they have and a layer they lack; for that both have to be here,
+//! uncompressed. An export writes only the blobs that the layout lacks.
+//!
+//! OCI image specification, image layout and image manifest.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use camino::Utf8PathBuf;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Builder, Built, ImageId};
+use crate::config::{Store, Workspace};
+use crate::error::Result;
+use crate::files;
+
+/// Bytes that layers may take on this machine's disk before those that have not been used for longest go.
+pub const LIMIT: u64 = 8_000_000_000;
+
+/// How layers leave BuildKit: as they are, so that two of them can be compared.
+pub const UNCOMPRESSED: &str = "compression=uncompressed,force-compression=true,oci-mediatypes=true";
+
+/// The layout of a workspace.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    dir: Utf8PathBuf,
+}
+
+/// A layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Layer {
+    /// SHA-256 of the uncompressed archive, `sha256:…`.
+    pub digest: String,
+    /// Bytes of it.
+    pub size: u64,
+    /// The instruction that made it.
+    pub created_by: String,
+}
+
+/// An image in the layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// The digest of its manifest.
+    pub digest: String,
+    /// Bytes of the manifest and of the image's configuration.
+    pub own_bytes: u64,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    history: Vec<History>,
+}
+
+#[derive(Deserialize)]
+struct History {
+    #[serde(default)]
+    created_by: String,
+    #[serde(default)]
+    empty_layer: bool,
+}
+
+impl Layout {
+    /// The layout of a workspace; it need not exist yet.
+    pub fn of(workspace: &Workspace) -> Self {
+        Self::at(workspace.state_dir().join("layers"))
+    }
+
+    /// The layout in a directory.
+    pub fn at(dir: Utf8PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Where a blob is, if it is there.
+    pub fn blob(&self, digest: &str) -> Utf8PathBuf {
+        self.dir.join("blobs").join(digest.replacen(':', "/", 1))
+    }
+
+    /// The digests of all blobs.
+    pub fn blobs(&self) -> BTreeSet<String> {
+        let entries = self.dir.join("blobs/sha256").read_dir_utf8().into_iter().flatten();
+        entries.filter_map(|entry| Some(format!("sha256:{}", entry.ok()?.file_name()))).collect()
+    }
+
+    /// Forgets a blob that is not what its name says, so that the next export brings it again.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be removed.
+    pub fn discard(&self, digest: &str) -> Result<()> {
+        Ok(fs_err::remove_file(self.blob(digest))?)
+    }
+
+    /// Has BuildKit write what the layout lacks of an image.
+    ///
+    /// # Errors
+    /// Fails when the engine keeps images in a way that cannot be exported, when BuildKit fails, or when what
+    /// it builds now is not what it built before: the sources have changed since.
+    pub fn export(&self, builder: Builder, built: &Built) -> Result<Exported> {
+        let ImageId::Manifest(digest) = &built.id else {
+            anyhow::bail!("this machine's engine keeps images in the classic store");
+        };
+        fs_err::create_dir_all(&self.dir)?;
+        // Two that write the same blob at a time are in each other's way.
+        let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
+        lock.lock().context("lock the layers")?;
+        if let Some(image) = self.image(digest) {
+            return Ok(image);
+        }
+        let output = format!("output=type=oci,tar=false,dest={},{UNCOMPRESSED}", self.dir);
+        built.rebuild(builder, &[&output])?.run()?;
+        self.image(digest).context("the sources changed while they were deployed")
+    }
+
+    /// An image, if all of it is in the layout.
+    pub fn image(&self, digest: &str) -> Option<Exported> {
+        let text = fs_err::read(self.blob(digest)).ok()?;
+        let manifest: Manifest = serde_json::from_slice(&text).ok()?;
+        let complete = |blob: &Descriptor| {
+            self.blob(&blob.digest).metadata().is_ok_and(|metadata| metadata.len() == blob.size)
+        };
+        if !complete(&manifest.config) || !manifest.layers.iter().all(complete) {
+            return None;
+        }
+        let config = fs_err::read(self.blob(&manifest.config.digest)).ok()?;
+        let config: Config = serde_json::from_slice(&config).ok()?;
+        // What a layer's history cannot tell, its content will.
+        let mut made_by =
+            config.history.into_iter().filter(|step| !step.empty_layer).map(|step| step.created_by);
+        let layer = |blob: Descriptor| Layer {
+            digest: blob.digest,
+            size: blob.size,
+            created_by: made_by.next().unwrap_or_default(),
+        };
+        Some(Exported {
+            digest: digest.to_owned(),
+            own_bytes: text.len() as u64 + manifest.config.size,
+            layers: manifest.layers.into_iter().map(layer).collect(),
+        })
+    }
+
+    /// Marks blobs as used now: they stay for longest.
+    pub fn touch<'a>(&self, digests: impl IntoIterator<Item = &'a str>) {
+        for digest in digests {
+            // A time that cannot be set makes the blob go earlier, nothing else.
+            let file = File::options().append(true).open(self.blob(digest));
+            drop(file.and_then(|file| file.set_modified(SystemTime::now())));
+        }
+    }
+
+    /// Removes the blobs that have been unused for longest until the rest takes no more than `limit` bytes.
+    /// Images that lose a layer are exported again when they are wanted.
+    ///
+    /// # Errors
+    /// Fails when the layout cannot be read or changed.
+    pub fn evict(&self, limit: u64) -> Result<u64> {
+        let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
+        // Who exports right now knows best what is needed.
+        if lock.try_lock().is_err() {
+            return Ok(0);
+        }
+        let freed = files::evict(&self.dir.join("blobs/sha256"), limit)?;
+        if freed > 0 {
+            self.prune_index()?;
+        }
+        Ok(freed)
+    }
+
+    /// Takes manifests out of the index that are not there any more.
+    fn prune_index(&self) -> Result<()> {
+        let path = self.dir.join("index.json");
+        let Ok(text) = fs_err::read_to_string(&path) else { return Ok(()) };
+        let mut index: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "schemaVersion": 2 }));
+        let there =
+            |manifest: &Value| manifest["digest"].as_str().is_some_and(|digest| self.image(digest).is_some());
+        let manifests: Vec<Value> =
+            index["manifests"].as_array().into_iter().flatten().filter(|one| there(one)).cloned().collect();
+        index["manifests"] = Value::from(manifests);
+        files::replace(&path, &index.to_string())
+    }
+}
+
+/// Whether images of this builder can be exported with the digests that they have in its engine's store.
+pub fn can_export(builder: Builder) -> bool {
+    builder == Builder::Engine { store: Store::Containerd }
+}
+
+/// A layout as an export leaves it, for tests.
+#[cfg(test)]
+pub mod testing {
+    use camino::Utf8Path;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    impl Layout {
+        /// Puts a blob in and gives its digest.
+        pub fn put(&self, bytes: &[u8]) -> String {
+            let digest = format!("sha256:{:x}", Sha256::digest(bytes));
+            let path = self.blob(&digest);
+            fs_err::create_dir_all(path.parent().unwrap_or(Utf8Path::new("."))).unwrap();
+            fs_err::write(path, bytes).unwrap();
+            digest
+        }
+
+        /// Puts an image of these layers in and gives the digest of its manifest.
+        pub fn put_image(&self, layers: &[&[u8]]) -> String {
+            let history: Vec<Value> =
+                (0..layers.len()).map(|number| json!({ "created_by": format!("step {number}") })).collect();
+            let config = json!({ "history": history }).to_string();
+            let descriptor = |bytes: &[u8]| json!({ "digest": self.put(bytes), "size": bytes.len() });
+            let manifest = json!({
+                "config": descriptor(config.as_bytes()),
+                "layers": layers.iter().map(|layer| descriptor(layer)).collect::<Vec<_>>(),
+            });
+            self.put(manifest.to_string().as_bytes())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(guard: &tempfile::TempDir) -> Layout {
+        Layout::at(Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())
+    }
+
+    #[test]
+    fn an_image_is_there_when_all_of_it_is() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let layout = layout(&guard);
+        let digest = layout.put_image(&[b"one", b"two"]);
+        let image = layout.image(&digest).unwrap();
+        assert_eq!(image.layers[1].created_by, "step 1");
+        assert_eq!(image.layers[0].size, 3);
+        let path = layout.blob(&image.layers[0].digest);
+        fs_err::write(&path, "o")?;
+        assert_eq!(layout.image(&digest), None);
+        layout.discard(&image.layers[0].digest)?;
+        assert_eq!(layout.image(&digest), None);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let layout = layout(&guard);
+        let (old, new) = (layout.put(&[1; 600]), layout.put(&[2; 600]));
+        for digest in [&old, &new] {
+            File::options().append(true).open(layout.blob(digest))?.set_modified(SystemTime::UNIX_EPOCH)?;
+        }
+        layout.touch([new.as_str()]);
+        assert_eq!(layout.evict(2000)?, 0);
+        assert_eq!(layout.evict(1000)?, 600);
+        assert_eq!(layout.blobs(), [new].into());
+        Ok(())
+    }
+}
