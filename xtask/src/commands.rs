@@ -48,6 +48,7 @@ fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
             port: *port,
             known_hosts: workspace.known_hosts(),
             identity: None,
+            compressed: false,
         }),
     }
 }

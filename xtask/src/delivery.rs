@@ -1,5 +1,6 @@
 //! Fourth stage: brings built images onto a robot, and knows what that cost.
 
+mod courier;
 mod push;
 mod registry;
 
@@ -8,6 +9,7 @@ use crate::image::{Builder, Built, ImageId};
 use crate::robot::{Session, Survey};
 use crate::ui::Progress;
 
+pub use courier::Depot;
 pub use push::Memory;
 pub use registry::{deliver, name};
 
@@ -59,6 +61,8 @@ pub struct Route<'a> {
     pub registry_image: &'a str,
     /// What earlier deliveries found out.
     pub memory: &'a Memory,
+    /// Layers on this machine, and what is made of them for robots.
+    pub depot: &'a Depot,
     /// The robot's line on the terminal.
     pub progress: &'a Progress,
 }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`Cmd::read`], [`Cmd::succeeds`] | questions that change nothing | asked all the same |
 //! | [`Cmd::run`], [`Cmd::run_for_output`], [`Cmd::interactive`], [`Cmd::feed`] | changes | printed only |
-//! | [`Cmd::spawn`] | a child that works beside us, ended by its guard | not to be called |
+//! | [`Cmd::spawn`], [`Cmd::converse`] | a child that works beside us, ended by its guard | not to be called |
 //! | [`Cmd::clean_up`] | undoing, also after Ctrl-C | printed only |
 //!
 //! Ctrl-C, SIGTERM and SIGHUP end the children and make every further command fail with
@@ -21,7 +21,7 @@ mod poll;
 #[cfg(test)]
 mod tests;
 
-use std::io::{BufReader, PipeReader};
+use std::io::{BufReader, PipeReader, PipeWriter};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -306,6 +306,20 @@ impl Cmd {
         let (stdout, child_stdout) = std::io::pipe().context("make a pipe")?;
         let expression = self.expression().stdin_file(stdin).stdout_file(child_stdout).stderr_capture();
         Ok((Child::start_apart(self, expression)?.holding(held), BufReader::new(stdout)))
+    }
+
+    /// Starts a child to talk with: what is written to the pipe it reads, what it writes can be read. It ends
+    /// with its guard, or at a signal.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started.
+    pub fn converse(&self) -> Result<(Child, PipeWriter, BufReader<PipeReader>)> {
+        self.announce(false);
+        interrupt::check()?;
+        let (stdin, words) = std::io::pipe().context("make a pipe")?;
+        let (answers, stdout) = std::io::pipe().context("make a pipe")?;
+        let expression = self.expression().stdin_file(stdin).stdout_file(stdout).stderr_capture();
+        Ok((Child::start_apart(self, expression)?.ended_by_signals(), words, BufReader::new(answers)))
     }
 
     /// Undoes something, also when the run has been interrupted. Problems are worth a warning, not an error.

@@ -111,6 +111,7 @@ impl<'a> Simulation<'a> {
             port,
             known_hosts: self.dir().join("known_hosts"),
             identity: Some(self.key()),
+            compressed: false,
         }
     }
 

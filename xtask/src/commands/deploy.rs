@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Which, builder, fleet, reach, workspace};
 use crate::config::{Robot, Workspace};
-use crate::delivery::{self, Cost, Delivery, Memory, Route};
+use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route};
 use crate::error::Result;
 use crate::host::Need;
 use crate::image::{self, Builder, Built, Wanted, service};
@@ -42,6 +42,7 @@ struct Deploy<'a> {
     builder: Builder,
     drafts: BTreeMap<&'a str, Draft>,
     memory: Memory,
+    depot: Depot,
     /// Set once the build has ended; none if it failed.
     built: OnceLock<Option<Vec<Built>>>,
     start: bool,
@@ -78,6 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
     let deploy = Deploy {
         drafts: drafts(&workspace, &robots)?,
         memory: Memory::load(&workspace.state_dir()),
+        depot: Depot::open(&workspace),
         built: OnceLock::new(),
         start: !args.no_start,
         began,
@@ -193,11 +195,10 @@ impl Deploy<'_> {
             return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
         }
         let registry_image = &service::registry(self.workspace, self.builder, &robot.platform)?;
-        let (workspace, builder, memory) = (self.workspace, self.builder, &self.memory);
-        delivery::deliver(
-            &Route { workspace, builder, session, survey, registry_image, memory, progress },
-            built,
-        )
+        let Self { workspace, builder, memory, depot, .. } = self;
+        let (workspace, builder) = (*workspace, *builder);
+        let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
+        delivery::deliver(&route, built)
     }
 
     fn activate(

@@ -1,23 +1,28 @@
 //! The default way: push through the tunnel into the robot's own registry, pull from there.
 //!
-//! Only layers that the registry lacks travel. `docker push` starts a layer anew when the connection drops,
-//! so a dropped connection is established again and the push repeated: layers that arrived are kept.
+//! The courier goes ahead with the layers that the registry lacks. What it could not bring, the push does:
+//! `docker push` starts a layer anew when the connection drops, so a dropped connection is established again
+//! and the push repeated; layers that arrived are kept.
 
 use anyhow::Context as _;
 
+use super::courier::{Carriage, Carried, Courier};
 use super::push::{Layers, Push};
 use super::{Delivered, Delivery, Route};
 use crate::error::{Failure, Result};
-use crate::image::{Built, ImageId};
+use crate::image::{Built, ImageId, layout};
 use crate::process;
 use crate::release::compose;
 use crate::robot::registry::{self, Manifest};
-use crate::robot::{Session, Survey, Tunnel, tunnel};
-use crate::timeline::{self, Lane, Phase};
+use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
+use crate::timeline::{self, How, Lane, Phase};
 use crate::ui::{self, Progress};
 
 /// How often a push is tried while the connection keeps dropping.
 const TRIES: u32 = 5;
+
+/// Bytes of layers that are not worth a connection of their own.
+const LITTLE: u64 = 100_000;
 
 /// Brings images to the robot; those that its engine has already cost nothing.
 ///
@@ -32,35 +37,130 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     registry::ensure(session, route.registry_image)?;
     let tunnel = Tunnel::open(session, tunnel::PORT)?;
     drop(preparing);
+    // What the robot's engine has need not be in its registry: nobody would pull it.
+    let there = |built: &Built| {
+        super::already_there(route.workspace, route.survey, route.memory, std::slice::from_ref(built))
+    };
+    let lacking: Vec<&Built> = built.iter().filter(|built| there(built).is_none()).collect();
     let mut delivery = Delivery::default();
-    for built in built {
-        // What the robot's engine has need not be in its registry: nobody would pull it.
-        let one = std::slice::from_ref(built);
-        if let Some(there) = super::already_there(route.workspace, route.survey, route.memory, one) {
-            delivery.images_there += there.len();
-            delivery.images.extend(there);
-            continue;
-        }
-        let name = &built.wanted.image;
-        let before = tunnel.traffic().sent;
-        let mut span = timeline::span(lane(), Phase::Push, format!("push {name}"));
-        let (layers, manifest) = push(route, &tunnel, built).with_context(|| format!("push `{name}`"))?;
-        let sent = tunnel.traffic().sent - before;
-        span.sent(sent);
-        report(route.progress, name, layers, sent);
-        delivery.cost.layers_sent += layers.sent;
-        delivery.cost.layers_reused += layers.reused;
-        delivery.cost.layer_bytes += manifest.layer_bytes();
-        delivery.images.push(Delivered { image: name.clone(), digest: manifest.digest });
+    for there in built.iter().filter_map(there) {
+        delivery.images_there += there.len();
+        delivery.images.extend(there);
     }
-    delivery.cost.sent = tunnel.traffic().sent;
+    let before = delivery.images.clone();
+    let carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
+    let pulled = pull(session, &route.workspace.project.name, &delivery.images);
+    let Err(error) = pulled else { return Ok(delivery) };
+    process::check_interrupted()?;
+    // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
+    let damaged = match courier(route).check(&carried.images) {
+        Ok(0) | Err(_) => return Err(error),
+        Ok(count) => count,
+    };
+    ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
+    delivery.images = before;
+    let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     pull(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
 }
 
+fn courier<'a>(route: &Route<'a>) -> Courier<'a> {
+    Courier {
+        depot: route.depot,
+        builder: route.builder,
+        repository: &route.workspace.project.name,
+        session: route.session,
+        progress: route.progress,
+    }
+}
+
+/// Fills the robot's registry: the courier brings what it can, the push completes it.
+fn bring(
+    route: &Route<'_>,
+    tunnel: &Tunnel<'_>,
+    lacking: &[&Built],
+    delivery: &mut Delivery,
+) -> Result<Carried> {
+    let carried = if process::mode().dry_run {
+        // What is printed is a script, and the push is right on its own.
+        Carried::default()
+    } else {
+        courier(route).carry(tunnel, lacking)?
+    };
+    let cost = &mut delivery.cost;
+    cost.sent += carried.sent;
+    let compressed = compressed_session(route, &carried)?;
+    let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
+    let tunnel = compressed.as_ref().unwrap_or(tunnel);
+    let start = tunnel.traffic().sent;
+    for built in lacking {
+        let name = &built.wanted.image;
+        let before = tunnel.traffic().sent;
+        let mut span =
+            timeline::span(Lane::robot(route.session.robot()), Phase::Push, format!("push {name}"));
+        let (layers, manifest) = push(route, tunnel, built).with_context(|| format!("push `{name}`"))?;
+        let sent = tunnel.traffic().sent - before;
+        span.sent(sent);
+        report(route.progress, name, layers, sent);
+        cost.layers_sent += layers.sent;
+        cost.layers_reused += layers.reused;
+        cost.layer_bytes += manifest.layer_bytes();
+        record(route.session.robot(), name, &manifest.digest, &carried, sent);
+        delivery.images.push(Delivered { image: name.clone(), digest: manifest.digest });
+    }
+    let brought = carried.layers.values().filter(|carriage| carriage.how != How::There).count();
+    cost.layers_sent += brought;
+    cost.layers_reused = cost.layers_reused.saturating_sub(brought);
+    cost.sent += tunnel.traffic().sent - start;
+    // Where the push had a connection of its own, this one may have been lost meanwhile.
+    if compressed.is_some() {
+        let _again = route.session.ensure_connected()?;
+    }
+    Ok(carried)
+}
+
+/// A connection that compresses, where the push has to carry layers that are not.
+fn compressed_session(route: &Route<'_>, carried: &Carried) -> Result<Option<Session>> {
+    let has_to = carried.images.is_empty() || carried.left() > LITTLE;
+    if process::mode().dry_run || !layout::can_export(route.builder) || !has_to {
+        return Ok(None);
+    }
+    Session::open(Endpoint { compressed: true, ..route.session.endpoint().clone() }).map(Some)
+}
+
+/// Notes how each layer of an image came.
+fn record(robot: &str, image: &str, digest: &str, carried: &Carried, pushed: u64) {
+    let exported = carried.images.iter().find(|exported| exported.digest == digest);
+    let layers = exported.map(|exported| exported.layers.as_slice()).unwrap_or_default();
+    let by_push: u64 = layers
+        .iter()
+        .filter(|layer| !carried.layers.contains_key(&layer.digest))
+        .map(|layer| layer.size)
+        .sum();
+    for layer in layers {
+        let (how, sent) = match carried.layers.get(&layer.digest) {
+            Some(Carriage { how, sent }) => (how.clone(), *sent),
+            // What the push says of a layer is its number only.
+            None => (How::Push, pushed * layer.size / by_push.max(1)),
+        };
+        timeline::layer(timeline::Layer {
+            robot: robot.to_owned(),
+            image: image.to_owned(),
+            digest: layer.digest.clone(),
+            created_by: layer.created_by.clone(),
+            size: layer.size,
+            sent,
+            how,
+        });
+    }
+}
+
 fn report(progress: &Progress, image: &str, layers: Layers, sent: u64) {
+    if process::mode().dry_run {
+        return;
+    }
     let Layers { sent: new, reused } = layers;
     if layers == Layers::default() {
         return progress.done(&format!("pushed {image}: {} sent", ui::bytes(sent)));

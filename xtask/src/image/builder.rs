@@ -7,6 +7,7 @@
 
 use camino::Utf8Path;
 
+use super::layout::UNCOMPRESSED;
 use crate::cmd;
 use crate::config::Store;
 use crate::error::Result;
@@ -56,12 +57,12 @@ impl Builder {
 
     /// Where a built image goes: the engine's image store, under `reference`.
     ///
-    /// containerd's store keeps what BuildKit exports as it is: zstd is five times as fast as gzip at the
-    /// same size. The classic store keeps layers unpacked and compresses when it pushes.
+    /// containerd's store keeps what BuildKit exports as it is: layers that are not compressed can be compared
+    /// with those that robots have. The classic store keeps layers unpacked and compresses when it pushes.
     pub fn output(self, reference: &str) -> String {
         match self {
             Self::Engine { store: Store::Containerd } => {
-                format!("type=image,name={reference},compression=zstd,oci-mediatypes=true,unpack=false")
+                format!("type=image,name={reference},{UNCOMPRESSED},unpack=false")
             }
             Self::Engine { store: Store::Classic } | Self::Container => {
                 format!("type=docker,name={reference}")
@@ -156,7 +157,9 @@ mod tests {
 
     #[test]
     fn each_image_store_gets_the_output_it_can_take() {
-        assert!(Builder::Engine { store: Store::Containerd }.output("a:b").contains("compression=zstd"));
+        assert!(
+            Builder::Engine { store: Store::Containerd }.output("a:b").contains("compression=uncompressed")
+        );
         assert_eq!(Builder::Engine { store: Store::Classic }.output("a:b"), "type=docker,name=a:b");
         assert_eq!(Builder::Container.output("a:b"), "type=docker,name=a:b");
         let kept = Builder::Engine { store: Store::Containerd }.kept_output("a:b");

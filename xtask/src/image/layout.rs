@@ -5,7 +5,7 @@
 //!
 //! OCI image specification, image layout and image manifest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::time::SystemTime;
 
@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Builder, Built, ImageId};
 use crate::config::{Store, Workspace};
@@ -99,6 +100,25 @@ impl Layout {
     pub fn blobs(&self) -> BTreeSet<String> {
         let entries = self.dir.join("blobs/sha256").read_dir_utf8().into_iter().flatten();
         entries.filter_map(|entry| Some(format!("sha256:{}", entry.ok()?.file_name()))).collect()
+    }
+
+    /// Whether a blob is what its name says.
+    ///
+    /// # Errors
+    /// Fails when it cannot be read.
+    pub fn is_intact(&self, digest: &str) -> Result<bool> {
+        let mut hash = Sha256::new();
+        let _bytes = std::io::copy(&mut fs_err::File::open(self.blob(digest))?, &mut hash)?;
+        Ok(format!("sha256:{:x}", hash.finalize()) == digest)
+    }
+
+    /// What made the layers of all images in the layout, by the layers' digests.
+    pub fn histories(&self) -> BTreeMap<String, String> {
+        let index = fs_err::read_to_string(self.dir.join("index.json")).unwrap_or_default();
+        let index: Value = serde_json::from_str(&index).unwrap_or_default();
+        let manifests = index["manifests"].as_array().into_iter().flatten();
+        let images = manifests.filter_map(|manifest| self.image(manifest["digest"].as_str()?));
+        images.flat_map(|image| image.layers).map(|layer| (layer.digest, layer.created_by)).collect()
     }
 
     /// Forgets a blob that is not what its name says, so that the next export brings it again.
@@ -207,7 +227,6 @@ pub fn can_export(builder: Builder) -> bool {
 #[cfg(test)]
 pub mod testing {
     use camino::Utf8Path;
-    use sha2::{Digest as _, Sha256};
 
     use super::*;
 

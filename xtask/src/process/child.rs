@@ -2,19 +2,23 @@
 
 use std::io::PipeWriter;
 use std::os::unix::process::CommandExt as _;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::Cmd;
+use super::interrupt::{self, Registered};
 use crate::error::Result;
 use crate::ui;
 
 /// A running child, ended when this guard is dropped.
 #[derive(Debug)]
 pub struct Child {
-    handle: duct::Handle,
+    handle: Arc<duct::Handle>,
     command: Cmd,
     held: Option<PipeWriter>,
+    /// Present where a signal ends the child before its guard does.
+    ended_by_signals: Option<Registered>,
 }
 
 /// The terminal's Ctrl-C goes to the foreground process group only: a child in a group of its own lives
@@ -29,11 +33,17 @@ pub(super) fn apart(expression: duct::Expression) -> duct::Expression {
 impl Child {
     pub(super) fn start(command: &Cmd, expression: duct::Expression) -> Result<Self> {
         let handle = expression.start().map_err(|error| command.cannot_start(error))?;
-        Ok(Self { handle, command: command.clone(), held: None })
+        Ok(Self { handle: Arc::new(handle), command: command.clone(), held: None, ended_by_signals: None })
     }
 
     pub(super) fn start_apart(command: &Cmd, expression: duct::Expression) -> Result<Self> {
         Self::start(command, apart(expression))
+    }
+
+    /// Lets a signal end the child, so that who talks with it is not kept waiting.
+    pub(super) fn ended_by_signals(mut self) -> Self {
+        self.ended_by_signals = Some(interrupt::register(&self.handle));
+        self
     }
 
     /// Keeps the writing end of the child's stdin open for as long as the child shall live.

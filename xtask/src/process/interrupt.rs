@@ -71,6 +71,7 @@ pub(super) fn register(handle: &Arc<duct::Handle>) -> Registered {
 }
 
 /// See [`register`].
+#[derive(Debug)]
 pub(super) struct Registered(Weak<duct::Handle>);
 
 impl Drop for Registered {

@@ -138,6 +138,7 @@ mod tests {
             port: None,
             known_hosts: "robots.known_hosts".into(),
             identity: None,
+            compressed: false,
         };
         explain(&endpoint, &anyhow::anyhow!(said.to_owned()))
     }

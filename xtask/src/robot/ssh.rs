@@ -30,6 +30,8 @@ pub struct Endpoint {
     pub known_hosts: Utf8PathBuf,
     /// A private key to use besides those that `ssh` finds by itself.
     pub identity: Option<Utf8PathBuf>,
+    /// Whether what is sent is compressed on the way.
+    pub compressed: bool,
 }
 
 impl Endpoint {
@@ -50,6 +52,9 @@ impl Endpoint {
             .args(option("ServerAliveCountMax", "3"))
             .args(option("RemoteCommand", "none"))
             .args(option("RequestTTY", "no"));
+        if self.compressed {
+            cmd = cmd.args(option("Compression", "yes"));
+        }
         if let Some(port) = self.port {
             cmd = cmd.args(["-p".to_owned(), port.to_string()]);
         }
@@ -200,6 +205,7 @@ mod tests {
             port: Some(2222),
             known_hosts: "/home/a b/robots.known_hosts".into(),
             identity: None,
+            compressed: false,
         }
     }
 

@@ -151,8 +151,9 @@ fn a_connection_that_drops_while_pushing_is_made_again() {
     lab.on(
         "docker",
         "'push '*camera",
-        // Ended, but not waited for yet: a zombie.
-        "[ -e \"$lab/dropped\" ] && exit 0; : >\"$lab/dropped\"; read -r master <\"$lab/masters\"; kill $master
+        // The last connection, which is the push's own. Ended, but not waited for yet: a zombie.
+        "[ -e \"$lab/dropped\" ] && exit 0; : >\"$lab/dropped\"
+         while read -r next; do master=$next; done <\"$lab/masters\"; kill $master
          while read -r _ _ state _ 2>/dev/null </proc/$master/stat && [ \"$state\" != Z ]; do :; done; exit 1",
     );
     lab.run(&["deploy"]).expect(0).says(&["the connection dropped: connected again, pushing again"]);

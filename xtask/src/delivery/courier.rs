@@ -1,0 +1,285 @@
+//! The courier goes ahead of `docker push`: it brings the layers that the robot's registry lacks there, as
+//! what changed between them and layers that the robot has.
+//!
+//! ```text
+//! layout ─▶ contents ─▶ recipe ─▶ parcel ─▶ agent ══ ssh ══▶ courier.py ─▶ the registry's blobs
+//! ```
+//!
+//! `docker push` then finds them and sends the manifest. Whatever keeps the courier from bringing a layer costs
+//! time and never correctness: the robot lets the registry have a layer only under the digest that it
+//! computed, and the push carries what is missing.
+
+mod agent;
+mod consignment;
+mod contents;
+mod depot;
+mod parcel;
+mod recipe;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::{Exit, Result, exit_of};
+use crate::image::layout::{self, Exported};
+use crate::image::{Builder, Built};
+use crate::robot::{Session, Tunnel};
+use crate::timeline::{How, Lane, Phase};
+use crate::ui::Progress;
+use crate::{process, timeline, ui};
+
+use agent::{Agent, Look, Refusal};
+use consignment::{Consignment, Item};
+
+pub use depot::Depot;
+
+/// Memory that the robot has to spare, twice what making a layer takes there.
+const MEMORY: u64 = 200_000_000;
+
+/// How often a transfer may break off without having come any further.
+const TRIES: u32 = 5;
+
+/// How long a robot may be gone, say behind a wall.
+const BACK: Duration = Duration::from_secs(60);
+
+/// A courier to one robot.
+#[derive(Clone, Copy, Debug)]
+pub struct Courier<'a> {
+    /// What the robots of a deploy share.
+    pub depot: &'a Depot,
+    /// What built the images.
+    pub builder: Builder,
+    /// The project's repository.
+    pub repository: &'a str,
+    /// The robot.
+    pub session: &'a Session,
+    /// Its line on the terminal.
+    pub progress: &'a Progress,
+}
+
+/// How a layer came to the robot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carriage {
+    /// By what way.
+    pub how: How,
+    /// Bytes that travelled for it.
+    pub sent: u64,
+}
+
+/// What the courier brought.
+#[derive(Clone, Debug, Default)]
+pub struct Carried {
+    /// The images, as far as their layers are known.
+    pub images: Vec<Exported>,
+    /// Their layers, by digest; those that are missing here are left to the push.
+    pub layers: BTreeMap<String, Carriage>,
+    /// Bytes that went to the robot.
+    pub sent: u64,
+}
+
+impl Carried {
+    /// Bytes of layers that the push has to carry.
+    pub fn left(&self) -> u64 {
+        let layers = self.images.iter().flat_map(|image| &image.layers);
+        let left = layers.filter(|layer| !self.layers.contains_key(&layer.digest));
+        left.map(|layer| (&layer.digest, layer.size)).collect::<BTreeMap<_, _>>().values().sum()
+    }
+}
+
+impl Courier<'_> {
+    /// Brings what the robot lacks of these images. What it cannot bring is left to the push, with a warning.
+    ///
+    /// # Errors
+    /// Fails when the robot is gone for good, or the run is interrupted.
+    pub fn carry(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<Carried> {
+        if !layout::can_export(self.builder) {
+            // With each layer compressed by the push itself: as good as it gets there.
+            return Ok(Carried::default());
+        }
+        let mut carried = Carried::default();
+        match self.try_to_carry(tunnel, built, &mut carried) {
+            Ok(()) => {}
+            Err(error) if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) => {
+                return Err(error);
+            }
+            Err(error) => self.leave(&format!("{error:#}")),
+        }
+        Ok(carried)
+    }
+
+    fn leave(&self, why: &str) {
+        ui::warn(self.session.robot(), &format!("{why}: the push carries whole layers"));
+    }
+
+    fn try_to_carry(&self, tunnel: &Tunnel<'_>, built: &[&Built], carried: &mut Carried) -> Result<()> {
+        let (exported, agent) = std::thread::scope(|scope| {
+            // The robot is looked at while BuildKit writes what it has built.
+            let looking = scope.spawn(|| self.look());
+            let exported = self.export(built);
+            (exported, looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        carried.images = exported?;
+        let (mut agent, look) = agent?;
+        if look.memory < MEMORY {
+            anyhow::bail!("the robot has only {} of memory to spare", ui::bytes(look.memory));
+        }
+        let preparing = timeline::span(Lane::robot(self.session.robot()), Phase::Prepare, "compare layers");
+        let mut consignment = Consignment::new(self, &mut agent, &look, &carried.images)?;
+        drop(preparing);
+        for layer in consignment.there() {
+            carried.layers.insert(layer.to_owned(), Carriage { how: How::There, sent: 0 });
+        }
+        if consignment.is_empty() {
+            carried.sent += agent.sent();
+            return Ok(());
+        }
+        let needed = consignment.disk();
+        if look.disk < needed {
+            let (free, needed) = (ui::bytes(look.disk), ui::bytes(needed));
+            anyhow::bail!("the robot's disk has {free} free, unpacking there takes up to {needed}");
+        }
+        let mut span = timeline::span(Lane::robot(self.session.robot()), Phase::Transfer, "send layers");
+        let result = self.send(tunnel, (agent, look), &mut consignment, carried);
+        span.sent(carried.sent);
+        result
+    }
+
+    fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
+        built.iter().map(|built| self.depot.layout.export(self.builder, built)).collect()
+    }
+
+    fn look(&self) -> Result<(Agent, Look)> {
+        let mut agent = Agent::start(self.session)?;
+        let look = agent.look(self.repository)?;
+        Ok((agent, look))
+    }
+
+    /// Sends until everything has arrived or been left to the push, however often the connection breaks off.
+    fn send(
+        &self,
+        tunnel: &Tunnel<'_>,
+        first: (Agent, Look),
+        consignment: &mut Consignment,
+        carried: &mut Carried,
+    ) -> Result<()> {
+        let mut connected = Some(first);
+        let mut tries = 0;
+        while !consignment.is_empty() {
+            let (mut agent, look) = match connected.take() {
+                Some(connected) => connected,
+                None => process::poll("the robot's courier to answer", BACK, || {
+                    tunnel.ensure_open()?;
+                    self.look()
+                })?,
+            };
+            let before = consignment.arrived(&look);
+            self.progress.doing("sending layers", consignment.total());
+            self.progress.set(before);
+            let outcome = self.converse(&mut agent, &look, consignment, carried);
+            carried.sent += agent.sent();
+            let Err(error) = outcome else { continue };
+            process::check_interrupted()?;
+            if let Some(refusal) = error.downcast_ref::<Refusal>() {
+                self.refused(refusal, consignment)?;
+                continue;
+            }
+            if consignment.has_failed() {
+                return Err(error);
+            }
+            // Only a connection that gets nothing across is worth giving up.
+            tries = if consignment.arrived_since() { 0 } else { tries + 1 };
+            if tries == TRIES {
+                return Err(error);
+            }
+            if !consignment.is_empty() {
+                ui::warn(
+                    self.session.robot(),
+                    "the connection dropped: the transfer goes on where it stopped",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// One connection's worth of work.
+    fn converse(
+        &self,
+        agent: &mut Agent,
+        look: &Look,
+        consignment: &mut Consignment,
+        carried: &mut Carried,
+    ) -> Result<()> {
+        agent.begin(&self.depot.owner()?)?;
+        for layer in consignment.take_attached() {
+            agent.attach(self.repository, &layer)?;
+            carried.layers.insert(layer, Carriage { how: How::There, sent: 0 });
+        }
+        let items = consignment.items().to_vec();
+        let result = items.iter().try_for_each(|item| {
+            let offset = look.spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
+            let order = item.order(self.repository);
+            agent.send(&order, &item.packed.parcel, offset, &|count| self.progress.advance(count))
+        });
+        if result.is_err() {
+            agent.hang_up();
+        }
+        // Whatever became of the sending: what has been made has been made, and a refusal is in the answers.
+        for item in &items {
+            agent.made(item.layer.size)?;
+            consignment.done(&item.layer.digest);
+            carried.layers.insert(item.layer.digest.clone(), item.carriage()?);
+        }
+        result
+    }
+
+    /// What the robot refuses to make is packed anew where that can help, and else left to the push.
+    fn refused(&self, refusal: &Refusal, consignment: &mut Consignment) -> Result<()> {
+        let Some(item) = consignment.items().first().cloned() else { return Ok(()) };
+        match refusal.kind.as_str() {
+            // The parcel is begun anew; a robot that goes on disagreeing is left to the push.
+            "spool" if consignment.retry(None) => Ok(()),
+            "digest" | "basis" | "parcel" => {
+                let damaged = self.depot.distrust(&item.layer.digest, &item.packed)?;
+                if damaged.contains(&item.layer.digest) {
+                    anyhow::bail!("a layer on this machine was damaged; it will be exported again");
+                }
+                if consignment.retry(Some(self.depot)) {
+                    ui::warn(self.session.robot(), &format!("{refusal}: the layer is sent whole"));
+                    return Ok(());
+                }
+                self.leave(&refusal.to_string());
+                consignment.drop_first();
+                Ok(())
+            }
+            "disk" | "memory" | "busy" | "system" => Err(refusal.clone().into()),
+            _ => {
+                self.leave(&refusal.to_string());
+                consignment.drop_first();
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes layers of these images from the robot's registry that are damaged there; gives their number.
+    ///
+    /// # Errors
+    /// Fails when the connection is gone.
+    pub fn check(&self, images: &[Exported]) -> Result<usize> {
+        let (mut agent, _look) = self.look()?;
+        agent.begin(&self.depot.owner()?)?;
+        let mut layers: Vec<&str> =
+            images.iter().flat_map(|image| &image.layers).map(|layer| layer.digest.as_str()).collect();
+        layers.sort_unstable();
+        layers.dedup();
+        Ok(agent.check(self.repository, &layers)?.len())
+    }
+}
+
+impl Item {
+    fn carriage(&self) -> Result<Carriage> {
+        let how = match self.packed.bases.first() {
+            Some(basis) => How::Patch { basis: basis.clone() },
+            None => How::Whole,
+        };
+        Ok(Carriage { how, sent: self.packed.parcel.size()? })
+    }
+}

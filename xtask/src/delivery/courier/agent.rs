@@ -1,0 +1,316 @@
+//! The robot's end of the courier: a program that is sent along and runs inside the registry's container for
+//! as long as a delivery takes, and what is said to it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::contents::{Contents, Entry};
+use super::parcel::Parcel;
+use crate::error::Result;
+use crate::process::{self, Child};
+use crate::robot::{Session, registry};
+
+const PROGRAM: &str = include_str!("../scripts/courier.py");
+
+/// How much of a parcel is sent at a time; each time costs four bytes.
+const CHUNK: usize = 64 * 1024;
+
+/// How long a robot may take for an answer: it may have a slow disk, and hundreds of layers on it.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long a robot may take for a layer after all of it has been sent, per byte of the layer and besides: a
+/// slow memory card takes 10 MB in a second.
+const MAKING: (u64, Duration) = (5_000_000, Duration::from_secs(60));
+
+/// Why the robot does not make a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the agent calls it: `digest`, `basis`, `spool`, `disk`, `memory`, `busy`, …
+    pub kind: String,
+    /// Words for people.
+    pub why: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A blob in the robot's registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of it.
+    pub size: u64,
+    /// Whether the project's repository has it.
+    pub linked: bool,
+}
+
+/// What the robot's registry has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Its blobs, by the first sixteen digits of their digests.
+    pub held: BTreeMap<String, Held>,
+    /// Bytes of unfinished transfers, by the name of the parcel.
+    pub spools: BTreeMap<String, u64>,
+    /// Free bytes on the registry's disk.
+    pub disk: u64,
+    /// Bytes of memory that the robot can spare.
+    pub memory: u64,
+}
+
+#[derive(Deserialize)]
+struct RawLook {
+    held: String,
+    spools: BTreeMap<String, u64>,
+    disk: u64,
+    memory: u64,
+}
+
+impl Look {
+    /// The blob with a digest, if the robot has it.
+    pub fn get(&self, digest: &str) -> Option<Held> {
+        self.held.get(short(digest)).copied()
+    }
+
+    fn parse(answer: Value) -> Result<Self> {
+        let raw: RawLook = serde_json::from_value(answer).context("read what the robot has")?;
+        let blob = |word: &str| {
+            let mut parts = word.split(':');
+            let name = parts.next()?.to_owned();
+            Some((name, Held { size: parts.next()?.parse().ok()?, linked: parts.next()? == "1" }))
+        };
+        let held = raw.held.split_whitespace().filter_map(blob).collect();
+        Ok(Self { held, spools: raw.spools, disk: raw.disk, memory: raw.memory })
+    }
+}
+
+/// The digits by which the robot names a blob: two that are taken for each other cost time, nothing else.
+pub fn short(digest: &str) -> &str {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    hex.get(..16).unwrap_or(hex)
+}
+
+/// A layer to be made on the robot.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    /// The project's repository.
+    pub repository: &'a str,
+    /// The layer's digest.
+    pub layer: &'a str,
+    /// Its size.
+    pub size: u64,
+    /// The layers that the parcel refers to.
+    pub bases: &'a [String],
+}
+
+/// A conversation with the agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// None once there is nothing more to say.
+    words: Option<PipeWriter>,
+    answers: Receiver<String>,
+    child: Child,
+    sent: u64,
+}
+
+impl Agent {
+    /// Starts it on the robot; the registry has to run there.
+    ///
+    /// # Errors
+    /// Fails when the connection is gone.
+    pub fn start(session: &Session) -> Result<Self> {
+        let program = zstd::bulk::compress(PROGRAM.as_bytes(), 19).context("pack the courier")?;
+        let boot = format!(
+            "import os,zstandard\nb=b''\nwhile len(b)<{0}:b+=os.read(0,{0}-len(b)) or exit()\nexec(zstandard.decompress(b))",
+            program.len()
+        );
+        let argv = ["docker", "exec", "-i", registry::CONTAINER, "python3", "-I", "-S", "-B", "-c", &boot];
+        let (child, words, answers) = session.command(argv).converse()?;
+        let mut agent = Self { words: Some(words), answers: lines(answers), child, sent: 0 };
+        agent.write(&program)?;
+        Ok(agent)
+    }
+
+    /// Bytes that were said to it.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let words = self.words.as_mut().context("the robot's courier was let go")?;
+        words.write_all(bytes).context("the connection to the robot's courier broke off")?;
+        self.sent += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Says that nothing more will be said: what has begun is given up there, what has arrived is kept.
+    pub fn hang_up(&mut self) {
+        self.words = None;
+    }
+
+    fn command(&mut self, command: &Value) -> Result<()> {
+        self.write(format!("{command}\n").as_bytes())
+    }
+
+    /// The next answer; a line without an end is none. `patience` is for a robot that says nothing.
+    fn next(&mut self, patience: Duration) -> Result<Value> {
+        let deadline = Instant::now() + patience;
+        let line = loop {
+            process::check_interrupted()?;
+            match self.answers.recv_timeout(Duration::from_millis(100)) {
+                Ok(line) => break line,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    anyhow::bail!("the robot's courier has not answered for {} s", patience.as_secs())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    process::check_interrupted()?;
+                    self.hang_up();
+                    return Err(self.child.reason().context("the robot's courier has ended"));
+                }
+            }
+        };
+        let answer: Value = serde_json::from_str(&line).context("read the courier's answer")?;
+        match (answer["refused"].as_str(), answer["why"].as_str()) {
+            (Some(kind), Some(why)) => Err(Refusal { kind: kind.to_owned(), why: why.to_owned() }.into()),
+            _ => Ok(answer),
+        }
+    }
+
+    /// Waits until a layer has been made whose parcel was sent.
+    ///
+    /// # Errors
+    /// Fails with a [`Refusal`] where the agent refuses, and with the command's last words where it is gone.
+    pub fn made(&mut self, size: u64) -> Result<()> {
+        let (rate, besides) = MAKING;
+        self.next(besides + Duration::from_secs(size / rate)).map(drop)
+    }
+
+    fn ask(&mut self, command: &Value) -> Result<Value> {
+        self.command(command)?;
+        self.next(ANSWER)
+    }
+
+    /// What the robot's registry has. Changes nothing there.
+    ///
+    /// # Errors
+    /// Fails when the connection is gone or the registry's data cannot be read.
+    pub fn look(&mut self, repository: &str) -> Result<Look> {
+        Look::parse(self.ask(&json!({ "do": "look", "repository": repository }))?)
+    }
+
+    /// What is in a layer that is not on this machine, and its digest: contents by checksum, without names.
+    /// `name` is what the robot calls the layer in a [`Look`].
+    ///
+    /// # Errors
+    /// As [`Agent::look`].
+    pub fn contents(&mut self, name: &str) -> Result<(String, Contents)> {
+        let answer = self.ask(&json!({ "do": "contents", "name": name }))?;
+        let digest = answer["digest"].as_str().context("read the courier's answer")?.to_owned();
+        let packed = answer["contents"].as_str().context("read the courier's answer")?;
+        let packed = base64::prelude::BASE64_STANDARD.decode(packed).context("read the courier's answer")?;
+        let bytes = zstd::stream::decode_all(packed.as_slice()).context("read the courier's answer")?;
+        let (records, _rest) = bytes.as_chunks::<20>();
+        let entry = |record: &[u8; 20]| {
+            let number = |range: std::ops::Range<usize>| {
+                record[range].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+            };
+            let (length, content) = (number(4..12), number(12..20));
+            let end = content.saturating_add(length);
+            Ok(Entry {
+                path: String::new(),
+                start: content,
+                content,
+                end,
+                whole: 0,
+                length,
+                checksum: u32::try_from(number(0..4))?,
+            })
+        };
+        Ok((digest, Contents { entries: records.iter().map(entry).collect::<Result<_>>()? }))
+    }
+
+    /// Gets ready for changes. `owner` stands for this machine's workspace: an agent that a cut connection
+    /// left behind is ended, one of another machine is not.
+    ///
+    /// # Errors
+    /// Fails with a [`Refusal`] where another machine delivers right now.
+    pub fn begin(&mut self, owner: &str) -> Result<()> {
+        self.ask(&json!({ "do": "begin", "owner": owner })).map(drop)
+    }
+
+    /// Lets the project's repository have a blob that is on the robot.
+    ///
+    /// # Errors
+    /// As [`Agent::look`].
+    pub fn attach(&mut self, repository: &str, layer: &str) -> Result<()> {
+        self.ask(&json!({ "do": "attach", "repository": repository, "layer": layer })).map(drop)
+    }
+
+    /// Removes those of these layers that are damaged, and names them.
+    ///
+    /// # Errors
+    /// As [`Agent::look`].
+    pub fn check(&mut self, repository: &str, layers: &[&str]) -> Result<Vec<String>> {
+        let answer = self.ask(&json!({ "do": "check", "repository": repository, "layers": layers }))?;
+        let bad = answer["bad"].as_array().context("read the courier's answer")?;
+        Ok(bad.iter().filter_map(|layer| layer.as_str().map(str::to_owned)).collect())
+    }
+
+    /// Sends a parcel from `offset` on, while it is made. The answer comes once the layer is; it is not waited
+    /// for, so that the next parcel can follow.
+    ///
+    /// # Errors
+    /// Fails when the parcel cannot be made or the connection is gone.
+    pub fn send(
+        &mut self,
+        order: &Order<'_>,
+        parcel: &Parcel,
+        offset: u64,
+        gone: &dyn Fn(u64),
+    ) -> Result<()> {
+        self.command(&json!({
+            "do": "make", "repository": order.repository, "layer": order.layer, "size": order.size,
+            "name": parcel.name, "offset": offset, "bases": order.bases,
+        }))?;
+        let mut position = offset;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let (written, ended) = parcel.wait(position)?;
+            while position < written {
+                let count = usize::try_from(written - position)?.min(CHUNK);
+                parcel.read(&mut buffer[..count], position)?;
+                self.write(&u32::try_from(count)?.to_le_bytes())?;
+                self.write(&buffer[..count])?;
+                position += count as u64;
+                gone(count as u64);
+            }
+            if ended {
+                return self.write(&0u32.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// Passes on what the agent says, line by line; the end of what it says is the end of the lines.
+fn lines(answers: BufReader<PipeReader>) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in answers.lines().map_while(std::io::Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

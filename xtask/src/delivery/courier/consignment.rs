@@ -1,0 +1,222 @@
+//! What one robot is to be brought: the layers that it lacks, each packed as the smallest parcel there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Courier;
+use super::agent::{Agent, Look, Order, short};
+use super::depot::{Candidate, Depot, Packed};
+use super::recipe::{Recipe, Step};
+use crate::error::Result;
+use crate::image::layout::{Exported, Layer};
+
+/// Bytes that have to be new before it is worth asking what is in the layers of other people's machines.
+const WORTH_ASKING: u64 = 2 << 20;
+
+/// Other people's layers that are too small to be asked about.
+const TOO_SMALL: u64 = 64 << 10;
+
+/// A layer on its way.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The layer.
+    pub layer: Layer,
+    /// How it travels.
+    pub packed: Packed,
+    /// Whether it has been packed anew after the robot could make nothing of it.
+    retried: bool,
+}
+
+impl Item {
+    /// What the robot is told of it.
+    pub fn order<'a>(&'a self, repository: &'a str) -> Order<'a> {
+        Order { repository, layer: &self.layer.digest, size: self.layer.size, bases: &self.packed.bases }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Consignment {
+    items: Vec<Item>,
+    attach: Vec<String>,
+    there: Vec<String>,
+    /// Bytes of unfinished transfers that the robot had at the last look, and before that.
+    arrived: (u64, u64),
+    done: usize,
+    done_before: usize,
+}
+
+impl Consignment {
+    /// Compares what the images need with what the robot has. Parcels are made in the background from here on.
+    ///
+    /// # Errors
+    /// Fails when layers on this machine cannot be read, or the connection is gone.
+    pub fn new(courier: &Courier<'_>, agent: &mut Agent, look: &Look, images: &[Exported]) -> Result<Self> {
+        let depot = courier.depot;
+        let mut layers: Vec<&Layer> = Vec::new();
+        for layer in images.iter().flat_map(|image| &image.layers) {
+            if !layers.iter().any(|known| known.digest == layer.digest) {
+                layers.push(layer);
+            }
+        }
+        let has = |layer: &Layer| look.get(&layer.digest).filter(|held| held.size == layer.size);
+        let mut consignment = Self {
+            items: Vec::new(),
+            attach: Vec::new(),
+            there: Vec::new(),
+            arrived: (0, 0),
+            done: 0,
+            done_before: 0,
+        };
+        let mut missing = Vec::new();
+        for layer in layers {
+            match has(layer) {
+                Some(held) if held.linked => consignment.there.push(layer.digest.clone()),
+                Some(_) => consignment.attach.push(layer.digest.clone()),
+                None => missing.push(layer),
+            }
+        }
+        depot.layout.touch(images.iter().flat_map(|image| &image.layers).map(|layer| layer.digest.as_str()));
+        if missing.is_empty() {
+            return Ok(consignment);
+        }
+        let held: BTreeSet<&str> = look.held.keys().map(String::as_str).collect();
+        let mut candidates = depot.candidates(&held)?;
+        depot.layout.touch(candidates.iter().map(|candidate| candidate.digest.as_str()));
+        let made_by = depot.layout.histories();
+        let mut recipes = Vec::new();
+        for layer in &missing {
+            recipes.push(depot.recipe(layer, &candidates, &made_by)?);
+        }
+        // Layers of machines other than this one: worth a question where much would be sent.
+        if recipes.iter().map(new_bytes).sum::<u64>() > WORTH_ASKING
+            && ask_about_others(agent, look, &mut candidates)?
+        {
+            for (recipe, layer) in recipes.iter_mut().zip(&missing) {
+                if new_bytes(recipe) > WORTH_ASKING {
+                    *recipe = depot.recipe(layer, &candidates, &made_by)?;
+                }
+            }
+        }
+        for (recipe, layer) in recipes.into_iter().zip(missing) {
+            let packed = depot.pack(layer, recipe, &candidates)?;
+            consignment.items.push(Item { layer: layer.clone(), packed, retried: false });
+        }
+        Ok(consignment)
+    }
+
+    /// Layers that are where they are needed.
+    pub fn there(&self) -> &[String] {
+        &self.there
+    }
+
+    /// Layers that the robot has under another repository; they are given once.
+    pub fn take_attached(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.attach)
+    }
+
+    /// Layers that are on their way.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// Whether there is nothing left to do.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.attach.is_empty()
+    }
+
+    /// Most bytes that the robot's disk needs at one time: the layers, and the largest parcel beside them.
+    pub fn disk(&self) -> u64 {
+        let layers: u64 = self.items.iter().map(|item| item.layer.size).sum();
+        let parcel = |item: &Item| {
+            let (size, is_known) = item.packed.parcel.size_so_far();
+            if is_known { size } else { item.layer.size.max(size) / 2 }
+        };
+        layers + self.items.iter().map(parcel).max().unwrap_or_default()
+    }
+
+    /// Bytes of all parcels, once that is known.
+    pub fn total(&self) -> Option<u64> {
+        let size = |item: &Item| {
+            let (size, is_known) = item.packed.parcel.size_so_far();
+            is_known.then_some(size)
+        };
+        self.items.iter().map(size).sum()
+    }
+
+    /// Bytes of the parcels that are on the robot already, by a look at it.
+    pub fn arrived(&mut self, look: &Look) -> u64 {
+        let spool = |item: &Item| look.spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
+        let bytes = self.items.iter().map(spool).sum();
+        self.arrived = (bytes, self.arrived.0);
+        bytes
+    }
+
+    /// Whether anything arrived between the last two looks, or layers were made since this was asked last.
+    pub fn arrived_since(&mut self) -> bool {
+        let progress = self.arrived.0 > self.arrived.1 || self.done > self.done_before;
+        self.done_before = self.done;
+        progress
+    }
+
+    /// Whether a parcel cannot be made.
+    pub fn has_failed(&self) -> bool {
+        self.items.iter().any(|item| item.packed.parcel.has_failed())
+    }
+
+    /// A layer has been made on the robot.
+    pub fn done(&mut self, digest: &str) {
+        self.items.retain(|item| item.layer.digest != digest);
+        self.done += 1;
+    }
+
+    /// Leaves the first layer to the push.
+    pub fn drop_first(&mut self) {
+        drop(self.items.remove(0));
+    }
+
+    /// Tries the first layer once more, sent whole where a depot is given; not a second time.
+    pub fn retry(&mut self, whole: Option<&Depot>) -> bool {
+        let Some(item) = self.items.first_mut().filter(|item| !item.retried) else { return false };
+        item.retried = true;
+        let Some(depot) = whole else { return true };
+        match depot.pack(&item.layer, Recipe::whole(item.layer.size), &[]) {
+            Ok(packed) => {
+                item.packed = packed;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// Bytes of a layer that nothing on the robot is known to resemble.
+fn new_bytes(recipe: &Recipe) -> u64 {
+    let new = recipe.steps.iter().map(|step| match step {
+        Step::Copy(_) => 0,
+        Step::Frame { prefix, made } => {
+            let resembling: u64 = prefix.iter().map(|piece| piece.range.end - piece.range.start).sum();
+            (made.end - made.start).saturating_sub(resembling)
+        }
+    });
+    new.sum()
+}
+
+/// Asks what is in layers that this machine does not have. Tells whether there are any.
+fn ask_about_others(agent: &mut Agent, look: &Look, candidates: &mut Vec<Candidate>) -> Result<bool> {
+    let known: BTreeSet<String> = candidates.iter().map(|one| short(&one.digest).to_owned()).collect();
+    let unknown: BTreeMap<&String, u64> = look
+        .held
+        .iter()
+        .filter(|(name, held)| held.size >= TOO_SMALL && !known.contains(*name))
+        .map(|(name, held)| (name, held.size))
+        .collect();
+    let mut found = false;
+    for name in unknown.into_keys() {
+        let (digest, contents) = agent.contents(name)?;
+        if !contents.entries.is_empty() {
+            found = true;
+            candidates.push(Candidate { digest, contents: contents.into(), is_here: false });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,197 @@
+//! What is in a layer: the entries of its archive, so that each can be found again in another layer.
+//!
+//! A layer is a tar archive: files in the order of their names, each behind a header. What is compared is
+//! bytes of the archive; that they are files only helps to find what belongs together.
+
+use std::io::{BufReader, Read};
+
+use anyhow::Context as _;
+use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+/// An entry of a layer's archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name; nothing for what stands behind the last entry.
+    pub path: String,
+    /// Where its headers begin, in bytes from the beginning of the archive.
+    pub start: u64,
+    /// Where its content begins.
+    pub content: u64,
+    /// Where the next entry begins.
+    pub end: u64,
+    /// A checksum over its headers and its content.
+    pub whole: u32,
+    /// Bytes of its content, without padding.
+    pub length: u64,
+    /// A checksum over its content.
+    pub checksum: u32,
+}
+
+impl Entry {
+    /// Bytes that it takes in the archive.
+    pub fn size(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// What its content is recognised by, if it has one.
+    pub fn fingerprint(&self) -> Option<(u32, u64)> {
+        (self.length > 0).then_some((self.checksum, self.length))
+    }
+}
+
+/// The entries of a layer, in order and without gaps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// The entries.
+    pub entries: Vec<Entry>,
+}
+
+impl Contents {
+    /// Reads a layer's archive. What cannot be understood is one entry.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read.
+    pub fn read(path: &Utf8Path) -> Result<Self> {
+        let size = fs_err::metadata(path)?.len();
+        // Somebody's layer that is no archive travels all the same.
+        let mut contents = Self { entries: Self::headers(path).unwrap_or_default() };
+        let end = contents.entries.last().map_or(0, |entry| entry.end);
+        contents.entries.push(Entry {
+            path: String::new(),
+            start: end,
+            content: end,
+            end: size,
+            whole: 0,
+            length: size.saturating_sub(end),
+            checksum: 0,
+        });
+        contents.sum(path)?;
+        Ok(contents)
+    }
+
+    /// The entries as their headers tell; checksums follow.
+    fn headers(path: &Utf8Path) -> Result<Vec<Entry>> {
+        let size = fs_err::metadata(path)?.len();
+        let mut archive = tar::Archive::new(fs_err::File::open(path)?);
+        let mut entries: Vec<Entry> = Vec::new();
+        for entry in archive.entries_with_seek().context("read a layer's archive")? {
+            let entry = entry.context("read a layer's archive")?;
+            let content = entry.raw_file_position();
+            let length = match entry.header().entry_type() {
+                // Links and directories may have a size in their header and have no content.
+                kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => {
+                    entry.header().entry_size().context("read a layer's archive")?
+                }
+                _ => 0,
+            };
+            let end = content.saturating_add(length.next_multiple_of(512));
+            anyhow::ensure!(end <= size, "a layer's archive ends early");
+            entries.push(Entry {
+                path: String::from_utf8_lossy(&entry.path_bytes()).into_owned(),
+                start: entries.last().map_or(0, |last| last.end),
+                content,
+                end,
+                whole: 0,
+                length,
+                checksum: 0,
+            });
+        }
+        let in_order = entries.iter().all(|entry| entry.start <= entry.content && entry.content <= entry.end);
+        anyhow::ensure!(in_order, "a layer's archive is out of order");
+        Ok(entries)
+    }
+
+    /// Computes the checksums, reading the file once.
+    fn sum(&mut self, path: &Utf8Path) -> Result<()> {
+        let mut reader = BufReader::with_capacity(1 << 20, fs_err::File::open(path)?);
+        for entry in &mut self.entries {
+            let mut whole = crc32fast::Hasher::new();
+            let mut content = crc32fast::Hasher::new();
+            feed(&mut reader, entry.content - entry.start, &mut [&mut whole])?;
+            feed(&mut reader, entry.length, &mut [&mut whole, &mut content])?;
+            feed(&mut reader, entry.end - entry.content - entry.length, &mut [&mut whole])?;
+            entry.whole = whole.finalize();
+            entry.checksum = content.finalize();
+        }
+        Ok(())
+    }
+}
+
+fn feed(reader: &mut impl Read, bytes: u64, hashers: &mut [&mut crc32fast::Hasher]) -> Result<()> {
+    let mut left = bytes;
+    let mut buffer = vec![0; 64 * 1024];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        reader.read_exact(&mut buffer[..wanted]).context("read a layer")?;
+        for hasher in hashers.iter_mut() {
+            hasher.update(&buffer[..wanted]);
+        }
+        left -= wanted as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8PathBuf;
+
+    use super::*;
+
+    fn contents(bytes: &[u8]) -> Result<Contents> {
+        let guard = tempfile::NamedTempFile::new()?;
+        fs_err::write(guard.path(), bytes)?;
+        Contents::read(&Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())
+    }
+
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, path, *content).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn entries_cover_the_archive_without_gaps() -> Result<()> {
+        let long = "a/".repeat(120) + "long";
+        let bytes = archive(&[("one", b"1"), (&long, &[7; 600]), ("empty", b"")]);
+        let contents = contents(&bytes)?;
+        let paths: Vec<&str> = contents.entries.iter().map(|entry| entry.path.as_str()).collect();
+        assert_eq!(paths, ["one", &long, "empty", ""]);
+        let mut position = 0;
+        for entry in &contents.entries {
+            assert_eq!(entry.start, position);
+            position = entry.end;
+        }
+        assert_eq!(position, bytes.len() as u64);
+        assert_eq!(contents.entries[1].length, 600);
+        assert_eq!(contents.entries[1].checksum, crc32fast::hash(&[7; 600]));
+        Ok(())
+    }
+
+    #[test]
+    fn the_same_content_is_recognised_wherever_it_is() -> Result<()> {
+        let a = contents(&archive(&[("one", b"text"), ("two", b"other")]))?;
+        let b = contents(&archive(&[("three", b"text")]))?;
+        assert_eq!(a.entries[0].fingerprint(), b.entries[0].fingerprint());
+        assert_ne!(a.entries[0].whole, b.entries[0].whole);
+        assert_ne!(a.entries[1].fingerprint(), b.entries[0].fingerprint());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_archive_is_one_entry() -> Result<()> {
+        for bytes in [&b"no archive at all"[..], &[0xff; 2000], b"", &archive(&[("a", &[1; 5000])])[..1024]] {
+            let contents = contents(bytes)?;
+            assert_eq!(contents.entries.len(), 1, "{contents:?}");
+            assert_eq!(contents.entries[0].end, bytes.len() as u64);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! What the robots of one deploy share: the layers on this machine, and the parcels that are made of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use camino::Utf8PathBuf;
+use sha2::{Digest as _, Sha256};
+
+use super::agent::short;
+use super::contents::Contents;
+use super::parcel::{Ingredients, Parcel};
+use super::recipe::{Basis, Recipe};
+use crate::config::Workspace;
+use crate::error::Result;
+use crate::files;
+use crate::image::layout::{self, Layer, Layout};
+
+/// Raised when the same recipe makes other bytes.
+const FORMAT: &str = "1";
+
+/// Bytes that parcels may take on this machine's disk. They are kept for transfers that broke off.
+const PARCELS: u64 = 1_000_000_000;
+
+/// Layers smaller than this are looked into again rather than remembered.
+const REMEMBERED: u64 = 1 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Depot {
+    /// The layers.
+    pub layout: Layout,
+    dir: Utf8PathBuf,
+    state: Mutex<State>,
+    /// Nobody waits for parcels any more.
+    over: Arc<AtomicBool>,
+    maker: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    parcels: BTreeMap<String, Arc<Parcel>>,
+    contents: HashMap<String, Arc<Contents>>,
+    /// None once the deploy is over.
+    orders: Option<Sender<Work>>,
+}
+
+type Work = (Arc<Parcel>, Ingredients, tempfile::NamedTempFile);
+
+/// A layer that a robot has and that may help to make another.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its digest.
+    pub digest: String,
+    /// What is in it.
+    pub contents: Arc<Contents>,
+    /// Whether its bytes are on this machine.
+    pub is_here: bool,
+}
+
+/// A parcel, and the layers on the robot that it refers to.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// The parcel; it may still be in the making.
+    pub parcel: Arc<Parcel>,
+    /// Digests; none where the layer is sent whole.
+    pub bases: Vec<String>,
+}
+
+impl Depot {
+    /// Opens the depot of a workspace.
+    pub fn open(workspace: &Workspace) -> Self {
+        Self::at(Layout::of(workspace), workspace.state_dir().join("parcels"))
+    }
+
+    /// A depot of these layers that keeps its parcels in `dir`.
+    pub fn at(layout: Layout, dir: Utf8PathBuf) -> Self {
+        let (orders, work) = channel::<Work>();
+        let (kept, over) = (dir.clone(), Arc::new(AtomicBool::new(false)));
+        let is_over = Arc::clone(&over);
+        // One parcel at a time, each on all cores: who waits for the first gets it soonest.
+        let maker = std::thread::spawn(move || {
+            for (parcel, ingredients, target) in work {
+                if is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                parcel.make(&ingredients, target, &kept);
+            }
+        });
+        let state = State { parcels: BTreeMap::new(), contents: HashMap::new(), orders: Some(orders) };
+        Self { layout, dir, state: Mutex::new(state), over, maker: Some(maker) }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who the agents of this workspace belong to: a word that no other machine has.
+    ///
+    /// # Errors
+    /// Fails when it cannot be kept.
+    pub fn owner(&self) -> Result<String> {
+        let path = self.dir.with_file_name("courier-owner");
+        if let Ok(owner) = fs_err::read_to_string(&path) {
+            return Ok(owner);
+        }
+        let file = tempfile::NamedTempFile::new()?;
+        let seed = format!("{:?} {:?} {}", file.path(), std::time::SystemTime::now(), std::process::id());
+        let owner = format!("{:x}", Sha256::digest(seed))[..16].to_owned();
+        files::replace(&path, &owner)?;
+        Ok(owner)
+    }
+
+    /// What is in a layer that is on this machine.
+    ///
+    /// # Errors
+    /// Fails when it cannot be read.
+    pub fn contents(&self, digest: &str) -> Result<Arc<Contents>> {
+        if let Some(contents) = self.state().contents.get(digest) {
+            return Ok(Arc::clone(contents));
+        }
+        let layer = self.layout.blob(digest);
+        let size = fs_err::metadata(&layer)?.len();
+        let remembered = self.dir.with_file_name("contents").join(digest.trim_start_matches("sha256:"));
+        let known = fs_err::read(&remembered).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        // What is remembered of a layer that was other then would make a bad recipe: costly, not wrong.
+        let known =
+            known.filter(|contents: &Contents| contents.entries.last().is_some_and(|last| last.end == size));
+        let contents = match known {
+            Some(contents) => Arc::new(contents),
+            None => {
+                let contents = Contents::read(&layer)?;
+                if size >= REMEMBERED {
+                    files::replace(&remembered, &serde_json::to_string(&contents)?)?;
+                }
+                Arc::new(contents)
+            }
+        };
+        drop(self.state().contents.insert(digest.to_owned(), Arc::clone(&contents)));
+        Ok(contents)
+    }
+
+    /// The layers on this machine that a robot has, too: `held` names blobs by the first digits of their
+    /// digests.
+    ///
+    /// # Errors
+    /// Fails when a layer cannot be read.
+    pub fn candidates(&self, held: &BTreeSet<&str>) -> Result<Vec<Candidate>> {
+        let here = self.layout.blobs().into_iter().filter(|digest| held.contains(short(digest)));
+        here.map(|digest| Ok(Candidate { contents: self.contents(&digest)?, digest, is_here: true }))
+            .collect()
+    }
+
+    /// How a layer is best made of others.
+    ///
+    /// # Errors
+    /// Fails when the layer cannot be read.
+    pub fn recipe(
+        &self,
+        layer: &Layer,
+        candidates: &[Candidate],
+        made_by: &BTreeMap<String, String>,
+    ) -> Result<Recipe> {
+        if candidates.is_empty() {
+            return Ok(Recipe::whole(layer.size));
+        }
+        let basis = |candidate: &'_ Candidate| {
+            made_by.get(&candidate.digest).is_some_and(|step| *step == layer.created_by)
+        };
+        let bases: Vec<Basis<'_>> = candidates
+            .iter()
+            .map(|one| Basis { contents: &one.contents, same_history: basis(one), is_here: one.is_here })
+            .collect();
+        let recipe = Recipe::new(self.contents(&layer.digest)?.as_ref(), &bases);
+        // The same parcel for all robots, whatever else they have.
+        Ok(if recipe.is_whole() { Recipe::whole(layer.size) } else { recipe })
+    }
+
+    /// The parcel for a layer; it is made in the background unless it is there or in the making.
+    ///
+    /// # Errors
+    /// Fails when no file can be made for it.
+    pub fn pack(&self, layer: &Layer, recipe: Recipe, candidates: &[Candidate]) -> Result<Packed> {
+        let used: Vec<&Candidate> = recipe.bases.iter().map(|number| &candidates[*number]).collect();
+        let bases: Vec<String> = used.iter().map(|candidate| candidate.digest.clone()).collect();
+        let library = zstd::zstd_safe::version_number();
+        let name = format!("{FORMAT} {library} {} {bases:?} {:?}", layer.digest, recipe.steps);
+        let name = format!("{:x}", Sha256::digest(name))[..32].to_owned();
+        let mut state = self.state();
+        if let Some(parcel) = state.parcels.get(&name) {
+            return Ok(Packed { parcel: Arc::clone(parcel), bases });
+        }
+        let parcel = match Parcel::kept(&self.dir, &name) {
+            Some(parcel) => Arc::new(parcel),
+            None => {
+                let (parcel, target) = Parcel::empty(&self.dir, &name)?;
+                let parcel = Arc::new(parcel);
+                let path = |one: &&Candidate| one.is_here.then(|| self.layout.blob(&one.digest));
+                let bases = used.iter().map(path).collect();
+                let ingredients = Ingredients { layer: self.layout.blob(&layer.digest), bases, recipe };
+                if let Some(orders) = &state.orders {
+                    // The maker lives as long as this.
+                    drop(orders.send((Arc::clone(&parcel), ingredients, target)));
+                }
+                parcel
+            }
+        };
+        drop(state.parcels.insert(name, Arc::clone(&parcel)));
+        Ok(Packed { parcel, bases })
+    }
+
+    /// Forgets a parcel that did not make what it should, and those of the layers it was made of that are not
+    /// what they should be. Gives the digests of those.
+    ///
+    /// # Errors
+    /// Fails when a damaged file cannot be removed.
+    pub fn distrust(&self, layer: &str, packed: &Packed) -> Result<Vec<String>> {
+        drop(self.state().parcels.remove(&packed.parcel.name));
+        let path = self.dir.join(&packed.parcel.name);
+        if path.exists() {
+            fs_err::remove_file(path)?;
+        }
+        let mut damaged = Vec::new();
+        for digest in packed.bases.iter().map(String::as_str).chain([layer]) {
+            if self.layout.blob(digest).exists() && !self.layout.is_intact(digest)? {
+                self.layout.discard(digest)?;
+                drop(self.state().contents.remove(digest));
+                damaged.push(digest.to_owned());
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Removes what was not used for longest, where it has become too much.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be removed.
+    pub fn tidy(&self) -> Result<()> {
+        let _freed = self.layout.evict(layout::LIMIT)?;
+        let _freed = files::evict(&self.dir, PARCELS)?;
+        let _freed = files::evict(&self.dir.with_file_name("contents"), PARCELS / 10)?;
+        Ok(())
+    }
+}
+
+impl Drop for Depot {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.state().orders = None;
+        if let Some(maker) = self.maker.take() {
+            // A maker that panicked has said so.
+            drop(maker.join());
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Parcels: what a robot needs to make a layer that it lacks, as a file that can be sent while it grows.
+//!
+//! A parcel is steps, one after another, numbers little-endian:
+//!
+//! - `C`, basis `u16`, offset `u64`, length `u64`: copy these bytes of a layer that the robot has;
+//! - `F`, pieces `u16`, bytes it makes `u32`, bytes of the frame `u32`; per piece basis `u16`, offset `u64`,
+//!   length `u32`; a zstd frame (RFC 8878) whose prefix is the pieces, one after another;
+//! - `E`: the end.
+//!
+//! The same layer, recipe and library make the same bytes, whenever and however often: an interrupted transfer
+//! goes on where it stopped, and several robots are sent the same file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
+
+use super::recipe::{Piece, Recipe, Step};
+use crate::error::Result;
+use crate::process;
+
+/// How hard frames are compressed: a whole layer of 100 MB takes a second of two cores, and a stronger level
+/// would gain a percent.
+const LEVEL: i32 = 9;
+
+/// The level of small changes, which are over in no time.
+const LEVEL_SMALL: i32 = 19;
+
+/// What counts as small, in bytes that the frames make and refer to.
+const SMALL: u64 = 2 << 20;
+
+/// Frames that may be ready before their turn has come, per thread.
+const AHEAD: usize = 2;
+
+/// How much may be made of a parcel before it is announced, and how long a follower waits at a time.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What a parcel is made of.
+#[derive(Debug)]
+pub struct Ingredients {
+    /// The layer.
+    pub layer: Utf8PathBuf,
+    /// The layers that the recipe counts; nothing for one that is not on this machine.
+    pub bases: Vec<Option<Utf8PathBuf>>,
+    /// How.
+    pub recipe: Recipe,
+}
+
+/// How far the making has come.
+#[derive(Clone, Debug, Default)]
+struct State {
+    written: u64,
+    ended: bool,
+    failure: Option<String>,
+}
+
+/// A parcel that is being made, or is there.
+#[derive(Debug)]
+pub struct Parcel {
+    /// What it is called: the same name means the same bytes.
+    pub name: String,
+    file: File,
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+impl Parcel {
+    /// One that an earlier run has made.
+    pub fn kept(dir: &Utf8Path, name: &str) -> Option<Self> {
+        let file = File::open(dir.join(name)).ok()?;
+        let written = file.metadata().ok()?.len();
+        // So that it counts as used.
+        drop(
+            File::options()
+                .append(true)
+                .open(dir.join(name))
+                .and_then(|file| file.set_modified(std::time::SystemTime::now())),
+        );
+        let state = Mutex::new(State { written, ended: true, failure: None });
+        Some(Self { name: name.to_owned(), file, state, more: Condvar::new() })
+    }
+
+    /// One that [`Parcel::make`] will fill, and the file to be filled.
+    ///
+    /// # Errors
+    /// Fails when no file can be made in `dir`.
+    pub fn empty(dir: &Utf8Path, name: &str) -> Result<(Self, tempfile::NamedTempFile)> {
+        fs_err::create_dir_all(dir)?;
+        let target =
+            tempfile::NamedTempFile::new_in(dir).with_context(|| format!("make a file in `{dir}`"))?;
+        let file = target.reopen().context("open a parcel")?;
+        let state = Mutex::new(State::default());
+        Ok((Self { name: name.to_owned(), file, state, more: Condvar::new() }, target))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something from `position` on, or the end. Gives the bytes that are there, and
+    /// whether they are all.
+    ///
+    /// # Errors
+    /// Fails when the parcel cannot be made, or the run is interrupted.
+    pub fn wait(&self, position: u64) -> Result<(u64, bool)> {
+        let mut state = self.state();
+        loop {
+            if let Some(failure) = &state.failure {
+                anyhow::bail!(failure.clone());
+            }
+            if state.ended || state.written > position {
+                return Ok((state.written, state.ended));
+            }
+            process::check_interrupted()?;
+            state = self.more.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for the end; gives the parcel's size in bytes.
+    ///
+    /// # Errors
+    /// As [`Parcel::wait`].
+    pub fn size(&self) -> Result<u64> {
+        self.wait(u64::MAX).map(|(written, _)| written)
+    }
+
+    /// Its size, if it is known already.
+    pub fn size_so_far(&self) -> (u64, bool) {
+        let state = self.state();
+        (state.written, state.ended)
+    }
+
+    /// Whether it could not be made.
+    pub fn has_failed(&self) -> bool {
+        self.state().failure.is_some()
+    }
+
+    /// Reads bytes that are there.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read.
+    pub fn read(&self, buffer: &mut [u8], position: u64) -> Result<()> {
+        self.file.read_exact_at(buffer, position).context("read a parcel")
+    }
+
+    /// Fills the parcel, on all cores, and keeps it in `dir` once it is complete.
+    pub fn make(&self, ingredients: &Ingredients, target: tempfile::NamedTempFile, dir: &Utf8Path) {
+        let result = self.fill(ingredients, &target).and_then(|()| {
+            target
+                .persist(dir.join(&self.name))
+                .map(drop)
+                .with_context(|| format!("keep a parcel in `{dir}`"))
+        });
+        let mut state = self.state();
+        state.failure = result.err().map(|error| format!("{error:#}"));
+        state.ended = true;
+        self.more.notify_all();
+    }
+
+    fn fill(&self, ingredients: &Ingredients, target: &tempfile::NamedTempFile) -> Result<()> {
+        let sources = Sources::open(ingredients)?;
+        let steps = &ingredients.recipe.steps;
+        let level = level(steps);
+        let line = Line::default();
+        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..workers.min(steps.len()) {
+                scope.spawn(|| line.work(steps, &sources, level, workers * AHEAD));
+            }
+            // However this ends, nobody is to wait for a turn that does not come.
+            let _closing = Closing(&line);
+            let mut out = target.as_file();
+            for number in 0..steps.len() {
+                process::check_interrupted()?;
+                let bytes = line.take(number)?;
+                out.write_all(&bytes).context("write a parcel: is this machine's disk full?")?;
+                self.wrote(bytes.len());
+            }
+            out.write_all(b"E").context("write a parcel: is this machine's disk full?")?;
+            self.wrote(1);
+            Ok(())
+        })
+    }
+
+    fn wrote(&self, bytes: usize) {
+        self.state().written += bytes as u64;
+        self.more.notify_all();
+    }
+}
+
+fn level(steps: &[Step]) -> i32 {
+    let bytes = steps.iter().map(|step| match step {
+        Step::Copy(_) => 0,
+        Step::Frame { prefix, made } => {
+            made.end - made.start
+                + prefix.iter().map(|piece| piece.range.end - piece.range.start).sum::<u64>()
+        }
+    });
+    if bytes.sum::<u64>() <= SMALL { LEVEL_SMALL } else { LEVEL }
+}
+
+/// The layer and its bases, open.
+struct Sources {
+    layer: File,
+    bases: Vec<Option<File>>,
+}
+
+impl Sources {
+    fn open(ingredients: &Ingredients) -> Result<Self> {
+        let open = |path: &Utf8PathBuf| File::open(path).with_context(|| format!("open `{path}`"));
+        let bases = ingredients.bases.iter().map(|path| path.as_ref().map(open).transpose());
+        Ok(Self { layer: open(&ingredients.layer)?, bases: bases.collect::<Result<_>>()? })
+    }
+
+    fn piece(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<()> {
+        let (file, start) = match (piece.twin, self.bases.get(piece.basis)) {
+            (Some(twin), _) => (&self.layer, twin),
+            (None, Some(Some(file))) => (file, piece.range.start),
+            (None, _) => anyhow::bail!("a layer that the recipe refers to is not here"),
+        };
+        append(file, start, piece.range.end - piece.range.start, buffer)
+    }
+
+    /// A step as it stands in the parcel.
+    fn encode(&self, step: &Step, level: i32) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        match step {
+            Step::Copy(piece) => {
+                out.push(b'C');
+                out.extend(u16::try_from(piece.basis)?.to_le_bytes());
+                out.extend(piece.range.start.to_le_bytes());
+                out.extend((piece.range.end - piece.range.start).to_le_bytes());
+            }
+            Step::Frame { prefix, made } => {
+                let (mut before, mut content) = (Vec::new(), Vec::new());
+                for piece in prefix {
+                    self.piece(piece, &mut before)?;
+                }
+                append(&self.layer, made.start, made.end - made.start, &mut content)?;
+                let frame = compress(&content, &before, level)?;
+                out.push(b'F');
+                out.extend(u16::try_from(prefix.len())?.to_le_bytes());
+                out.extend(u32::try_from(content.len())?.to_le_bytes());
+                out.extend(u32::try_from(frame.len())?.to_le_bytes());
+                for piece in prefix {
+                    out.extend(u16::try_from(piece.basis)?.to_le_bytes());
+                    out.extend(piece.range.start.to_le_bytes());
+                    out.extend(u32::try_from(piece.range.end - piece.range.start)?.to_le_bytes());
+                }
+                out.extend(frame);
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn append(file: &File, start: u64, bytes: u64, buffer: &mut Vec<u8>) -> Result<()> {
+    let begin = buffer.len();
+    buffer.resize(begin + usize::try_from(bytes)?, 0);
+    file.read_exact_at(&mut buffer[begin..], start).context("read a layer: it is shorter than it was")
+}
+
+/// One frame that refers to a prefix.
+fn compress(content: &[u8], prefix: &[u8], level: i32) -> Result<Vec<u8>> {
+    let failed = |code| anyhow::anyhow!("zstd: {}", zstd::zstd_safe::get_error_name(code));
+    let mut context = CCtx::create();
+    // The window has to reach from the end of the content to the beginning of the prefix.
+    let window = (content.len() + prefix.len()).max(1024).ilog2() + 1;
+    for parameter in [
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(window),
+        CParameter::EnableLongDistanceMatching(!prefix.is_empty()),
+        CParameter::ContentSizeFlag(true),
+    ] {
+        let _value = context.set_parameter(parameter).map_err(failed)?;
+    }
+    if !prefix.is_empty() {
+        let _size = context.ref_prefix(prefix).map_err(failed)?;
+    }
+    let mut frame = Vec::with_capacity(compress_bound(content.len()));
+    let _size = context.compress2(&mut frame, content).map_err(failed)?;
+    Ok(frame)
+}
+
+/// Steps that are encoded by several threads and taken in order.
+#[derive(Default)]
+struct Line {
+    next: AtomicUsize,
+    ready: Mutex<Ready>,
+    change: Condvar,
+}
+
+#[derive(Default)]
+struct Ready {
+    steps: BTreeMap<usize, Result<Vec<u8>>>,
+    taken: usize,
+    closed: bool,
+}
+
+impl Line {
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, steps: &[Step], sources: &Sources, level: i32, ahead: usize) {
+        while let number = self.next.fetch_add(1, Ordering::Relaxed)
+            && let Some(step) = steps.get(number)
+        {
+            let too_far = |ready: &mut Ready| number > ready.taken + ahead && !ready.closed;
+            let waited = self.change.wait_while(self.ready(), too_far);
+            if waited.unwrap_or_else(PoisonError::into_inner).closed {
+                return;
+            }
+            let bytes = sources.encode(step, level);
+            self.ready().steps.insert(number, bytes);
+            self.change.notify_all();
+        }
+    }
+
+    fn take(&self, number: usize) -> Result<Vec<u8>> {
+        let missing = |ready: &mut Ready| !ready.steps.contains_key(&number);
+        let mut ready = self.change.wait_while(self.ready(), missing).unwrap_or_else(PoisonError::into_inner);
+        let bytes = ready.steps.remove(&number).context("encode a step")?;
+        ready.taken = number + 1;
+        self.change.notify_all();
+        bytes
+    }
+}
+
+struct Closing<'a>(&'a Line);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.ready().closed = true;
+        self.0.change.notify_all();
+    }
+}

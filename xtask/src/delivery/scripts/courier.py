@@ -1,0 +1,340 @@
+"""Makes layers in a robot's registry out of those it has: the robot's end of the courier.
+
+Runs inside the registry's container for the length of one delivery. Each line of stdin is a command in JSON,
+each line of stdout the answer to one. A layer comes as a parcel (see courier/parcel.rs): its bytes are kept in a
+spool as they arrive, so that a transfer that breaks off goes on where it stopped, and are worked off while the rest
+is on its way. Blobs are put where the registry's file system driver keeps them, under their digest, only
+once they have it; nobody sees an unfinished one.
+"""
+import binascii
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import struct
+import sys
+import time
+import zlib
+
+import zstandard
+
+ROOT = "/var/lib/registry"
+BLOBS = ROOT + "/docker/registry/v2/blobs/sha256"
+REPOSITORIES = ROOT + "/docker/registry/v2/repositories"
+WORK = ROOT + "/courier"
+DAY = 24 * 60 * 60
+CHUNK = 1 << 20
+
+
+class Refusal(Exception):
+    """What keeps a layer from being made: a kind that the other end knows, and words for people."""
+
+
+def blob(digest):
+    name = digest.split(":")[1]
+    return f"{BLOBS}/{name[:2]}/{name}/data"
+
+
+def link(repository, digest):
+    return f"{REPOSITORIES}/{repository}/_layers/{digest.replace(':', '/')}/link"
+
+
+def receive(count):
+    """Exactly `count` bytes of stdin."""
+    parts = []
+    while count:
+        part = os.read(0, min(count, CHUNK))
+        if not part:
+            sys.exit(0)
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def command():
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            sys.exit(0)
+        line += byte
+    return json.loads(line)
+
+
+def answer(**values):
+    line = memoryview(json.dumps(values, separators=(",", ":")).encode() + b"\n")
+    while line:
+        line = line[os.write(1, line):]
+
+
+def look(repository):
+    """What is here: blobs by the beginning of their digest, spools, free bytes of disk and memory."""
+    held = []
+    for top in names(BLOBS):
+        for name in names(f"{BLOBS}/{top}"):
+            digest = f"sha256:{name}"
+            if os.path.exists(blob(digest)):
+                linked = int(os.path.exists(link(repository, digest)))
+                held.append(f"{name[:16]}:{os.path.getsize(blob(digest))}:{linked}")
+    spools = {name[:-6]: os.path.getsize(f"{WORK}/{name}") for name in names(WORK) if name.endswith(".spool")}
+    disk = os.statvfs(ROOT)
+    answer(held=" ".join(held), spools=spools, disk=disk.f_bavail * disk.f_frsize, memory=memory())
+
+
+def names(directory):
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+
+
+def memory():
+    with open("/proc/meminfo") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+
+
+def begin(owner):
+    """Takes the place of an agent of the same owner whose connection was cut; another's is left alone."""
+    os.makedirs(WORK, exist_ok=True)
+    lock = open(f"{WORK}/lock", "a+")
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().split()
+            if holder[:1] != [owner] or time.monotonic() > deadline:
+                raise Refusal("busy", "another machine is delivering to this robot") from None
+            try:
+                os.kill(int(holder[1]), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            time.sleep(0.02)  # the kernel frees the lock once the process is gone
+    lock.truncate(0)
+    lock.write(f"{owner} {os.getpid()}")
+    lock.flush()
+    for name in names(WORK):
+        path = f"{WORK}/{name}"
+        if name.endswith(".part") or (name.endswith(".spool") and time.time() - os.path.getmtime(path) > DAY):
+            os.unlink(path)
+    answer(begun=True)
+    return lock
+
+
+def contents(name):
+    """Checksum, length and place of each file in a layer that the other end does not have."""
+    digest = next(f"sha256:{full}" for full in names(f"{BLOBS}/{name[:2]}") if full.startswith(name))
+    found = []
+    with open(blob(digest), "rb") as layer:
+        size = os.fstat(layer.fileno()).st_size
+        position = 0
+        while position + 512 <= size:
+            layer.seek(position)
+            header = layer.read(512)
+            if header[257:262] != b"ustar":
+                break
+            field = header[124:136]
+            length = int.from_bytes(field[4:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
+            if header[156:157] in b"0\0" and length:
+                checksum, left = 0, length
+                while left > 0 and (part := layer.read(min(left, CHUNK))):
+                    checksum = zlib.crc32(part, checksum)
+                    left -= len(part)
+                found.append(struct.pack("<IQQ", checksum, length, position + 512))
+            position += 512 + (length + 511) // 512 * 512 if header[156:157] not in b"12345" else 512
+    packed = binascii.b2a_base64(zstandard.compress(b"".join(found), 9), newline=False)
+    answer(digest=digest, contents=packed.decode())
+
+
+class Parcel:
+    """The bytes of a parcel: first those that an earlier connection brought, then those that arrive."""
+
+    def __init__(self, name, offset):
+        self.spool = open(f"{WORK}/{name}.spool", "ab+", buffering=0)
+        if self.spool.seek(0, os.SEEK_END) != offset:
+            raise Refusal("spool", "the robot has another part of the layer than was thought")
+        self.spool.seek(0)
+        self.kept = offset
+        self.ahead = bytearray()
+        self.frame = 0
+
+    def read(self, count):
+        while len(self.ahead) < count:
+            self.more()
+        part = bytes(memoryview(self.ahead)[:count])
+        del self.ahead[:count]
+        return part
+
+    def more(self):
+        if self.kept:
+            part = self.spool.read(min(self.kept, CHUNK))
+            self.kept -= len(part)
+        else:
+            while not self.frame:
+                self.frame = struct.unpack("<I", receive(4))[0]
+                if not self.frame:
+                    raise Refusal("parcel", "the parcel ended early")
+            part = os.read(0, min(self.frame, CHUNK))
+            if not part:
+                sys.exit(0)
+            self.frame -= len(part)
+            self.spool.write(part)
+        self.ahead += part
+
+    def end(self):
+        if self.frame or self.ahead or struct.unpack("<I", receive(4))[0]:
+            raise Refusal("parcel", "there is more in the parcel than its layer needs")
+
+
+def make(repository, layer, size, name, offset, bases):
+    """Makes one layer, checks it, and only then lets the registry have it."""
+    unfinished = f"{WORK}/{layer[7:]}.part"
+    spool = f"{WORK}/{name}.spool"
+    try:
+        parcel = Parcel(name, offset)
+        try:
+            sources = [open(blob(digest), "rb", buffering=0) for digest in bases]
+        except FileNotFoundError:
+            raise Refusal("basis", "a layer that the new one refers to is gone") from None
+        with open(unfinished, "wb", buffering=0) as out:
+            made, count = steps(parcel, sources, out)
+            parcel.end()
+            if (made, count) != (layer, size):
+                raise Refusal("digest", "what was made of it is not the layer")
+            os.fsync(out.fileno())
+        place(unfinished, blob(layer))
+    except BaseException as error:
+        # An early end of the connection leaves the spool for the next one; everything else begins anew.
+        for path in (unfinished,) if isinstance(error, SystemExit) else (unfinished, spool):
+            if os.path.exists(path):
+                os.unlink(path)
+        raise
+    os.unlink(spool)
+    attach(repository, layer)
+    answer(made=layer)
+
+
+def place(path, target):
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    os.rename(path, target)
+
+
+def attach(repository, layer):
+    """Lets a repository have a blob."""
+    path = link(repository, layer)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".part", "w") as file:
+        file.write(layer)
+    os.rename(path + ".part", path)
+
+
+def steps(parcel, sources, out):
+    """Works off a parcel; the digest and the size of what came out."""
+    digest, count = hashlib.sha256(), 0
+
+    def emit(part):
+        nonlocal count
+        digest.update(part)
+        count += len(part)
+        while part:
+            part = part[out.write(part):]
+
+    while (kind := parcel.read(1)) != b"E":
+        if kind == b"C":
+            basis, offset, length = struct.unpack("<HQQ", parcel.read(18))
+            while length:
+                part = piece(sources, basis, offset, min(length, CHUNK))
+                emit(memoryview(part))
+                offset, length = offset + len(part), length - len(part)
+        elif kind == b"F":
+            pieces, size, length = struct.unpack("<HII", parcel.read(10))
+            prefix = b"".join(
+                piece(sources, *struct.unpack("<HQI", parcel.read(14))) for _ in range(pieces)
+            )
+            emit(memoryview(decode(parcel.read(length), prefix, size)))
+        else:
+            raise Refusal("parcel", "the parcel is damaged")
+    return f"sha256:{digest.hexdigest()}", count
+
+
+def piece(sources, basis, offset, length):
+    if basis >= len(sources):
+        raise Refusal("parcel", "the parcel is damaged")
+    part = os.pread(sources[basis].fileno(), length, offset)
+    while len(part) < length:
+        more = os.pread(sources[basis].fileno(), length - len(part), offset + len(part))
+        if not more:
+            raise Refusal("basis", "a layer that the new one refers to is shorter than it was")
+        part += more
+    return part
+
+
+def decode(frame, prefix, size):
+    dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if prefix else None
+    try:
+        made = zstandard.ZstdDecompressor(dict_data=dictionary).decompress(frame, max_output_size=size)
+    except zstandard.ZstdError:
+        raise Refusal("digest", "a part of the layer cannot be decoded with what the robot has") from None
+    if len(made) != size:
+        raise Refusal("parcel", "the parcel is damaged")
+    return made
+
+
+def check(repository, layers):
+    """Removes those of some layers that are not what their names say; names them."""
+    bad = []
+    for layer in layers:
+        try:
+            with open(blob(layer), "rb") as file:
+                good = hashlib.file_digest(file, "sha256").hexdigest() == layer[7:]
+        except FileNotFoundError:
+            continue
+        except OSError:
+            good = False
+        if not good:
+            os.unlink(blob(layer))
+            bad.append(layer)
+    answer(bad=bad)
+
+
+def serve():
+    lock = None
+    while True:
+        words = command()
+        do = words.pop("do")
+        if do == "look":
+            look(**words)
+        elif do == "contents":
+            contents(**words)
+        elif do == "begin":
+            lock = begin(**words)
+        elif lock is None:
+            raise Refusal("parcel", f"{do} before begin")
+        elif do == "attach":
+            attach(**words)
+            answer(attached=words["layer"])
+        elif do == "check":
+            check(**words)
+        else:
+            make(**words)
+
+
+def main():
+    try:
+        serve()
+    except Refusal as refusal:
+        kind, text = refusal.args
+        answer(refused=kind, why=text)
+    except MemoryError:
+        answer(refused="memory", why="the robot is short of memory")
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        answer(refused="disk" if full else "system", why="the robot's disk is full" if full else str(error))
+    sys.exit(1)
+
+
+main()
