@@ -1,5 +1,6 @@
 //! Fourth stage: brings built images onto a robot, and knows what that cost.
 
+mod account;
 mod courier;
 mod push;
 mod registry;

@@ -6,7 +6,8 @@
 
 use anyhow::Context as _;
 
-use super::courier::{Carriage, Carried, Courier};
+use super::account::Account;
+use super::courier::{Carried, Courier};
 use super::push::{Layers, Push};
 use super::{Delivered, Delivery, Route};
 use crate::error::{Failure, Result};
@@ -15,7 +16,7 @@ use crate::process;
 use crate::release::compose;
 use crate::robot::registry::{self, Manifest};
 use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
-use crate::timeline::{self, How, Lane, Phase};
+use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
 /// How often a push is tried while the connection keeps dropping.
@@ -95,24 +96,22 @@ fn bring(
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
     let tunnel = compressed.as_ref().unwrap_or(tunnel);
     let start = tunnel.traffic().sent;
+    let mut account = Account::new(route.session.robot(), &carried);
     for built in lacking {
         let name = &built.wanted.image;
         let before = tunnel.traffic().sent;
         let mut span =
             timeline::span(Lane::robot(route.session.robot()), Phase::Push, format!("push {name}"));
-        let (layers, manifest) = push(route, tunnel, built).with_context(|| format!("push `{name}`"))?;
+        let (pushed, manifest) = push(route, tunnel, built).with_context(|| format!("push `{name}`"))?;
         let sent = tunnel.traffic().sent - before;
         span.sent(sent);
-        report(route.progress, name, layers, sent);
+        let (layers, by_courier) = account.settle(name, &manifest.digest, pushed, sent);
+        report(route.progress, name, layers, by_courier + sent);
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
         cost.layer_bytes += manifest.layer_bytes();
-        record(route.session.robot(), name, &manifest.digest, &carried, sent);
         delivery.images.push(Delivered { image: name.clone(), digest: manifest.digest });
     }
-    let brought = carried.layers.values().filter(|carriage| carriage.how != How::There).count();
-    cost.layers_sent += brought;
-    cost.layers_reused = cost.layers_reused.saturating_sub(brought);
     cost.sent += tunnel.traffic().sent - start;
     // Where the push had a connection of its own, this one may have been lost meanwhile.
     if compressed.is_some() {
@@ -128,33 +127,6 @@ fn compressed_session(route: &Route<'_>, carried: &Carried) -> Result<Option<Ses
         return Ok(None);
     }
     Session::open(Endpoint { compressed: true, ..route.session.endpoint().clone() }).map(Some)
-}
-
-/// Notes how each layer of an image came.
-fn record(robot: &str, image: &str, digest: &str, carried: &Carried, pushed: u64) {
-    let exported = carried.images.iter().find(|exported| exported.digest == digest);
-    let layers = exported.map(|exported| exported.layers.as_slice()).unwrap_or_default();
-    let by_push: u64 = layers
-        .iter()
-        .filter(|layer| !carried.layers.contains_key(&layer.digest))
-        .map(|layer| layer.size)
-        .sum();
-    for layer in layers {
-        let (how, sent) = match carried.layers.get(&layer.digest) {
-            Some(Carriage { how, sent }) => (how.clone(), *sent),
-            // What the push says of a layer is its number only.
-            None => (How::Push, pushed * layer.size / by_push.max(1)),
-        };
-        timeline::layer(timeline::Layer {
-            robot: robot.to_owned(),
-            image: image.to_owned(),
-            digest: layer.digest.clone(),
-            created_by: layer.created_by.clone(),
-            size: layer.size,
-            sent,
-            how,
-        });
-    }
 }
 
 fn report(progress: &Progress, image: &str, layers: Layers, sent: u64) {
