@@ -11,6 +11,7 @@ pub mod setup_robot;
 pub mod sim;
 pub mod ssh;
 pub mod test;
+mod timings;
 pub mod tunnel;
 
 use crate::config::{Host, Robot, Workspace, current_dir};

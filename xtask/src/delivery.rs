@@ -36,6 +36,13 @@ pub struct Cost {
     pub layer_bytes: u64,
 }
 
+impl Cost {
+    /// Bytes that did not have to travel.
+    pub fn reused(&self) -> u64 {
+        self.layer_bytes.saturating_sub(self.sent)
+    }
+}
+
 /// What came of a delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {

@@ -24,4 +24,5 @@ pub mod release;
 pub mod robot;
 pub mod sim;
 pub mod timeline;
+pub mod timings;
 pub mod ui;

@@ -21,6 +21,7 @@ struct Events {
     spans: Vec<Span>,
     layers: Vec<Layer>,
     cached_steps: usize,
+    failures: Vec<(String, String)>,
 }
 
 /// Whose time it is.
@@ -127,6 +128,8 @@ pub struct Timeline {
     pub layers: Vec<Layer>,
     /// Build steps that had been done before.
     pub cached_steps: usize,
+    /// Robots that failed, and why.
+    pub failures: Vec<(String, String)>,
 }
 
 /// Begins to record. A second call changes nothing.
@@ -169,6 +172,13 @@ pub fn cached_step() {
     }
 }
 
+/// Notes that a robot failed.
+pub fn failed(robot: &str, error: &anyhow::Error) {
+    if let Some(recorder) = RECORDER.get() {
+        recorder.change(|events| events.failures.push((robot.to_owned(), format!("{error:#}"))));
+    }
+}
+
 impl Recorder {
     fn change<T>(&self, change: impl FnOnce(&mut Events) -> T) -> T {
         change(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
@@ -181,8 +191,9 @@ impl Recorder {
     }
 
     fn timeline(&self, events: Events) -> Timeline {
-        let Events { spans, layers, cached_steps } = events;
-        Timeline { wall_clock: self.wall_clock, took: self.began.elapsed(), spans, layers, cached_steps }
+        let Events { spans, layers, cached_steps, failures } = events;
+        let (wall_clock, took) = (self.wall_clock, self.began.elapsed());
+        Timeline { wall_clock, took, spans, layers, cached_steps, failures }
     }
 }
 

@@ -1,8 +1,10 @@
 //! `cargo xtask build-images`: the images, without a robot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{builder, workspace};
+use camino::Utf8PathBuf;
+
+use super::{builder, timings, workspace};
 use crate::config::{Platform, Workspace};
 use crate::error::{Failure, Result};
 use crate::host::Need;
@@ -32,6 +34,10 @@ pub struct Args {
     #[arg(long)]
     no_cache: bool,
 
+    /// Write a page that shows what took its time; without FILE to target/xtask/timings.html
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    timings: Option<Option<Utf8PathBuf>>,
+
     /// Do not ask before installing what this machine lacks
     #[arg(long, short)]
     yes: bool,
@@ -42,16 +48,22 @@ pub struct Args {
 /// # Errors
 /// Fails when an image is unknown or BuildKit fails.
 pub fn run(args: &Args) -> Result<()> {
+    timings::begin(args.timings.as_ref());
     let workspace = workspace()?;
     let wanted = wanted(args, &workspace)?;
     if args.print_dockerfile {
         return print(&workspace, &wanted);
     }
+    let result = build(args, &workspace, &wanted);
+    timings::finish(args.timings.as_ref(), "build-images", &workspace, BTreeMap::new(), result)
+}
+
+fn build(args: &Args, workspace: &Workspace, wanted: &BTreeSet<Wanted>) -> Result<()> {
     let foreign: BTreeSet<_> =
         wanted.iter().map(|wanted| &wanted.platform).filter(|each| !each.is_native()).collect();
     let needs = Need::ALWAYS.into_iter().chain(foreign.into_iter().cloned().map(Need::Emulation));
     let builder = builder(args.yes, &needs.collect::<Vec<_>>())?;
-    let built = image::build(&workspace, builder, &wanted, Options { no_cache: args.no_cache })?;
+    let built = image::build(workspace, builder, wanted, Options { no_cache: args.no_cache })?;
     if process::mode().dry_run {
         return Ok(());
     }

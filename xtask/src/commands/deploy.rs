@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::{Which, builder, fleet, reach, workspace};
+use camino::Utf8PathBuf;
+
+use super::{Which, builder, fleet, reach, timings, workspace};
 use crate::config::{Robot, Workspace};
 use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route};
 use crate::error::Result;
@@ -30,6 +32,11 @@ pub struct Args {
     /// Deliver only: leave running what runs
     #[arg(long)]
     no_start: bool,
+
+    /// Write a page that shows what time and bytes were spent on; without FILE to
+    /// target/xtask/timings.html
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    timings: Option<Option<Utf8PathBuf>>,
 
     /// Do not ask before installing what this machine lacks
     #[arg(long, short)]
@@ -72,22 +79,30 @@ struct Outcome {
 /// # Errors
 /// Fails when the build fails, or any robot; the others are served all the same.
 pub fn run(args: &Args) -> Result<()> {
-    let began = Instant::now();
+    timings::begin(args.timings.as_ref());
     let workspace = workspace()?;
-    let robots = args.which.robots(&workspace)?;
+    let mut costs = BTreeMap::new();
+    let result = deploy(args, &workspace, &mut costs);
+    timings::finish(args.timings.as_ref(), "deploy", &workspace, costs, result)
+}
+
+/// Deploys, and tells what that took to each robot that got all of it.
+fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>) -> Result<()> {
+    let began = Instant::now();
+    let robots = args.which.robots(workspace)?;
     let builder = builder(args.yes, &needs(&robots))?;
     let deploy = Deploy {
-        drafts: drafts(&workspace, &robots)?,
+        drafts: drafts(workspace, &robots)?,
         memory: Memory::load(&workspace.state_dir()),
         depot: Depot::open(&workspace),
         built: OnceLock::new(),
         start: !args.no_start,
         began,
-        workspace: &workspace,
+        workspace,
         builder,
     };
     let wanted = deploy.wanted(&robots);
-    let build = || image::build(&workspace, builder, &wanted, image::Options::default());
+    let build = || image::build(workspace, builder, &wanted, image::Options::default());
     if process::mode().dry_run {
         // What is printed is a script: what is done at the same time stands one after another there.
         let built = build()?;
@@ -111,6 +126,7 @@ pub fn run(args: &Args) -> Result<()> {
     });
     let outcomes: Vec<(String, Outcome)> =
         outcomes.into_iter().filter_map(|(robot, outcome)| Some((robot, outcome?))).collect();
+    costs.extend(outcomes.iter().map(|(robot, outcome)| (robot.clone(), outcome.delivery.cost)));
     report(&outcomes)?;
     // Where both failed, the robots failed first and the build was stopped because of that.
     served.and(build)
@@ -254,7 +270,9 @@ fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
 
 impl Outcome {
     fn summary(&self) -> String {
-        let Cost { sent, layers_sent, layers_reused, layer_bytes } = self.delivery.cost;
+        let cost = self.delivery.cost;
+        let Cost { layers_sent, layers_reused, .. } = cost;
+        let [sent, reused, total] = [cost.sent, cost.reused(), cost.layer_bytes].map(ui::bytes);
         let images = self.delivery.images.len();
         if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
             let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
@@ -262,13 +280,11 @@ impl Outcome {
         }
         if layers_sent + layers_reused == 0 {
             // Our own builder does not say which layers it sent.
-            return format!("sent {} of {}", ui::bytes(sent), ui::bytes(layer_bytes));
+            return format!("sent {sent}, reused {reused}, {total} in all");
         }
+        let layers = layers_sent + layers_reused;
         format!(
-            "sent {} in {layers_sent} layers; reused {layers_reused} of {} layers ({} in all)",
-            ui::bytes(sent),
-            layers_sent + layers_reused,
-            ui::bytes(layer_bytes),
+            "sent {sent} in {layers_sent} layers, reused {reused} in {layers_reused}; {total} in {layers} in all"
         )
     }
 }

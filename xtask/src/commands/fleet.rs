@@ -2,7 +2,7 @@
 
 use crate::config::Robot;
 use crate::error::{Failure, Result, exit_of};
-use crate::{process, ui};
+use crate::{process, timeline, ui};
 
 /// Does `work` for all robots at the same time. One that fails does not stop the others: its error is
 /// printed under its name, and what came of the others is given back.
@@ -38,7 +38,10 @@ fn divide<T>(count: usize, results: Vec<(String, Result<T>)>) -> (Vec<(String, T
     for (name, result) in results {
         match result {
             Ok(value) => done.push((name, value)),
-            Err(error) => failed.push((name, error)),
+            Err(error) => {
+                timeline::failed(&name, &error);
+                failed.push((name, error));
+            }
         }
     }
     (done, summary(count, failed))

@@ -2,22 +2,75 @@
 //!
 //! A build of four images is a hundred steps, of which an edit runs three. BuildKit's own display lists all
 //! of them; this one shows a step when it has something to say, and again when it took long. Verbose mode
-//! shows BuildKit's log whole.
+//! shows BuildKit's log whole. On the way the steps go into the [timeline](crate::timeline).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use crate::process::{self, LineFilter};
+use crate::timeline::{self, Lane, Phase};
 
 /// Steps that took longer than this get a closing line.
 const LONG_SECONDS: f32 = 3.0;
 
 /// A filter for one run of `docker buildx … --progress=plain`.
 pub fn condense() -> LineFilter {
-    if process::mode().verbose {
-        return Box::new(|line| vec![line.to_owned()]);
-    }
+    let mut steps = Steps::default();
     let mut log = Log::default();
-    Box::new(move |line| log.line(line).into_iter().collect())
+    Box::new(move |line| {
+        match steps.line(line) {
+            Some(Ended::Ran(title, took)) => timeline::ended(Lane::Build, Phase::Build, title, took),
+            Some(Ended::Remembered) => timeline::cached_step(),
+            None => {}
+        }
+        if process::mode().verbose {
+            return vec![line.to_owned()];
+        }
+        log.line(line).into_iter().collect()
+    })
+}
+
+/// What became of a step, by a line that says so.
+#[derive(Debug, PartialEq)]
+enum Ended {
+    /// It ran, well or not, for as long.
+    Ran(String, Duration),
+    /// BuildKit knew its result.
+    Remembered,
+}
+
+/// The steps of a build as they end.
+///
+/// BuildKit tells of an end at once, and how long the step took; its beginning it may tell late, when it has
+/// finished with the lines of another step.
+#[derive(Default)]
+struct Steps {
+    /// Title, when it was first heard of, and how much of its time is recorded, by number.
+    steps: BTreeMap<String, (String, Instant, Duration)>,
+}
+
+impl Steps {
+    fn line(&mut self, line: &str) -> Option<Ended> {
+        let (number, rest) = line.strip_prefix('#')?.split_once(' ')?;
+        let Some((title, seen, recorded)) = self.steps.get_mut(number) else {
+            let name = rest.strip_prefix('[').and_then(title);
+            let name = name.unwrap_or_else(|| rest.chars().take(80).collect());
+            self.steps.insert(number.to_owned(), (name, Instant::now(), Duration::ZERO));
+            return None;
+        };
+        if rest == "CACHED" {
+            return Some(Ended::Remembered);
+        }
+        let took = match rest.strip_prefix("DONE ") {
+            Some(time) => Duration::try_from_secs_f32(time.strip_suffix('s')?.parse().ok()?).ok()?,
+            None if rest.starts_with("ERROR") || rest.starts_with("CANCELED") => seen.elapsed(),
+            None => return None,
+        };
+        // A step may be done several times, say a transfer: the time that is told is that of all of them.
+        let more = took.saturating_sub(*recorded);
+        *recorded = took;
+        (more > Duration::ZERO).then(|| Ended::Ran(title.clone(), more))
+    }
 }
 
 #[derive(Default)]
@@ -94,6 +147,33 @@ mod tests {
                     #5 0.310 Starting\n#5 1.200 Finished\n#5 DONE 12.6s";
         let title = "build-navigation: RUN build-package navigation";
         assert_eq!(condensed(text), [title.to_owned(), format!("{title}: 13 s")]);
+    }
+
+    #[test]
+    fn steps_are_recorded_as_they_end() {
+        let text = "#1 [internal] load build definition\n#1 DONE 0.0s\n\
+                    #3 [navigation build-tools 2/4] RUN install-wheels\n#3 CACHED\n\
+                    #5 [navigation build-navigation 2/2] RUN --mount=type=cache build-package navigation\n\
+                    #6 [camera] exporting to image\n#5 0.310 Starting\n#6 DONE 0.5s\n\
+                    #6 [camera] exporting to image\n#6 DONE 0.7s\n#5 DONE 12.5s\n\
+                    #7 [camera build-camera 1/1] RUN false\n#7 ERROR: exit code: 1";
+        let mut steps = Steps::default();
+        let ended: Vec<Ended> = text.lines().filter_map(|line| steps.line(line)).collect();
+        let ran = |title: &str, millis| Ended::Ran(title.to_owned(), Duration::from_millis(millis));
+        let seconds = |ended: &Ended| match ended {
+            Ended::Ran(title, took) => ran(title, (took.as_secs_f32() * 10.0).round() as u64 * 100),
+            Ended::Remembered => Ended::Remembered,
+        };
+        assert_eq!(
+            ended.iter().map(seconds).collect::<Vec<_>>(),
+            [
+                Ended::Remembered,
+                ran("camera: exporting to image", 500),
+                ran("camera: exporting to image", 200),
+                ran("build-navigation: RUN build-package navigation", 12_500),
+                ran("build-camera: RUN false", 0),
+            ]
+        );
     }
 
     #[test]

@@ -1,0 +1,247 @@
+//! `--timings`: one self-contained page that shows what a deploy spent its time and its bytes on.
+//!
+//! Nothing is fetched and nothing runs: a page that was written on the lab's laptop opens on any other.
+
+mod chart;
+mod html;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use camino::Utf8Path;
+
+use crate::delivery::Cost;
+use crate::error::Result;
+use crate::files;
+use crate::timeline::Timeline;
+use crate::ui;
+
+use html::{element, escape};
+
+/// What the page is about, beside the timeline.
+#[derive(Clone, Debug, Default)]
+pub struct Subject {
+    /// What was run: `deploy`.
+    pub verb: String,
+    /// The project's name.
+    pub project: String,
+    /// The revision of the workspace, where there is one.
+    pub revision: Option<String>,
+    /// What the deliveries cost that were made, by robot.
+    pub robots: BTreeMap<String, Cost>,
+    /// What failed, if anything.
+    pub failure: Option<String>,
+}
+
+/// Writes the page.
+///
+/// # Errors
+/// Fails when the file cannot be written.
+pub fn write(path: &Utf8Path, subject: &Subject, timeline: &Timeline) -> Result<()> {
+    files::replace(path, &page(subject, timeline))
+}
+
+/// The page as HTML.
+fn page(subject: &Subject, timeline: &Timeline) -> String {
+    let title = format!("{} {}", subject.verb, subject.project);
+    let body = [
+        element("h1", "", &escape(&title)),
+        failures(subject, timeline),
+        facts(subject, timeline),
+        chart::render(timeline),
+        tables::render(subject, timeline),
+    ];
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{}\n</main>\n</body>\n</html>\n",
+        escape(&title),
+        include_str!("timings/page.css"),
+        body.join("\n"),
+    )
+}
+
+/// What failed, each thing once.
+fn failures(subject: &Subject, timeline: &Timeline) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    if let Some(failure) = &subject.failure
+        && timeline.failures.iter().all(|(_, why)| why != failure)
+    {
+        texts.push(failure.clone());
+    }
+    texts.extend(timeline.failures.iter().map(|(robot, why)| format!("{robot}: {why}")));
+    texts.iter().map(|text| element("p", "failure", &escape(text))).collect()
+}
+
+/// What one wants to know first.
+fn facts(subject: &Subject, timeline: &Timeline) -> String {
+    let sum = |of: fn(&Cost) -> u64| ui::bytes(subject.robots.values().map(of).sum());
+    let outcome = if subject.failure.is_some() { "failed" } else { "done" };
+    let mut facts = vec![("total time", seconds(timeline.took))];
+    if !subject.robots.is_empty() {
+        facts.push(("sent", sum(|cost| cost.sent)));
+        facts.push(("reused", sum(Cost::reused)));
+        facts.push(("all layers", sum(|cost| cost.layer_bytes)));
+    }
+    facts.push(("outcome", outcome.to_owned()));
+    facts.push(("began", utc(timeline.wall_clock)));
+    if let Some(revision) = &subject.revision {
+        facts.push(("revision", revision.clone()));
+    }
+    let fact = |(name, value): &(&str, String)| {
+        format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))
+    };
+    element("dl", "facts", &facts.iter().map(fact).collect::<String>())
+}
+
+/// `0.35 s`, `12.6 s`, `2:05 min`.
+fn seconds(time: Duration) -> String {
+    match time.as_secs_f64() {
+        short @ 0.0..1.0 => format!("{short:.2} s"),
+        middle @ 0.0..100.0 => format!("{middle:.1} s"),
+        _ => format!("{}:{:02} min", time.as_secs() / 60, time.as_secs() % 60),
+    }
+}
+
+/// A time as people all over the world write it: `2026-11-24 01:40 UTC`.
+fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, minutes) = (seconds / 86_400, seconds / 60 % 1440);
+    // Years that begin in March, in eras of 400 of them: the leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timeline::{How, Lane, Layer, Phase, Span};
+
+    fn sample() -> (Subject, Timeline) {
+        let span = |lane: Lane, phase, name: &str, start, end| Span {
+            lane,
+            phase,
+            name: name.to_owned(),
+            start: Duration::from_millis(start),
+            end: Duration::from_millis(end),
+            bytes: (phase == Phase::Push).then_some(89_000),
+        };
+        let main = || Lane::robot("main");
+        let layer = |digest: &str, created_by: &str, size, sent, how| Layer {
+            robot: "main".to_owned(),
+            image: "navigation".to_owned(),
+            digest: digest.to_owned(),
+            created_by: created_by.to_owned(),
+            size,
+            sent,
+            how,
+        };
+        let basis = "sha256:1111111111111111111111111111111111111111".to_owned();
+        let timeline = Timeline {
+            wall_clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_484_400),
+            took: Duration::from_millis(6_400),
+            spans: vec![
+                span(Lane::Build, Phase::Build, "build-navigation: RUN a && b <c>", 300, 3_300),
+                span(Lane::Build, Phase::Build, "navigation: exporting to image", 3_300, 3_900),
+                span(main(), Phase::Connect, "connect", 0, 400),
+                span(main(), Phase::Wait, "wait for the build", 400, 4_000),
+                span(main(), Phase::Push, "push navigation", 4_200, 5_000),
+                span(main(), Phase::Start, "start", 5_200, 6_300),
+            ],
+            layers: vec![
+                layer(
+                    "sha256:aaaaaaaaaaaaaaaa",
+                    "COPY --link /out/ / # <b>",
+                    2_000,
+                    200,
+                    How::Patch { basis },
+                ),
+                layer("sha256:bbbbbbbbbbbbbbbb", "RUN apt-get install", 4_000_000, 0, How::There),
+                layer("sha256:cccccccccccccccc", "COPY node", 9_000, 8_000, How::Push),
+            ],
+            cached_steps: 31,
+            failures: Vec::new(),
+        };
+        let cost = Cost { sent: 89_000, layer_bytes: 4_011_000, ..Cost::default() };
+        let subject = Subject {
+            verb: "deploy".to_owned(),
+            project: "eurobot".to_owned(),
+            revision: Some("0123abc".to_owned()),
+            robots: BTreeMap::from([("main".to_owned(), cost)]),
+            failure: None,
+        };
+        (subject, timeline)
+    }
+
+    #[test]
+    fn the_page_has_what_was_recorded_and_fetches_nothing() {
+        let (subject, timeline) = sample();
+        let page = page(&subject, &timeline);
+        for part in [
+            "<dd>6.4 s</dd>",
+            "<dd>89.0 kB</dd>",
+            "<dd>3.9 MB</dd>",
+            "<dd>0123abc</dd>",
+            "<dd>2026-11-24 ",
+            "RUN a &amp;&amp; b &lt;c&gt;",
+            "31 steps were remembered",
+            "push navigation",
+            "COPY --link /out/ / # &lt;b&gt;",
+            "patch of 111111111111",
+            "there already",
+            "pushed",
+        ] {
+            assert!(page.contains(part), "{part} is missing in\n{page}");
+        }
+        for foreign in ["http:", "https:", "//", "<script", "url(", "@import", "src=", "<b>"] {
+            assert!(!page.contains(foreign), "{foreign} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_said_on_the_page_with_what_there_was() {
+        let (mut subject, timeline) = sample();
+        subject.failure = Some("push `navigation`: <gone>".to_owned());
+        let failures = vec![("main".to_owned(), "push `navigation`: <gone>".to_owned())];
+        let page = page(&subject, &Timeline { layers: Vec::new(), failures, ..timeline });
+        assert!(page.contains("<p class=\"failure\">main: push `navigation`: &lt;gone&gt;</p>"), "{page}");
+        assert_eq!(page.matches("class=\"failure\"").count(), 1, "{page}");
+        assert!(page.contains("<dd>failed</dd>") && page.contains("push navigation"));
+    }
+
+    #[test]
+    fn a_run_of_which_nothing_is_known_makes_a_page_too() {
+        let (subject, timeline) = sample();
+        let empty = Timeline {
+            took: Duration::ZERO,
+            spans: Vec::new(),
+            layers: Vec::new(),
+            cached_steps: 0,
+            ..timeline
+        };
+        let page = page(&subject, &empty);
+        assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    }
+
+    #[test]
+    fn times_are_written_as_on_a_calendar() {
+        let at = |seconds| utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01 00:00 UTC");
+        assert_eq!(at(951_782_399), "2000-02-28 23:59 UTC");
+        assert_eq!(at(951_782_400), "2000-02-29 00:00 UTC");
+        assert_eq!(at(1_798_761_540), "2026-12-31 23:59 UTC");
+        assert_eq!(
+            [350, 12_600, 125_000].map(|millis| seconds(Duration::from_millis(millis))),
+            ["0.35 s", "12.6 s", "2:05 min"]
+        );
+    }
+}
