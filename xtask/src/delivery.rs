@@ -32,15 +32,10 @@ pub struct Cost {
     pub layers_sent: usize,
     /// Layers that the robot's registry had.
     pub layers_reused: usize,
-    /// Bytes of all layers of the images that were looked at, as they would travel.
+    /// Bytes of those layers.
+    pub bytes_reused: u64,
+    /// Bytes of all layers of the images that were looked at.
     pub layer_bytes: u64,
-}
-
-impl Cost {
-    /// Bytes that did not have to travel.
-    pub fn reused(&self) -> u64 {
-        self.layer_bytes.saturating_sub(self.sent)
-    }
 }
 
 /// What came of a delivery.

@@ -43,7 +43,9 @@ impl Lane {
 /// What kind of work it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Making images.
+    /// All of a build, from its first step to its last.
+    Whole,
+    /// A step of a build.
     Build,
     /// Reaching a robot and looking at what is there.
     Connect,

@@ -82,7 +82,7 @@ fn facts(subject: &Subject, timeline: &Timeline) -> String {
     let mut facts = vec![("total time", seconds(timeline.took))];
     if !subject.robots.is_empty() {
         facts.push(("sent", sum(|cost| cost.sent)));
-        facts.push(("reused", sum(Cost::reused)));
+        facts.push(("reused", sum(|cost| cost.bytes_reused)));
         facts.push(("all layers", sum(|cost| cost.layer_bytes)));
     }
     facts.push(("outcome", outcome.to_owned()));
@@ -171,7 +171,7 @@ mod tests {
             cached_steps: 31,
             failures: Vec::new(),
         };
-        let cost = Cost { sent: 89_000, layer_bytes: 4_011_000, ..Cost::default() };
+        let cost = Cost { sent: 89_000, bytes_reused: 4_000_000, layer_bytes: 4_011_000, ..Cost::default() };
         let subject = Subject {
             verb: "deploy".to_owned(),
             project: "eurobot".to_owned(),
@@ -189,11 +189,12 @@ mod tests {
         for part in [
             "<dd>6.4 s</dd>",
             "<dd>89.0 kB</dd>",
-            "<dd>3.9 MB</dd>",
+            "<dd>4.0 MB</dd>",
             "<dd>0123abc</dd>",
             "<dd>2026-11-24 ",
             "RUN a &amp;&amp; b &lt;c&gt;",
             "31 steps were remembered",
+            "data-lane=\"main\"",
             "push navigation",
             "COPY --link /out/ / # &lt;b&gt;",
             "patch of 111111111111",

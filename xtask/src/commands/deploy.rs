@@ -94,7 +94,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let deploy = Deploy {
         drafts: drafts(workspace, &robots)?,
         memory: Memory::load(&workspace.state_dir()),
-        depot: Depot::open(&workspace),
+        depot: Depot::open(workspace),
         built: OnceLock::new(),
         start: !args.no_start,
         began,
@@ -272,7 +272,7 @@ impl Outcome {
     fn summary(&self) -> String {
         let cost = self.delivery.cost;
         let Cost { layers_sent, layers_reused, .. } = cost;
-        let [sent, reused, total] = [cost.sent, cost.reused(), cost.layer_bytes].map(ui::bytes);
+        let [sent, reused, total] = [cost.sent, cost.bytes_reused, cost.layer_bytes].map(ui::bytes);
         let images = self.delivery.images.len();
         if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
             let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
@@ -284,7 +284,8 @@ impl Outcome {
         }
         let layers = layers_sent + layers_reused;
         format!(
-            "sent {sent} in {layers_sent} layers, reused {reused} in {layers_reused}; {total} in {layers} in all"
+            "sent {sent} for {layers_sent} new layers; reused {layers_reused} layers, {reused}; \
+             {layers} layers, {total} in all"
         )
     }
 }

@@ -13,12 +13,18 @@ pub struct Account<'a> {
     robot: &'a str,
     carried: &'a Carried,
     seen: BTreeSet<&'a str>,
+    reused: u64,
 }
 
 impl<'a> Account<'a> {
     /// An account to which the courier's part is known.
     pub fn new(robot: &'a str, carried: &'a Carried) -> Self {
-        Self { robot, carried, seen: BTreeSet::new() }
+        Self { robot, carried, seen: BTreeSet::new(), reused: 0 }
+    }
+
+    /// Bytes of the layers that were there, of all images that have been settled.
+    pub fn reused(&self) -> u64 {
+        self.reused
     }
 
     /// Settles an image that has been pushed, which took `sent` bytes: how many of its layers travelled, and
@@ -46,6 +52,9 @@ impl<'a> Account<'a> {
             if matches!(carriage.how, How::Patch { .. } | How::Whole) {
                 brought += 1;
                 bytes += carriage.sent;
+            }
+            if carriage.how == How::There {
+                self.reused += layer.size;
             }
             self.note(image, layer, carriage);
         }
@@ -88,5 +97,6 @@ mod tests {
         let pushed = |sent, reused| Layers { sent, reused };
         assert_eq!(account.settle("one", "m1", pushed(0, 2), 7), (pushed(1, 1), 40));
         assert_eq!(account.settle("two", "m2", pushed(1, 1), 60), (pushed(1, 1), 0));
+        assert_eq!(account.reused(), 200, "`old`, and `shared` for the second image");
     }
 }

@@ -144,10 +144,13 @@ impl Courier<'_> {
     }
 
     fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
+        self.progress.waiting("reading the layers of the images");
+        let _span = timeline::span(Lane::robot(self.session.robot()), Phase::Prepare, "export layers");
         built.iter().map(|built| self.depot.layout.export(self.builder, built)).collect()
     }
 
     fn look(&self) -> Result<(Agent, Look)> {
+        let _span = timeline::span(Lane::robot(self.session.robot()), Phase::Connect, "look at layers");
         let mut agent = Agent::start(self.session)?;
         let look = agent.look(self.repository)?;
         Ok((agent, look))

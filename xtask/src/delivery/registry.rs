@@ -113,6 +113,11 @@ fn bring(
         delivery.images.push(Delivered { image: name.clone(), digest: manifest.digest });
     }
     cost.sent += tunnel.traffic().sent - start;
+    cost.bytes_reused += match carried.images.is_empty() {
+        false => account.reused(),
+        // Who cannot look into layers knows their sum only.
+        true => cost.layer_bytes.saturating_sub(cost.sent),
+    };
     // Where the push had a connection of its own, this one may have been lost meanwhile.
     if compressed.is_some() {
         let _again = route.session.ensure_connected()?;

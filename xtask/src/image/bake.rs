@@ -16,6 +16,7 @@ use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
 use crate::files;
 use crate::process::{self, Cmd};
+use crate::timeline::{self, Lane, Phase};
 
 /// How long the definitions of builds are left for people to look at.
 const DEFINITIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,6 +38,7 @@ pub fn build(
     wanted: &BTreeSet<Wanted>,
     options: Options,
 ) -> Result<Vec<Built>> {
+    let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {} images", wanted.len()));
     let contexts = base_contexts(workspace, builder, wanted)?;
     let mut targets = Map::new();
     let mut inputs = BTreeMap::new();

@@ -54,7 +54,7 @@ impl Steps {
         let (number, rest) = line.strip_prefix('#')?.split_once(' ')?;
         let Some((title, seen, recorded)) = self.steps.get_mut(number) else {
             let name = rest.strip_prefix('[').and_then(title);
-            let name = name.unwrap_or_else(|| rest.chars().take(80).collect());
+            let name = name.unwrap_or_else(|| plain(rest));
             self.steps.insert(number.to_owned(), (name, Instant::now(), Duration::ZERO));
             return None;
         };
@@ -107,6 +107,12 @@ impl Log {
             None => None,
         }
     }
+}
+
+/// `[internal] load build definition`, and what has no stage at all, for the record.
+fn plain(rest: &str) -> String {
+    let text = rest.strip_prefix('[').unwrap_or(rest).replacen("] ", ": ", 1);
+    text.chars().take(80).collect()
 }
 
 /// `[navigation build-navigation 2/2] RUN --mount=… build-package navigation` without what people skip.

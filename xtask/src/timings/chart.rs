@@ -21,11 +21,14 @@ const LETTER: f64 = 7.0;
 const GAP: f64 = 10.0;
 /// Letters of the longest label.
 const LABEL: usize = 48;
-/// Build steps that take less of the whole are left to the table.
+/// Build steps that take less of the whole are left to the table,
 const SHORT: f64 = 0.01;
+/// and whatever takes less is not to be seen in a chart.
+const NOTHING: f64 = 0.002;
 
-const PHASES: [(Phase, &str, &str); 9] = [
-    (Phase::Build, "build", "build"),
+const PHASES: [(Phase, &str, &str); 10] = [
+    (Phase::Whole, "whole", "whole build"),
+    (Phase::Build, "build", "build step"),
     (Phase::Connect, "connect", "connect"),
     (Phase::Wait, "wait", "wait"),
     (Phase::Registry, "registry", "registry and tunnel"),
@@ -174,7 +177,7 @@ pub fn render(timeline: &Timeline) -> String {
 
 fn is_drawn(span: &Span, total: Duration) -> bool {
     let took = span.end.saturating_sub(span.start).as_secs_f64();
-    span.phase != Phase::Build || took >= SHORT * total.as_secs_f64()
+    took >= total.as_secs_f64() * if span.phase == Phase::Build { SHORT } else { NOTHING }
 }
 
 fn lane(lane: &Lane, drawn: &[&Span], timeline: &Timeline) -> String {

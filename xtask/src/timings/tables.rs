@@ -26,7 +26,7 @@ fn summary(subject: &Subject) -> String {
         return String::new();
     }
     let row = |(robot, cost): (&String, &Cost)| {
-        let sizes = [cost.sent, cost.reused(), cost.layer_bytes].map(ui::bytes);
+        let sizes = [cost.sent, cost.bytes_reused, cost.layer_bytes].map(ui::bytes);
         std::iter::once(escape(robot)).chain(sizes).chain([share(cost.sent, cost.layer_bytes)]).collect()
     };
     let rows: Vec<Vec<String>> = subject.robots.iter().map(row).collect();
@@ -62,7 +62,9 @@ fn steps(timeline: &Timeline) -> String {
 }
 
 fn layers(robot: &str, timeline: &Timeline) -> String {
-    let layers: Vec<&Layer> = timeline.layers.iter().filter(|layer| layer.robot == robot).collect();
+    let mut layers: Vec<&Layer> = timeline.layers.iter().filter(|layer| layer.robot == robot).collect();
+    // What travelled comes first, the most expensive at the top.
+    layers.sort_by_key(|layer| (std::cmp::Reverse(layer.sent), layer.how == How::There));
     let row = |layer: &&Layer| {
         vec![
             escape(&layer.image),
@@ -92,12 +94,18 @@ fn section(title: &str, note: &str, content: &str) -> String {
     element("section", "", &format!("<h2>{}</h2>{note}\n{content}", escape(title)))
 }
 
-/// What made a layer, without what is the same for all of its kind; the digest where that is not known.
+/// What made a layer, without what is the same for all of its kind, and its digest.
 fn made_by(layer: &Layer) -> String {
     let digest = image::short(&layer.digest);
     let text = layer.created_by.trim_start_matches("/bin/sh -c ").trim_end_matches(" # buildkit").trim();
-    let short: String = if text.is_empty() { digest.to_owned() } else { text.chars().take(120).collect() };
-    format!("<span title=\"{} {}\">{}</span>", escape(digest), escape(&layer.created_by), escape(&short))
+    let short: String =
+        if text.is_empty() { "the base".to_owned() } else { text.chars().take(120).collect() };
+    format!(
+        "<span title=\"{}\">{} <small>{}</small></span>",
+        escape(&layer.created_by),
+        escape(&short),
+        escape(digest)
+    )
 }
 
 fn how(how: &How) -> String {
@@ -113,7 +121,7 @@ fn class(how: &How) -> &'static str {
     match how {
         How::There => "there",
         How::Patch { .. } => "patch",
-        How::Whole => "whole",
+        How::Whole => "complete",
         How::Push => "pushed",
     }
 }

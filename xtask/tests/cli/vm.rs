@@ -38,8 +38,15 @@ fn our_own_builder_is_made_once_and_pushes_to_the_host() {
         ],
     );
     assert!(lab.calls_of("docker push").is_empty() && lab.calls_of("docker tag").is_empty());
-    let definition = lab.files().into_iter().find(|(path, _)| path.as_str().contains("/bake-")).unwrap().1;
-    let definition: serde_json::Value = serde_json::from_slice(&definition).unwrap();
+    // Beside the definition of the build there is one for each image that is pushed.
+    let files = lab.files().into_iter().filter(|(path, _)| path.as_str().contains("/bake-"));
+    let definitions = files.map(|(_, text)| serde_json::from_slice::<serde_json::Value>(&text).unwrap());
+    let definition = definitions
+        .into_iter()
+        .find(|definition| {
+            ["camera", "navigation"].iter().all(|image| definition["target"][image].is_object())
+        })
+        .unwrap();
     let camera = &definition["target"]["camera"];
     let base = camera["contexts"]["base"].as_str().unwrap();
     assert!(
