@@ -6,6 +6,7 @@ pub mod completions;
 pub mod deploy;
 pub mod doctor;
 pub mod fleet;
+mod plan;
 pub mod setup;
 pub mod setup_robot;
 pub mod sim;

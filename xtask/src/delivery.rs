@@ -2,6 +2,7 @@
 
 mod account;
 mod courier;
+pub mod plan;
 mod push;
 mod registry;
 

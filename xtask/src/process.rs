@@ -262,25 +262,44 @@ impl Cmd {
         if status.success() { Ok(()) } else { Err(self.failure(&status.to_string(), "")) }
     }
 
-    /// Changes something with what `producer` writes: `producer | self`, each exit status checked.
+    /// Changes something with what `producer` writes: `producer | self`, each exit status checked. Gives the
+    /// bytes that went from one to the other.
     ///
     /// # Errors
     /// Fails when either command cannot be started or fails.
-    pub fn feed(&self, producer: &Cmd) -> Result<()> {
+    pub fn feed(&self, producer: &Cmd) -> Result<u64> {
         if announce(true, || format!("{producer} | {self}")) {
-            return Ok(());
+            return Ok(0);
         }
-        let (reader, writer) = std::io::pipe().context("make a pipe")?;
+        let (mut produced, stdout) = std::io::pipe().context("make a pipe")?;
+        let (stdin, mut consumed) = std::io::pipe().context("make a pipe")?;
         let source =
-            Child::start(producer, producer.expression().stdin_null().stdout_file(writer).stderr_capture())?;
-        let result = self.wait(self.expression().stdin_file(reader).stdout_null().stderr_capture().start());
+            Child::start(producer, producer.expression().stdin_null().stdout_file(stdout).stderr_capture())?;
+        // A consumer that ends early has its reasons, and says them.
+        let copying =
+            std::thread::spawn(move || std::io::copy(&mut produced, &mut consumed).unwrap_or_default());
+        let result = self.wait(self.expression().stdin_file(stdin).stdout_null().stderr_capture().start());
         // The producer's own failure explains the consumer's: look at it first.
         source.wait()?;
         let output = result?;
+        let bytes = copying.join().unwrap_or_default();
         if output.status.success() {
-            return Ok(());
+            return Ok(bytes);
         }
         Err(self.failure(&output.status.to_string(), &String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Asks how many bytes the command writes.
+    ///
+    /// # Errors
+    /// Fails when the command cannot be started or fails.
+    pub fn count_output(&self) -> Result<u64> {
+        let (child, words, mut answers) = self.converse()?;
+        drop(words);
+        let count =
+            std::io::copy(&mut answers, &mut std::io::sink()).context("count what a command writes")?;
+        child.wait()?;
+        Ok(count)
     }
 
     /// Starts a child that works beside us until its guard is dropped; Ctrl-C does not reach it before that.

@@ -153,7 +153,7 @@ impl Contender for OneStage<'_> {
             Way::Push => self.push(robot)?,
             Way::Load => {
                 let load = robot.endpoint().command(["docker", "load", "--quiet"]);
-                load.feed(&Cmd::new("docker").args(["save", IMAGE]))?;
+                let _bytes = load.feed(&Cmd::new("docker").args(["save", IMAGE]))?;
             }
         }
         robot.endpoint().command(["sh", "-c", &self.start()]).run()

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 
-use super::{Which, builder, fleet, reach, timings, workspace};
+use super::{Which, builder, endpoint, fleet, plan, reach, timings, workspace};
 use crate::config::{Robot, Workspace};
+use crate::delivery::plan::{Plan, Services};
 use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route};
 use crate::error::Result;
 use crate::host::Need;
-use crate::image::{self, Builder, Built, Wanted, service};
+use crate::image::{self, Builder, Built, ImageId, Wanted, service};
 use crate::process;
 use crate::release::compose::{Draft, Project};
 use crate::release::start;
@@ -23,6 +24,7 @@ use crate::ui::{self, Progress};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask deploy --robot main,secondary
+  cargo xtask deploy --robot main --plan  build, then say what would travel and restart
   cargo xtask deploy --all --no-start    deliver now, start later with the same command without --no-start
   cargo xtask deploy --robot main -n >deploy.sh")]
 pub struct Args {
@@ -37,6 +39,15 @@ pub struct Args {
     /// target/xtask/timings.html
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     timings: Option<Option<Utf8PathBuf>>,
+
+    /// Build, then say what would travel, how long it would take and what would be restarted; change nothing
+    /// on the robots
+    #[arg(long, conflicts_with = "no_start")]
+    plan: bool,
+
+    /// The plan as JSON
+    #[arg(long, requires = "plan")]
+    json: bool,
 
     /// Do not ask before installing what this machine lacks
     #[arg(long, short)]
@@ -102,6 +113,13 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         builder,
     };
     let wanted = deploy.wanted(&robots);
+    if args.plan {
+        let built = image::build(workspace, builder, &wanted, image::Options::default())?;
+        let (plans, outcome) = fleet::each(&robots, |robot| deploy.plan(robot, &built));
+        let plans: Vec<Plan> = plans.into_iter().map(|(_, plan)| plan).collect();
+        plan::report(&plans, args.json)?;
+        return outcome;
+    }
     let build = || image::build(workspace, builder, &wanted, image::Options::default());
     if process::mode().dry_run {
         // What is printed is a script: what is done at the same time stands one after another there.
@@ -183,19 +201,44 @@ impl Deploy<'_> {
         let Some(built) = self.built.wait() else { return Ok(None) };
         drop(waiting);
 
-        let images = self.drafts[robot.name.as_str()].images();
-        let built: Vec<Built> = built
-            .iter()
-            .filter(|built| {
-                built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
-            })
-            .cloned()
-            .collect();
+        let built = self.images_of(robot, built);
         let delivery = self.deliver(robot, &session, &survey, &progress, &built)?;
         let digests =
             delivery.images.iter().map(|image| (image.image.clone(), image.digest.clone())).collect();
         let release = self.drafts[robot.name.as_str()].with_digests(project, &digests)?;
         self.activate(&session, survey, &progress, &release, delivery).map(Some)
+    }
+
+    /// The images that a robot runs, of all that were built.
+    fn images_of(&self, robot: &Robot, built: &[Built]) -> Vec<Built> {
+        let images = self.drafts[robot.name.as_str()].images();
+        let is_of = |built: &&Built| {
+            built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
+        };
+        built.iter().filter(is_of).cloned().collect()
+    }
+
+    /// What [`Deploy::serve`] would do. A simulated robot that is off stays off.
+    fn plan(&self, robot: &Robot, built: &[Built]) -> Result<Plan> {
+        let Self { workspace, builder, memory, depot, .. } = self;
+        let (workspace, builder, project) = (*workspace, *builder, &self.workspace.project.name);
+        let progress = &Progress::new(&robot.name);
+        progress.waiting("planning");
+        let session = &Session::open(endpoint(workspace, robot)?)?;
+        let survey = &Survey::of(session, project, &format!("{}/{project}", registry::HOST))?;
+        survey.check_platform(&robot.name, &robot.platform)?;
+        let built = self.images_of(robot, built);
+        let digest = |built: &Built| match &built.id {
+            ImageId::Manifest(digest) => digest.clone(),
+            ImageId::Config(config) => memory.manifest_of(config).unwrap_or_else(|| config.clone()),
+        };
+        let digests = built.iter().map(|built| (built.wanted.image.clone(), digest(built))).collect();
+        let release = self.drafts[robot.name.as_str()].with_digests(project, &digests)?;
+        let registry_image = &service::registry(workspace, builder, &robot.platform)?;
+        let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
+        let is_current = start::is_current(&release, survey);
+        let archive = if is_current { 0 } else { release.archive.len() as u64 };
+        delivery::plan::plan(&route, &built, &Services { hashes: release.hashes, archive })
     }
 
     fn deliver(
@@ -223,7 +266,7 @@ impl Deploy<'_> {
         survey: Survey,
         progress: &Progress,
         release: &Project,
-        delivery: Delivery,
+        mut delivery: Delivery,
     ) -> Result<Outcome> {
         let (running, changed) = if !self.start {
             (None, delivery.cost.sent > 0)
@@ -231,6 +274,7 @@ impl Deploy<'_> {
             (Some(survey), false)
         } else {
             progress.doing("starting", None);
+            delivery.cost.sent += release.archive.len() as u64;
             let _span = timeline::span(Lane::robot(session.robot()), Phase::Start, "start");
             let project = &self.workspace.project.name;
             let repository = format!("{}/{project}", registry::HOST);
@@ -276,7 +320,8 @@ impl Outcome {
         let images = self.delivery.images.len();
         if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
             let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
-            return format!("all {images} images were there{rest}; nothing sent");
+            let bytes = if cost.sent == 0 { "nothing" } else { &sent };
+            return format!("all {images} images were there{rest}; {bytes} sent");
         }
         if layers_sent + layers_reused == 0 {
             // Our own builder does not say which layers it sent.

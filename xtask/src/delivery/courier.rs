@@ -27,6 +27,7 @@ use crate::timeline::{How, Lane, Phase};
 use crate::ui::Progress;
 use crate::{process, timeline, ui};
 
+use super::Route;
 use agent::{Agent, Look, Refusal};
 use consignment::{Consignment, Item};
 
@@ -85,7 +86,95 @@ impl Carried {
     }
 }
 
-impl Courier<'_> {
+/// Where the robot's registry can be looked into.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// It runs.
+    Running,
+    /// Its data is there, and this image of it.
+    Stopped(&'a str),
+    /// There is none.
+    Absent,
+}
+
+/// What the courier would do.
+#[derive(Clone, Debug, Default)]
+pub struct Forecast {
+    /// The images.
+    pub images: Vec<Exported>,
+    /// Their layers; those that are missing here would be left to the push.
+    pub layers: BTreeMap<String, Carriage>,
+    /// Bytes that would be said besides the parcels.
+    pub talk: u64,
+    /// Why the push would carry everything, if it would.
+    pub why_push: Option<String>,
+}
+
+impl<'a> Courier<'a> {
+    /// The courier on a route.
+    pub fn of(route: &Route<'a>) -> Self {
+        Self {
+            depot: route.depot,
+            builder: route.builder,
+            repository: &route.workspace.project.name,
+            session: route.session,
+            progress: route.progress,
+        }
+    }
+
+    /// Says what [`Courier::carry`] would do, and changes nothing on the robot. Parcels are made.
+    ///
+    /// # Errors
+    /// Fails when the connection is gone or layers on this machine cannot be read.
+    pub fn forecast(&self, built: &[&Built], way: Way<'_>) -> Result<Forecast> {
+        let images = self.export(built)?;
+        let mut agent = match way {
+            Way::Running => Some(Agent::start(self.session)?),
+            Way::Stopped(image) => Some(Agent::start_in(self.session, image)?),
+            Way::Absent => None,
+        };
+        let look = match &mut agent {
+            Some(agent) => agent.look(self.repository)?,
+            None => Look { memory: u64::MAX, disk: u64::MAX, ..Look::default() },
+        };
+        let mut consignment = Consignment::new(self, agent.as_mut(), &look, &images)?;
+        let mut forecast =
+            Forecast { images, why_push: self.shortage(&look, &consignment), ..Forecast::default() };
+        let there = [consignment.there().to_vec(), consignment.take_attached()].concat();
+        forecast.layers =
+            there.into_iter().map(|layer| (layer, Carriage { how: How::There, sent: 0 })).collect();
+        if forecast.why_push.is_some() {
+            return Ok(forecast);
+        }
+        forecast.talk = match &agent {
+            Some(agent) => agent.sent(),
+            None => agent::opening(self.repository)?,
+        };
+        if !consignment.items().is_empty() {
+            forecast.talk += agent::beginning(&self.depot.owner()?);
+        }
+        for item in consignment.items() {
+            let carriage = item.carriage()?;
+            let arrived = look.spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
+            let sent = carriage.sent.saturating_sub(arrived);
+            forecast.talk += agent::overhead(&item.order(self.repository), &item.packed.parcel.name, sent);
+            drop(forecast.layers.insert(item.layer.digest.clone(), Carriage { sent, ..carriage }));
+        }
+        Ok(forecast)
+    }
+
+    /// What the robot has too little of.
+    fn shortage(&self, look: &Look, consignment: &Consignment) -> Option<String> {
+        let needed = consignment.disk();
+        if look.memory < MEMORY {
+            return Some(format!("the robot has only {} of memory to spare", ui::bytes(look.memory)));
+        }
+        (look.disk < needed).then(|| {
+            let (free, needed) = (ui::bytes(look.disk), ui::bytes(needed));
+            format!("the robot's disk has {free} free, unpacking there takes up to {needed}")
+        })
+    }
+
     /// Brings what the robot lacks of these images. What it cannot bring is left to the push, with a warning.
     ///
     /// # Errors
@@ -119,11 +208,8 @@ impl Courier<'_> {
         });
         carried.images = exported?;
         let (mut agent, look) = agent?;
-        if look.memory < MEMORY {
-            anyhow::bail!("the robot has only {} of memory to spare", ui::bytes(look.memory));
-        }
         let preparing = timeline::span(Lane::robot(self.session.robot()), Phase::Prepare, "compare layers");
-        let mut consignment = Consignment::new(self, &mut agent, &look, &carried.images)?;
+        let mut consignment = Consignment::new(self, Some(&mut agent), &look, &carried.images)?;
         drop(preparing);
         for layer in consignment.there() {
             carried.layers.insert(layer.to_owned(), Carriage { how: How::There, sent: 0 });
@@ -132,10 +218,8 @@ impl Courier<'_> {
             carried.sent += agent.sent();
             return Ok(());
         }
-        let needed = consignment.disk();
-        if look.disk < needed {
-            let (free, needed) = (ui::bytes(look.disk), ui::bytes(needed));
-            anyhow::bail!("the robot's disk has {free} free, unpacking there takes up to {needed}");
+        if let Some(shortage) = self.shortage(&look, &consignment) {
+            anyhow::bail!(shortage);
         }
         let mut span = timeline::span(Lane::robot(self.session.robot()), Phase::Transfer, "send layers");
         let result = self.send(tunnel, (agent, look), &mut consignment, carried);

@@ -81,19 +81,45 @@ impl Layers {
 }
 
 /// Remembers which manifest an image of a classic store becomes when it is pushed, so that a robot that
-/// has it is recognised without pushing again.
+/// has it is recognised without pushing again; and how many bytes a push takes that has no layers to carry.
 #[derive(Debug)]
 pub struct Memory {
     file: Utf8PathBuf,
     manifests: Mutex<BTreeMap<String, String>>,
+    talk_file: Utf8PathBuf,
+    talk: Mutex<BTreeMap<usize, u64>>,
 }
+
+/// What the requests of a push take, as Docker 26 makes them: besides, and per layer.
+const TALK: (u64, u64) = (2_900, 722);
 
 impl Memory {
     /// Reads what is remembered; a damaged or missing file costs one push each, nothing else.
     pub fn load(state_dir: &Utf8Path) -> Self {
-        let file = state_dir.join("manifests.json");
-        let text = fs_err::read_to_string(&file).unwrap_or_default();
-        Self { file, manifests: Mutex::new(serde_json::from_str(&text).unwrap_or_default()) }
+        let (file, talk_file) = (state_dir.join("manifests.json"), state_dir.join("push-talk.json"));
+        let text = |file| fs_err::read_to_string(file).unwrap_or_default();
+        let manifests = Mutex::new(serde_json::from_str(&text(&file)).unwrap_or_default());
+        let talk = Mutex::new(serde_json::from_str(&text(&talk_file)).unwrap_or_default());
+        Self { file, manifests, talk_file, talk }
+    }
+
+    /// Bytes that the requests of a push take whose layers are all there, besides manifest and configuration:
+    /// as the last push of an image with as many layers took, else an estimate.
+    pub fn push_talk(&self, layers: usize) -> u64 {
+        let known = self.talk.lock().unwrap_or_else(PoisonError::into_inner).get(&layers).copied();
+        known.unwrap_or(TALK.0 + TALK.1 * layers as u64)
+    }
+
+    /// Remembers what they took.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written.
+    pub fn remember_talk(&self, layers: usize, bytes: u64) -> Result<()> {
+        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        if talk.insert(layers, bytes) == Some(bytes) {
+            return Ok(());
+        }
+        files::replace(&self.talk_file, &serde_json::to_string(&*talk)?)
     }
 
     /// The manifest digest of the image with this configuration digest.

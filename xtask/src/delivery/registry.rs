@@ -35,7 +35,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     route.progress.waiting("looking at its registry");
     let lane = || Lane::robot(session.robot());
     let preparing = timeline::span(lane(), Phase::Registry, "registry and tunnel");
-    registry::ensure(session, route.registry_image)?;
+    let registry_bytes = registry::ensure(session, route.registry_image)?;
     let tunnel = Tunnel::open(session, tunnel::PORT)?;
     drop(preparing);
     // What the robot's engine has need not be in its registry: nobody would pull it.
@@ -44,6 +44,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     };
     let lacking: Vec<&Built> = built.iter().filter(|built| there(built).is_none()).collect();
     let mut delivery = Delivery::default();
+    delivery.cost.sent = registry_bytes;
     for there in built.iter().filter_map(there) {
         delivery.images_there += there.len();
         delivery.images.extend(there);
@@ -56,7 +57,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let Err(error) = pulled else { return Ok(delivery) };
     process::check_interrupted()?;
     // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
-    let damaged = match courier(route).check(&carried.images) {
+    let damaged = match Courier::of(route).check(&carried.images) {
         Ok(0) | Err(_) => return Err(error),
         Ok(count) => count,
     };
@@ -65,16 +66,6 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     pull(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
-}
-
-fn courier<'a>(route: &Route<'a>) -> Courier<'a> {
-    Courier {
-        depot: route.depot,
-        builder: route.builder,
-        repository: &route.workspace.project.name,
-        session: route.session,
-        progress: route.progress,
-    }
 }
 
 /// Fills the robot's registry: the courier brings what it can, the push completes it.
@@ -88,7 +79,7 @@ fn bring(
         // What is printed is a script, and the push is right on its own.
         Carried::default()
     } else {
-        courier(route).carry(tunnel, lacking)?
+        Courier::of(route).carry(tunnel, lacking)?
     };
     let cost = &mut delivery.cost;
     cost.sent += carried.sent;
@@ -105,6 +96,11 @@ fn bring(
         let (pushed, manifest) = push(route, tunnel, built).with_context(|| format!("push `{name}`"))?;
         let sent = tunnel.traffic().sent - before;
         span.sent(sent);
+        if pushed.sent == 0
+            && let Some(exported) = carried.images.iter().find(|exported| exported.digest == manifest.digest)
+        {
+            route.memory.remember_talk(exported.layers.len(), sent.saturating_sub(exported.own_bytes))?;
+        }
         let (layers, by_courier) = account.settle(name, &manifest.digest, pushed, sent);
         report(route.progress, name, layers, by_courier + sent);
         cost.layers_sent += layers.sent;

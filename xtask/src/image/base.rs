@@ -57,7 +57,7 @@ pub fn ensure_debian(suite: &str, platform: &Platform) -> Result<String> {
         let unfinished = format!("{tag}-unfinished");
         let result = cmd!("docker import --platform {platform} - {unfinished}")?
             .feed(&bootstrap(suite, &arch, host::debian_mirror()?))
-            .and_then(|()| cmd!("docker tag {unfinished} {tag}")?.run());
+            .and_then(|_bytes| cmd!("docker tag {unfinished} {tag}")?.run());
         cmd!("docker image rm {unfinished}")?.clean_up();
         result
     })?;
@@ -110,7 +110,7 @@ fn as_layout(dir: &Utf8Path, tag: &str) -> Result<String> {
         // Under another name until it is whole: an interrupted copy must not pass for a layout.
         let unfinished = Utf8PathBuf::from(format!("{layout}.unfinished"));
         cmd!("mkdir -p {unfinished}")?.run()?;
-        cmd!("tar -xf - -C {unfinished}")?.feed(&cmd!("docker save {tag}")?)?;
+        let _bytes = cmd!("tar -xf - -C {unfinished}")?.feed(&cmd!("docker save {tag}")?)?;
         cmd!("mv {unfinished} {layout}")?.run()?;
     }
     Ok(format!("oci-layout://{layout}:{}", tag.rsplit(':').next().unwrap_or("latest")))

@@ -46,7 +46,7 @@ pub fn registry(workspace: &Workspace, builder: Builder, platform: &Platform) ->
             .args([SUITE, "-"])
             .args(host::debian_mirror()?);
         let platform_name = platform.to_string();
-        cmd!("docker import --platform {platform_name} - {packages}")?.feed(&extract)?;
+        let _bytes = cmd!("docker import --platform {platform_name} - {packages}")?.feed(&extract)?;
         let contexts = [("packages", &packages), ("base", &base)];
         let result = build(platform, &contexts, &builder.kept_output(&tag), &dir).run();
         cmd!("docker image rm {packages}")?.clean_up();

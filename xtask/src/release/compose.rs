@@ -39,6 +39,8 @@ pub struct Project {
     pub services: BTreeMap<String, String>,
     /// All services.
     pub names: BTreeSet<String>,
+    /// What each service is, as a hash: the robot restarts those whose hash has changed.
+    pub hashes: BTreeMap<String, String>,
 }
 
 impl Draft {
@@ -122,10 +124,13 @@ impl Draft {
         }
         let files = Files::relocate(&self.dir, &mut model)?;
         let text = serde_json::to_string_pretty(&model).context("write the Compose project")?;
-        let archive = files.archive(&[("compose.json", text), ("services", service_hashes(&model))])?;
+        let services_file = service_hashes(&model);
+        let pairs = services_file.lines().filter_map(|line| line.split_once(' '));
+        let hashes = pairs.map(|(hash, service)| (service.to_owned(), hash.to_owned())).collect();
+        let archive = files.archive(&[("compose.json", text), ("services", services_file)])?;
         let id = format!("{:x}", Sha256::digest(&archive));
         let names = services(&model).map(|(name, _)| name.clone()).collect();
-        Ok(Project { archive, id, services: expected, names })
+        Ok(Project { archive, id, services: expected, names, hashes })
     }
 }
 

@@ -31,31 +31,32 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
                               application/vnd.docker.distribution.manifest.v2+json";
 
 /// Sees to it that the registry runs on the robot: brings `image` if the robot lacks it, starts a
-/// container if none runs it. The data volume outlives the container.
+/// container if none runs it. The data volume outlives the container. Gives the bytes that were sent.
 ///
 /// # Errors
 /// Fails when Docker on the robot fails or port 5000 there is taken by something else.
-pub fn ensure(session: &Session, image: &str) -> Result<()> {
+pub fn ensure(session: &Session, image: &str) -> Result<u64> {
     let start = session.script(include_str!("scripts/registry.sh"), &[CONTAINER, image, ADDRESS]);
     let bring = || session.command(["docker", "load", "--quiet"]).feed(&cmd!("docker save {image}")?);
     if process::mode().dry_run {
         ui::step(session.robot(), "bringing the registry, unless it is there, and starting it");
         bring()?;
-        return start.run();
+        start.run()?;
+        return Ok(0);
     }
     match start.run_for_output()?.as_str() {
         "image missing" => {
             ui::step(session.robot(), "bringing the registry, once");
-            bring()?;
+            let bytes = bring()?;
             let state = start.run_for_output()?;
             anyhow::ensure!(
                 state != "image missing",
                 "`{}` did not keep the image `{image}`",
                 session.robot()
             );
-            Ok(())
+            Ok(bytes)
         }
-        _ => Ok(()),
+        _ => Ok(0),
     }
 }
 

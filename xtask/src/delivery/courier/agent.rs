@@ -129,12 +129,26 @@ impl Agent {
     /// # Errors
     /// Fails when the connection is gone.
     pub fn start(session: &Session) -> Result<Self> {
-        let program = zstd::bulk::compress(PROGRAM.as_bytes(), 19).context("pack the courier")?;
+        Self::run(session, &["docker", "exec", "-i", registry::CONTAINER, "python3"])
+    }
+
+    /// Starts it beside a registry that does not run, to look at its data only. `image` is the registry's.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_in(session: &Session, image: &str) -> Result<Self> {
+        let volume = format!("{}:/var/lib/registry:ro", registry::CONTAINER);
+        let container = ["docker", "run", "--rm", "-i", "--network=none", "--volume", &volume];
+        Self::run(session, &[&container[..], &["--entrypoint=python3", image]].concat())
+    }
+
+    fn run(session: &Session, python: &[&str]) -> Result<Self> {
+        let program = program()?;
         let boot = format!(
             "import os,zstandard\nb=b''\nwhile len(b)<{0}:b+=os.read(0,{0}-len(b)) or exit()\nexec(zstandard.decompress(b))",
             program.len()
         );
-        let argv = ["docker", "exec", "-i", registry::CONTAINER, "python3", "-I", "-S", "-B", "-c", &boot];
+        let argv = [python, &["-I", "-S", "-B", "-c", &boot]].concat();
         let (child, words, answers) = session.command(argv).converse()?;
         let mut agent = Self { words: Some(words), answers: lines(answers), child, sent: 0 };
         agent.write(&program)?;
@@ -206,7 +220,7 @@ impl Agent {
     /// # Errors
     /// Fails when the connection is gone or the registry's data cannot be read.
     pub fn look(&mut self, repository: &str) -> Result<Look> {
-        Look::parse(self.ask(&json!({ "do": "look", "repository": repository }))?)
+        Look::parse(self.ask(&look(repository))?)
     }
 
     /// What is in a layer that is not on this machine, and its digest: contents by checksum, without names.
@@ -246,7 +260,7 @@ impl Agent {
     /// # Errors
     /// Fails with a [`Refusal`] where another machine delivers right now.
     pub fn begin(&mut self, owner: &str) -> Result<()> {
-        self.ask(&json!({ "do": "begin", "owner": owner })).map(drop)
+        self.ask(&begin(owner)).map(drop)
     }
 
     /// Lets the project's repository have a blob that is on the robot.
@@ -279,10 +293,7 @@ impl Agent {
         offset: u64,
         gone: &dyn Fn(u64),
     ) -> Result<()> {
-        self.command(&json!({
-            "do": "make", "repository": order.repository, "layer": order.layer, "size": order.size,
-            "name": parcel.name, "offset": offset, "bases": order.bases,
-        }))?;
+        self.command(&make(order, &parcel.name, offset))?;
         let mut position = offset;
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -313,4 +324,46 @@ fn lines(answers: BufReader<PipeReader>) -> Receiver<String> {
         }
     });
     receiver
+}
+
+/// The agent's program, as it is sent.
+fn program() -> Result<Vec<u8>> {
+    zstd::bulk::compress(PROGRAM.as_bytes(), 19).context("pack the courier")
+}
+
+fn look(repository: &str) -> Value {
+    json!({ "do": "look", "repository": repository })
+}
+
+fn begin(owner: &str) -> Value {
+    json!({ "do": "begin", "owner": owner })
+}
+
+fn make(order: &Order<'_>, parcel: &str, offset: u64) -> Value {
+    json!({
+        "do": "make", "repository": order.repository, "layer": order.layer, "size": order.size,
+        "name": parcel, "offset": offset, "bases": order.bases,
+    })
+}
+
+/// Bytes that starting the agent and looking take.
+///
+/// # Errors
+/// Fails when the program cannot be compressed.
+pub fn opening(repository: &str) -> Result<u64> {
+    Ok((program()?.len() + said(&look(repository))) as u64)
+}
+
+/// Bytes that [`Agent::begin`] takes.
+pub fn beginning(owner: &str) -> u64 {
+    said(&begin(owner)) as u64
+}
+
+/// Bytes that [`Agent::send`] takes besides the parcel's: what goes before, between and behind.
+pub fn overhead(order: &Order<'_>, parcel: &str, bytes: u64) -> u64 {
+    said(&make(order, parcel, 0)) as u64 + 4 * (bytes.div_ceil(CHUNK as u64) + 1)
+}
+
+fn said(command: &Value) -> usize {
+    command.to_string().len() + 1
 }

@@ -50,7 +50,12 @@ impl Consignment {
     ///
     /// # Errors
     /// Fails when layers on this machine cannot be read, or the connection is gone.
-    pub fn new(courier: &Courier<'_>, agent: &mut Agent, look: &Look, images: &[Exported]) -> Result<Self> {
+    pub fn new(
+        courier: &Courier<'_>,
+        agent: Option<&mut Agent>,
+        look: &Look,
+        images: &[Exported],
+    ) -> Result<Self> {
         let depot = courier.depot;
         let mut layers: Vec<&Layer> = Vec::new();
         for layer in images.iter().flat_map(|image| &image.layers) {
@@ -89,6 +94,7 @@ impl Consignment {
         }
         // Layers of machines other than this one: worth a question where much would be sent.
         if recipes.iter().map(new_bytes).sum::<u64>() > WORTH_ASKING
+            && let Some(agent) = agent
             && ask_about_others(agent, look, &mut candidates)?
         {
             for (recipe, layer) in recipes.iter_mut().zip(&missing) {

@@ -7,7 +7,7 @@
 //!
 //! Memory is bounded on both sides: a frame makes at most [`FRAME`] bytes out of at most [`PREFIX`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::contents::{Contents, Entry};
@@ -122,21 +122,26 @@ impl Recipe {
         self.bases.is_empty()
     }
 
-    /// Keeps only the bases that are used.
+    /// Keeps only the bases that are used, the one that gives most first.
     fn renumber(&mut self) {
-        let mut numbers: HashMap<usize, usize> = HashMap::new();
-        let mut bases = Vec::new();
-        let pieces = self.steps.iter_mut().flat_map(|step| match step {
+        let mut given: BTreeMap<usize, u64> = BTreeMap::new();
+        for piece in self.pieces() {
+            *given.entry(piece.basis).or_default() += piece.bytes();
+        }
+        self.bases = given.keys().copied().collect();
+        self.bases.sort_by_key(|basis| std::cmp::Reverse(given[basis]));
+        let numbers: HashMap<usize, usize> =
+            self.bases.iter().enumerate().map(|(number, basis)| (*basis, number)).collect();
+        for piece in self.pieces() {
+            piece.basis = numbers[&piece.basis];
+        }
+    }
+
+    fn pieces(&mut self) -> impl Iterator<Item = &mut Piece> {
+        self.steps.iter_mut().flat_map(|step| match step {
             Step::Copy(piece) => std::slice::from_mut(piece),
             Step::Frame { prefix, .. } => prefix.as_mut_slice(),
-        });
-        for piece in pieces {
-            piece.basis = *numbers.entry(piece.basis).or_insert_with(|| {
-                bases.push(piece.basis);
-                bases.len() - 1
-            });
-        }
-        self.bases = bases;
+        })
     }
 }
 

@@ -1,0 +1,108 @@
+//! What `cargo xtask deploy --plan` prints.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::delivery::plan::{Layer, Plan};
+use crate::error::Result;
+use crate::image;
+use crate::ui;
+
+/// Prints plans, for people or as JSON.
+///
+/// # Errors
+/// Fails when stdout is closed.
+pub fn report(plans: &[Plan], as_json: bool) -> Result<()> {
+    if as_json {
+        ui::result(&serde_json::to_string_pretty(&json!({ "robots": plans }))?)?;
+        return Ok(());
+    }
+    for plan in plans {
+        let rows = rows(plan);
+        if !rows.is_empty() {
+            let table = ui::table(["ROBOT", "IMAGE", "LAYER", "HOW", "SENT", "OF", "MADE BY"], &rows);
+            ui::result(&table)?;
+        }
+        for line in summary(plan) {
+            ui::result(&format!("{}: {line}", plan.robot))?;
+        }
+        plan.notes.iter().for_each(|note| ui::warn(&plan.robot, note));
+    }
+    Ok(())
+}
+
+fn rows(plan: &Plan) -> Vec<[String; 7]> {
+    let mut rows = Vec::new();
+    for image in &plan.images {
+        for layer in image.layers.iter().filter(|layer| layer.how != "there") {
+            rows.push([
+                plan.robot.clone(),
+                image.image.clone(),
+                image::short(&layer.digest).to_owned(),
+                how(layer),
+                ui::bytes(layer.bytes),
+                ui::bytes(layer.size),
+                made_by(&layer.created_by),
+            ]);
+        }
+    }
+    rows
+}
+
+fn how(layer: &Layer) -> String {
+    match &layer.basis {
+        Some(basis) => format!("{} of {}", layer.how, image::short(basis)),
+        None => layer.how.to_owned(),
+    }
+}
+
+/// The instruction without what BuildKit adds to it.
+fn made_by(step: &str) -> String {
+    let step = step.trim_end_matches("# buildkit").trim();
+    let words: Vec<&str> = step.split_whitespace().filter(|word| !word.starts_with("--")).collect();
+    words.join(" ").chars().take(40).collect()
+}
+
+fn summary(plan: &Plan) -> Vec<String> {
+    let there = plan.images.iter().filter(|image| image.there).count();
+    let layers = || plan.images.iter().flat_map(|image| &image.layers);
+    let travel = layers().filter(|layer| layer.how != "there").count();
+    let besides = plan.other_bytes + plan.registry_bytes;
+    let mut lines = Vec::new();
+    if there == plan.images.len() {
+        lines.push(format!("all {there} images are there"));
+    } else {
+        lines.push(format!(
+            "{travel} layers would travel, {} reused; {there} of {} images are there",
+            layers().count() - travel,
+            plan.images.len(),
+        ));
+    }
+    if plan.bytes > 0 {
+        lines.push(format!(
+            "{} would be sent ({} of layers, {} besides): about {} at {}/s",
+            ui::bytes(plan.bytes),
+            ui::bytes(plan.layer_bytes),
+            ui::bytes(besides),
+            seconds(plan.seconds),
+            ui::bytes(plan.bytes_per_second),
+        ));
+    }
+    if plan.disk_needed > 0 {
+        let (needed, free) = (ui::bytes(plan.disk_needed), ui::bytes(plan.disk_free));
+        lines.push(format!("up to {needed} more on its disk, of {free} free"));
+    }
+    match &plan.restarts[..] {
+        [] => lines.push("no service would be restarted".to_owned()),
+        services => lines.push(format!("would be started anew: {}", services.join(", "))),
+    }
+    lines
+}
+
+fn seconds(seconds: f64) -> String {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time.as_secs() >= 120 => format!("{} min", time.as_secs().div_ceil(60)),
+        _ => format!("{seconds:.1} s"),
+    }
+}
