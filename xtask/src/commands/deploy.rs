@@ -327,10 +327,8 @@ impl Outcome {
             // Our own builder does not say which layers it sent.
             return format!("sent {sent}, reused {reused}, {total} in all");
         }
-        let layers = layers_sent + layers_reused;
         format!(
-            "sent {sent} for {layers_sent} new layers; reused {layers_reused} layers, {reused}; \
-             {layers} layers, {total} in all"
+            "sent {sent} ({layers_sent} new layers), reused {reused} ({layers_reused} layers), {total} in all"
         )
     }
 }

@@ -44,12 +44,16 @@ const FAST: [Check; 4] = [
     Check { key: "shell", name: "shell scripts", needs: &[Need::Shellcheck], run: shellcheck },
 ];
 
+/// The pages that deploys write are looked at in a browser.
+const END_TO_END: [Need; 6] =
+    [Need::Engine, Need::Buildx, Need::Compose, Need::Mmdebstrap, Need::Ssh, Need::Chromium];
+
 const SLOW: [Check; 3] = [
     Check { key: "ros", name: "ROS packages' tests", needs: &Need::ALWAYS, run: ros_packages },
     Check {
         key: "e2e",
         name: "end-to-end tests",
-        needs: &Need::ALWAYS,
+        needs: &END_TO_END,
         run: |it| cargo(it, &["test", "--package", "xtask", "--test", "e2e"]),
     },
     Check {

@@ -117,6 +117,8 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
             Missing::Mmdebstrap => &["mmdebstrap", "debian-archive-keyring", "uidmap"],
             Missing::Ssh => &["openssh-client"],
             Missing::Shellcheck => &["shellcheck"],
+            Missing::Chromium if ubuntu => &["chromium-browser"],
+            Missing::Chromium => &["chromium"],
             Missing::Emulation(_) => emulators,
             Missing::RunningEngine | Missing::Membership => &[],
         }

@@ -25,6 +25,8 @@ pub enum Need {
     Ssh,
     /// What checks shell scripts.
     Shellcheck,
+    /// A browser, to look at the pages that are written.
+    Chromium,
     /// Running programs of another platform, which building for it takes.
     Emulation(Platform),
 }
@@ -55,6 +57,8 @@ pub enum Missing {
     Ssh,
     /// No shellcheck.
     Shellcheck,
+    /// No Chromium.
+    Chromium,
     /// No emulation of a platform.
     Emulation(Platform),
 }
@@ -71,6 +75,7 @@ impl fmt::Display for Missing {
             Self::Mmdebstrap => f.write_str("mmdebstrap"),
             Self::Ssh => f.write_str("the ssh client"),
             Self::Shellcheck => f.write_str("shellcheck"),
+            Self::Chromium => f.write_str("the browser Chromium"),
             Self::Emulation(platform) => write!(f, "emulation of {platform}"),
         }
     }
@@ -113,6 +118,10 @@ pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
             (!whole).then_some(Missing::Ssh)
         }
         Need::Shellcheck => machine.program("shellcheck").is_none().then_some(Missing::Shellcheck),
+        Need::Chromium => {
+            let none = ["chromium", "chromium-browser"].iter().all(|name| machine.program(name).is_none());
+            none.then_some(Missing::Chromium)
+        }
         // The virtual machines of Docker Desktop and its like come with emulation.
         Need::Emulation(platform) => {
             (!in_vm && !emulates(machine, platform)).then(|| Missing::Emulation(platform.clone()))

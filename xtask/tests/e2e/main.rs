@@ -22,6 +22,7 @@ mod registry_image;
 mod ros;
 mod settings;
 mod simulation;
+mod timings;
 mod tunnel;
 mod unfit_robots;
 
@@ -59,6 +60,8 @@ fn main() -> ExitCode {
         interrupts::a_killed_run_leaves_no_connection,
         registry_image::a_robot_rebuilds_data_from_a_patch,
         registry_image::the_image_is_small_and_whole_on_other_processors,
+        timings::the_page_of_a_deploy_looks_right_in_a_browser,
+        timings::a_deploy_that_fails_says_so_on_its_page,
         tunnel::it_takes_a_push_and_closes_on_ctrl_c,
         unfit_robots::a_stopped_engine_is_named,
         unfit_robots::a_user_without_the_right_to_docker_is_told,

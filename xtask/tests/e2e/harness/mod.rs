@@ -1,6 +1,7 @@
 //! What the tests are written in: a [`Lab`] with a workspace and robots, and runs of `xtask`.
 
 mod agent;
+mod browser;
 mod engine;
 mod lab;
 mod robot;
@@ -11,6 +12,7 @@ mod wait;
 mod workspace;
 
 pub use agent::Agent;
+pub use browser::Page;
 pub use engine::Engine;
 pub use lab::{Lab, MAIN, PROJECT, SECONDARY};
 pub use robot::{Container, Robot};
