@@ -181,7 +181,13 @@ impl<'a> Courier<'a> {
     /// Fails when the robot is gone for good, or the run is interrupted.
     pub fn carry(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<Carried> {
         if !layout::can_export(self.builder) {
-            // With each layer compressed by the push itself: as good as it gets there.
+            if !built.is_empty() {
+                // The push compresses them itself: as good as it gets there, and nothing to be warned of each time.
+                ui::step(
+                    self.session.robot(),
+                    &format!("{}: the push carries whole layers", why_not(self.builder)),
+                );
+            }
             return Ok(Carried::default());
         }
         let mut carried = Carried::default();
@@ -368,5 +374,13 @@ impl Item {
             None => How::Whole,
         };
         Ok(Carriage { how, sent: self.packed.parcel.size()? })
+    }
+}
+
+/// Why the layers of what a builder builds cannot be had as they are.
+fn why_not(builder: Builder) -> &'static str {
+    match builder {
+        Builder::Engine { .. } => "this machine's engine keeps images in the classic store",
+        Builder::Container => "this machine's engine runs in a virtual machine",
     }
 }

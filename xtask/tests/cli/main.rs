@@ -7,6 +7,7 @@ mod completions;
 mod deploy;
 mod dry_run;
 mod failures;
+mod fallbacks;
 mod lab;
 mod registry;
 mod shell;

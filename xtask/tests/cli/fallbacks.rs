@@ -1,0 +1,84 @@
+//! What keeps the courier from bringing layers: the push carries them, compressed on the way, and says why.
+
+use super::lab::{Lab, Ran, in_order};
+use super::registry::Registry;
+
+/// What the courier sees of a robot that has room for it.
+const ROOM: &str = r#"{"held":"","spools":{},"disk":1000000000000,"memory":1000000000000}"#;
+
+/// A deploy to a robot on which the courier's end says these lines, whatever it is asked, and then no more.
+fn deploy(lines: &[&str]) -> (Lab, Ran) {
+    let lab = Lab::new();
+    Registry::start(&lab).export(&lab);
+    lab.on(
+        "ssh",
+        "*xtask-registry*python3*",
+        &format!("cat <<'END'\n{}\nEND\nexec cat >/dev/null", lines.join("\n")),
+    );
+    let ran = lab.run(&["deploy"]).expect(0);
+    (lab, ran)
+}
+
+/// The push carries the layers over a connection of its own that compresses, and the output says why.
+#[track_caller]
+fn is_left_to_the_push((lab, ran): (Lab, Ran), why: &str) {
+    ran.says(&[why, ": the push carries whole layers", "pushed camera", "pushed navigation"]);
+    assert_eq!(lab.calls_of("docker push").len(), 2);
+    in_order(
+        &lab.calls_of("ssh ").join("\n"),
+        &[
+            "'ControlMaster=yes'",
+            "python3",
+            "'Compression=yes'",
+            "'ControlMaster=yes'",
+            "'Compression=yes'",
+            "forward",
+        ],
+    );
+    assert!(lab.all_masters_are_gone() && lab.temporary_files().is_empty());
+}
+
+#[test]
+fn a_robot_without_memory_to_spare() {
+    let short = ROOM.replace("\"memory\":1000000000000", "\"memory\":64000000");
+    is_left_to_the_push(deploy(&[&short]), "the robot has only 64.0 MB of memory to spare");
+}
+
+#[test]
+fn a_robot_without_room_to_unpack() {
+    let full = ROOM.replace("\"disk\":1000000000000", "\"disk\":100000");
+    is_left_to_the_push(deploy(&[&full]), "the robot's disk has 100.0 kB free, unpacking there takes up to");
+}
+
+#[test]
+fn a_robot_that_another_machine_delivers_to() {
+    let busy = r#"{"refused":"busy","why":"another machine is delivering to this robot"}"#;
+    is_left_to_the_push(deploy(&[ROOM, busy]), "another machine is delivering to this robot");
+}
+
+#[test]
+fn layers_that_this_machine_does_not_have_any_more() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    let ran = lab.run(&["deploy"]).expect(0);
+    is_left_to_the_push((lab, ran), "the sources changed while they were deployed");
+}
+
+#[test]
+fn a_classic_image_store_on_this_machine() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    let info = super::answers::info("Debian GNU/Linux 13 (trixie)", "default");
+    let classic = info.replace(
+        r#"[["driver-type","io.containerd.snapshotter.v1"]]"#,
+        r#"[["Backing Filesystem","extfs"]]"#,
+    );
+    assert_ne!(info, classic);
+    lab.says("docker", "'info '*", &classic);
+    lab.run(&["deploy"]).expect(0).says(&[
+        "this machine's engine keeps images in the classic store: the push carries whole layers",
+        "pushed camera",
+    ]);
+    let ssh = lab.calls_of("ssh ").join("\n");
+    assert!(!ssh.contains("Compression=yes"), "the push itself compresses layers of this store: {ssh}");
+}
