@@ -145,6 +145,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let outcomes: Vec<(String, Outcome)> =
         outcomes.into_iter().filter_map(|(robot, outcome)| Some((robot, outcome?))).collect();
     costs.extend(outcomes.iter().map(|(robot, outcome)| (robot.clone(), outcome.delivery.cost)));
+    deploy.depot.tidy();
     report(&outcomes)?;
     // Where both failed, the robots failed first and the build was stopped because of that.
     served.and(build)

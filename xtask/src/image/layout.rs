@@ -192,10 +192,18 @@ impl Layout {
     /// # Errors
     /// Fails when the layout cannot be read or changed.
     pub fn evict(&self, limit: u64) -> Result<u64> {
+        if !self.dir.is_dir() {
+            return Ok(0);
+        }
         let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
         // Who exports right now knows best what is needed.
         if lock.try_lock().is_err() {
             return Ok(0);
+        }
+        // What exports that broke off have left.
+        let unfinished = self.dir.join("ingest");
+        if unfinished.exists() {
+            fs_err::remove_dir_all(unfinished)?;
         }
         let freed = files::evict(&self.dir.join("blobs/sha256"), limit)?;
         if freed > 0 {

@@ -16,6 +16,7 @@ mod fleet;
 mod harness;
 mod host_keys;
 mod interrupts;
+mod plan;
 mod provenance;
 mod readme;
 mod registry_image;
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
         provenance::touched_files_and_fresh_clones_change_no_digest,
         provenance::an_unrelated_commit_changes_no_digest,
         provenance::labels_tell_the_revision_and_whether_it_was_edited,
+        plan::an_empty_robot_gets_what_was_planned,
+        plan::an_edit_is_planned_to_the_byte,
+        plan::a_registry_that_is_stopped_is_looked_into_all_the_same,
         delivery::without_start_images_arrive_and_containers_stay,
         delivery::a_taken_port_is_stepped_over,
         settings::a_changed_variable_restarts_who_uses_it,

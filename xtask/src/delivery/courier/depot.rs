@@ -17,12 +17,16 @@ use crate::config::Workspace;
 use crate::error::Result;
 use crate::files;
 use crate::image::layout::{self, Layer, Layout};
+use crate::ui;
 
 /// Raised when the same recipe makes other bytes.
 const FORMAT: &str = "1";
 
 /// Bytes that parcels may take on this machine's disk. They are kept for transfers that broke off.
 const PARCELS: u64 = 1_000_000_000;
+
+/// Bytes that what is known of layers may take.
+const CONTENTS: u64 = 100_000_000;
 
 /// Layers smaller than this are looked into again rather than remembered.
 const REMEMBERED: u64 = 1 << 20;
@@ -233,15 +237,19 @@ impl Depot {
         Ok(damaged)
     }
 
-    /// Removes what was not used for longest, where it has become too much.
-    ///
-    /// # Errors
-    /// Fails when a file cannot be removed.
-    pub fn tidy(&self) -> Result<()> {
-        let _freed = self.layout.evict(layout::LIMIT)?;
-        let _freed = files::evict(&self.dir, PARCELS)?;
-        let _freed = files::evict(&self.dir.with_file_name("contents"), PARCELS / 10)?;
-        Ok(())
+    /// Removes what was not used for longest, where it has become too much: layers that a robot has were used
+    /// when it was last delivered to.
+    pub fn tidy(&self) {
+        let contents = self.dir.with_file_name("contents");
+        let results = [
+            self.layout.evict(layout::LIMIT),
+            files::evict(&self.dir, PARCELS),
+            files::evict(&contents, CONTENTS),
+        ];
+        for error in results.into_iter().filter_map(Result::err) {
+            // The deploy is done: a file too many is no reason to call it failed.
+            ui::warn("clean-up", &format!("{error:#}"));
+        }
     }
 }
 
