@@ -206,6 +206,7 @@ impl<'a> Courier<'a> {
     }
 
     fn try_to_carry(&self, tunnel: &Tunnel<'_>, built: &[&Built], carried: &mut Carried) -> Result<()> {
+        let _turn = self.depot.turn(self.session.robot())?;
         let (exported, agent) = std::thread::scope(|scope| {
             // The robot is looked at while BuildKit writes what it has built.
             let looking = scope.spawn(|| self.look());

@@ -1,11 +1,14 @@
 //! What the robots of one deploy share: the layers on this machine, and the parcels that are made of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +20,7 @@ use crate::config::Workspace;
 use crate::error::Result;
 use crate::files;
 use crate::image::layout::{self, Layer, Layout};
-use crate::ui;
+use crate::{process, ui};
 
 /// Raised when the same recipe makes other bytes.
 const FORMAT: &str = "1";
@@ -27,6 +30,9 @@ const PARCELS: u64 = 1_000_000_000;
 
 /// Bytes that what is known of layers may take.
 const CONTENTS: u64 = 100_000_000;
+
+/// How long another deploy may take: half a gigabyte over a bad Wi-Fi.
+const TURN: Duration = Duration::from_secs(30 * 60);
 
 /// Layers smaller than this are looked into again rather than remembered.
 const REMEMBERED: u64 = 1 << 20;
@@ -115,6 +121,22 @@ impl Depot {
         let owner = format!("{:x}", Sha256::digest(seed))[..16].to_owned();
         files::replace(&path, &owner)?;
         Ok(owner)
+    }
+
+    /// Waits until no other deploy of this workspace delivers to a robot; the result's end is the end of the turn.
+    /// Two of them would take each other for what a cut connection left behind.
+    ///
+    /// # Errors
+    /// Fails when it takes longer than a delivery can, or the run is interrupted.
+    pub fn turn(&self, robot: &str) -> Result<File> {
+        let dir = self.dir.with_file_name("turns");
+        fs_err::create_dir_all(&dir)?;
+        let turn = File::create(dir.join(robot)).context("wait for other deploys")?;
+        if turn.try_lock().is_err() {
+            ui::step(robot, "waiting for another deploy of this workspace");
+            process::poll("another deploy of this workspace to end", TURN, || Ok(turn.try_lock()?))?;
+        }
+        Ok(turn)
     }
 
     /// What is in a layer that is on this machine.
