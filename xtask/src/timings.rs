@@ -13,7 +13,6 @@ use camino::Utf8Path;
 
 use crate::delivery::Cost;
 use crate::error::Result;
-use crate::files;
 use crate::timeline::Timeline;
 use crate::ui;
 
@@ -39,7 +38,11 @@ pub struct Subject {
 /// # Errors
 /// Fails when the file cannot be written.
 pub fn write(path: &Utf8Path, subject: &Subject, timeline: &Timeline) -> Result<()> {
-    files::replace(path, &page(subject, timeline))
+    if let Some(dir) = path.parent() {
+        fs_err::create_dir_all(dir)?;
+    }
+    // For everybody's eyes, unlike what xtask keeps for itself.
+    Ok(fs_err::write(path, page(subject, timeline))?)
 }
 
 /// The page as HTML.

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::endpoint::Endpoint;
 use super::engine::tests::CONTAINERD;
 use super::machine::Machine;
-use super::{Need, plan, probe, setup};
+use super::{Missing, Need, plan, probe, setup};
 use crate::config::{Platform, Store};
 use crate::error::hints_of;
 use crate::process::Cmd;
@@ -200,6 +200,19 @@ fn a_fresh_ubuntu_gets_packages_by_ubuntus_names() {
         "openssh-client",
     ];
     assert_eq!(fake.installed(), expected);
+}
+
+#[test]
+fn a_browser_comes_by_the_name_that_the_distribution_has_for_it() {
+    for (release, package) in [(TRIXIE, "chromium"), (NOBLE, "chromium-browser")] {
+        let fake = Fake::complete(release);
+        assert_eq!(probe::look(&fake.machine, &[Need::Chromium]).unwrap().missing, [Missing::Chromium]);
+        let plan = plan::plan(&fake.machine, &[Missing::Chromium]).unwrap();
+        let install = plan.install.last().map(ToString::to_string).unwrap_or_default();
+        assert!(install.ends_with(&format!(" {package}")), "{install}");
+        fake.program(&format!("bin/{package}"), "");
+        assert!(probe::look(&fake.machine, &[Need::Chromium]).unwrap().missing.is_empty());
+    }
 }
 
 #[test]

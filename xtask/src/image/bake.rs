@@ -38,7 +38,11 @@ pub fn build(
     wanted: &BTreeSet<Wanted>,
     options: Options,
 ) -> Result<Vec<Built>> {
-    let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {} images", wanted.len()));
+    let what = match wanted.first() {
+        Some(only) if wanted.len() == 1 => only.image.clone(),
+        _ => format!("{} images", wanted.len()),
+    };
+    let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {what}"));
     let contexts = base_contexts(workspace, builder, wanted)?;
     let mut targets = Map::new();
     let mut inputs = BTreeMap::new();

@@ -190,7 +190,7 @@ fn lane(lane: &Lane, drawn: &[&Span], timeline: &Timeline) -> String {
     let count = timeline.spans.iter().filter(|span| span.lane == *lane).count();
     let short = match count - bars.len() {
         0 => String::new(),
-        rest => element("small", "", &format!("{rest} short steps not drawn")),
+        rest => element("small", "", &format!("short steps not drawn: {rest}")),
     };
     let row = |bars: &Vec<Bar<'_>>| element("div", "row", &bars.iter().map(Bar::html).collect::<String>());
     let rows: String = rows(bars).iter().map(row).collect();

@@ -141,3 +141,45 @@ fn two_robots_are_served_at_once_through_ports_of_their_own() {
         pushed.iter().map(|call| call.split(['/', ':']).nth(1).map(str::to_owned)).collect();
     assert_eq!(ports.len(), 2, "{pushed:#?}");
 }
+
+#[test]
+fn timings_are_written_where_one_wants_them_and_only_if_asked_for() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.run(&["deploy"]).expect(0);
+    assert!(!lab.exists("work space/target/xtask/timings.html"));
+    lab.run(&["deploy", "--timings", "-n"]).expect(0);
+    assert!(!lab.exists("work space/target/xtask/timings.html"));
+
+    lab.run(&["deploy", "--timings"]).expect(0).says(&["target/xtask/timings.html"]);
+    let page = String::from_utf8(lab.bytes("work space/target/xtask/timings.html")).unwrap();
+    in_order(&page, &["<title>deploy eurobot</title>", "<dd>done</dd>", "data-lane=\"main\"", "connect"]);
+    lab.run(&["build-images", "camera", "--timings=pages/build.html"]).expect(0).says(&["pages/build.html"]);
+    let page = String::from_utf8(lab.bytes("work space/pages/build.html")).unwrap();
+    in_order(&page, &["<title>build-images eurobot</title>", "data-lane=\"build\"", "build of camera"]);
+}
+
+#[test]
+fn timings_are_written_of_what_failed() {
+    let lab = Lab::with(&(robot("main") + &robot("second")));
+    let _registry = Registry::start(&lab);
+    lab.on(
+        "docker",
+        "'buildx bake '*",
+        "echo '#5 [camera build-camera 2/2] RUN build-package <camera>'; echo '#5 DONE 2.5s'
+         echo '#6 [camera build-msgs 2/2] RUN build-package msgs'; echo '#6 ERROR: exit code: 3'; exit 17",
+    );
+    lab.run(&["deploy", "--all", "--timings", "page.html"]).expect(1).says(&["page.html", "error:"]);
+    let page = String::from_utf8(lab.bytes("work space/page.html")).unwrap();
+    in_order(
+        &page,
+        &[
+            "<p class=\"failure\">",
+            "docker buildx bake",
+            "exit status: 17",
+            "<dd>failed</dd>",
+            "data-lane=\"second\"",
+            "build-camera: RUN build-package &lt;camera&gt;",
+        ],
+    );
+}
