@@ -1,6 +1,7 @@
 //! Fourth stage: brings built images onto a robot, and knows what that cost.
 
 mod account;
+pub mod archive;
 mod courier;
 pub mod plan;
 mod push;
@@ -15,13 +16,23 @@ pub use courier::Depot;
 pub use push::Memory;
 pub use registry::{deliver, name};
 
+/// How images come to robots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Via {
+    /// Through a tunnel into the registry on the robot: only what changed in layers travels
+    #[default]
+    Registry,
+    /// As an archive that the robot's engine loads: nothing but Docker is needed there
+    Archive,
+}
+
 /// An image that is on the robot, under a name that says what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// The image's name in `robots.toml`.
     pub image: String,
-    /// The digest of its manifest.
-    pub digest: String,
+    /// How the robot's engine calls it: what Compose is told there.
+    pub reference: String,
 }
 
 /// What a delivery sent, and what was there already.
@@ -71,7 +82,7 @@ pub struct Route<'a> {
     pub progress: &'a Progress,
 }
 
-/// The digests under which a robot that has these images already knows them; none where one is missing.
+/// The names under which a robot that has these images already knows them; none where one is missing.
 pub fn already_there(
     workspace: &Workspace,
     survey: &Survey,
@@ -86,7 +97,7 @@ pub fn already_there(
                 ImageId::Config(config) => memory.manifest_of(config)?,
             };
             let reference = crate::release::compose::reference(&workspace.project.name, &digest);
-            survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), digest })
+            survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), reference })
         })
         .collect()
 }

@@ -9,12 +9,12 @@ use camino::Utf8PathBuf;
 use super::{Which, builder, endpoint, fleet, plan, reach, timings, workspace};
 use crate::config::{Robot, Workspace};
 use crate::delivery::plan::{Plan, Services};
-use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route};
-use crate::error::Result;
+use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route, Via, archive};
+use crate::error::{Failure, Result};
 use crate::host::Need;
 use crate::image::{self, Builder, Built, ImageId, Wanted, service};
 use crate::process;
-use crate::release::compose::{Draft, Project};
+use crate::release::compose::{self, Draft, Project};
 use crate::release::start;
 use crate::robot::{Session, Survey, registry};
 use crate::timeline::{self, Lane, Phase};
@@ -30,6 +30,10 @@ use crate::ui::{self, Progress};
 pub struct Args {
     #[command(flatten)]
     which: Which,
+
+    /// How images travel
+    #[arg(long, value_enum, default_value_t, value_name = "WAY")]
+    via: Via,
 
     /// Deliver only: leave running what runs
     #[arg(long)]
@@ -63,6 +67,7 @@ struct Deploy<'a> {
     depot: Depot,
     /// Set once the build has ended; none if it failed.
     built: OnceLock<Option<Vec<Built>>>,
+    via: Via,
     start: bool,
     began: Instant,
 }
@@ -90,6 +95,11 @@ struct Outcome {
 /// # Errors
 /// Fails when the build fails, or any robot; the others are served all the same.
 pub fn run(args: &Args) -> Result<()> {
+    if args.plan && args.via != Via::Registry {
+        return Err(Failure::config("a plan tells what would travel through the registry, by no other way")
+            .hint("leave out `--via`, or `--plan`")
+            .into());
+    }
     timings::begin(args.timings.as_ref());
     let workspace = workspace()?;
     let mut costs = BTreeMap::new();
@@ -107,6 +117,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         memory: Memory::load(&workspace.state_dir()),
         depot: Depot::open(workspace),
         built: OnceLock::new(),
+        via: args.via,
         start: !args.no_start,
         began,
         workspace,
@@ -204,9 +215,9 @@ impl Deploy<'_> {
 
         let built = self.images_of(robot, built);
         let delivery = self.deliver(robot, &session, &survey, &progress, &built)?;
-        let digests =
-            delivery.images.iter().map(|image| (image.image.clone(), image.digest.clone())).collect();
-        let release = self.drafts[robot.name.as_str()].with_digests(project, &digests)?;
+        let references =
+            delivery.images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect();
+        let release = self.drafts[robot.name.as_str()].with_references(&references)?;
         self.activate(&session, survey, &progress, &release, delivery).map(Some)
     }
 
@@ -233,8 +244,9 @@ impl Deploy<'_> {
             ImageId::Manifest(digest) => digest.clone(),
             ImageId::Config(config) => memory.manifest_of(config).unwrap_or_else(|| config.clone()),
         };
-        let digests = built.iter().map(|built| (built.wanted.image.clone(), digest(built))).collect();
-        let release = self.drafts[robot.name.as_str()].with_digests(project, &digests)?;
+        let reference = |built: &Built| compose::reference(project, &digest(built));
+        let references = built.iter().map(|built| (built.wanted.image.clone(), reference(built))).collect();
+        let release = self.drafts[robot.name.as_str()].with_references(&references)?;
         let registry_image = &service::registry(workspace, builder, &robot.platform)?;
         let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
         let is_current = start::is_current(&release, survey);
@@ -250,6 +262,10 @@ impl Deploy<'_> {
         progress: &Progress,
         built: &[Built],
     ) -> Result<Delivery> {
+        if self.via == Via::Archive {
+            let (project, memory) = (&self.workspace.project.name, &self.memory);
+            return archive::deliver(&archive::Route { project, session, survey, memory, progress }, built);
+        }
         if let Some(images) = delivery::already_there(self.workspace, survey, &self.memory, built) {
             delivery::name(session, &self.workspace.project.name, survey, &images)?;
             return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
@@ -293,7 +309,7 @@ fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
     let mut rows: Vec<[String; 5]> = Vec::new();
     for (robot, outcome) in outcomes {
         for container in outcome.running.iter().flat_map(|survey| &survey.containers) {
-            let digest = container.reference.rsplit('@').next().unwrap_or_default();
+            let digest = container.reference.rsplit(['@', '-']).next().unwrap_or_default();
             rows.push([
                 robot.clone(),
                 container.service.clone(),

@@ -127,6 +127,12 @@ impl Memory {
         self.manifests.lock().unwrap_or_else(PoisonError::into_inner).get(config).cloned()
     }
 
+    /// The configuration digest of the image with this manifest digest.
+    pub fn config_of(&self, manifest: &str) -> Option<String> {
+        let manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        manifests.iter().find_map(|(config, known)| (known == manifest).then(|| config.clone()))
+    }
+
     /// Remembers one.
     ///
     /// # Errors
@@ -157,6 +163,7 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let path = Utf8Path::from_path(dir.path()).unwrap();
         Memory::load(path).remember("sha256:c", "sha256:m")?;
+        assert_eq!(Memory::load(path).config_of("sha256:m").as_deref(), Some("sha256:c"));
         assert_eq!(Memory::load(path).manifest_of("sha256:c").as_deref(), Some("sha256:m"));
         fs_err::write(path.join("manifests.json"), "not json")?;
         assert_eq!(Memory::load(path).manifest_of("sha256:c"), None);

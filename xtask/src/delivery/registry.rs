@@ -106,7 +106,8 @@ fn bring(
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
         cost.layer_bytes += manifest.layer_bytes();
-        delivery.images.push(Delivered { image: name.clone(), digest: manifest.digest });
+        let reference = compose::reference(&route.workspace.project.name, &manifest.digest);
+        delivery.images.push(Delivered { image: name.clone(), reference });
     }
     cost.sent += tunnel.traffic().sent - start;
     cost.bytes_reused += match carried.images.is_empty() {
@@ -195,9 +196,7 @@ fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
 /// # Errors
 /// Fails when the connection is gone or Docker on the robot fails.
 pub fn name(session: &Session, repository: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
-    let named = |delivered: &Delivered| {
-        survey.has_tag(&compose::reference(repository, &delivered.digest), &delivered.image)
-    };
+    let named = |delivered: &Delivered| survey.has_tag(&delivered.reference, &delivered.image);
     if images.iter().all(named) { Ok(()) } else { pull(session, repository, images) }
 }
 
@@ -207,8 +206,8 @@ pub fn name(session: &Session, repository: &str, survey: &Survey, images: &[Deli
 /// from being pruned (an engine with the classic store prunes images that have only a digest).
 fn pull(session: &Session, repository: &str, images: &[Delivered]) -> Result<()> {
     let mut args: Vec<String> = Vec::new();
-    for Delivered { image, digest } in images {
-        args.push(compose::reference(repository, digest));
+    for Delivered { image, reference } in images {
+        args.push(reference.clone());
         args.push(format!("{}/{repository}:{image}", registry::HOST));
         args.push(format!("{repository}:{image}"));
     }
@@ -217,12 +216,13 @@ fn pull(session: &Session, repository: &str, images: &[Delivered]) -> Result<()>
     if process::mode().dry_run {
         return Ok(());
     }
-    for Delivered { image, digest } in images {
-        let reference = compose::reference(repository, digest);
+    for Delivered { image, reference } in images {
         if !output.lines().any(|line| line.split_whitespace().any(|word| word == reference)) {
-            return Err(
-                Failure::failed(format!("`{}` did not keep `{image}` as {digest}", session.robot())).into()
-            );
+            return Err(Failure::failed(format!(
+                "`{}` did not keep `{image}` as {reference}",
+                session.robot()
+            ))
+            .into());
         }
     }
     Ok(())

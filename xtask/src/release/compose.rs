@@ -105,16 +105,16 @@ impl Draft {
         self.images.values().map(String::as_str).collect()
     }
 
-    /// Names the images by digest; `digests` has one for each of [`Draft::images`].
+    /// Names the images as the robot's engine does; `references` has one for each of [`Draft::images`].
     ///
     /// # Errors
     /// Fails when a file that the project mounts cannot be read.
-    pub fn with_digests(&self, repository: &str, digests: &BTreeMap<String, String>) -> Result<Project> {
+    pub fn with_references(&self, references: &BTreeMap<String, String>) -> Result<Project> {
         let mut model = self.model.clone();
         let mut expected = BTreeMap::new();
         for (service, image) in &self.images {
-            let digest = digests.get(image).with_context(|| format!("image `{image}` has not been built"))?;
-            let reference = reference(repository, digest);
+            let reference =
+                references.get(image).with_context(|| format!("image `{image}` has not been built"))?.clone();
             model["services"][service]["image"] = Value::from(reference.clone());
             if let Some(definition) = model["services"][service].as_object_mut() {
                 // A robot builds nothing.
@@ -138,7 +138,7 @@ fn directory(robot: &Robot) -> Utf8PathBuf {
     robot.compose.parent().unwrap_or(Utf8Path::new(".")).to_owned()
 }
 
-/// How the robot's engine calls an image of the project.
+/// How the robot's engine calls an image of the project that it pulled from its own registry.
 pub fn reference(repository: &str, digest: &str) -> String {
     format!("{}/{repository}@{digest}", registry::HOST)
 }
@@ -195,8 +195,8 @@ mod tests {
         Ok((dir, path))
     }
 
-    fn digests() -> BTreeMap<String, String> {
-        BTreeMap::from([("navigation".to_owned(), "sha256:aa".to_owned())])
+    fn references() -> BTreeMap<String, String> {
+        BTreeMap::from([("navigation".to_owned(), reference("eurobot", "sha256:aa"))])
     }
 
     /// The files of a project's archive: mode and text by name.
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn our_images_are_named_by_digest_and_others_left_alone() -> Result<()> {
         let (_guard, path) = directory()?;
-        let project = draft(&path).with_digests("eurobot", &digests())?;
+        let project = draft(&path).with_references(&references())?;
         assert_eq!(project.services["navigation"], "localhost:5000/eurobot@sha256:aa");
         assert_eq!(project.names, ["database", "navigation"].map(str::to_owned).into());
         let files = unpack(&project)?;
@@ -232,10 +232,10 @@ mod tests {
     #[test]
     fn the_id_follows_the_content_of_mounted_files() -> Result<()> {
         let (_guard, path) = directory()?;
-        let before = draft(&path).with_digests("eurobot", &digests())?.id;
-        assert_eq!(draft(&path).with_digests("eurobot", &digests())?.id, before);
+        let before = draft(&path).with_references(&references())?.id;
+        assert_eq!(draft(&path).with_references(&references())?.id, before);
         fs_err::write(path.join("maps/table.pgm"), "P3")?;
-        assert_ne!(draft(&path).with_digests("eurobot", &digests())?.id, before);
+        assert_ne!(draft(&path).with_references(&references())?.id, before);
         Ok(())
     }
 
@@ -257,8 +257,8 @@ mod tests {
     fn a_service_changes_with_its_image_and_its_files_and_no_other_does() -> Result<()> {
         let (_guard, path) = directory()?;
         let hashes = |digest: &str| -> Result<String> {
-            let digests = BTreeMap::from([("navigation".to_owned(), digest.to_owned())]);
-            let project = draft(&path).with_digests("eurobot", &digests)?;
+            let references = BTreeMap::from([("navigation".to_owned(), reference("eurobot", digest))]);
+            let project = draft(&path).with_references(&references)?;
             Ok(unpack(&project)?.remove("services").map(|(_, text)| text).unwrap_or_default())
         };
         let changed = |before: &str, after: &str| -> Vec<String> {
@@ -280,7 +280,7 @@ mod tests {
     fn a_missing_mounted_file_is_named() -> Result<()> {
         let (_guard, path) = directory()?;
         fs_err::remove_file(path.join("token.txt"))?;
-        let error = draft(&path).with_digests("eurobot", &digests()).unwrap_err();
+        let error = draft(&path).with_references(&references()).unwrap_err();
         assert!(format!("{error:#}").contains("token.txt"), "{error:#}");
         Ok(())
     }

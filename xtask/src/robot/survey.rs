@@ -46,6 +46,15 @@ pub struct Image {
     pub id: String,
 }
 
+impl Image {
+    /// Whether `reference` is a name of it, by digest or by tag.
+    pub fn is_called(&self, reference: &str) -> bool {
+        let (repository, _) = self.reference.split_once('@').unwrap_or_default();
+        let by_tag = reference.strip_prefix(repository).and_then(|rest| rest.strip_prefix(':'));
+        self.reference == reference || by_tag == Some(self.tag.as_str())
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
@@ -109,9 +118,9 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Whether the robot's engine has an image: `REPOSITORY@sha256:…`.
+    /// Whether the robot's engine has an image: `REPOSITORY@sha256:…` or `REPOSITORY:TAG`.
     pub fn has_image(&self, reference: &str) -> bool {
-        self.images.iter().any(|image| image.reference == reference)
+        self.images.iter().any(|image| image.is_called(reference))
     }
 
     /// Whether the image `reference` is the one that has `tag` now.
@@ -121,7 +130,7 @@ impl Survey {
 
     /// Whether `container` really runs the image `reference`: by what it is, not by how it was called.
     pub fn runs(&self, container: &Container, reference: &str) -> bool {
-        self.images.iter().any(|image| image.reference == reference && image.id == container.image_id)
+        self.images.iter().any(|image| image.is_called(reference) && image.id == container.image_id)
     }
 
     /// Fails unless the robot is the machine that its images are built for.
@@ -171,6 +180,10 @@ mod tests {
         let survey = Survey::parse("main", text)?;
         assert!(survey.has_image("localhost:5000/eurobot@sha256:aa"));
         assert!(survey.has_tag("localhost:5000/eurobot@sha256:aa", "navigation"));
+        assert!(survey.has_image("localhost:5000/eurobot:navigation"));
+        assert!(
+            !survey.has_image("localhost:5000/eurobot:camera") && !survey.has_image("eurobot:navigation")
+        );
         let container = &survey.containers[0];
         assert_eq!(container.service, "navigation");
         assert!(survey.runs(container, "localhost:5000/eurobot@sha256:aa"));

@@ -183,3 +183,66 @@ fn timings_are_written_of_what_failed() {
         ],
     );
 }
+
+#[test]
+fn an_archive_needs_no_registry_and_names_what_it_loaded_by_its_content() {
+    let lab = Lab::new();
+    let registry = Registry::start(&lab);
+    lab.on("docker", "'save '*", "cat \"$lab/saved.tar\"");
+    lab.on("ssh", "*\"'docker load'\"|*'docker load'", "cat >\"$lab/loaded.tar.zst\"");
+    lab.on("ssh", "*'sh -s -- eurobot eurobot:'*", NAME);
+    std::fs::write(lab.dir.join("saved.tar"), registry.saved()).unwrap();
+    let short = |image: &str| registry.digest(image)[7..19].to_owned();
+    let (camera, navigation) = (short("camera"), short("navigation"));
+    let row = |image: &str, hex: &str| {
+        let name = format!("eurobot@{}", registry.digest(image));
+        let id = registry.digest(image);
+        format!("image\t{name}\t{image}\t{id}\nimage\t{name}\t{image}-{hex}\t{id}\n")
+    };
+    std::fs::write(lab.dir.join("images"), row("camera", &camera) + &row("navigation", &navigation)).unwrap();
+    let container = |image: &str, hex: &str| {
+        let id = registry.digest(image);
+        format!("container\t{image}\teurobot:{image}-{hex}\t{id}\trunning\t0\t2026-01-01T00:00:00Z\n")
+    };
+    let containers = container("camera", &camera) + &container("navigation", &navigation);
+    std::fs::write(lab.dir.join("containers"), containers).unwrap();
+
+    let ran = lab.run(&["deploy", "--via", "archive"]).expect(0);
+    in_order(&ran.stdout, &[&format!("camera      {camera}"), &format!("navigation  {navigation}")]);
+    let calls = lab.calls().join("\n");
+    assert!(!calls.contains("xtask-registry") && !calls.contains("docker push"), "{calls}");
+    in_order(&calls, &["docker save sha256:", "start eurobot "]);
+    let loaded = zstd::decode_all(lab.bytes("loaded.tar.zst").as_slice()).unwrap();
+    assert_eq!(loaded, registry.saved());
+
+    let before = lab.calls().len();
+    lab.remember_release();
+    let again = lab.run(&["deploy", "--via", "archive"]).expect(0);
+    assert!(again.stderr.contains("nothing changed; nothing sent"), "{}", again.stderr);
+    let there = lab.calls()[before..].iter().filter(|call| call.starts_with("ssh ")).count();
+    assert_eq!(there, 2, "the connection and one survey");
+}
+
+/// The script that names loaded images says what they are.
+const NAME: &str = r#"cat >/dev/null
+: >"$lab/pulled"
+for argument in $last; do
+    case $argument in eurobot:*-*) reference=$argument ;; sha256:*) printf '%s %s\n' "$reference" "$argument" ;; esac
+done"#;
+
+#[test]
+fn an_archive_that_a_robot_cannot_load_is_explained_by_the_robot() {
+    let lab = Lab::new();
+    let registry = Registry::start(&lab);
+    std::fs::write(lab.dir.join("saved.tar"), registry.saved()).unwrap();
+    lab.on("docker", "'save '*", "cat \"$lab/saved.tar\"");
+    lab.fails("ssh", "*'docker load'", 1, "write /blobs: no space left on device");
+    lab.run(&["deploy", "--via", "archive"])
+        .expect(1)
+        .says(&["load images on `main`", "no space left on device"]);
+    lab.fails("docker", "'save '*", 1, "Error response from daemon: No such image");
+    lab.on("ssh", "*'docker load'", "cat >/dev/null");
+    lab.run(&["deploy", "--via", "archive"]).expect(1).says(&["docker save", "No such image"]);
+    assert!(lab.calls().iter().all(|call| !call.contains("start eurobot")));
+    assert!(lab.all_masters_are_gone() && lab.temporary_files().is_empty());
+}

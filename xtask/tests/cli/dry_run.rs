@@ -64,6 +64,22 @@ fn a_deploy_to_a_real_robot_shows_all_steps_in_order_and_connects_nowhere() {
 }
 
 #[test]
+fn an_archive_goes_from_engine_to_engine() {
+    let lab = Lab::new();
+    let ran = dry(&lab, &["deploy", "--via", "archive"]);
+    let steps = [
+        "docker buildx bake",
+        "\ndocker save ",
+        " | ssh ",
+        "'docker load'\n",
+        "eurobot:camera-",
+        "start eurobot ",
+    ];
+    in_order(&ran.stdout, &steps);
+    assert!(!ran.stdout.contains("xtask-registry") && !ran.stdout.contains(" -L "), "{}", ran.stdout);
+}
+
+#[test]
 fn a_fresh_machine_bootstraps_the_base_and_the_registry_first() {
     let lab = Lab::new();
     lab.fails("docker", "'image inspect'*", 1, "Error: No such image");

@@ -80,6 +80,23 @@ impl Registry {
         digest(&manifest(image))
     }
 
+    /// What `docker save` writes of all images.
+    pub fn saved(&self) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut add = |name: String, text: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+        };
+        let blob = |digest: String| format!("blobs/sha256/{}", &digest[7..]);
+        add(blob(digest("layer")), "layer");
+        IMAGES.iter().for_each(|image| add(blob(self.digest(image)), &manifest(image)));
+        let manifests = IMAGES.map(|image| json!({ "digest": self.digest(image) }));
+        add("index.json".to_owned(), &json!({ "manifests": manifests }).to_string());
+        archive.into_inner().unwrap()
+    }
+
     /// The local port that the tunnel got: other tests may have the first ones.
     pub fn port_seen(&self, lab: &Lab) -> String {
         let pushed = lab.calls_of("docker push localhost:");

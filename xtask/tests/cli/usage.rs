@@ -46,6 +46,10 @@ fn mistakes_on_the_command_line_are_exit_code_two() {
     lab.run(&["deploy", "--dryrun"]).expect(2).says(&["unexpected argument '--dryrun'", "--dry-run"]);
     lab.run(&["deploy", "main"]).expect(2).says(&["unexpected argument 'main'"]);
     lab.run(&["deploy", "--all", "--robot", "main"]).expect(2);
+    lab.run(&["deploy", "--all", "--via", "pigeon"]).expect(2).says(&["'pigeon'", "registry, archive"]);
+    lab.run(&["deploy", "--all", "--via", "archive", "--plan"])
+        .expect(2)
+        .says(&["a plan", "leave out `--via`"]);
     lab.run(&["deploy"])
         .expect(2)
         .says(&["which robot?", "`--robot NAME`, with one or more of main, secondary; or `--all`"]);

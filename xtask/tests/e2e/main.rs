@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod archive;
 mod bases;
 mod delivery;
 mod dropped_links;
@@ -77,6 +78,9 @@ fn main() -> ExitCode {
         fleet::both_image_stores_get_the_same_images,
         fleet::robots_hear_each_other_on_a_shared_domain_only,
         fleet::a_robot_that_is_off_does_not_stop_the_other,
+        archive::both_image_stores_load_it_without_a_registry,
+        archive::only_what_differs_is_in_it,
+        archive::a_dropped_connection_changes_nothing,
         readme::every_command_of_the_readme_works,
         bases::a_base_that_could_not_be_made_is_not_kept,
         bases::an_arm64_image_is_built_under_emulation,

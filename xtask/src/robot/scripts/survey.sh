@@ -13,16 +13,22 @@ if ! command -v docker >/dev/null; then
     exit 0
 fi
 
-docker image ls --digests --no-trunc --format '{{printf "image\t%s@%s\t%s\t%s" .Repository .Digest .Tag .ID}}' \
-    "$repository" 2>/dev/null &
+list() {
+    docker image ls --digests --no-trunc \
+        --format '{{printf "image\t%s@%s\t%s\t%s" .Repository .Digest .Tag .ID}}' "$1" 2>/dev/null
+}
+# Pulled from the registry beside the engine, and loaded from archives.
+list "$repository" &
 images=$!
+list "$project" &
+loaded=$!
 containers=$(docker container ls --all --quiet --no-trunc --filter "label=com.docker.compose.project=$project" 2>&1) || {
     printf 'no-docker\t%s\n' "$(printf '%s' "$containers" | tr '\n\t' '  ')"
-    wait "$images"
+    wait "$images" "$loaded"
     exit 0
 }
 # shellcheck disable=SC2086 # one identifier a line, each a word
 [ -z "$containers" ] || docker container inspect --format \
     '{{printf "container\t%s\t%s\t%s\t%s\t%d\t%s" (index .Config.Labels "com.docker.compose.service") .Config.Image .Image .State.Status .State.ExitCode .State.StartedAt}}' \
     $containers
-wait "$images"
+wait "$images" "$loaded"

@@ -14,6 +14,13 @@ impl Engine {
         output(&["docker", "image", "inspect", "--format", "{{.Id}}", image])
     }
 
+    /// The layers of an image, unpacked, lowest first.
+    pub fn layers(image: &str) -> Vec<String> {
+        let format = "{{join .RootFS.Layers \" \"}}";
+        let text = output(&["docker", "image", "inspect", "--format", format, image]);
+        text.split(' ').map(str::to_owned).collect()
+    }
+
     /// The ids of all images of a project, by tag.
     pub fn ids(project: &str) -> BTreeMap<String, String> {
         let filter = format!("reference={project}:*");

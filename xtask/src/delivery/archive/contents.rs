@@ -1,0 +1,223 @@
+//! What `docker save` writes: an OCI image layout as a tar archive (OCI image specification, image layout).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use super::{Built, Failure, Result, process};
+
+/// Fast, and as small as the next levels up on layers of programs.
+const LEVEL: i32 = 3;
+
+/// Larger than any manifest, smaller than layers worth a thought.
+const SMALL: u64 = 1 << 20;
+
+/// A layer, as it is in the archive or was left out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// `sha256:…`.
+    pub digest: String,
+    /// Bytes, before the archive was compressed.
+    pub size: u64,
+    /// Whether it was left out.
+    pub skipped: bool,
+}
+
+/// What an archive holds.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    blobs: BTreeMap<String, Packed>,
+    manifests: BTreeMap<String, Manifest>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+/// Passes an archive on, compressed, without the layers `skip`; says what is in it.
+///
+/// # Errors
+/// Fails when it breaks off, is no image layout, or cannot be written.
+pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Result<Contents> {
+    let mut compressed = zstd::Encoder::new(sink, LEVEL).context("compress the archive")?;
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    compressed.multithread(threads).context("compress the archive")?;
+    let mut packed = tar::Builder::new(compressed);
+    let mut contents = Contents::default();
+    let mut small: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut archive = tar::Archive::new(source);
+    for entry in archive.entries().context("read the archive of `docker save`")? {
+        let mut entry = entry.context("read the archive of `docker save`")?;
+        let header = entry.header().clone();
+        let size = header.size()?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let digest = path.strip_prefix("blobs/sha256/").filter(|hex| !hex.is_empty());
+        let digest = digest.map(|hex| format!("sha256:{hex}"));
+        let skipped = digest.as_ref().is_some_and(|digest| skip.contains(digest));
+        if let Some(digest) = &digest {
+            let blob = Packed { digest: digest.clone(), size, skipped };
+            drop(contents.blobs.insert(digest.clone(), blob));
+        }
+        if skipped {
+            continue;
+        }
+        if size > SMALL {
+            packed.append(&header, &mut entry).context("pass the archive on")?;
+            continue;
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).context("read the archive of `docker save`")?;
+        packed.append(&header, bytes.as_slice()).context("pass the archive on")?;
+        drop(small.insert(digest.unwrap_or(path), bytes));
+    }
+    let compressed = packed.into_inner().context("pass the archive on")?;
+    let mut sink = compressed.finish().context("pass the archive on")?;
+    sink.flush().context("pass the archive on")?;
+    contents.manifests = manifests(&small)?;
+    Ok(contents)
+}
+
+fn manifests(small: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Manifest>> {
+    let index = small.get("index.json").ok_or_else(|| {
+        Failure::failed("this machine's Docker writes archives of an older form")
+            .hint("Docker 25 or later writes OCI archives; `--via registry` works with any")
+    })?;
+    let index: Index = serde_json::from_slice(index).context("read the archive's index")?;
+    let read = |Descriptor { digest }: Descriptor| {
+        let bytes = small.get(&digest).with_context(|| format!("the archive lacks the manifest {digest}"))?;
+        let manifest =
+            serde_json::from_slice(bytes).with_context(|| format!("read the manifest {digest}"))?;
+        Ok((digest, manifest))
+    };
+    index.manifests.into_iter().map(read).collect()
+}
+
+impl Contents {
+    /// The digests of manifest and configuration of an image; what was built has one of them.
+    ///
+    /// # Errors
+    /// Fails when the archive has no such image.
+    pub fn ids(&self, built: &Built) -> Result<[String; 2]> {
+        let digest = built.id.digest();
+        if process::mode().dry_run { Ok([digest, digest].map(str::to_owned)) } else { self.find(digest) }
+    }
+
+    fn find(&self, digest: &str) -> Result<[String; 2]> {
+        let is_it = |(manifest, of): &(&String, &Manifest)| *manifest == digest || of.config.digest == digest;
+        let found = self.manifests.iter().find(is_it);
+        let (manifest, of) = found.with_context(|| format!("the archive has no image {digest}"))?;
+        Ok([manifest.clone(), of.config.digest.clone()])
+    }
+
+    /// The digests of configuration and manifest of each image.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.manifests.iter().map(|(manifest, of)| (of.config.digest.as_str(), manifest.as_str()))
+    }
+
+    /// The layers that were left out, or those that were not.
+    pub fn layers(&self, skipped: bool) -> Vec<&Packed> {
+        let digests: BTreeSet<&str> =
+            self.manifests.values().flat_map(|of| &of.layers).map(|layer| layer.digest.as_str()).collect();
+        digests
+            .into_iter()
+            .filter_map(|digest| self.blobs.get(digest))
+            .filter(|blob| blob.skipped == skipped)
+            .collect()
+    }
+}
+
+/// The layers of `wanted` that are in none of them above a layer that no image of `there` has in the same
+/// place on the same layers.
+pub fn common(wanted: &[Vec<&str>], there: &[Vec<&str>]) -> BTreeSet<String> {
+    let shared = |image: &Vec<&str>| {
+        let lengths =
+            there.iter().map(|other| image.iter().zip(other).take_while(|(one, two)| one == two).count());
+        lengths.max().unwrap_or(0)
+    };
+    let mut below: BTreeSet<String> = BTreeSet::new();
+    let mut above: BTreeSet<&str> = BTreeSet::new();
+    for image in wanted {
+        let (have, need) = image.split_at(shared(image));
+        below.extend(have.iter().map(|layer| (*layer).to_owned()));
+        above.extend(need);
+    }
+    below.retain(|layer| !above.contains(layer.as_str()));
+    below
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYER: &str = "blobs/sha256/11";
+    const BASE: &str = "blobs/sha256/22";
+
+    fn saved() -> Result<Vec<u8>> {
+        let mut archive = tar::Builder::new(Vec::new());
+        let index = r#"{"manifests":[{"digest":"sha256:aa"}]}"#;
+        let manifest =
+            r#"{"config":{"digest":"sha256:cc"},"layers":[{"digest":"sha256:22"},{"digest":"sha256:11"}]}"#;
+        for (name, text) in
+            [(LAYER, "layer"), (BASE, "base of it"), ("blobs/sha256/aa", manifest), ("index.json", index)]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            archive.append_data(&mut header, name, text.as_bytes())?;
+        }
+        Ok(archive.into_inner()?)
+    }
+
+    #[test]
+    fn layers_that_are_there_are_left_out_and_the_rest_passes() -> Result<()> {
+        let mut sent = Vec::new();
+        let contents = pack(saved()?.as_slice(), &mut sent, &["sha256:22".to_owned()].into())?;
+        assert_eq!(contents.find("sha256:cc")?, ["sha256:aa", "sha256:cc"]);
+        assert_eq!(contents.find("sha256:aa")?, ["sha256:aa", "sha256:cc"]);
+        contents.find("sha256:11").unwrap_err();
+        assert_eq!(contents.layers(true)[0].size, 10);
+        assert_eq!(contents.layers(false)[0].digest, "sha256:11");
+        let plain = zstd::decode_all(sent.as_slice())?;
+        let names = tar::Archive::new(plain.as_slice())
+            .entries()?
+            .map(|entry| Ok(entry?.path()?.to_string_lossy().into_owned()))
+            .collect::<Result<Vec<_>>>()?;
+        assert_eq!(names, [LAYER, "blobs/sha256/aa", "index.json"]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_archive_that_breaks_off_is_an_error() -> Result<()> {
+        let saved = saved()?;
+        for length in [100, 700, 1500] {
+            pack(&saved[..length], Vec::new(), &BTreeSet::new()).unwrap_err();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_layer_is_there_when_all_below_it_is_and_no_other_image_needs_it() {
+        let there = [vec!["base", "deps", "old"]];
+        assert_eq!(
+            common(&[vec!["base", "deps", "new"]], &there),
+            ["base", "deps"].map(str::to_owned).into()
+        );
+        assert_eq!(common(&[vec!["other", "deps"]], &there), BTreeSet::new());
+        let both = [vec!["base", "deps", "new"], vec!["other", "deps"]];
+        assert_eq!(common(&both, &there), ["base"].map(str::to_owned).into());
+        assert_eq!(common(&both, &[]), BTreeSet::new());
+    }
+}

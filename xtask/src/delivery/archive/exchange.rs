@@ -1,0 +1,98 @@
+//! `docker save` on one side, `docker load` on the other, and this program between them.
+
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write};
+
+use super::{Failure, Result, Session, process};
+use crate::process::Cmd;
+
+/// Lets `work` read what `producer` writes and write what `consumer` on the robot reads. Whoever failed first
+/// explains the failure.
+///
+/// # Errors
+/// Fails when one of the two commands fails, the connection drops, or `work` fails.
+pub fn exchange<T>(
+    session: &Session,
+    consumer: &Cmd,
+    producer: &Cmd,
+    work: impl FnOnce(io::BufReader<PipeReader>, PipeWriter) -> Result<T>,
+) -> Result<T> {
+    give(session, consumer, |sink| {
+        let (child, words, source) = producer.converse()?;
+        drop(words);
+        let result = work(source, sink);
+        match result {
+            // What it wrote broke off: its own words say why.
+            Err(error) if !is(&error, io::ErrorKind::BrokenPipe) && !child.is_running() => {
+                child.wait()?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+            Ok(value) => child.wait().map(|()| value),
+        }
+    })
+}
+
+/// Lets `work` write what `consumer` on the robot reads.
+///
+/// # Errors
+/// As [`exchange`].
+pub fn give<T>(session: &Session, consumer: &Cmd, work: impl FnOnce(PipeWriter) -> Result<T>) -> Result<T> {
+    let (child, sink, mut answers) = consumer.converse()?;
+    let listening = std::thread::spawn(move || {
+        let mut said = String::new();
+        drop(answers.read_to_string(&mut said));
+    });
+    let result = work(sink);
+    process::check_interrupted()?;
+    let ended = match &result {
+        Err(error) if !is(error, io::ErrorKind::BrokenPipe) => Ok(()),
+        _ => child.wait(),
+    };
+    drop(child);
+    drop(listening.join());
+    process::check_interrupted()?;
+    let error = match (ended, result) {
+        (Ok(()), Ok(value)) => return Ok(value),
+        (Err(error), _) | (Ok(()), Err(error)) => error,
+    };
+    if matches!(session.ensure_connected(), Ok(false)) {
+        return Err(error);
+    }
+    process::check_interrupted()?;
+    Err(Failure::unreachable(format!(
+        "the connection to `{}` dropped while the archive was sent",
+        session.robot()
+    ))
+    .hint("run the same command again: an archive starts anew, `--via registry` goes on where it was")
+    .because(error)
+    .into())
+}
+
+fn is(error: &anyhow::Error, kind: io::ErrorKind) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == kind))
+}
+
+/// A writer that tells how many bytes went through it.
+pub struct Counted<W, F> {
+    inner: W,
+    tell: F,
+}
+
+impl<W, F: FnMut(u64)> Counted<W, F> {
+    /// Around `inner`.
+    pub fn new(inner: W, tell: F) -> Self {
+        Self { inner, tell }
+    }
+}
+
+impl<W: Write, F: FnMut(u64)> Write for Counted<W, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        (self.tell)(count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
