@@ -2,12 +2,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::harness::{Finished, Lab, MAIN, PROJECT, Running, Workspace, incompressible, kill};
+use super::harness::{Finished, Lab, MAIN, MAP, PROJECT, Rival, Running, Workspace, incompressible, kill};
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
-
-/// A file that all images have, as bytes that no patch and no compression makes fewer.
-const MAP: &str = "ros_ws/src/bringup/config/map.yaml";
 
 /// The robot's end of every connection to it.
 const SESSIONS: [&str; 4] = ["pkill", "-KILL", "-f", "^sshd-session: robot"];
@@ -97,19 +94,15 @@ pub fn a_later_run_sends_the_rest(lab: &Lab) {
 
 pub fn a_push_survives_the_death_of_its_connection(lab: &Lab) {
     let workspace = lab.deployed();
-    // As if a teammate's courier were at work: the push has to carry the layer.
-    let hold = "import fcntl, time; lock = open('/var/lib/registry/courier/lock', 'a+'); \
-                fcntl.flock(lock, fcntl.LOCK_EX); lock.truncate(0); lock.write('teammate 0'); lock.flush(); \
-                time.sleep(600)";
-    let python = ["docker", "exec", "--detach", "xtask-registry", "python3", "-c", hold];
-    MAIN.exec(&python);
+    // A teammate's courier is at work: the push has to carry the layer.
+    let rival = Rival::at(MAIN);
     let (mut deploy, map) = deploy_map(workspace, 25_000_000, "20mbit");
     deploy.until_it_runs(&["docker push", "/e2e:"]);
     MAIN.wait_until_it_has_received(5_000_000);
     // The push has a connection of its own, which compresses.
     kill(deploy.until_it_runs(&["ssh", "Compression=yes", "ControlMaster=yes"]));
     let finished = deploy.wait_for_all();
-    MAIN.exec(&["pkill", "-f", "^python3 -c import fcntl"]);
+    drop(rival);
     finished.expect_exit(0).says("another machine is delivering").says("connected again");
     assert_arrived(lab, &map);
 }

@@ -130,6 +130,21 @@ impl Robot {
         eventually("bytes to arrive", || (self.received() > before + bytes).then_some(()));
     }
 
+    /// Waits until no agent of a courier runs any more; what it is started with imports `zstandard`.
+    pub fn wait_until_no_agent_is_left(self) {
+        eventually("the courier's agents to end", || {
+            let processes = self.exec(&["docker", "top", "xtask-registry", "-o", "pid,args"]);
+            (!processes.contains("zstandard")).then_some(())
+        });
+    }
+
+    /// What couriers have not finished: names of files.
+    pub fn unfinished(self) -> Vec<String> {
+        let volume = "docker inspect --format '{{range .Mounts}}{{.Source}}{{end}}' xtask-registry";
+        let found = self.sh(&format!("find \"$({volume})\" -name '*.part'"));
+        found.lines().map(str::to_owned).collect()
+    }
+
     /// Waits until the health checks of all containers succeed.
     pub fn wait_until_healthy(self) {
         eventually("all services to be healthy", || {
