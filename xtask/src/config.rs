@@ -88,7 +88,8 @@ pub struct Image {
     pub name: String,
     /// The name of its base.
     pub base: String,
-    /// The colcon packages it is for; what they depend on comes along.
+    /// The colcon packages it is for; what they depend on comes along. None: the image is what the Dockerfile
+    /// of its base makes it.
     pub packages: Vec<String>,
 }
 

@@ -1,27 +1,25 @@
 //! Who deploys: `cargo xtask deploy`, and the two ways of doing it by hand.
 
-use super::by_hand::{OneStage, Way};
-use super::copy::{Copy, PROJECT, ROBOT};
+use super::by_hand::{ByHand, Way};
+use super::copy::{PROJECT, Workshop};
 use super::robot::TestRobot;
+use super::subject::Subject;
 use crate::error::Result;
-use crate::image::Builder;
 
 /// A way of deploying.
 pub trait Contender {
-    /// Its name in results.
-    fn id(&self) -> &'static str;
     /// Its name in plots.
     fn title(&self) -> &'static str;
     /// What it does, for a person who doubts the figures.
     fn description(&self) -> &'static str;
-    /// The images it leaves on this machine.
-    fn images(&self) -> Vec<String>;
+    /// The images of a subject that it leaves on this machine, those that a robot runs.
+    fn images(&self, subject: Subject) -> Vec<String>;
     /// Builds what it deploys, so that dependencies are there when the clock starts.
-    fn build(&self) -> Result<()>;
+    fn build(&self, subject: Subject) -> Result<()>;
     /// What a robot needs once, before the first deploy.
     fn set_up(&self, robot: &TestRobot<'_>) -> Result<()>;
     /// From the sources as they are to containers that run them.
-    fn deploy(&self, robot: &TestRobot<'_>) -> Result<()>;
+    fn deploy(&self, subject: Subject, robots: &[TestRobot<'_>]) -> Result<()>;
 }
 
 /// A contender on the command line.
@@ -39,46 +37,53 @@ impl Choice {
     /// All of them, the one they are compared with first.
     pub const ALL: [Self; 3] = [Self::Xtask, Self::Push, Self::Load];
 
-    pub(super) fn enter<'a>(self, copy: &'a Copy, builder: Builder) -> Result<Box<dyn Contender + 'a>> {
+    /// Its name on the command line and in results.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Xtask => "xtask",
+            Self::Push => "push",
+            Self::Load => "load",
+        }
+    }
+
+    pub(super) fn enter<'a>(self, workshop: &'a Workshop) -> Result<Box<dyn Contender + 'a>> {
         Ok(match self {
-            Self::Xtask => Box::new(Xtask { copy }),
-            Self::Push => Box::new(OneStage::new(copy, builder, Way::Push)?),
-            Self::Load => Box::new(OneStage::new(copy, builder, Way::Load)?),
+            Self::Xtask => Box::new(Xtask { workshop }),
+            Self::Push => Box::new(ByHand::new(workshop, Way::Push)?),
+            Self::Load => Box::new(ByHand::new(workshop, Way::Load)?),
         })
     }
 }
 
 /// This program, started as a person would, process start and all; `cargo` itself is measured apart.
 struct Xtask<'a> {
-    copy: &'a Copy,
+    workshop: &'a Workshop,
 }
 
 impl Contender for Xtask<'_> {
-    fn id(&self) -> &'static str {
-        "xtask"
-    }
-
     fn title(&self) -> &'static str {
         "cargo xtask deploy"
     }
 
     fn description(&self) -> &'static str {
-        "xtask deploy --robot main; per package one stage and one layer, an image per service"
+        "xtask deploy --robot NAME; of the workspace per package one stage and one layer, an image per service"
     }
 
-    fn images(&self) -> Vec<String> {
-        self.copy.workspace().images.keys().map(|image| format!("{PROJECT}:{image}")).collect()
+    fn images(&self, subject: Subject) -> Vec<String> {
+        self.workshop.copy.images(subject).map(|image| format!("{PROJECT}:{image}")).collect()
     }
 
-    fn build(&self) -> Result<()> {
-        self.copy.xtask(&["build-images"]).run()
+    fn build(&self, subject: Subject) -> Result<()> {
+        let images: Vec<&str> = self.workshop.copy.images(subject).collect();
+        self.workshop.copy.xtask(&[&["build-images"], images.as_slice()].concat()).run()
     }
 
     fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {
         Ok(())
     }
 
-    fn deploy(&self, _robot: &TestRobot<'_>) -> Result<()> {
-        self.copy.xtask(&["deploy", "--robot", ROBOT]).run()
+    fn deploy(&self, _subject: Subject, robots: &[TestRobot<'_>]) -> Result<()> {
+        let names: Vec<&str> = robots.iter().map(TestRobot::name).collect();
+        self.workshop.copy.xtask(&["deploy", "--robot", &names.join(",")]).run()
     }
 }

@@ -5,17 +5,45 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
-use toml::{Table, Value};
 
 use super::case::Edit;
+use super::robots_toml;
+use super::subject::Subject;
 use crate::config::{FILE, Host, Robot, Workspace};
 use crate::error::{Failure, Result};
+use crate::image::{Builder, base, secrets};
 use crate::process::Cmd;
 
-/// The project's name, and the robot's: nothing else on this machine is called so.
+/// The project's name: nothing else on this machine is called so.
 pub const PROJECT: &str = "bench";
-/// See [`PROJECT`].
-pub const ROBOT: &str = "main";
+/// The robots that run the example workspace.
+pub const ROBOTS: [&str; 3] = ["main", "second", "third"];
+
+/// What all contenders work with.
+#[derive(Debug)]
+pub struct Workshop {
+    /// What is edited and deployed.
+    pub copy: Copy,
+    /// What builds.
+    pub builder: Builder,
+    /// The named context of the base that everybody builds on.
+    pub base: String,
+}
+
+impl Workshop {
+    /// Makes the copy, and sees to it that the base exists.
+    pub fn new(workspace: &Workspace, dir: &Utf8Path, builder: Builder) -> Result<Self> {
+        let copy = Copy::make(workspace, dir)?;
+        let source = &copy.workspace().bases.values().next().context("no base")?.source;
+        let base = base::ensure(copy.workspace(), builder, source, &copy.robot(ROBOTS[0])?.platform)?;
+        Ok(Self { copy, builder, base })
+    }
+
+    /// The options that hand this machine's certificates to `docker build`.
+    pub fn secrets(&self) -> impl Iterator<Item = String> {
+        secrets::of_this_machine().into_iter().flat_map(|secret| ["--secret".to_owned(), secret])
+    }
+}
 
 /// A copy of the workspace, and a copy of this program to deploy it with.
 #[derive(Debug)]
@@ -27,12 +55,12 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Copies what git knows or would add, renames the project, gives it one simulated robot.
-    pub fn make(workspace: &Workspace, dir: &Utf8Path) -> Result<Self> {
+    /// Copies what git knows or would add, renames the project, gives it images and robots of its own.
+    fn make(workspace: &Workspace, dir: &Utf8Path) -> Result<Self> {
         let root = dir.join("workspace");
         if root.exists() {
             // Of a run that was killed: its robot was made by this copy's key.
-            remove_robot(&this_program()?, &root);
+            remove_robots(&this_program()?, &root);
             fs_err::remove_dir_all(&root)?;
         }
         fs_err::create_dir_all(&root)?;
@@ -58,7 +86,7 @@ impl Copy {
         let text = fs_err::read_to_string(&compose)?;
         fs_err::write(&compose, text.replace(&format!("image: {original}:"), &format!("image: {PROJECT}:")))?;
         let text = fs_err::read_to_string(root.join(FILE))?;
-        let renamed = rename(&text, workspace, robot)?;
+        let renamed = robots_toml::adapt(&text, workspace, robot)?;
         fs_err::write(root.join(FILE), renamed)?;
         commit(&root)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
@@ -70,9 +98,19 @@ impl Copy {
         &self.workspace
     }
 
-    /// The robot of the copy.
-    pub fn robot(&self) -> Result<&Robot> {
-        self.workspace.robot(ROBOT)
+    /// A robot of the copy.
+    pub fn robot(&self, name: &str) -> Result<&Robot> {
+        self.workspace.robot(name)
+    }
+
+    /// The names of a subject's images.
+    pub fn images(&self, subject: Subject) -> impl Iterator<Item = &str> {
+        let foreign = |name: &str| Subject::FOREIGN.iter().any(|subject| subject.name() == name);
+        let of = move |name: &&String| match subject {
+            Subject::Workspace => !foreign(name),
+            _ => *name == subject.name(),
+        };
+        self.workspace.images.keys().filter(of).map(String::as_str)
     }
 
     /// This program, as it was when the benchmark began.
@@ -85,9 +123,9 @@ impl Copy {
         Cmd::new(self.program.as_str()).args(args.iter().copied()).dir(&self.workspace.root)
     }
 
-    /// The robot's Compose file, all services running `image`.
-    pub fn compose_with(&self, image: &str) -> Result<String> {
-        let text = fs_err::read_to_string(&self.robot()?.compose)?;
+    /// A robot's Compose file, all services running `image`.
+    pub fn compose_with(&self, robot: &str, image: &str) -> Result<String> {
+        let text = fs_err::read_to_string(&self.robot(robot)?.compose)?;
         let ours = format!("image: {PROJECT}:");
         let line = |line: &str| match line.split_once(&ours) {
             Some((before, _)) => format!("{before}image: {image}\n"),
@@ -96,15 +134,15 @@ impl Copy {
         Ok(text.lines().map(line).collect())
     }
 
-    /// Changes one line to what it never was.
+    /// Changes one place to what it never was.
     pub fn apply(&self, edit: &Edit) -> Result<()> {
-        let file = self.workspace.project.ros_workspace.join("src").join(edit.file);
-        let original = self.git(&["show", &format!("HEAD:{}", self.workspace.relative(&file))]).read()?;
+        let file = self.workspace.root.join(edit.file);
+        let original = self.git(&["show", &format!("HEAD:{}", edit.file)]).read()?;
         let digits = self.digits.get();
         self.digits.set(digits + 1);
         let edited = edit.apply(&original, digits).ok_or_else(|| {
-            Failure::failed(format!("`{}` is not once in `{}`", edit.number, edit.file))
-                .hint("the benchmark edits that number: adapt xtask/src/bench/case.rs")
+            Failure::failed(format!("`{}` is not once in `{}`", edit.find, edit.file))
+                .hint("the benchmark edits that place: adapt xtask/src/bench/case.rs")
         })?;
         Ok(fs_err::write(&file, format!("{edited}\n"))?)
     }
@@ -118,7 +156,7 @@ impl Copy {
         Cmd::new("git").args(args.iter().copied()).dir(&self.workspace.root)
     }
 
-    /// A guard that removes robot, images and the copy itself, however the run ends.
+    /// A guard that removes robots, images and the copy itself, however the run ends.
     pub fn clean_up(&self, images: Vec<String>, keep: bool) -> CleanUp<'_> {
         CleanUp { copy: self, images, keep }
     }
@@ -127,27 +165,6 @@ impl Copy {
 fn this_program() -> Result<Utf8PathBuf> {
     let path = std::env::current_exe().context("find this program")?;
     Utf8PathBuf::from_path_buf(path).map_err(|path| anyhow::anyhow!("`{}` is not UTF-8", path.display()))
-}
-
-/// robots.toml of the copy: another project name, one robot.
-fn rename(text: &str, workspace: &Workspace, robot: &Robot) -> Result<String> {
-    let mut table: Table = text.parse().with_context(|| format!("read {FILE}"))?;
-    let mut one = Table::from_iter([
-        ("simulated".to_owned(), Value::from(true)),
-        ("store".to_owned(), Value::from("containerd")),
-        ("compose".to_owned(), Value::from(workspace.relative(&robot.compose).as_str())),
-    ]);
-    let _old = one.insert("env".to_owned(), Value::from(Table::from_iter(robot_env(robot))));
-    if let Some(project) = table.get_mut("project").and_then(Value::as_table_mut) {
-        let _old = project.insert("name".to_owned(), Value::from(PROJECT));
-    }
-    let _old =
-        table.insert("robots".to_owned(), Value::from(Table::from_iter([(ROBOT.to_owned(), one.into())])));
-    Ok(table.to_string())
-}
-
-fn robot_env(robot: &Robot) -> impl Iterator<Item = (String, Value)> {
-    robot.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())))
 }
 
 /// Images carry the revision of their inputs: the copy has one.
@@ -160,7 +177,8 @@ fn commit(root: &Utf8Path) -> Result<()> {
         .run()
 }
 
-fn remove_robot(program: &Utf8Path, root: &Utf8Path) {
+/// With their disks, their network and their key.
+fn remove_robots(program: &Utf8Path, root: &Utf8Path) {
     Cmd::new(program.as_str()).args(["sim", "down"]).dir(root).clean_up();
 }
 
@@ -178,7 +196,7 @@ impl Drop for CleanUp<'_> {
             return;
         }
         let root = &self.copy.workspace.root;
-        remove_robot(&self.copy.program, root);
+        remove_robots(&self.copy.program, root);
         Cmd::new("docker").args(["image", "rm", "--force"]).args(self.images.iter().cloned()).clean_up();
         for result in [fs_err::remove_dir_all(root), fs_err::remove_file(&self.copy.program)] {
             if let Err(error) = result {

@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use camino::Utf8Path;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::report::median;
 use crate::config::Workspace;
 use crate::error::Result;
 use crate::host;
 use crate::process::Cmd;
+use crate::ui;
 
 /// See the module.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// Processors that this program may use.
     cores: usize,
@@ -26,7 +27,7 @@ pub struct Machine {
     /// `uname -srm`.
     kernel: String,
     engine: String,
-    image_store: &'static str,
+    image_store: String,
     buildx: String,
 }
 
@@ -44,7 +45,7 @@ impl Machine {
                 .map(|kilobytes| kilobytes * 1024),
             kernel: Cmd::new("uname").arg("-srm").read()?,
             engine: engine.version.clone(),
-            image_store: engine.store_name(),
+            image_store: engine.store_name().to_owned(),
             buildx: buildx.split_whitespace().nth(1).unwrap_or_default().to_owned(),
         })
     }
@@ -52,8 +53,18 @@ impl Machine {
     /// Stands for a machine in tests.
     #[cfg(test)]
     pub fn unknown() -> Self {
-        let [kernel, engine, buildx] = [(); 3].map(|()| String::new());
-        Self { cores: 2, processor: None, memory: None, kernel, engine, image_store: "", buildx }
+        let [kernel, engine, image_store, buildx] = [(); 4].map(|()| String::new());
+        Self { cores: 2, processor: None, memory: None, kernel, engine, image_store, buildx }
+    }
+
+    /// The machine in a sentence.
+    pub fn describe(&self) -> String {
+        let processor = self.processor.as_deref().map_or(String::new(), |name| format!(" ({name})"));
+        let memory = self.memory.map_or(String::new(), |bytes| format!(", {} of memory", ui::bytes(bytes)));
+        let Self { cores, kernel, engine, image_store, .. } = self;
+        format!(
+            "{cores} cores{processor}{memory}, {kernel}, Docker Engine {engine} with the {image_store} image store"
+        )
     }
 
     /// The machine in one line, below a plot.

@@ -15,6 +15,8 @@ pub struct Chart {
     pub series: Vec<String>,
     /// Bars that belong together.
     pub groups: Vec<Group>,
+    /// What the mark among the bytes is.
+    pub floor: String,
     /// Below it: where the figures are from.
     pub note: String,
 }
@@ -23,7 +25,19 @@ pub struct Chart {
 #[derive(Debug)]
 pub struct Group {
     pub title: String,
+    /// In small letters below.
+    pub subtitle: String,
     pub bars: Vec<Bar>,
+    /// Bytes that are marked.
+    pub floor: Option<u64>,
+}
+
+impl Group {
+    /// How tall it is, its two lines of title at least.
+    #[expect(clippy::cast_precision_loss, reason = "a few bars")]
+    fn height(&self) -> f64 {
+        (self.bars.len() as f64 * STEP).max(30.0)
+    }
 }
 
 /// One contender in a case.
@@ -41,6 +55,9 @@ const COLOURS: [&str; 4] = ["#2f81f7", "#d29922", "#a371f7", "#57ab5a"];
 /// Grey with a contrast of 4.5:1 on white and on GitHub's black, and the same for words that matter.
 const INK: &str = "#747c86";
 
+/// What is marked among the bars: visible on all of their colours.
+const MARK: &str = "#e5534b";
+
 const WIDTH: f64 = 880.0;
 const BAR: f64 = 15.0;
 const STEP: f64 = 20.0;
@@ -55,17 +72,27 @@ struct Panel {
     /// Up to where bars may go; their labels stand behind them.
     width: f64,
     value: fn(&Bar) -> f64,
+    /// What is marked in a group.
+    floor: fn(&Group) -> Option<f64>,
     label: fn(f64) -> String,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes on a logarithmic scale")]
 const PANELS: [Panel; 2] = [
-    Panel { title: "seconds", left: 150.0, width: 230.0, value: |bar| bar.seconds, label: seconds },
+    Panel {
+        title: "seconds",
+        left: 150.0,
+        width: 230.0,
+        value: |bar| bar.seconds,
+        floor: |_| None,
+        label: seconds,
+    },
     Panel {
         title: "bytes on the wire",
         left: 520.0,
         width: 220.0,
         value: |bar| bar.bytes as f64,
+        floor: |group| group.floor.map(|bytes| bytes as f64),
         label: size,
     },
 ];
@@ -116,10 +143,7 @@ impl Scale {
 
 /// The picture, as SVG.
 pub fn render(chart: &Chart) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a few bars")]
-    let bars = chart.groups.iter().map(|group| group.bars.len()).sum::<usize>() as f64;
-    #[expect(clippy::cast_precision_loss, reason = "a few groups")]
-    let bottom = TOP + bars * STEP + chart.groups.len() as f64 * GROUP_GAP;
+    let bottom = TOP + chart.groups.iter().map(|group| group.height() + GROUP_GAP).sum::<f64>();
     let height = bottom + 34.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
@@ -130,24 +154,18 @@ pub fn render(chart: &Chart) -> String {
     text(&mut svg, MARGIN, 30.0, "font-size=\"17\" font-weight=\"600\"", &chart.title);
     legend(&mut svg, chart);
     for panel in &PANELS {
-        let bars = chart.groups.iter().flat_map(|group| &group.bars);
-        let scale = Scale::over(bars.map(panel.value));
+        let bars = chart.groups.iter().flat_map(|group| &group.bars).map(panel.value);
+        let floors = chart.groups.iter().filter_map(|group| (panel.floor)(group));
+        let scale = Scale::over(bars.chain(floors));
         axis(&mut svg, panel, &scale, bottom);
         draw(&mut svg, panel, &scale, chart);
     }
     let mut y = TOP;
     for group in &chart.groups {
-        #[expect(clippy::cast_precision_loss, reason = "a few bars")]
-        let tall = group.bars.len() as f64 * STEP;
-        let middle = y + tall / 2.0 + 2.0;
-        text(
-            &mut svg,
-            PANELS[0].left - 12.0,
-            middle,
-            "text-anchor=\"end\" font-weight=\"600\"",
-            &group.title,
-        );
-        y += tall + GROUP_GAP;
+        let (right, middle) = (PANELS[0].left - 12.0, y + group.height() / 2.0 - 3.0);
+        text(&mut svg, right, middle, "text-anchor=\"end\" font-weight=\"600\"", &group.title);
+        text(&mut svg, right, middle + 14.0, "text-anchor=\"end\" font-size=\"11\"", &group.subtitle);
+        y += group.height() + GROUP_GAP;
     }
     text(&mut svg, MARGIN, height - 12.0, "font-size=\"11\"", &chart.note);
     svg.push_str("</svg>\n");
@@ -162,6 +180,10 @@ fn legend(svg: &mut String, chart: &Chart) {
         #[expect(clippy::cast_precision_loss, reason = "a short name")]
         let wide = series.chars().count() as f64 * 7.2;
         x += wide + 44.0;
+    }
+    if chart.groups.iter().any(|group| group.floor.is_some()) {
+        mark(svg, x + 6.0, 45.0, 59.0);
+        text(svg, x + 18.0, 57.0, "", &chart.floor);
     }
 }
 
@@ -190,6 +212,7 @@ fn short(panel: &Panel, tick: f64) -> String {
 fn draw(svg: &mut String, panel: &Panel, scale: &Scale, chart: &Chart) {
     let mut y = TOP;
     for group in &chart.groups {
+        let top = y;
         let reference = group.bars.iter().find(|bar| bar.series == 0).map(panel.value);
         for bar in &group.bars {
             let value = (panel.value)(bar);
@@ -204,8 +227,21 @@ fn draw(svg: &mut String, panel: &Panel, scale: &Scale, chart: &Chart) {
             text(svg, panel.left + wide + 6.0, y + 12.0, weight, &format!("{label}{times}"));
             y += STEP;
         }
-        y += GROUP_GAP;
+        y = top + group.height() + GROUP_GAP;
+        if let Some(floor) = (panel.floor)(group) {
+            let x = panel.left + panel.width * scale.place(floor);
+            mark(svg, x, top - 3.0, y - GROUP_GAP);
+        }
     }
+}
+
+fn mark(svg: &mut String, x: f64, top: f64, bottom: f64) {
+    line(
+        svg,
+        &format!(
+            "<line x1=\"{x:.1}\" y1=\"{top:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\" stroke=\"{MARK}\" stroke-width=\"3\"/>"
+        ),
+    );
 }
 
 fn rect(svg: &mut String, [x, y, width, height]: [f64; 4], colour: &str) {
@@ -235,14 +271,20 @@ mod tests {
 
     fn chart() -> Chart {
         let bar = |series, seconds, bytes| Bar { series, seconds, bytes };
-        let group = |title: &str, bars| Group { title: title.into(), bars };
+        let group = |title: &str, floor, bars| Group {
+            title: title.into(),
+            subtitle: "10 Mbit/s".into(),
+            bars,
+            floor,
+        };
         Chart {
             title: "ours & <theirs>".into(),
             series: vec!["ours".into(), "theirs".into()],
             groups: vec![
-                group("nothing", vec![bar(0, 0.9, 30_000), bar(1, 9.0, 70_000)]),
-                group("much", vec![bar(0, 1.8, 90_000), bar(1, 83.0, 406_000_000)]),
+                group("nothing", None, vec![bar(0, 0.9, 30_000), bar(1, 9.0, 70_000)]),
+                group("much", Some(50_000), vec![bar(0, 1.8, 90_000), bar(1, 83.0, 406_000_000)]),
             ],
+            floor: "the least".into(),
             note: "2 cores".into(),
         }
     }
@@ -259,6 +301,7 @@ mod tests {
         };
         // Two legend entries, four bars in each of two panels.
         assert_eq!(count("rect"), 2 + 8);
+        assert_eq!(svg.matches(MARK).count(), 2, "one in the legend, one in the group that has it");
         for label in
             ["ours &amp; &lt;theirs&gt;", ">83.0 s  46×<", ">406 MB  4511×<", ">0.90 s<", ">30.0 kB<"]
         {

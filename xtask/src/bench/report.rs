@@ -1,51 +1,99 @@
-//! What came of a benchmark: every sample, as JSON; the medians, as a table and as a plot.
+//! What came of a benchmark: every sample, as JSON; the medians, as a table.
+
+use std::fmt;
 
 use camino::Utf8Path;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::case::Case;
-use super::contender::Contender;
+use super::contender::{Choice, Contender};
+use super::floor::Floor;
+use super::link::Link;
 use super::machine::Machine;
+use super::plan::{Plan, Step};
 use super::{Options, plot};
 use crate::config::Workspace;
 use crate::error::Result;
+use crate::files;
 use crate::process::Cmd;
 use crate::ui;
 
 /// Everything that was measured, and what it takes to measure it again.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// When, in UTC.
-    date: String,
+    pub(super) date: String,
     /// Of what.
-    revision: String,
+    pub(super) revision: String,
     /// How to repeat it.
-    command: String,
-    link: String,
-    machine: Machine,
+    pub(super) command: String,
+    /// The rates of the robots' links.
+    pub(super) links: Vec<String>,
+    pub(super) machine: Machine,
     /// What `cargo xtask` takes longer than the program itself, which is what was measured.
     pub(super) cargo_seconds: Option<f64>,
-    contenders: Vec<Entrant>,
-    results: Vec<Measured>,
+    /// What the whole run took; nothing if it did not come to its end.
+    pub(super) seconds: f64,
+    pub(super) contenders: Vec<Entrant>,
+    pub(super) results: Vec<Measured>,
+    pub(super) left_out: Vec<LeftOut>,
+    pub(super) floors: Vec<Floor>,
 }
 
-#[derive(Debug, Serialize)]
-struct Entrant {
-    id: String,
-    title: String,
-    description: String,
+/// Who deployed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Entrant {
+    pub id: String,
+    pub title: String,
+    pub description: String,
 }
 
-/// One case of one contender.
-#[derive(Debug, Serialize)]
+/// One case of one contender over one link.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Measured {
     pub contender: String,
     pub case: Case,
+    pub link: String,
     pub samples: Vec<Sample>,
 }
 
+/// What was not measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub contender: String,
+    pub case: Case,
+    pub link: String,
+    pub why: String,
+}
+
+impl LeftOut {
+    /// A step, and why.
+    pub fn new(step: &Step, why: &str) -> Self {
+        let (contender, link) = (step.contender.id().to_owned(), step.link.0.clone());
+        Self { contender, case: step.case, link, why: why.to_owned() }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (case, link) = (self.case.title(), Link(self.link.clone()));
+        write!(f, "{}: {case}, over {link} ({})", self.contender, self.why)
+    }
+}
+
+/// A line of a table: one case over one link, and what each contender made of it.
+#[derive(Debug)]
+pub struct Row<'a> {
+    pub case: Case,
+    pub link: Link,
+    /// In the order of the contenders.
+    pub measured: Vec<Option<&'a Measured>>,
+    /// Bytes, for all robots of the case.
+    pub floor: Option<u64>,
+}
+
 /// One deploy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
     /// From the edit until the deploy says it is done.
     pub seconds: f64,
@@ -72,6 +120,11 @@ impl Sample {
 }
 
 impl Measured {
+    pub fn new(step: &Step, samples: Vec<Sample>) -> Self {
+        let (contender, link) = (step.contender.id().to_owned(), step.link.0.clone());
+        Self { contender, case: step.case, link, samples }
+    }
+
     pub fn seconds(&self) -> f64 {
         median(self.samples.iter().map(|sample| sample.seconds)).unwrap_or_default()
     }
@@ -113,14 +166,15 @@ pub fn ratio(value: f64, of: f64) -> String {
 impl Report {
     pub(super) fn new(
         options: &Options,
+        plan: &Plan,
         machine: Machine,
         workspace: &Workspace,
-        contenders: &[Box<dyn Contender + '_>],
+        contenders: &[(Choice, Box<dyn Contender + '_>)],
     ) -> Result<Self> {
         let git = |args: &[&str]| Cmd::new("git").args(args.iter().copied()).dir(&workspace.root).read();
         let dirty = if git(&["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
-        let entrant = |contender: &dyn Contender| Entrant {
-            id: contender.id().to_owned(),
+        let entrant = |(choice, contender): &(Choice, Box<dyn Contender + '_>)| Entrant {
+            id: choice.id().to_owned(),
             title: contender.title().to_owned(),
             description: contender.description().to_owned(),
         };
@@ -128,11 +182,14 @@ impl Report {
             date: Cmd::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).read()?,
             revision: format!("{}{dirty}", git(&["rev-parse", "--short=12", "HEAD"])?),
             command: options.command(),
-            link: options.link.clone(),
+            links: options.links.iter().map(|link| link.0.clone()).collect(),
             machine,
             cargo_seconds: None,
-            contenders: contenders.iter().map(|contender| entrant(contender.as_ref())).collect(),
+            seconds: 0.0,
+            contenders: contenders.iter().map(entrant).collect(),
             results: Vec::new(),
+            left_out: plan.left_out.clone(),
+            floors: Vec::new(),
         })
     }
 
@@ -140,105 +197,102 @@ impl Report {
         self.results.push(measured);
     }
 
+    /// What the last run saved.
+    ///
+    /// # Errors
+    /// Fails when there is none, or another version of this program wrote it.
+    pub fn load(dir: &Utf8Path) -> Result<Self> {
+        Ok(serde_json::from_str(&fs_err::read_to_string(dir.join("bench.json"))?)?)
+    }
+
     /// Writes `bench.json` and `bench.svg`.
     ///
     /// # Errors
     /// Fails when they cannot be written.
     pub fn save(&self, dir: &Utf8Path) -> Result<()> {
-        fs_err::write(dir.join("bench.json"), format!("{}\n", serde_json::to_string_pretty(self)?))?;
-        Ok(fs_err::write(dir.join("bench.svg"), plot::render(&self.chart()))?)
+        files::replace(&dir.join("bench.json"), &format!("{}\n", serde_json::to_string_pretty(self)?))?;
+        files::replace(&dir.join("bench.svg"), &plot::render(&self.chart()))
     }
 
-    fn of(&self, contender: &str, case: Case) -> Option<&Measured> {
-        self.results.iter().find(|result| result.contender == contender && result.case == case)
+    /// Cases in the order of [`Case::ALL`], links in theirs; what nobody was measured with has no row.
+    pub(super) fn rows(&self) -> Vec<Row<'_>> {
+        let mut rows = Vec::new();
+        for case in Case::ALL {
+            for link in &self.links {
+                let of = |entrant: &Entrant| {
+                    self.results.iter().find(|result| {
+                        result.contender == entrant.id && result.case == case && result.link == *link
+                    })
+                };
+                let measured: Vec<Option<&Measured>> = self.contenders.iter().map(of).collect();
+                if measured.iter().any(Option::is_some) {
+                    rows.push(Row { case, link: Link(link.clone()), measured, floor: self.floor(case) });
+                }
+            }
+        }
+        rows
     }
 
-    /// Cases in the order of [`Case::ALL`], contenders in theirs, with what each is compared with.
-    fn rows(&self) -> impl Iterator<Item = (Case, &Entrant, &Measured, Option<&Measured>)> {
-        Case::ALL.into_iter().flat_map(move |case| {
-            let first = self.contenders.first().and_then(|first| self.of(&first.id, case));
-            self.contenders
-                .iter()
-                .filter_map(move |entrant| Some((case, entrant, self.of(&entrant.id, case)?, first)))
-        })
+    fn floor(&self, case: Case) -> Option<u64> {
+        let bytes = |case: Case| self.floors.iter().find(|floor| floor.case == case).map(|floor| floor.bytes);
+        match case {
+            // The difference of a tree from itself.
+            Case::Nothing => Some(0),
+            Case::Fleet => bytes(Case::Python).map(|bytes| 3 * bytes),
+            _ => bytes(case),
+        }
     }
 
     /// The medians, for a terminal.
     pub fn table(&self) -> String {
-        let rows: Vec<[String; 7]> = self
-            .rows()
-            .map(|(case, entrant, measured, first)| {
-                let ratio = |value: f64, of: fn(&Measured) -> f64| {
-                    first.map_or(String::new(), |first| ratio(value, of(first)))
+        let mut lines: Vec<[String; 9]> = Vec::new();
+        for row in self.rows() {
+            let first = row.measured.first().copied().flatten();
+            for (entrant, measured) in self.contenders.iter().zip(&row.measured) {
+                let Some(measured) = measured else { continue };
+                let ratio = |value: fn(&Measured) -> f64| {
+                    first.map_or(String::new(), |first| ratio(value(measured), value(first)))
                 };
                 #[expect(clippy::cast_precision_loss, reason = "a ratio with two digits")]
                 let wire = |measured: &Measured| measured.wire() as f64;
                 let recreated = measured.samples.iter().map(|sample| sample.recreated).max();
-                [
-                    case.title().to_owned(),
+                lines.push([
+                    row.case.title().to_owned(),
+                    row.link.to_string(),
                     entrant.title.clone(),
                     seconds(measured.seconds()),
-                    ratio(measured.seconds(), Measured::seconds),
+                    ratio(Measured::seconds),
                     ui::bytes(measured.wire()),
-                    ratio(wire(measured), wire),
+                    ratio(wire),
+                    row.floor.map_or(String::new(), ui::bytes),
                     recreated.unwrap_or_default().to_string(),
-                ]
-            })
-            .collect();
-        ui::table(["CASE", "DEPLOYED BY", "TIME", "", "ON THE WIRE", "", "CONTAINERS MADE"], &rows)
-    }
-
-    /// What surrounds the table: link, machine, command.
-    pub fn caption(&self) -> String {
-        let cargo = self.cargo_seconds.map_or(String::new(), |seconds| {
-            format!("\n`cargo xtask` itself adds {seconds:.2} s to the first of each")
-        });
-        format!(
-            "medians; {} link; {}{cargo}\nrepeat: {}",
-            rate(&self.link),
-            self.machine.summary(),
-            self.command
-        )
-    }
-
-    fn chart(&self) -> plot::Chart {
-        let bar = |entrant: &Entrant, measured: &Measured| plot::Bar {
-            series: self.contenders.iter().position(|each| each.id == entrant.id).unwrap_or_default(),
-            seconds: measured.seconds(),
-            bytes: measured.wire(),
-        };
-        let mut groups: Vec<plot::Group> = Vec::new();
-        for (case, entrant, measured, _) in self.rows() {
-            let title = case.title();
-            match groups.last_mut().filter(|group| group.title == title) {
-                Some(group) => group.bars.push(bar(entrant, measured)),
-                None => {
-                    groups.push(plot::Group { title: title.to_owned(), bars: vec![bar(entrant, measured)] })
-                }
+                ]);
             }
         }
-        plot::Chart {
-            title: format!("From an edit to its container running, over {}", rate(&self.link)),
-            series: self.contenders.iter().map(|entrant| entrant.title.clone()).collect(),
-            groups,
-            note: format!("{} · {} · {}", self.machine.summary(), self.revision, &self.date[..10]),
-        }
+        let head = ["CASE", "LINK", "DEPLOYED BY", "TIME", "", "ON THE WIRE", "", "FLOOR", "CONTAINERS MADE"];
+        ui::table(head, &lines)
     }
-}
 
-/// A rate as people write it.
-fn rate(link: &str) -> String {
-    let digits = link.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    match &link[digits.len()..] {
-        "mbit" => format!("{digits} Mbit/s"),
-        "gbit" => format!("{digits} Gbit/s"),
-        "kbit" => format!("{digits} kbit/s"),
-        _ => link.to_owned(),
+    /// What surrounds the table: what was left out, machine, command.
+    pub fn caption(&self) -> String {
+        let mut lines: Vec<String> =
+            self.left_out.iter().map(|left_out| format!("left out: {left_out}")).collect();
+        lines.push(format!(
+            "medians; {}; measured in {:.0} minutes",
+            self.machine.summary(),
+            self.seconds / 60.0
+        ));
+        lines.extend(
+            self.cargo_seconds
+                .map(|seconds| format!("`cargo xtask` itself adds {seconds:.2} s to the first of each")),
+        );
+        lines.push(format!("repeat: {}", self.command));
+        lines.join("\n")
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -254,37 +308,61 @@ mod tests {
         assert_eq!([0.0, 1.234, 83.21].map(seconds), ["0.00 s", "1.23 s", "83.2 s"]);
         assert_eq!([(5.0, 2.0), (83.0, 2.0)].map(|(a, b)| ratio(a, b)), ["2.5×", "42×"]);
         assert_eq!(ratio(1.0, 0.0), "");
-        assert_eq!(["50mbit", "1gbit", "off"].map(rate), ["50 Mbit/s", "1 Gbit/s", "off"]);
     }
 
-    fn measured(contender: &str, times: &[f64]) -> Measured {
-        let sample =
-            |&seconds: &f64| Sample { seconds, to_robot: 900, from_robot: 100, recreated: 1, load: None };
-        Measured {
+    /// A line of Python over two links: by us over both, by hand over the first.
+    pub fn report() -> Report {
+        let entrant = |id: &str| Entrant { id: id.into(), title: id.into(), description: String::new() };
+        let measured = |contender: &str, link: &str, times: &[f64]| Measured {
             contender: contender.into(),
             case: Case::Python,
-            samples: times.iter().map(sample).collect(),
+            link: link.into(),
+            samples: times
+                .iter()
+                .map(|&seconds| Sample { seconds, to_robot: 900, from_robot: 100, recreated: 1, load: None })
+                .collect(),
+        };
+        Report {
+            date: "2026-01-01T00:00:00Z".into(),
+            revision: "abc".into(),
+            command: "cargo xtask bench".into(),
+            links: vec!["50mbit".into(), "10mbit".into()],
+            machine: Machine::unknown(),
+            cargo_seconds: None,
+            seconds: 600.0,
+            contenders: vec![entrant("xtask"), entrant("push")],
+            results: vec![
+                measured("xtask", "50mbit", &[2.0, 1.0, 9.0]),
+                measured("push", "50mbit", &[30.0]),
+                measured("xtask", "10mbit", &[3.0]),
+            ],
+            left_out: Vec::new(),
+            floors: vec![Floor { case: Case::Python, bytes: 400, levels: vec![(9, 400)] }],
         }
     }
 
     #[test]
     fn the_table_compares_with_the_first() {
-        let entrant = |id: &str| Entrant { id: id.into(), title: id.into(), description: String::new() };
-        let report = Report {
-            date: "2026-01-01T00:00:00Z".into(),
-            revision: "abc".into(),
-            command: "cargo xtask bench".into(),
-            link: "50mbit".into(),
-            machine: Machine::unknown(),
-            cargo_seconds: None,
-            contenders: vec![entrant("xtask"), entrant("push")],
-            results: vec![measured("xtask", &[2.0, 1.0, 9.0]), measured("push", &[30.0])],
-        };
-        let table = report.table();
+        let table = report().table();
         let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[1][4..], ["xtask", "2.00", "s", "1.0×", "1.0", "kB", "1.0×", "1"]);
-        assert_eq!(rows[2][4..], ["push", "30.0", "s", "15×", "1.0", "kB", "1.0×", "1"]);
-        let chart = report.chart();
-        assert_eq!((chart.groups.len(), chart.groups[0].bars.len()), (1, 2));
+        assert_eq!(
+            rows[1][4..],
+            ["50", "Mbit/s", "xtask", "2.00", "s", "1.0×", "1.0", "kB", "1.0×", "400", "B", "1"]
+        );
+        assert_eq!(
+            rows[2][4..],
+            ["50", "Mbit/s", "push", "30.0", "s", "15×", "1.0", "kB", "1.0×", "400", "B", "1"]
+        );
+        assert_eq!(rows[3][4..7], ["10", "Mbit/s", "xtask"]);
+    }
+
+    #[test]
+    fn what_is_saved_can_be_read() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let dir = Utf8Path::from_path(dir.path()).unwrap();
+        Report::load(dir).unwrap_err();
+        report().save(dir)?;
+        assert_eq!(Report::load(dir)?.table(), report().table());
+        Ok(())
     }
 }

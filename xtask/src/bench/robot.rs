@@ -1,17 +1,18 @@
-//! The robot that everybody deploys to, and what it says of itself.
+//! The robots that everybody deploys to, and what they say of themselves.
 //!
-//! It is asked through the engine of this machine, past its network: questions are no traffic.
+//! They are asked through the engine of this machine, past their network: questions are no traffic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::case::Case;
-use super::copy::{Copy, PROJECT, ROBOT};
+use super::case::{Case, Edit};
+use super::copy::{Copy, PROJECT, Workshop};
+use super::subject::Subject;
 use crate::config::Robot;
 use crate::error::{Failure, Result};
-use crate::image::{Builder, service};
+use crate::image::service;
 use crate::process::{self, Cmd};
 use crate::robot::{Endpoint, Session, registry};
 use crate::sim::Simulation;
@@ -32,6 +33,7 @@ container=$(docker container ls --quiet --filter "label=com.docker.compose.proje
 pub struct TestRobot<'a> {
     simulation: Simulation<'a>,
     robot: &'a Robot,
+    subject: Subject,
     endpoint: Endpoint,
 }
 
@@ -45,6 +47,11 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Of several robots.
+    pub fn and(self, other: Self) -> Self {
+        Self { to_robot: self.to_robot + other.to_robot, from_robot: self.from_robot + other.from_robot }
+    }
+
     /// What has passed since.
     pub fn since(self, before: Self) -> Self {
         Self { to_robot: self.to_robot - before.to_robot, from_robot: self.from_robot - before.from_robot }
@@ -69,14 +76,31 @@ pub struct Look {
 
 impl<'a> TestRobot<'a> {
     /// A fresh one, in place of one there may be.
-    pub fn make(copy: &'a Copy, builder: Builder) -> Result<Self> {
+    pub fn make(workshop: &'a Workshop, subject: Subject, name: &str) -> Result<Self> {
+        let copy = &workshop.copy;
         let simulation = Simulation::new(copy.workspace());
-        let robot = copy.robot()?;
-        simulation.down(Some(&[ROBOT.to_owned()].into()))?;
-        let endpoint = simulation.up(robot, builder)?;
-        let image = service::registry(copy.workspace(), builder, &robot.platform)?;
+        let robot = copy.robot(name)?;
+        simulation.down(Some(&[name.to_owned()].into()))?;
+        let endpoint = simulation.up(robot, workshop.builder)?;
+        let image = service::registry(copy.workspace(), workshop.builder, &robot.platform)?;
         registry::ensure(&Session::open(endpoint.clone())?, &image)?;
-        Ok(Self { simulation, robot, endpoint })
+        Ok(Self { simulation, robot, subject, endpoint })
+    }
+
+    /// Removes those of a subject.
+    pub fn remove(copy: &Copy, subject: Subject) -> Result<()> {
+        let names = subject.robots().iter().map(|name| (*name).to_owned()).collect();
+        Simulation::new(copy.workspace()).down(Some(&names))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.robot.name
+    }
+
+    /// What it is for.
+    pub fn subject(&self) -> Subject {
+        self.subject
     }
 
     /// The way to it.
@@ -95,7 +119,7 @@ impl<'a> TestRobot<'a> {
     }
 
     fn ask(&self, script: &str, args: &[&str]) -> Result<String> {
-        let container = self.simulation.container(ROBOT);
+        let container = self.simulation.container(&self.robot.name);
         Cmd::new("docker")
             .args(["exec", &container, "sh", "-c", script, "sh"])
             .args(args.iter().copied())
@@ -120,14 +144,14 @@ impl<'a> TestRobot<'a> {
         Ok((to_robot + from_robot) / duration.as_secs().max(1))
     }
 
-    /// What runs, as far as the case is interested.
-    pub fn look(&self, case: Case) -> Result<Look> {
+    /// What runs, as far as the case is interested; `edit` is what is to be looked at.
+    pub fn look(&self, case: Case, edit: Option<Edit>) -> Result<Look> {
         let containers = match case {
             // Inspecting no container is an error.
             Case::First => self.ask(&format!("{CONTAINERS} 2>/dev/null || true"), &[PROJECT])?,
             _ => self.ask(CONTAINERS, &[PROJECT])?,
         };
-        let installed = match case.edit() {
+        let installed = match edit {
             Some(edit) => self.ask(INSTALLED, &[PROJECT, edit.service, edit.installed])?,
             None => String::new(),
         };
@@ -146,7 +170,7 @@ fn parse(text: &str) -> BTreeMap<String, Container> {
 
 impl Look {
     /// Whether the case is done: everything runs, and what was edited runs as edited.
-    pub fn check(&self, case: Case, before: &Self) -> Result<()> {
+    pub fn check(&self, case: Case, edit: Option<Edit>, before: &Self) -> Result<()> {
         let problem = |text: String| Err(Failure::failed(format!("{}: {text}", case.title())).into());
         if self.containers.is_empty() {
             return problem("the robot runs nothing".to_owned());
@@ -154,7 +178,7 @@ impl Look {
         if let Some((service, container)) = self.containers.iter().find(|(_, each)| each.state != "running") {
             return problem(format!("`{service}` is {}", container.state));
         }
-        let Some(edit) = case.edit() else { return Ok(()) };
+        let Some(edit) = edit else { return Ok(()) };
         let of = |look: &Self| look.containers.get(edit.service).cloned();
         let now = of(self).with_context(|| format!("the robot does not run `{}`", edit.service))?;
         if of(before).is_some_and(|old| old.id == now.id || old.image == now.image) {
@@ -187,13 +211,14 @@ mod tests {
     #[test]
     fn only_new_code_in_a_new_container_counts() -> Result<()> {
         let before = look("1", "a", "x");
-        look("2", "b", "y").check(Case::Python, &before)?;
+        let check = |now: Look, case: Case| now.check(case, case.edit(0), &before);
+        check(look("2", "b", "y"), Case::Python)?;
         assert_eq!(look("2", "b", "y").recreated(&before), 1);
-        look("1", "a", "x").check(Case::Python, &before).unwrap_err();
-        look("2", "a", "y").check(Case::Python, &before).unwrap_err();
-        look("2", "b", "x").check(Case::Python, &before).unwrap_err();
-        look("1", "a", "x").check(Case::Nothing, &before)?;
-        Look::default().check(Case::First, &Look::default()).unwrap_err();
+        check(look("1", "a", "x"), Case::Python).unwrap_err();
+        check(look("2", "a", "y"), Case::Python).unwrap_err();
+        check(look("2", "b", "x"), Case::Python).unwrap_err();
+        check(look("1", "a", "x"), Case::Nothing)?;
+        check(Look::default(), Case::First).unwrap_err();
         Ok(())
     }
 
@@ -201,7 +226,7 @@ mod tests {
     fn a_container_that_restarts_is_not_running() {
         let text = "localization restarting 2 b";
         let now = Look { containers: parse(text), installed: "y".to_owned() };
-        let error = now.check(Case::Nothing, &Look::default()).unwrap_err();
+        let error = now.check(Case::Nothing, None, &Look::default()).unwrap_err();
         assert!(error.to_string().contains("`localization` is restarting"), "{error}");
     }
 }

@@ -196,10 +196,6 @@ fn packages(
     reader: &mut Reader<'_>,
 ) -> Vec<String> {
     let mut packages: Vec<String> = Vec::new();
-    if listed.get_ref().is_empty() {
-        let help = format!("list the colcon packages it is for: {}", names::list(found.names()));
-        reader.refuse(listed.span(), format!("image `{image}` has no packages"), help);
-    }
     for text in listed.get_ref() {
         let package = *text.get_ref();
         let known = found.names();

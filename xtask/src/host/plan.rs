@@ -119,6 +119,7 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
             Missing::Shellcheck => &["shellcheck"],
             Missing::Chromium if ubuntu => &["chromium-browser"],
             Missing::Chromium => &["chromium"],
+            Missing::Zstd => &["zstd"],
             Missing::Emulation(_) => emulators,
             Missing::RunningEngine | Missing::Membership => &[],
         }

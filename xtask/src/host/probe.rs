@@ -27,6 +27,8 @@ pub enum Need {
     Shellcheck,
     /// A browser, to look at the pages that are written.
     Chromium,
+    /// What compresses one file as its difference from another.
+    Zstd,
     /// Running programs of another platform, which building for it takes.
     Emulation(Platform),
 }
@@ -59,6 +61,8 @@ pub enum Missing {
     Shellcheck,
     /// No Chromium.
     Chromium,
+    /// No zstd.
+    Zstd,
     /// No emulation of a platform.
     Emulation(Platform),
 }
@@ -76,6 +80,7 @@ impl fmt::Display for Missing {
             Self::Ssh => f.write_str("the ssh client"),
             Self::Shellcheck => f.write_str("shellcheck"),
             Self::Chromium => f.write_str("the browser Chromium"),
+            Self::Zstd => f.write_str("zstd"),
             Self::Emulation(platform) => write!(f, "emulation of {platform}"),
         }
     }
@@ -122,6 +127,7 @@ pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
             let none = ["chromium", "chromium-browser"].iter().all(|name| machine.program(name).is_none());
             none.then_some(Missing::Chromium)
         }
+        Need::Zstd => machine.program("zstd").is_none().then_some(Missing::Zstd),
         // The virtual machines of Docker Desktop and its like come with emulation.
         Need::Emulation(platform) => {
             (!in_vm && !emulates(machine, platform)).then(|| Missing::Emulation(platform.clone()))

@@ -126,7 +126,9 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
             names.push(package.to_owned());
         }
     }
-    bake(workspace, builder, targets, Options::default())?;
+    if !targets.is_empty() {
+        bake(workspace, builder, targets, Options::default())?;
+    }
     Ok(names)
 }
 

@@ -161,6 +161,7 @@ mod tests {
             images: BTreeMap::from([
                 image("navigation", vec!["navigation".into(), "bringup".into()]),
                 image("many", many.clone()),
+                image("plain", Vec::new()),
             ]),
             robots: BTreeMap::new(),
             packages: PackageGraph::new(graph)?,
@@ -194,6 +195,12 @@ mod tests {
         let image = "FROM runtime AS image-navigation\nCOPY --link --from=build-bringup /out/ /\n\
                      COPY --link --from=build-interfaces /out/ /\nCOPY --link --from=build-navigation /out/ /\n";
         assert!(text.contains(image), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn an_image_without_packages_is_the_runtime_as_it_stands() -> Result<()> {
+        assert!(rendered(0)?.ends_with("\nFROM runtime AS image-plain\n"));
         Ok(())
     }
 

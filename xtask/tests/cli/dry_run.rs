@@ -218,14 +218,22 @@ fn completions_and_questions_are_what_they_always_are() {
 }
 
 #[test]
-fn checks_only_print_and_a_benchmark_cannot() {
+fn checks_and_a_benchmark_say_what_they_would_do() {
     let lab = Lab::with(&simulated("main"));
     dry(&lab, &["test", "--fast"]).shows(&[
         "cargo fmt --all --check",
         "cargo clippy",
         "cargo test --workspace",
     ]);
+    dry(&lab, &["bench"]).shows(&[
+        "xtask: a line of Python, over 50 Mbit/s",
+        "push: an apt package, over 10 Mbit/s",
+        "left out: load: an apt package, over 10 Mbit/s",
+        "in all about ",
+    ]);
     let before = lab.files();
-    lab.run(&["bench", "-n"]).expect(2).says(&["a benchmark cannot be tried without doing it"]);
+    lab.run(&["bench", "--publish"])
+        .expect(1)
+        .says(&["there are no results to publish", "`cargo xtask bench`"]);
     assert!(before == lab.files());
 }

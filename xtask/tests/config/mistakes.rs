@@ -245,7 +245,6 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "`other`, `ros`",
         ),
         (with("packages = [\"navigation\"]", ""), "6:9", "has no `packages`", "add `packages"),
-        (with("[\"navigation\"]", "[]"), "7:12", "has no packages", "`communication`, `navigation`"),
         (with("[\"navigation\"]", "[\"navigation\", \"navigation\"]"), "7:27", "is twice", "remove one"),
         (
             with("[\"navigation\"]", "[\"vision\"]"),

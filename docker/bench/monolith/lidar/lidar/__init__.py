@@ -1,0 +1,1 @@
+"""Finds the nearest obstacle in scans of a lidar."""

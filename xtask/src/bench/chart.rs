@@ -1,0 +1,43 @@
+//! What of a report is plotted.
+
+use super::plot::{Bar, Chart, Group};
+use super::report::Report;
+
+impl Report {
+    /// All medians.
+    pub fn chart(&self) -> Chart {
+        let groups = self.rows().into_iter().map(|row| {
+            let bars = row.measured.iter().enumerate().filter_map(|(series, measured)| {
+                let measured = (*measured)?;
+                Some(Bar { series, seconds: measured.seconds(), bytes: measured.wire() })
+            });
+            Group {
+                title: row.case.title().to_owned(),
+                subtitle: row.link.to_string(),
+                bars: bars.collect(),
+                floor: row.floor.filter(|bytes| *bytes > 0),
+            }
+        });
+        Chart {
+            title: "From an edit to its container running".to_owned(),
+            series: self.contenders.iter().map(|entrant| entrant.title.clone()).collect(),
+            groups: groups.collect(),
+            floor: "zstd --patch-from of the file trees".to_owned(),
+            note: format!("{} · {} · {}", self.machine.summary(), self.revision, &self.date[..10]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bench::report::tests::report;
+
+    #[test]
+    fn each_case_and_link_is_a_group() {
+        let chart = report().chart();
+        let bars: Vec<usize> = chart.groups.iter().map(|group| group.bars.len()).collect();
+        assert_eq!(bars, [2, 1]);
+        assert_eq!(chart.groups[1].subtitle, "10 Mbit/s");
+        assert_eq!(chart.groups[0].floor, Some(400));
+    }
+}

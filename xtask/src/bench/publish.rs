@@ -1,0 +1,85 @@
+//! The results of the last run, where people look: a table in the README, and the plot beside it.
+
+use camino::Utf8Path;
+
+use super::plot;
+use super::report::Report;
+use crate::config::Workspace;
+use crate::error::{Failure, Result};
+use crate::{files, ui};
+
+/// Between these lines of the README nothing is written by hand.
+const BEGIN: &str = "<!-- written by `cargo xtask bench --publish` -->\n";
+/// See [`BEGIN`].
+const END: &str = "<!-- end of what is written by it -->\n";
+
+/// Where the plot is, from the root of the repository.
+const PLOT: &str = "docs/bench.svg";
+
+/// Writes them.
+///
+/// # Errors
+/// Fails when there was no run, or it did not come to its end, or the README has no place for it.
+pub fn publish(workspace: &Workspace) -> Result<()> {
+    let dir = super::dir(workspace);
+    let report = Report::load(&dir).map_err(|error| {
+        Failure::failed("there are no results to publish").hint("`cargo xtask bench` measures").because(error)
+    })?;
+    let readme = workspace.root.join("README.md");
+    let text = insert(&fs_err::read_to_string(&readme)?, &report)?;
+    write(&workspace.root.join(PLOT), &plot::render(&report.chart()))?;
+    write(&readme, &text)
+}
+
+fn write(path: &Utf8Path, text: &str) -> Result<()> {
+    if crate::process::mode().dry_run {
+        crate::process::plan_file(path, text);
+        return Ok(());
+    }
+    files::replace(path, text)?;
+    ui::done("bench", &format!("wrote {path}"));
+    Ok(())
+}
+
+/// The README with the results in their place.
+fn insert(readme: &str, report: &Report) -> Result<String> {
+    if report.seconds == 0.0 {
+        return Err(Failure::failed("the last run did not come to its end")
+            .hint("`cargo xtask bench` measures again")
+            .into());
+    }
+    let place = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let Some((before, after)) = place else {
+        return Err(Failure::failed("README.md has no place for the results")
+            .hint(format!("put these two lines where they shall be: `{}` and `{}`", BEGIN.trim(), END.trim()))
+            .into());
+    };
+    Ok(format!("{before}{BEGIN}\n{}\n\n{END}{after}", report.markdown(PLOT)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::report::tests::report;
+
+    #[test]
+    fn results_replace_results_and_nothing_else() -> Result<()> {
+        let readme = format!("before\n{BEGIN}last year{END}after\n");
+        let text = insert(&readme, &report())?;
+        assert!(
+            text.starts_with("before\n") && text.ends_with("after\n") && !text.contains("last year"),
+            "{text}"
+        );
+        assert!(text.contains("| a line of Python | 50 Mbit/s |"), "{text}");
+        assert_eq!(insert(&text, &report())?, text);
+        insert("nothing", &report()).unwrap_err();
+        insert(&readme, &Report { seconds: 0.0, ..report() }).unwrap_err();
+        Ok(())
+    }
+
+    #[test]
+    fn the_readme_has_a_place() -> Result<()> {
+        let readme = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+        insert(&fs_err::read_to_string(readme)?, &report()).map(drop)
+    }
+}
