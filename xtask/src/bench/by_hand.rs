@@ -13,7 +13,9 @@ use super::contender::Contender;
 use super::copy::Workshop;
 use super::robot::TestRobot;
 use super::subject::Subject;
+use crate::config::Store;
 use crate::error::Result;
+use crate::image::Builder;
 use crate::process::{self, Cmd};
 use crate::robot::registry::{self, RegistryClient};
 
@@ -75,6 +77,18 @@ impl<'a> ByHand<'a> {
     }
 }
 
+/// How `docker build` leaves an image where nobody else has built: engines with a containerd store would take the
+/// layers that they have as others left them, uncompressed for instance, which costs more on the way.
+fn output(builder: Builder, image: &str) -> [String; 2] {
+    match builder {
+        Builder::Engine { store: Store::Containerd } => {
+            let format = "compression=gzip,force-compression=true,unpack=true";
+            ["--output".to_owned(), format!("type=image,name={image},{format}")]
+        }
+        _ => ["--tag".to_owned(), image.to_owned()],
+    }
+}
+
 impl Contender for ByHand<'_> {
     fn title(&self) -> &'static str {
         match self.way {
@@ -101,7 +115,8 @@ impl Contender for ByHand<'_> {
     }
 
     fn build(&self, subject: Subject) -> Result<()> {
-        subject.build_by_hand(self.workshop).args(["--tag", subject.image_by_hand()]).run()
+        let output = output(self.workshop.builder, subject.image_by_hand());
+        subject.build_by_hand(self.workshop).args(output).run()
     }
 
     /// The Compose file and its variables, copied once.
