@@ -4,7 +4,7 @@ use super::lab::{Lab, Ran, in_order};
 use super::registry::Registry;
 
 /// What the courier sees of a robot that has room for it.
-const ROOM: &str = r#"{"held":"","spools":{},"disk":1000000000000,"memory":1000000000000}"#;
+const ROOM: &str = r#"{"held":"","spools":{},"disk":1000000000000,"engine":1000000000000,"shared":true,"copies":2,"memory":1000000000000}"#;
 
 /// A deploy to a robot on which the courier's end says these lines, whatever it is asked, and then no more.
 fn deploy(lines: &[&str]) -> (Lab, Ran) {
@@ -45,9 +45,14 @@ fn a_robot_without_memory_to_spare() {
 }
 
 #[test]
-fn a_robot_without_room_to_unpack() {
-    let full = ROOM.replace("\"disk\":1000000000000", "\"disk\":100000");
-    is_left_to_the_push(deploy(&[&full]), "the robot's disk has 100.0 kB free, unpacking there takes up to");
+fn a_robot_without_room_is_sent_nothing() {
+    let full = ROOM.replace("\"disk\":1000000000000", "\"disk\":100");
+    let lab = Lab::new();
+    Registry::start(&lab).export(&lab);
+    let courier = format!("cat <<'END'\n{full}\nEND\nexec cat >/dev/null");
+    lab.on("ssh", "*xtask-registry*python3*", &courier);
+    lab.run(&["deploy"]).expect(1).says(&["`main` has no room for the new layers"]);
+    assert!(lab.calls_of("docker push").is_empty());
 }
 
 #[test]
