@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::harness::{
-    Container, Engine, Finished, Lab, MAIN, ODOMETRY, PROJECT, Running, Workspace, incompressible,
+    Container, Engine, Lab, MAIN, MAP, ODOMETRY, PROJECT, Rival, Running, Workspace, incompressible, output,
 };
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
@@ -19,14 +19,16 @@ fn interrupted(
     edit(workspace);
     let mut run = workspace.start(&DEPLOY);
     end(&mut run);
-    nothing_is_left(workspace, run.wait_for_all().expect_exit(130).says("interrupted"));
+    run.wait_for_all().expect_exit(130).says("interrupted");
+    nothing_is_left(workspace);
     before
 }
 
-/// Fails if a run that has ended, with all its processes, left anything else on this machine.
-fn nothing_is_left(workspace: &Workspace, _ended: Finished) {
+/// Fails if a run that has ended, with all its processes, left anything else.
+fn nothing_is_left(workspace: &Workspace) {
     assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
     assert_eq!(workspace.temporary_files(), Vec::<std::path::PathBuf>::new());
+    MAIN.wait_until_no_agent_is_left();
 }
 
 /// The next deploy brings what the interrupted one did not.
@@ -37,6 +39,7 @@ fn the_next_one_succeeds(lab: &Lab) {
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
+    assert_eq!(MAIN.unfinished(), [""; 0]);
     let leftovers = MAIN.sh(&format!("ls /home/robot/.deploy/{PROJECT}"));
     assert!(leftovers.lines().all(|name| !name.contains("next")), "{leftovers}");
 }
@@ -68,19 +71,60 @@ pub fn ctrl_c_while_building(lab: &Lab) {
     the_next_one_succeeds(lab);
 }
 
-pub fn ctrl_c_while_pushing(lab: &Lab) {
-    let large = |workspace: &Workspace| {
-        workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
-        workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(20_000_000));
-    };
-    let before = interrupted(lab, large, |run| {
-        run.until_it_runs(&["docker push", "/e2e:"]);
-        MAIN.wait_until_it_has_received(2_000_000);
-        run.interrupt();
-    });
-    assert_eq!(MAIN.services(), before);
-    lab.workspace.reset();
+/// Ends one deploy of 20 MB after the other over a slow link, each by another signal, once `sending` runs and
+/// bytes arrive.
+fn ended_by_each_signal(lab: &Lab, sending: &[&str]) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    workspace.xtask(&["sim", "up", "main", "--link", "10mbit"]).expect_exit(0);
+    workspace.write(MAP, incompressible(20_000_000));
+    for signal in ["INT", "TERM", "KILL"] {
+        let mut run = workspace.start(&DEPLOY);
+        run.until_it_runs(sending);
+        MAIN.wait_until_it_has_received(1_000_000);
+        match signal {
+            // As at a terminal: the whole group gets it.
+            "INT" => run.interrupt(),
+            _ => run.signal(signal),
+        }
+        let ended = run.wait_for_all();
+        if signal == "KILL" {
+            // No guard could do anything: connections end because their pipes do.
+            Engine::remove_temporary_tags(PROJECT);
+            workspace.forget_temporary_files();
+        } else {
+            ended.expect_exit(130).says("interrupted");
+        }
+        nothing_is_left(workspace);
+        assert_eq!(MAIN.services(), before, "{signal}");
+    }
+}
+
+/// The next deploy brings the file whose delivery was ended early.
+fn the_next_one_brings_the_map(lab: &Lab) {
     the_next_one_succeeds(lab);
+    let sum = output(&["sha256sum", lab.workspace.path(MAP)]);
+    let arrived = MAIN.exec(&[
+        "docker",
+        "exec",
+        &format!("{PROJECT}-navigation-1"),
+        "sha256sum",
+        "/opt/ws/install/bringup/share/bringup/config/map.yaml",
+    ]);
+    assert_eq!(arrived.split(' ').next(), sum.split(' ').next());
+}
+
+pub fn signals_while_the_courier_sends(lab: &Lab) {
+    ended_by_each_signal(lab, &["ssh", "docker exec -i xtask-registry python3"]);
+    the_next_one_brings_the_map(lab);
+}
+
+pub fn signals_while_pushing(lab: &Lab) {
+    lab.deployed();
+    let rival = Rival::at(MAIN);
+    ended_by_each_signal(lab, &["docker push", "/e2e:"]);
+    drop(rival);
+    the_next_one_brings_the_map(lab);
 }
 
 pub fn ctrl_c_while_pulling(lab: &Lab) {
@@ -129,31 +173,4 @@ pub fn a_start_that_broke_off_is_made_up_for(lab: &Lab) {
     let after = MAIN.services();
     let replaced: Vec<&String> = after.keys().filter(|name| before[*name] != after[*name]).collect();
     assert_eq!(replaced, ["communication", "localization"]);
-}
-
-pub fn sigterm_is_like_ctrl_c(lab: &Lab) {
-    let before = interrupted(lab, edit, |run| {
-        run.until_it_runs(&["docker push", "/e2e:"]);
-        run.signal("TERM");
-    });
-    assert_eq!(MAIN.services(), before);
-    the_next_one_succeeds(lab);
-}
-
-pub fn a_killed_run_leaves_no_connection(lab: &Lab) {
-    let workspace = lab.deployed();
-    workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
-    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(20_000_000));
-    let before = MAIN.services();
-    let mut run = workspace.start(&DEPLOY);
-    run.until_it_runs(&["docker push", "/e2e:"]);
-    MAIN.wait_until_it_has_received(2_000_000);
-    run.signal("KILL");
-    // No guard could do anything: the connection ends because its pipe does.
-    drop(run.wait_for_all());
-    assert_eq!(MAIN.services(), before);
-    // Neither could it take back the name that its push needed.
-    Engine::remove_images(PROJECT);
-    workspace.forget_temporary_files();
-    the_next_one_succeeds(lab);
 }

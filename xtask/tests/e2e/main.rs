@@ -11,6 +11,7 @@ mod delivery;
 mod dropped_links;
 mod dry_run;
 mod edits;
+mod fallbacks;
 mod first_deploy;
 mod fleet;
 mod harness;
@@ -55,13 +56,14 @@ fn main() -> ExitCode {
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,
         dropped_links::a_push_survives_the_death_of_its_connection,
+        fallbacks::while_another_machine_delivers,
+        fallbacks::a_robot_short_of_memory,
         interrupts::ctrl_c_while_building,
-        interrupts::ctrl_c_while_pushing,
+        interrupts::signals_while_the_courier_sends,
+        interrupts::signals_while_pushing,
         interrupts::ctrl_c_while_pulling,
         interrupts::ctrl_c_while_starting,
         interrupts::a_start_that_broke_off_is_made_up_for,
-        interrupts::sigterm_is_like_ctrl_c,
-        interrupts::a_killed_run_leaves_no_connection,
         registry_image::a_robot_rebuilds_data_from_a_patch,
         registry_image::the_image_is_small_and_whole_on_other_processors,
         timings::the_page_of_a_deploy_looks_right_in_a_browser,

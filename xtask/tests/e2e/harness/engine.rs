@@ -46,6 +46,11 @@ impl Engine {
         for tag in Self::ids(project).into_keys() {
             succeeds(&["docker", "image", "rm", &format!("{project}:{tag}")]);
         }
+        Self::remove_temporary_tags(project);
+    }
+
+    /// Removes the names that a push needed which could not take them back.
+    pub fn remove_temporary_tags(project: &str) {
         for tag in Self::temporary_tags(project) {
             succeeds(&["docker", "image", "rm", &tag]);
         }

@@ -119,11 +119,30 @@ impl Robot {
         eventually("all services to run", || (self.services().len() == count).then_some(()));
     }
 
+    /// Bytes that the robot's network interface has received.
+    pub fn received(self) -> u64 {
+        self.sh("cat /sys/class/net/eth0/statistics/rx_bytes").parse().unwrap()
+    }
+
     /// Waits until the robot's network interface has received this many bytes more.
     pub fn wait_until_it_has_received(self, bytes: u64) {
-        let received = || self.sh("cat /sys/class/net/eth0/statistics/rx_bytes").parse::<u64>().unwrap();
-        let before = received();
-        eventually("bytes to arrive", || (received() > before + bytes).then_some(()));
+        let before = self.received();
+        eventually("bytes to arrive", || (self.received() > before + bytes).then_some(()));
+    }
+
+    /// Waits until no agent of a courier runs any more; what it is started with imports `zstandard`.
+    pub fn wait_until_no_agent_is_left(self) {
+        eventually("the courier's agents to end", || {
+            let processes = self.exec(&["docker", "top", "xtask-registry", "-o", "pid,args"]);
+            (!processes.contains("zstandard")).then_some(())
+        });
+    }
+
+    /// What couriers have not finished: names of files.
+    pub fn unfinished(self) -> Vec<String> {
+        let volume = "docker inspect --format '{{range .Mounts}}{{.Source}}{{end}}' xtask-registry";
+        let found = self.sh(&format!("find \"$({volume})\" -name '*.part'"));
+        found.lines().map(str::to_owned).collect()
     }
 
     /// Waits until the health checks of all containers succeed.

@@ -16,6 +16,9 @@ const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// A Python file of `localization`; it has the line `    half = turn / 2` once.
 pub const ODOMETRY: &str = "ros_ws/src/localization/localization/odometry.py";
 
+/// A file of `bringup`, which all images have, that the tests make as large as they need it.
+pub const MAP: &str = "ros_ws/src/bringup/config/map.yaml";
+
 /// See the module.
 pub struct Workspace {
     root: PathBuf,
