@@ -51,11 +51,13 @@ pub fn a_robot_short_of_memory(lab: &Lab) {
     let image = MAIN.exec(&["docker", "inspect", "--format", "{{.Config.Image}}", "xtask-registry"]);
     MAIN.sh(&format!(
         "sed 's/^MemAvailable:.*/MemAvailable: 100000 kB/' /proc/meminfo >/tmp/meminfo
-         docker rm --force xtask-registry
+         docker stop xtask-registry
+         docker rename xtask-registry aside
          docker run --detach --name xtask-registry --network host --volume /tmp/meminfo:/proc/meminfo:ro \
              --volume xtask-registry:/var/lib/registry --env REGISTRY_HTTP_ADDR=127.0.0.1:5000 {image}"
     ));
     the_push_carries_it(lab, "the robot has only 102.4 MB of memory to spare");
-    // The next deploy makes a registry where there is none.
-    MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
+    MAIN.sh(
+        "docker rm --force xtask-registry; docker rename aside xtask-registry; docker start xtask-registry",
+    );
 }

@@ -119,9 +119,9 @@ impl Robot {
         eventually("all services to run", || (self.services().len() == count).then_some(()));
     }
 
-    /// Bytes that the robot's network interface has received since it was switched on.
+    /// Bytes that the robot's network interface has received.
     pub fn received(self) -> u64 {
-        self.exec(&["cat", "/sys/class/net/eth0/statistics/rx_bytes"]).parse().unwrap()
+        self.sh("cat /sys/class/net/eth0/statistics/rx_bytes").parse().unwrap()
     }
 
     /// Waits until the robot's network interface has received this many bytes more.
