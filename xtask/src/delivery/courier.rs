@@ -7,7 +7,8 @@
 //!
 //! `docker push` then finds them and sends the manifest. Whatever keeps the courier from bringing a layer costs
 //! time and never correctness: the robot lets the registry have a layer only under the digest that it
-//! computed, and the push carries what is missing.
+//! computed, and the push carries what is missing. Only a robot without room for the layers is brought nothing:
+//! the push would fill its disk.
 
 mod agent;
 mod consignment;
@@ -19,7 +20,7 @@ mod recipe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::error::{Exit, Result, exit_of};
+use crate::error::{Exit, Failure, Result, exit_of};
 use crate::image::layout::{self, Exported};
 use crate::image::{Builder, Built};
 use crate::robot::{Session, Tunnel};
@@ -41,6 +42,9 @@ const TRIES: u32 = 5;
 
 /// How long a robot may be gone, say behind a wall.
 const BACK: Duration = Duration::from_secs(60);
+
+/// What an agent calls it that there is no room left.
+const FULL: &str = "disk";
 
 /// A courier to one robot.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +129,8 @@ impl<'a> Courier<'a> {
     /// Says what [`Courier::carry`] would do, and changes nothing on the robot. Parcels are made.
     ///
     /// # Errors
-    /// Fails when the connection is gone or layers on this machine cannot be read.
+    /// Fails when the connection is gone, the robot has no room for the layers, or layers on this machine cannot
+    /// be read.
     pub fn forecast(&self, built: &[&Built], way: Way<'_>) -> Result<Forecast> {
         let images = self.export(built)?;
         let mut agent = match way {
@@ -138,8 +143,11 @@ impl<'a> Courier<'a> {
             None => Look { memory: u64::MAX, disk: u64::MAX, ..Look::default() },
         };
         let mut consignment = Consignment::new(self, agent.as_mut(), &look, &images)?;
-        let mut forecast =
-            Forecast { images, why_push: self.shortage(&look, &consignment), ..Forecast::default() };
+        if let Some(why) = consignment.excess(&look) {
+            return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
+        }
+        let why_push = Self::shortage(&look);
+        let mut forecast = Forecast { images, why_push, ..Forecast::default() };
         let there = [consignment.there().to_vec(), consignment.take_attached()].concat();
         forecast.layers =
             there.into_iter().map(|layer| (layer, Carriage { how: How::There, sent: 0 })).collect();
@@ -163,22 +171,16 @@ impl<'a> Courier<'a> {
         Ok(forecast)
     }
 
-    /// What the robot has too little of.
-    fn shortage(&self, look: &Look, consignment: &Consignment) -> Option<String> {
-        let needed = consignment.disk();
-        if look.memory < MEMORY {
-            return Some(format!("the robot has only {} of memory to spare", ui::bytes(look.memory)));
-        }
-        (look.disk < needed).then(|| {
-            let (free, needed) = (ui::bytes(look.disk), ui::bytes(needed));
-            format!("the robot's disk has {free} free, unpacking there takes up to {needed}")
-        })
+    /// What the robot has too little of for a courier to work there.
+    fn shortage(look: &Look) -> Option<String> {
+        (look.memory < MEMORY)
+            .then(|| format!("the robot has only {} of memory to spare", ui::bytes(look.memory)))
     }
 
     /// Brings what the robot lacks of these images. What it cannot bring is left to the push, with a warning.
     ///
     /// # Errors
-    /// Fails when the robot is gone for good, or the run is interrupted.
+    /// Fails when the robot is gone for good or has no room for the layers, or the run is interrupted.
     pub fn carry(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<Carried> {
         if !layout::can_export(self.builder) {
             if !built.is_empty() {
@@ -196,6 +198,7 @@ impl<'a> Courier<'a> {
             Err(error) if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) => {
                 return Err(error);
             }
+            Err(error) if is_full(&error) => return Err(error),
             Err(error) => self.leave(&format!("{error:#}")),
         }
         Ok(carried)
@@ -225,11 +228,14 @@ impl<'a> Courier<'a> {
             carried.sent += agent.sent();
             return Ok(());
         }
-        if let Some(shortage) = self.shortage(&look, &consignment) {
+        if let Some(shortage) = Self::shortage(&look) {
             anyhow::bail!(shortage);
         }
+        if let Some(why) = consignment.excess(&look) {
+            return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
+        }
         let mut span = timeline::span(Lane::robot(self.session.robot()), Phase::Transfer, "send layers");
-        let result = self.send(tunnel, (agent, look), &mut consignment, carried);
+        let result = self.send(tunnel, agent, &mut consignment, carried);
         span.sent(carried.sent);
         result
     }
@@ -251,24 +257,18 @@ impl<'a> Courier<'a> {
     fn send(
         &self,
         tunnel: &Tunnel<'_>,
-        first: (Agent, Look),
+        first: Agent,
         consignment: &mut Consignment,
         carried: &mut Carried,
     ) -> Result<()> {
         let mut connected = Some(first);
         let mut tries = 0;
         while !consignment.is_empty() {
-            let (mut agent, look) = match connected.take() {
-                Some(connected) => connected,
-                None => process::poll("the robot's courier to answer", BACK, || {
-                    tunnel.ensure_open()?;
-                    self.look()
-                })?,
+            let mut agent = match connected.take() {
+                Some(agent) => agent,
+                None => self.reconnect(tunnel)?,
             };
-            let before = consignment.arrived(&look);
-            self.progress.doing("sending layers", consignment.total());
-            self.progress.set(before);
-            let outcome = self.converse(&mut agent, &look, consignment, carried);
+            let outcome = self.converse(&mut agent, consignment, carried);
             carried.sent += agent.sent();
             let Err(error) = outcome else { continue };
             process::check_interrupted()?;
@@ -294,22 +294,36 @@ impl<'a> Courier<'a> {
         Ok(())
     }
 
+    fn reconnect(&self, tunnel: &Tunnel<'_>) -> Result<Agent> {
+        let back = process::poll("the robot's courier to answer", BACK, || {
+            tunnel.ensure_open()?;
+            self.look()
+        });
+        let (agent, _look) = back.map_err(|error| {
+            let gone = Failure::unreachable(format!("`{}` does not come back", self.session.robot()));
+            let gone = gone.hint("what arrived is kept there for a day: the next deploy sends the rest");
+            if exit_of(&error) == Exit::Interrupted { error } else { gone.because(error).into() }
+        })?;
+        Ok(agent)
+    }
+
     /// One connection's worth of work.
     fn converse(
         &self,
         agent: &mut Agent,
-        look: &Look,
         consignment: &mut Consignment,
         carried: &mut Carried,
     ) -> Result<()> {
-        agent.begin(&self.depot.owner()?)?;
+        let spools = agent.begin(&self.depot.owner()?)?;
+        self.progress.doing("sending layers", consignment.total());
+        self.progress.set(consignment.arrived(&spools));
         for layer in consignment.take_attached() {
             agent.attach(self.repository, &layer)?;
             carried.layers.insert(layer, Carriage { how: How::There, sent: 0 });
         }
         let items = consignment.items().to_vec();
         let result = items.iter().try_for_each(|item| {
-            let offset = look.spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
+            let offset = spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
             let order = item.order(self.repository);
             agent.send(&order, &item.packed.parcel, offset, &|count| self.progress.advance(count))
         });
@@ -344,7 +358,8 @@ impl<'a> Courier<'a> {
                 consignment.drop_first();
                 Ok(())
             }
-            "disk" | "memory" | "busy" | "system" => Err(refusal.clone().into()),
+            FULL => Err(self.full(refusal.clone())),
+            "memory" | "busy" | "system" => Err(refusal.clone().into()),
             _ => {
                 self.leave(&refusal.to_string());
                 consignment.drop_first();
@@ -353,19 +368,35 @@ impl<'a> Courier<'a> {
         }
     }
 
+    fn full(&self, why: Refusal) -> anyhow::Error {
+        let robot = self.session.robot();
+        Failure::failed(format!("`{robot}` has no room for the new layers"))
+            .hint(format!("`cargo xtask ssh --robot {robot} -- docker system df` shows what takes the room"))
+            .hint(format!(
+                "`cargo xtask ssh --robot {robot} -- docker image prune --all` removes images that no container uses"
+            ))
+            .because(why)
+            .into()
+    }
+
     /// Removes layers of these images from the robot's registry that are damaged there; gives their number.
     ///
     /// # Errors
     /// Fails when the connection is gone.
     pub fn check(&self, images: &[Exported]) -> Result<usize> {
         let (mut agent, _look) = self.look()?;
-        agent.begin(&self.depot.owner()?)?;
+        let _spools = agent.begin(&self.depot.owner()?)?;
         let mut layers: Vec<&str> =
             images.iter().flat_map(|image| &image.layers).map(|layer| layer.digest.as_str()).collect();
         layers.sort_unstable();
         layers.dedup();
         Ok(agent.check(self.repository, &layers)?.len())
     }
+}
+
+/// Whether the robot has no room.
+fn is_full(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Refusal>()).any(|refusal| refusal.kind == FULL)
 }
 
 impl Item {

@@ -1,23 +1,115 @@
-//! A connection that ends in the middle of a delivery.
+//! Connections that end in the middle of a delivery, and runs that do: what has arrived is not sent again.
 
-use super::harness::{Lab, MAIN, incompressible, kill};
+use sha2::{Digest as _, Sha256};
 
-pub fn a_push_survives_the_death_of_its_connection(lab: &Lab) {
-    let workspace = lab.deployed();
-    // Ten seconds of sending, at least.
-    workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
-    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(25_000_000));
-    let mut deploy = workspace.start(&["deploy", "--robot", "main", "--yes"]);
-    deploy.until_it_runs(&["docker push", "/e2e:"]);
-    MAIN.wait_until_it_has_received(5_000_000);
-    kill(deploy.until_it_runs(&["ssh", "ControlMaster=yes"]));
-    deploy.wait_for_all().expect_exit(0).says("connected again");
-    workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
+use super::harness::{Finished, Lab, MAIN, PROJECT, Running, Workspace, incompressible, kill};
 
+const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
+
+/// A file that all images have, as bytes that no patch and no compression makes fewer.
+const MAP: &str = "ros_ws/src/bringup/config/map.yaml";
+
+/// The robot's end of every connection to it.
+const SESSIONS: [&str; 4] = ["pkill", "-KILL", "-f", "^sshd-session: robot"];
+
+/// Starts a deploy of so many new bytes over a link that makes it last; gives their SHA-256, too.
+fn deploy_map(workspace: &Workspace, size: usize, link: &str) -> (Running, String) {
+    let map = incompressible(size);
+    workspace.write(MAP, &map);
+    workspace.xtask(&["sim", "up", "main", "--link", link]).expect_exit(0);
+    (workspace.start(&DEPLOY), format!("{:x}", Sha256::digest(&map)))
+}
+
+/// Fails unless the robot runs exactly what was built.
+fn assert_arrived(lab: &Lab, map: &str) {
+    lab.workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
-    let size = MAIN
-        .sh("docker exec e2e-navigation-1 stat -c %s /opt/ws/install/bringup/share/bringup/config/map.yaml");
-    assert_eq!(size, "25000000");
+    let path = "/opt/ws/install/bringup/share/bringup/config/map.yaml";
+    let there = MAIN.exec(&["docker", "exec", &format!("{PROJECT}-navigation-1"), "sha256sum", path]);
+    assert_eq!(there.split(' ').next(), Some(map));
+}
+
+/// `count` moments in a transfer of `size` bytes, the same for the same seed, in order.
+fn moments(seed: u64, count: u64, size: u64) -> Vec<u64> {
+    let random = |number: u64| {
+        let digest = Sha256::digest(format!("{seed} {number}"));
+        u64::from_le_bytes(digest[..8].try_into().unwrap()) % size
+    };
+    let mut moments: Vec<u64> = (0..count).map(random).collect();
+    moments.sort_unstable();
+    moments
+}
+
+#[expect(clippy::print_stdout, reason = "the seed repeats a failure, the bytes are what this is about")]
+pub fn ten_cuts_cost_little(lab: &Lab) {
+    const SIZE: u64 = 100_000_000;
+    let workspace = lab.deployed();
+    let seed = u64::from(std::process::id());
+    let moments = moments(seed, 10, SIZE);
+    println!("seed {seed}: cut after {moments:?} bytes");
+    let before = MAIN.received();
+    let (mut deploy, map) = deploy_map(workspace, SIZE.try_into().unwrap(), "200mbit");
+    for (number, moment) in moments.iter().enumerate() {
+        deploy.until("bytes to arrive", |_| (MAIN.received() > before + moment).then_some(()));
+        if number % 5 != 4 {
+            deploy.until("a connection", |_| MAIN.can(&SESSIONS).then_some(()));
+            continue;
+        }
+        // Out of reach: nobody tells either end.
+        let master = deploy.until_it_runs(&["ssh", "ControlMaster=yes"]);
+        MAIN.exec(&["iptables", "-I", "INPUT", "-i", "eth0", "-j", "DROP"]);
+        deploy.until("the connection to be given up", |run| {
+            run.processes().iter().all(|(pid, _)| *pid != master).then_some(())
+        });
+        MAIN.exec(&["iptables", "-D", "INPUT", "-i", "eth0", "-j", "DROP"]);
+    }
+    deploy.wait_for_all().expect_exit(0).says("the transfer goes on where it stopped");
+    let received = MAIN.received() - before;
+    println!("{SIZE} bytes cut 10 times: the robot received {received}");
+    assert!(received < SIZE / 100 * 115, "{received} bytes");
+    assert_arrived(lab, &map);
+}
+
+pub fn a_later_run_sends_the_rest(lab: &Lab) {
+    const SIZE: u64 = 40_000_000;
+    let workspace = lab.deployed();
+    let before = MAIN.received();
+    let (mut deploy, map) = deploy_map(workspace, SIZE.try_into().unwrap(), "50mbit");
+    let some = |run: &mut Running| {
+        let before = MAIN.received();
+        run.until("bytes to arrive", |_| (MAIN.received() > before + SIZE / 3).then_some(()));
+    };
+    some(&mut deploy);
+    deploy.interrupt();
+    let _interrupted: Finished = deploy.wait_for_all().expect_exit(130);
+    let mut deploy = workspace.start(&DEPLOY);
+    some(&mut deploy);
+    deploy.signal("KILL");
+    drop(deploy.wait_for_all());
+    workspace.forget_temporary_files();
+    lab.deploy(MAIN);
+    let received = MAIN.received() - before;
+    assert!(received < SIZE / 100 * 115, "{received} bytes");
+    assert_arrived(lab, &map);
+}
+
+pub fn a_push_survives_the_death_of_its_connection(lab: &Lab) {
+    let workspace = lab.deployed();
+    // As if a teammate's courier were at work: the push has to carry the layer.
+    let hold = "import fcntl, time; lock = open('/var/lib/registry/courier/lock', 'a+'); \
+                fcntl.flock(lock, fcntl.LOCK_EX); lock.truncate(0); lock.write('teammate 0'); lock.flush(); \
+                time.sleep(600)";
+    let python = ["docker", "exec", "--detach", "xtask-registry", "python3", "-c", hold];
+    MAIN.exec(&python);
+    let (mut deploy, map) = deploy_map(workspace, 25_000_000, "20mbit");
+    deploy.until_it_runs(&["docker push", "/e2e:"]);
+    MAIN.wait_until_it_has_received(5_000_000);
+    // The push has a connection of its own, which compresses.
+    kill(deploy.until_it_runs(&["ssh", "Compression=yes", "ControlMaster=yes"]));
+    let finished = deploy.wait_for_all();
+    MAIN.exec(&["pkill", "-f", "^python3 -c import fcntl"]);
+    finished.expect_exit(0).says("another machine is delivering").says("connected again");
+    assert_arrived(lab, &map);
 }

@@ -68,13 +68,13 @@ pub fn ctrl_c_while_building(lab: &Lab) {
     the_next_one_succeeds(lab);
 }
 
-pub fn ctrl_c_while_pushing(lab: &Lab) {
+pub fn ctrl_c_while_sending(lab: &Lab) {
     let large = |workspace: &Workspace| {
         workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
         workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(20_000_000));
     };
     let before = interrupted(lab, large, |run| {
-        run.until_it_runs(&["docker push", "/e2e:"]);
+        run.until_it_runs(&["ssh", "xtask-registry python3"]);
         MAIN.wait_until_it_has_received(2_000_000);
         run.interrupt();
     });
@@ -146,14 +146,12 @@ pub fn a_killed_run_leaves_no_connection(lab: &Lab) {
     workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(20_000_000));
     let before = MAIN.services();
     let mut run = workspace.start(&DEPLOY);
-    run.until_it_runs(&["docker push", "/e2e:"]);
+    run.until_it_runs(&["ssh", "xtask-registry python3"]);
     MAIN.wait_until_it_has_received(2_000_000);
     run.signal("KILL");
     // No guard could do anything: the connection ends because its pipe does.
     drop(run.wait_for_all());
     assert_eq!(MAIN.services(), before);
-    // Neither could it take back the name that its push needed.
-    Engine::remove_images(PROJECT);
     workspace.forget_temporary_files();
     the_next_one_succeeds(lab);
 }

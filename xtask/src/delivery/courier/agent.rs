@@ -64,6 +64,12 @@ pub struct Look {
     pub spools: BTreeMap<String, u64>,
     /// Free bytes on the registry's disk.
     pub disk: u64,
+    /// Free bytes on the engine's disk.
+    pub engine: u64,
+    /// Whether those two are the same disk.
+    pub shared: bool,
+    /// How often the engine keeps a layer: its containerd store keeps the files, and the layer as it came.
+    pub copies: u64,
     /// Bytes of memory that the robot can spare.
     pub memory: u64,
 }
@@ -73,6 +79,9 @@ struct RawLook {
     held: String,
     spools: BTreeMap<String, u64>,
     disk: u64,
+    engine: u64,
+    shared: bool,
+    copies: u64,
     memory: u64,
 }
 
@@ -90,7 +99,8 @@ impl Look {
             Some((name, Held { size: parts.next()?.parse().ok()?, linked: parts.next()? == "1" }))
         };
         let held = raw.held.split_whitespace().filter_map(blob).collect();
-        Ok(Self { held, spools: raw.spools, disk: raw.disk, memory: raw.memory })
+        let RawLook { spools, disk, engine, shared, copies, memory, .. } = raw;
+        Ok(Self { held, spools, disk, engine, shared, copies, memory })
     }
 }
 
@@ -255,12 +265,14 @@ impl Agent {
     }
 
     /// Gets ready for changes. `owner` stands for this machine's workspace: an agent that a cut connection
-    /// left behind is ended, one of another machine is not.
+    /// left behind is ended, one of another machine is not. Gives the unfinished transfers, which nobody adds to
+    /// any more.
     ///
     /// # Errors
     /// Fails with a [`Refusal`] where another machine delivers right now.
-    pub fn begin(&mut self, owner: &str) -> Result<()> {
-        self.ask(&begin(owner)).map(drop)
+    pub fn begin(&mut self, owner: &str) -> Result<BTreeMap<String, u64>> {
+        let mut answer = self.ask(&begin(owner))?;
+        serde_json::from_value(answer["spools"].take()).context("read the courier's answer")
     }
 
     /// Lets the project's repository have a blob that is on the robot.

@@ -8,6 +8,7 @@ use super::depot::{Candidate, Depot, Packed};
 use super::recipe::{Recipe, Step};
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
+use crate::ui;
 
 /// Bytes that have to be new before it is worth asking what is in the layers of other people's machines.
 const WORTH_ASKING: u64 = 2 << 20;
@@ -24,6 +25,8 @@ pub struct Item {
     pub packed: Packed,
     /// Whether it has been packed anew after the robot could make nothing of it.
     retried: bool,
+    /// Bytes of it that nothing on the robot is known to resemble.
+    new: u64,
 }
 
 impl Item {
@@ -103,9 +106,16 @@ impl Consignment {
                 }
             }
         }
-        for (recipe, layer) in recipes.into_iter().zip(missing) {
+        for (mut recipe, layer) in recipes.into_iter().zip(missing) {
+            // What an earlier run has begun is finished, unless there is a shorter way by now.
+            if let Some((begun, bytes)) = depot.begun(layer, &look.spools, &candidates, &made_by)?
+                && new_bytes(&begun).saturating_sub(bytes) <= new_bytes(&recipe)
+            {
+                recipe = begun;
+            }
+            let new = new_bytes(&recipe);
             let packed = depot.pack(layer, recipe, &candidates)?;
-            consignment.items.push(Item { layer: layer.clone(), packed, retried: false });
+            consignment.items.push(Item { layer: layer.clone(), packed, retried: false, new });
         }
         Ok(consignment)
     }
@@ -130,14 +140,30 @@ impl Consignment {
         self.items.is_empty() && self.attach.is_empty()
     }
 
-    /// Most bytes that the robot's disk needs at one time: the layers, and the largest parcel beside them.
-    pub fn disk(&self) -> u64 {
+    /// Why the layers do not fit on the robot, if they do not.
+    ///
+    /// Its registry keeps each layer once, uncompressed, beside the parcel that is being worked off. Then
+    /// its engine keeps the unpacked files, and in a containerd store the layer as well.
+    pub fn excess(&self, look: &Look) -> Option<String> {
         let layers: u64 = self.items.iter().map(|item| item.layer.size).sum();
         let parcel = |item: &Item| {
             let (size, is_known) = item.packed.parcel.size_so_far();
-            if is_known { size } else { item.layer.size.max(size) / 2 }
+            if is_known { size } else { size.max(item.new / 2) }
         };
-        layers + self.items.iter().map(parcel).max().unwrap_or_default()
+        let parcel = self.items.iter().map(parcel).max().unwrap_or_default();
+        let engine = layers * look.copies;
+        let lack = |whose: &str, free: u64, needed: u64| {
+            let (free, needed) = (ui::bytes(free), ui::bytes(needed));
+            format!("{whose} has {free} free, the new layers need {needed} there")
+        };
+        let shared = layers + engine.max(parcel);
+        if look.shared {
+            return (look.disk < shared).then(|| lack("its disk", look.disk, shared));
+        }
+        if look.disk < layers + parcel {
+            return Some(lack("its registry's disk", look.disk, layers + parcel));
+        }
+        (look.engine < engine).then(|| lack("its engine's disk", look.engine, engine))
     }
 
     /// Bytes of all parcels, once that is known.
@@ -149,9 +175,9 @@ impl Consignment {
         self.items.iter().map(size).sum()
     }
 
-    /// Bytes of the parcels that are on the robot already, by a look at it.
-    pub fn arrived(&mut self, look: &Look) -> u64 {
-        let spool = |item: &Item| look.spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
+    /// Bytes of the parcels that are on the robot already, of its unfinished transfers.
+    pub fn arrived(&mut self, spools: &BTreeMap<String, u64>) -> u64 {
+        let spool = |item: &Item| spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
         let bytes = self.items.iter().map(spool).sum();
         self.arrived = (bytes, self.arrived.0);
         bytes
@@ -188,6 +214,7 @@ impl Consignment {
         match depot.pack(&item.layer, Recipe::whole(item.layer.size), &[]) {
             Ok(packed) => {
                 item.packed = packed;
+                item.new = item.layer.size;
                 true
             }
             Err(_) => false,

@@ -211,9 +211,7 @@ impl Depot {
     pub fn pack(&self, layer: &Layer, recipe: Recipe, candidates: &[Candidate]) -> Result<Packed> {
         let used: Vec<&Candidate> = recipe.bases.iter().map(|number| &candidates[*number]).collect();
         let bases: Vec<String> = used.iter().map(|candidate| candidate.digest.clone()).collect();
-        let library = zstd::zstd_safe::version_number();
-        let name = format!("{FORMAT} {library} {} {bases:?} {:?}", layer.digest, recipe.steps);
-        let name = format!("{:x}", Sha256::digest(name))[..32].to_owned();
+        let name = name(layer, &bases, &recipe);
         let mut state = self.state();
         if let Some(parcel) = state.parcels.get(&name) {
             return Ok(Packed { parcel: Arc::clone(parcel), bases });
@@ -222,6 +220,10 @@ impl Depot {
             Some(parcel) => Arc::new(parcel),
             None => {
                 let (parcel, target) = Parcel::empty(&self.dir, &name)?;
+                files::replace(
+                    &self.order(&name),
+                    &[std::slice::from_ref(&layer.digest), &*bases].concat().join("\n"),
+                )?;
                 let parcel = Arc::new(parcel);
                 let path = |one: &&Candidate| one.is_here.then(|| self.layout.blob(&one.digest));
                 let bases = used.iter().map(path).collect();
@@ -235,6 +237,42 @@ impl Depot {
         };
         drop(state.parcels.insert(name, Arc::clone(&parcel)));
         Ok(Packed { parcel, bases })
+    }
+
+    /// The recipe of a transfer that broke off in an earlier run, and the bytes of it that the robot has. The
+    /// layers that arrived then are bases now, and would make it another parcel.
+    ///
+    /// # Errors
+    /// Fails when the layer cannot be read.
+    pub fn begun(
+        &self,
+        layer: &Layer,
+        spools: &BTreeMap<String, u64>,
+        candidates: &[Candidate],
+        made_by: &BTreeMap<String, String>,
+    ) -> Result<Option<(Recipe, u64)>> {
+        for (spool, bytes) in spools {
+            let order = fs_err::read_to_string(self.order(spool)).unwrap_or_default();
+            let Some(bases) = order.strip_prefix(&layer.digest) else { continue };
+            let bases: Vec<&str> = bases.split_whitespace().collect();
+            let places: Vec<usize> = (0..candidates.len())
+                .filter(|place| bases.contains(&candidates[*place].digest.as_str()))
+                .collect();
+            let offered: Vec<Candidate> = places.iter().map(|place| candidates[*place].clone()).collect();
+            let mut recipe = self.recipe(layer, &offered, made_by)?;
+            recipe.bases = recipe.bases.iter().map(|number| places[*number]).collect();
+            let bases: Vec<String> =
+                recipe.bases.iter().map(|place| candidates[*place].digest.clone()).collect();
+            if name(layer, &bases, &recipe) == *spool {
+                return Ok(Some((recipe, *bytes)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where it is kept what a parcel makes out of what: digests, one a line.
+    fn order(&self, parcel: &str) -> Utf8PathBuf {
+        self.dir.join(format!("{parcel}.order"))
     }
 
     /// Forgets a parcel that did not make what it should, and those of the layers it was made of that are not
@@ -273,6 +311,13 @@ impl Depot {
             ui::warn("clean-up", &format!("{error:#}"));
         }
     }
+}
+
+/// What a parcel is called.
+fn name(layer: &Layer, bases: &[String], recipe: &Recipe) -> String {
+    let library = zstd::zstd_safe::version_number();
+    let name = format!("{FORMAT} {library} {} {bases:?} {:?}", layer.digest, recipe.steps);
+    format!("{:x}", Sha256::digest(name))[..32].to_owned()
 }
 
 impl Drop for Depot {

@@ -15,6 +15,7 @@ import os
 import signal
 import struct
 import sys
+import threading
 import time
 import zlib
 
@@ -26,6 +27,7 @@ REPOSITORIES = ROOT + "/docker/registry/v2/repositories"
 WORK = ROOT + "/courier"
 DAY = 24 * 60 * 60
 CHUNK = 1 << 20
+SILENCE = 10 * 60
 
 
 class Refusal(Exception):
@@ -41,25 +43,26 @@ def link(repository, digest):
     return f"{REPOSITORIES}/{repository}/_layers/{digest.replace(':', '/')}/link"
 
 
+def some(count):
+    """Up to `count` bytes of stdin. Whoever says nothing for long is gone, and must not keep others waiting."""
+    signal.alarm(SILENCE)
+    part = os.read(0, min(count, CHUNK))
+    signal.alarm(0)
+    return part or sys.exit(0)
+
+
 def receive(count):
     """Exactly `count` bytes of stdin."""
-    parts = []
-    while count:
-        part = os.read(0, min(count, CHUNK))
-        if not part:
-            sys.exit(0)
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+    part = some(count)
+    while len(part) < count:
+        part += some(count - len(part))
+    return part
 
 
 def command():
     line = bytearray()
     while not line.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
-            sys.exit(0)
-        line += byte
+        line += some(1)
     return json.loads(line)
 
 
@@ -78,9 +81,26 @@ def look(repository):
             if os.path.exists(blob(digest)):
                 linked = int(os.path.exists(link(repository, digest)))
                 held.append(f"{name[:16]}:{os.path.getsize(blob(digest))}:{linked}")
-    spools = {name[:-6]: os.path.getsize(f"{WORK}/{name}") for name in names(WORK) if name.endswith(".spool")}
-    disk = os.statvfs(ROOT)
-    answer(held=" ".join(held), spools=spools, disk=disk.f_bavail * disk.f_frsize, memory=memory())
+    answer(held=" ".join(held), spools=spools(), memory=memory(), **disks())
+
+
+def spools():
+    return {name[:-6]: os.path.getsize(f"{WORK}/{name}") for name in names(WORK) if name.endswith(".spool")}
+
+
+def disks():
+    """Free bytes for the registry and for the engine, whether those are the same disk, and the number of copies that
+    the engine keeps: its containerd store has a layer as it came beside the files, its classic store the files only.
+    """
+    own, engine = os.statvfs(ROOT), os.statvfs("/")
+    with open("/proc/self/mountinfo") as mounts:
+        root = next(line for line in mounts if line.split()[4] == "/")
+    return {
+        "disk": own.f_bavail * own.f_frsize,
+        "engine": engine.f_bavail * engine.f_frsize,
+        "shared": (own.f_blocks, own.f_files) == (engine.f_blocks, engine.f_files),
+        "copies": 2 if "snapshotter" in root else 1,
+    }
 
 
 def names(directory):
@@ -121,7 +141,8 @@ def begin(owner):
         path = f"{WORK}/{name}"
         if name.endswith(".part") or (name.endswith(".spool") and time.time() - os.path.getmtime(path) > DAY):
             os.unlink(path)
-    answer(begun=True)
+    # Only now: until then another agent may have been adding to them.
+    answer(spools=spools())
     return lock
 
 
@@ -151,43 +172,61 @@ def contents(name):
 
 
 class Parcel:
-    """The bytes of a parcel: first those that an earlier connection brought, then those that arrive."""
+    """The bytes of a parcel: first those that an earlier connection brought, then those that arrive. A thread puts
+    them into the spool as they come, however long a step takes: what is there is not sent again.
+    """
 
     def __init__(self, name, offset):
         self.spool = open(f"{WORK}/{name}.spool", "ab+", buffering=0)
-        if self.spool.seek(0, os.SEEK_END) != offset:
+        self.arrived = self.spool.seek(0, os.SEEK_END)
+        if self.arrived != offset:
             raise Refusal("spool", "the robot has another part of the layer than was thought")
-        self.spool.seek(0)
-        self.kept = offset
-        self.ahead = bytearray()
-        self.frame = 0
+        self.position = 0
+        self.ended = False
+        self.failure = None
+        self.change = threading.Condition()
+        self.keeper = threading.Thread(target=self.keep, daemon=True)
+        self.keeper.start()
+
+    def keep(self):
+        try:
+            while frame := struct.unpack("<I", receive(4))[0]:
+                while frame:
+                    part = some(frame)
+                    frame -= len(part)
+                    write(self.spool, part)
+                    with self.change:
+                        self.arrived += len(part)
+                        self.change.notify()
+        except BaseException as failure:
+            self.failure = failure
+        with self.change:
+            self.ended = True
+            self.change.notify()
 
     def read(self, count):
-        while len(self.ahead) < count:
-            self.more()
-        part = bytes(memoryview(self.ahead)[:count])
-        del self.ahead[:count]
+        with self.change:
+            self.change.wait_for(lambda: self.arrived - self.position >= count or self.ended)
+        if self.failure:
+            raise self.failure
+        part = os.pread(self.spool.fileno(), count, self.position)
+        if len(part) < count:
+            raise Refusal("parcel", "the parcel ended early")
+        self.position += count
         return part
 
-    def more(self):
-        if self.kept:
-            part = self.spool.read(min(self.kept, CHUNK))
-            self.kept -= len(part)
-        else:
-            while not self.frame:
-                self.frame = struct.unpack("<I", receive(4))[0]
-                if not self.frame:
-                    raise Refusal("parcel", "the parcel ended early")
-            part = os.read(0, min(self.frame, CHUNK))
-            if not part:
-                sys.exit(0)
-            self.frame -= len(part)
-            self.spool.write(part)
-        self.ahead += part
-
     def end(self):
-        if self.frame or self.ahead or struct.unpack("<I", receive(4))[0]:
+        self.keeper.join()
+        if self.failure:
+            raise self.failure
+        if self.position != self.arrived:
             raise Refusal("parcel", "there is more in the parcel than its layer needs")
+
+
+def write(file, part):
+    part = memoryview(part)
+    while part:
+        part = part[file.write(part):]
 
 
 def make(repository, layer, size, name, offset, bases):
@@ -240,22 +279,21 @@ def steps(parcel, sources, out):
         nonlocal count
         digest.update(part)
         count += len(part)
-        while part:
-            part = part[out.write(part):]
+        write(out, part)
 
     while (kind := parcel.read(1)) != b"E":
         if kind == b"C":
             basis, offset, length = struct.unpack("<HQQ", parcel.read(18))
             while length:
                 part = piece(sources, basis, offset, min(length, CHUNK))
-                emit(memoryview(part))
+                emit(part)
                 offset, length = offset + len(part), length - len(part)
         elif kind == b"F":
             pieces, size, length = struct.unpack("<HII", parcel.read(10))
             prefix = b"".join(
                 piece(sources, *struct.unpack("<HQI", parcel.read(14))) for _ in range(pieces)
             )
-            emit(memoryview(decode(parcel.read(length), prefix, size)))
+            emit(decode(parcel.read(length), prefix, size))
         else:
             raise Refusal("parcel", "the parcel is damaged")
     return f"sha256:{digest.hexdigest()}", count

@@ -119,11 +119,15 @@ impl Robot {
         eventually("all services to run", || (self.services().len() == count).then_some(()));
     }
 
+    /// Bytes that the robot's network interface has received since it was switched on.
+    pub fn received(self) -> u64 {
+        self.exec(&["cat", "/sys/class/net/eth0/statistics/rx_bytes"]).parse().unwrap()
+    }
+
     /// Waits until the robot's network interface has received this many bytes more.
     pub fn wait_until_it_has_received(self, bytes: u64) {
-        let received = || self.sh("cat /sys/class/net/eth0/statistics/rx_bytes").parse::<u64>().unwrap();
-        let before = received();
-        eventually("bytes to arrive", || (received() > before + bytes).then_some(()));
+        let before = self.received();
+        eventually("bytes to arrive", || (self.received() > before + bytes).then_some(()));
     }
 
     /// Waits until the health checks of all containers succeed.
