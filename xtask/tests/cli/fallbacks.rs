@@ -1,4 +1,5 @@
-//! What keeps the courier from bringing layers: the push carries them, compressed on the way, and says why.
+//! What keeps the courier from bringing layers: the push carries them, compressed on the way, and says why; a
+//! robot without room is sent nothing.
 
 use super::lab::{Lab, Ran, in_order};
 use super::registry::Registry;
@@ -8,6 +9,10 @@ const ROOM: &str = r#"{"held":"","spools":{},"disk":1000000000000,"engine":10000
 
 /// A deploy to a robot on which the courier's end says these lines, whatever it is asked, and then no more.
 fn deploy(lines: &[&str]) -> (Lab, Ran) {
+    deploy_and_exit(lines, 0)
+}
+
+fn deploy_and_exit(lines: &[&str], code: i32) -> (Lab, Ran) {
     let lab = Lab::new();
     Registry::start(&lab).export(&lab);
     lab.on(
@@ -15,7 +20,7 @@ fn deploy(lines: &[&str]) -> (Lab, Ran) {
         "*xtask-registry*python3*",
         &format!("cat <<'END'\n{}\nEND\nexec cat >/dev/null", lines.join("\n")),
     );
-    let ran = lab.run(&["deploy"]).expect(0);
+    let ran = lab.run(&["deploy"]).expect(code);
     (lab, ran)
 }
 
@@ -46,13 +51,18 @@ fn a_robot_without_memory_to_spare() {
 
 #[test]
 fn a_robot_without_room_is_sent_nothing() {
-    let full = ROOM.replace("\"disk\":1000000000000", "\"disk\":100");
-    let lab = Lab::new();
-    Registry::start(&lab).export(&lab);
-    let courier = format!("cat <<'END'\n{full}\nEND\nexec cat >/dev/null");
-    lab.on("ssh", "*xtask-registry*python3*", &courier);
-    lab.run(&["deploy"]).expect(1).says(&["`main` has no room for the new layers"]);
-    assert!(lab.calls_of("docker push").is_empty());
+    let alone = ROOM.replace("\"shared\":true", "\"shared\":false");
+    let small = "1000000000000,\"engine\"";
+    for (look, why) in [
+        (ROOM.replace(small, "100000,\"engine\""), "its disk has 100.0 kB free"),
+        (alone.replace(small, "100000,\"engine\""), "its registry's disk has 100.0 kB free"),
+        (alone.replace("\"engine\":1000000000000", "\"engine\":1000"), "its engine's disk has 1.0 kB free"),
+    ] {
+        let (lab, ran) = deploy_and_exit(&[&look], 1);
+        ran.says(&["has no room for the new layers", why, "docker image prune --all"]);
+        assert!(lab.calls_of("docker push").is_empty());
+        assert!(lab.all_masters_are_gone() && lab.temporary_files().is_empty());
+    }
 }
 
 #[test]
