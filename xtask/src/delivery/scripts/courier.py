@@ -27,6 +27,13 @@ WORK = ROOT + "/courier"
 DAY = 24 * 60 * 60
 CHUNK = 1 << 20
 
+# Seconds without a word, after which the other end is taken to be gone: a link that was cut says nothing, and
+# others are waiting to deliver.
+IDLE = 150
+
+# More than any frame makes, or refers to: what asks for more is damaged, and memory is short.
+MOST = 32 << 20
+
 
 class Refusal(Exception):
     """What keeps a layer from being made: a kind that the other end knows, and words for people."""
@@ -41,13 +48,21 @@ def link(repository, digest):
     return f"{REPOSITORIES}/{repository}/_layers/{digest.replace(':', '/')}/link"
 
 
+def hear(count):
+    """Up to `count` bytes of stdin."""
+    signal.alarm(IDLE)
+    part = os.read(0, min(count, CHUNK))
+    signal.alarm(0)
+    if not part:
+        sys.exit(0)
+    return part
+
+
 def receive(count):
     """Exactly `count` bytes of stdin."""
     parts = []
     while count:
-        part = os.read(0, min(count, CHUNK))
-        if not part:
-            sys.exit(0)
+        part = hear(count)
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
@@ -56,10 +71,7 @@ def receive(count):
 def command():
     line = bytearray()
     while not line.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
-            sys.exit(0)
-        line += byte
+        line += hear(1)
     return json.loads(line)
 
 
@@ -138,7 +150,10 @@ def contents(name):
             if header[257:262] != b"ustar":
                 break
             field = header[124:136]
-            length = int.from_bytes(field[4:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
+            try:
+                length = int.from_bytes(field[4:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
+            except ValueError:
+                break  # damaged, or no archive
             if header[156:157] in b"0\0" and length:
                 checksum, left = 0, length
                 while left > 0 and (part := layer.read(min(left, CHUNK))):
@@ -178,11 +193,11 @@ class Parcel:
                 self.frame = struct.unpack("<I", receive(4))[0]
                 if not self.frame:
                     raise Refusal("parcel", "the parcel ended early")
-            part = os.read(0, min(self.frame, CHUNK))
-            if not part:
-                sys.exit(0)
+            part = hear(self.frame)
             self.frame -= len(part)
-            self.spool.write(part)
+            unwritten = memoryview(part)
+            while unwritten:
+                unwritten = unwritten[self.spool.write(unwritten):]
         self.ahead += part
 
     def end(self):
@@ -252,9 +267,10 @@ def steps(parcel, sources, out):
                 offset, length = offset + len(part), length - len(part)
         elif kind == b"F":
             pieces, size, length = struct.unpack("<HII", parcel.read(10))
-            prefix = b"".join(
-                piece(sources, *struct.unpack("<HQI", parcel.read(14))) for _ in range(pieces)
-            )
+            places = [struct.unpack("<HQI", parcel.read(14)) for _ in range(pieces)]
+            if max(size, length, sum(place[2] for place in places)) > MOST:
+                raise Refusal("parcel", "the parcel is damaged")
+            prefix = b"".join(piece(sources, *place) for place in places)
             emit(memoryview(decode(parcel.read(length), prefix, size)))
         else:
             raise Refusal("parcel", "the parcel is damaged")
@@ -284,7 +300,7 @@ def decode(frame, prefix, size):
     return made
 
 
-def check(repository, layers):
+def check(layers):
     """Removes those of some layers that are not what their names say; names them."""
     bad = []
     for layer in layers:
@@ -324,6 +340,7 @@ def serve():
 
 
 def main():
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(0))
     try:
         serve()
     except Refusal as refusal:
