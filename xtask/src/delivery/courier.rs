@@ -16,6 +16,8 @@ mod contents;
 mod depot;
 mod parcel;
 mod recipe;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use crate::error::{Exit, Failure, Result, exit_of};
 use crate::image::layout::{self, Exported};
 use crate::image::{Builder, Built};
+use crate::robot::registry::Descriptor;
 use crate::robot::{Session, Tunnel};
 use crate::timeline::{How, Lane, Phase};
 use crate::ui::Progress;
@@ -142,13 +145,13 @@ impl<'a> Courier<'a> {
             Some(agent) => agent.look(self.repository)?,
             None => Look { memory: u64::MAX, disk: u64::MAX, ..Look::default() },
         };
-        let mut consignment = Consignment::new(self, agent.as_mut(), &look, &images)?;
+        let consignment = Consignment::new(self, agent.as_mut(), &look, &images)?;
         if let Some(why) = consignment.excess(&look) {
             return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
         }
         let why_push = Self::shortage(&look);
         let mut forecast = Forecast { images, why_push, ..Forecast::default() };
-        let there = [consignment.there().to_vec(), consignment.take_attached()].concat();
+        let there = [consignment.there(), consignment.attachable()].concat();
         forecast.layers =
             there.into_iter().map(|layer| (layer, Carriage { how: How::There, sent: 0 })).collect();
         if forecast.why_push.is_some() {
@@ -294,17 +297,25 @@ impl<'a> Courier<'a> {
         Ok(())
     }
 
+    /// Looks again after the connection broke off, or the agent gave up.
     fn reconnect(&self, tunnel: &Tunnel<'_>) -> Result<Agent> {
+        let robot = self.session.robot();
+        let hint = "what arrived is kept there for a day: the next deploy sends the rest";
+        let gone = |what: String, error: anyhow::Error| -> anyhow::Error {
+            if exit_of(&error) == Exit::Interrupted {
+                return error;
+            }
+            Failure::unreachable(what).hint(hint).because(error).into()
+        };
+        // Without its registry a robot can take nothing, from the push neither.
+        tunnel.ensure_open().map_err(|error| {
+            gone(format!("`{robot}` does not come back, or its registry does not answer any more"), error)
+        })?;
         let back = process::poll("the robot's courier to answer", BACK, || {
             tunnel.ensure_open()?;
             self.look()
         });
-        let (agent, _look) = back.map_err(|error| {
-            let gone = Failure::unreachable(format!("`{}` does not come back", self.session.robot()));
-            let gone = gone.hint("what arrived is kept there for a day: the next deploy sends the rest");
-            if exit_of(&error) == Exit::Interrupted { error } else { gone.because(error).into() }
-        })?;
-        Ok(agent)
+        back.map(|(agent, _look)| agent).map_err(|error| gone(format!("`{robot}` does not come back"), error))
     }
 
     /// One connection's worth of work.
@@ -315,10 +326,21 @@ impl<'a> Courier<'a> {
         carried: &mut Carried,
     ) -> Result<()> {
         let spools = agent.begin(&self.depot.owner()?)?;
+        let suspects = consignment.take_suspects();
+        if !suspects.is_empty() {
+            let sizes = suspects.iter().filter_map(|digest| self.depot.layout.blob(digest).metadata().ok());
+            let bytes = sizes.map(|metadata| metadata.len()).sum();
+            let damaged = agent.check(&suspects, bytes)?.len();
+            if damaged > 0 {
+                let text = format!("{damaged} damaged layers were removed from its registry");
+                ui::warn(self.session.robot(), &text);
+            }
+        }
         self.progress.doing("sending layers", consignment.total());
         self.progress.set(consignment.arrived(&spools));
-        for layer in consignment.take_attached() {
+        while let Some(layer) = consignment.to_attach() {
             agent.attach(self.repository, &layer)?;
+            consignment.attached();
             carried.layers.insert(layer, Carriage { how: How::There, sent: 0 });
         }
         let items = consignment.items().to_vec();
@@ -332,7 +354,10 @@ impl<'a> Courier<'a> {
         }
         // Whatever became of the sending: what has been made has been made, and a refusal is in the answers.
         for item in &items {
-            agent.made(item.layer.size)?;
+            if let Err(error) = agent.made(item.layer.size) {
+                // Where it was this machine that hung up, the reason is here and not there.
+                return Err(if error.is::<Refusal>() { error } else { result.err().unwrap_or(error) });
+            }
             consignment.done(&item.layer.digest);
             carried.layers.insert(item.layer.digest.clone(), item.carriage()?);
         }
@@ -345,10 +370,15 @@ impl<'a> Courier<'a> {
         match refusal.kind.as_str() {
             // The parcel is begun anew; a robot that goes on disagreeing is left to the push.
             "spool" if consignment.retry(None) => Ok(()),
+            // What an earlier connection left there may have been damaged since, say by a power cut.
+            "digest" | "parcel" if consignment.begin_anew() => Ok(()),
             "digest" | "basis" | "parcel" => {
                 let damaged = self.depot.distrust(&item.layer.digest, &item.packed)?;
                 if damaged.contains(&item.layer.digest) {
                     anyhow::bail!("a layer on this machine was damaged; it will be exported again");
+                }
+                if damaged.is_empty() && refusal.kind == "digest" {
+                    consignment.suspect(&item.packed.bases);
                 }
                 if consignment.retry(Some(self.depot)) {
                     ui::warn(self.session.robot(), &format!("{refusal}: the layer is sent whole"));
@@ -379,18 +409,16 @@ impl<'a> Courier<'a> {
             .into()
     }
 
-    /// Removes layers of these images from the robot's registry that are damaged there; gives their number.
+    /// Removes those of these blobs from the robot's registry that are damaged there; gives their number.
     ///
     /// # Errors
     /// Fails when the connection is gone.
-    pub fn check(&self, images: &[Exported]) -> Result<usize> {
+    pub fn check(&self, blobs: &[Descriptor]) -> Result<usize> {
         let (mut agent, _look) = self.look()?;
         let _spools = agent.begin(&self.depot.owner()?)?;
-        let mut layers: Vec<&str> =
-            images.iter().flat_map(|image| &image.layers).map(|layer| layer.digest.as_str()).collect();
-        layers.sort_unstable();
-        layers.dedup();
-        Ok(agent.check(self.repository, &layers)?.len())
+        let sizes: BTreeMap<&str, u64> = blobs.iter().map(|blob| (blob.digest.as_str(), blob.size)).collect();
+        let digests: Vec<String> = sizes.keys().map(|digest| (*digest).to_owned()).collect();
+        Ok(agent.check(&digests, sizes.values().sum())?.len())
     }
 }
 

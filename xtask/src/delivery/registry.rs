@@ -14,7 +14,7 @@ use crate::error::{Failure, Result};
 use crate::image::{Built, ImageId, layout};
 use crate::process;
 use crate::release::compose;
-use crate::robot::registry::{self, Manifest};
+use crate::robot::registry::{self, Descriptor, Manifest};
 use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
@@ -50,14 +50,14 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
         delivery.images.extend(there);
     }
     let before = delivery.images.clone();
-    let carried = bring(route, &tunnel, &lacking, &mut delivery)?;
+    let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
     let pulled = pull(session, &route.workspace.project.name, &delivery.images);
     let Err(error) = pulled else { return Ok(delivery) };
     process::check_interrupted()?;
     // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
-    let damaged = match Courier::of(route).check(&carried.images) {
+    let damaged = match check(route, &tunnel, &lacking) {
         Ok(0) | Err(_) => return Err(error),
         Ok(count) => count,
     };
@@ -66,6 +66,17 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     pull(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
+}
+
+/// Removes what is damaged in the robot's registry of these images; gives the number of blobs.
+fn check(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[&Built]) -> Result<usize> {
+    let mut blobs: Vec<Descriptor> = Vec::new();
+    for built in images {
+        let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.wanted.image)?;
+        blobs.extend(manifest.layers);
+        blobs.push(manifest.config);
+    }
+    Courier::of(route).check(&blobs)
 }
 
 /// Fills the robot's registry: the courier brings what it can, the push completes it.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
@@ -18,13 +18,16 @@ use sha2::{Digest as _, Sha256};
 use super::{Builder, Built, ImageId};
 use crate::config::{Store, Workspace};
 use crate::error::Result;
-use crate::files;
+use crate::{files, process};
 
 /// Bytes that layers may take on this machine's disk before those that have not been used for longest go.
 pub const LIMIT: u64 = 8_000_000_000;
 
 /// How layers leave BuildKit: as they are, so that two of them can be compared.
 pub const UNCOMPRESSED: &str = "compression=uncompressed,force-compression=true,oci-mediatypes=true";
+
+/// How long another run may take for writing its layers.
+const OTHERS: Duration = Duration::from_secs(600);
 
 /// The layout of a workspace.
 #[derive(Clone, Debug)]
@@ -141,13 +144,43 @@ impl Layout {
         fs_err::create_dir_all(&self.dir)?;
         // Two that write the same blob at a time are in each other's way.
         let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
-        lock.lock().context("lock the layers")?;
+        process::poll("another run to export its layers", OTHERS, || Ok(lock.try_lock()?))?;
         if let Some(image) = self.image(digest) {
             return Ok(image);
         }
         let output = format!("output=type=oci,tar=false,dest={},{UNCOMPRESSED}", self.dir);
-        built.rebuild(builder, &[&output])?.run()?;
-        self.image(digest).context("the sources changed while they were deployed")
+        // What is there is not written again, whole or not. What the manifest tells of is known once it is here.
+        for _ in 0..2 {
+            self.discard_incomplete(digest)?;
+            built.rebuild(builder, &[&output])?.run()?;
+            if let Some(image) = self.image(digest) {
+                return Ok(image);
+            }
+        }
+        anyhow::bail!("the sources changed while they were deployed")
+    }
+
+    /// Removes those files of an image that are not as large as they should be, a damaged manifest included.
+    fn discard_incomplete(&self, digest: &str) -> Result<()> {
+        let path = self.blob(digest);
+        if !path.exists() {
+            return Ok(());
+        }
+        if !self.is_intact(digest)? {
+            return Ok(fs_err::remove_file(path)?);
+        }
+        let manifest: Manifest = serde_json::from_slice(&fs_err::read(path)?).context("read a manifest")?;
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            let path = self.blob(&blob.digest);
+            let small = blob.digest == manifest.config.digest;
+            let there = path.metadata().ok().map(|metadata| metadata.len());
+            let damaged = there.is_some_and(|size| size != blob.size)
+                || (small && there.is_some() && !self.is_intact(&blob.digest)?);
+            if damaged {
+                fs_err::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// An image, if all of it is in the layout.
@@ -180,8 +213,9 @@ impl Layout {
     /// Marks blobs as used now: they stay for longest.
     pub fn touch<'a>(&self, digests: impl IntoIterator<Item = &'a str>) {
         for digest in digests {
-            // A time that cannot be set makes the blob go earlier, nothing else.
-            let file = File::options().append(true).open(self.blob(digest));
+            // A time that cannot be set makes the blob go earlier, nothing else. BuildKit writes blobs read-only:
+            // their owner may set their times all the same.
+            let file = File::open(self.blob(digest));
             drop(file.and_then(|file| file.set_modified(SystemTime::now())));
         }
     }

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
@@ -19,6 +20,10 @@ use crate::ui::Progress;
 
 /// How many ports after the wished one are tried.
 const PORTS_TRIED: u16 = 100;
+
+/// How long a connection may say nothing, either way. A registry that is stopped in its tracks never answers, and
+/// `docker push` would wait for it for ever; connections that are kept for later may be closed at any time.
+const IDLE: Duration = Duration::from_secs(90);
 
 /// Bytes that went through, both ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +59,10 @@ impl Relay {
     /// # Errors
     /// Fails when none of the ports is free.
     pub fn listen(wish: u16, target: Utf8PathBuf) -> Result<Self> {
+        Self::with_patience(wish, target, IDLE)
+    }
+
+    fn with_patience(wish: u16, target: Utf8PathBuf, patience: Duration) -> Result<Self> {
         let candidates = wish..=wish.saturating_add(PORTS_TRIED);
         let listener = candidates
             .clone()
@@ -65,7 +74,7 @@ impl Relay {
         let port = listener.local_addr().context("ask for the tunnel's port")?.port();
         let shared = Arc::new(Shared { target: Mutex::new(target), ..Shared::default() });
         let accepting = Arc::clone(&shared);
-        let acceptor = Some(std::thread::spawn(move || accept(&listener, &accepting)));
+        let acceptor = Some(std::thread::spawn(move || accept(&listener, &accepting, patience)));
         Ok(Self { port, shared, acceptor })
     }
 
@@ -133,7 +142,7 @@ impl Drop for Relay {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, patience: Duration) {
     for connection in listener.incoming() {
         if shared.stopping.load(Ordering::SeqCst) {
             return;
@@ -145,19 +154,54 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         drop(client.set_nodelay(true));
         let (Ok(client_again), Ok(robot_again)) = (client.try_clone(), robot.try_clone()) else { continue };
         let (up, down) = (Arc::clone(shared), Arc::clone(shared));
+        let idle = Arc::new(Idle::new(patience));
+        let busy = Arc::clone(&idle);
+        if robot_again.set_read_timeout(Some(patience / 10)).is_err() {
+            continue;
+        }
         std::thread::spawn(move || {
-            pass_on(client, &robot, |count| up.count_sent(count));
+            let counted = |count| {
+                busy.over();
+                up.count_sent(count);
+            };
+            pass_on(client, &robot, counted, || false);
             drop(robot.shutdown(Shutdown::Write));
         });
         std::thread::spawn(move || {
-            pass_on(robot_again, &client_again, |count| down.count_received(count));
+            let counted = |count| {
+                idle.over();
+                down.count_received(count);
+            };
+            pass_on(&robot_again, &client_again, counted, || idle.is_too_long());
+            // Who still writes to either side is to notice.
+            drop(robot_again.shutdown(Shutdown::Both));
             drop(client_again.shutdown(Shutdown::Both));
         });
     }
 }
 
-/// Copies until either side ends, counting what has been passed on.
-fn pass_on(mut from: impl Read, mut to: impl Write, counted: impl Fn(u64)) {
+/// Since when a connection has been saying nothing.
+struct Idle {
+    since: Mutex<Instant>,
+    limit: Duration,
+}
+
+impl Idle {
+    fn new(limit: Duration) -> Self {
+        Self { since: Mutex::new(Instant::now()), limit }
+    }
+
+    fn over(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= self.limit
+    }
+}
+
+/// Copies until either side ends, or has nothing to say and is given up for that; counts what is passed on.
+fn pass_on(mut from: impl Read, mut to: impl Write, counted: impl Fn(u64), is_given_up: impl Fn() -> bool) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match from.read(&mut buffer) {
@@ -170,6 +214,8 @@ fn pass_on(mut from: impl Read, mut to: impl Write, counted: impl Fn(u64)) {
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            // The time for reading is over, no more than that.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !is_given_up() => {}
             Err(_) => return,
         }
     }
@@ -247,6 +293,24 @@ mod tests {
         assert!(port > wish);
         drop(relay);
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        Ok(())
+    }
+
+    #[test]
+    fn a_robot_that_takes_everything_and_says_nothing_is_given_up() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let path = guard.path().join("silent");
+        let listener = UnixListener::bind(&path)?;
+        let silent = std::thread::spawn(move || listener.accept());
+        let target = Utf8PathBuf::from_path_buf(path).unwrap();
+        let relay = Relay::with_patience(42000, target, Duration::from_millis(200))?;
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, relay.port()))?;
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+        let mut answer = Vec::new();
+        // Without an end this would wait for ever.
+        drop(client.read_to_end(&mut answer));
+        assert!(answer.is_empty());
+        drop(silent.join().unwrap()?);
         Ok(())
     }
 }

@@ -134,6 +134,13 @@ fn echoed(stderr: &str) -> String {
 fn two_robots_are_served_at_once_through_ports_of_their_own() {
     let lab = Lab::with(&(robot("main") + &robot("second")));
     let _registry = Registry::start(&lab);
+    // Each robot's first push goes on until the other's has begun.
+    lab.on(
+        "docker",
+        "'push '*camera",
+        "echo x >>\"$lab/pushes\"
+         until { read -r _ && read -r _; } <\"$lab/pushes\"; do :; done",
+    );
     lab.run(&["deploy", "--all"]).expect(0);
     let pushed = lab.calls_of("docker push ");
     assert_eq!(pushed.len(), 4, "{pushed:#?}");

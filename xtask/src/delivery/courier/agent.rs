@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -127,10 +127,14 @@ pub struct Order<'a> {
 #[derive(Debug)]
 pub struct Agent {
     /// None once there is nothing more to say.
-    words: Option<PipeWriter>,
+    words: Option<Words>,
     answers: Receiver<String>,
     child: Child,
     sent: u64,
+    /// How long the robot may take nothing of what is said to it: it may be busy with what it has.
+    patience: Duration,
+    /// Whether it took longer than that: there is nothing to wait for any more.
+    is_stuck: bool,
 }
 
 impl Agent {
@@ -160,7 +164,8 @@ impl Agent {
         );
         let argv = [python, &["-I", "-S", "-B", "-c", &boot]].concat();
         let (child, words, answers) = session.command(argv).converse()?;
-        let mut agent = Self { words: Some(words), answers: lines(answers), child, sent: 0 };
+        let (words, answers) = (Some(Words::new(words)), lines(answers));
+        let mut agent = Self { words, answers, child, sent: 0, patience: ANSWER, is_stuck: false };
         agent.write(&program)?;
         Ok(agent)
     }
@@ -171,8 +176,11 @@ impl Agent {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let words = self.words.as_mut().context("the robot's courier was let go")?;
-        words.write_all(bytes).context("the connection to the robot's courier broke off")?;
+        let words = self.words.as_ref().context("the robot's courier was let go")?;
+        self.is_stuck = !words.say(bytes, self.patience)?;
+        if self.is_stuck {
+            anyhow::bail!("the robot's courier has taken nothing for {} s", self.patience.as_secs());
+        }
         self.sent += bytes.len() as u64;
         Ok(())
     }
@@ -188,6 +196,7 @@ impl Agent {
 
     /// The next answer; a line without an end is none. `patience` is for a robot that says nothing.
     fn next(&mut self, patience: Duration) -> Result<Value> {
+        anyhow::ensure!(!self.is_stuck, "the robot's courier is stuck");
         let deadline = Instant::now() + patience;
         let line = loop {
             process::check_interrupted()?;
@@ -216,8 +225,7 @@ impl Agent {
     /// # Errors
     /// Fails with a [`Refusal`] where the agent refuses, and with the command's last words where it is gone.
     pub fn made(&mut self, size: u64) -> Result<()> {
-        let (rate, besides) = MAKING;
-        self.next(besides + Duration::from_secs(size / rate)).map(drop)
+        self.next(making(size)).map(drop)
     }
 
     fn ask(&mut self, command: &Value) -> Result<Value> {
@@ -283,12 +291,13 @@ impl Agent {
         self.ask(&json!({ "do": "attach", "repository": repository, "layer": layer })).map(drop)
     }
 
-    /// Removes those of these layers that are damaged, and names them.
+    /// Removes those of these layers that are damaged, and names them; they have so many bytes in all.
     ///
     /// # Errors
     /// As [`Agent::look`].
-    pub fn check(&mut self, repository: &str, layers: &[&str]) -> Result<Vec<String>> {
-        let answer = self.ask(&json!({ "do": "check", "repository": repository, "layers": layers }))?;
+    pub fn check(&mut self, layers: &[String], bytes: u64) -> Result<Vec<String>> {
+        self.command(&json!({ "do": "check", "layers": layers }))?;
+        let answer = self.next(making(bytes))?;
         let bad = answer["bad"].as_array().context("read the courier's answer")?;
         Ok(bad.iter().filter_map(|layer| layer.as_str().map(str::to_owned)).collect())
     }
@@ -305,6 +314,7 @@ impl Agent {
         offset: u64,
         gone: &dyn Fn(u64),
     ) -> Result<()> {
+        self.patience = self.patience.max(making(order.size));
         self.command(&make(order, &parcel.name, offset))?;
         let mut position = offset;
         let mut buffer = vec![0; CHUNK];
@@ -320,6 +330,57 @@ impl Agent {
             }
             if ended {
                 return self.write(&0u32.to_le_bytes());
+            }
+        }
+    }
+}
+
+fn making(bytes: u64) -> Duration {
+    let (rate, besides) = MAKING;
+    besides + Duration::from_secs(bytes / rate)
+}
+
+/// What is said to the agent, written by a thread of its own: an agent that is stopped, say with the
+/// registry's container, takes nothing, and who writes to it waits for ever.
+#[derive(Debug)]
+struct Words {
+    unsaid: SyncSender<Vec<u8>>,
+    said: Receiver<std::io::Result<()>>,
+}
+
+impl Words {
+    /// The thread ends when this goes, or when the child does that reads the pipe.
+    fn new(mut pipe: PipeWriter) -> Self {
+        let (unsaid, words) = sync_channel::<Vec<u8>>(1);
+        let (done, said) = channel();
+        std::thread::spawn(move || {
+            for bytes in words {
+                if done.send(pipe.write_all(&bytes)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { unsaid, said }
+    }
+
+    /// Says something and waits until it is on its way; tells whether that was in time.
+    fn say(&self, bytes: &[u8], patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        // There is room: what was said before is on its way.
+        drop(self.unsaid.send(bytes.to_vec()));
+        loop {
+            match self.said.recv_timeout(Duration::from_millis(100)) {
+                Ok(written) => {
+                    written.context("the connection to the robot's courier broke off")?;
+                    return Ok(true);
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("the connection to the robot's courier broke off")
+                }
+                Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
             }
         }
     }

@@ -27,6 +27,8 @@ pub struct Item {
     retried: bool,
     /// Bytes of it that nothing on the robot is known to resemble.
     new: u64,
+    /// Whether a part of it was on the robot before; none once that has been given up.
+    resumed: Option<bool>,
 }
 
 impl Item {
@@ -41,6 +43,8 @@ impl Item {
 pub struct Consignment {
     items: Vec<Item>,
     attach: Vec<String>,
+    /// Layers on the robot out of which another could not be made.
+    suspects: Vec<String>,
     there: Vec<String>,
     /// Bytes of unfinished transfers that the robot had at the last look, and before that.
     arrived: (u64, u64),
@@ -70,6 +74,7 @@ impl Consignment {
         let mut consignment = Self {
             items: Vec::new(),
             attach: Vec::new(),
+            suspects: Vec::new(),
             there: Vec::new(),
             arrived: (0, 0),
             done: 0,
@@ -87,8 +92,7 @@ impl Consignment {
         if missing.is_empty() {
             return Ok(consignment);
         }
-        let held: BTreeSet<&str> = look.held.keys().map(String::as_str).collect();
-        let mut candidates = depot.candidates(&held)?;
+        let mut candidates = depot.candidates(look);
         depot.layout.touch(candidates.iter().map(|candidate| candidate.digest.as_str()));
         let made_by = depot.layout.histories();
         let mut recipes = Vec::new();
@@ -115,7 +119,8 @@ impl Consignment {
             }
             let new = new_bytes(&recipe);
             let packed = depot.pack(layer, recipe, &candidates)?;
-            consignment.items.push(Item { layer: layer.clone(), packed, retried: false, new });
+            let resumed = Some(false);
+            consignment.items.push(Item { layer: layer.clone(), packed, retried: false, new, resumed });
         }
         Ok(consignment)
     }
@@ -125,9 +130,29 @@ impl Consignment {
         &self.there
     }
 
-    /// Layers that the robot has under another repository; they are given once.
-    pub fn take_attached(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.attach)
+    /// Layers that the robot has under other repositories.
+    pub fn attachable(&self) -> &[String] {
+        &self.attach
+    }
+
+    /// One of those.
+    pub fn to_attach(&self) -> Option<String> {
+        self.attach.last().cloned()
+    }
+
+    /// That one is under this repository, too.
+    pub fn attached(&mut self) {
+        drop(self.attach.pop());
+    }
+
+    /// Has these layers looked at on the robot.
+    pub fn suspect(&mut self, layers: &[String]) {
+        self.suspects.extend_from_slice(layers);
+    }
+
+    /// Layers to be looked at on the robot; they are given once.
+    pub fn take_suspects(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.suspects)
     }
 
     /// Layers that are on their way.
@@ -177,8 +202,12 @@ impl Consignment {
 
     /// Bytes of the parcels that are on the robot already, of its unfinished transfers.
     pub fn arrived(&mut self, spools: &BTreeMap<String, u64>) -> u64 {
-        let spool = |item: &Item| spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
-        let bytes = self.items.iter().map(spool).sum();
+        let mut bytes = 0;
+        for item in &mut self.items {
+            let spool = spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
+            item.resumed = item.resumed.map(|before| before || spool > 0);
+            bytes += spool;
+        }
         self.arrived = (bytes, self.arrived.0);
         bytes
     }
@@ -204,6 +233,12 @@ impl Consignment {
     /// Leaves the first layer to the push.
     pub fn drop_first(&mut self) {
         drop(self.items.remove(0));
+    }
+
+    /// Sends the first layer once more from its beginning, if a part of it was on the robot before; not a second
+    /// time.
+    pub fn begin_anew(&mut self) -> bool {
+        self.items.first_mut().and_then(|item| item.resumed.take()).unwrap_or_default()
     }
 
     /// Tries the first layer once more, sent whole where a depot is given; not a second time.

@@ -72,6 +72,18 @@ impl Contents {
         Ok(contents)
     }
 
+    /// Whether these can be the entries of an archive of `size` bytes: what is remembered may be damaged.
+    pub fn cover(&self, size: u64) -> bool {
+        let mut position = 0;
+        let in_order = self.entries.iter().all(|entry| {
+            let begins = std::mem::replace(&mut position, entry.end);
+            entry.start == begins
+                && entry.start <= entry.content
+                && entry.content.checked_add(entry.length).is_some_and(|end| end <= entry.end)
+        });
+        in_order && position == size
+    }
+
     /// The entries as their headers tell; checksums follow.
     fn headers(path: &Utf8Path) -> Result<Vec<Entry>> {
         let size = fs_err::metadata(path)?.len();

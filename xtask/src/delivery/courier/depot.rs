@@ -1,6 +1,6 @@
 //! What the robots of one deploy share: the layers on this machine, and the parcels that are made of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use sha2::{Digest as _, Sha256};
 
-use super::agent::short;
+use super::agent::Look;
 use super::contents::Contents;
 use super::parcel::{Ingredients, Parcel};
 use super::recipe::{Basis, Recipe};
@@ -112,8 +112,12 @@ impl Depot {
     /// # Errors
     /// Fails when it cannot be kept.
     pub fn owner(&self) -> Result<String> {
+        // Robots are served at the same time, and one word is to come of it.
+        let _one_at_a_time = self.state();
         let path = self.dir.with_file_name("courier-owner");
-        if let Ok(owner) = fs_err::read_to_string(&path) {
+        if let Ok(owner) = fs_err::read_to_string(&path)
+            && owner.len() == 16
+        {
             return Ok(owner);
         }
         let file = tempfile::NamedTempFile::new()?;
@@ -149,11 +153,10 @@ impl Depot {
         }
         let layer = self.layout.blob(digest);
         let size = fs_err::metadata(&layer)?.len();
-        let remembered = self.dir.with_file_name("contents").join(digest.trim_start_matches("sha256:"));
+        let remembered = self.remembered(digest);
         let known = fs_err::read(&remembered).ok().and_then(|text| serde_json::from_slice(&text).ok());
         // What is remembered of a layer that was other then would make a bad recipe: costly, not wrong.
-        let known =
-            known.filter(|contents: &Contents| contents.entries.last().is_some_and(|last| last.end == size));
+        let known = known.filter(|contents: &Contents| contents.cover(size));
         let contents = match known {
             Some(contents) => Arc::new(contents),
             None => {
@@ -168,15 +171,34 @@ impl Depot {
         Ok(contents)
     }
 
-    /// The layers on this machine that a robot has, too: `held` names blobs by the first digits of their
-    /// digests.
-    ///
-    /// # Errors
-    /// Fails when a layer cannot be read.
-    pub fn candidates(&self, held: &BTreeSet<&str>) -> Result<Vec<Candidate>> {
-        let here = self.layout.blobs().into_iter().filter(|digest| held.contains(short(digest)));
-        here.map(|digest| Ok(Candidate { contents: self.contents(&digest)?, digest, is_here: true }))
-            .collect()
+    /// Where the contents of a layer are remembered.
+    fn remembered(&self, digest: &str) -> Utf8PathBuf {
+        self.dir.with_file_name("contents").join(digest.trim_start_matches("sha256:"))
+    }
+
+    /// Forgets what is known of a layer's contents.
+    fn forget(&self, digest: &str) -> Result<()> {
+        drop(self.state().contents.remove(digest));
+        let remembered = self.remembered(digest);
+        if remembered.exists() {
+            fs_err::remove_file(remembered)?;
+        }
+        Ok(())
+    }
+
+    /// The layers on this machine that a robot has, too. What cannot be read here, or has another size on
+    /// either side, is of no use.
+    pub fn candidates(&self, look: &Look) -> Vec<Candidate> {
+        let same_size = |digest: &String| {
+            let held = look.get(digest)?;
+            let here = self.layout.blob(digest).metadata().ok()?;
+            (held.size == here.len()).then_some(())
+        };
+        let here = self.layout.blobs().into_iter().filter(|digest| same_size(digest).is_some());
+        let candidate = |digest: String| {
+            Some(Candidate { contents: self.contents(&digest).ok()?, digest, is_here: true })
+        };
+        here.filter_map(candidate).collect()
     }
 
     /// How a layer is best made of others.
@@ -275,8 +297,8 @@ impl Depot {
         self.dir.join(format!("{parcel}.order"))
     }
 
-    /// Forgets a parcel that did not make what it should, and those of the layers it was made of that are not
-    /// what they should be. Gives the digests of those.
+    /// Forgets a parcel that did not make what it should, what was remembered of the layers it was made of, and
+    /// those of them that are not what they should be. Gives the digests of those.
     ///
     /// # Errors
     /// Fails when a damaged file cannot be removed.
@@ -288,9 +310,9 @@ impl Depot {
         }
         let mut damaged = Vec::new();
         for digest in packed.bases.iter().map(String::as_str).chain([layer]) {
+            self.forget(digest)?;
             if self.layout.blob(digest).exists() && !self.layout.is_intact(digest)? {
                 self.layout.discard(digest)?;
-                drop(self.state().contents.remove(digest));
                 damaged.push(digest.to_owned());
             }
         }

@@ -42,6 +42,9 @@ const AHEAD: usize = 2;
 /// How much may be made of a parcel before it is announced, and how long a follower waits at a time.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// Bytes of the checksum behind a parcel that is kept.
+const SUM: u64 = 4;
+
 /// What a parcel is made of.
 #[derive(Debug)]
 pub struct Ingredients {
@@ -72,17 +75,12 @@ pub struct Parcel {
 }
 
 impl Parcel {
-    /// One that an earlier run has made.
+    /// One that an earlier run has made, unless it has been damaged since.
     pub fn kept(dir: &Utf8Path, name: &str) -> Option<Self> {
         let file = File::open(dir.join(name)).ok()?;
-        let written = file.metadata().ok()?.len();
+        let written = intact(&file)?;
         // So that it counts as used.
-        drop(
-            File::options()
-                .append(true)
-                .open(dir.join(name))
-                .and_then(|file| file.set_modified(std::time::SystemTime::now())),
-        );
+        drop(file.set_modified(std::time::SystemTime::now()));
         let state = Mutex::new(State { written, ended: true, failure: None });
         Some(Self { name: name.to_owned(), file, state, more: Condvar::new() })
     }
@@ -177,13 +175,19 @@ impl Parcel {
             // However this ends, nobody is to wait for a turn that does not come.
             let _closing = Closing(&line);
             let mut out = target.as_file();
+            let mut sum = crc32fast::Hasher::new();
             for number in 0..steps.len() {
                 process::check_interrupted()?;
                 let bytes = line.take(number)?;
                 out.write_all(&bytes).context("write a parcel: is this machine's disk full?")?;
+                sum.update(&bytes);
                 self.wrote(bytes.len());
             }
+            sum.update(b"E");
             out.write_all(b"E").context("write a parcel: is this machine's disk full?")?;
+            // Not part of the parcel: by it the file is known to be whole, in a later run.
+            let sum = sum.finalize().to_le_bytes();
+            out.write_all(&sum).context("write a parcel: is this machine's disk full?")?;
             self.wrote(1);
             Ok(())
         })
@@ -193,6 +197,22 @@ impl Parcel {
         self.state().written += bytes as u64;
         self.more.notify_all();
     }
+}
+
+/// The bytes of a parcel that is kept as a file, which ends with a checksum over them; none where that is not
+/// so.
+fn intact(file: &File) -> Option<u64> {
+    let size = file.metadata().ok()?.len().checked_sub(SUM)?;
+    let (mut sum, mut position, mut buffer) = (crc32fast::Hasher::new(), 0, vec![0; 1 << 20]);
+    while position < size {
+        let count = buffer.len().min(usize::try_from(size - position).ok()?);
+        file.read_exact_at(&mut buffer[..count], position).ok()?;
+        sum.update(&buffer[..count]);
+        position += count as u64;
+    }
+    let mut written = [0; SUM as usize];
+    file.read_exact_at(&mut written, size).ok()?;
+    (u32::from_le_bytes(written) == sum.finalize()).then_some(size)
 }
 
 fn level(steps: &[Step]) -> i32 {
@@ -310,6 +330,7 @@ impl Line {
     }
 
     fn work(&self, steps: &[Step], sources: &Sources, level: i32, ahead: usize) {
+        let _panicking = Panicking(self);
         while let number = self.next.fetch_add(1, Ordering::Relaxed)
             && let Some(step) = steps.get(number)
         {
@@ -325,12 +346,23 @@ impl Line {
     }
 
     fn take(&self, number: usize) -> Result<Vec<u8>> {
-        let missing = |ready: &mut Ready| !ready.steps.contains_key(&number);
+        let missing = |ready: &mut Ready| !ready.steps.contains_key(&number) && !ready.closed;
         let mut ready = self.change.wait_while(self.ready(), missing).unwrap_or_else(PoisonError::into_inner);
         let bytes = ready.steps.remove(&number).context("encode a step")?;
         ready.taken = number + 1;
         self.change.notify_all();
         bytes
+    }
+}
+
+/// A worker that panics must not leave those waiting who want its step.
+struct Panicking<'a>(&'a Line);
+
+impl Drop for Panicking<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            drop(Closing(self.0));
+        }
     }
 }
 

@@ -304,6 +304,7 @@ impl Frame {
         if let Some((_, found)) = &found
             && found.likeness == Likeness::Content
             && entry.length > LARGE
+            && entry.size() - entry.length <= FRAME
         {
             // A large file that has got another place or other headers: only those are sent.
             self.extend(entry.start..entry.content, steps);

@@ -27,7 +27,12 @@ REPOSITORIES = ROOT + "/docker/registry/v2/repositories"
 WORK = ROOT + "/courier"
 DAY = 24 * 60 * 60
 CHUNK = 1 << 20
+
+# Seconds without a word, after which the other end is taken to be gone: a link that was cut says nothing.
 SILENCE = 10 * 60
+
+# More than any frame makes, or refers to: what asks for more is damaged, and memory is short.
+MOST = 32 << 20
 
 
 class Refusal(Exception):
@@ -43,7 +48,7 @@ def link(repository, digest):
     return f"{REPOSITORIES}/{repository}/_layers/{digest.replace(':', '/')}/link"
 
 
-def some(count):
+def hear(count):
     """Up to `count` bytes of stdin. Whoever says nothing for long is gone, and must not keep others waiting."""
     signal.alarm(SILENCE)
     part = os.read(0, min(count, CHUNK))
@@ -53,16 +58,18 @@ def some(count):
 
 def receive(count):
     """Exactly `count` bytes of stdin."""
-    part = some(count)
-    while len(part) < count:
-        part += some(count - len(part))
-    return part
+    parts = []
+    while count:
+        part = hear(count)
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 def command():
     line = bytearray()
     while not line.endswith(b"\n"):
-        line += some(1)
+        line += hear(1)
     return json.loads(line)
 
 
@@ -159,7 +166,10 @@ def contents(name):
             if header[257:262] != b"ustar":
                 break
             field = header[124:136]
-            length = int.from_bytes(field[4:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
+            try:
+                length = int.from_bytes(field[4:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
+            except ValueError:
+                break  # damaged, or no archive
             if header[156:157] in b"0\0" and length:
                 checksum, left = 0, length
                 while left > 0 and (part := layer.read(min(left, CHUNK))):
@@ -192,7 +202,7 @@ class Parcel:
         try:
             while frame := struct.unpack("<I", receive(4))[0]:
                 while frame:
-                    part = some(frame)
+                    part = hear(frame)
                     frame -= len(part)
                     write(self.spool, part)
                     with self.change:
@@ -290,9 +300,10 @@ def steps(parcel, sources, out):
                 offset, length = offset + len(part), length - len(part)
         elif kind == b"F":
             pieces, size, length = struct.unpack("<HII", parcel.read(10))
-            prefix = b"".join(
-                piece(sources, *struct.unpack("<HQI", parcel.read(14))) for _ in range(pieces)
-            )
+            places = [struct.unpack("<HQI", parcel.read(14)) for _ in range(pieces)]
+            if max(size, length, sum(place[2] for place in places)) > MOST:
+                raise Refusal("parcel", "the parcel is damaged")
+            prefix = b"".join(piece(sources, *place) for place in places)
             emit(decode(parcel.read(length), prefix, size))
         else:
             raise Refusal("parcel", "the parcel is damaged")
@@ -322,7 +333,7 @@ def decode(frame, prefix, size):
     return made
 
 
-def check(repository, layers):
+def check(layers):
     """Removes those of some layers that are not what their names say; names them."""
     bad = []
     for layer in layers:
@@ -362,6 +373,7 @@ def serve():
 
 
 def main():
+    signal.signal(signal.SIGALRM, lambda *_: sys.exit(0))
     try:
         serve()
     except Refusal as refusal:

@@ -2,7 +2,8 @@
 set -eu
 name=$1 image=$2 address=$3
 
-if [ "$(docker container inspect --format '{{.State.Running}} {{.Config.Image}}' "$name" 2>/dev/null)" = "true $image" ]; then
+# One that is paused runs, too, and answers nobody.
+if [ "$(docker container inspect --format '{{.State.Status}} {{.Config.Image}}' "$name" 2>/dev/null)" = "running $image" ]; then
     echo "running"
     exit 0
 fi

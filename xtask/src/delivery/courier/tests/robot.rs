@@ -1,0 +1,70 @@
+//! What a robot makes of a parcel: the steps of `scripts/courier.py`, with every bound that it counts on.
+
+use sha2::{Digest as _, Sha256};
+use zstd::zstd_safe::DCtx;
+
+use super::super::recipe::{FRAME, PREFIX};
+
+/// The layer, and whether the robot would let its registry have it as `digest`.
+pub fn make(parcel: &[u8], bases: &[&[u8]], digest: &str) -> Result<Vec<u8>, String> {
+    let made = steps(parcel, bases)?;
+    if format!("{:x}", Sha256::digest(&made)) == digest { Ok(made) } else { Err("another digest".into()) }
+}
+
+fn steps(parcel: &[u8], bases: &[&[u8]]) -> Result<Vec<u8>, String> {
+    let mut parcel = Reader(parcel);
+    let mut made = Vec::new();
+    loop {
+        match parcel.take(1)? {
+            b"E" => break,
+            b"C" => {
+                let (basis, offset, length) = (parcel.number(2)?, parcel.number(8)?, parcel.number(8)?);
+                made.extend_from_slice(piece(bases, basis, offset, length)?);
+            }
+            b"F" => {
+                let (pieces, size, length) = (parcel.number(2)?, parcel.number(4)?, parcel.number(4)?);
+                let mut prefix = Vec::new();
+                for _ in 0..pieces {
+                    let (basis, offset, length) = (parcel.number(2)?, parcel.number(8)?, parcel.number(4)?);
+                    prefix.extend_from_slice(piece(bases, basis, offset, length)?);
+                }
+                let frame = parcel.take(length)?;
+                assert!(size <= FRAME as usize, "a frame of {size} bytes");
+                assert!(prefix.len() <= PREFIX as usize, "a prefix of {} bytes", prefix.len());
+                made.extend(decode(frame, &prefix, size)?);
+            }
+            other => return Err(format!("the parcel is damaged: {other:?}")),
+        }
+    }
+    if parcel.0.is_empty() { Ok(made) } else { Err("more than the layer needs".into()) }
+}
+
+fn decode(frame: &[u8], prefix: &[u8], size: usize) -> Result<Vec<u8>, String> {
+    let failed = |code| zstd::zstd_safe::get_error_name(code).to_owned();
+    let mut context = DCtx::create();
+    if !prefix.is_empty() {
+        let _size = context.ref_prefix(prefix).map_err(failed)?;
+    }
+    let mut made = Vec::with_capacity(size);
+    let _size = context.decompress(&mut made, frame).map_err(failed)?;
+    if made.len() == size { Ok(made) } else { Err(format!("{} bytes for {size}", made.len())) }
+}
+
+fn piece<'a>(bases: &[&'a [u8]], basis: usize, offset: usize, length: usize) -> Result<&'a [u8], String> {
+    let basis = bases.get(basis).ok_or("no such basis")?;
+    offset.checked_add(length).and_then(|end| basis.get(offset..end)).ok_or_else(|| "a shorter basis".into())
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or("the parcel ended early")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn number(&mut self, bytes: usize) -> Result<usize, String> {
+        Ok(self.take(bytes)?.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+    }
+}
