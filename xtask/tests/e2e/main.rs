@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bases;
+mod courier;
 mod delivery;
 mod dropped_links;
 mod dry_run;
@@ -56,6 +57,10 @@ fn main() -> ExitCode {
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,
         dropped_links::a_push_survives_the_death_of_its_connection,
+        courier::another_machine_that_delivers_is_not_disturbed,
+        courier::a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped,
+        courier::a_registry_that_fails_stops_the_delivery_and_nothing_else,
+        courier::layers_of_a_teammates_machine_are_built_upon,
         fallbacks::while_another_machine_delivers,
         fallbacks::a_robot_short_of_memory,
         interrupts::ctrl_c_while_building,
