@@ -1,0 +1,125 @@
+//! The courier in company: other machines, runs that were killed, registries that fail.
+
+use super::harness::{Engine, Lab, MAIN, ODOMETRY, PROJECT, Workspace, eventually, incompressible};
+
+/// Where the robot's courier works.
+const WORK: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
+
+const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
+
+fn edit(workspace: &Workspace, line: &str) {
+    workspace.edit(ODOMETRY, "    half = turn / 2", &format!("    half = turn / 2  # {line}"));
+}
+
+/// Bytes that the robot's network interface has received.
+fn received() -> u64 {
+    MAIN.sh("cat /sys/class/net/eth0/statistics/rx_bytes").parse().unwrap()
+}
+
+/// The processes in the container of the robot's registry, besides the registry.
+fn couriers() -> Vec<String> {
+    let table = MAIN.exec(&["docker", "top", "xtask-registry", "-eo", "pid,args"]);
+    table.lines().filter(|line| line.contains("python")).map(str::to_owned).collect()
+}
+
+pub fn another_machine_that_delivers_is_not_disturbed(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    edit(workspace, "while another machine delivers");
+    let hold = format!(
+        "import fcntl, os, time\n\
+         lock = open('/var/lib/registry/courier/lock', 'a+'); fcntl.flock(lock, fcntl.LOCK_EX)\n\
+         lock.truncate(0); lock.write(f'another {{os.getpid()}}'); lock.flush()\n\
+         open('/var/lib/registry/courier/held', 'w').close()\n\
+         while os.path.exists('/var/lib/registry/courier/held'): time.sleep(0.05)\n\
+         # {PROJECT}"
+    );
+    MAIN.exec(&["docker", "exec", "--detach", "xtask-registry", "python3", "-c", &hold]);
+    eventually("the lock to be held", || MAIN.can(&["test", "-e", &format!("{WORK}/held")]).then_some(()));
+    let run = workspace.xtask(&DEPLOY);
+    let undisturbed = couriers().len();
+    MAIN.exec(&["rm", &format!("{WORK}/held")]);
+    run.expect_exit(0).says("another machine is delivering to this robot").says("the push carries");
+    assert_eq!(undisturbed, 1, "it was ended");
+    MAIN.assert_has_built("localization");
+    let after = MAIN.services();
+    assert_eq!(before["navigation"], after["navigation"]);
+    assert_ne!(before["localization"], after["localization"]);
+}
+
+pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
+    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(12_000_000));
+    let spool = || MAIN.sh(&format!("cat {WORK}/*.spool 2>/dev/null | wc -c")).parse::<u64>().unwrap();
+    for signal in ["INT", "KILL"] {
+        let (mut run, there) = (workspace.start(&DEPLOY), spool());
+        run.until("bytes to arrive", |_| (spool() > there + 3_000_000).then_some(()));
+        run.signal(signal);
+        // The processes of this machine end, and the robot's do when they hear no more.
+        drop(run.wait_for_all());
+        eventually("the courier to end", || couriers().is_empty().then_some(()));
+        assert_eq!(MAIN.sh(&format!("ls {WORK} | grep -c part || true")), "0");
+        assert_eq!(MAIN.services(), before);
+        Engine::remove_images(&format!("localhost:5000/{PROJECT}"));
+        workspace.forget_temporary_files();
+    }
+    let start = received();
+    let there = spool();
+    workspace.xtask(&DEPLOY).expect_exit(0);
+    let sent = received() - start;
+    workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
+    assert!(sent < 12_000_000 - there + 2_000_000, "{sent} bytes, with {there} of 12 MB there");
+    assert_eq!(MAIN.sh(&format!("ls {WORK}")), "lock");
+    for image in ["communication", "localization", "navigation", "behavior_tree"] {
+        MAIN.assert_has_built(image);
+    }
+}
+
+pub fn a_registry_that_fails_stops_the_delivery_and_nothing_else(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    edit(workspace, "while the registry fails");
+    let image = MAIN.exec(&["docker", "inspect", "--format", "{{.Config.Image}}", "xtask-registry"]);
+    let failing = "import socket\n\
+        server = socket.create_server(('127.0.0.1', 5000))\n\
+        while True:\n\
+        \x20client, _ = server.accept(); asked = client.recv(65536)\n\
+        \x20status = b'200 OK' if b' /v2/ ' in asked[:40] else b'500 Internal Server Error'\n\
+        \x20client.sendall(b'HTTP/1.1 ' + status + b'\\r\\nDocker-Distribution-Api-Version: registry/2.0\\r\\n'\n\
+        \x20               b'Content-Length: 0\\r\\nConnection: close\\r\\n\\r\\n'); client.close()";
+    MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
+    let run = ["docker", "run", "--detach", "--name", "xtask-registry", "--network", "host"];
+    let volume = ["--volume", "xtask-registry:/var/lib/registry", "--entrypoint", "python3"];
+    MAIN.exec(&[&run[..], &volume, &[&image, "-c", failing]].concat());
+    let run = workspace.xtask(&DEPLOY);
+    MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
+    run.expect_exit(1).says("push `localization`").says("500 Internal Server Error");
+    assert_eq!(MAIN.services(), before);
+    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
+    lab.deploy(MAIN);
+    MAIN.assert_has_built("localization");
+}
+
+pub fn layers_of_a_teammates_machine_are_built_upon(lab: &Lab) {
+    let workspace = lab.deployed();
+    let config = "ros_ws/src/bringup/config";
+    for number in 0..8 {
+        workspace.write(&format!("{config}/part-{number}.yaml"), incompressible(1_500_000));
+    }
+    workspace.commit("Maps");
+    lab.deploy(MAIN);
+    // As on another machine: nothing is here of what the robot was sent, and one file is another.
+    for dir in ["layers", "contents", "parcels"] {
+        std::fs::remove_dir_all(workspace.path(&format!("target/xtask/{dir}"))).unwrap();
+    }
+    workspace.write(&format!("{config}/part-3.yaml"), incompressible(100_000));
+    let start = received();
+    lab.deploy(MAIN).never_says("the push carries");
+    let sent = received() - start;
+    for image in ["communication", "localization", "navigation", "behavior_tree"] {
+        MAIN.assert_has_built(image);
+    }
+    assert!(sent < 1_000_000, "{sent} bytes for one file of 100 kB among twelve MB");
+}
