@@ -35,6 +35,7 @@ pub struct Cli {
 enum Command {
     Deploy(commands::deploy::Args),
     BuildImages(commands::build_images::Args),
+    Publish(commands::publish::Args),
     Setup(commands::setup::Args),
     Doctor(commands::doctor::Args),
     SetupRobot(commands::setup_robot::Args),
@@ -57,6 +58,7 @@ impl Cli {
         match self.command {
             Command::Deploy(args) => commands::deploy::run(&args),
             Command::BuildImages(args) => commands::build_images::run(&args),
+            Command::Publish(args) => commands::publish::run(&args),
             Command::Setup(args) => commands::setup::run(&args),
             Command::Doctor(args) => commands::doctor::run(&args),
             Command::SetupRobot(args) => commands::setup_robot::run(&args),

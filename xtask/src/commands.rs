@@ -7,6 +7,7 @@ pub mod deploy;
 pub mod doctor;
 pub mod fleet;
 mod plan;
+pub mod publish;
 pub mod setup;
 pub mod setup_robot;
 pub mod sim;

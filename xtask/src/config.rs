@@ -18,6 +18,7 @@ mod packages;
 mod paths;
 mod platform;
 mod raw;
+mod repository;
 mod robots;
 mod validate;
 
@@ -42,6 +43,8 @@ pub struct Workspace {
     pub images: BTreeMap<String, Image>,
     /// The robots, by name.
     pub robots: BTreeMap<String, Robot>,
+    /// The team's registry, where there is one.
+    pub hub: Option<Hub>,
     /// The colcon packages of the ROS workspace.
     pub packages: PackageGraph,
 }
@@ -53,6 +56,24 @@ pub struct Project {
     pub name: String,
     /// The colcon workspace: the directory that has `src/`. Absolute.
     pub ros_workspace: Utf8PathBuf,
+}
+
+/// `[hub]`: the public or team registry that images are published to and that robots can pull from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hub {
+    /// Registry and repository, as engines call them: `registry.example.org/team/eurobot`, and for Docker Hub
+    /// `team/eurobot`.
+    pub repository: String,
+}
+
+impl Hub {
+    /// The registry's host with its port, as `docker login` knows it.
+    pub fn registry(&self) -> &str {
+        match self.repository.split_once('/') {
+            Some((host, _)) if repository::is_host(host) => host,
+            _ => repository::DOCKER_HUB,
+        }
+    }
 }
 
 /// `[bases.NAME]`: what images are built `FROM`, handed to BuildKit as the named context `base`.

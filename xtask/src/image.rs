@@ -93,6 +93,16 @@ impl Built {
         self.rebuild(Builder::Container, &[&format!("tags={name}"), "output=type=image,push=true"])
     }
 
+    /// Lets the builder bring the image, compressed, to where it can be pushed from as `name`: into the image
+    /// store, or from a builder of our own into the registry.
+    ///
+    /// # Errors
+    /// Fails when the build's definition cannot be written.
+    pub fn publish(&self, builder: Builder, name: &str) -> Result<Cmd> {
+        let output = format!("output={}", builder.published_output());
+        self.rebuild(builder, &[&format!("tags={name}"), &output])
+    }
+
     /// Builds the image once more, from what BuildKit remembers, with other settings.
     fn rebuild(&self, builder: Builder, settings: &[&str]) -> Result<Cmd> {
         let target = self.wanted.target();

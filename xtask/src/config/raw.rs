@@ -17,6 +17,7 @@ pub struct Raw<'a> {
     pub bases: Vec<RawBase<'a>>,
     pub images: Vec<RawImage<'a>>,
     pub robots: Vec<RawRobot<'a>>,
+    pub hub: Option<RawHub<'a>>,
 }
 
 /// `[project]`.
@@ -25,6 +26,12 @@ pub struct RawProject<'a> {
     pub span: Range<usize>,
     pub name: Option<Text<'a>>,
     pub ros_workspace: Option<Text<'a>>,
+}
+
+/// `[hub]`.
+#[derive(Debug)]
+pub struct RawHub<'a> {
+    pub repository: Option<Text<'a>>,
 }
 
 /// `[bases.NAME]`.
@@ -73,6 +80,7 @@ impl<'a> Raw<'a> {
         let images = images.into_iter().map(|(name, keys)| image(name, keys, reader)).collect();
         let robots = top.tables("robots", reader);
         let robots = robots.into_iter().map(|(name, keys)| robot(name, keys, reader)).collect();
+        let hub = top.table("hub", reader).map(|keys| hub(keys, reader));
         for (key, example) in [
             ("project", "add `[project]` with `name = \"eurobot\"`"),
             ("bases", "add `[bases.ros]` with `debian = \"trixie\"`"),
@@ -88,7 +96,7 @@ impl<'a> Raw<'a> {
             }
         }
         top.finish(reader);
-        Self { project, bases, images, robots }
+        Self { project, bases, images, robots, hub }
     }
 }
 
@@ -103,6 +111,16 @@ fn project<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawProject<'a> {
     };
     keys.finish(reader);
     project
+}
+
+fn hub<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawHub<'a> {
+    if keys.lacks("repository") {
+        let help = "add `repository = \"registry.example.org/team/eurobot\"`";
+        reader.refuse(keys.span.clone(), "`[hub]` has no `repository`", help);
+    }
+    let hub = RawHub { repository: keys.string("repository", reader) };
+    keys.finish(reader);
+    hub
 }
 
 fn base<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawBase<'a> {

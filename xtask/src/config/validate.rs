@@ -11,7 +11,7 @@ use super::keys::Reader;
 use super::names::{self, Refusal};
 use super::paths;
 use super::raw::{Raw, RawBase, RawImage, RawProject, Text};
-use super::{Base, BaseSource, Image, Project, Robot, Workspace, robots};
+use super::{Base, BaseSource, Hub, Image, Project, Robot, Workspace, repository, robots};
 use crate::error::Result;
 
 /// Where the colcon workspace is unless `ros_workspace` says otherwise.
@@ -42,6 +42,7 @@ pub fn workspace(
         .collect();
     let robots: Vec<Robot> =
         raw.robots.iter().filter_map(|raw| robots::robot(raw, root, here, &mut reader)).collect();
+    let hub = raw.hub.as_ref().and_then(|hub| self::hub(hub.repository.as_ref()?, &mut reader));
     robots::refuse_twins(&raw.robots, &robots, &mut reader);
 
     let mut mistakes = reader.mistakes;
@@ -53,6 +54,7 @@ pub fn workspace(
         bases: by_name(bases, |base| &base.name),
         images: by_name(images, |image| &image.name),
         robots: by_name(robots, |robot| &robot.name),
+        hub,
         packages: found.graph,
     })
 }
@@ -83,6 +85,16 @@ fn project(raw: &RawProject<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Op
         return None;
     }
     Some(Project { name: raw.name.as_ref()?.get_ref().to_string(), ros_workspace })
+}
+
+fn hub(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<Hub> {
+    match repository::parse(text.get_ref()) {
+        Ok(repository) => Some(Hub { repository }),
+        Err((problem, help)) => {
+            reader.refuse(text.span(), problem, help);
+            None
+        }
+    }
 }
 
 fn base(raw: &RawBase<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Base> {

@@ -84,6 +84,14 @@ impl Builder {
         }
     }
 
+    /// Where an image goes that is published, under the name of its target: with layers compressed by gzip.
+    pub fn published_output(self) -> &'static str {
+        match self {
+            Self::Engine { .. } => "type=image,compression=gzip,force-compression=true,unpack=false",
+            Self::Container => "type=image,compression=gzip,force-compression=true,push=true",
+        }
+    }
+
     /// Makes our own builder if it is the one that builds and is missing.
     ///
     /// # Errors

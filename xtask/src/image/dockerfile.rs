@@ -164,6 +164,7 @@ mod tests {
                 image("plain", Vec::new()),
             ]),
             robots: BTreeMap::new(),
+            hub: None,
             packages: PackageGraph::new(graph)?,
         };
         render(&workspace, &base)

@@ -9,6 +9,7 @@ mod dry_run;
 mod failures;
 mod fallbacks;
 mod lab;
+mod publish;
 mod registry;
 mod shell;
 mod signals;

@@ -39,6 +39,7 @@ fn the_shipped_file_is_good() {
     team.write("robots.toml", include_str!("../../../robots.toml"));
     let workspace = team.load().unwrap();
     assert_eq!(workspace.images.len(), 4);
+    assert_eq!(workspace.hub, None);
     assert_eq!(workspace.robots["secondary"].host, Host::Simulated { store: Store::Classic });
     assert_eq!(workspace.robots["main"].variables().unwrap()["ROS_DOMAIN_ID"], "7");
 }
@@ -54,6 +55,20 @@ fn a_real_robot_is_what_ssh_takes() {
     let robot = team.load().unwrap().robots["main"].clone();
     let host = Host::Ssh { destination: "nuc@robot.local".to_owned(), port: Some(2222) };
     assert_eq!((robot.host, robot.platform.to_string().as_str()), (host, "linux/arm64"));
+}
+
+#[test]
+fn a_hub_is_a_repository_of_a_registry() {
+    let team = Team::new();
+    assert_eq!(team.load().unwrap().hub, None);
+    let hub = |repository: &str| {
+        team.write("robots.toml", format!("{}[hub]\nrepository = \"{repository}\"\n", team::GOOD));
+        let hub = team.load().unwrap().hub.unwrap();
+        (hub.repository.clone(), hub.registry().to_owned())
+    };
+    let own = ("registry.lab:5000/team/eurobot".to_owned(), "registry.lab:5000".to_owned());
+    assert_eq!(hub("registry.lab:5000/team/eurobot"), own);
+    assert_eq!(hub("docker.io/team/eurobot"), ("team/eurobot".to_owned(), "docker.io".to_owned()));
 }
 
 #[test]

@@ -18,6 +18,11 @@ fn main_with(lines: &str) -> String {
     format!("{GOOD}{lines}\n")
 }
 
+/// `GOOD` with `lines` at its end, from line 10.
+fn hub(lines: &str) -> String {
+    format!("{GOOD}{lines}\n")
+}
+
 /// `GOOD` with a real robot instead of the simulated one.
 fn real(lines: &str) -> String {
     with("simulated = true", lines)
@@ -359,6 +364,22 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "robots `main` and `b` are the same machine",
             "its own `host`",
         ),
+        // [hub]
+        (hub("[hub]"), "10:2", "`[hub]` has no `repository`", "registry.example.org"),
+        (hub("[hbu]\nrepository = \"a.b/c\""), "10:2", "unknown key `hbu`", "did you mean `hub`?"),
+        (
+            hub("[hub]\nrepositroy = \"a.b/c\""),
+            "11:1",
+            "unknown key `repositroy`",
+            "did you mean `repository`?",
+        ),
+        (hub("[hub]\nrepository = 5"), "11:14", "must be a string", "in quotes"),
+        (hub("[hub]\nrepository = \"eurobot\""), "11:14", "names no registry", "REGISTRY/NAME"),
+        (hub("[hub]\nrepository = \"https://a.b/c\""), "11:14", "is a URL", "without `https://`"),
+        (hub("[hub]\nrepository = \"a.b/c:main\""), "11:14", "not a repository", "without tag"),
+        (hub("[hub]\nrepository = \"a.b/Team\""), "11:14", "`T` in its name", "lower case"),
+        (hub("[hub]\nrepository = \"a.b:0/c\""), "11:14", "is no repository", "REGISTRY/NAME"),
+        (hub("[hub]\nrepository = \"docker.io/c\""), "11:14", "names no account", "docker.io/ACCOUNT/NAME"),
     ];
     let team = Team::new();
     team.write("ros_ws/src/vision/setup.py", "");

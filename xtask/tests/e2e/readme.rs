@@ -42,6 +42,16 @@ fn run(workspace: &Workspace, words: &[&str]) {
             workspace.xtask(&short).expect_exit(0);
             assert!(workspace.read("target/xtask/bench/bench.svg").starts_with("<svg"));
         }
+        // Without a registry of the team's there is nothing to push to: what it would do is looked at.
+        ["publish"] => {
+            let toml = workspace.read("robots.toml");
+            workspace
+                .write("robots.toml", toml + "\n[hub]\nrepository = \"registry.example.org/team/e2e\"\n");
+            workspace.commit("A registry");
+            let planned = workspace.xtask(&["publish", "--dry-run"]).expect_exit(0);
+            planned.says("docker push registry.example.org/team/e2e:navigation-");
+            workspace.reset();
+        }
         ["tunnel", ..] => {
             let mut tunnel = workspace.start(words);
             tunnel.until_it_says("Ctrl-C closes the tunnel");

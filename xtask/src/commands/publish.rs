@@ -1,0 +1,43 @@
+//! `cargo xtask publish`: the images of the current revision, into the registry of `[hub]`.
+
+use super::{builder, workspace};
+use crate::error::Result;
+use crate::host::Need;
+use crate::hub::{self, tags};
+use crate::publish::{self, Checkout};
+use crate::{image, process, ui};
+
+/// Build the current revision from a clean checkout and push it to the registry of [hub] in robots.toml
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Each image gets a tag for the branch, for each git tag and for the revision:
+  REPOSITORY:navigation-main  REPOSITORY:navigation-v1.2  REPOSITORY:navigation-0a1b2c3d4e5f
+Log in first: docker login REGISTRY")]
+pub struct Args {
+    /// Do not ask before installing what this machine lacks
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Publishes, and prints what is in the registry now.
+///
+/// # Errors
+/// Fails when `robots.toml` names no registry, the tree is not clean, the build fails, or the registry refuses.
+pub fn run(args: &Args) -> Result<()> {
+    let workspace = workspace()?;
+    let hub = hub::of(&workspace)?;
+    publish::check_clean(&workspace.root)?;
+    let names = tags::names(&workspace.root)?;
+    let foreign = publish::platforms(&workspace).into_iter().filter(|platform| !platform.is_native());
+    let needs = Need::ALWAYS.into_iter().chain(foreign.cloned().map(Need::Emulation));
+    let builder = builder(args.yes, &needs.collect::<Vec<_>>())?;
+    let checkout = Checkout::of(&workspace)?;
+    let published = publish::publish(&checkout.workspace()?, builder, hub, &names)?;
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    let rows: Vec<[String; 3]> = published
+        .into_iter()
+        .map(|tag| [tag.reference, tag.platforms, image::short(&tag.digest).to_owned()])
+        .collect();
+    Ok(ui::result(&ui::table(["IMAGE", "PLATFORMS", "DIGEST"], &rows))?)
+}

@@ -1,0 +1,125 @@
+//! From a revision to images in the registry of `[hub]`: a clean checkout, a build, a push per image and
+//! platform, and tags that hold the platforms together.
+
+mod checkout;
+mod push;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8Path;
+
+use crate::config::{Hub, Platform, Workspace};
+use crate::error::{Failure, Result};
+use crate::hub::tags;
+use crate::image::{self, Builder, Options, Wanted};
+use crate::{process, ui};
+
+pub use checkout::Checkout;
+
+/// How many of the files that keep a tree from being clean are named.
+const SHOWN: usize = 10;
+
+/// A tag in the registry, and what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// `REPO:navigation-main`.
+    pub reference: String,
+    /// The digest of its manifest, or of its index where there are several platforms.
+    pub digest: String,
+    /// The platforms, with commas between.
+    pub platforms: String,
+}
+
+/// Fails when what would be built is not what git has.
+///
+/// # Errors
+/// Names the files that are not committed.
+pub fn check_clean(root: &Utf8Path) -> Result<()> {
+    // Outside a repository this says so.
+    let _revision = tags::revision(root)?;
+    let status = tags::git(root, &["status", "--porcelain", "--untracked-files=normal"]).read()?;
+    if status.is_empty() {
+        return Ok(());
+    }
+    let files: Vec<&str> = status.lines().filter_map(|line| line.get(3..)).collect();
+    let more = files.len().saturating_sub(SHOWN);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let files: Vec<String> = files.iter().take(SHOWN).map(|file| format!("`{file}`")).collect();
+    Err(Failure::failed(format!(
+        "what is published has to be committed, but these are not: {}{more}",
+        files.join(", ")
+    ))
+    .hint("`git add` and `git commit` them, or put them aside: `git stash --include-untracked`")
+    .into())
+}
+
+/// The platforms of the workspace's robots.
+pub fn platforms(workspace: &Workspace) -> BTreeSet<&Platform> {
+    workspace.robots.values().map(|robot| &robot.platform).collect()
+}
+
+/// Builds all images of `checkout` for all platforms of robots and pushes them under `names`, the last of which
+/// is the revision.
+///
+/// # Errors
+/// Fails when the build fails, or the registry takes no push; images that it has got by then are left there.
+pub fn publish(checkout: &Workspace, builder: Builder, hub: &Hub, names: &[String]) -> Result<Vec<Tag>> {
+    let wanted: BTreeSet<Wanted> =
+        platforms(checkout).into_iter().flat_map(|platform| image::all_for(checkout, platform)).collect();
+    refuse_ambiguous(hub, &wanted, names)?;
+    let revision = names.last().map_or("", String::as_str);
+    let built = image::build(checkout, builder, &wanted, Options::default())?;
+    let mut parts: BTreeMap<&str, Vec<(String, &Platform)>> = BTreeMap::new();
+    for built in &built {
+        let Wanted { image, platform } = &built.wanted;
+        let part = tags::part(hub, image, revision, platform);
+        ui::step("publish", &format!("pushing {part}"));
+        let digest = push::part(hub, builder, built, &part)?;
+        parts.entry(image).or_default().push((format!("{}@{digest}", hub.repository), platform));
+    }
+    let mut published = Vec::new();
+    for (image, parts) in parts {
+        let references: Vec<String> = names.iter().map(|name| tags::reference(hub, image, name)).collect();
+        let sources: Vec<&str> = parts.iter().map(|(source, _)| source.as_str()).collect();
+        let digest = push::tag(hub, &references, &sources)?;
+        let platforms: Vec<String> = parts.iter().map(|(_, platform)| platform.to_string()).collect();
+        published.extend(references.into_iter().map(|reference| Tag {
+            reference,
+            digest: digest.clone(),
+            platforms: platforms.join(","),
+        }));
+    }
+    if process::mode().dry_run { Ok(Vec::new()) } else { Ok(published) }
+}
+
+/// `nav` on branch `x-main` and `nav-x` on branch `main` would have the same tag.
+fn refuse_ambiguous(hub: &Hub, wanted: &BTreeSet<Wanted>, names: &[String]) -> Result<()> {
+    let images: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.image.as_str()).collect();
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for image in images {
+        for name in names {
+            let reference = tags::reference(hub, image, name);
+            if let Some(other) = seen.insert(reference.clone(), image) {
+                let text = format!("`{other}` and `{image}` would both be published as {reference}");
+                return Err(Failure::config(text).hint("give one of the two images another name").into());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_one_images() {
+        let hub = Hub { repository: "a.b/c".into() };
+        let wanted = ["nav", "nav-x"]
+            .map(|image| Wanted { image: image.into(), platform: Platform::of_this_machine() });
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert!(refuse_ambiguous(&hub, &wanted.clone().into(), &names(&["main", "v1"])).is_ok());
+        let error = refuse_ambiguous(&hub, &wanted.into(), &names(&["main", "x-main"])).unwrap_err();
+        assert!(error.to_string().contains("a.b/c:nav-x-main"), "{error}");
+    }
+}

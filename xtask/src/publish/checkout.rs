@@ -1,0 +1,74 @@
+//! A checkout of the current revision, where no file can be that git does not have.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tempfile::TempDir;
+
+use crate::config::Workspace;
+use crate::error::Result;
+use crate::hub::tags::git;
+use crate::process;
+use crate::ui;
+
+/// See the module. It is removed when this guard is dropped, also after Ctrl-C.
+#[derive(Debug)]
+pub struct Checkout {
+    /// The workspace whose revision it is.
+    root: Utf8PathBuf,
+    /// Where git has put it.
+    tree: Utf8PathBuf,
+    /// The directory of `robots.toml` in it.
+    inside: Utf8PathBuf,
+    /// None in a dry run.
+    _dir: Option<TempDir>,
+}
+
+impl Checkout {
+    /// Checks the current revision of `workspace` out.
+    ///
+    /// # Errors
+    /// Fails when git fails.
+    pub fn of(workspace: &Workspace) -> Result<Self> {
+        let root = workspace.root.clone();
+        let state = workspace.state_dir();
+        let (dir, tree) = if process::mode().dry_run {
+            (None, state.join("publish"))
+        } else {
+            fs_err::create_dir_all(&state)?;
+            // On the workspace's own disk: the one for temporary files may be small.
+            let dir = tempfile::Builder::new().prefix("publish-").tempdir_in(&state)?;
+            let tree = state.join(dir.path().file_name().unwrap_or_default().to_string_lossy().as_ref());
+            (Some(dir), tree.join("tree"))
+        };
+        let prefix = git(&root, &["rev-parse", "--show-prefix"]).read()?;
+        let checkout = Self { inside: tree.join(prefix), root, tree, _dir: dir };
+        git(&checkout.root, &["worktree", "add", "--quiet", "--detach", checkout.tree.as_str(), "HEAD"])
+            .run()?;
+        if checkout.root.join(".gitmodules").exists() {
+            git(&checkout.tree, &["submodule", "--quiet", "update", "--init", "--recursive"])
+                .show("git")
+                .run()?;
+        }
+        Ok(checkout)
+    }
+
+    /// The workspace in it. A dry run, which makes no checkout, gets the present one: it is clean.
+    ///
+    /// # Errors
+    /// As [`Workspace::load`].
+    pub fn workspace(&self) -> Result<Workspace> {
+        let dir: &Utf8Path = if process::mode().dry_run { &self.root } else { &self.inside };
+        Workspace::load(dir)
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        if !process::mode().dry_run && !self.tree.exists() {
+            return;
+        }
+        git(&self.root, &["worktree", "remove", "--force", self.tree.as_str()]).clean_up();
+        if self.tree.exists() && !process::mode().dry_run {
+            ui::warn("clean-up", &format!("`{}` is left: `git worktree prune` after removing it", self.tree));
+        }
+    }
+}

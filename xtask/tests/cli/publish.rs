@@ -1,0 +1,108 @@
+//! `publish`: from a clean tree only, and under the names that CI uses.
+
+use super::lab::{Lab, in_order, robot};
+
+const HUB: &str = "[hub]\nrepository = \"registry.lab:5000/team/eurobot\"\n";
+
+/// A lab whose git has one clean revision, on the branch `feature/arm` and tagged `v1.2`.
+fn lab() -> Lab {
+    let lab = Lab::with(&(robot("main") + HUB));
+    lab.says("git", "'rev-parse --verify HEAD'", "0123456789abcdef0123456789abcdef01234567");
+    lab.says("git", "'symbolic-ref '*", "feature/arm");
+    lab.says("git", "'tag --points-at HEAD'", "v1.2");
+    // A checkout has what the workspace has.
+    lab.on("git", "'worktree add '*", "mkdir -p \"$5\" && cp -r robots.toml docker ros_ws \"$5\"");
+    lab.on("git", "'worktree remove '*", "rm -r \"$4\"");
+    lab.says("docker", "'buildx imagetools inspect '*", r#"{"digest":"sha256:aaaabbbbccccdddd"}"#);
+    let metadata = r#"{"navigation":{"containerimage.digest":"sha256:n","containerimage.config.digest":"sha256:n"},
+        "camera":{"containerimage.digest":"sha256:c","containerimage.config.digest":"sha256:c"}}"#;
+    std::fs::write(lab.dir.join("metadata"), metadata).unwrap();
+    lab
+}
+
+#[test]
+fn images_of_a_clean_checkout_get_the_names_that_ci_uses() {
+    let lab = lab();
+    let ran = lab.run(&["publish"]).expect(0);
+    let repository = "registry.lab:5000/team/eurobot";
+    let rows = ["camera-feature-arm", "camera-v1.2", "camera-0123456789ab", "navigation-feature-arm"];
+    in_order(&ran.stdout, &rows.map(|name| format!("{repository}:{name}")).each_ref().map(String::as_str));
+    in_order(&ran.stdout, &["aaaabbbbcccc"]);
+    let calls = lab.calls();
+    let bake = calls.iter().find(|call| call.contains("--metadata-file")).unwrap();
+    assert!(bake.contains("/target/xtask/publish-"), "built from the checkout: {bake}");
+    let part = format!("{repository}:camera-0123456789ab-linux-");
+    in_order(
+        &calls.join("\n"),
+        &[
+            "git worktree add --quiet --detach ",
+            &format!("--set 'camera.tags={part}"),
+            "--set 'camera.output=type=image,compression=gzip,force-compression=true,",
+            &format!("docker push {part}"),
+            &format!("docker image rm {part}"),
+            &format!(
+                "docker buildx imagetools create --tag {repository}:camera-feature-arm --tag \
+                      {repository}:camera-v1.2 --tag {repository}:camera-0123456789ab \
+                      {repository}@sha256:aaaabbbbccccdddd"
+            ),
+            "git worktree remove --force ",
+        ],
+    );
+    let left = lab.root.join("target/xtask").read_dir_utf8().unwrap();
+    assert!(left.flatten().all(|entry| !entry.file_name().starts_with("publish-")));
+}
+
+#[test]
+fn a_tree_that_is_not_clean_is_refused_by_name() {
+    let lab = lab();
+    lab.says("git", "'status --porcelain '*", " M docker/compose.yaml\n?? ros_ws/src/new/");
+    lab.run(&["publish"])
+        .expect(1)
+        .says(&["these are not: `docker/compose.yaml`, `ros_ws/src/new/`", "git stash --include-untracked"]);
+    assert!(lab.calls_of("docker push").is_empty() && lab.calls_of("git worktree").is_empty());
+}
+
+#[test]
+fn without_a_branch_the_name_is_the_one_of_ci() {
+    let lab = lab();
+    lab.fails("git", "'symbolic-ref '*", 1, "");
+    let ran = lab.command(&["publish"]).env("CI_COMMIT_REF_NAME", "release").output().unwrap();
+    let text = String::from_utf8(ran.stdout).unwrap();
+    in_order(&text, &[":camera-release ", ":camera-v1.2 "]);
+}
+
+#[test]
+fn a_registry_that_refuses_is_explained_and_nothing_is_left() {
+    let lab = lab();
+    lab.fails("docker", "'push '*", 1, "denied: requested access to the resource is denied");
+    lab.run(&["publish"])
+        .expect(1)
+        .says(&["registry.lab:5000 does not accept the login", "`docker login registry.lab:5000`"]);
+    assert_eq!(lab.calls_of("docker image rm registry.lab:5000/team/").len(), 1);
+    assert_eq!(lab.calls_of("git worktree remove").len(), 1);
+}
+
+#[test]
+fn without_a_registry_there_is_nothing_to_publish_to() {
+    Lab::new().run(&["publish"]).expect(2).says(&["names no registry for published images", "add `[hub]`"]);
+}
+
+#[test]
+fn a_dry_run_prints_the_steps_and_takes_none() {
+    let lab = lab();
+    let before = lab.files();
+    let ran = lab.run(&["publish", "-n"]).expect(0);
+    assert!(before == lab.files());
+    super::shell::assert_takes("sh", &ran.stdout);
+    in_order(
+        &ran.stdout,
+        &[
+            "git worktree add",
+            "docker buildx bake",
+            "docker push registry.lab:5000",
+            "imagetools create",
+            "worktree remove",
+        ],
+    );
+    assert!(lab.calls_of("docker push").is_empty());
+}
