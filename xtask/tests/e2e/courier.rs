@@ -22,31 +22,6 @@ fn couriers() -> Vec<String> {
     table.lines().filter(|line| line.contains("python")).map(str::to_owned).collect()
 }
 
-pub fn another_machine_that_delivers_is_not_disturbed(lab: &Lab) {
-    let workspace = lab.deployed();
-    let before = MAIN.services();
-    edit(workspace, "while another machine delivers");
-    let hold = format!(
-        "import fcntl, os, time\n\
-         lock = open('/var/lib/registry/courier/lock', 'a+'); fcntl.flock(lock, fcntl.LOCK_EX)\n\
-         lock.truncate(0); lock.write(f'another {{os.getpid()}}'); lock.flush()\n\
-         open('/var/lib/registry/courier/held', 'w').close()\n\
-         while os.path.exists('/var/lib/registry/courier/held'): time.sleep(0.05)\n\
-         # {PROJECT}"
-    );
-    MAIN.exec(&["docker", "exec", "--detach", "xtask-registry", "python3", "-c", &hold]);
-    eventually("the lock to be held", || MAIN.can(&["test", "-e", &format!("{WORK}/held")]).then_some(()));
-    let run = workspace.xtask(&DEPLOY);
-    let undisturbed = couriers().len();
-    MAIN.exec(&["rm", &format!("{WORK}/held")]);
-    run.expect_exit(0).says("another machine is delivering to this robot").says("the push carries");
-    assert_eq!(undisturbed, 1, "it was ended");
-    MAIN.assert_has_built("localization");
-    let after = MAIN.services();
-    assert_eq!(before["navigation"], after["navigation"]);
-    assert_ne!(before["localization"], after["localization"]);
-}
-
 pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &Lab) {
     let workspace = lab.deployed();
     let before = MAIN.services();

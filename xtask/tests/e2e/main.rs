@@ -9,6 +9,7 @@
 mod archive;
 mod bases;
 mod courier;
+mod damaged;
 mod delivery;
 mod dropped_links;
 mod dry_run;
@@ -60,10 +61,12 @@ fn main() -> ExitCode {
         dropped_links::ten_cuts_cost_little,
         dropped_links::a_later_run_sends_the_rest,
         dropped_links::a_push_survives_the_death_of_its_connection,
-        courier::another_machine_that_delivers_is_not_disturbed,
         courier::a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped,
         courier::a_registry_that_fails_stops_the_delivery_and_nothing_else,
         courier::layers_of_a_teammates_machine_are_built_upon,
+        damaged::a_damaged_layer_of_this_machine_is_exported_again,
+        damaged::damaged_parcels_and_memories_of_this_machine_are_made_again,
+        damaged::a_damaged_layer_of_the_robot_is_brought_again,
         fallbacks::while_another_machine_delivers,
         fallbacks::a_robot_short_of_memory,
         interrupts::ctrl_c_while_building,
