@@ -3,6 +3,7 @@
 mod account;
 pub mod archive;
 mod courier;
+pub mod hub;
 pub mod plan;
 mod push;
 mod registry;
@@ -24,6 +25,8 @@ pub enum Via {
     Registry,
     /// As an archive that the robot's engine loads: nothing but Docker is needed there
     Archive,
+    /// From the registry of [hub] in robots.toml, where it has been published: the robot pulls it itself
+    Hub,
 }
 
 /// An image that is on the robot, under a name that says what it is.

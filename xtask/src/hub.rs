@@ -2,11 +2,15 @@
 //!
 //! One repository, a tag for each image and each name of a state of the workspace: `REPO:navigation-main`.
 
+pub mod login;
+mod resolve;
 pub mod tags;
 
 use crate::config::{Hub, Workspace};
 use crate::error::{Failure, Result};
 use crate::process::Cmd;
+
+pub use resolve::resolve;
 
 /// The registry of `[hub]`.
 ///

@@ -1,5 +1,7 @@
 //! `cargo xtask deploy`: build, deliver, start.
 
+mod hub;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -34,6 +36,10 @@ pub struct Args {
     /// How images travel
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     via: Via,
+
+    /// With `--via hub`: what is published under this branch, tag or revision; without it, the current revision
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
 
     /// Deliver only: leave running what runs
     #[arg(long)]
@@ -100,6 +106,13 @@ pub fn run(args: &Args) -> Result<()> {
             .hint("leave out `--via`, or `--plan`")
             .into());
     }
+    if args.tag.is_some() && args.via != Via::Hub {
+        return Err(Failure::config(
+            "a tag says which published images to take, and published images come from the hub",
+        )
+        .hint("add `--via hub`, or leave out `--tag`")
+        .into());
+    }
     timings::begin(args.timings.as_ref());
     let workspace = workspace()?;
     let mut costs = BTreeMap::new();
@@ -109,6 +122,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Deploys, and tells what that took to each robot that got all of it.
 fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>) -> Result<()> {
+    if args.via == Via::Hub {
+        return hub::deploy(args, workspace, costs);
+    }
     let began = Instant::now();
     let robots = args.which.robots(workspace)?;
     let builder = builder(args.yes, &needs(&robots))?;
@@ -123,7 +139,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         workspace,
         builder,
     };
-    let wanted = deploy.wanted(&robots);
+    let wanted = images_wanted(&deploy.drafts, &robots);
     if args.plan {
         let built = image::build(workspace, builder, &wanted, image::Options::default())?;
         let (plans, outcome) = fleet::each(&robots, |robot| deploy.plan(robot, &built));
@@ -184,19 +200,20 @@ fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'
     })
 }
 
-impl Deploy<'_> {
-    fn wanted(&self, robots: &[&Robot]) -> BTreeSet<Wanted> {
-        let of = |robot: &&Robot| {
-            let platform = robot.platform.clone();
-            let images = self.drafts[robot.name.as_str()].images();
-            images
-                .into_iter()
-                .map(move |image| Wanted { image: image.to_owned(), platform: platform.clone() })
-                .collect::<Vec<_>>()
-        };
-        robots.iter().flat_map(of).collect()
-    }
+/// All images that the robots run, each for the platforms of those that do.
+fn images_wanted(drafts: &BTreeMap<&str, Draft>, robots: &[&Robot]) -> BTreeSet<Wanted> {
+    let of = |robot: &&Robot| {
+        let platform = robot.platform.clone();
+        let images = drafts[robot.name.as_str()].images();
+        images
+            .into_iter()
+            .map(move |image| Wanted { image: image.to_owned(), platform: platform.clone() })
+            .collect::<Vec<_>>()
+    };
+    robots.iter().flat_map(of).collect()
+}
 
+impl Deploy<'_> {
     /// Everything for one robot; none if the build failed, which is told once and not per robot.
     fn serve(&self, robot: &Robot) -> Result<Option<Outcome>> {
         let project = &self.workspace.project.name;
@@ -339,6 +356,11 @@ impl Outcome {
             let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
             let bytes = if cost.sent == 0 { "nothing" } else { &sent };
             return format!("all {images} images were there{rest}; {bytes} sent");
+        }
+        if cost.layer_bytes == 0 {
+            // From the hub: what travelled there this machine has not seen.
+            let pulled = images - self.delivery.images_there;
+            return format!("the robot pulled {pulled} of {images} images itself; {sent} sent from here");
         }
         if layers_sent + layers_reused == 0 {
             // Our own builder does not say which layers it sent.

@@ -37,12 +37,17 @@ pub fn part(hub: &Hub, builder: Builder, built: &Built, reference: &str) -> Resu
 }
 
 /// Gives one or several platforms of an image, `REPO@sha256:…`, its names; gives the digest behind them.
+///
+/// One name after another: buildx would write several at the same time, and a registry that keeps tags in files has been
+/// seen to answer with one that was half written.
 pub fn tag(hub: &Hub, references: &[String], sources: &[&str]) -> Result<String> {
-    let tags = references.iter().flat_map(|reference| ["--tag", reference.as_str()]);
-    let create = imagetools(hub, "create").args(tags).args(sources.iter().copied());
-    let what = references.first().map_or("", String::as_str);
-    create.run().map_err(|error| hub::explain(hub, "this machine", &format!("tag {what}"), error))?;
-    digest(hub, what)
+    for reference in references {
+        let create =
+            imagetools(hub, "create").args(["--tag", reference.as_str()]).args(sources.iter().copied());
+        let explain = |error| hub::explain(hub, "this machine", &format!("tag {reference}"), error);
+        create.run().map_err(explain)?;
+    }
+    digest(hub, references.first().map_or("", String::as_str))
 }
 
 /// The digest behind a name in the registry.

@@ -8,6 +8,7 @@ mod deploy;
 mod dry_run;
 mod failures;
 mod fallbacks;
+mod hub;
 mod lab;
 mod publish;
 mod registry;

@@ -41,10 +41,10 @@ fn images_of_a_clean_checkout_get_the_names_that_ci_uses() {
             &format!("docker push {part}"),
             &format!("docker image rm {part}"),
             &format!(
-                "docker buildx imagetools create --tag {repository}:camera-feature-arm --tag \
-                      {repository}:camera-v1.2 --tag {repository}:camera-0123456789ab \
-                      {repository}@sha256:aaaabbbbccccdddd"
+                "docker buildx imagetools create --tag {repository}:camera-feature-arm {repository}@sha256:aaaabbbbccccdddd"
             ),
+            &format!("docker buildx imagetools create --tag {repository}:camera-v1.2 {repository}@"),
+            &format!("docker buildx imagetools create --tag {repository}:camera-0123456789ab {repository}@"),
             "git worktree remove --force ",
         ],
     );

@@ -42,6 +42,10 @@ fn run(workspace: &Workspace, words: &[&str]) {
             workspace.xtask(&short).expect_exit(0);
             assert!(workspace.read("target/xtask/bench/bench.svg").starts_with("<svg"));
         }
+        // Only a team has a registry: without one it is told what to write.
+        ["deploy", .., "--via", "hub", "--tag", _] => {
+            drop(workspace.xtask(words).expect_exit(2).says("add `[hub]`"));
+        }
         // Without a registry of the team's there is nothing to push to: what it would do is looked at.
         ["publish"] => {
             let toml = workspace.read("robots.toml");

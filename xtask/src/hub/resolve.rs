@@ -1,0 +1,144 @@
+//! From a name in the registry to the digests of images, once for all robots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{explain, imagetools, tags};
+use crate::config::{Hub, Platform};
+use crate::error::{Failure, Result};
+use crate::image::Wanted;
+
+/// What `docker buildx imagetools inspect` says of a name.
+#[derive(Debug, Deserialize)]
+struct Inspected {
+    manifest: Manifest,
+    /// The configuration of the image; of an index with several platforms, those by platform.
+    image: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Manifest {
+    digest: String,
+    /// Those that an index is of.
+    #[serde(default)]
+    manifests: Vec<Part>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Part {
+    digest: String,
+    platform: Option<Value>,
+}
+
+/// How robots' engines call the images that are published as `name`: `REPO@sha256:…`, always of the manifest for the
+/// platform.
+///
+/// # Errors
+/// Fails when the registry cannot be reached or refuses, has no such name, or has it for other platforms.
+pub fn resolve(hub: &Hub, name: &str, wanted: &BTreeSet<Wanted>) -> Result<BTreeMap<Wanted, String>> {
+    let images: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.image.as_str()).collect();
+    let inspected = std::thread::scope(|scope| {
+        let threads: Vec<_> = images
+            .iter()
+            .map(|image| (*image, scope.spawn(|| inspect(hub, &tags::reference(hub, image, name)))))
+            .collect();
+        let joined = threads.into_iter().map(|(image, thread)| {
+            let inspected = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((image, inspected))
+        });
+        joined.collect::<Result<BTreeMap<&str, Inspected>>>()
+    })?;
+    let reference = |wanted: &Wanted| {
+        let reference = tags::reference(hub, &wanted.image, name);
+        let digest = inspected[wanted.image.as_str()].digest(&reference, wanted)?;
+        Ok((wanted.clone(), format!("{}@{digest}", hub.repository)))
+    };
+    wanted.iter().map(reference).collect()
+}
+
+fn inspect(hub: &Hub, reference: &str) -> Result<Inspected> {
+    let ask = imagetools(hub, "inspect").args(["--format", "{{json .}}", reference]);
+    let text =
+        ask.read().map_err(|error| explain(hub, "this machine", &format!("look up {reference}"), error))?;
+    serde_json::from_str(&text).context("read what the registry has")
+}
+
+impl Inspected {
+    /// The digest of the manifest for the platform.
+    fn digest(&self, reference: &str, wanted: &Wanted) -> Result<&str> {
+        let all: Vec<(String, &str)> = if self.manifest.manifests.is_empty() {
+            vec![(platform(&self.image), &self.manifest.digest)]
+        } else {
+            let of = |part: &&Part| part.platform.as_ref().map(platform);
+            self.manifest
+                .manifests
+                .iter()
+                .filter_map(|part| Some((of(&part)?, part.digest.as_str())))
+                .collect()
+        };
+        let is_it =
+            |written: &str| Platform::parse(written).is_ok_and(|platform| platform == wanted.platform);
+        let Some((key, digest)) = all.iter().find(|(written, _)| is_it(written)) else {
+            let there: Vec<&str> = all.iter().map(|(written, _)| written.as_str()).collect();
+            let text = format!("{reference} is for {}, not for {}", there.join(", "), wanted.platform);
+            let hint = "`cargo xtask publish` publishes for the platforms of all robots in robots.toml";
+            return Err(Failure::failed(text).hint(hint).into());
+        };
+        // `nav` as `x-main` and `nav-x` as `main` have the same tag: images say which they are.
+        let config = if self.image.get("os").is_some() { &self.image } else { &self.image[key] };
+        match config["config"]["Labels"]["org.opencontainers.image.title"].as_str() {
+            Some(title) if title != wanted.image => {
+                let text = format!("{reference} is image `{title}`, not `{}`", wanted.image);
+                Err(Failure::failed(text)
+                    .hint("give one of the two images another name in robots.toml")
+                    .into())
+            }
+            _ => Ok(digest),
+        }
+    }
+}
+
+/// `linux/arm/v7`.
+fn platform(value: &Value) -> String {
+    let parts = ["os", "architecture", "variant"].map(|key| value[key].as_str().unwrap_or_default());
+    let written = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+    // The one variant that there is; most builders leave it out.
+    written.strip_suffix("arm64/v8").map_or(written.clone(), |system| format!("{system}arm64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str, image: &str, machine: &str) -> Result<String> {
+        let inspected: Inspected = serde_json::from_str(text)?;
+        let wanted = Wanted { image: image.into(), platform: Platform::from_machine(machine) };
+        inspected.digest("a.b/c:navigation-main", &wanted).map(str::to_owned)
+    }
+
+    #[test]
+    fn each_platform_has_its_manifest() -> Result<()> {
+        let index = r#"{"manifest":{"digest":"sha256:i","manifests":[
+            {"digest":"sha256:a","platform":{"os":"linux","architecture":"amd64"}},
+            {"digest":"sha256:r","platform":{"os":"linux","architecture":"arm64","variant":"v8"}}]},
+            "image":{"linux/amd64":{"config":{"Labels":{"org.opencontainers.image.title":"navigation"}}}}}"#;
+        assert_eq!(digest(index, "navigation", "x86_64")?, "sha256:a");
+        assert_eq!(digest(index, "navigation", "aarch64")?, "sha256:r");
+        let error = digest(index, "navigation", "armv7l").unwrap_err().to_string();
+        assert_eq!(error, "a.b/c:navigation-main is for linux/amd64, linux/arm64, not for linux/arm/v7");
+        let error = digest(index, "nav", "x86_64").unwrap_err().to_string();
+        assert!(error.contains("is image `navigation`, not `nav`"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn an_image_may_stand_alone() -> Result<()> {
+        let single = r#"{"manifest":{"digest":"sha256:m"},"image":{"os":"linux","architecture":"amd64"}}"#;
+        assert_eq!(digest(single, "navigation", "x86_64")?, "sha256:m");
+        digest(single, "navigation", "aarch64").unwrap_err();
+        Ok(())
+    }
+}
