@@ -2,6 +2,8 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write};
 
+use anyhow::Context as _;
+
 use super::{Failure, Result, Session, process};
 use crate::process::Cmd;
 
@@ -14,12 +16,17 @@ pub fn exchange<T>(
     session: &Session,
     consumer: &Cmd,
     producer: &Cmd,
-    work: impl FnOnce(io::BufReader<PipeReader>, PipeWriter) -> Result<T>,
+    work: impl FnOnce(&mut io::BufReader<PipeReader>, PipeWriter) -> Result<T>,
 ) -> Result<T> {
     give(session, consumer, |sink| {
-        let (child, words, source) = producer.converse()?;
+        let (child, words, mut source) = producer.converse()?;
         drop(words);
-        let result = work(source, sink);
+        let result = work(&mut source, sink);
+        if result.is_ok() {
+            // Archives end in padding: who writes it must not find that nobody reads any more.
+            let _padding = io::copy(&mut source, &mut io::sink()).context("read an archive to its end")?;
+        }
+        drop(source);
         match result {
             // What it wrote broke off: its own words say why.
             Err(error) if !is(&error, io::ErrorKind::BrokenPipe) && !child.is_running() => {
