@@ -92,15 +92,19 @@ pub fn already_there(
     memory: &Memory,
     built: &[Built],
 ) -> Option<Vec<Delivered>> {
-    built
-        .iter()
-        .map(|built| {
-            let digest = match &built.id {
-                ImageId::Manifest(digest) => digest.clone(),
-                ImageId::Config(config) => memory.manifest_of(config)?,
-            };
-            let reference = crate::release::compose::reference(&workspace.project.name, &digest);
-            survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), reference })
-        })
-        .collect()
+    built.iter().map(|built| known_as(workspace, survey, memory, built)).collect()
+}
+
+/// The name under which the robot of a route knows an image, if it has it.
+fn is_there(route: &Route<'_>, built: &Built) -> Option<Delivered> {
+    known_as(route.workspace, route.survey, route.memory, built)
+}
+
+fn known_as(workspace: &Workspace, survey: &Survey, memory: &Memory, built: &Built) -> Option<Delivered> {
+    let digest = match &built.id {
+        ImageId::Manifest(digest) => digest.clone(),
+        ImageId::Config(config) => memory.manifest_of(config)?,
+    };
+    let reference = crate::release::compose::reference(&workspace.project.name, &digest);
+    survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), reference })
 }

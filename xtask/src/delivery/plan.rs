@@ -129,15 +129,10 @@ pub struct Services {
 /// Fails when the connection is gone or layers on this machine cannot be read.
 pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<Plan> {
     let answers = Answers::ask(route)?;
-    let is_there = |built: &Built| {
-        let one = std::slice::from_ref(built);
-        super::already_there(route.workspace, route.survey, route.memory, one).is_some()
-    };
-    let lacking: Vec<&Built> = built.iter().filter(|built| !is_there(built)).collect();
     let image = |built: &Built| Image {
         image: built.wanted.image.clone(),
         digest: built.id.digest().to_owned(),
-        there: is_there(built),
+        there: super::is_there(route, built).is_some(),
         layers: Vec::new(),
     };
     let mut plan = Plan {
@@ -155,6 +150,8 @@ pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<P
         stays: Vec::new(),
         notes: Vec::new(),
     };
+    let pairs = built.iter().zip(&plan.images);
+    let lacking: Vec<&Built> = pairs.filter(|(_, image)| !image.there).map(|(built, _)| built).collect();
     if !lacking.is_empty() {
         plan.add_layers(route, &lacking, &answers)?;
     }
@@ -183,7 +180,7 @@ pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<P
 
 impl Plan {
     fn add_layers(&mut self, route: &Route<'_>, lacking: &[&Built], answers: &Answers) -> Result<()> {
-        if !matches!(answers.registry.as_str(), "running" | "stopped") && answers.registry == "absent" {
+        if answers.registry == "absent" {
             self.registry_bytes = Cmd::new("docker").args(["save", route.registry_image]).count_output()?;
         }
         if !layout::can_export(route.builder) {

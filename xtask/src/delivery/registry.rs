@@ -38,17 +38,17 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let registry_bytes = registry::ensure(session, route.registry_image)?;
     let tunnel = Tunnel::open(session, tunnel::PORT)?;
     drop(preparing);
-    // What the robot's engine has need not be in its registry: nobody would pull it.
-    let there = |built: &Built| {
-        super::already_there(route.workspace, route.survey, route.memory, std::slice::from_ref(built))
-    };
-    let lacking: Vec<&Built> = built.iter().filter(|built| there(built).is_none()).collect();
     let mut delivery = Delivery::default();
     delivery.cost.sent = registry_bytes;
-    for there in built.iter().filter_map(there) {
-        delivery.images_there += there.len();
-        delivery.images.extend(there);
+    let mut lacking: Vec<&Built> = Vec::new();
+    for built in built {
+        // What the robot's engine has need not be in its registry: nobody would pull it.
+        match super::is_there(route, built) {
+            Some(there) => delivery.images.push(there),
+            None => lacking.push(built),
+        }
     }
+    delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);

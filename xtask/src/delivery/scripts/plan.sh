@@ -16,6 +16,9 @@ elif docker volume inspect "$registry" >/dev/null 2>&1; then
 else
     printf 'registry\tempty\n'
 fi
-root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
-printf 'store\t%s\n' "$(docker info --format '{{.DriverStatus}}' 2>/dev/null | grep -q io.containerd.snapshotter && echo containerd || echo classic)"
-printf 'free\t%s\n' "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+engine=$(docker info --format '{{.DockerRootDir}}{{printf "\t"}}{{.DriverStatus}}' 2>/dev/null)
+case $engine in
+    *io.containerd.snapshotter*) printf 'store\tcontainerd\n' ;;
+    *) printf 'store\tclassic\n' ;;
+esac
+printf 'free\t%s\n' "$(df -Pk "${engine%%	*}" 2>/dev/null | awk 'NR == 2 { print $4 }')"
