@@ -5,6 +5,7 @@ pub mod archive;
 mod courier;
 pub mod hub;
 pub mod plan;
+mod pull;
 mod push;
 mod registry;
 

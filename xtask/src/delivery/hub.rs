@@ -1,10 +1,9 @@
 //! Images from the registry of `[hub]`: the robot pulls them itself, over its own network.
 
-use super::{Cost, Delivered, Delivery};
+use super::{Cost, Delivered, Delivery, pull};
 use crate::config::Hub;
-use crate::error::{Failure, Result};
+use crate::error::Result;
 use crate::hub::{self, login::Login};
-use crate::process;
 use crate::robot::{Session, Survey};
 
 /// Where images come from and go to.
@@ -29,7 +28,7 @@ pub struct Route<'a> {
 pub fn deliver(route: &Route<'_>, images: Vec<Delivered>) -> Result<Delivery> {
     let there = images.iter().filter(|image| route.survey.has_image(&image.reference)).count();
     if !images.iter().all(|image| is_named(route, image)) {
-        pull(route, &images)?;
+        pull_all(route, &images)?;
     }
     Ok(Delivery { images, images_there: there, cost: Cost::default() })
 }
@@ -45,31 +44,17 @@ fn is_named(route: &Route<'_>, image: &Delivered) -> bool {
         && id(&format!("{}:{}", route.project, image.image)) == by_digest
 }
 
-fn pull(route: &Route<'_>, images: &[Delivered]) -> Result<()> {
+fn pull_all(route: &Route<'_>, images: &[Delivered]) -> Result<()> {
     let Route { project, hub, login, session, .. } = *route;
-    let script = include_str!("scripts/pull_from_hub.sh");
-    let mut argv = ["sh", "-c", script, "pull"].map(str::to_owned).to_vec();
-    for Delivered { image, reference } in images {
-        argv.push(reference.clone());
-        argv.push(format!("{}:{image}", hub.repository));
-        argv.push(format!("{project}:{image}"));
-    }
-    let pull = session.command(argv);
-    let pull = match login {
+    let mut argv = ["sh", "-c", pull::SCRIPT_WITH_LOGIN, "pull"].map(str::to_owned).to_vec();
+    argv.extend(pull::arguments(images, &hub.repository, project));
+    let mut command = session.command(argv);
+    if let Some(login) = login {
         // On stdin: command lines can be seen by everybody on the robot.
-        Some(login) => pull.stdin_from("config.json", login.config()),
-        None => pull,
-    };
+        command = command.stdin_from("config.json", login.config());
+    }
     let whose = format!("`{}`", session.robot());
     let what = format!("pull from {}", hub.repository);
-    let output = pull.run_for_output().map_err(|error| hub::explain(hub, &whose, &what, error))?;
-    if process::mode().dry_run {
-        return Ok(());
-    }
-    for Delivered { image, reference } in images {
-        if !output.split_whitespace().any(|word| word == reference) {
-            return Err(Failure::failed(format!("{whose} did not keep `{image}` as {reference}")).into());
-        }
-    }
-    Ok(())
+    let output = command.run_for_output().map_err(|error| hub::explain(hub, &whose, &what, error))?;
+    pull::check(session.robot(), images, &output)
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::account::Account;
 use super::courier::{Carried, Courier};
 use super::push::{Layers, Push};
-use super::{Delivered, Delivery, Route};
+use super::{Delivered, Delivery, Route, pull};
 use crate::error::{Failure, Result};
 use crate::image::{Built, ImageId, layout};
 use crate::process;
@@ -53,7 +53,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
-    let pulled = pull(session, &route.workspace.project.name, &delivery.images);
+    let pulled = pull_all(session, &route.workspace.project.name, &delivery.images);
     let Err(error) = pulled else { return Ok(delivery) };
     process::check_interrupted()?;
     // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
@@ -64,7 +64,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
     delivery.images = before;
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
-    pull(session, &route.workspace.project.name, &delivery.images)?;
+    pull_all(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
 }
 
@@ -208,33 +208,13 @@ fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
 /// Fails when the connection is gone or Docker on the robot fails.
 pub fn name(session: &Session, repository: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
     let named = |delivered: &Delivered| survey.has_tag(&delivered.reference, &delivered.image);
-    if images.iter().all(named) { Ok(()) } else { pull(session, repository, images) }
+    if images.iter().all(named) { Ok(()) } else { pull_all(session, repository, images) }
 }
 
-/// Pulls by digest on the robot, so that what the engine keeps is what was verified, and tags it.
-///
-/// Two tags: `eurobot:navigation` is for people; `localhost:5000/eurobot:navigation` keeps the digest's name
-/// from being pruned (an engine with the classic store prunes images that have only a digest).
-fn pull(session: &Session, repository: &str, images: &[Delivered]) -> Result<()> {
-    let mut args: Vec<String> = Vec::new();
-    for Delivered { image, reference } in images {
-        args.push(reference.clone());
-        args.push(format!("{}/{repository}:{image}", registry::HOST));
-        args.push(format!("{repository}:{image}"));
-    }
+/// Lets the robot pull from its own registry.
+fn pull_all(session: &Session, project: &str, images: &[Delivered]) -> Result<()> {
+    let args = pull::arguments(images, &format!("{}/{project}", registry::HOST), project);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = session.script(include_str!("scripts/pull.sh"), &args).run_for_output()?;
-    if process::mode().dry_run {
-        return Ok(());
-    }
-    for Delivered { image, reference } in images {
-        if !output.lines().any(|line| line.split_whitespace().any(|word| word == reference)) {
-            return Err(Failure::failed(format!(
-                "`{}` did not keep `{image}` as {reference}",
-                session.robot()
-            ))
-            .into());
-        }
-    }
-    Ok(())
+    let output = session.script(pull::SCRIPT, &args).run_for_output()?;
+    pull::check(session.robot(), images, &output)
 }

@@ -1,5 +1,5 @@
-# Pulls published images by digest and names them: REFERENCE TAG TAG, again and again. On stdin the
-# `config.json` of a login, or nothing. Prints the digests under which the engine has them, for comparison.
+# Goes before the script that pulls, with the `config.json` of a login on stdin, or nothing: what is pulled is
+# pulled with that login, and nothing of it stays.
 set -eu
 umask 077
 login=$(cat)
@@ -15,10 +15,3 @@ if [ -n "$login" ]; then
     export DOCKER_HOST DOCKER_CONFIG
     unset login DOCKER_CONTEXT
 fi
-while [ $# -gt 0 ]; do
-    docker image inspect "$1" >/dev/null 2>&1 || docker pull --quiet "$1" >/dev/null
-    docker tag "$1" "$2"
-    docker tag "$1" "$3"
-    docker image inspect --format '{{join .RepoDigests " "}}' "$1"
-    shift 3
-done
