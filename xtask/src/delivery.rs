@@ -9,6 +9,8 @@ mod pull;
 mod push;
 mod registry;
 
+use std::collections::BTreeMap;
+
 use crate::config::Workspace;
 use crate::image::{Builder, Built, ImageId};
 use crate::robot::{Session, Survey};
@@ -63,6 +65,13 @@ pub struct Delivery {
     pub images_there: usize,
     /// What it cost.
     pub cost: Cost,
+}
+
+impl Delivery {
+    /// How the robot's engine calls each image.
+    pub fn references(&self) -> BTreeMap<String, String> {
+        self.images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect()
+    }
 }
 
 /// Where images come from and go to.

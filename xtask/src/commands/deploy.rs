@@ -18,7 +18,7 @@ use crate::image::{self, Builder, Built, ImageId, Wanted, service};
 use crate::process;
 use crate::release::compose::{self, Draft, Project};
 use crate::release::start;
-use crate::robot::{Session, Survey, registry};
+use crate::robot::{Endpoint, Session, Survey, registry};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
@@ -219,23 +219,19 @@ impl Deploy<'_> {
         let project = &self.workspace.project.name;
         let progress = Progress::new(&robot.name);
         progress.waiting("connecting");
-        let connecting = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
-        let endpoint = reach(self.workspace, robot)?;
-        let session = Session::open(endpoint)?;
-        let survey = Survey::of(&session, project, &format!("{}/{project}", registry::HOST))?;
-        survey.check_platform(&robot.name, &robot.platform)?;
-        drop(connecting);
+        let repository = format!("{}/{project}", registry::HOST);
+        let (session, survey) = connect(robot, || reach(self.workspace, robot), project, &repository)?;
         progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
         let Some(built) = self.built.wait() else { return Ok(None) };
         drop(waiting);
 
         let built = self.images_of(robot, built);
-        let delivery = self.deliver(robot, &session, &survey, &progress, &built)?;
-        let references =
-            delivery.images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect();
-        let release = self.drafts[robot.name.as_str()].with_references(&references)?;
-        self.activate(&session, survey, &progress, &release, delivery).map(Some)
+        let mut delivery = self.deliver(robot, &session, &survey, &progress, &built)?;
+        let release = self.drafts[robot.name.as_str()].with_references(&delivery.references())?;
+        let target = Target { session: &session, project, repository: &repository, progress: &progress };
+        let (running, changed) = target.activate(survey, &release, self.start, &mut delivery)?;
+        Ok(Some(Outcome { delivery, running, changed, took: self.began.elapsed() }))
     }
 
     /// The images that a robot runs, of all that were built.
@@ -253,9 +249,8 @@ impl Deploy<'_> {
         let (workspace, builder, project) = (*workspace, *builder, &self.workspace.project.name);
         let progress = &Progress::new(&robot.name);
         progress.waiting("planning");
-        let session = &Session::open(endpoint(workspace, robot)?)?;
-        let survey = &Survey::of(session, project, &format!("{}/{project}", registry::HOST))?;
-        survey.check_platform(&robot.name, &robot.platform)?;
+        let repository = format!("{}/{project}", registry::HOST);
+        let (session, survey) = &connect(robot, || endpoint(workspace, robot), project, &repository)?;
         let built = self.images_of(robot, built);
         let digest = |built: &Built| match &built.id {
             ImageId::Manifest(digest) => digest.clone(),
@@ -293,28 +288,50 @@ impl Deploy<'_> {
         let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
         delivery::deliver(&route, built)
     }
+}
 
+/// Connects to a robot and looks at what is there. `repository` is the one that its images are pulled from.
+fn connect(
+    robot: &Robot,
+    way: impl FnOnce() -> Result<Endpoint>,
+    project: &str,
+    repository: &str,
+) -> Result<(Session, Survey)> {
+    let _span = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
+    let session = Session::open(way()?)?;
+    let survey = Survey::of(&session, project, repository)?;
+    survey.check_platform(&robot.name, &robot.platform)?;
+    Ok((session, survey))
+}
+
+/// A robot that has been delivered to.
+struct Target<'a> {
+    session: &'a Session,
+    project: &'a str,
+    repository: &'a str,
+    progress: &'a Progress,
+}
+
+impl Target<'_> {
+    /// Starts a release unless it runs, or nothing is to be started: what runs then, and whether that is new.
     fn activate(
         &self,
-        session: &Session,
         survey: Survey,
-        progress: &Progress,
         release: &Project,
-        mut delivery: Delivery,
-    ) -> Result<Outcome> {
-        let (running, changed) = if !self.start {
-            (None, delivery.cost.sent > 0)
-        } else if start::is_current(release, &survey) {
-            (Some(survey), false)
-        } else {
-            progress.doing("starting", None);
-            delivery.cost.sent += release.archive.len() as u64;
-            let _span = timeline::span(Lane::robot(session.robot()), Phase::Start, "start");
-            let project = &self.workspace.project.name;
-            let repository = format!("{}/{project}", registry::HOST);
-            (Some(start::start(session, project, &repository, release)?), true)
-        };
-        Ok(Outcome { delivery, running, changed, took: self.began.elapsed() })
+        start: bool,
+        delivery: &mut Delivery,
+    ) -> Result<(Option<Survey>, bool)> {
+        let came = delivery.images_there < delivery.images.len();
+        if !start {
+            return Ok((None, came));
+        }
+        if start::is_current(release, &survey) {
+            return Ok((Some(survey), came));
+        }
+        self.progress.doing("starting", None);
+        delivery.cost.sent += release.archive.len() as u64;
+        let _span = timeline::span(Lane::robot(self.session.robot()), Phase::Start, "start");
+        Ok((Some(start::start(self.session, self.project, self.repository, release)?), true))
     }
 }
 

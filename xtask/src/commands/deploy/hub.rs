@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Args, Outcome, drafts, images_wanted, report};
+use super::{Args, Outcome, Target, connect, drafts, images_wanted, report};
 use crate::commands::{builder, fleet, reach};
 use crate::config::{Robot, Workspace};
 use crate::delivery::{Cost, Delivered, hub};
@@ -12,8 +12,6 @@ use crate::host::Need;
 use crate::hub::login::Login;
 use crate::hub::{resolve, tags};
 use crate::image::Wanted;
-use crate::release::start;
-use crate::robot::{Session, Survey};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
@@ -35,11 +33,7 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
         let project = &workspace.project.name;
         let progress = Progress::new(&robot.name);
         progress.waiting("connecting");
-        let connecting = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
-        let session = &Session::open(reach(workspace, robot)?)?;
-        let survey = Survey::of(session, project, &hub.repository)?;
-        survey.check_platform(&robot.name, &robot.platform)?;
-        drop(connecting);
+        let (session, survey) = connect(robot, || reach(workspace, robot), project, &hub.repository)?;
         let draft = &drafts[robot.name.as_str()];
         let image = |image: &str| {
             let wanted = Wanted { image: image.to_owned(), platform: robot.platform.clone() };
@@ -48,23 +42,12 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
         let images: Vec<Delivered> = draft.images().into_iter().map(image).collect();
         progress.doing(&format!("pulling from {}", hub.registry()), None);
         let pulling = timeline::span(Lane::robot(&robot.name), Phase::Pull, "pull");
-        let route = hub::Route { project, hub, login: login.as_ref(), session, survey: &survey };
+        let route = hub::Route { project, hub, login: login.as_ref(), session: &session, survey: &survey };
         let mut delivery = hub::deliver(&route, images)?;
         drop(pulling);
-        let references =
-            delivery.images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect();
-        let release = draft.with_references(&references)?;
-        let pulled = delivery.images_there < delivery.images.len();
-        let (running, changed) = if args.no_start {
-            (None, pulled)
-        } else if start::is_current(&release, &survey) {
-            (Some(survey), pulled)
-        } else {
-            progress.doing("starting", None);
-            delivery.cost.sent += release.archive.len() as u64;
-            let _span = timeline::span(Lane::robot(&robot.name), Phase::Start, "start");
-            (Some(start::start(session, project, &hub.repository, &release)?), true)
-        };
+        let release = draft.with_references(&delivery.references())?;
+        let target = Target { session: &session, project, repository: &hub.repository, progress: &progress };
+        let (running, changed) = target.activate(survey, &release, !args.no_start, &mut delivery)?;
         Ok(Outcome { delivery, running, changed, took: began.elapsed() })
     };
     let (outcomes, served) = fleet::each(&robots, serve);
