@@ -6,6 +6,7 @@ pub mod completions;
 pub mod deploy;
 pub mod doctor;
 pub mod fleet;
+pub mod load_bundle;
 mod plan;
 pub mod publish;
 pub mod setup;
@@ -20,6 +21,7 @@ use crate::config::{Host, Robot, Workspace, current_dir};
 use crate::error::{Failure, Result};
 use crate::host::{self, Need};
 use crate::image::Builder;
+use crate::process::Cmd;
 use crate::robot::Endpoint;
 use crate::sim::Simulation;
 
@@ -56,6 +58,12 @@ fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     }
 }
 
+/// What git calls the state of the workspace; none where it is not git's.
+fn revision(workspace: &Workspace) -> Option<String> {
+    let git = Cmd::new("git").args(["describe", "--always", "--tags", "--dirty"]).dir(&workspace.root);
+    git.read().ok().filter(|text| !text.is_empty())
+}
+
 /// The one robot that a verb is for.
 #[derive(clap::Args, Debug, Clone)]
 pub struct One {
@@ -67,19 +75,18 @@ pub struct One {
 impl One {
     /// The robot meant.
     fn robot<'a>(&self, workspace: &'a Workspace) -> Result<&'a Robot> {
-        match (&self.robot, workspace.robots.len()) {
+        let names: Vec<&str> = workspace.robots.keys().map(String::as_str).collect();
+        match (&self.robot, &names[..]) {
             (Some(name), _) => workspace.robot(name),
-            (None, 1) => workspace.robots.values().next().ok_or_else(|| which(workspace, "one")),
-            (None, _) => Err(which(workspace, "one")),
+            (None, [only]) => workspace.robot(only),
+            (None, _) => Err(which(&names, "one of ", "")),
         }
     }
 }
 
 /// The question that only the caller can answer.
-fn which(workspace: &Workspace, how_many: &str) -> anyhow::Error {
-    let names: Vec<&str> = workspace.robots.keys().map(String::as_str).collect();
-    let all = if how_many == "one" { "" } else { "; or `--all`" };
-    let hint = format!("`--robot NAME`, with {how_many} of {}{all}", names.join(", "));
+fn which(names: &[&str], how_many: &str, or_all: &str) -> anyhow::Error {
+    let hint = format!("`--robot NAME`, with {how_many}{}{or_all}", names.join(", "));
     Failure::config("which robot?").hint(hint).into()
 }
 
@@ -90,21 +97,30 @@ pub struct Which {
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
     robot: Vec<String>,
 
-    /// All robots of robots.toml
+    /// All robots
     #[arg(long, conflicts_with = "robot")]
     all: bool,
 }
 
 impl Which {
-    /// The robots meant.
+    /// The robots meant, of all in `robots.toml`.
     fn robots<'a>(&self, workspace: &'a Workspace) -> Result<Vec<&'a Robot>> {
-        let all: Vec<&Robot> = workspace.robots.values().collect();
-        if self.all || (self.robot.is_empty() && all.len() == 1) {
-            return Ok(all);
+        self.of(workspace, workspace.robots.keys().map(String::as_str))
+    }
+
+    /// The robots meant, where only these come into question.
+    fn of<'a, 'b>(
+        &self,
+        workspace: &'a Workspace,
+        candidates: impl Iterator<Item = &'b str>,
+    ) -> Result<Vec<&'a Robot>> {
+        let candidates: Vec<&str> = candidates.collect();
+        if !self.robot.is_empty() {
+            workspace.robots_named(&self.robot)
+        } else if self.all || candidates.len() == 1 {
+            candidates.into_iter().map(|name| workspace.robot(name)).collect()
+        } else {
+            Err(which(&candidates, "one or more of ", "; or `--all`"))
         }
-        if self.robot.is_empty() {
-            return Err(which(workspace, "one or more"));
-        }
-        workspace.robots_named(&self.robot)
     }
 }

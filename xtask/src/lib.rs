@@ -10,6 +10,7 @@
 //! [`commands`] wire the stages together and print.
 
 pub mod bench;
+pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -1,6 +1,7 @@
 //! The only module that writes to the terminal: results on stdout, progress and problems on stderr.
 
 mod progress;
+mod text;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;
@@ -9,6 +10,7 @@ use crate::error::{exit_of, hints_of};
 use crate::process;
 
 pub use progress::Progress;
+pub use text::{bytes, table, utc};
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -122,50 +124,4 @@ pub fn confirm(question: &str) -> bool {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
     })
-}
-
-/// Bytes as people read them, in the units that links are sold in: 1 MB = 1,000,000 bytes.
-pub fn bytes(count: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let count_f = count as f64;
-    match count {
-        0..1_000 => format!("{count} B"),
-        1_000..1_000_000 => format!("{:.1} kB", count_f / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", count_f / 1e6),
-        _ => format!("{:.2} GB", count_f / 1e9),
-    }
-}
-
-/// A table with a header, columns as wide as their widest cell.
-pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let line = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
-    std::iter::once(line(header.to_vec())).chain(body).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_decimal_and_short() {
-        assert_eq!(
-            [0, 999, 1_000, 140_000_000, 1_200_000_000].map(bytes),
-            ["0 B", "999 B", "1.0 kB", "140.0 MB", "1.20 GB"]
-        );
-    }
-
-    #[test]
-    fn a_table_is_as_wide_as_its_cells() {
-        let rows = [["navigation".to_owned(), "up".to_owned()]];
-        assert_eq!(table(["service", "state"], &rows), "service     state\nnavigation  up");
-    }
 }

@@ -1,26 +1,33 @@
 //! `cargo xtask deploy`: build, deliver, start.
 
+mod bundle;
 mod hub;
+mod outcome;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use camino::Utf8PathBuf;
 
 use super::{Which, builder, endpoint, fleet, plan, reach, timings, workspace};
 use crate::config::{Robot, Workspace};
+use crate::delivery::archive::{self, Item};
 use crate::delivery::plan::{Plan, Services};
-use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route, Via, archive};
+use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route, Via};
 use crate::error::{Failure, Result};
 use crate::host::Need;
 use crate::image::{self, Builder, Built, ImageId, Wanted, service};
 use crate::process;
-use crate::release::compose::{self, Draft, Project};
+use crate::release::compose::{self, Draft};
 use crate::release::start;
-use crate::robot::{Endpoint, Session, Survey, registry};
+use crate::robot::{Session, Survey, registry};
 use crate::timeline::{self, Lane, Phase};
-use crate::ui::{self, Progress};
+use crate::ui::Progress;
+
+pub use outcome::{Outcome, report};
+pub use target::{Target, connect};
 
 /// Build the images, bring them onto robots and start them there
 #[derive(clap::Args, Debug)]
@@ -28,6 +35,7 @@ use crate::ui::{self, Progress};
   cargo xtask deploy --robot main,secondary
   cargo xtask deploy --robot main --plan  build, then say what would travel and restart
   cargo xtask deploy --all --no-start    deliver now, start later with the same command without --no-start
+  cargo xtask deploy --all --via archive --to /media/stick  into a file; `load-bundle` brings it to robots
   cargo xtask deploy --robot main -n >deploy.sh")]
 pub struct Args {
     #[command(flatten)]
@@ -40,6 +48,14 @@ pub struct Args {
     /// With `--via hub`: what is published under this branch, tag or revision; without it, the current revision
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
+
+    /// With `--via archive`: touch no robot, write a bundle with all they need, to a file or into a directory
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "no_start"])]
+    to: Option<Utf8PathBuf>,
+
+    /// Leave out of the bundle what robots have that were given this one
+    #[arg(long, value_name = "BUNDLE", requires = "to")]
+    against: Option<Utf8PathBuf>,
 
     /// Deliver only: leave running what runs
     #[arg(long)]
@@ -87,32 +103,12 @@ impl Drop for Announcement<'_> {
     }
 }
 
-/// What came of a deploy to one robot.
-struct Outcome {
-    delivery: Delivery,
-    /// The containers, unless nothing was to be started.
-    running: Option<Survey>,
-    changed: bool,
-    took: Duration,
-}
-
 /// Deploys.
 ///
 /// # Errors
 /// Fails when the build fails, or any robot; the others are served all the same.
 pub fn run(args: &Args) -> Result<()> {
-    if args.plan && args.via != Via::Registry {
-        return Err(Failure::config("a plan tells what would travel through the registry, by no other way")
-            .hint("leave out `--via`, or `--plan`")
-            .into());
-    }
-    if args.tag.is_some() && args.via != Via::Hub {
-        return Err(Failure::config(
-            "a tag says which published images to take, and published images come from the hub",
-        )
-        .hint("add `--via hub`, or leave out `--tag`")
-        .into());
-    }
+    args.check()?;
     timings::begin(args.timings.as_ref());
     let workspace = workspace()?;
     let mut costs = BTreeMap::new();
@@ -120,10 +116,35 @@ pub fn run(args: &Args) -> Result<()> {
     timings::finish(args.timings.as_ref(), "deploy", &workspace, costs, result)
 }
 
+impl Args {
+    /// Fails where options contradict each other.
+    fn check(&self) -> Result<()> {
+        let (message, hint) = if self.plan && self.via != Via::Registry {
+            (
+                "a plan tells what would travel through the registry, by no other way",
+                "leave out `--via`, or `--plan`",
+            )
+        } else if self.tag.is_some() && self.via != Via::Hub {
+            (
+                "a tag says which published images to take, and published images come from the hub",
+                "add `--via hub`, or leave out `--tag`",
+            )
+        } else if self.to.is_some() && self.via != Via::Archive {
+            ("a bundle is an archive of images", "add `--via archive`, or leave out `--to`")
+        } else {
+            return Ok(());
+        };
+        Err(Failure::config(message).hint(hint).into())
+    }
+}
+
 /// Deploys, and tells what that took to each robot that got all of it.
 fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>) -> Result<()> {
     if args.via == Via::Hub {
         return hub::deploy(args, workspace, costs);
+    }
+    if let Some(to) = &args.to {
+        return bundle::write(args, workspace, to);
     }
     let began = Instant::now();
     let robots = args.which.robots(workspace)?;
@@ -213,6 +234,15 @@ fn images_wanted(drafts: &BTreeMap<&str, Draft>, robots: &[&Robot]) -> BTreeSet<
     robots.iter().flat_map(of).collect()
 }
 
+/// The images that a robot runs, of all that were built.
+fn images_of(drafts: &BTreeMap<&str, Draft>, robot: &Robot, built: &[Built]) -> Vec<Built> {
+    let images = drafts[robot.name.as_str()].images();
+    let is_of = |built: &&Built| {
+        built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
+    };
+    built.iter().filter(is_of).cloned().collect()
+}
+
 impl Deploy<'_> {
     /// Everything for one robot; none if the build failed, which is told once and not per robot.
     fn serve(&self, robot: &Robot) -> Result<Option<Outcome>> {
@@ -226,21 +256,12 @@ impl Deploy<'_> {
         let Some(built) = self.built.wait() else { return Ok(None) };
         drop(waiting);
 
-        let built = self.images_of(robot, built);
+        let built = images_of(&self.drafts, robot, built);
         let mut delivery = self.deliver(robot, &session, &survey, &progress, &built)?;
         let release = self.drafts[robot.name.as_str()].with_references(&delivery.references())?;
         let target = Target { session: &session, project, repository: &repository, progress: &progress };
         let (running, changed) = target.activate(survey, &release, self.start, &mut delivery)?;
         Ok(Some(Outcome { delivery, running, changed, took: self.began.elapsed() }))
-    }
-
-    /// The images that a robot runs, of all that were built.
-    fn images_of(&self, robot: &Robot, built: &[Built]) -> Vec<Built> {
-        let images = self.drafts[robot.name.as_str()].images();
-        let is_of = |built: &&Built| {
-            built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
-        };
-        built.iter().filter(is_of).cloned().collect()
     }
 
     /// What [`Deploy::serve`] would do. A simulated robot that is off stays off.
@@ -251,7 +272,7 @@ impl Deploy<'_> {
         progress.waiting("planning");
         let repository = format!("{}/{project}", registry::HOST);
         let (session, survey) = &connect(robot, || endpoint(workspace, robot), project, &repository)?;
-        let built = self.images_of(robot, built);
+        let built = images_of(&self.drafts, robot, built);
         let digest = |built: &Built| match &built.id {
             ImageId::Manifest(digest) => digest.clone(),
             ImageId::Config(config) => memory.manifest_of(config).unwrap_or_else(|| config.clone()),
@@ -276,7 +297,9 @@ impl Deploy<'_> {
     ) -> Result<Delivery> {
         if self.via == Via::Archive {
             let (project, memory) = (&self.workspace.project.name, &self.memory);
-            return archive::deliver(&archive::Route { project, session, survey, memory, progress }, built);
+            let items: Vec<Item> = built.iter().map(|built| Item::of(built, memory)).collect();
+            let route = archive::Route { project, session, survey, memory, progress };
+            return archive::deliver(&route, &archive::Engine, &items);
         }
         if let Some(images) = delivery::already_there(self.workspace, survey, &self.memory, built) {
             delivery::name(session, &self.workspace.project.name, survey, &images)?;
@@ -287,104 +310,5 @@ impl Deploy<'_> {
         let (workspace, builder) = (*workspace, *builder);
         let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
         delivery::deliver(&route, built)
-    }
-}
-
-/// Connects to a robot and looks at what is there. `repository` is the one that its images are pulled from.
-fn connect(
-    robot: &Robot,
-    way: impl FnOnce() -> Result<Endpoint>,
-    project: &str,
-    repository: &str,
-) -> Result<(Session, Survey)> {
-    let _span = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
-    let session = Session::open(way()?)?;
-    let survey = Survey::of(&session, project, repository)?;
-    survey.check_platform(&robot.name, &robot.platform)?;
-    Ok((session, survey))
-}
-
-/// A robot that has been delivered to.
-struct Target<'a> {
-    session: &'a Session,
-    project: &'a str,
-    repository: &'a str,
-    progress: &'a Progress,
-}
-
-impl Target<'_> {
-    /// Starts a release unless it runs, or nothing is to be started: what runs then, and whether that is new.
-    fn activate(
-        &self,
-        survey: Survey,
-        release: &Project,
-        start: bool,
-        delivery: &mut Delivery,
-    ) -> Result<(Option<Survey>, bool)> {
-        let came = delivery.images_there < delivery.images.len();
-        if !start {
-            return Ok((None, came));
-        }
-        if start::is_current(release, &survey) {
-            return Ok((Some(survey), came));
-        }
-        self.progress.doing("starting", None);
-        delivery.cost.sent += release.archive.len() as u64;
-        let _span = timeline::span(Lane::robot(self.session.robot()), Phase::Start, "start");
-        Ok((Some(start::start(self.session, self.project, self.repository, release)?), true))
-    }
-}
-
-/// What runs, and what it took.
-fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
-    if process::mode().dry_run {
-        return Ok(());
-    }
-    let mut rows: Vec<[String; 5]> = Vec::new();
-    for (robot, outcome) in outcomes {
-        for container in outcome.running.iter().flat_map(|survey| &survey.containers) {
-            let digest = container.reference.rsplit(['@', '-']).next().unwrap_or_default();
-            rows.push([
-                robot.clone(),
-                container.service.clone(),
-                image::short(digest).to_owned(),
-                container.state.clone(),
-                container.since(),
-            ]);
-        }
-    }
-    rows.sort();
-    if !rows.is_empty() {
-        ui::result(&ui::table(["ROBOT", "SERVICE", "IMAGE", "STATE", "SINCE (UTC)"], &rows))?;
-    }
-    for (robot, outcome) in outcomes {
-        ui::done(robot, &format!("{} ({:.1} s)", outcome.summary(), outcome.took.as_secs_f32()));
-    }
-    Ok(())
-}
-
-impl Outcome {
-    fn summary(&self) -> String {
-        let cost = self.delivery.cost;
-        let Cost { layers_sent, layers_reused, .. } = cost;
-        let [sent, reused, total] = [cost.sent, cost.bytes_reused, cost.layer_bytes].map(ui::bytes);
-        let images = self.delivery.images.len();
-        if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
-            let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
-            let bytes = if cost.sent == 0 { "nothing" } else { &sent };
-            return format!("all {images} images were there{rest}; {bytes} sent");
-        }
-        if cost.layer_bytes == 0 {
-            // From the hub: what travelled there this machine has not seen.
-            let pulled = images - self.delivery.images_there;
-            return format!("the robot pulled {pulled} of {images} images itself; {sent} sent from here");
-        }
-        if layers_sent + layers_reused == 0 {
-            // Our own builder does not say which layers it sent.
-            return format!("sent {sent}, reused {reused}, {total} in all");
-        }
-        format!(
-            "sent {sent} ({layers_sent} new layers), reused {reused} ({layers_reused} layers), {total} in all"
-        )
     }
 }

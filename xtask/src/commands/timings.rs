@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
 
+use super::revision;
 use crate::config::Workspace;
 use crate::delivery::Cost;
 use crate::error::Result;
-use crate::process::{self, Cmd};
+use crate::process;
 use crate::timings::{self, Subject};
 use crate::{timeline, ui};
 
@@ -47,10 +48,4 @@ pub fn finish(
         Err(error) => return Err(error),
     }
     result
-}
-
-/// What git calls the state of the workspace; none where it is not git's.
-fn revision(workspace: &Workspace) -> Option<String> {
-    let git = Cmd::new("git").args(["describe", "--always", "--dirty"]).dir(&workspace.root);
-    git.read().ok().filter(|text| !text.is_empty())
 }

@@ -6,18 +6,22 @@
 
 mod contents;
 mod exchange;
+mod source;
 
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
 
-pub use contents::{Contents, Packed};
+pub use contents::{Contents, Packed, common, pack};
+pub use exchange::{Counted, give, take};
+pub use source::{Engine, Pass, Source};
 
 use super::{Cost, Delivered, Delivery, Memory};
 use crate::error::{Failure, Result};
 use crate::image::{Built, short};
-use crate::process::{self, Cmd};
-use crate::robot::{Session, Survey};
+use crate::process;
+use crate::robot::{Session, Survey, survey};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
@@ -36,118 +40,133 @@ pub struct Route<'a> {
     pub progress: &'a Progress,
 }
 
-/// An image and the two digests by which engines know it.
-#[derive(Clone, Debug)]
-struct Known {
-    image: String,
-    /// `eurobot:navigation-0123456789ab`: says what it is, and keeps it from being pruned.
-    reference: String,
-    ids: [String; 2],
+/// An image, and the digests by which engines may know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its name in `robots.toml`.
+    pub image: String,
+    /// Of its manifest or of its configuration, whichever the engine that built it goes by.
+    pub digest: String,
+    /// The other of the two, where it is known.
+    pub other: Option<String>,
 }
 
-/// How a robot's engine calls an image that came as an archive. It has no digest in a classic store: the name
-/// is a tag that follows from the content.
-pub fn reference(project: &str, image: &str, digest: &str) -> String {
-    format!("{project}:{image}-{}", short(digest))
+impl Item {
+    /// An image that has been built on this machine.
+    pub fn of(built: &Built, memory: &Memory) -> Self {
+        let digest = built.id.digest();
+        let other = memory.config_of(digest).or_else(|| memory.manifest_of(digest));
+        Self { image: built.wanted.image.clone(), digest: digest.to_owned(), other }
+    }
+
+    /// How a robot's engine calls it. It has no digest in a classic store: the name is a tag that follows from
+    /// the content.
+    pub fn reference(&self, project: &str) -> String {
+        format!("{project}:{}-{}", self.image, short(&self.digest))
+    }
+
+    fn is(&self, id: &str) -> bool {
+        self.digest == id || self.other.as_deref() == Some(id)
+    }
+}
+
+/// An image on its way to its names: what the robot's engine may know it by.
+#[derive(Clone, Debug)]
+struct Known<'a> {
+    item: &'a Item,
+    ids: [String; 2],
 }
 
 /// Brings images to the robot; those that its engine has already cost nothing.
 ///
 /// # Errors
-/// Fails when the connection drops or Docker fails on either side; what the robot had and ran is untouched
-/// then. An archive starts anew the next time.
-pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
+/// Fails when the connection drops or Docker fails on either side, or the robot lacks what the source leaves
+/// out; what the robot had and ran is untouched then. An archive starts anew the next time.
+pub fn deliver(route: &Route<'_>, source: &dyn Source, items: &[Item]) -> Result<Delivery> {
     let mut delivery = Delivery::default();
-    let mut known: Vec<Known> = Vec::new();
-    let mut lacking: Vec<&Built> = Vec::new();
-    for built in built {
-        match there(route, built) {
-            Some(ids) => known.push(Known::new(route.project, built, ids)),
-            None => lacking.push(built),
-        }
-    }
-    delivery.images_there = known.len();
-    let there = known.len();
-    let skipped = layers_there(route, &lacking)?;
-    let mut bring = |skipped: &BTreeSet<String>| {
-        known.truncate(there);
-        if !lacking.is_empty() {
-            let contents = send(route, &lacking, skipped, &mut delivery.cost)?;
-            for built in &lacking {
-                known.push(Known::new(route.project, built, contents.ids(built)?));
-            }
-        }
+    let (there, lacking): (Vec<&Item>, Vec<&Item>) =
+        items.iter().partition(|item| known_as(route.survey, item).is_some());
+    delivery.images_there = there.len();
+    let archived = if source.is_fixed() { items.iter().collect() } else { lacking.clone() };
+    let skipped = if lacking.is_empty() { BTreeSet::new() } else { layers_there(route, source, &archived)? };
+    let bring = |skipped: &BTreeSet<String>, cost: &mut Cost| {
+        let contents = if lacking.is_empty() {
+            None
+        } else {
+            source.check(route.session.robot(), skipped)?;
+            Some(send(route, source, &archived, skipped, cost)?)
+        };
+        let known = items.iter().map(|item| {
+            let ids = match (known_as(route.survey, item), &contents) {
+                (Some(id), _) => [id.clone(), id],
+                (None, Some(contents)) if !process::mode().dry_run => contents.ids(&item.digest)?,
+                (None, _) => [item.digest.clone(), item.digest.clone()],
+            };
+            Ok(Known { item, ids })
+        });
+        let known = known.collect::<Result<Vec<_>>>()?;
         if known.iter().all(|known| is_named(route, known)) { Ok(()) } else { name(route, &known) }
     };
-    match bring(&skipped) {
+    match bring(&skipped, &mut delivery.cost) {
         Err(error) if !skipped.is_empty() && is_incomplete(&error) => {
             process::check_interrupted()?;
             // What a robot once pulled compressed, it has as other blobs.
             ui::warn(route.session.robot(), "it has these layers in another form: sending the images whole");
-            bring(&BTreeSet::new())?;
+            bring(&BTreeSet::new(), &mut delivery.cost)?;
         }
         result => result?,
     }
-    let delivered = |known: Known| Delivered { image: known.image, reference: known.reference };
-    delivery.images = known.into_iter().map(delivered).collect();
+    let delivered =
+        |item: &Item| Delivered { image: item.image.clone(), reference: item.reference(route.project) };
+    delivery.images = items.iter().map(delivered).collect();
     Ok(delivery)
 }
 
-impl Known {
-    fn new(project: &str, built: &Built, ids: [String; 2]) -> Self {
-        let image = built.wanted.image.clone();
-        Self { reference: reference(project, &image, built.id.digest()), image, ids }
-    }
-}
-
 /// What the robot's engine knows an image by that it has, whichever way it came.
-fn there(route: &Route<'_>, built: &Built) -> Option<[String; 2]> {
-    let digest = built.id.digest();
-    let other = route.memory.config_of(digest).or_else(|| route.memory.manifest_of(digest));
-    let is_it = |image: &&crate::robot::survey::Image| {
+fn known_as(survey: &Survey, item: &Item) -> Option<String> {
+    let is_it = |image: &&survey::Image| {
         let (_, by_digest) = image.reference.split_once('@').unwrap_or_default();
-        [Some(digest), other.as_deref()].into_iter().flatten().any(|one| image.id == one || by_digest == one)
+        item.is(&image.id) || item.is(by_digest)
     };
-    let id = route.survey.images.iter().find(is_it)?.id.clone();
-    Some([id.clone(), id])
+    Some(survey.images.iter().find(is_it)?.id.clone())
 }
 
-fn is_named(route: &Route<'_>, known: &Known) -> bool {
-    let tag = format!("{}:{}", route.project, known.image);
+fn is_named(route: &Route<'_>, known: &Known<'_>) -> bool {
+    let tag = format!("{}:{}", route.project, known.item.image);
     let has = |name: &str| {
-        let is =
-            |image: &&crate::robot::survey::Image| image.is_called(name) && known.ids.contains(&image.id);
-        route.survey.images.iter().any(|image| is(&image))
+        let is = |image: &survey::Image| image.is_called(name) && known.ids.contains(&image.id);
+        route.survey.images.iter().any(is)
     };
-    has(&known.reference) && has(&tag)
+    has(&known.item.reference(route.project)) && has(&tag)
 }
 
-/// Sends what the robot lacks of these images.
+/// Sends an archive of these images, without the layers `skipped`.
 fn send(
     route: &Route<'_>,
-    lacking: &[&Built],
+    source: &dyn Source,
+    items: &[&Item],
     skipped: &BTreeSet<String>,
     cost: &mut Cost,
 ) -> Result<Contents> {
-    let ids: BTreeSet<&str> = lacking.iter().map(|built| built.id.digest()).collect();
-    let save = Cmd::new("docker").arg("save").args(ids.iter().copied());
     let load = route.session.command(["docker", "load"]);
     let robot = route.session.robot();
     let mut span = timeline::span(Lane::robot(robot), Phase::Transfer, "archive");
-    route.progress.doing(&format!("sending {} images as an archive", lacking.len()), None);
+    route.progress.doing(&format!("sending {} images as an archive", items.len()), None);
     if process::mode().dry_run {
-        load.feed(&save)?;
+        load.feed(&source.command(items))?;
         return Ok(Contents::default());
     }
     let mut sent = 0;
-    let contents = exchange::exchange(route.session, &load, &save, |source, sink| {
-        let counted = exchange::Counted::new(sink, |count| {
+    let mut pass = |archive: &mut dyn std::io::Read, sink| {
+        let counted = Counted::new(sink, |count| {
             sent += count;
             route.progress.advance(count);
         });
-        contents::pack(source, counted, skipped)
-    })
-    .with_context(|| format!("load images on `{robot}`"))?;
+        contents::pack(archive, counted, skipped)
+    };
+    let contents = source
+        .send(items, route.session, &load, &mut pass)
+        .with_context(|| format!("load images on `{robot}`"))?;
     span.sent(sent);
     for (config, manifest) in contents.pairs() {
         route.memory.remember(config, manifest)?;
@@ -158,7 +177,7 @@ fn send(
     let bytes = |packed: Vec<&Packed>| packed.iter().map(|blob| blob.size).sum::<u64>();
     cost.bytes_reused = bytes(contents.layers(true));
     cost.layer_bytes = bytes(contents.layers(false)) + cost.bytes_reused;
-    route.progress.done(&format!("loaded {} images: {} sent", lacking.len(), ui::bytes(sent)));
+    route.progress.done(&format!("loaded {} images: {} sent", items.len(), ui::bytes(sent)));
     Ok(contents)
 }
 
@@ -168,33 +187,24 @@ fn is_incomplete(error: &anyhow::Error) -> bool {
     ["not found", "no such file or directory", "has nothing as"].iter().any(|words| text.contains(words))
 }
 
-/// The layers that the robot can complete by itself: those below the first one that differs, so that a
-/// classic store, which knows layers by all that is below them, can as well.
-fn layers_there(route: &Route<'_>, lacking: &[&Built]) -> Result<BTreeSet<String>> {
-    let ids: BTreeSet<&str> = lacking.iter().map(|built| built.id.digest()).collect();
+/// The layers of these images that the robot can complete by itself: those below the first one that differs,
+/// so that a classic store, which knows layers by all that is below them, can as well.
+fn layers_there(route: &Route<'_>, source: &dyn Source, items: &[&Item]) -> Result<BTreeSet<String>> {
     let there: BTreeSet<&str> = route.survey.images.iter().map(|image| image.id.as_str()).collect();
-    if ids.is_empty() || there.is_empty() {
+    if there.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let ask = |ids: &BTreeSet<&str>| {
-        let question = ["image", "inspect", "--format", "{{join .RootFS.Layers \" \"}}"];
-        question.into_iter().chain(ids.iter().copied()).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let here = Cmd::new("docker").args(ask(&ids)).read()?;
-    let there = route.session.command(std::iter::once("docker".to_owned()).chain(ask(&there))).read();
+    let question = std::iter::once("docker".to_owned()).chain(source::question(there));
     // An image may have been removed meanwhile: nothing is taken for granted then.
-    Ok(contents::common(&chains(&here), &chains(&there.unwrap_or_default())))
-}
-
-fn chains(text: &str) -> Vec<Vec<&str>> {
-    text.lines().map(|line| line.split(' ').collect()).collect()
+    let there = route.session.command(question).read().unwrap_or_default();
+    Ok(common(&source.layers(items)?, &source::chains(&there)))
 }
 
 /// Gives loaded images their names, and makes sure that they are what was built.
-fn name(route: &Route<'_>, images: &[Known]) -> Result<()> {
+fn name(route: &Route<'_>, images: &[Known<'_>]) -> Result<()> {
     let mut args = vec![route.project.to_owned()];
-    for Known { image, reference, ids } in images {
-        args.extend([reference.clone(), format!("{}:{image}", route.project)]);
+    for Known { item, ids } in images {
+        args.extend([item.reference(route.project), format!("{}:{}", route.project, item.image)]);
         args.extend(ids.clone());
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -202,13 +212,15 @@ fn name(route: &Route<'_>, images: &[Known]) -> Result<()> {
     if process::mode().dry_run {
         return Ok(());
     }
-    for Known { image, reference, ids } in images {
-        let kept = output.lines().find_map(|line| line.strip_prefix(reference)?.strip_prefix(' '));
+    for Known { item, ids } in images {
+        let reference = item.reference(route.project);
+        let kept = output.lines().find_map(|line| line.strip_prefix(&reference)?.strip_prefix(' '));
         if !kept.is_some_and(|id| ids.iter().any(|expected| expected == id)) {
             return Err(Failure::failed(format!(
-                "`{}` has {} as `{image}`, sent was {}",
+                "`{}` has {} as `{}`, sent was {}",
                 route.session.robot(),
                 kept.unwrap_or("nothing"),
+                item.image,
                 ids[0]
             ))
             .hint("deploy again")

@@ -17,6 +17,12 @@ use crate::process::{self, Cmd};
 use crate::robot::registry;
 use crate::{host, ui};
 
+/// The project, in its archive.
+const COMPOSE: &str = "compose.json";
+
+/// What each service is, in a project's archive.
+const SERVICES: &str = "services";
+
 /// A rendered project whose images are still named by tag: which images it needs is known, their digests
 /// are not.
 #[derive(Clone, Debug)]
@@ -111,26 +117,56 @@ impl Draft {
     /// Fails when a file that the project mounts cannot be read.
     pub fn with_references(&self, references: &BTreeMap<String, String>) -> Result<Project> {
         let mut model = self.model.clone();
-        let mut expected = BTreeMap::new();
         for (service, image) in &self.images {
             let reference =
                 references.get(image).with_context(|| format!("image `{image}` has not been built"))?.clone();
-            model["services"][service]["image"] = Value::from(reference.clone());
+            model["services"][service]["image"] = Value::from(reference);
             if let Some(definition) = model["services"][service].as_object_mut() {
                 // A robot builds nothing.
                 definition.remove("build");
             }
-            expected.insert(service.clone(), reference);
         }
         let files = Files::relocate(&self.dir, &mut model)?;
         let text = serde_json::to_string_pretty(&model).context("write the Compose project")?;
-        let services_file = service_hashes(&model);
-        let pairs = services_file.lines().filter_map(|line| line.split_once(' '));
+        let archive = files.archive(&[(COMPOSE, text), (SERVICES, service_hashes(&model))])?;
+        Project::read(archive, references)
+    }
+}
+
+impl Project {
+    /// Reads a project's archive. `references` has the images of the workspace among those that services run.
+    ///
+    /// # Errors
+    /// Fails when it is no such archive.
+    pub fn read(archive: Vec<u8>, references: &BTreeMap<String, String>) -> Result<Self> {
+        let read = || -> Result<BTreeMap<String, String>> {
+            let mut texts = BTreeMap::new();
+            for entry in tar::Archive::new(archive.as_slice()).entries()? {
+                let mut entry = entry?;
+                let name = entry.path()?.to_string_lossy().into_owned();
+                if [COMPOSE, SERVICES].contains(&name.as_str()) {
+                    drop(texts.insert(name, std::io::read_to_string(&mut entry)?));
+                }
+            }
+            Ok(texts)
+        };
+        let texts = read().context("read the Compose project")?;
+        let text =
+            |name: &str| texts.get(name).with_context(|| format!("the Compose project has no `{name}`"));
+        let model: Value = serde_json::from_str(text(COMPOSE)?).context("read the Compose project")?;
+        let ours: BTreeSet<&String> = references.values().collect();
+        let mut expected = BTreeMap::new();
+        for (service, definition) in services(&model) {
+            let image = definition["image"].as_str().map(str::to_owned);
+            if let Some(image) = image.filter(|image| ours.contains(image)) {
+                drop(expected.insert(service.clone(), image));
+            }
+        }
+        let pairs = text(SERVICES)?.lines().filter_map(|line| line.split_once(' '));
         let hashes = pairs.map(|(hash, service)| (service.to_owned(), hash.to_owned())).collect();
-        let archive = files.archive(&[("compose.json", text), ("services", services_file)])?;
         let id = format!("{:x}", Sha256::digest(&archive));
         let names = services(&model).map(|(name, _)| name.clone()).collect();
-        Ok(Project { archive, id, services: expected, names, hashes })
+        Ok(Self { archive, id, services: expected, names, hashes })
     }
 }
 

@@ -195,24 +195,8 @@ fn timings_are_written_of_what_failed() {
 fn an_archive_needs_no_registry_and_names_what_it_loaded_by_its_content() {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
-    lab.on("docker", "'save '*", "cat \"$lab/saved.tar\"");
-    lab.on("ssh", "*\"'docker load'\"|*'docker load'", "cat >\"$lab/loaded.tar.zst\"");
-    lab.on("ssh", "*'sh -s -- eurobot eurobot:'*", NAME);
-    std::fs::write(lab.dir.join("saved.tar"), registry.saved()).unwrap();
-    let short = |image: &str| registry.digest(image)[7..19].to_owned();
-    let (camera, navigation) = (short("camera"), short("navigation"));
-    let row = |image: &str, hex: &str| {
-        let name = format!("eurobot@{}", registry.digest(image));
-        let id = registry.digest(image);
-        format!("image\t{name}\t{image}\t{id}\nimage\t{name}\t{image}-{hex}\t{id}\n")
-    };
-    std::fs::write(lab.dir.join("images"), row("camera", &camera) + &row("navigation", &navigation)).unwrap();
-    let container = |image: &str, hex: &str| {
-        let id = registry.digest(image);
-        format!("container\t{image}\teurobot:{image}-{hex}\t{id}\trunning\t0\t2026-01-01T00:00:00Z\n")
-    };
-    let containers = container("camera", &camera) + &container("navigation", &navigation);
-    std::fs::write(lab.dir.join("containers"), containers).unwrap();
+    registry.save(&lab);
+    let [camera, navigation] = ["camera", "navigation"].map(|image| registry.digest(image)[7..19].to_owned());
 
     let ran = lab.run(&["deploy", "--via", "archive"]).expect(0);
     in_order(&ran.stdout, &[&format!("camera      {camera}"), &format!("navigation  {navigation}")]);
@@ -229,13 +213,6 @@ fn an_archive_needs_no_registry_and_names_what_it_loaded_by_its_content() {
     let there = lab.calls()[before..].iter().filter(|call| call.starts_with("ssh ")).count();
     assert_eq!(there, 2, "the connection and one survey");
 }
-
-/// The script that names loaded images says what they are.
-const NAME: &str = r#"cat >/dev/null
-: >"$lab/pulled"
-for argument in $last; do
-    case $argument in eurobot:*-*) reference=$argument ;; sha256:*) printf '%s %s\n' "$reference" "$argument" ;; esac
-done"#;
 
 #[test]
 fn an_archive_that_a_robot_cannot_load_is_explained_by_the_robot() {

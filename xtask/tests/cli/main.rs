@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a lab that cannot be set up ends the test")]
 
 mod answers;
+mod bundle;
 mod completions;
 mod deploy;
 mod dry_run;

@@ -17,6 +17,13 @@ const LAYER: u64 = 400_000;
 /// The configuration of both images, as far as this machine is asked for it.
 const CONFIG: &str = "{\"history\":[]}";
 
+/// The script that names loaded images says what they are.
+const NAME: &str = r#"cat >/dev/null
+: >"$lab/pulled"
+for argument in $last; do
+    case $argument in eurobot:*-*) reference=$argument ;; sha256:*) printf '%s %s\n' "$reference" "$argument" ;; esac
+done"#;
+
 /// A registry that has what `docker buildx bake` says it has built.
 pub struct Registry;
 
@@ -63,6 +70,28 @@ impl Registry {
         });
     }
 
+    /// From now on the images travel as archives: what was loaded on the robot last is `loaded.tar.zst`.
+    pub fn save(&self, lab: &Lab) {
+        lab.on("docker", "'save '*", "cat \"$lab/saved.tar\"");
+        lab.on("ssh", "*\"'docker load'\"|*'docker load'", "cat >\"$lab/loaded.tar.zst\"");
+        lab.on("ssh", "*'sh -s -- eurobot eurobot:'*", NAME);
+        fs::write(lab.dir.join("saved.tar"), self.saved()).unwrap();
+        let short = |image: &str| self.digest(image)[7..19].to_owned();
+        let (camera, navigation) = (short("camera"), short("navigation"));
+        let row = |image: &str, hex: &str| {
+            let name = format!("eurobot@{}", self.digest(image));
+            let id = self.digest(image);
+            format!("image\t{name}\t{image}\t{id}\nimage\t{name}\t{image}-{hex}\t{id}\n")
+        };
+        fs::write(lab.dir.join("images"), row("camera", &camera) + &row("navigation", &navigation)).unwrap();
+        let container = |image: &str, hex: &str| {
+            let id = self.digest(image);
+            format!("container\t{image}\teurobot:{image}-{hex}\t{id}\trunning\t0\t2026-01-01T00:00:00Z\n")
+        };
+        let containers = container("camera", &camera) + &container("navigation", &navigation);
+        fs::write(lab.dir.join("containers"), containers).unwrap();
+    }
+
     /// Puts the images where BuildKit exports them, so that their layers are on this machine.
     pub fn export(&self, lab: &Lab) {
         let blobs = lab.root.join("target/xtask/layers/blobs/sha256");
@@ -73,6 +102,11 @@ impl Registry {
             blob(&config(image)).write_all(CONFIG.as_bytes()).unwrap();
         }
         blob(&digest("layer")).set_len(LAYER).unwrap();
+    }
+
+    /// The digest of the layer that all images have.
+    pub fn layer() -> String {
+        digest("layer")
     }
 
     /// The digest of an image's manifest.

@@ -8,6 +8,7 @@
 
 mod archive;
 mod bases;
+mod bundles;
 mod courier;
 mod damaged;
 mod delivery;
@@ -91,6 +92,12 @@ fn main() -> ExitCode {
         archive::both_image_stores_load_it_without_a_registry,
         archive::only_what_differs_is_in_it,
         archive::a_dropped_connection_changes_nothing,
+        bundles::one_brings_empty_robots_what_was_built,
+        bundles::one_against_another_has_the_difference_only,
+        bundles::a_robot_that_lacks_the_other_is_told_which_to_load_first,
+        bundles::what_is_damaged_is_refused_before_a_robot_is_touched,
+        bundles::a_stick_that_is_pulled_out_leaves_the_robot_as_it_was,
+        bundles::a_stick_that_is_full_keeps_what_was_on_it,
         readme::every_command_of_the_readme_works,
         bases::a_base_that_could_not_be_made_is_not_kept,
         bases::an_arm64_image_is_built_under_emulation,

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{Built, Failure, Result, process};
+use super::{Failure, Result};
 
 /// Fast, and as small as the next levels up on layers of programs.
 const LEVEL: i32 = 3;
@@ -107,16 +107,11 @@ fn manifests(small: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Manif
 }
 
 impl Contents {
-    /// The digests of manifest and configuration of an image; what was built has one of them.
+    /// The digests of manifest and configuration of the image that has `digest` as one of them.
     ///
     /// # Errors
     /// Fails when the archive has no such image.
-    pub fn ids(&self, built: &Built) -> Result<[String; 2]> {
-        let digest = built.id.digest();
-        if process::mode().dry_run { Ok([digest, digest].map(str::to_owned)) } else { self.find(digest) }
-    }
-
-    fn find(&self, digest: &str) -> Result<[String; 2]> {
+    pub fn ids(&self, digest: &str) -> Result<[String; 2]> {
         let is_it = |(manifest, of): &(&String, &Manifest)| *manifest == digest || of.config.digest == digest;
         let found = self.manifests.iter().find(is_it);
         let (manifest, of) = found.with_context(|| format!("the archive has no image {digest}"))?;
@@ -142,8 +137,8 @@ impl Contents {
 
 /// The layers of `wanted` that are in none of them above a layer that no image of `there` has in the same
 /// place on the same layers.
-pub fn common(wanted: &[Vec<&str>], there: &[Vec<&str>]) -> BTreeSet<String> {
-    let shared = |image: &Vec<&str>| {
+pub fn common<S: AsRef<str> + PartialEq>(wanted: &[Vec<S>], there: &[Vec<S>]) -> BTreeSet<String> {
+    let shared = |image: &Vec<S>| {
         let lengths =
             there.iter().map(|other| image.iter().zip(other).take_while(|(one, two)| one == two).count());
         lengths.max().unwrap_or(0)
@@ -152,8 +147,8 @@ pub fn common(wanted: &[Vec<&str>], there: &[Vec<&str>]) -> BTreeSet<String> {
     let mut above: BTreeSet<&str> = BTreeSet::new();
     for image in wanted {
         let (have, need) = image.split_at(shared(image));
-        below.extend(have.iter().map(|layer| (*layer).to_owned()));
-        above.extend(need);
+        below.extend(have.iter().map(|layer| layer.as_ref().to_owned()));
+        above.extend(need.iter().map(AsRef::as_ref));
     }
     below.retain(|layer| !above.contains(layer.as_str()));
     below
@@ -185,9 +180,9 @@ mod tests {
     fn layers_that_are_there_are_left_out_and_the_rest_passes() -> Result<()> {
         let mut sent = Vec::new();
         let contents = pack(saved()?.as_slice(), &mut sent, &["sha256:22".to_owned()].into())?;
-        assert_eq!(contents.find("sha256:cc")?, ["sha256:aa", "sha256:cc"]);
-        assert_eq!(contents.find("sha256:aa")?, ["sha256:aa", "sha256:cc"]);
-        contents.find("sha256:11").unwrap_err();
+        assert_eq!(contents.ids("sha256:cc")?, ["sha256:aa", "sha256:cc"]);
+        assert_eq!(contents.ids("sha256:aa")?, ["sha256:aa", "sha256:cc"]);
+        contents.ids("sha256:11").unwrap_err();
         assert_eq!(contents.layers(true)[0].size, 10);
         assert_eq!(contents.layers(false)[0].digest, "sha256:11");
         let plain = zstd::decode_all(sent.as_slice())?;

@@ -18,25 +18,31 @@ pub fn exchange<T>(
     producer: &Cmd,
     work: impl FnOnce(&mut io::BufReader<PipeReader>, PipeWriter) -> Result<T>,
 ) -> Result<T> {
-    give(session, consumer, |sink| {
-        let (child, words, mut source) = producer.converse()?;
-        drop(words);
-        let result = work(&mut source, sink);
-        if result.is_ok() {
-            // Archives end in padding: who writes it must not find that nobody reads any more.
-            let _padding = io::copy(&mut source, &mut io::sink()).context("read an archive to its end")?;
+    give(session, consumer, |sink| take(producer, |source| work(source, sink)))
+}
+
+/// Lets `work` read what `producer` writes.
+///
+/// # Errors
+/// Fails when `producer` or `work` fails.
+pub fn take<T>(producer: &Cmd, work: impl FnOnce(&mut io::BufReader<PipeReader>) -> Result<T>) -> Result<T> {
+    let (child, words, mut source) = producer.converse()?;
+    drop(words);
+    let result = work(&mut source);
+    if result.is_ok() {
+        // Archives end in padding: who writes it must not find that nobody reads any more.
+        let _padding = io::copy(&mut source, &mut io::sink()).context("read an archive to its end")?;
+    }
+    drop(source);
+    match result {
+        // What it wrote broke off: its own words say why.
+        Err(error) if !is(&error, io::ErrorKind::BrokenPipe) && !child.is_running() => {
+            child.wait()?;
+            Err(error)
         }
-        drop(source);
-        match result {
-            // What it wrote broke off: its own words say why.
-            Err(error) if !is(&error, io::ErrorKind::BrokenPipe) && !child.is_running() => {
-                child.wait()?;
-                Err(error)
-            }
-            Err(error) => Err(error),
-            Ok(value) => child.wait().map(|()| value),
-        }
-    })
+        Err(error) => Err(error),
+        Ok(value) => child.wait().map(|()| value),
+    }
 }
 
 /// Lets `work` write what `consumer` on the robot reads.

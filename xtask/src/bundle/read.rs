@@ -1,0 +1,212 @@
+//! Reads bundles: what is in one is known at once, and believed only after its checksums.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Seek as _, SeekFrom};
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
+
+use super::{Archive, CONTENTS, Contents, FORMAT, SUMS};
+use crate::config::Robot;
+use crate::delivery::archive::{self, Contents as Loaded, Item, Pass, Source};
+use crate::error::{Failure, Result};
+use crate::process::{self, Cmd};
+use crate::robot::Session;
+
+/// What a bundle says of itself is small; a file that says otherwise is none.
+const LIMIT: u64 = 16 << 20;
+
+/// A bundle in a file.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    file: Members,
+    /// Of each member, as hexadecimal digits.
+    sums: BTreeMap<String, String>,
+    contents: Contents,
+}
+
+/// A tar archive that is read here and there.
+#[derive(Clone, Debug)]
+struct Members {
+    path: Utf8PathBuf,
+    /// Where each begins in the file, and how long it is.
+    places: BTreeMap<String, (u64, u64)>,
+}
+
+impl Bundle {
+    /// Opens a bundle and finds out what is in it.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read, is no bundle, or was cut off.
+    pub fn open(path: &Utf8Path) -> Result<Self> {
+        let file = fs_err::File::open(path)
+            .map_err(|error| Failure::failed(format!("cannot read the bundle `{path}`")).because(error))?;
+        let read = || -> Result<Self> {
+            let file = Members::find(path, file)?;
+            let sums = file.text(SUMS)?;
+            let pairs = sums.lines().filter_map(|line| line.split_once("  "));
+            let sums = pairs.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect();
+            let bundle = Self { contents: serde_json::from_str(&file.text(CONTENTS)?)?, file, sums };
+            bundle.verify_member(CONTENTS)?;
+            Ok(bundle)
+        };
+        let bundle =
+            read().map_err(|error| damaged(path, "it is cut off, or no bundle at all").because(error))?;
+        if bundle.contents.format != FORMAT {
+            return Err(Failure::failed(format!("`{path}` was written by another version of this program"))
+                .hint("write it anew with this one: `cargo xtask deploy --via archive --to FILE`")
+                .into());
+        }
+        Ok(bundle)
+    }
+
+    /// What is in it.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// Compares all of it with its checksums.
+    ///
+    /// # Errors
+    /// Names the member that is not what was written.
+    pub fn verify(&self) -> Result<()> {
+        self.file.places.keys().filter(|name| *name != SUMS).try_for_each(|name| self.verify_member(name))
+    }
+
+    fn verify_member(&self, name: &str) -> Result<()> {
+        process::check_interrupted()?;
+        let path = &self.file.path;
+        let mut hash = Sha256::new();
+        let read = self.file.open(name).and_then(|mut file| Ok(io::copy(&mut file, &mut hash)?));
+        let _bytes = read.map_err(|error| damaged(path, "it cannot be read").because(error))?;
+        if self.sums.get(name) == Some(&format!("{:x}", hash.finalize())) {
+            return Ok(());
+        }
+        Err(damaged(path, &format!("`{name}` in it is not what was written")).into())
+    }
+
+    /// The images that a robot runs.
+    ///
+    /// # Errors
+    /// Fails when the bundle was not made for the robot, or for another platform.
+    pub fn images_of(&self, robot: &Robot) -> Result<Images<'_>> {
+        let Self { file: Members { path, .. }, contents, .. } = self;
+        let of = contents.robots.get(&robot.name);
+        let archive = of.and_then(|of| contents.archives.iter().find(|archive| archive.name == of.images));
+        let Some(archive) = archive else {
+            let names: Vec<&str> = contents.robots().collect();
+            return Err(Failure::config(format!("`{path}` has nothing for `{}`", robot.name))
+                .hint(format!("it was made for {}", names.join(", ")))
+                .hint(format!(
+                    "`cargo xtask deploy --robot {} --via archive --to FILE` makes one",
+                    robot.name
+                ))
+                .into());
+        };
+        if archive.platform != robot.platform.to_string() {
+            return Err(Failure::config(format!(
+                "`{path}` has images for {}, but robots.toml says that `{}` is {}",
+                archive.platform, robot.name, robot.platform
+            ))
+            .into());
+        }
+        let items = archive.images.iter().map(|image| image.item.clone()).collect();
+        Ok(Images { bundle: self, archive, items })
+    }
+
+    /// The archive of a robot's Compose project.
+    ///
+    /// # Errors
+    /// Fails when there is none, or it cannot be read.
+    pub fn release_of(&self, robot: &Robot) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let of = self.contents.robots.get(&robot.name);
+        let name = of.map(|of| of.release.as_str()).unwrap_or_default();
+        let _count = self.file.open(name)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+impl Members {
+    /// Looks where they are; fails unless the end of the last one is there.
+    fn find(path: &Utf8Path, file: fs_err::File) -> Result<Self> {
+        let length = file.metadata()?.len();
+        let mut places = BTreeMap::new();
+        for entry in tar::Archive::new(file).entries_with_seek()? {
+            let entry = entry?;
+            let (start, size) = (entry.raw_file_position(), entry.size());
+            anyhow::ensure!(start.checked_add(size).is_some_and(|end| end <= length), "its end is missing");
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let _earlier = places.insert(name, (start, size));
+        }
+        Ok(Self { path: path.to_owned(), places })
+    }
+
+    fn open(&self, name: &str) -> Result<impl Read + use<>> {
+        let (start, length) =
+            *self.places.get(name).with_context(|| format!("there is no `{name}` in it"))?;
+        let mut file = fs_err::File::open(&self.path)?;
+        let _position = file.seek(SeekFrom::Start(start))?;
+        Ok(io::BufReader::with_capacity(1 << 17, file.take(length)))
+    }
+
+    fn text(&self, name: &str) -> Result<String> {
+        Ok(io::read_to_string(self.open(name)?.take(LIMIT))?)
+    }
+}
+
+fn damaged(path: &Utf8Path, how: &str) -> Failure {
+    Failure::failed(format!("`{path}` is damaged: {how}"))
+        .hint("copy it anew from where it was written, and eject a stick before pulling it out")
+}
+
+/// The images of a bundle that a robot runs: what an archive is loaded from.
+#[derive(Clone, Debug)]
+pub struct Images<'a> {
+    bundle: &'a Bundle,
+    archive: &'a Archive,
+    items: Vec<Item>,
+}
+
+impl Images<'_> {
+    /// The images.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+}
+
+impl Source for Images<'_> {
+    fn layers(&self, items: &[&Item]) -> Result<Vec<Vec<String>>> {
+        let wanted = self.archive.images.iter().filter(|image| items.contains(&&image.item));
+        Ok(wanted.map(|image| image.layers.clone()).collect())
+    }
+
+    fn command(&self, _items: &[&Item]) -> Cmd {
+        Cmd::new("tar").args(["-xOf", self.bundle.file.path.as_str(), &self.archive.name])
+    }
+
+    fn send(&self, _items: &[&Item], session: &Session, load: &Cmd, pass: Pass<'_>) -> Result<Loaded> {
+        archive::give(session, load, |sink| {
+            let mut plain = zstd::Decoder::new(self.bundle.file.open(&self.archive.name)?)?;
+            pass(&mut plain, sink)
+        })
+    }
+
+    fn is_fixed(&self) -> bool {
+        true
+    }
+
+    fn check(&self, robot: &str, there: &BTreeSet<String>) -> Result<()> {
+        let missing = self.archive.left_out.difference(there).count();
+        if missing == 0 || process::mode().dry_run {
+            return Ok(());
+        }
+        let path = &self.bundle.file.path;
+        let other = self.bundle.contents.against.as_deref().unwrap_or("another");
+        Err(Failure::failed(format!("`{robot}` lacks {missing} layers that `{path}` leaves out"))
+            .hint(format!("it was written against {other}: load that one first"))
+            .hint("or write one with everything: `--to FILE` without `--against`")
+            .into())
+    }
+}

@@ -1,0 +1,206 @@
+//! Writes a bundle, whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+use std::time::SystemTime;
+
+use camino::Utf8Path;
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+
+use super::{Archive, CONTENTS, Contents, FORMAT, Image, Robot, SUMS};
+use crate::config::Platform;
+use crate::delivery::archive::{self, Engine, Item, Source as _};
+use crate::error::{Exit, Failure, Result, exit_of};
+use crate::ui::Progress;
+
+/// What goes to one robot.
+#[derive(Clone, Debug)]
+pub struct Load<'a> {
+    /// Its name in `robots.toml`.
+    pub robot: &'a str,
+    /// Its platform.
+    pub platform: &'a Platform,
+    /// The images that it runs, all in this machine's engine.
+    pub images: Vec<Item>,
+    /// The archive of its Compose project.
+    pub release: Vec<u8>,
+}
+
+/// What a bundle is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// The project.
+    pub project: &'a str,
+    /// What git calls its state.
+    pub revision: Option<&'a str>,
+    /// What goes to each robot.
+    pub loads: &'a [Load<'a>],
+    /// What is in another bundle, whose layers are left out.
+    pub against: Option<&'a Contents>,
+}
+
+/// Writes a bundle; gives the bytes of the file.
+///
+/// # Errors
+/// Fails when the file cannot be written or Docker does not give the images; a file that was there stays then.
+pub fn write(path: &Utf8Path, order: &Order<'_>, progress: &Progress) -> Result<u64> {
+    let dir = path.parent().filter(|dir| !dir.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let write = || -> Result<u64> {
+        let mut tar = Tar::new(BufWriter::new(NamedTempFile::new_in(dir)?));
+        let contents = fill(&mut tar, order, progress)?;
+        tar.append(CONTENTS, serde_json::to_string_pretty(&contents)?.as_bytes())?;
+        let file = tar.finish()?.into_inner()?;
+        let size = file.as_file().metadata()?.len();
+        // A stick may be pulled out as soon as we say that we are done.
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(dir)?.sync_all()?;
+        Ok(size)
+    };
+    write().map_err(|error| {
+        if exit_of(&error) == Exit::Interrupted {
+            return error;
+        }
+        let is_full = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::StorageFull)
+        };
+        let mut failure = Failure::failed(format!("cannot write the bundle `{path}`"));
+        if error.chain().any(is_full) {
+            failure = failure.hint(format!("`df -h {dir}` shows how much room there is"));
+        }
+        failure.because(error).into()
+    })
+}
+
+/// Writes images and releases; gives what is in them.
+fn fill(tar: &mut Tar<impl Write + Seek>, order: &Order<'_>, progress: &Progress) -> Result<Contents> {
+    let made = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut contents = Contents {
+        format: FORMAT,
+        project: order.project.to_owned(),
+        revision: order.revision.map(str::to_owned),
+        made,
+        against: order.against.map(Contents::title),
+        archives: Vec::new(),
+        robots: BTreeMap::new(),
+    };
+    for load in order.loads {
+        let images = match contents.archives.iter().find(|archive| archive.is_for(load)) {
+            Some(archive) => archive.name.clone(),
+            None => {
+                let name = format!("images-{}.tar.zst", contents.archives.len() + 1);
+                contents.archives.push(images(tar, &name, load, order.against, progress)?);
+                name
+            }
+        };
+        let release = format!("robots/{}.tar", load.robot);
+        tar.append(&release, &load.release)?;
+        drop(contents.robots.insert(load.robot.to_owned(), Robot { release, images }));
+    }
+    Ok(contents)
+}
+
+impl Archive {
+    /// Whether it has the images of a load, and no others.
+    fn is_for(&self, load: &Load<'_>) -> bool {
+        self.platform == load.platform.to_string()
+            && self
+                .images
+                .iter()
+                .map(|image| &image.item.digest)
+                .eq(load.images.iter().map(|item| &item.digest))
+    }
+}
+
+/// Writes the images of a load.
+fn images(
+    tar: &mut Tar<impl Write + Seek>,
+    name: &str,
+    load: &Load<'_>,
+    against: Option<&Contents>,
+    progress: &Progress,
+) -> Result<Archive> {
+    let items: Vec<&Item> = load.images.iter().collect();
+    let layers = Engine.layers(&items)?;
+    anyhow::ensure!(layers.len() == items.len(), "Docker does not say which layers the images have");
+    let there = against.map(|contents| contents.chains(load.platform)).unwrap_or_default();
+    let left_out = archive::common(&layers, &there);
+    progress.doing(&format!("writing {} images", items.len()), None);
+    let packed = tar.append_with(name, |sink| {
+        let counted = archive::Counted::new(sink, |count| progress.advance(count));
+        archive::take(&Engine.command(&items), |source| archive::pack(source, counted, &left_out))
+    })?;
+    let skipped: BTreeSet<String> =
+        packed.layers(true).into_iter().map(|layer| layer.digest.clone()).collect();
+    let image = |(item, layers): (&Item, Vec<String>)| {
+        let ids = packed.ids(&item.digest)?;
+        let other = ids.into_iter().find(|id| *id != item.digest);
+        Ok(Image { item: Item { other, ..item.clone() }, layers })
+    };
+    Ok(Archive {
+        name: name.to_owned(),
+        platform: load.platform.to_string(),
+        images: load.images.iter().zip(layers).map(image).collect::<Result<_>>()?,
+        left_out: skipped,
+    })
+}
+
+/// The archive that a bundle is, and the checksums of what is in it so far.
+struct Tar<W: Write> {
+    builder: tar::Builder<W>,
+    sums: String,
+}
+
+impl<W: Write + Seek> Tar<W> {
+    fn new(sink: W) -> Self {
+        Self { builder: tar::Builder::new(sink), sums: String::new() }
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.append_with(name, |sink| Ok(sink.write_all(bytes)?))
+    }
+
+    /// Appends a file of a length that nobody knows before.
+    fn append_with<T>(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&mut Hashed<&mut dyn Write>) -> Result<T>,
+    ) -> Result<T> {
+        let mut header = tar::Header::new_gnu();
+        // Values of `.env` files are in Compose projects.
+        header.set_mode(0o600);
+        let mut entry = self.builder.append_writer(&mut header, name)?;
+        let mut hashed = Hashed { inner: &mut entry as &mut dyn Write, hash: Sha256::new() };
+        let value = write(&mut hashed)?;
+        writeln!(self.sums, "{:x}  {name}", hashed.hash.finalize())?;
+        entry.finish()?;
+        Ok(value)
+    }
+
+    fn finish(mut self) -> Result<W> {
+        let sums = std::mem::take(&mut self.sums);
+        self.append(SUMS, sums.as_bytes())?;
+        Ok(self.builder.into_inner()?)
+    }
+}
+
+/// A writer that knows the SHA-256 of what went through it.
+struct Hashed<W> {
+    inner: W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

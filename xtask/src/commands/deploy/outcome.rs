@@ -1,0 +1,77 @@
+//! What came of a deploy, as people are told.
+
+use std::time::Duration;
+
+use crate::delivery::{Cost, Delivery};
+use crate::error::Result;
+use crate::robot::Survey;
+use crate::{image, process, ui};
+
+/// What came of a deploy to one robot.
+pub struct Outcome {
+    /// What was delivered.
+    pub delivery: Delivery,
+    /// The containers, unless nothing was to be started.
+    pub running: Option<Survey>,
+    /// Whether anything is new there.
+    pub changed: bool,
+    /// From the command to its end.
+    pub took: Duration,
+}
+
+/// Prints what runs, and what it took.
+///
+/// # Errors
+/// Fails when it cannot be written.
+pub fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for (robot, outcome) in outcomes {
+        for container in outcome.running.iter().flat_map(|survey| &survey.containers) {
+            let digest = container.reference.rsplit(['@', '-']).next().unwrap_or_default();
+            rows.push([
+                robot.clone(),
+                container.service.clone(),
+                image::short(digest).to_owned(),
+                container.state.clone(),
+                container.since(),
+            ]);
+        }
+    }
+    rows.sort();
+    if !rows.is_empty() {
+        ui::result(&ui::table(["ROBOT", "SERVICE", "IMAGE", "STATE", "SINCE (UTC)"], &rows))?;
+    }
+    for (robot, outcome) in outcomes {
+        ui::done(robot, &format!("{} ({:.1} s)", outcome.summary(), outcome.took.as_secs_f32()));
+    }
+    Ok(())
+}
+
+impl Outcome {
+    fn summary(&self) -> String {
+        let cost = self.delivery.cost;
+        let Cost { layers_sent, layers_reused, .. } = cost;
+        let [sent, reused, total] = [cost.sent, cost.bytes_reused, cost.layer_bytes].map(ui::bytes);
+        let images = self.delivery.images.len();
+        if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
+            let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
+            let bytes = if cost.sent == 0 { "nothing" } else { &sent };
+            return format!("all {images} images were there{rest}; {bytes} sent");
+        }
+        if cost.layer_bytes == 0 {
+            // From the hub: what travelled there this machine has not seen.
+            let pulled = images - self.delivery.images_there;
+            return format!("the robot pulled {pulled} of {images} images itself; {sent} sent from here");
+        }
+        if layers_sent + layers_reused == 0 {
+            // Our own builder does not say which layers it sent.
+            return format!("sent {sent}, reused {reused}, {total} in all");
+        }
+        format!(
+            "sent {sent} ({layers_sent} new layers), reused {reused} ({layers_reused} layers), {total} in all"
+        )
+    }
+}

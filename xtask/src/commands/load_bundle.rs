@@ -1,0 +1,77 @@
+//! `cargo xtask load-bundle`: what a bundle has for robots, onto the robots.
+
+use std::time::Instant;
+
+use camino::Utf8PathBuf;
+
+use super::deploy::{Outcome, Target, connect, report};
+use super::{Which, fleet, reach, workspace};
+use crate::bundle::Bundle;
+use crate::config::Robot;
+use crate::delivery::{Memory, archive};
+use crate::error::Result;
+use crate::release::compose::Project;
+use crate::robot::registry;
+use crate::ui::{self, Progress};
+
+/// Bring a bundle, which `deploy --via archive --to FILE` wrote, onto robots and start it there
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask load-bundle /media/stick/eurobot-v1.2.bundle --robot main
+  cargo xtask load-bundle eurobot.bundle --all  all robots that it was made for
+
+Nothing is built, and this machine needs no Docker.")]
+pub struct Args {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    file: Utf8PathBuf,
+
+    #[command(flatten)]
+    which: Which,
+
+    /// Deliver only: leave running what runs
+    #[arg(long)]
+    no_start: bool,
+}
+
+/// Loads.
+///
+/// # Errors
+/// Fails before any robot is touched when the bundle is damaged or not made for the robots; else when any robot
+/// fails, and the others are served all the same.
+pub fn run(args: &Args) -> Result<()> {
+    let began = Instant::now();
+    let workspace = workspace()?;
+    let project = workspace.project.name.as_str();
+    let repository = &format!("{}/{project}", registry::HOST);
+    let bundle = Bundle::open(&args.file)?;
+    bundle.contents().check_project(project)?;
+    let robots = args.which.of(&workspace, bundle.contents().robots())?;
+    for robot in &robots {
+        let _images = bundle.images_of(robot)?;
+    }
+    ui::step("bundle", &format!("{}: comparing it with its checksums", bundle.contents().title()));
+    bundle.verify()?;
+    let memory = Memory::load(&workspace.state_dir());
+    let serve = |robot: &Robot| {
+        let progress = Progress::new(&robot.name);
+        progress.waiting("connecting");
+        let (session, survey) = connect(robot, || reach(&workspace, robot), project, repository)?;
+        let images = bundle.images_of(robot)?;
+        let route = archive::Route {
+            project,
+            session: &session,
+            survey: &survey,
+            memory: &memory,
+            progress: &progress,
+        };
+        let mut delivery = archive::deliver(&route, &images, images.items())?;
+        let release = Project::read(bundle.release_of(robot)?, &delivery.references())?;
+        let target = Target { session: &session, project, repository, progress: &progress };
+        let (running, changed) = target.activate(survey, &release, !args.no_start, &mut delivery)?;
+        Ok(Outcome { delivery, running, changed, took: began.elapsed() })
+    };
+    let (outcomes, served) = fleet::each(&robots, serve);
+    report(&outcomes)?;
+    served
+}

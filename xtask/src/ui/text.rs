@@ -1,0 +1,76 @@
+//! Numbers, times and tables as people read them.
+
+use std::time::SystemTime;
+
+/// Bytes as people read them, in the units that links are sold in: 1 MB = 1,000,000 bytes.
+pub fn bytes(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let count_f = count as f64;
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", count_f / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count_f / 1e6),
+        _ => format!("{:.2} GB", count_f / 1e9),
+    }
+}
+
+/// A table with a header, columns as wide as their widest cell.
+pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |cells: Vec<&str>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+    std::iter::once(line(header.to_vec())).chain(body).collect::<Vec<_>>().join("\n")
+}
+
+/// A time as people all over the world write it: `2026-11-24 01:40 UTC`.
+pub fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, minutes) = (seconds / 86_400, seconds / 60 % 1440);
+    // Years that begin in March, in eras of 400 of them: the leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_decimal_and_short() {
+        assert_eq!(
+            [0, 999, 1_000, 140_000_000, 1_200_000_000].map(bytes),
+            ["0 B", "999 B", "1.0 kB", "140.0 MB", "1.20 GB"]
+        );
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells() {
+        let rows = [["navigation".to_owned(), "up".to_owned()]];
+        assert_eq!(table(["service", "state"], &rows), "service     state\nnavigation  up");
+    }
+
+    #[test]
+    fn times_are_written_as_on_a_calendar() {
+        let at = |seconds| utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01 00:00 UTC");
+        assert_eq!(at(951_782_399), "2000-02-28 23:59 UTC");
+        assert_eq!(at(951_782_400), "2000-02-29 00:00 UTC");
+        assert_eq!(at(1_798_761_540), "2026-12-31 23:59 UTC");
+    }
+}
