@@ -36,8 +36,7 @@ pub fn deliver(route: &Route<'_>, images: Vec<Delivered>) -> Result<Delivery> {
 /// Whether an image is there under all its names: `REPO:navigation` keeps it from being pruned,
 /// `eurobot:navigation` is for people.
 fn is_named(route: &Route<'_>, image: &Delivered) -> bool {
-    let id =
-        |name: &str| route.survey.images.iter().find(|known| known.is_called(name)).map(|known| &known.id);
+    let id = |name: &str| route.survey.known().find(|known| known.is_called(name)).map(|known| &known.id);
     let by_digest = id(&image.reference);
     by_digest.is_some()
         && route.survey.has_tag(&image.reference, &image.image)

@@ -1,5 +1,7 @@
 //! Host keys: pinned in a file the team shares, and what it means when a connection fails over them.
 
+use std::fs::File;
+
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -109,9 +111,21 @@ pub fn recorded(known_hosts: &Utf8Path, robot: &str) -> Result<Vec<String>> {
 /// # Errors
 /// Fails when the file cannot be written; it is replaced whole or not at all.
 pub fn record(known_hosts: &Utf8Path, robot: &str, key: &str) -> Result<()> {
+    let _turn = turn(known_hosts)?;
     let mut all: Vec<String> = lines(known_hosts)?.into_iter().filter(|line| !is_of(line, robot)).collect();
     all.extend(key.lines().map(str::to_owned));
     files::replace(known_hosts, &(all.join("\n") + "\n"))
+}
+
+/// Waits until nobody else changes the file: several robots may be recorded at the same time, in one run or in two,
+/// and each keeps the lines that it has read. The lock is the directory's: the file itself is replaced, and one
+/// of its own would lie about among the team's files.
+fn turn(known_hosts: &Utf8Path) -> Result<File> {
+    let dir = known_hosts.parent().filter(|dir| !dir.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    fs_err::create_dir_all(dir)?;
+    let file = File::open(dir).with_context(|| format!("open `{dir}`"))?;
+    file.lock().with_context(|| format!("lock `{dir}`"))?;
+    Ok(file)
 }
 
 fn lines(known_hosts: &Utf8Path) -> Result<Vec<String>> {
@@ -169,6 +183,22 @@ mod tests {
         record(&file, "main", "main ssh-ed25519 CCCC")?;
         assert_eq!(recorded(&file, "main")?, ["main ssh-ed25519 CCCC"]);
         assert_eq!(recorded(&file, "secondary")?, ["secondary ssh-ed25519 BBBB"]);
+        Ok(())
+    }
+
+    #[test]
+    fn robots_recorded_at_the_same_time_are_all_there() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = Utf8PathBuf::from_path_buf(dir.path().join("sim/known_hosts")).unwrap();
+        let names: Vec<String> = (0..32).map(|number| format!("robot{number}")).collect();
+        std::thread::scope(|scope| {
+            let record = |name: &String| record(&file, name, &format!("{name} ssh-ed25519 AAAA"));
+            let threads: Vec<_> = names.iter().map(|name| scope.spawn(move || record(name))).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap())
+        })?;
+        for name in &names {
+            assert_eq!(recorded(&file, name)?.len(), 1, "{name}");
+        }
         Ok(())
     }
 }

@@ -35,6 +35,9 @@ impl Container {
     }
 }
 
+/// Docker's word for a tag or digest that there is not.
+const NONE: &str = "<none>";
+
 /// An image in the robot's engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -47,6 +50,26 @@ pub struct Image {
 }
 
 impl Image {
+    /// What a list of images has to say of the one with these names, each list with blanks between.
+    fn all(id: &str, digests: &str, tags: &str) -> Vec<Self> {
+        let row = |reference: &str, tag: &str| Self {
+            reference: reference.to_owned(),
+            tag: tag.to_owned(),
+            id: id.to_owned(),
+        };
+        let tags: Vec<(&str, &str)> =
+            tags.split_whitespace().filter_map(|name| name.rsplit_once(':')).collect();
+        let mut rows = Vec::new();
+        for reference in digests.split_whitespace() {
+            let is_in = |repository: &str| reference.split('@').next() == Some(repository);
+            rows.push(row(reference, NONE));
+            rows.extend(tags.iter().filter(|(it, _)| is_in(it)).map(|(_, tag)| row(reference, tag)));
+        }
+        // Loaded from an archive, a classic store knows no digest of it.
+        rows.extend(tags.iter().map(|(repository, tag)| row(&format!("{repository}@{NONE}"), tag)));
+        rows
+    }
+
     /// Whether `reference` is a name of it, by digest or by tag.
     pub fn is_called(&self, reference: &str) -> bool {
         let (repository, _) = self.reference.split_once('@').unwrap_or_default();
@@ -64,8 +87,11 @@ pub struct Survey {
     pub clock: u64,
     /// The id of the Compose project that was brought up last, if there is one.
     pub release: Option<String>,
-    /// The project's images there.
+    /// The project's images there, as far as the engine lists them: those that it has whole.
     pub images: Vec<Image>,
+    /// What containers run, listed or not: of layers that it had unpacked before, an engine with containerd's store
+    /// does not fetch the form that an image has them in.
+    pub in_use: Vec<Image>,
     /// The project's containers there, also stopped ones.
     pub containers: Vec<Container>,
 }
@@ -100,6 +126,7 @@ impl Survey {
                         id: id.to_owned(),
                     });
                 }
+                ["in-use", id, digests, tags] => survey.in_use.extend(Image::all(id, digests, tags)),
                 ["container", service, reference, image_id, state, exit_code, started] => {
                     survey.containers.push(Container {
                         service: service.to_owned(),
@@ -118,19 +145,24 @@ impl Survey {
         Ok(survey)
     }
 
+    /// All images that the robot can run.
+    pub fn known(&self) -> impl Iterator<Item = &Image> {
+        self.images.iter().chain(&self.in_use)
+    }
+
     /// Whether the robot's engine has an image: `REPOSITORY@sha256:…` or `REPOSITORY:TAG`.
     pub fn has_image(&self, reference: &str) -> bool {
-        self.images.iter().any(|image| image.is_called(reference))
+        self.known().any(|image| image.is_called(reference))
     }
 
     /// Whether the image `reference` is the one that has `tag` now.
     pub fn has_tag(&self, reference: &str, tag: &str) -> bool {
-        self.images.iter().any(|image| image.reference == reference && image.tag == tag)
+        self.known().any(|image| image.reference == reference && image.tag == tag)
     }
 
     /// Whether `container` really runs the image `reference`: by what it is, not by how it was called.
     pub fn runs(&self, container: &Container, reference: &str) -> bool {
-        self.images.iter().any(|image| image.is_called(reference) && image.id == container.image_id)
+        self.known().any(|image| image.is_called(reference) && image.id == container.image_id)
     }
 
     /// Fails unless the robot is the machine that its images are built for.
@@ -189,6 +221,21 @@ mod tests {
         assert!(survey.runs(container, "localhost:5000/eurobot@sha256:aa"));
         assert!(!survey.runs(container, "localhost:5000/eurobot@sha256:cc"));
         assert_eq!(survey.release, None);
+        Ok(())
+    }
+
+    #[test]
+    fn what_containers_run_is_known_though_the_engine_does_not_list_it() -> Result<()> {
+        let text = "in-use\tsha256:bb\ta.b/team/x@sha256:aa eurobot@sha256:aa\ta.b/team/x:navigation eurobot:navigation\n\
+                    in-use\tsha256:cc\t\teurobot:camera";
+        let survey = Survey::parse("main", text)?;
+        assert!(
+            survey.has_image("a.b/team/x@sha256:aa") && survey.has_tag("a.b/team/x@sha256:aa", "navigation")
+        );
+        assert!(survey.has_image("eurobot:navigation") && survey.has_image("eurobot:camera"));
+        assert!(!survey.has_image("a.b/team/x:camera"));
+        let id = |name: &str| survey.known().find(|image| image.is_called(name)).map(|image| &image.id);
+        assert_eq!(id("eurobot:camera").map(String::as_str), Some("sha256:cc"));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use super::harness::{Engine, Lab, PROJECT, Workspace, output, succeeds};
 
 /// A team with one package and no ROS: ROS 2 has no wheels for arm64.
-fn small_workspace() -> Workspace {
+pub fn small_workspace() -> Workspace {
     let workspace = Workspace::empty();
     workspace.write(
         "robots.toml",

@@ -20,6 +20,7 @@ mod first_deploy;
 mod fleet;
 mod harness;
 mod host_keys;
+mod hub;
 mod interrupts;
 mod plan;
 mod provenance;
@@ -98,6 +99,12 @@ fn main() -> ExitCode {
         bundles::what_is_damaged_is_refused_before_a_robot_is_touched,
         bundles::a_stick_that_is_pulled_out_leaves_the_robot_as_it_was,
         bundles::a_stick_that_is_full_keeps_what_was_on_it,
+        hub::a_tree_that_is_not_clean_is_not_published,
+        hub::a_revision_is_published_under_its_branch_tags_and_revision,
+        hub::robots_are_brought_back_to_a_published_tag,
+        hub::a_login_stays_on_robots_no_longer_than_the_pull,
+        hub::what_keeps_published_images_away_is_told_and_changes_nothing,
+        hub::a_tag_holds_the_images_of_several_platforms,
         readme::every_command_of_the_readme_works,
         bases::a_base_that_could_not_be_made_is_not_kept,
         bases::an_arm64_image_is_built_under_emulation,

@@ -1,9 +1,10 @@
 //! One workspace and one pair of robots for all tests.
 
+use std::cell::OnceCell;
 use std::fs::File;
 
 use super::shell::succeeds;
-use super::{Engine, Finished, Robot, Workspace};
+use super::{Engine, Finished, Hub, Robot, Workspace};
 
 /// The name of the tests' own project: its images, robots and caches are called by it.
 pub const PROJECT: &str = "e2e";
@@ -17,6 +18,7 @@ pub const SECONDARY: Robot = Robot { name: "secondary" };
 /// See the module. Everything is gone when it is dropped.
 pub struct Lab {
     pub workspace: Workspace,
+    hub: OnceCell<Hub>,
     /// Names of robots, images and caches are shared: one run of the tests at a time.
     _lock: File,
 }
@@ -33,7 +35,7 @@ impl Lab {
             std::process::exit(130)
         })
         .unwrap();
-        Self { workspace: Workspace::copy(PROJECT), _lock: lock }
+        Self { workspace: Workspace::copy(PROJECT), hub: OnceCell::new(), _lock: lock }
     }
 
     /// Deploys the unedited workspace to `main`, unless that is what runs there.
@@ -47,6 +49,11 @@ impl Lab {
     #[track_caller]
     pub fn deploy(&self, robot: Robot) -> Finished {
         self.workspace.xtask(&["deploy", "--robot", robot.name, "--yes"]).expect_exit(0)
+    }
+
+    /// The team's registry, which tests share as they share the robots; those have to be up.
+    pub fn hub(&self) -> &Hub {
+        self.hub.get_or_init(|| Hub::start(&self.workspace))
     }
 
     /// Takes away what a failed test may have left in the way of the next ones.
@@ -67,8 +74,9 @@ impl Drop for Lab {
     }
 }
 
-/// Removes robots and images of the project, whoever left them.
+/// Removes robots, images and the registry of the project, whoever left them.
 fn clear() {
+    Hub::remove();
     for thing in Engine::simulation(PROJECT) {
         let (kind, name) = thing.split_once(' ').unwrap();
         let force: &[&str] = if kind == "container" { &["--force", "--volumes"] } else { &[] };

@@ -3,6 +3,7 @@
 mod agent;
 mod browser;
 mod engine;
+mod hub;
 mod lab;
 mod rival;
 mod robot;
@@ -15,6 +16,7 @@ mod workspace;
 pub use agent::Agent;
 pub use browser::Page;
 pub use engine::Engine;
+pub use hub::{AUTH, As, Hub, PASSWORD};
 pub use lab::{Lab, MAIN, PROJECT, SECONDARY};
 pub use rival::Rival;
 pub use robot::{Container, Robot};

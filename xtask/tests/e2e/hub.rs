@@ -1,0 +1,270 @@
+//! Publishing to a team's registry, which has TLS and a login, and bringing robots back to what is there.
+
+use super::bases::small_workspace;
+use super::harness::{
+    AUTH, As, Engine, Hub, Lab, MAIN, MAP, ODOMETRY, PASSWORD, PROJECT, Robot, SECONDARY, Workspace,
+    eventually, incompressible, output,
+};
+
+const IMAGES: [&str; 4] = ["behavior_tree", "communication", "localization", "navigation"];
+const PUBLISH: [&str; 3] = ["publish", "--yes", "--verbose"];
+const BACK: [&str; 9] =
+    ["deploy", "--robot", "main,secondary", "--via", "hub", "--tag", "stable", "--yes", "--verbose"];
+
+/// The unedited workspace of a team that has a registry, and robots that trust that.
+fn team(lab: &Lab) -> (&Workspace, &Hub) {
+    let workspace = &lab.workspace;
+    workspace.reset();
+    workspace.xtask(&["sim", "up"]).expect_exit(0);
+    let hub = lab.hub();
+    [MAIN, SECONDARY].into_iter().for_each(|robot| hub.is_trusted_by(robot));
+    name_the_hub(workspace, hub);
+    workspace.commit("Publish to the registry of the team");
+    (workspace, hub)
+}
+
+fn name_the_hub(workspace: &Workspace, hub: &Hub) {
+    let toml = workspace.read("robots.toml");
+    workspace.write("robots.toml", format!("{toml}\n[hub]\nrepository = \"{}\"\n", hub.repository()));
+}
+
+/// The revision as it is in tags.
+fn revision(workspace: &Workspace) -> String {
+    workspace.git(&["rev-parse", "--short=12", "HEAD"])
+}
+
+/// The same, and its revision is published, as `stable` too.
+fn published(lab: &Lab) -> (&Workspace, &Hub) {
+    let (workspace, hub) = team(lab);
+    workspace.git(&["tag", "--force", "stable"]);
+    if !hub.tags().contains(&format!("navigation-{}", revision(workspace))) {
+        hub.run(workspace, As::Member, &PUBLISH).expect_exit(0);
+    }
+    (workspace, hub)
+}
+
+/// Deploys an edit that is not published to both robots, which then have nothing of what is published as `stable`.
+fn edited(workspace: &Workspace, hub: &Hub) {
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # not published");
+    workspace.xtask(&["deploy", "--robot", "main,secondary", "--yes"]).expect_exit(0);
+    for image in IMAGES {
+        let digest = hub.image(&format!("{image}-stable")).digest;
+        let names = [format!("{}:{image}", hub.repository()), format!("{}@{digest}", hub.repository())];
+        for robot in [MAIN, SECONDARY] {
+            for name in &names {
+                robot.can(&["docker", "image", "rm", name]);
+            }
+            assert!(!robot.can(&["docker", "image", "inspect", &names[1]]), "{} on {}", names[1], robot.name);
+        }
+    }
+}
+
+/// Fails unless the robot's containers run exactly what the registry has under this name.
+#[track_caller]
+fn assert_runs_published(robot: Robot, hub: &Hub, name: &str) {
+    let services = robot.services();
+    assert_eq!(services.keys().collect::<Vec<_>>(), IMAGES);
+    for (image, container) in &services {
+        let published = hub.image(&format!("{image}-{name}"));
+        assert_eq!(container.reference, format!("{}@{}", hub.repository(), published.digest));
+        assert_eq!(robot.layers(image), published.layers, "{image} on {}", robot.name);
+        assert_eq!(robot.inspect(image, "{{.Id}}"), container.image, "{image} on {}", robot.name);
+    }
+}
+
+/// Files on a robot that have the login or the password in them.
+fn traces(robot: Robot) -> Vec<String> {
+    let found = robot.sh(&format!(
+        "find /root /home /tmp /dev/shm /run /etc /var \\
+             \\( -name overlay2 -o -name rootfs -o -name 'io.containerd.snapshotter*' \\) -prune \\
+             -o -type f -size -2048k -exec grep -lF -e '{AUTH}' -e '{PASSWORD}' {{}} + 2>/dev/null || true"
+    ));
+    found.lines().map(str::to_owned).collect()
+}
+
+pub fn a_tree_that_is_not_clean_is_not_published(lab: &Lab) {
+    let (workspace, hub) = team(lab);
+    let before = hub.tags();
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # not committed");
+    workspace.write("docker/notes.txt", "not committed either\n");
+    hub.run(workspace, As::Member, &PUBLISH)
+        .expect_exit(1)
+        .says(&format!("these are not: `{ODOMETRY}`, `docker/notes.txt`"));
+    assert_eq!(hub.tags(), before);
+}
+
+pub fn a_revision_is_published_under_its_branch_tags_and_revision(lab: &Lab) {
+    let (workspace, hub) = team(lab);
+    for tag in ["stable", "v1.2"] {
+        workspace.git(&["tag", "--force", tag]);
+    }
+    let mut run = hub.run(workspace, As::Member, &PUBLISH).expect_exit(0);
+    let revision = revision(workspace);
+    let tags = hub.tags();
+    for image in IMAGES {
+        let names = ["main", "stable", "v1.2", &revision];
+        let digests = names.map(|name| hub.manifest(&format!("{image}-{name}")).0);
+        assert!(digests.iter().all(|digest| *digest == digests[0]), "{image}: {digests:?}");
+        run = run.says(&format!("{}:{image}-{revision}", hub.repository()));
+        let built = Engine::layers(&format!("{PROJECT}:{image}"));
+        assert_eq!(hub.image(&format!("{image}-main")).layers, built, "{image}");
+        // Beside its names, each platform of the revision has one.
+        let parts = tags.iter().filter(|tag| tag.starts_with(&format!("{image}-")));
+        assert_eq!(parts.count(), names.len() + 1, "{tags:?}");
+    }
+    run.never_says(PASSWORD).never_says(AUTH);
+
+    // Here nothing is left of it.
+    let names = output(&["docker", "image", "ls", "--format", "{{.Repository}}"]);
+    assert!(!names.contains(hub.address()), "{names}");
+    assert_eq!(workspace.git(&["worktree", "list"]).lines().count(), 1);
+    let state = std::fs::read_dir(workspace.path("target/xtask")).unwrap();
+    let names = state.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("publish-")).collect::<Vec<_>>(), [""; 0]);
+}
+
+pub fn robots_are_brought_back_to_a_published_tag(lab: &Lab) {
+    let (workspace, hub) = published(lab);
+    edited(workspace, hub);
+    let edit = MAIN.layers("localization");
+    hub.run(workspace, As::Member, &BACK)
+        .expect_exit(0)
+        .says("the robot pulled 4 of 4 images itself")
+        .never_says(PASSWORD)
+        .never_says(AUTH);
+    [MAIN, SECONDARY].into_iter().for_each(|robot| assert_runs_published(robot, hub, "stable"));
+    assert_ne!(MAIN.layers("localization"), edit);
+
+    let before = [MAIN, SECONDARY].map(Robot::services);
+    hub.run(workspace, As::Member, &BACK).expect_exit(0).says("nothing changed; nothing sent");
+    // Without a tag it is the current revision, which is the same one.
+    let current = ["deploy", "--robot", "main,secondary", "--via", "hub", "--yes"];
+    hub.run(workspace, As::Member, &current).expect_exit(0).says("nothing changed; nothing sent");
+    assert_eq!([MAIN, SECONDARY].map(Robot::services), before);
+}
+
+pub fn a_login_stays_on_robots_no_longer_than_the_pull(lab: &Lab) {
+    let (workspace, hub) = team(lab);
+    workspace.xtask(&["deploy", "--robot", "main,secondary", "--yes"]).expect_exit(0);
+    let before = [MAIN, SECONDARY].map(Robot::services);
+    workspace.write(MAP, incompressible(6_000_000));
+    workspace.commit("A map of another hall");
+    hub.run(workspace, As::Member, &PUBLISH).expect_exit(0);
+
+    // Slow enough to be looked at.
+    workspace.xtask(&["sim", "up", "--link", "10mbit"]).expect_exit(0);
+    let deploy = ["deploy", "--robot", "main,secondary", "--via", "hub", "--yes", "--verbose"];
+    let mut run = hub.begin(workspace, As::Member, &deploy);
+    for robot in [MAIN, SECONDARY] {
+        let pull = format!("docker pull --quiet {}", hub.repository());
+        let processes = run.until("the pull", |_| {
+            Some(robot.exec(&["ps", "axeww"])).filter(|processes| processes.contains(&pull))
+        });
+        assert!(!processes.contains(PASSWORD) && !processes.contains(AUTH), "{processes}");
+        // So it can be found, by those who may read everything.
+        let found = traces(robot);
+        assert!(found.len() == 1 && found[0].starts_with("/dev/shm/xtask-login."), "{found:?}");
+        assert_eq!(
+            robot.sh(&format!("stat -c '%a %U' \"$(dirname {0})\" {0}", found[0])),
+            "700 robot\n600 robot"
+        );
+    }
+    let here = run.processes();
+    assert!(here.iter().all(|(_, line)| !line.contains(PASSWORD) && !line.contains(AUTH)), "{here:?}");
+    run.interrupt();
+    run.wait_for_all().expect_exit(130).never_says(PASSWORD).never_says(AUTH);
+    for robot in [MAIN, SECONDARY] {
+        eventually("the login to be gone", || traces(robot).is_empty().then_some(()));
+    }
+    assert_eq!([MAIN, SECONDARY].map(Robot::services), before);
+
+    workspace.xtask(&["sim", "up", "--link", "off"]).expect_exit(0);
+    hub.run(workspace, As::Member, &deploy).expect_exit(0);
+    for robot in [MAIN, SECONDARY] {
+        assert_runs_published(robot, hub, &revision(workspace));
+        assert_eq!(traces(robot), [""; 0]);
+    }
+}
+
+pub fn what_keeps_published_images_away_is_told_and_changes_nothing(lab: &Lab) {
+    let (workspace, hub) = published(lab);
+    edited(workspace, hub);
+    let before = [MAIN, SECONDARY].map(Robot::services);
+    let tags = hub.tags();
+    let address = hub.address();
+    let login = format!("`docker login {address}`");
+    for who in [As::Stranger, As::Former] {
+        hub.run(workspace, who, &BACK)
+            .expect_exit(1)
+            .says(&format!("{address} does not accept the login"))
+            .says(&login);
+    }
+    let unknown = ["deploy", "--robot", "main,secondary", "--via", "hub", "--tag", "v9", "--yes"];
+    hub.run(workspace, As::Member, &unknown)
+        .expect_exit(1)
+        .says(&format!("{address} does not have it"))
+        .says("cargo xtask publish");
+    let off = hub.while_off(|| hub.run(workspace, As::Member, &BACK));
+    off.expect_exit(1).says(&format!("this machine cannot reach {address}"));
+
+    // One that cannot pull does not stop the other.
+    hub.is_not_trusted_by(MAIN);
+    let run = hub.run(workspace, As::Member, &BACK);
+    run.expect_exit(1)
+        .says(&format!("`main` does not trust {address}"))
+        .says(&format!("/etc/docker/certs.d/{address}/ca.crt"))
+        .never_says(AUTH);
+    assert_eq!(MAIN.services(), before[0]);
+    assert_runs_published(SECONDARY, hub, "stable");
+    for robot in [MAIN, SECONDARY] {
+        assert_eq!(traces(robot), [""; 0]);
+    }
+
+    workspace.commit("What nobody gets to see");
+    for who in [As::Stranger, As::Former] {
+        hub.run(workspace, who, &PUBLISH).expect_exit(1).says(&login);
+    }
+    assert_eq!(hub.tags(), tags);
+    assert_eq!(workspace.git(&["worktree", "list"]).lines().count(), 1);
+}
+
+pub fn a_tag_holds_the_images_of_several_platforms(lab: &Lab) {
+    let (_, hub) = team(lab);
+    let (workspace, pc) = (small_workspace(), Robot { name: "pc" });
+    for dir in ["docker/sim", "docker/registry"] {
+        output(&["cp", "-r", lab.workspace.path(dir), workspace.path(dir)]);
+    }
+    let toml = workspace.read("robots.toml");
+    let robot = "[robots.pc]\nsimulated = true\nstore = \"containerd\"\ncompose = \"docker/compose.yaml\"\n";
+    workspace.write("robots.toml", toml + robot);
+    name_the_hub(&workspace, hub);
+    let service = format!("{{ image: \"{PROJECT}:hello\", command: [sleep, infinity], init: true }}");
+    workspace.write("docker/compose.yaml", format!("services: {{ hello: {service} }}\n"));
+    workspace.write(".gitignore", "/target/\n");
+    workspace.git(&["init", "--quiet", "--initial-branch=main"]);
+    workspace.commit("Hello on two platforms");
+
+    workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
+    hub.run(&workspace, As::Member, &PUBLISH).expect_exit(0).says("linux/amd64,linux/arm64");
+    let parts = hub.architectures("hello-main");
+    let architectures: Vec<&str> = parts.iter().map(|(architecture, _)| architecture.as_str()).collect();
+    assert_eq!(architectures, ["amd64", "arm64"]);
+    assert_ne!(parts[0].1, parts[1].1);
+
+    workspace.xtask(&["sim", "up", "pc"]).expect_exit(0);
+    hub.is_trusted_by(pc);
+    let deploy = ["deploy", "--robot", "pc", "--via", "hub", "--tag", "main", "--yes"];
+    hub.run(&workspace, As::Member, &deploy).expect_exit(0);
+    let published = hub.image("hello-main");
+    assert_eq!(pc.services()["hello"].reference, format!("{}@{}", hub.repository(), published.digest));
+    assert_eq!(pc.layers("hello"), published.layers);
+    assert_eq!(pc.file("hello", "/opt/hello/machine"), output(&["uname", "-m"]));
+
+    // Its engine does not fetch those layers again in the form that builds have here: it takes them all the same.
+    for arguments in [["--yes", "--via", "registry"], ["--yes", "--via", "archive"]] {
+        workspace.xtask(&[&["deploy", "--robot", "pc"], &arguments[..]].concat()).expect_exit(0);
+        assert_eq!(pc.layers("hello"), Engine::layers(&format!("{PROJECT}:hello")));
+        assert!(!pc.services()["hello"].reference.contains(hub.address()));
+    }
+    workspace.xtask(&["sim", "down", "pc"]).expect_exit(0);
+}
