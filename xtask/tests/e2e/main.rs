@@ -17,6 +17,7 @@ mod edits;
 mod fallbacks;
 mod first_deploy;
 mod fleet;
+mod full_disks;
 mod harness;
 mod host_keys;
 mod interrupts;
@@ -69,6 +70,11 @@ fn main() -> ExitCode {
         damaged::a_damaged_layer_of_this_machine_is_exported_again,
         damaged::damaged_parcels_and_memories_of_this_machine_are_made_again,
         damaged::a_damaged_layer_of_the_robot_is_brought_again,
+        full_disks::a_robot_without_room_is_sent_nothing,
+        full_disks::a_robots_disk_that_fills_up_in_the_middle,
+        full_disks::no_room_for_parcels_on_this_machine,
+        full_disks::no_room_for_layers_on_this_machine,
+        full_disks::this_machines_disk_fills_up_in_the_middle,
         fallbacks::while_another_machine_delivers,
         fallbacks::a_robot_short_of_memory,
         interrupts::ctrl_c_while_building,

@@ -9,6 +9,7 @@ mod robot;
 mod run;
 mod runner;
 mod shell;
+mod small_disk;
 mod wait;
 mod workspace;
 
@@ -22,5 +23,6 @@ pub use run::{Finished, Running};
 pub use runner::run_all;
 pub(crate) use runner::tests;
 pub use shell::{kill, output, succeeds};
+pub use small_disk::{RegistryDisk, SmallDisk};
 pub use wait::eventually;
 pub use workspace::{MAP, ODOMETRY, Workspace, incompressible};
