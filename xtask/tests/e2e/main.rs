@@ -21,6 +21,7 @@ mod full_disks;
 mod harness;
 mod host_keys;
 mod interrupts;
+mod memory;
 mod plan;
 mod provenance;
 mod readme;
@@ -29,6 +30,7 @@ mod ros;
 mod settings;
 mod simulation;
 mod timings;
+mod trees;
 mod tunnel;
 mod unfit_robots;
 
@@ -75,6 +77,8 @@ fn main() -> ExitCode {
         full_disks::no_room_for_parcels_on_this_machine,
         full_disks::no_room_for_layers_on_this_machine,
         full_disks::this_machines_disk_fills_up_in_the_middle,
+        memory::a_layer_of_600_mb_takes_little_memory_on_the_robot,
+        trees::what_arrives_is_what_was_built_whatever_was_there,
         fallbacks::while_another_machine_delivers,
         fallbacks::a_robot_short_of_memory,
         interrupts::ctrl_c_while_building,
