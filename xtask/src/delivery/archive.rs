@@ -169,7 +169,7 @@ fn send(
         .with_context(|| format!("load images on `{robot}`"))?;
     span.sent(sent);
     for (config, manifest) in contents.pairs() {
-        route.memory.remember(config, manifest)?;
+        route.memory.remember(config, manifest);
     }
     cost.sent += sent;
     cost.layers_sent = contents.layers(false).len();

@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::{Exit, Failure, Result, exit_of};
-use crate::image::layout::{self, Exported};
-use crate::image::{Builder, Built};
+use crate::image::layout::{self, Exported, Layer};
+use crate::image::{self, Builder, Built};
 use crate::robot::registry::Descriptor;
 use crate::robot::{Session, Tunnel};
 use crate::timeline::{How, Lane, Phase};
@@ -354,14 +354,25 @@ impl<'a> Courier<'a> {
         }
         // Whatever became of the sending: what has been made has been made, and a refusal is in the answers.
         for item in &items {
-            if let Err(error) = agent.made(item.layer.size) {
+            match agent.made(item.layer.size) {
+                Ok(memory) => self.tell_memory(&item.layer, memory),
                 // Where it was this machine that hung up, the reason is here and not there.
-                return Err(if error.is::<Refusal>() { error } else { result.err().unwrap_or(error) });
+                Err(error) if error.is::<Refusal>() => return Err(error),
+                Err(error) => return Err(result.err().unwrap_or(error)),
             }
             consignment.done(&item.layer.digest);
             carried.layers.insert(item.layer.digest.clone(), item.carriage()?);
         }
         result
+    }
+
+    /// For those who wonder what a robot has to spare.
+    fn tell_memory(&self, layer: &Layer, memory: u64) {
+        if process::mode().verbose {
+            let (name, size, memory) =
+                (image::short(&layer.digest), ui::bytes(layer.size), ui::bytes(memory));
+            ui::step(self.session.robot(), &format!("made layer {name} of {size} with {memory} of memory"));
+        }
     }
 
     /// What the robot refuses to make is packed anew where that can help, and else left to the push.

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::files;
 use crate::image::{Builder, Built};
 use crate::process::Cmd;
+use crate::ui;
 
 /// The commands that push one image, and take back what they leave behind.
 #[derive(Debug)]
@@ -111,15 +112,11 @@ impl Memory {
     }
 
     /// Remembers what they took.
-    ///
-    /// # Errors
-    /// Fails when the file cannot be written.
-    pub fn remember_talk(&self, layers: usize, bytes: u64) -> Result<()> {
+    pub fn remember_talk(&self, layers: usize, bytes: u64) {
         let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        if talk.insert(layers, bytes) == Some(bytes) {
-            return Ok(());
+        if talk.insert(layers, bytes) != Some(bytes) {
+            keep(&self.talk_file, &*talk);
         }
-        files::replace(&self.talk_file, &serde_json::to_string(&*talk)?)
     }
 
     /// The manifest digest of the image with this configuration digest.
@@ -134,15 +131,21 @@ impl Memory {
     }
 
     /// Remembers one.
-    ///
-    /// # Errors
-    /// Fails when the file cannot be written.
-    pub fn remember(&self, config: &str, manifest: &str) -> Result<()> {
+    pub fn remember(&self, config: &str, manifest: &str) {
         let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
-        if manifests.insert(config.to_owned(), manifest.to_owned()).as_deref() == Some(manifest) {
-            return Ok(());
+        if manifests.insert(config.to_owned(), manifest.to_owned()).as_deref() != Some(manifest) {
+            keep(&self.file, &*manifests);
         }
-        files::replace(&self.file, &serde_json::to_string_pretty(&*manifests)?)
+    }
+}
+
+/// Writes what is remembered. What cannot be kept, say on a full disk, costs a later run time: no reason to call a
+/// delivery failed that has succeeded.
+fn keep(file: &Utf8Path, memory: &impl serde::Serialize) {
+    let kept =
+        serde_json::to_string_pretty(memory).map_err(Into::into).and_then(|text| files::replace(file, &text));
+    if let Err(error) = kept {
+        ui::warn("memory", &format!("{error:#}"));
     }
 }
 
@@ -162,11 +165,18 @@ mod tests {
     fn manifests_are_remembered_across_runs() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = Utf8Path::from_path(dir.path()).unwrap();
-        Memory::load(path).remember("sha256:c", "sha256:m")?;
+        Memory::load(path).remember("sha256:c", "sha256:m");
         assert_eq!(Memory::load(path).config_of("sha256:m").as_deref(), Some("sha256:c"));
         assert_eq!(Memory::load(path).manifest_of("sha256:c").as_deref(), Some("sha256:m"));
         fs_err::write(path.join("manifests.json"), "not json")?;
         assert_eq!(Memory::load(path).manifest_of("sha256:c"), None);
+
+        // Where nothing can be kept, the same run remembers it all the same.
+        fs_err::remove_file(path.join("manifests.json"))?;
+        fs_err::create_dir(path.join("manifests.json"))?;
+        let memory = Memory::load(path);
+        memory.remember("sha256:c", "sha256:m");
+        assert_eq!(memory.manifest_of("sha256:c").as_deref(), Some("sha256:m"));
         Ok(())
     }
 }

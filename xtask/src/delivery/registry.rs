@@ -110,7 +110,7 @@ fn bring(
         if pushed.sent == 0
             && let Some(exported) = carried.images.iter().find(|exported| exported.digest == manifest.digest)
         {
-            route.memory.remember_talk(exported.layers.len(), sent.saturating_sub(exported.own_bytes))?;
+            route.memory.remember_talk(exported.layers.len(), sent.saturating_sub(exported.own_bytes));
         }
         let (layers, by_courier) = account.settle(name, &manifest.digest, pushed, sent);
         report(route.progress, name, layers, by_courier + sent);
@@ -180,7 +180,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
     let manifest = tunnel.registry().manifest(repository, &built.wanted.image)?;
     verify(built, &manifest)?;
     if let ImageId::Config(config) = &built.id {
-        route.memory.remember(config, &manifest.digest)?;
+        route.memory.remember(config, &manifest.digest);
     }
     Ok((layers, manifest))
 }

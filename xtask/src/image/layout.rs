@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Builder, Built, ImageId};
 use crate::config::{Store, Workspace};
-use crate::error::Result;
+use crate::error::{Exit, Result, exit_of};
 use crate::{files, process};
 
 /// Bytes that layers may take on this machine's disk before those that have not been used for longest go.
@@ -152,12 +152,22 @@ impl Layout {
         // What is there is not written again, whole or not. What the manifest tells of is known once it is here.
         for _ in 0..2 {
             self.discard_incomplete(digest)?;
-            built.rebuild(builder, &[&output])?.run()?;
+            built.rebuild(builder, &[&output])?.run().map_err(|error| self.cannot_export(error))?;
             if let Some(image) = self.image(digest) {
                 return Ok(image);
             }
         }
         anyhow::bail!("the sources changed while they were deployed")
+    }
+
+    /// BuildKit's last words say why; before them is a page of all that it has done.
+    fn cannot_export(&self, error: anyhow::Error) -> anyhow::Error {
+        if exit_of(&error) == Exit::Interrupted {
+            return error;
+        }
+        let text = error.root_cause().to_string();
+        let last = text.trim_end().lines().last().unwrap_or_default().trim_start_matches("ERROR: ");
+        anyhow::anyhow!(last.to_owned()).context(format!("layers cannot be exported to `{}`", self.dir))
     }
 
     /// Removes those files of an image that are not as large as they should be, a damaged manifest included.
@@ -300,6 +310,7 @@ pub mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Failure;
 
     fn layout(guard: &tempfile::TempDir) -> Layout {
         Layout::at(Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())
@@ -319,6 +330,21 @@ mod tests {
         layout.discard(&image.layers[0].digest)?;
         assert_eq!(layout.image(&digest), None);
         Ok(())
+    }
+
+    #[test]
+    fn an_export_that_failed_is_told_of_in_one_line() {
+        let log =
+            anyhow::anyhow!("#33 exporting layers\n------\nERROR: failed to solve: no space left on device");
+        let error = Failure::failed("`docker buildx bake` failed: exit status: 1").because(log);
+        let told = Layout::at("layers".into()).cannot_export(error.into());
+        let expected = "layers cannot be exported to `layers`: failed to solve: no space left on device";
+        assert_eq!(format!("{told:#}"), expected);
+        let interrupted = Failure::new(Exit::Interrupted, "interrupted");
+        assert_eq!(
+            exit_of(&Layout::at("layers".into()).cannot_export(interrupted.into())),
+            Exit::Interrupted
+        );
     }
 
     #[test]

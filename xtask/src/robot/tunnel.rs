@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::registry::{self, RegistryClient};
 use super::relay::{Relay, Traffic, Watch};
 use super::ssh::{Endpoint, Session};
-use crate::error::{Failure, Result};
+use crate::error::{Exit, Failure, Result, exit_of};
 use crate::process::{self, Cmd};
 use crate::ui::Progress;
 
@@ -102,7 +100,7 @@ impl<'a> Tunnel<'a> {
     fn wait_until_ready(&self) -> Result<()> {
         let robot = self.session.robot();
         let is_registry = process::poll("the registry to answer", READY, || self.registry().ping())
-            .with_context(|| format!("tunnel to `{robot}`"))?;
+            .map_err(|error| silent(robot, error))?;
         if is_registry {
             return Ok(());
         }
@@ -118,6 +116,20 @@ impl Drop for Tunnel<'_> {
             close(self.session.endpoint()).clean_up();
         }
     }
+}
+
+/// A registry that runs and says nothing, say on a disk that does not.
+fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
+    if exit_of(&error) == Exit::Interrupted {
+        return error;
+    }
+    Failure::failed(format!("the registry on `{robot}` does not answer"))
+        .hint(format!(
+            "`cargo xtask ssh --robot {robot} -- docker restart {}` starts it anew, and loses nothing",
+            registry::CONTAINER
+        ))
+        .because(error)
+        .into()
 }
 
 /// The tunnel as people open it by hand, until Ctrl-C.

@@ -1,5 +1,7 @@
 //! The courier in company: other machines, runs that were killed, registries that fail.
 
+use std::time::{Duration, Instant};
+
 use super::harness::{Engine, Lab, MAIN, ODOMETRY, PROJECT, Workspace, eventually, incompressible};
 
 /// Where the robot's courier works.
@@ -20,6 +22,15 @@ fn received() -> u64 {
 fn couriers() -> Vec<String> {
     let table = MAIN.exec(&["docker", "top", "xtask-registry", "-eo", "pid,args"]);
     table.lines().filter(|line| line.contains("python")).map(str::to_owned).collect()
+}
+
+/// Has a Python program answer in the registry's place, until its container is removed.
+fn replace_registry(program: &str) {
+    let image = MAIN.exec(&["docker", "inspect", "--format", "{{.Config.Image}}", "xtask-registry"]);
+    MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
+    let run = ["docker", "run", "--detach", "--name", "xtask-registry", "--network", "host"];
+    let volume = ["--volume", "xtask-registry:/var/lib/registry", "--entrypoint", "python3"];
+    MAIN.exec(&[&run[..], &volume, &[&image, "-c", program]].concat());
 }
 
 pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &Lab) {
@@ -56,7 +67,6 @@ pub fn a_registry_that_fails_stops_the_delivery_and_nothing_else(lab: &Lab) {
     let workspace = lab.deployed();
     let before = MAIN.services();
     edit(workspace, "while the registry fails");
-    let image = MAIN.exec(&["docker", "inspect", "--format", "{{.Config.Image}}", "xtask-registry"]);
     let failing = "import socket\n\
         server = socket.create_server(('127.0.0.1', 5000))\n\
         while True:\n\
@@ -64,13 +74,54 @@ pub fn a_registry_that_fails_stops_the_delivery_and_nothing_else(lab: &Lab) {
         \x20status = b'200 OK' if b' /v2/ ' in asked[:40] else b'500 Internal Server Error'\n\
         \x20client.sendall(b'HTTP/1.1 ' + status + b'\\r\\nDocker-Distribution-Api-Version: registry/2.0\\r\\n'\n\
         \x20               b'Content-Length: 0\\r\\nConnection: close\\r\\n\\r\\n'); client.close()";
-    MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
-    let run = ["docker", "run", "--detach", "--name", "xtask-registry", "--network", "host"];
-    let volume = ["--volume", "xtask-registry:/var/lib/registry", "--entrypoint", "python3"];
-    MAIN.exec(&[&run[..], &volume, &[&image, "-c", failing]].concat());
+    replace_registry(failing);
     let run = workspace.xtask(&DEPLOY);
     MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
     run.expect_exit(1).says("push `localization`").says("500 Internal Server Error");
+    assert_eq!(MAIN.services(), before);
+    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
+    lab.deploy(MAIN);
+    MAIN.assert_has_built("localization");
+}
+
+pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
+    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(12_000_000));
+    let spool = || MAIN.sh(&format!("cat {WORK}/*.spool 2>/dev/null | wc -c")).parse::<u64>().unwrap();
+    let mut run = workspace.start(&DEPLOY);
+    run.until("bytes to arrive", |_| (spool() > 3_000_000).then_some(()));
+    // In its tracks, as a disk does that has fallen asleep.
+    MAIN.exec(&["docker", "pause", "xtask-registry"]);
+    let mut last = (received(), Instant::now());
+    run.until("the transfer to stand still", |_| {
+        let now = received();
+        if now > last.0 + 10_000 {
+            last = (now, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_secs(3)).then_some(())
+    });
+    MAIN.exec(&["docker", "unpause", "xtask-registry"]);
+    run.wait_for_all().expect_exit(0).never_says("the push carries").never_says("the connection dropped");
+    workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
+    for image in ["communication", "localization", "navigation", "behavior_tree"] {
+        MAIN.assert_has_built(image);
+    }
+    assert_eq!(MAIN.sh(&format!("ls {WORK}")), "lock");
+}
+
+pub fn a_registry_that_never_answers_is_given_up(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    edit(workspace, "while the registry is silent");
+    replace_registry(
+        "import socket\n\
+         server, silent = socket.create_server(('127.0.0.1', 5000)), []\n\
+         while True: silent.append(server.accept())",
+    );
+    let run = workspace.xtask(&DEPLOY);
+    MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
+    run.expect_exit(1).says("the registry on `main` does not answer").says("docker restart xtask-registry");
     assert_eq!(MAIN.services(), before);
     assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
     lab.deploy(MAIN);

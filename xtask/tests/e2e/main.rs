@@ -18,10 +18,12 @@ mod edits;
 mod fallbacks;
 mod first_deploy;
 mod fleet;
+mod full_disks;
 mod harness;
 mod host_keys;
 mod hub;
 mod interrupts;
+mod memory;
 mod plan;
 mod provenance;
 mod readme;
@@ -30,6 +32,7 @@ mod ros;
 mod settings;
 mod simulation;
 mod timings;
+mod trees;
 mod tunnel;
 mod unfit_robots;
 
@@ -65,10 +68,19 @@ fn main() -> ExitCode {
         dropped_links::a_push_survives_the_death_of_its_connection,
         courier::a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped,
         courier::a_registry_that_fails_stops_the_delivery_and_nothing_else,
+        courier::a_registry_that_is_stopped_for_a_while_is_waited_for,
+        courier::a_registry_that_never_answers_is_given_up,
         courier::layers_of_a_teammates_machine_are_built_upon,
         damaged::a_damaged_layer_of_this_machine_is_exported_again,
         damaged::damaged_parcels_and_memories_of_this_machine_are_made_again,
         damaged::a_damaged_layer_of_the_robot_is_brought_again,
+        full_disks::a_robot_without_room_is_sent_nothing,
+        full_disks::a_robots_disk_that_fills_up_in_the_middle,
+        full_disks::no_room_for_parcels_on_this_machine,
+        full_disks::no_room_for_layers_on_this_machine,
+        full_disks::this_machines_disk_fills_up_in_the_middle,
+        memory::a_layer_of_600_mb_takes_little_memory_on_the_robot,
+        trees::what_arrives_is_what_was_built_whatever_was_there,
         fallbacks::while_another_machine_delivers,
         fallbacks::a_robot_short_of_memory,
         interrupts::ctrl_c_while_building,

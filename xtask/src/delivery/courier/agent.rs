@@ -220,12 +220,13 @@ impl Agent {
         }
     }
 
-    /// Waits until a layer has been made whose parcel was sent.
+    /// Waits until a layer has been made whose parcel was sent. Gives the most memory that the agent has taken up to
+    /// then, in bytes.
     ///
     /// # Errors
     /// Fails with a [`Refusal`] where the agent refuses, and with the command's last words where it is gone.
-    pub fn made(&mut self, size: u64) -> Result<()> {
-        self.next(making(size)).map(drop)
+    pub fn made(&mut self, size: u64) -> Result<u64> {
+        Ok(self.next(making(size))?["memory"].as_u64().unwrap_or_default())
     }
 
     fn ask(&mut self, command: &Value) -> Result<Value> {

@@ -150,7 +150,7 @@ impl Parcel {
 
     /// Fills the parcel, on all cores, and keeps it in `dir` once it is complete.
     pub fn make(&self, ingredients: &Ingredients, target: tempfile::NamedTempFile, dir: &Utf8Path) {
-        let result = self.fill(ingredients, &target).and_then(|()| {
+        let result = self.fill(ingredients, &target, dir).and_then(|()| {
             target
                 .persist(dir.join(&self.name))
                 .map(drop)
@@ -162,8 +162,14 @@ impl Parcel {
         self.more.notify_all();
     }
 
-    fn fill(&self, ingredients: &Ingredients, target: &tempfile::NamedTempFile) -> Result<()> {
+    fn fill(
+        &self,
+        ingredients: &Ingredients,
+        target: &tempfile::NamedTempFile,
+        dir: &Utf8Path,
+    ) -> Result<()> {
         let sources = Sources::open(ingredients)?;
+        let full = || format!("this machine cannot write to `{dir}`");
         let steps = &ingredients.recipe.steps;
         let level = level(steps);
         let line = Line::default();
@@ -179,15 +185,15 @@ impl Parcel {
             for number in 0..steps.len() {
                 process::check_interrupted()?;
                 let bytes = line.take(number)?;
-                out.write_all(&bytes).context("write a parcel: is this machine's disk full?")?;
+                out.write_all(&bytes).with_context(full)?;
                 sum.update(&bytes);
                 self.wrote(bytes.len());
             }
             sum.update(b"E");
-            out.write_all(b"E").context("write a parcel: is this machine's disk full?")?;
+            out.write_all(b"E").with_context(full)?;
             // Not part of the parcel: by it the file is known to be whole, in a later run.
             let sum = sum.finalize().to_le_bytes();
-            out.write_all(&sum).context("write a parcel: is this machine's disk full?")?;
+            out.write_all(&sum).with_context(full)?;
             self.wrote(1);
             Ok(())
         })

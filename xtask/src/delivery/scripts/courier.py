@@ -122,6 +122,12 @@ def memory():
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
+def peak():
+    """The most memory that this program has taken at a time, in bytes; 0 where the kernel does not say."""
+    with open("/proc/self/status") as lines:
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
 def begin(owner):
     """Takes the place of an agent of the same owner whose connection was cut; another's is left alone."""
     os.makedirs(WORK, exist_ok=True)
@@ -264,7 +270,7 @@ def make(repository, layer, size, name, offset, bases):
         raise
     os.unlink(spool)
     attach(repository, layer)
-    answer(made=layer)
+    answer(made=layer, memory=peak())
 
 
 def place(path, target):

@@ -14,6 +14,8 @@ const MARK: &str = "XTASK_E2E_RUN";
 
 /// What to run.
 pub struct Run<'a> {
+    /// What stands before it: a command that runs it.
+    pub around: &'a [&'a str],
     pub args: &'a [&'a str],
     pub dir: &'a Path,
     pub tmp: &'a Path,
@@ -46,8 +48,7 @@ impl Run<'_> {
         // Beside the directory for temporary files, which is to be empty in the end.
         let log = |name: &str| self.tmp.with_file_name(format!("{number}.{name}"));
         let (stdout, stderr) = (log("stdout"), log("stderr"));
-        let child = command(&[env!("CARGO_BIN_EXE_xtask")])
-            .args(self.args)
+        let child = command(&[self.around, &[env!("CARGO_BIN_EXE_xtask")], self.args].concat())
             .current_dir(self.dir)
             .env(MARK, &mark)
             .env("TMPDIR", self.tmp)

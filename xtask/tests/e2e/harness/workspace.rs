@@ -86,7 +86,7 @@ impl Workspace {
     }
 
     /// The directory for temporary files.
-    fn tmp(&self) -> PathBuf {
+    pub fn tmp(&self) -> PathBuf {
         self.dir.path().join("tmp")
     }
 
@@ -146,12 +146,12 @@ impl Workspace {
 
     /// Starts `cargo xtask ARGS…`.
     pub fn start(&self, args: &[&str]) -> Running {
-        Run { args, dir: &self.root, tmp: &self.tmp(), env: &[] }.start()
+        self.start_with(&[], args)
     }
 
     /// Starts `cargo xtask ARGS…` with something in its environment.
     pub fn start_with(&self, env: &[(&str, &str)], args: &[&str]) -> Running {
-        Run { args, dir: &self.root, tmp: &self.tmp(), env }.start()
+        Run { around: &[], args, dir: &self.root, tmp: &self.tmp(), env }.start()
     }
 }
 

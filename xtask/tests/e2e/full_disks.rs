@@ -1,0 +1,148 @@
+//! Disks without room, on the robot or on this machine: what runs goes on running, and the message says where.
+
+use std::collections::BTreeMap;
+
+use super::harness::{
+    Container, Engine, Lab, MAIN, MAP, PROJECT, RegistryDisk, Running, SmallDisk, Workspace, incompressible,
+};
+
+const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
+
+/// Where the robot's courier works.
+const WORK: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
+
+const MB: u64 = 1_000_000;
+
+/// Bytes of a map that does not fit.
+const SIZE: usize = 20_000_000;
+
+/// A map that nothing makes smaller; every image has it.
+fn write_map(workspace: &Workspace) {
+    workspace.write(MAP, incompressible(SIZE));
+}
+
+/// Fails unless the robot has exactly what was built.
+#[track_caller]
+fn assert_arrived() {
+    for image in ["communication", "localization", "navigation", "behavior_tree"] {
+        MAIN.assert_has_built(image);
+    }
+    let map = "/opt/ws/install/bringup/share/bringup/config/map.yaml";
+    let stat = ["docker", "exec", &format!("{PROJECT}-navigation-1"), "stat", "-c", "%s", map];
+    assert_eq!(MAIN.exec(&stat), SIZE.to_string());
+}
+
+/// Fails unless a deploy that has ended for want of room has changed nothing.
+#[track_caller]
+fn assert_nothing_happened(workspace: &Workspace, before: &BTreeMap<String, Container>) {
+    assert_eq!(MAIN.services(), *before);
+    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
+    assert_eq!(workspace.temporary_files(), Vec::<std::path::PathBuf>::new());
+    MAIN.wait_until_no_agent_is_left();
+    assert_eq!(MAIN.unfinished(), [""; 0]);
+}
+
+pub fn a_robot_without_room_is_sent_nothing(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    let disk = RegistryDisk::with_room(MAIN, 10 * MB);
+    write_map(workspace);
+    let start = MAIN.received();
+    let run = workspace.xtask(&DEPLOY).expect_exit(1).says("`main` has no room for the new layers");
+    run.says("its registry's disk has").says("docker image prune --all").never_says("the push carries");
+    let received = MAIN.received() - start;
+    assert!(received < MB, "{received} bytes");
+    assert_nothing_happened(workspace, &before);
+
+    disk.resize(200 * MB);
+    lab.deploy(MAIN).never_says("the push carries");
+    assert_arrived();
+}
+
+pub fn a_robots_disk_that_fills_up_in_the_middle(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    let disk = RegistryDisk::with_room(MAIN, 200 * MB);
+    workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
+    write_map(workspace);
+    let mut run = workspace.start(&DEPLOY);
+    wait_for_bytes(&mut run);
+    disk.fill();
+    let run = run.wait_for_all().expect_exit(1);
+    run.says("`main` has no room for the new layers").says("the robot's disk is full");
+    assert_nothing_happened(workspace, &before);
+    assert_eq!(disk.damaged(), [""; 0]);
+    // As full as before, only earlier.
+    workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
+    disk.fill();
+    workspace.xtask(&DEPLOY).expect_exit(1).says("`main` has no room for the new layers");
+    assert_nothing_happened(workspace, &before);
+
+    disk.clear();
+    lab.deploy(MAIN).never_says("the push carries");
+    assert_arrived();
+    assert_eq!(disk.damaged(), [""; 0]);
+}
+
+/// Waits until a part of the map is on the robot, and a part of it is not.
+fn wait_for_bytes(run: &mut Running) {
+    let spool = || MAIN.sh(&format!("cat {WORK}/*.spool 2>/dev/null | wc -c")).parse::<u64>().unwrap();
+    run.until("bytes to arrive", |_| (spool() > 3 * MB).then_some(()));
+}
+
+/// Deploys on a small disk; the push has to carry the map, and the reason has to name the place.
+fn the_push_carries_it(workspace: &Workspace, disk: &SmallDisk<'_>, dir: &str) {
+    write_map(workspace);
+    let run = disk.start(&DEPLOY).wait_for_all().expect_exit(0).says("the push carries whole layers");
+    run.says(dir).says("o space left on device");
+    assert_arrived();
+    assert_eq!(MAIN.unfinished(), [""; 0]);
+}
+
+pub fn no_room_for_parcels_on_this_machine(lab: &Lab) {
+    let workspace = lab.deployed();
+    let disk = SmallDisk::over(workspace, "target/xtask/parcels", 5 * MB);
+    the_push_carries_it(workspace, &disk, "target/xtask/parcels");
+
+    disk.resize(100 * MB);
+    write_map(workspace);
+    disk.start(&DEPLOY).wait_for_all().expect_exit(0).never_says("the push carries");
+    assert_arrived();
+}
+
+pub fn no_room_for_layers_on_this_machine(lab: &Lab) {
+    let workspace = lab.deployed();
+    let disk = SmallDisk::over(workspace, "target/xtask/layers", 5 * MB);
+    the_push_carries_it(workspace, &disk, "target/xtask/layers");
+
+    // What the first one left half-written is in nobody's way.
+    disk.resize(100 * MB);
+    write_map(workspace);
+    disk.start(&DEPLOY).wait_for_all().expect_exit(0).never_says("the push carries");
+    assert_arrived();
+}
+
+pub fn this_machines_disk_fills_up_in_the_middle(lab: &Lab) {
+    let workspace = lab.deployed();
+    let disk = SmallDisk::over(workspace, "target/xtask", 200 * MB);
+    workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
+    write_map(workspace);
+    let mut run = disk.start(&DEPLOY);
+    wait_for_bytes(&mut run);
+    disk.fill();
+    // What it cannot keep or remember costs time, and nothing else.
+    run.wait_for_all().expect_exit(0);
+    workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
+    assert_arrived();
+
+    // With no room at all, from the beginning.
+    let before = MAIN.services();
+    write_map(workspace);
+    disk.fill();
+    disk.start(&DEPLOY).wait_for_all().expect_exit(1).says("o space left on device");
+    assert_nothing_happened(workspace, &before);
+
+    drop(disk);
+    lab.deploy(MAIN).never_says("the push carries");
+    assert_arrived();
+}

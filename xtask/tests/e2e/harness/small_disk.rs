@@ -1,0 +1,143 @@
+//! Disks that fill up: a robot's, and this machine's.
+
+use std::process::{Child, Stdio};
+
+use super::run::Run;
+use super::shell::{command, output};
+use super::{Robot, Running, Workspace, eventually};
+
+/// The disk of a robot's registry as a small one: all that was there is there, and little can be added. What
+/// was added is gone with this guard.
+pub struct RegistryDisk {
+    robot: Robot,
+}
+
+impl RegistryDisk {
+    /// With so many bytes to spare; the registry has to run.
+    pub fn with_room(robot: Robot, bytes: u64) -> Self {
+        robot.sh(&format!(
+            "data=$(docker volume inspect --format '{{{{.Mountpoint}}}}' xtask-registry)
+             docker stop --time 2 xtask-registry
+             mkdir -p /run/small
+             mount -t tmpfs -o size={bytes} small /run/small
+             mkdir /run/small/upper /run/small/work
+             mount -t overlay -o lowerdir=$data,upperdir=/run/small/upper,workdir=/run/small/work small $data
+             docker start xtask-registry"
+        ));
+        Self { robot }
+    }
+
+    /// Gives it another size.
+    pub fn resize(&self, bytes: u64) {
+        self.robot.sh(&format!("mount -o remount,size={bytes} /run/small"));
+    }
+
+    /// Fills it to the last byte.
+    pub fn fill(&self) {
+        self.robot.sh("cat /dev/zero >/run/small/full 2>/dev/null || true");
+    }
+
+    /// Removes what filled it.
+    pub fn clear(&self) {
+        self.robot.sh("rm /run/small/full");
+    }
+
+    /// The blobs that were added, as far as they are not what their names say.
+    pub fn damaged(&self) -> Vec<String> {
+        let script = "cd /run/small/upper && find . -path '*/blobs/*' -name data -exec sha256sum {} +";
+        let sums = self.robot.sh(script);
+        let damaged = sums.lines().filter(|line| {
+            let (sum, path) = line.split_once("  ").unwrap();
+            !path.contains(sum)
+        });
+        damaged.map(str::to_owned).collect()
+    }
+}
+
+impl Drop for RegistryDisk {
+    fn drop(&mut self) {
+        let script = "data=$(docker volume inspect --format '{{.Mountpoint}}' xtask-registry)
+                      docker stop --time 2 xtask-registry
+                      umount $data
+                      umount /run/small
+                      docker start xtask-registry";
+        let restored = self.robot.can(&["sh", "-ec", script]);
+        assert!(restored || std::thread::panicking(), "the registry's disk is not what it was");
+    }
+}
+
+/// A directory of the workspace as a small disk, for those runs that are started on it: all that was there is
+/// there, and little can be added. What was added is gone with this guard.
+pub struct SmallDisk<'a> {
+    workspace: &'a Workspace,
+    disk: String,
+    /// Nobody else sees the disk, and it is gone with the last process that does: a killed test leaves none.
+    holder: Child,
+}
+
+impl<'a> SmallDisk<'a> {
+    /// With so many bytes to spare.
+    pub fn over(workspace: &'a Workspace, dir: &str, bytes: u64) -> Self {
+        let (dir, disk) = (workspace.path(dir), workspace.path("../small-disk"));
+        output(&["mkdir", "-p", dir, disk]);
+        let script = "mount -t tmpfs -o size=$3 small \"$2\" && mkdir \"$2/upper\" \"$2/work\" &&
+                      mount -t overlay -o \"lowerdir=$1,upperdir=$2/upper,workdir=$2/work\" small \"$1\" &&
+                      touch \"$2/ready\" && exec cat";
+        let size = bytes.to_string();
+        let mut unshare = command(&["unshare"]);
+        if !is_root() {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        let unshare = unshare.args(["--mount", "sh", "-c", script, "disk", dir, disk, &size]);
+        let holder = unshare.stdin(Stdio::piped()).spawn().unwrap();
+        let disk = Self { workspace, disk: disk.to_owned(), holder };
+        eventually("the small disk", || {
+            disk.can(&["test", "-e", &format!("{}/ready", disk.disk)]).then_some(())
+        });
+        disk
+    }
+
+    /// Gives it another size.
+    pub fn resize(&self, bytes: u64) {
+        assert!(self.can(&["mount", "-o", &format!("remount,size={bytes}"), &self.disk]));
+    }
+
+    /// Fills it to the last byte.
+    pub fn fill(&self) {
+        self.can(&["sh", "-c", "cat /dev/zero >\"$1/full\"", "fill", &self.disk]);
+    }
+
+    /// Starts `cargo xtask ARGS…` on it.
+    pub fn start(&self, args: &[&str]) -> Running {
+        let around = self.around();
+        let around: Vec<&str> = around.iter().map(String::as_str).collect();
+        let (dir, tmp) = (self.workspace.path("").as_ref(), self.workspace.tmp());
+        // A process that comes to the disk is at its root.
+        let shell = ["sh", "-c", "cd \"$0\" && exec \"$@\"", self.workspace.path("")];
+        Run { around: &[&around[..], &shell].concat(), args, dir, tmp: &tmp, env: &[] }.start()
+    }
+
+    fn can(&self, argv: &[&str]) -> bool {
+        let around = self.around();
+        let around: Vec<&str> = around.iter().map(String::as_str).collect();
+        super::succeeds(&[&around[..], argv].concat())
+    }
+
+    /// What a command has to have before it to see the disk.
+    fn around(&self) -> Vec<String> {
+        let pid = self.holder.id().to_string();
+        let user: &[&str] = if is_root() { &[] } else { &["--user", "--preserve-credentials"] };
+        [&["nsenter", "--target", &pid, "--mount"], user].concat().into_iter().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        drop(self.holder.wait());
+    }
+}
+
+fn is_root() -> bool {
+    output(&["id", "--user"]) == "0"
+}

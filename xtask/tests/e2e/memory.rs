@@ -1,0 +1,54 @@
+//! What a large layer takes on a robot.
+
+use super::harness::{Finished, Lab, MAIN, Plain};
+
+/// Bytes that a robot may have to give for a layer, however large that is.
+const LIMIT: f64 = 100e6;
+
+/// Makes files of 600 MB: a twentieth of them is noise, the rest is text. The second version differs from the
+/// first in a line here and there, and in some files altogether.
+const DOCKERFILE: &str = "\
+FROM base AS runtime
+RUN --network=none python3 <<'END'
+import os, random
+os.mkdir('/large')
+def block(number, kind=''):
+    text = b'%08d of a text without end ' % number
+    noise = random.Random('MARKER ' + kind + str(number)).randbytes(50_000)
+    return noise + text * (950_000 // len(text))
+with open('/large/log', 'wb') as log:
+    for number in range(450):
+        part = block(number)
+        log.write(part[:400_000] + b'a line\\n' + part[400_000:] if VERSION == 2 and number % 3 else part)
+for number in range(150):
+    with open(f'/large/{number}', 'wb') as file:
+        file.write(block(number, 'other' if VERSION == 2 and number % 5 == 0 else 'file'))
+END
+";
+
+/// The most memory that a courier's agent has said that it took.
+fn memory(run: &Finished) -> f64 {
+    let amounts = run.stderr.lines().filter_map(|line| {
+        let (_, amount) = line.strip_suffix(" of memory")?.split_once(" with ")?;
+        let (number, unit) = amount.split_once(' ')?;
+        let unit = ["B", "kB", "MB", "GB"].iter().position(|known| *known == unit)?;
+        Some(number.parse::<f64>().ok()? * 1000_f64.powi(unit.try_into().ok()?))
+    });
+    let most = amounts.reduce(f64::max);
+    most.unwrap_or_else(|| panic!("no layer was made:\n{}", run.stderr))
+}
+
+#[expect(clippy::print_stdout, reason = "how much it is, is what this is about")]
+pub fn a_layer_of_600_mb_takes_little_memory_on_the_robot(lab: &Lab) {
+    lab.workspace.reset();
+    let marker = format!("{:?}", std::time::SystemTime::now());
+    for version in ["1", "2"] {
+        let dockerfile = DOCKERFILE.replace("MARKER", &marker).replace("VERSION", version);
+        lab.workspace.reset();
+        let run = Plain::new(&lab.workspace, &dockerfile).deploy("main").never_says("the push carries");
+        let memory = memory(&run);
+        println!("version {version}: {memory} bytes of memory");
+        assert!(memory < LIMIT, "{memory} bytes of memory");
+        MAIN.assert_has_built("plain");
+    }
+}
