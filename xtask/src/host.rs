@@ -16,12 +16,14 @@ mod setup;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 pub use engine::Engine;
 pub use machine::Machine;
 pub use probe::{Missing, Need};
 
+use crate::config::Platform;
 use crate::error::Result;
 use crate::{process, ui};
 
@@ -38,6 +40,13 @@ pub fn ensure(yes: bool, needs: &[Need]) -> Result<()> {
         drop(ENGINE.set(engine));
     }
     Ok(())
+}
+
+/// What building for these platforms needs.
+pub fn needs<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> Vec<Need> {
+    let foreign: BTreeSet<&Platform> =
+        platforms.into_iter().filter(|platform| !platform.is_native()).collect();
+    Need::ALWAYS.into_iter().chain(foreign.into_iter().cloned().map(Need::Emulation)).collect()
 }
 
 /// As [`ensure`], for a verb that goes on from there, and gives the engine. A dry run goes on whatever is

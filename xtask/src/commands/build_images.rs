@@ -7,9 +7,8 @@ use camino::Utf8PathBuf;
 use super::{builder, timings, workspace};
 use crate::config::{Platform, Workspace};
 use crate::error::{Failure, Result};
-use crate::host::Need;
 use crate::image::{self, Options, Wanted};
-use crate::{process, ui};
+use crate::{host, process, ui};
 
 /// Build the images of the ROS packages
 #[derive(clap::Args, Debug)]
@@ -59,10 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn build(args: &Args, workspace: &Workspace, wanted: &BTreeSet<Wanted>) -> Result<()> {
-    let foreign: BTreeSet<_> =
-        wanted.iter().map(|wanted| &wanted.platform).filter(|each| !each.is_native()).collect();
-    let needs = Need::ALWAYS.into_iter().chain(foreign.into_iter().cloned().map(Need::Emulation));
-    let builder = builder(args.yes, &needs.collect::<Vec<_>>())?;
+    let builder = builder(args.yes, &host::needs(wanted.iter().map(|wanted| &wanted.platform)))?;
     let built = image::build(workspace, builder, wanted, Options { no_cache: args.no_cache })?;
     if process::mode().dry_run {
         return Ok(());

@@ -17,14 +17,13 @@ use crate::delivery::archive::{self, Item};
 use crate::delivery::plan::{Plan, Services};
 use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route, Via};
 use crate::error::{Failure, Result};
-use crate::host::Need;
 use crate::image::{self, Builder, Built, ImageId, Wanted, service};
-use crate::process;
 use crate::release::compose::{self, Draft};
 use crate::release::start;
 use crate::robot::{Session, Survey, registry};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::Progress;
+use crate::{host, process};
 
 pub use outcome::{Outcome, report};
 pub use target::{Target, connect};
@@ -148,7 +147,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     }
     let began = Instant::now();
     let robots = args.which.robots(workspace)?;
-    let builder = builder(args.yes, &needs(&robots))?;
+    let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     let deploy = Deploy {
         drafts: drafts(workspace, &robots)?,
         memory: Memory::load(&workspace.state_dir()),
@@ -197,14 +196,6 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     report(&outcomes)?;
     // Where both failed, the robots failed first and the build was stopped because of that.
     served.and(build)
-}
-
-/// What this machine needs for building for these robots.
-fn needs(robots: &[&Robot]) -> Vec<Need> {
-    let platforms: BTreeSet<_> = robots.iter().map(|robot| &robot.platform).collect();
-    let emulation =
-        platforms.into_iter().filter(|platform| !platform.is_native()).cloned().map(Need::Emulation);
-    Need::ALWAYS.into_iter().chain(emulation).collect()
 }
 
 fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'a str, Draft>> {

@@ -2,10 +2,9 @@
 
 use super::{builder, workspace};
 use crate::error::Result;
-use crate::host::Need;
 use crate::hub::{self, tags};
 use crate::publish::{self, Checkout};
-use crate::{image, process, ui};
+use crate::{host, image, process, ui};
 
 /// Build the current revision from a clean checkout and push it to the registry of [hub] in robots.toml
 #[derive(clap::Args, Debug)]
@@ -27,9 +26,7 @@ pub fn run(args: &Args) -> Result<()> {
     let hub = hub::of(&workspace)?;
     publish::check_clean(&workspace.root)?;
     let names = tags::names(&workspace.root)?;
-    let foreign = publish::platforms(&workspace).into_iter().filter(|platform| !platform.is_native());
-    let needs = Need::ALWAYS.into_iter().chain(foreign.cloned().map(Need::Emulation));
-    let builder = builder(args.yes, &needs.collect::<Vec<_>>())?;
+    let builder = builder(args.yes, &host::needs(publish::platforms(&workspace)))?;
     let checkout = Checkout::of(&workspace)?;
     let published = publish::publish(&checkout.workspace()?, builder, hub, &names)?;
     if process::mode().dry_run {

@@ -7,7 +7,7 @@ use super::push::Layers;
 use crate::image::layout::Layer;
 use crate::timeline::{self, How};
 
-/// The account of one robot. A layer travels once, whichever images have it.
+/// The account of one robot.
 #[derive(Debug)]
 pub struct Account<'a> {
     robot: &'a str,
@@ -42,13 +42,9 @@ impl<'a> Account<'a> {
             .sum();
         let (mut brought, mut bytes) = (0, 0);
         for layer in layers {
-            let is_new = self.seen.insert(&layer.digest);
-            let carriage = match carried.layers.get(&layer.digest) {
-                _ if !is_new => Carriage { how: How::There, sent: 0 },
-                Some(carriage) => carriage.clone(),
-                // Of a layer the push tells its number only.
-                None => Carriage { how: How::Push, sent: sent * layer.size / by_push.max(1) },
-            };
+            // Of the layers that it carries the push tells the number only.
+            let pushed = || Carriage { how: How::Push, sent: sent * layer.size / by_push.max(1) };
+            let carriage = carried.way(layer, &mut self.seen).unwrap_or_else(pushed);
             if matches!(carriage.how, How::Patch { .. } | How::Whole) {
                 brought += 1;
                 bytes += carriage.sent;

@@ -19,20 +19,19 @@ mod recipe;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::{Exit, Failure, Result, exit_of};
 use crate::image::layout::{self, Exported, Layer};
+use crate::image::oci::Descriptor;
 use crate::image::{self, Builder, Built};
-use crate::robot::registry::Descriptor;
-use crate::robot::{Session, Tunnel};
+use crate::robot::Tunnel;
 use crate::timeline::{How, Lane, Phase};
-use crate::ui::Progress;
 use crate::{process, timeline, ui};
 
 use super::Route;
-use agent::{Agent, Look, Refusal};
+use agent::{Agent, Look, Made, Refusal};
 use consignment::{Consignment, Item};
 
 pub use depot::Depot;
@@ -52,16 +51,7 @@ const FULL: &str = "disk";
 /// A courier to one robot.
 #[derive(Clone, Copy, Debug)]
 pub struct Courier<'a> {
-    /// What the robots of a deploy share.
-    pub depot: &'a Depot,
-    /// What built the images.
-    pub builder: Builder,
-    /// The project's repository.
-    pub repository: &'a str,
-    /// The robot.
-    pub session: &'a Session,
-    /// Its line on the terminal.
-    pub progress: &'a Progress,
+    route: &'a Route<'a>,
 }
 
 /// How a layer came to the robot.
@@ -85,6 +75,16 @@ pub struct Carried {
 }
 
 impl Carried {
+    /// How a layer of an image travels that comes after the images whose layers were `seen`; none where the push
+    /// carries it. A layer travels once, whichever images have it.
+    pub fn way<'a>(&self, layer: &'a Layer, seen: &mut BTreeSet<&'a str>) -> Option<Carriage> {
+        if seen.insert(&layer.digest) {
+            self.layers.get(&layer.digest).cloned()
+        } else {
+            Some(Carriage { how: How::There, sent: 0 })
+        }
+    }
+
     /// Bytes of layers that the push has to carry.
     pub fn left(&self) -> u64 {
         let layers = self.images.iter().flat_map(|image| &image.layers);
@@ -107,10 +107,8 @@ pub enum Way<'a> {
 /// What the courier would do.
 #[derive(Clone, Debug, Default)]
 pub struct Forecast {
-    /// The images.
-    pub images: Vec<Exported>,
-    /// Their layers; those that are missing here would be left to the push.
-    pub layers: BTreeMap<String, Carriage>,
+    /// What it would bring.
+    pub carried: Carried,
     /// Bytes that would be said besides the parcels.
     pub talk: u64,
     /// Why the push would carry everything, if it would.
@@ -119,14 +117,13 @@ pub struct Forecast {
 
 impl<'a> Courier<'a> {
     /// The courier on a route.
-    pub fn of(route: &Route<'a>) -> Self {
-        Self {
-            depot: route.depot,
-            builder: route.builder,
-            repository: &route.workspace.project.name,
-            session: route.session,
-            progress: route.progress,
-        }
+    pub fn of(route: &'a Route<'a>) -> Self {
+        Self { route }
+    }
+
+    /// The project's repository.
+    fn repository(&self) -> &'a str {
+        &self.route.workspace.project.name
     }
 
     /// Says what [`Courier::carry`] would do, and changes nothing on the robot. Parcels are made.
@@ -137,12 +134,12 @@ impl<'a> Courier<'a> {
     pub fn forecast(&self, built: &[&Built], way: Way<'_>) -> Result<Forecast> {
         let images = self.export(built)?;
         let mut agent = match way {
-            Way::Running => Some(Agent::start(self.session)?),
-            Way::Stopped(image) => Some(Agent::start_in(self.session, image)?),
+            Way::Running => Some(Agent::start(self.route.session)?),
+            Way::Stopped(image) => Some(Agent::start_in(self.route.session, image)?),
             Way::Absent => None,
         };
         let look = match &mut agent {
-            Some(agent) => agent.look(self.repository)?,
+            Some(agent) => agent.look(self.repository())?,
             None => Look { memory: u64::MAX, disk: u64::MAX, ..Look::default() },
         };
         let consignment = Consignment::new(self, agent.as_mut(), &look, &images)?;
@@ -150,26 +147,27 @@ impl<'a> Courier<'a> {
             return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
         }
         let why_push = Self::shortage(&look);
-        let mut forecast = Forecast { images, why_push, ..Forecast::default() };
+        let mut forecast = Forecast { why_push, ..Forecast::default() };
+        forecast.carried.images = images;
         let there = [consignment.there(), consignment.attachable()].concat();
-        forecast.layers =
+        forecast.carried.layers =
             there.into_iter().map(|layer| (layer, Carriage { how: How::There, sent: 0 })).collect();
         if forecast.why_push.is_some() {
             return Ok(forecast);
         }
         forecast.talk = match &agent {
             Some(agent) => agent.sent(),
-            None => agent::opening(self.repository)?,
+            None => agent::opening(self.repository())?,
         };
         if !consignment.items().is_empty() {
-            forecast.talk += agent::beginning(&self.depot.owner()?);
+            forecast.talk += agent::beginning(&self.route.depot.owner()?);
         }
         for item in consignment.items() {
             let carriage = item.carriage()?;
             let arrived = look.spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
             let sent = carriage.sent.saturating_sub(arrived);
-            forecast.talk += agent::overhead(&item.order(self.repository), &item.packed.parcel.name, sent);
-            drop(forecast.layers.insert(item.layer.digest.clone(), Carriage { sent, ..carriage }));
+            forecast.talk += agent::overhead(&item.order(self.repository()), &item.packed.parcel.name, sent);
+            drop(forecast.carried.layers.insert(item.layer.digest.clone(), Carriage { sent, ..carriage }));
         }
         Ok(forecast)
     }
@@ -185,12 +183,12 @@ impl<'a> Courier<'a> {
     /// # Errors
     /// Fails when the robot is gone for good or has no room for the layers, or the run is interrupted.
     pub fn carry(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<Carried> {
-        if !layout::can_export(self.builder) {
+        if !layout::can_export(self.route.builder) {
             if !built.is_empty() {
                 // The push compresses them itself: as good as it gets there, and nothing to be warned of each time.
                 ui::step(
-                    self.session.robot(),
-                    &format!("{}: the push carries whole layers", why_not(self.builder)),
+                    self.route.session.robot(),
+                    &format!("{}: the push carries whole layers", why_not(self.route.builder)),
                 );
             }
             return Ok(Carried::default());
@@ -208,11 +206,11 @@ impl<'a> Courier<'a> {
     }
 
     fn leave(&self, why: &str) {
-        ui::warn(self.session.robot(), &format!("{why}: the push carries whole layers"));
+        ui::warn(self.route.session.robot(), &format!("{why}: the push carries whole layers"));
     }
 
     fn try_to_carry(&self, tunnel: &Tunnel<'_>, built: &[&Built], carried: &mut Carried) -> Result<()> {
-        let _turn = self.depot.turn(self.session.robot())?;
+        let _turn = self.route.depot.turn(self.route.session.robot())?;
         let (exported, agent) = std::thread::scope(|scope| {
             // The robot is looked at while BuildKit writes what it has built.
             let looking = scope.spawn(|| self.look());
@@ -221,7 +219,8 @@ impl<'a> Courier<'a> {
         });
         carried.images = exported?;
         let (mut agent, look) = agent?;
-        let preparing = timeline::span(Lane::robot(self.session.robot()), Phase::Prepare, "compare layers");
+        let preparing =
+            timeline::span(Lane::robot(self.route.session.robot()), Phase::Prepare, "compare layers");
         let mut consignment = Consignment::new(self, Some(&mut agent), &look, &carried.images)?;
         drop(preparing);
         for layer in consignment.there() {
@@ -237,22 +236,23 @@ impl<'a> Courier<'a> {
         if let Some(why) = consignment.excess(&look) {
             return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
         }
-        let mut span = timeline::span(Lane::robot(self.session.robot()), Phase::Transfer, "send layers");
+        let mut span =
+            timeline::span(Lane::robot(self.route.session.robot()), Phase::Transfer, "send layers");
         let result = self.send(tunnel, agent, &mut consignment, carried);
         span.sent(carried.sent);
         result
     }
 
     fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
-        self.progress.waiting("reading the layers of the images");
-        let _span = timeline::span(Lane::robot(self.session.robot()), Phase::Prepare, "export layers");
-        built.iter().map(|built| self.depot.layout.export(self.builder, built)).collect()
+        self.route.progress.waiting("reading the layers of the images");
+        let _span = timeline::span(Lane::robot(self.route.session.robot()), Phase::Prepare, "export layers");
+        built.iter().map(|built| self.route.depot.layout.export(self.route.builder, built)).collect()
     }
 
     fn look(&self) -> Result<(Agent, Look)> {
-        let _span = timeline::span(Lane::robot(self.session.robot()), Phase::Connect, "look at layers");
-        let mut agent = Agent::start(self.session)?;
-        let look = agent.look(self.repository)?;
+        let _span = timeline::span(Lane::robot(self.route.session.robot()), Phase::Connect, "look at layers");
+        let mut agent = Agent::start(self.route.session)?;
+        let look = agent.look(self.repository())?;
         Ok((agent, look))
     }
 
@@ -289,7 +289,7 @@ impl<'a> Courier<'a> {
             }
             if !consignment.is_empty() {
                 ui::warn(
-                    self.session.robot(),
+                    self.route.session.robot(),
                     "the connection dropped: the transfer goes on where it stopped",
                 );
             }
@@ -299,7 +299,7 @@ impl<'a> Courier<'a> {
 
     /// Looks again after the connection broke off, or the agent gave up.
     fn reconnect(&self, tunnel: &Tunnel<'_>) -> Result<Agent> {
-        let robot = self.session.robot();
+        let robot = self.route.session.robot();
         let hint = "what arrived is kept there for a day: the next deploy sends the rest";
         let gone = |what: String, error: anyhow::Error| -> anyhow::Error {
             if exit_of(&error) == Exit::Interrupted {
@@ -325,29 +325,35 @@ impl<'a> Courier<'a> {
         consignment: &mut Consignment,
         carried: &mut Carried,
     ) -> Result<()> {
-        let spools = agent.begin(&self.depot.owner()?)?;
+        let spools = agent.begin(&self.route.depot.owner()?)?;
         let suspects = consignment.take_suspects();
         if !suspects.is_empty() {
-            let sizes = suspects.iter().filter_map(|digest| self.depot.layout.blob(digest).metadata().ok());
+            let sizes =
+                suspects.iter().filter_map(|digest| self.route.depot.layout.blob(digest).metadata().ok());
             let bytes = sizes.map(|metadata| metadata.len()).sum();
             let damaged = agent.check(&suspects, bytes)?.len();
             if damaged > 0 {
                 let text = format!("{damaged} damaged layers were removed from its registry");
-                ui::warn(self.session.robot(), &text);
+                ui::warn(self.route.session.robot(), &text);
             }
         }
-        self.progress.doing("sending layers", consignment.total());
-        self.progress.set(consignment.arrived(&spools));
+        self.route.progress.doing("sending layers", consignment.expected());
+        self.route.progress.set(consignment.arrived(&spools));
         while let Some(layer) = consignment.to_attach() {
-            agent.attach(self.repository, &layer)?;
+            agent.attach(self.repository(), &layer)?;
             consignment.attached();
             carried.layers.insert(layer, Carriage { how: How::There, sent: 0 });
         }
         let items = consignment.items().to_vec();
         let result = items.iter().try_for_each(|item| {
             let offset = spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
-            let order = item.order(self.repository);
-            agent.send(&order, &item.packed.parcel, offset, &|count| self.progress.advance(count))
+            let order = item.order(self.repository());
+            agent.send(&order, &item.packed.parcel, offset, &|count| {
+                if let Some(total) = consignment.expected() {
+                    self.route.progress.expect(total);
+                }
+                self.route.progress.advance(count);
+            })
         });
         if result.is_err() {
             agent.hang_up();
@@ -355,7 +361,7 @@ impl<'a> Courier<'a> {
         // Whatever became of the sending: what has been made has been made, and a refusal is in the answers.
         for item in &items {
             match agent.made(item.layer.size) {
-                Ok(memory) => self.tell_memory(&item.layer, memory),
+                Ok(made) => self.tell(&item.layer, made),
                 // Where it was this machine that hung up, the reason is here and not there.
                 Err(error) if error.is::<Refusal>() => return Err(error),
                 Err(error) => return Err(result.err().unwrap_or(error)),
@@ -367,11 +373,13 @@ impl<'a> Courier<'a> {
     }
 
     /// For those who wonder what a robot has to spare.
-    fn tell_memory(&self, layer: &Layer, memory: u64) {
+    fn tell(&self, layer: &Layer, made: Made) {
         if process::mode().verbose {
-            let (name, size, memory) =
-                (image::short(&layer.digest), ui::bytes(layer.size), ui::bytes(memory));
-            ui::step(self.session.robot(), &format!("made layer {name} of {size} with {memory} of memory"));
+            let [size, memory, read] = [layer.size, made.memory, made.read].map(ui::bytes);
+            let name = image::short(&layer.digest);
+            let text =
+                format!("made layer {name} of {size} with {memory} of memory, reading {read} of others");
+            ui::step(self.route.session.robot(), &text);
         }
     }
 
@@ -384,15 +392,15 @@ impl<'a> Courier<'a> {
             // What an earlier connection left there may have been damaged since, say by a power cut.
             "digest" | "parcel" if consignment.begin_anew() => Ok(()),
             "digest" | "basis" | "parcel" => {
-                let damaged = self.depot.distrust(&item.layer.digest, &item.packed)?;
+                let damaged = self.route.depot.distrust(&item.layer.digest, &item.packed)?;
                 if damaged.contains(&item.layer.digest) {
                     anyhow::bail!("a layer on this machine was damaged; it will be exported again");
                 }
                 if damaged.is_empty() && refusal.kind == "digest" {
                     consignment.suspect(&item.packed.bases);
                 }
-                if consignment.retry(Some(self.depot)) {
-                    ui::warn(self.session.robot(), &format!("{refusal}: the layer is sent whole"));
+                if consignment.retry(Some(self.route.depot)) {
+                    ui::warn(self.route.session.robot(), &format!("{refusal}: the layer is sent whole"));
                     return Ok(());
                 }
                 self.leave(&refusal.to_string());
@@ -410,7 +418,7 @@ impl<'a> Courier<'a> {
     }
 
     fn full(&self, why: Refusal) -> anyhow::Error {
-        let robot = self.session.robot();
+        let robot = self.route.session.robot();
         Failure::failed(format!("`{robot}` has no room for the new layers"))
             .hint(format!("`cargo xtask ssh --robot {robot} -- docker system df` shows what takes the room"))
             .hint(format!(
@@ -426,7 +434,7 @@ impl<'a> Courier<'a> {
     /// Fails when the connection is gone.
     pub fn check(&self, blobs: &[Descriptor]) -> Result<usize> {
         let (mut agent, _look) = self.look()?;
-        let _spools = agent.begin(&self.depot.owner()?)?;
+        let _spools = agent.begin(&self.route.depot.owner()?)?;
         let sizes: BTreeMap<&str, u64> = blobs.iter().map(|blob| (blob.digest.as_str(), blob.size)).collect();
         let digests: Vec<String> = sizes.keys().map(|digest| (*digest).to_owned()).collect();
         Ok(agent.check(&digests, sizes.values().sum())?.len())

@@ -3,7 +3,7 @@
 //! The layers are compared and the parcels made as for a delivery, which then finds them: a plan costs a deploy
 //! nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::Route;
-use super::courier::{self, Courier};
+use super::courier::{self, Carriage, Courier};
 use crate::error::Result;
 use crate::image::{Built, layout};
 use crate::process::Cmd;
@@ -208,19 +208,15 @@ impl Plan {
         let forecast = courier.forecast(lacking, way)?;
         self.notes
             .extend(forecast.why_push.map(|why| format!("{why}: the push carries whole layers, compressed")));
-        let mut seen = std::collections::BTreeSet::new();
-        for (built, exported) in lacking.iter().zip(&forecast.images) {
+        let mut seen = BTreeSet::new();
+        for (built, exported) in lacking.iter().zip(&forecast.carried.images) {
             let Some(image) = self.images.iter_mut().find(|image| image.image == built.wanted.image) else {
                 continue;
             };
             exported.digest.clone_into(&mut image.digest);
             for layer in &exported.layers {
-                let is_new = seen.insert(layer.digest.clone());
-                let (how, sent) = match forecast.layers.get(&layer.digest) {
-                    _ if !is_new => (How::There, 0),
-                    Some(carriage) => (carriage.how.clone(), carriage.sent),
-                    None => (How::Push, layer.size),
-                };
+                let pushed = || Carriage { how: How::Push, sent: layer.size };
+                let Carriage { how, sent } = forecast.carried.way(layer, &mut seen).unwrap_or_else(pushed);
                 if how != How::There {
                     self.layer_bytes += sent;
                     self.disk_needed += layer.size * if answers.is_classic { 2 } else { 3 };

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::oci::{Descriptor, Manifest};
 use super::{Builder, Built, ImageId};
 use crate::config::{Store, Workspace};
 use crate::error::{Exit, Result, exit_of};
@@ -55,18 +56,6 @@ pub struct Exported {
     pub own_bytes: u64,
     /// Its layers, lowest first.
     pub layers: Vec<Layer>,
-}
-
-#[derive(Deserialize)]
-struct Descriptor {
-    digest: String,
-    size: u64,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
 }
 
 #[derive(Deserialize)]

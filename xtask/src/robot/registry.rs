@@ -6,12 +6,12 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::Session;
 use crate::cmd;
 use crate::error::{Failure, Result};
+use crate::image::oci::{self, Descriptor};
 use crate::process;
 use crate::ui;
 
@@ -78,21 +78,6 @@ pub struct Manifest {
     pub layers: Vec<Descriptor>,
 }
 
-/// What a manifest says of a blob (OCI image specification, descriptor).
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Descriptor {
-    /// `sha256:…` of the blob.
-    pub digest: String,
-    /// Its size in bytes, as it travels.
-    pub size: u64,
-}
-
-#[derive(Deserialize)]
-struct RawManifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
-}
-
 impl RegistryClient {
     /// A client of the registry on a port of this machine.
     pub fn on_port(port: u16) -> Self {
@@ -141,11 +126,11 @@ impl Manifest {
     /// # Errors
     /// Fails when the bytes are not an image manifest.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let raw: RawManifest = serde_json::from_slice(bytes).map_err(|error| {
+        let oci::Manifest { config, layers } = serde_json::from_slice(bytes).map_err(|error| {
             Failure::failed("the registry's answer is not an image manifest").because(error)
         })?;
         let digest = format!("sha256:{:x}", Sha256::digest(bytes));
-        Ok(Self { digest, config: raw.config, layers: raw.layers })
+        Ok(Self { digest, config, layers })
     }
 
     /// Stands for a manifest in dry-run mode, where nothing has been pushed.

@@ -97,6 +97,14 @@ impl Progress {
         self.line.tell();
     }
 
+    /// So many bytes there will be in all, as it looks now.
+    pub fn expect(&self, total: u64) {
+        if self.line.bar.length().is_none() {
+            self.line.bar.set_style(style(true));
+        }
+        self.line.bar.set_length(total);
+    }
+
     /// So many bytes have gone, of what is being done: where counting starts anew after a lost connection.
     pub fn set(&self, count: u64) {
         self.line.bar.set_position(count);
@@ -280,8 +288,9 @@ mod tests {
         assert_eq!(line.line.bar.position(), 12_000);
         line.doing("pulling", None);
         assert_eq!((line.line.bar.position(), line.line.bar.length()), (0, None));
+        line.expect(12);
         line.set(7);
-        assert_eq!(line.line.bar.position(), 7);
+        assert_eq!((line.line.bar.position(), line.line.bar.length()), (7, Some(12)));
         line.finish();
     }
 }

@@ -126,7 +126,8 @@ impl Registry {
         let blob = |digest: String| format!("blobs/sha256/{}", &digest[7..]);
         add(blob(digest("layer")), "layer");
         IMAGES.iter().for_each(|image| add(blob(self.digest(image)), &manifest(image)));
-        let manifests = IMAGES.map(|image| json!({ "digest": self.digest(image) }));
+        let manifests =
+            IMAGES.map(|image| json!({ "digest": self.digest(image), "size": manifest(image).len() }));
         add("index.json".to_owned(), &json!({ "manifests": manifests }).to_string());
         archive.into_inner().unwrap()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 
-use super::{Args, drafts, images_of, images_wanted, needs};
+use super::{Args, drafts, images_of, images_wanted};
 use crate::bundle::{self, Bundle, Load, Order};
 use crate::commands::{builder, revision};
 use crate::config::Workspace;
@@ -13,7 +13,7 @@ use crate::delivery::archive::{Engine, Item, Source as _};
 use crate::error::Result;
 use crate::hub::tags;
 use crate::ui::{self, Progress};
-use crate::{image, process};
+use crate::{host, image, process};
 
 /// Builds, and writes the bundle.
 pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result<()> {
@@ -23,7 +23,7 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     if let Some(contents) = against {
         contents.check_project(&workspace.project.name)?;
     }
-    let builder = builder(args.yes, &needs(&robots))?;
+    let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     let drafts = drafts(workspace, &robots)?;
     let wanted = images_wanted(&drafts, &robots);
     let built = image::build(workspace, builder, &wanted, image::Options::default())?;

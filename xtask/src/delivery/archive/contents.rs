@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use anyhow::Context as _;
-use serde::Deserialize;
 
 use super::{Failure, Result};
+use crate::image::oci::{Descriptor, Index, Manifest};
 
 /// Fast, and as small as the next levels up on layers of programs.
 const LEVEL: i32 = 3;
@@ -30,22 +30,6 @@ pub struct Packed {
 pub struct Contents {
     blobs: BTreeMap<String, Packed>,
     manifests: BTreeMap<String, Manifest>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Descriptor {
-    digest: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
 }
 
 /// Passes an archive on, compressed, without the layers `skip`; says what is in it.
@@ -97,7 +81,7 @@ fn manifests(small: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Manif
             .hint("Docker 25 or later writes OCI archives; `--via registry` works with any")
     })?;
     let index: Index = serde_json::from_slice(index).context("read the archive's index")?;
-    let read = |Descriptor { digest }: Descriptor| {
+    let read = |Descriptor { digest, .. }: Descriptor| {
         let bytes = small.get(&digest).with_context(|| format!("the archive lacks the manifest {digest}"))?;
         let manifest =
             serde_json::from_slice(bytes).with_context(|| format!("read the manifest {digest}"))?;
@@ -163,9 +147,9 @@ mod tests {
 
     fn saved() -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
-        let index = r#"{"manifests":[{"digest":"sha256:aa"}]}"#;
-        let manifest =
-            r#"{"config":{"digest":"sha256:cc"},"layers":[{"digest":"sha256:22"},{"digest":"sha256:11"}]}"#;
+        let index = r#"{"manifests":[{"digest":"sha256:aa","size":1}]}"#;
+        let manifest = r#"{"config":{"digest":"sha256:cc","size":1},
+            "layers":[{"digest":"sha256:22","size":10},{"digest":"sha256:11","size":5}]}"#;
         for (name, text) in
             [(LAYER, "layer"), (BASE, "base of it"), ("blobs/sha256/aa", manifest), ("index.json", index)]
         {

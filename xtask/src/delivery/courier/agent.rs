@@ -110,6 +110,15 @@ pub fn short(digest: &str) -> &str {
     hex.get(..16).unwrap_or(hex)
 }
 
+/// What a layer took on the robot.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Made {
+    /// The most memory that the agent had taken up to then, in bytes.
+    pub memory: u64,
+    /// Bytes that were read of other layers.
+    pub read: u64,
+}
+
 /// A layer to be made on the robot.
 #[derive(Clone, Debug)]
 pub struct Order<'a> {
@@ -220,13 +229,12 @@ impl Agent {
         }
     }
 
-    /// Waits until a layer has been made whose parcel was sent. Gives the most memory that the agent has taken up to
-    /// then, in bytes.
+    /// Waits until a layer has been made whose parcel was sent; says what that took.
     ///
     /// # Errors
     /// Fails with a [`Refusal`] where the agent refuses, and with the command's last words where it is gone.
-    pub fn made(&mut self, size: u64) -> Result<u64> {
-        Ok(self.next(making(size))?["memory"].as_u64().unwrap_or_default())
+    pub fn made(&mut self, size: u64) -> Result<Made> {
+        serde_json::from_value(self.next(making(size))?).context("read what a layer took")
     }
 
     fn ask(&mut self, command: &Value) -> Result<Value> {

@@ -63,7 +63,7 @@ impl Consignment {
         look: &Look,
         images: &[Exported],
     ) -> Result<Self> {
-        let depot = courier.depot;
+        let depot = courier.route.depot;
         let mut layers: Vec<&Layer> = Vec::new();
         for layer in images.iter().flat_map(|image| &image.layers) {
             if !layers.iter().any(|known| known.digest == layer.digest) {
@@ -191,13 +191,10 @@ impl Consignment {
         (look.engine < engine).then(|| lack("its engine's disk", look.engine, engine))
     }
 
-    /// Bytes of all parcels, once that is known.
-    pub fn total(&self) -> Option<u64> {
-        let size = |item: &Item| {
-            let (size, is_known) = item.packed.parcel.size_so_far();
-            is_known.then_some(size)
-        };
-        self.items.iter().map(size).sum()
+    /// Bytes of all parcels, as it looks now; none before anything can be said.
+    pub fn expected(&self) -> Option<u64> {
+        let parts: Vec<_> = self.items.iter().map(|item| (item.new, item.packed.parcel.expected())).collect();
+        expected(&parts)
     }
 
     /// Bytes of the parcels that are on the robot already, of its unfinished transfers.
@@ -257,6 +254,19 @@ impl Consignment {
     }
 }
 
+/// What parts come to of which some have a size and all a measure: the others are taken to be like those.
+fn expected(parts: &[(u64, Option<u64>)]) -> Option<u64> {
+    let known = parts.iter().filter_map(|(measure, size)| Some((*measure, (*size)?)));
+    let (measure, size) =
+        known.fold((0, 0), |(measures, sizes), (measure, size)| (measures + measure, sizes + size));
+    let rest: u64 = parts.iter().filter(|(_, size)| size.is_none()).map(|(measure, _)| measure).sum();
+    if rest == 0 {
+        return Some(size);
+    }
+    let others = (u128::from(rest) * u128::from(size)).checked_div(measure.into())?;
+    Some(size + u64::try_from(others).ok()?)
+}
+
 /// Bytes of a layer that nothing on the robot is known to resemble.
 fn new_bytes(recipe: &Recipe) -> u64 {
     let new = recipe.steps.iter().map(|step| match step {
@@ -287,4 +297,18 @@ fn ask_about_others(agent: &mut Agent, look: &Look, candidates: &mut Vec<Candida
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expected;
+
+    #[test]
+    fn what_is_not_known_is_taken_to_be_like_what_is() {
+        assert_eq!(expected(&[(100, Some(40)), (50, Some(30))]), Some(70));
+        assert_eq!(expected(&[(100, Some(40)), (50, None)]), Some(60));
+        assert_eq!(expected(&[(100, None)]), None);
+        assert_eq!(expected(&[(0, Some(12)), (50, None)]), None);
+        assert_eq!(expected(&[]), Some(0));
+    }
 }

@@ -42,6 +42,9 @@ const AHEAD: usize = 2;
 /// How much may be made of a parcel before it is announced, and how long a follower waits at a time.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// The part of a parcel that tells how large the rest will be.
+const BEGUN: u64 = 50;
+
 /// Bytes of the checksum behind a parcel that is kept.
 const SUM: u64 = 4;
 
@@ -60,6 +63,8 @@ pub struct Ingredients {
 #[derive(Clone, Debug, Default)]
 struct State {
     written: u64,
+    /// Bytes of the layer that frames make, up to now and in all.
+    made: (u64, u64),
     ended: bool,
     failure: Option<String>,
 }
@@ -81,7 +86,7 @@ impl Parcel {
         let written = intact(&file)?;
         // So that it counts as used.
         drop(file.set_modified(std::time::SystemTime::now()));
-        let state = Mutex::new(State { written, ended: true, failure: None });
+        let state = Mutex::new(State { written, ended: true, ..State::default() });
         Some(Self { name: name.to_owned(), file, state, more: Condvar::new() })
     }
 
@@ -135,6 +140,17 @@ impl Parcel {
         (state.written, state.ended)
     }
 
+    /// Its size as it looks now; none before anything can be said.
+    pub fn expected(&self) -> Option<u64> {
+        let State { written, made: (made, all), ended, .. } = *self.state();
+        if ended {
+            return Some(written);
+        }
+        let share = u128::from(written) * u128::from(all);
+        let size = share.checked_div(made.into()).and_then(|size| u64::try_from(size).ok());
+        size.filter(|_| made >= all / BEGUN)
+    }
+
     /// Whether it could not be made.
     pub fn has_failed(&self) -> bool {
         self.state().failure.is_some()
@@ -182,25 +198,29 @@ impl Parcel {
             let _closing = Closing(&line);
             let mut out = target.as_file();
             let mut sum = crc32fast::Hasher::new();
-            for number in 0..steps.len() {
+            self.state().made.1 = steps.iter().map(makes).sum();
+            for (number, step) in steps.iter().enumerate() {
                 process::check_interrupted()?;
                 let bytes = line.take(number)?;
                 out.write_all(&bytes).with_context(full)?;
                 sum.update(&bytes);
-                self.wrote(bytes.len());
+                self.wrote(bytes.len(), makes(step));
             }
             sum.update(b"E");
             out.write_all(b"E").with_context(full)?;
             // Not part of the parcel: by it the file is known to be whole, in a later run.
             let sum = sum.finalize().to_le_bytes();
             out.write_all(&sum).with_context(full)?;
-            self.wrote(1);
+            self.wrote(1, 0);
             Ok(())
         })
     }
 
-    fn wrote(&self, bytes: usize) {
-        self.state().written += bytes as u64;
+    fn wrote(&self, bytes: usize, made: u64) {
+        let mut state = self.state();
+        state.written += bytes as u64;
+        state.made.0 += made;
+        drop(state);
         self.more.notify_all();
     }
 }
@@ -219,6 +239,14 @@ fn intact(file: &File) -> Option<u64> {
     let mut written = [0; SUM as usize];
     file.read_exact_at(&mut written, size).ok()?;
     (u32::from_le_bytes(written) == sum.finalize()).then_some(size)
+}
+
+/// Bytes of the layer that have to be encoded for a step.
+fn makes(step: &Step) -> u64 {
+    match step {
+        Step::Copy(_) => 0,
+        Step::Frame { made, .. } => made.end - made.start,
+    }
 }
 
 fn level(steps: &[Step]) -> i32 {

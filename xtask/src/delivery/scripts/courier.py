@@ -239,6 +239,30 @@ class Parcel:
             raise Refusal("parcel", "there is more in the parcel than its layer needs")
 
 
+class Sources:
+    """The layers that a new one refers to, and how many bytes of them have been read."""
+
+    def __init__(self, digests):
+        try:
+            self.files = [open(blob(digest), "rb", buffering=0) for digest in digests]
+        except FileNotFoundError:
+            raise Refusal("basis", "a layer that the new one refers to is gone") from None
+        self.read = 0
+
+    def piece(self, basis, offset, length):
+        if basis >= len(self.files):
+            raise Refusal("parcel", "the parcel is damaged")
+        file = self.files[basis].fileno()
+        part = os.pread(file, length, offset)
+        while len(part) < length:
+            more = os.pread(file, length - len(part), offset + len(part))
+            if not more:
+                raise Refusal("basis", "a layer that the new one refers to is shorter than it was")
+            part += more
+        self.read += length
+        return part
+
+
 def write(file, part):
     part = memoryview(part)
     while part:
@@ -251,10 +275,7 @@ def make(repository, layer, size, name, offset, bases):
     spool = f"{WORK}/{name}.spool"
     try:
         parcel = Parcel(name, offset)
-        try:
-            sources = [open(blob(digest), "rb", buffering=0) for digest in bases]
-        except FileNotFoundError:
-            raise Refusal("basis", "a layer that the new one refers to is gone") from None
+        sources = Sources(bases)
         with open(unfinished, "wb", buffering=0) as out:
             made, count = steps(parcel, sources, out)
             parcel.end()
@@ -270,7 +291,7 @@ def make(repository, layer, size, name, offset, bases):
         raise
     os.unlink(spool)
     attach(repository, layer)
-    answer(made=layer, memory=peak())
+    answer(made=layer, memory=peak(), read=sources.read)
 
 
 def place(path, target):
@@ -301,7 +322,7 @@ def steps(parcel, sources, out):
         if kind == b"C":
             basis, offset, length = struct.unpack("<HQQ", parcel.read(18))
             while length:
-                part = piece(sources, basis, offset, min(length, CHUNK))
+                part = sources.piece(basis, offset, min(length, CHUNK))
                 emit(part)
                 offset, length = offset + len(part), length - len(part)
         elif kind == b"F":
@@ -309,23 +330,11 @@ def steps(parcel, sources, out):
             places = [struct.unpack("<HQI", parcel.read(14)) for _ in range(pieces)]
             if max(size, length, sum(place[2] for place in places)) > MOST:
                 raise Refusal("parcel", "the parcel is damaged")
-            prefix = b"".join(piece(sources, *place) for place in places)
+            prefix = b"".join(sources.piece(*place) for place in places)
             emit(decode(parcel.read(length), prefix, size))
         else:
             raise Refusal("parcel", "the parcel is damaged")
     return f"sha256:{digest.hexdigest()}", count
-
-
-def piece(sources, basis, offset, length):
-    if basis >= len(sources):
-        raise Refusal("parcel", "the parcel is damaged")
-    part = os.pread(sources[basis].fileno(), length, offset)
-    while len(part) < length:
-        more = os.pread(sources[basis].fileno(), length - len(part), offset + len(part))
-        if not more:
-            raise Refusal("basis", "a layer that the new one refers to is shorter than it was")
-        part += more
-    return part
 
 
 def decode(frame, prefix, size):

@@ -1,0 +1,28 @@
+//! Manifests and descriptors as the OCI image specification has them, as far as anybody here reads them.
+
+use serde::Deserialize;
+
+/// What is said of a blob.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Descriptor {
+    /// `sha256:…` of the blob.
+    pub digest: String,
+    /// Its size in bytes, as it is kept or travels.
+    pub size: u64,
+}
+
+/// What an image consists of.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Manifest {
+    /// The image's configuration; its digest is the image ID in a classic store.
+    pub config: Descriptor,
+    /// The layers, lowest first.
+    pub layers: Vec<Descriptor>,
+}
+
+/// A list of manifests.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Index {
+    /// One for each image, or for each platform of one.
+    pub manifests: Vec<Descriptor>,
+}
