@@ -54,8 +54,10 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
-    let pulled = pull_all(session, &route.workspace.project.name, &delivery.images);
-    let Err(error) = pulled else { return Ok(delivery) };
+    let pull = |images: &[Delivered]| {
+        pull_all(session, &route.workspace.project.name, images, |args| pull::watched(session, &tunnel, args))
+    };
+    let Err(error) = pull(&delivery.images) else { return Ok(delivery) };
     process::check_interrupted()?;
     // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
     let damaged = match check(route, &tunnel, &lacking) {
@@ -65,7 +67,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
     delivery.images = before;
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
-    pull_all(session, &route.workspace.project.name, &delivery.images)?;
+    pull(&delivery.images)?;
     Ok(delivery)
 }
 
@@ -209,13 +211,21 @@ fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
 /// Fails when the connection is gone or Docker on the robot fails.
 pub fn name(session: &Session, repository: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
     let named = |delivered: &Delivered| survey.has_tag(&delivered.reference, &delivered.image);
-    if images.iter().all(named) { Ok(()) } else { pull_all(session, repository, images) }
+    if images.iter().all(named) {
+        return Ok(());
+    }
+    // They are there: the registry is not needed.
+    pull_all(session, repository, images, |args| session.script(pull::SCRIPT, args).run_for_output())
 }
 
-/// Lets the robot pull from its own registry.
-fn pull_all(session: &Session, project: &str, images: &[Delivered]) -> Result<()> {
+/// Lets the robot pull from its own registry; `run` runs the script there.
+fn pull_all(
+    session: &Session,
+    project: &str,
+    images: &[Delivered],
+    run: impl FnOnce(&[&str]) -> Result<String>,
+) -> Result<()> {
     let args = pull::arguments(images, &format!("{}/{project}", registry::HOST), project);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = session.script(pull::SCRIPT, &args).run_for_output()?;
-    pull::check(session.robot(), images, &output)
+    pull::check(session.robot(), images, &run(&args)?)
 }
