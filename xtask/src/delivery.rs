@@ -46,6 +46,8 @@ pub struct Delivered {
 pub struct Cost {
     /// Bytes that went to the robot, measured in the tunnel.
     pub sent: u64,
+    /// Whether `ssh` compressed some of them on the way: fewer went then.
+    pub compressed: bool,
     /// Layers that travelled.
     pub layers_sent: usize,
     /// Layers that the robot's registry had.

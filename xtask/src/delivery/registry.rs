@@ -101,6 +101,7 @@ fn bring(
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
     let tunnel = compressed.as_ref().unwrap_or(tunnel);
     let start = tunnel.traffic().sent;
+    cost.compressed |= compressed.is_some();
     let mut account = Account::new(route.session.robot(), &carried);
     for built in lacking {
         let name = &built.wanted.image;

@@ -2,9 +2,12 @@
 
 use super::lab::{Lab, in_order, robot};
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 16] = [
     "deploy",
     "build-images",
+    "publish",
+    "load-bundle",
+    "bench",
     "setup",
     "doctor",
     "setup-robot",

@@ -25,8 +25,9 @@ fn write_map(workspace: &Workspace) {
 /// Deploys the map; it has to travel in the push, compressed.
 fn the_push_carries_it(lab: &Lab, why: &str) {
     let before = MAIN.received();
-    lab.deploy(MAIN).says(&format!("{why}: the push carries whole layers"));
+    let run = lab.deploy(MAIN).says(&format!("{why}: the push carries whole layers"));
     let received = MAIN.received() - before;
+    run.says("sent at most ");
     assert!(received < SIZE as u64 / 3, "{received} bytes arrived");
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);

@@ -55,6 +55,8 @@ impl Outcome {
         let cost = self.delivery.cost;
         let Cost { layers_sent, layers_reused, .. } = cost;
         let [sent, reused, total] = [cost.sent, cost.bytes_reused, cost.layer_bytes].map(ui::bytes);
+        // What ssh compresses on the way it does not count.
+        let sent = if cost.compressed { format!("at most {sent}") } else { sent };
         let images = self.delivery.images.len();
         if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
             let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
