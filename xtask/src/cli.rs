@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands;
+use crate::commands::{self, services::Verb};
 use crate::error::Result;
 use crate::process::{self, Mode};
 
@@ -43,6 +43,15 @@ enum Command {
     Sim(commands::sim::Args),
     Tunnel(commands::tunnel::Args),
     Ssh(commands::ssh::Args),
+    Logs(commands::logs::Args),
+    /// Start services that do not run
+    Start(commands::services::Args),
+    /// Stop services; they stay stopped until they are started or deployed
+    Stop(commands::services::Args),
+    /// Restart services
+    Restart(commands::services::Args),
+    Exec(commands::exec::Args),
+    Shell(commands::exec::Shell),
     Test(commands::test::Args),
     Bench(commands::bench::Args),
     Completions(commands::completions::Args),
@@ -67,6 +76,12 @@ impl Cli {
             Command::Sim(args) => commands::sim::run(&args),
             Command::Tunnel(args) => commands::tunnel::run(&args),
             Command::Ssh(args) => commands::ssh::run(&args),
+            Command::Logs(args) => commands::logs::run(&args),
+            Command::Start(args) => commands::services::run(Verb::Start, &args),
+            Command::Stop(args) => commands::services::run(Verb::Stop, &args),
+            Command::Restart(args) => commands::services::run(Verb::Restart, &args),
+            Command::Exec(args) => commands::exec::run(&args),
+            Command::Shell(args) => commands::exec::shell(&args),
             Command::Test(args) => commands::test::run(&args),
             Command::Bench(args) => commands::bench::run(&args),
             Command::Completions(args) => commands::completions::run(&args),

@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 
 pub use load::{FILE, current_dir};
+pub use names::instead;
 pub use packages::{Package, PackageGraph};
 pub use platform::Platform;
 

@@ -25,7 +25,7 @@ use crate::timeline::{self, Lane, Phase};
 use crate::ui::Progress;
 use crate::{host, process};
 
-pub use outcome::{Outcome, report};
+pub use outcome::{Outcome, containers, report};
 pub use target::{Target, connect};
 
 /// Build the images, bring them onto robots and start them there
@@ -275,7 +275,11 @@ impl Deploy<'_> {
         let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
         let is_current = start::is_current(&release, survey);
         let archive = if is_current { 0 } else { release.archive.len() as u64 };
-        delivery::plan::plan(&route, &built, &Services { hashes: release.hashes, archive })
+        delivery::plan::plan(
+            &route,
+            &built,
+            &Services { hashes: release.hashes, jobs: release.jobs, archive },
+        )
     }
 
     fn deliver(

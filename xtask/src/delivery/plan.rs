@@ -119,6 +119,8 @@ impl Answers {
 pub struct Services {
     /// What each service is; it is restarted when this changes.
     pub hashes: BTreeMap<String, String>,
+    /// The services that may have ended.
+    pub jobs: BTreeSet<String>,
     /// Bytes that are sent if any is.
     pub archive: u64,
 }
@@ -157,7 +159,8 @@ pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<P
     }
     let runs = |service: &String| {
         route.survey.containers.iter().any(|container| {
-            container.service == *service && (container.state == "running" || container.ended_well())
+            let has_ended = services.jobs.contains(service) && container.ended_well();
+            container.service == *service && (container.state == "running" || has_ended)
         })
     };
     let same =

@@ -45,6 +45,8 @@ pub struct Project {
     pub services: BTreeMap<String, String>,
     /// All services.
     pub names: BTreeSet<String>,
+    /// The services that may end: nobody restarts them when they do.
+    pub jobs: BTreeSet<String>,
     /// What each service is, as a hash: the robot restarts those whose hash has changed.
     pub hashes: BTreeMap<String, String>,
 }
@@ -166,7 +168,10 @@ impl Project {
         let hashes = pairs.map(|(hash, service)| (service.to_owned(), hash.to_owned())).collect();
         let id = format!("{:x}", Sha256::digest(&archive));
         let names = services(&model).map(|(name, _)| name.clone()).collect();
-        Ok(Self { archive, id, services: expected, names, hashes })
+        let may_end =
+            |service: &Value| !matches!(service["restart"].as_str(), Some("always" | "unless-stopped"));
+        let jobs = services(&model).filter(|(_, service)| may_end(service)).map(|(name, _)| name.clone());
+        Ok(Self { archive, id, services: expected, names, jobs: jobs.collect(), hashes })
     }
 }
 
@@ -262,6 +267,15 @@ mod tests {
         assert!(text.contains("localhost:5000/eurobot@sha256:aa") && text.contains("postgres:17"));
         assert!(!text.contains("build"));
         assert!(text.contains("\"../files/") && text.contains("\"/dev\""), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_service_that_is_restarted_is_no_job() -> Result<()> {
+        let (_guard, path) = directory()?;
+        let mut draft = draft(&path);
+        draft.model["services"]["navigation"]["restart"] = json!("unless-stopped");
+        assert_eq!(draft.with_references(&references())?.jobs, ["database".to_owned()].into());
         Ok(())
     }
 

@@ -50,7 +50,7 @@ pub fn start(session: &Session, name: &str, repository: &str, project: &Project)
 
 /// What on the robot is not as the project says, if anything.
 ///
-/// One-shot services may have ended, but only successfully.
+/// Services that nobody restarts may have ended, but only successfully.
 fn difference(project: &Project, survey: &Survey) -> Option<String> {
     for service in &project.names {
         let mut containers =
@@ -59,7 +59,8 @@ fn difference(project: &Project, survey: &Survey) -> Option<String> {
             return Some(format!("service `{service}` has no container"));
         }
         for container in containers {
-            if container.state != "running" && !container.ended_well() {
+            let may_end = project.jobs.contains(service);
+            if container.state != "running" && !(may_end && container.ended_well()) {
                 return Some(format!("service `{service}` is {}", container.state));
             }
             let Some(expected) = project.services.get(service) else { continue };

@@ -2,7 +2,7 @@
 
 use super::lab::{Lab, in_order, robot};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 22] = [
     "deploy",
     "build-images",
     "publish",
@@ -17,6 +17,12 @@ const VERBS: [&str; 16] = [
     "sim status",
     "tunnel",
     "ssh",
+    "logs",
+    "start",
+    "stop",
+    "restart",
+    "exec",
+    "shell",
     "test",
     "completions",
 ];

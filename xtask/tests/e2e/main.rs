@@ -15,6 +15,7 @@ mod delivery;
 mod dropped_links;
 mod dry_run;
 mod edits;
+mod everyday;
 mod fallbacks;
 mod first_deploy;
 mod fleet;
@@ -60,6 +61,11 @@ fn main() -> ExitCode {
         plan::a_registry_that_is_stopped_is_looked_into_all_the_same,
         delivery::without_start_images_arrive_and_containers_stay,
         delivery::a_taken_port_is_stepped_over,
+        everyday::logs_are_those_of_the_services_asked_for,
+        everyday::logs_are_followed_until_ctrl_c,
+        everyday::one_service_is_stopped_started_and_restarted_and_no_other,
+        everyday::commands_in_a_container_have_the_environment_of_ros,
+        everyday::unknown_services_are_named_with_those_there_are,
         settings::a_changed_variable_restarts_who_uses_it,
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,

@@ -27,12 +27,25 @@ pub fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
     if process::mode().dry_run {
         return Ok(());
     }
-    let mut rows: Vec<[String; 5]> = Vec::new();
+    let running =
+        outcomes.iter().filter_map(|(robot, outcome)| Some((robot.as_str(), outcome.running.as_ref()?)));
+    if running.clone().any(|(_, survey)| !survey.containers.is_empty()) {
+        ui::result(&containers(running))?;
+    }
     for (robot, outcome) in outcomes {
-        for container in outcome.running.iter().flat_map(|survey| &survey.containers) {
+        ui::done(robot, &format!("{} ({:.1} s)", outcome.summary(), outcome.took.as_secs_f32()));
+    }
+    Ok(())
+}
+
+/// The containers of robots, as a table.
+pub fn containers<'a>(surveys: impl Iterator<Item = (&'a str, &'a Survey)>) -> String {
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for (robot, survey) in surveys {
+        for container in &survey.containers {
             let digest = container.reference.rsplit(['@', '-']).next().unwrap_or_default();
             rows.push([
-                robot.clone(),
+                robot.to_owned(),
                 container.service.clone(),
                 image::short(digest).to_owned(),
                 container.state.clone(),
@@ -41,13 +54,7 @@ pub fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
         }
     }
     rows.sort();
-    if !rows.is_empty() {
-        ui::result(&ui::table(["ROBOT", "SERVICE", "IMAGE", "STATE", "SINCE (UTC)"], &rows))?;
-    }
-    for (robot, outcome) in outcomes {
-        ui::done(robot, &format!("{} ({:.1} s)", outcome.summary(), outcome.took.as_secs_f32()));
-    }
-    Ok(())
+    ui::table(["ROBOT", "SERVICE", "IMAGE", "STATE", "SINCE (UTC)"], &rows)
 }
 
 impl Outcome {
