@@ -54,10 +54,8 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
-    let pull = |images: &[Delivered]| {
-        pull_all(session, &route.workspace.project.name, images, |args| pull::watched(session, &tunnel, args))
-    };
-    let Err(error) = pull(&delivery.images) else { return Ok(delivery) };
+    let pulled = pull_all(session, &route.workspace.project.name, &delivery.images);
+    let Err(error) = pulled else { return Ok(delivery) };
     process::check_interrupted()?;
     // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
     let damaged = match check(route, &tunnel, &lacking) {
@@ -67,7 +65,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
     delivery.images = before;
     let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
-    pull(&delivery.images)?;
+    pull_all(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
 }
 
@@ -212,21 +210,13 @@ fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
 /// Fails when the connection is gone or Docker on the robot fails.
 pub fn name(session: &Session, repository: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
     let named = |delivered: &Delivered| survey.has_tag(&delivered.reference, &delivered.image);
-    if images.iter().all(named) {
-        return Ok(());
-    }
-    // They are there: the registry is not needed.
-    pull_all(session, repository, images, |args| session.script(pull::SCRIPT, args).run_for_output())
+    if images.iter().all(named) { Ok(()) } else { pull_all(session, repository, images) }
 }
 
-/// Lets the robot pull from its own registry; `run` runs the script there.
-fn pull_all(
-    session: &Session,
-    project: &str,
-    images: &[Delivered],
-    run: impl FnOnce(&[&str]) -> Result<String>,
-) -> Result<()> {
+/// Lets the robot pull from its own registry.
+fn pull_all(session: &Session, project: &str, images: &[Delivered]) -> Result<()> {
     let args = pull::arguments(images, &format!("{}/{project}", registry::HOST), project);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    pull::check(session.robot(), images, &run(&args)?)
+    let output = session.script(pull::SCRIPT, &args).run_for_output()?;
+    pull::check(session.robot(), images, &output)
 }

@@ -3,7 +3,6 @@
 use std::io::PipeWriter;
 use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -56,15 +55,6 @@ impl Child {
     /// Whether it still runs.
     pub fn is_running(&self) -> bool {
         matches!(self.handle.try_wait(), Ok(None))
-    }
-
-    /// Waits for the child's end for so long; tells whether it has come.
-    ///
-    /// # Errors
-    /// Fails when the child cannot be waited for.
-    pub fn ends_within(&self, time: Duration) -> Result<bool> {
-        let ended = self.handle.wait_timeout(time);
-        Ok(ended.with_context(|| format!("wait for `{}`", self.command))?.is_some())
     }
 
     /// Waits for the child's successful end.

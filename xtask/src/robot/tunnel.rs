@@ -119,7 +119,7 @@ impl Drop for Tunnel<'_> {
 }
 
 /// A registry that runs and says nothing, say on a disk that does not.
-pub fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
+fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
     if exit_of(&error) == Exit::Interrupted {
         return error;
     }

@@ -128,23 +128,6 @@ pub fn a_registry_that_never_answers_is_given_up(lab: &Lab) {
     MAIN.assert_has_built("localization");
 }
 
-pub fn a_registry_that_falls_silent_while_the_robot_pulls_is_given_up(lab: &Lab) {
-    let workspace = lab.deployed();
-    let before = MAIN.services();
-    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(60_000_000));
-    let mut run = workspace.start(&DEPLOY);
-    run.until_it_says("pulling from its registry");
-    MAIN.exec(&["docker", "pause", "xtask-registry"]);
-    let run = run.wait_for_all();
-    MAIN.exec(&["docker", "unpause", "xtask-registry"]);
-    run.expect_exit(1).says("the registry on `main` does not answer").says("docker restart xtask-registry");
-    assert_eq!(MAIN.services(), before);
-    lab.deploy(MAIN);
-    for image in ["communication", "localization", "navigation", "behavior_tree"] {
-        MAIN.assert_has_built(image);
-    }
-}
-
 pub fn layers_of_a_teammates_machine_are_built_upon(lab: &Lab) {
     let workspace = lab.deployed();
     let config = "ros_ws/src/bringup/config";

@@ -76,7 +76,6 @@ fn main() -> ExitCode {
         courier::a_registry_that_fails_stops_the_delivery_and_nothing_else,
         courier::a_registry_that_is_stopped_for_a_while_is_waited_for,
         courier::a_registry_that_never_answers_is_given_up,
-        courier::a_registry_that_falls_silent_while_the_robot_pulls_is_given_up,
         courier::layers_of_a_teammates_machine_are_built_upon,
         damaged::a_damaged_layer_of_this_machine_is_exported_again,
         damaged::damaged_parcels_and_memories_of_this_machine_are_made_again,
