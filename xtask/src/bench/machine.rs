@@ -62,9 +62,7 @@ impl Machine {
         let processor = self.processor.as_deref().map_or(String::new(), |name| format!(" ({name})"));
         let memory = self.memory.map_or(String::new(), |bytes| format!(", {} of memory", ui::bytes(bytes)));
         let Self { cores, kernel, engine, image_store, .. } = self;
-        format!(
-            "{cores} cores{processor}{memory}, {kernel}, Docker Engine {engine} with the {image_store} image store"
-        )
+        format!("{cores} cores{processor}{memory}, {kernel}, Docker Engine {engine} with the {image_store}")
     }
 
     /// The machine in one line, below a plot.
