@@ -234,6 +234,20 @@ impl Cmd {
         self.run_for_output().map(drop)
     }
 
+    /// Changes something, by a command that may fail in a way worth another try: tells whether it succeeded; it has
+    /// not only where it said `words`.
+    ///
+    /// # Errors
+    /// As [`Cmd::run`], where it failed in any other way.
+    pub fn run_but_for(&self, words: &str) -> Result<bool> {
+        if self.announce(true) {
+            return Ok(true);
+        }
+        let output = self.output()?;
+        let is_worth_it = !output.status.success() && String::from_utf8_lossy(&output.stderr).contains(words);
+        if is_worth_it { Ok(false) } else { self.check(output).map(|_| true) }
+    }
+
     /// Changes something and gives the stdout; nothing in dry-run mode.
     ///
     /// # Errors

@@ -17,9 +17,14 @@ use crate::error::Result;
 use crate::files;
 use crate::process::{self, Cmd};
 use crate::timeline::{self, Lane, Phase};
+use crate::ui;
 
 /// How long the definitions of builds are left for people to look at.
 const DEFINITIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What BuildKit says, now and then, of builds that share steps; what it has done by then it remembers
+/// (<https://github.com/moby/buildkit/issues/2303>).
+const RACE: &str = "inconsistent graph state";
 
 /// How to build.
 #[derive(Clone, Copy, Debug, Default)]
@@ -232,7 +237,11 @@ fn bake(
         return Ok(Outcome::new());
     }
     let command = command.args(["--metadata-file", metadata.as_str()]);
-    command.show_through("build", progress::condense).run()?;
+    let command = command.show_through("build", progress::condense);
+    if !command.run_but_for(RACE)? {
+        ui::warn("build", "BuildKit lost its way between builds that share steps: asking it once more");
+        command.run()?;
+    }
     let text = fs_err::read_to_string(&metadata)?;
     fs_err::remove_file(&metadata)?;
     forget_old_definitions(&dir);

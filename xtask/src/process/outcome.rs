@@ -66,7 +66,11 @@ impl Cmd {
 
     /// Waits for success.
     pub(super) fn finish(&self) -> Result<Output> {
-        let output = self.output()?;
+        self.check(self.output()?)
+    }
+
+    /// Fails unless that was success.
+    pub(super) fn check(&self, output: Output) -> Result<Output> {
         if output.status.success() {
             return Ok(output);
         }

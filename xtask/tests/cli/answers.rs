@@ -16,7 +16,7 @@ const COMPOSE: &str = r#"cat <<END
 END"#;
 
 /// `docker buildx bake`: says of each image that it is what the registry has.
-const BAKE: &str = r#"while [ $# -gt 0 ]; do
+pub const BAKE: &str = r#"while [ $# -gt 0 ]; do
     [ "$1" != --metadata-file ] || cp "$lab/metadata" "$2"
     shift
 done"#;

@@ -1,5 +1,6 @@
 //! What goes wrong between here and a robot: the exit code, the words, and what is left behind.
 
+use super::answers::BAKE;
 use super::lab::{Lab, Ran, robot};
 use super::registry::Registry;
 
@@ -159,4 +160,16 @@ fn a_connection_that_drops_while_pushing_is_made_again() {
     lab.run(&["deploy"]).expect(0).says(&["the connection dropped: connected again, pushing again"]);
     assert_eq!(lab.calls_of("docker push").len(), 3, "camera twice");
     assert!(lab.all_masters_are_gone());
+}
+
+#[test]
+fn a_build_that_buildkit_lost_its_way_in_is_asked_for_once_more() {
+    let lost = "ERROR: failed to solve: failed to get edge: inconsistent graph state";
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    let once = format!("if [ ! -e \"$lab/lost\" ]; then : >\"$lab/lost\"; echo '{lost}'; exit 1; fi\n{BAKE}");
+    lab.on("docker", "'buildx bake '*", &once);
+    lab.run(&["build-images"]).expect(0).says(&["inconsistent graph state", "asking it once more"]);
+    lab.on("docker", "'buildx bake '*", &format!("echo '{lost}'; exit 1"));
+    lab.run(&["build-images", "--no-cache"]).expect(1).says(&["asking it once more", "docker buildx bake"]);
 }
