@@ -124,7 +124,8 @@ pub fn no_room_for_layers_on_this_machine(lab: &Lab) {
 
 pub fn this_machines_disk_fills_up_in_the_middle(lab: &Lab) {
     let workspace = lab.deployed();
-    let disk = SmallDisk::over(workspace, "target/xtask", 200 * MB);
+    // Layers of other tests move onto it when they are used.
+    let disk = SmallDisk::over(workspace, "target/xtask", 8_000 * MB);
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
     write_map(workspace);
     let mut run = disk.start(&DEPLOY);
