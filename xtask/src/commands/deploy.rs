@@ -240,7 +240,7 @@ impl Deploy<'_> {
         let project = &self.workspace.project.name;
         let progress = Progress::new(&robot.name);
         progress.waiting("connecting");
-        let repository = format!("{}/{project}", registry::HOST);
+        let repository = registry::repository(project);
         let (session, survey) = connect(robot, || reach(self.workspace, robot), project, &repository)?;
         progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
@@ -261,7 +261,7 @@ impl Deploy<'_> {
         let (workspace, builder, project) = (*workspace, *builder, &self.workspace.project.name);
         let progress = &Progress::new(&robot.name);
         progress.waiting("planning");
-        let repository = format!("{}/{project}", registry::HOST);
+        let repository = registry::repository(project);
         let (session, survey) = &connect(robot, || endpoint(workspace, robot), project, &repository)?;
         let built = images_of(&self.drafts, robot, built);
         let digest = |built: &Built| match &built.id {

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
-    let repository = &format!("{}/{project}", registry::HOST);
+    let repository = &registry::repository(project);
     let bundle = Bundle::open(&args.file)?;
     bundle.contents().check_project(project)?;
     let robots = args.which.of(&workspace, bundle.contents().robots())?;

@@ -68,7 +68,7 @@ pub fn run(verb: Verb, args: &Args) -> Result<()> {
         services::check(&session, project, &args.services)?;
         progress.doing(verb.doing(), None);
         services::compose(&session, project, &words).run()?;
-        Survey::of(&session, project, &format!("{}/{project}", registry::HOST))
+        Survey::of(&session, project, &registry::repository(project))
     };
     let (surveys, served) = fleet::each(&robots, serve);
     if !process::mode().dry_run {

@@ -44,7 +44,7 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
     ensure_login(&endpoint)?;
     let session = Session::open(endpoint)?;
     let project = &workspace.project.name;
-    let survey = Survey::of(&session, project, &format!("{}/{project}", registry::HOST))?;
+    let survey = Survey::of(&session, project, &registry::repository(project))?;
     if !process::mode().dry_run {
         survey.check_platform(&robot.name, &robot.platform)?;
         check_compose(&session)?;

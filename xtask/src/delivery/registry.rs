@@ -215,7 +215,7 @@ pub fn name(session: &Session, repository: &str, survey: &Survey, images: &[Deli
 
 /// Lets the robot pull from its own registry.
 fn pull_all(session: &Session, project: &str, images: &[Delivered]) -> Result<()> {
-    let args = pull::arguments(images, &format!("{}/{project}", registry::HOST), project);
+    let args = pull::arguments(images, &registry::repository(project), project);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let output = session.script(pull::SCRIPT, &args).run_for_output()?;
     pull::check(session.robot(), images, &output)

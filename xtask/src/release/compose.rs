@@ -180,8 +180,8 @@ fn directory(robot: &Robot) -> Utf8PathBuf {
 }
 
 /// How the robot's engine calls an image of the project that it pulled from its own registry.
-pub fn reference(repository: &str, digest: &str) -> String {
-    format!("{}/{repository}@{digest}", registry::HOST)
+pub fn reference(project: &str, digest: &str) -> String {
+    format!("{}@{digest}", registry::repository(project))
 }
 
 fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {

@@ -21,6 +21,11 @@ pub const ADDRESS: &str = "127.0.0.1:5000";
 /// What image references on the robot begin with.
 pub const HOST: &str = "localhost:5000";
 
+/// A project's repository in the registry, as the robot's engine calls it.
+pub fn repository(project: &str) -> String {
+    format!("{HOST}/{project}")
+}
+
 /// The registry's container and its volume.
 pub const CONTAINER: &str = "xtask-registry";
 
