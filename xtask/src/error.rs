@@ -94,6 +94,20 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
+/// An error with what it means; that of a run which was interrupted means that, and stays as it is.
+pub fn explained(
+    error: anyhow::Error,
+    explain: impl FnOnce(anyhow::Error) -> anyhow::Error,
+) -> anyhow::Error {
+    if exit_of(&error) == Exit::Interrupted { error } else { explain(error) }
+}
+
+/// Whether `error` came from reading or writing that failed in this way.
+pub fn has_kind(error: &anyhow::Error, kind: std::io::ErrorKind) -> bool {
+    let is_it = |cause: &std::io::Error| cause.kind() == kind;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_it))
+}
+
 /// All that can be done about `error`, outermost first.
 pub fn hints_of(error: &anyhow::Error) -> Vec<&str> {
     failures(error).flat_map(|failure| failure.hints.iter().map(String::as_str)).collect()

@@ -1,10 +1,11 @@
 //! Files that others may be reading while they are written, and directories that must not grow for ever.
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Result;
 
@@ -19,6 +20,16 @@ pub fn replace(path: &Utf8Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("write `{path}`"))?;
     file.persist(path).with_context(|| format!("replace `{path}`"))?;
     Ok(())
+}
+
+/// The SHA-256 of all that there is to read, as hexadecimal digits.
+///
+/// # Errors
+/// Fails when it cannot be read.
+pub fn sha256(mut source: impl Read) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let _bytes = std::io::copy(&mut source, &mut hash)?;
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Removes files of a directory, the longest unmodified first, until the rest takes no more than `limit`

@@ -5,12 +5,12 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
-use sha2::{Digest as _, Sha256};
 
 use super::{Archive, CONTENTS, Contents, FORMAT, SUMS};
 use crate::config::Robot;
 use crate::delivery::archive::{self, Contents as Loaded, Item, Pass, Source};
 use crate::error::{Failure, Result};
+use crate::files;
 use crate::process::{self, Cmd};
 use crate::robot::Session;
 
@@ -77,10 +77,9 @@ impl Bundle {
     fn verify_member(&self, name: &str) -> Result<()> {
         process::check_interrupted()?;
         let path = &self.file.path;
-        let mut hash = Sha256::new();
-        let read = self.file.open(name).and_then(|mut file| Ok(io::copy(&mut file, &mut hash)?));
-        let _bytes = read.map_err(|error| damaged(path, "it cannot be read").because(error))?;
-        if self.sums.get(name) == Some(&format!("{:x}", hash.finalize())) {
+        let sum = self.file.open(name).and_then(|file| Ok(files::sha256(file)?));
+        let sum = sum.map_err(|error| damaged(path, "it cannot be read").because(error))?;
+        if self.sums.get(name) == Some(&sum) {
             return Ok(());
         }
         Err(damaged(path, &format!("`{name}` in it is not what was written")).into())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{BufWriter, ErrorKind, Seek, Write};
 use std::time::SystemTime;
 
 use camino::Utf8Path;
@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use super::{Archive, CONTENTS, Contents, FORMAT, Image, Robot, SUMS};
 use crate::config::Platform;
 use crate::delivery::archive::{self, Engine, Item, Source as _};
-use crate::error::{Exit, Failure, Result, exit_of};
+use crate::error::{Failure, Result, explained, has_kind};
 use crate::ui::Progress;
 
 /// What goes to one robot.
@@ -60,19 +60,14 @@ pub fn write(path: &Utf8Path, order: &Order<'_>, progress: &Progress) -> Result<
         File::open(dir)?.sync_all()?;
         Ok(size)
     };
-    write().map_err(|error| {
-        if exit_of(&error) == Exit::Interrupted {
-            return error;
-        }
-        let is_full = |cause: &(dyn std::error::Error + 'static)| {
-            cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::StorageFull)
-        };
+    let explain = |error: anyhow::Error| {
         let mut failure = Failure::failed(format!("cannot write the bundle `{path}`"));
-        if error.chain().any(is_full) {
+        if has_kind(&error, ErrorKind::StorageFull) {
             failure = failure.hint(format!("`df -h {dir}` shows how much room there is"));
         }
         failure.because(error).into()
-    })
+    };
+    write().map_err(|error| explained(error, explain))
 }
 
 /// Writes images and releases; gives what is in them.
@@ -130,7 +125,7 @@ fn images(
     let left_out = archive::common(&layers, &there);
     progress.doing(&format!("writing {} images", items.len()), None);
     let packed = tar.append_with(name, |sink| {
-        let counted = archive::Counted::new(sink, |count| progress.advance(count));
+        let counted = archive::Observed::new(sink, |bytes| progress.advance(bytes.len() as u64));
         archive::take(&Engine.command(&items), |source| archive::pack(source, counted, &left_out))
     })?;
     let skipped: BTreeSet<String> =
@@ -164,18 +159,14 @@ impl<W: Write + Seek> Tar<W> {
     }
 
     /// Appends a file of a length that nobody knows before.
-    fn append_with<T>(
-        &mut self,
-        name: &str,
-        write: impl FnOnce(&mut Hashed<&mut dyn Write>) -> Result<T>,
-    ) -> Result<T> {
+    fn append_with<T>(&mut self, name: &str, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
         let mut header = tar::Header::new_gnu();
         // Values of `.env` files are in Compose projects.
         header.set_mode(0o600);
         let mut entry = self.builder.append_writer(&mut header, name)?;
-        let mut hashed = Hashed { inner: &mut entry as &mut dyn Write, hash: Sha256::new() };
-        let value = write(&mut hashed)?;
-        writeln!(self.sums, "{:x}  {name}", hashed.hash.finalize())?;
+        let mut hash = Sha256::new();
+        let value = write(&mut archive::Observed::new(&mut entry, |bytes| hash.update(bytes)))?;
+        writeln!(self.sums, "{:x}  {name}", hash.finalize())?;
         entry.finish()?;
         Ok(value)
     }
@@ -184,23 +175,5 @@ impl<W: Write + Seek> Tar<W> {
         let sums = std::mem::take(&mut self.sums);
         self.append(SUMS, sums.as_bytes())?;
         Ok(self.builder.into_inner()?)
-    }
-}
-
-/// A writer that knows the SHA-256 of what went through it.
-struct Hashed<W> {
-    inner: W,
-    hash: Sha256,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hash.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 pub use contents::{Contents, Packed, common, pack};
-pub use exchange::{Counted, give, take};
+pub use exchange::{Observed, give, take};
 pub use source::{Engine, Pass, Source};
 
 use super::{Cost, Delivered, Delivery, Memory};
@@ -158,9 +158,9 @@ fn send(
     }
     let mut sent = 0;
     let mut pass = |archive: &mut dyn std::io::Read, sink| {
-        let counted = Counted::new(sink, |count| {
-            sent += count;
-            route.progress.advance(count);
+        let counted = Observed::new(sink, |bytes| {
+            sent += bytes.len() as u64;
+            route.progress.advance(bytes.len() as u64);
         });
         contents::pack(archive, counted, skipped)
     };

@@ -22,7 +22,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::error::{Exit, Failure, Result, exit_of};
+use crate::error::{Exit, Failure, Result, exit_of, explained};
 use crate::image::layout::{self, Exported, Layer};
 use crate::image::oci::Descriptor;
 use crate::image::{self, Builder, Built};
@@ -302,10 +302,7 @@ impl<'a> Courier<'a> {
         let robot = self.route.session.robot();
         let hint = "what arrived is kept there for a day: the next deploy sends the rest";
         let gone = |what: String, error: anyhow::Error| -> anyhow::Error {
-            if exit_of(&error) == Exit::Interrupted {
-                return error;
-            }
-            Failure::unreachable(what).hint(hint).because(error).into()
+            explained(error, |error| Failure::unreachable(what).hint(hint).because(error).into())
         };
         // Without its registry a robot can take nothing, from the push neither.
         tunnel.ensure_open().map_err(|error| {

@@ -13,12 +13,11 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::oci::{Descriptor, Manifest};
 use super::{Builder, Built, ImageId};
 use crate::config::{Store, Workspace};
-use crate::error::{Exit, Result, exit_of};
+use crate::error::{Result, explained};
 use crate::{files, process};
 
 /// Bytes that layers may take on this machine's disk before those that have not been used for longest go.
@@ -99,9 +98,8 @@ impl Layout {
     /// # Errors
     /// Fails when it cannot be read.
     pub fn is_intact(&self, digest: &str) -> Result<bool> {
-        let mut hash = Sha256::new();
-        let _bytes = std::io::copy(&mut fs_err::File::open(self.blob(digest))?, &mut hash)?;
-        Ok(format!("sha256:{:x}", hash.finalize()) == digest)
+        let hash = files::sha256(fs_err::File::open(self.blob(digest))?)?;
+        Ok(format!("sha256:{hash}") == digest)
     }
 
     /// What made the layers of all images in the layout, by the layers' digests.
@@ -151,12 +149,11 @@ impl Layout {
 
     /// BuildKit's last words say why; before them is a page of all that it has done.
     fn cannot_export(&self, error: anyhow::Error) -> anyhow::Error {
-        if exit_of(&error) == Exit::Interrupted {
-            return error;
-        }
-        let text = error.root_cause().to_string();
-        let last = text.trim_end().lines().last().unwrap_or_default().trim_start_matches("ERROR: ");
-        anyhow::anyhow!(last.to_owned()).context(format!("layers cannot be exported to `{}`", self.dir))
+        explained(error, |error| {
+            let text = error.root_cause().to_string();
+            let last = text.trim_end().lines().last().unwrap_or_default().trim_start_matches("ERROR: ");
+            anyhow::anyhow!(last.to_owned()).context(format!("layers cannot be exported to `{}`", self.dir))
+        })
     }
 
     /// Removes those files of an image that are not as large as they should be, a damaged manifest included.
@@ -268,6 +265,7 @@ pub fn can_export(builder: Builder) -> bool {
 #[cfg(test)]
 pub mod testing {
     use camino::Utf8Path;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
 
@@ -299,7 +297,7 @@ pub mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Failure;
+    use crate::error::{Exit, Failure, exit_of};
 
     fn layout(guard: &tempfile::TempDir) -> Layout {
         Layout::at(Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::registry::{self, RegistryClient};
 use super::relay::{Relay, Traffic, Watch};
 use super::ssh::{Endpoint, Session};
-use crate::error::{Exit, Failure, Result, exit_of};
+use crate::error::{Failure, Result, explained};
 use crate::process::{self, Cmd};
 use crate::ui::Progress;
 
@@ -120,16 +120,15 @@ impl Drop for Tunnel<'_> {
 
 /// A registry that runs and says nothing, say on a disk that does not.
 fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
-    if exit_of(&error) == Exit::Interrupted {
-        return error;
-    }
-    Failure::failed(format!("the registry on `{robot}` does not answer"))
-        .hint(format!(
-            "`cargo xtask ssh --robot {robot} -- docker restart {}` starts it anew, and loses nothing",
-            registry::CONTAINER
-        ))
-        .because(error)
-        .into()
+    explained(error, |error| {
+        Failure::failed(format!("the registry on `{robot}` does not answer"))
+            .hint(format!(
+                "`cargo xtask ssh --robot {robot} -- docker restart {}` starts it anew, and loses nothing",
+                registry::CONTAINER
+            ))
+            .because(error)
+            .into()
+    })
 }
 
 /// The tunnel as people open it by hand, until Ctrl-C.

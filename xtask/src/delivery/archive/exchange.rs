@@ -5,6 +5,7 @@ use std::io::{self, PipeReader, PipeWriter, Read as _, Write};
 use anyhow::Context as _;
 
 use super::{Failure, Result, Session, process};
+use crate::error::has_kind;
 use crate::process::Cmd;
 
 /// Lets `work` read what `producer` writes and write what `consumer` on the robot reads. Whoever failed first
@@ -36,7 +37,7 @@ pub fn take<T>(producer: &Cmd, work: impl FnOnce(&mut io::BufReader<PipeReader>)
     drop(source);
     match result {
         // What it wrote broke off: its own words say why.
-        Err(error) if !is(&error, io::ErrorKind::BrokenPipe) && !child.is_running() => {
+        Err(error) if !has_kind(&error, io::ErrorKind::BrokenPipe) && !child.is_running() => {
             child.wait()?;
             Err(error)
         }
@@ -58,7 +59,7 @@ pub fn give<T>(session: &Session, consumer: &Cmd, work: impl FnOnce(PipeWriter) 
     let result = work(sink);
     process::check_interrupted()?;
     let ended = match &result {
-        Err(error) if !is(error, io::ErrorKind::BrokenPipe) => Ok(()),
+        Err(error) if !has_kind(error, io::ErrorKind::BrokenPipe) => Ok(()),
         _ => child.wait(),
     };
     drop(child);
@@ -81,27 +82,23 @@ pub fn give<T>(session: &Session, consumer: &Cmd, work: impl FnOnce(PipeWriter) 
     .into())
 }
 
-fn is(error: &anyhow::Error, kind: io::ErrorKind) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == kind))
-}
-
-/// A writer that tells how many bytes went through it.
-pub struct Counted<W, F> {
+/// A writer that shows what goes through it.
+pub struct Observed<W, F> {
     inner: W,
-    tell: F,
+    show: F,
 }
 
-impl<W, F: FnMut(u64)> Counted<W, F> {
+impl<W, F: FnMut(&[u8])> Observed<W, F> {
     /// Around `inner`.
-    pub fn new(inner: W, tell: F) -> Self {
-        Self { inner, tell }
+    pub fn new(inner: W, show: F) -> Self {
+        Self { inner, show }
     }
 }
 
-impl<W: Write, F: FnMut(u64)> Write for Counted<W, F> {
+impl<W: Write, F: FnMut(&[u8])> Write for Observed<W, F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
-        (self.tell)(count as u64);
+        (self.show)(&bytes[..count]);
         Ok(count)
     }
 
