@@ -58,6 +58,8 @@ pub fn run(args: &Args) -> Result<()> {
         progress.waiting("connecting");
         let (session, survey) = connect(robot, || reach(&workspace, robot), project, repository)?;
         let images = bundle.images_of(robot)?;
+        // Before anything is sent: a stick that is pulled out later has nothing left to fail.
+        let release = bundle.release_of(robot)?;
         let route = archive::Route {
             project,
             session: &session,
@@ -66,7 +68,7 @@ pub fn run(args: &Args) -> Result<()> {
             progress: &progress,
         };
         let mut delivery = archive::deliver(&route, &images, images.items())?;
-        let release = Project::read(bundle.release_of(robot)?, &delivery.references())?;
+        let release = Project::read(release, &delivery.references())?;
         let target = Target { session: &session, project, repository, progress: &progress };
         let (running, changed) = target.activate(survey, &release, !args.no_start, &mut delivery)?;
         Ok(Outcome { delivery, running, changed, took: began.elapsed() })
