@@ -4,9 +4,9 @@ mod account;
 pub mod archive;
 mod courier;
 pub mod hub;
+mod memory;
 pub mod plan;
 mod pull;
-mod push;
 mod registry;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::robot::{Session, Survey};
 use crate::ui::Progress;
 
 pub use courier::Depot;
-pub use push::Memory;
+pub use memory::Memory;
 pub use registry::{deliver, name};
 
 /// How images come to robots.

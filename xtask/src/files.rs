@@ -1,6 +1,6 @@
 //! Files that others may be reading while they are written, and directories that must not grow for ever.
 
-use std::io::{Read, Write as _};
+use std::io::{BufReader, Read, Write as _};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
@@ -26,9 +26,9 @@ pub fn replace(path: &Utf8Path, text: &str) -> Result<()> {
 ///
 /// # Errors
 /// Fails when it cannot be read.
-pub fn sha256(mut source: impl Read) -> std::io::Result<String> {
+pub fn sha256(source: impl Read) -> std::io::Result<String> {
     let mut hash = Sha256::new();
-    let _bytes = std::io::copy(&mut source, &mut hash)?;
+    let _bytes = std::io::copy(&mut BufReader::with_capacity(1 << 17, source), &mut hash)?;
     Ok(format!("{:x}", hash.finalize()))
 }
 

@@ -12,6 +12,8 @@ pub mod layout;
 pub mod oci;
 mod progress;
 mod provenance;
+pub mod push;
+mod receiver;
 pub mod secrets;
 pub mod service;
 mod unchanged;
@@ -84,6 +86,11 @@ struct Recipe {
 }
 
 impl Built {
+    /// The part of its name that all images of the workspace share: the project's name.
+    pub fn repository(&self) -> &str {
+        self.reference.split(':').next().unwrap_or_default()
+    }
+
     /// Lets the builder push the image, for engines that cannot push into a tunnel themselves.
     ///
     /// # Errors

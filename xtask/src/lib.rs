@@ -21,6 +21,7 @@ pub mod files;
 pub mod host;
 pub mod hub;
 pub mod image;
+pub mod loopback;
 pub mod process;
 pub mod publish;
 pub mod release;

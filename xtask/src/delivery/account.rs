@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::courier::{Carriage, Carried};
-use super::push::Layers;
 use crate::image::layout::Layer;
+use crate::image::push::Layers;
 use crate::timeline::{self, How};
 
 /// The account of one robot.

@@ -8,10 +8,10 @@ use anyhow::Context as _;
 
 use super::account::Account;
 use super::courier::{Carried, Courier};
-use super::push::{Layers, Push};
 use super::{Delivered, Delivery, Route, pull};
 use crate::error::{Failure, Result};
 use crate::image::oci::Descriptor;
+use crate::image::push::{Layers, Push};
 use crate::image::{Built, ImageId, layout};
 use crate::process;
 use crate::release::compose;

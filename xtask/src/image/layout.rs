@@ -1,12 +1,13 @@
-//! The layers of built images as files: an OCI image layout that BuildKit exports into.
+//! The layers of built images as files: an OCI image layout that images are pushed into.
 //!
 //! Robots get what changed between a layer they have and a layer they lack; for that both have to be here,
-//! uncompressed. An export writes only the blobs that the layout lacks.
+//! uncompressed. An export brings only the blobs that the layout lacks.
 //!
 //! OCI image specification, image layout and image manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::{Read, Write as _};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -15,6 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::oci::{Descriptor, Manifest};
+use super::push::Push;
+use super::receiver::Receiver;
 use super::{Builder, Built, ImageId};
 use crate::config::{Store, Workspace};
 use crate::error::{Result, explained};
@@ -104,8 +107,7 @@ impl Layout {
 
     /// What made the layers of all images in the layout, by the layers' digests.
     pub fn histories(&self) -> BTreeMap<String, String> {
-        let index = fs_err::read_to_string(self.dir.join("index.json")).unwrap_or_default();
-        let index: Value = serde_json::from_str(&index).unwrap_or_default();
+        let index = self.index();
         let manifests = index["manifests"].as_array().into_iter().flatten();
         let images = manifests.filter_map(|manifest| self.image(manifest["digest"].as_str()?));
         images.flat_map(|image| image.layers).map(|layer| (layer.digest, layer.created_by)).collect()
@@ -119,11 +121,11 @@ impl Layout {
         Ok(fs_err::remove_file(self.blob(digest))?)
     }
 
-    /// Has BuildKit write what the layout lacks of an image.
+    /// Brings what the layout lacks of an image.
     ///
     /// # Errors
-    /// Fails when the engine keeps images in a way that cannot be exported, when BuildKit fails, or when what
-    /// it builds now is not what it built before: the sources have changed since.
+    /// Fails when the engine keeps images in a way that cannot be exported, when the push or the disk fails, or when
+    /// the image has been built anew meanwhile.
     pub fn export(&self, builder: Builder, built: &Built) -> Result<Exported> {
         let ImageId::Manifest(digest) = &built.id else {
             anyhow::bail!("this machine's engine keeps images in the classic store");
@@ -135,25 +137,69 @@ impl Layout {
         if let Some(image) = self.image(digest) {
             return Ok(image);
         }
-        let output = format!("output=type=oci,tar=false,dest={},{UNCOMPRESSED}", self.dir);
-        // What is there is not written again, whole or not. What the manifest tells of is known once it is here.
+        let receiver = Receiver::start(self)?;
+        let push = Push::new(builder, built.repository(), built, receiver.port())?;
+        // What is there is not pushed again, whole or not. What the manifest tells of is known once it is here.
         for _ in 0..2 {
             self.discard_incomplete(digest)?;
-            built.rebuild(builder, &[&output])?.run().map_err(|error| self.cannot_export(error))?;
+            push.run().map_err(|error| self.cannot_export(error, receiver.failure()))?;
             if let Some(image) = self.image(digest) {
                 return Ok(image);
             }
         }
-        anyhow::bail!("the sources changed while they were deployed")
+        anyhow::bail!("the images were built anew while they were deployed")
     }
 
-    /// BuildKit's last words say why; before them is a page of all that it has done.
-    fn cannot_export(&self, error: anyhow::Error) -> anyhow::Error {
+    /// What could not be taken here explains what Docker says of its push.
+    fn cannot_export(&self, error: anyhow::Error, failure: Option<anyhow::Error>) -> anyhow::Error {
         explained(error, |error| {
-            let text = error.root_cause().to_string();
-            let last = text.trim_end().lines().last().unwrap_or_default().trim_start_matches("ERROR: ");
-            anyhow::anyhow!(last.to_owned()).context(format!("layers cannot be exported to `{}`", self.dir))
+            failure.unwrap_or(error).context(format!("layers cannot be exported to `{}`", self.dir))
         })
+    }
+
+    /// Takes a blob that is being pushed.
+    ///
+    /// # Errors
+    /// Fails when it breaks off, is not what it is called, or cannot be written; nothing of it is kept then.
+    pub fn receive(&self, blob: &mut impl Read, digest: &str) -> Result<()> {
+        let path = self.blob(digest);
+        let (work, dir) = (self.dir.join("ingest"), self.dir.join("blobs/sha256"));
+        fs_err::create_dir_all(&work)?;
+        fs_err::create_dir_all(&dir)?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(&work).with_context(|| format!("make a file in `{work}`"))?;
+        let hash = files::sha256(Tee { from: blob, to: file.as_file_mut() })?;
+        anyhow::ensure!(
+            format!("sha256:{hash}") == digest,
+            "what is pushed as {digest} is not what it is called"
+        );
+        file.persist(&path).with_context(|| format!("keep a layer in `{dir}`"))?;
+        Ok(())
+    }
+
+    /// Takes a manifest that is being pushed; gives its digest.
+    ///
+    /// # Errors
+    /// As [`Layout::receive`].
+    pub fn receive_manifest(&self, manifest: &[u8]) -> Result<String> {
+        let digest = format!("sha256:{}", files::sha256(manifest)?);
+        self.receive(&mut &*manifest, &digest)?;
+        let mut index = self.index();
+        let known = index["manifests"].as_array_mut().context("read the index of the layers")?;
+        if !known.iter().any(|one| one["digest"] == digest.as_str()) {
+            let kind = "application/vnd.oci.image.manifest.v1+json";
+            known.push(json!({ "mediaType": kind, "digest": digest, "size": manifest.len() }));
+            files::replace(&self.dir.join("index.json"), &index.to_string())?;
+            files::replace(&self.dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        Ok(digest)
+    }
+
+    /// The index of the images; an empty one where there is none that can be read.
+    fn index(&self) -> Value {
+        let text = fs_err::read_to_string(self.dir.join("index.json")).unwrap_or_default();
+        let index = serde_json::from_str(&text).ok().filter(|index: &Value| index["manifests"].is_array());
+        index.unwrap_or_else(|| json!({ "schemaVersion": 2, "manifests": [] }))
     }
 
     /// Removes those files of an image that are not as large as they should be, a damaged manifest included.
@@ -244,15 +290,27 @@ impl Layout {
 
     /// Takes manifests out of the index that are not there any more.
     fn prune_index(&self) -> Result<()> {
-        let path = self.dir.join("index.json");
-        let Ok(text) = fs_err::read_to_string(&path) else { return Ok(()) };
-        let mut index: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "schemaVersion": 2 }));
+        let mut index = self.index();
         let there =
             |manifest: &Value| manifest["digest"].as_str().is_some_and(|digest| self.image(digest).is_some());
         let manifests: Vec<Value> =
             index["manifests"].as_array().into_iter().flatten().filter(|one| there(one)).cloned().collect();
         index["manifests"] = Value::from(manifests);
-        files::replace(&path, &index.to_string())
+        files::replace(&self.dir.join("index.json"), &index.to_string())
+    }
+}
+
+/// Reads on while it writes down what it reads.
+struct Tee<'a, R> {
+    from: R,
+    to: &'a mut File,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        self.to.write_all(&buffer[..count])?;
+        Ok(count)
     }
 }
 
@@ -320,16 +378,15 @@ mod tests {
     }
 
     #[test]
-    fn an_export_that_failed_is_told_of_in_one_line() {
-        let log =
-            anyhow::anyhow!("#33 exporting layers\n------\nERROR: failed to solve: no space left on device");
-        let error = Failure::failed("`docker buildx bake` failed: exit status: 1").because(log);
-        let told = Layout::at("layers".into()).cannot_export(error.into());
-        let expected = "layers cannot be exported to `layers`: failed to solve: no space left on device";
-        assert_eq!(format!("{told:#}"), expected);
+    fn an_export_that_failed_is_explained_by_what_failed_here() {
+        let pushed = || anyhow::anyhow!("`docker push` failed: EOF");
+        let told = |failure| format!("{:#}", Layout::at("layers".into()).cannot_export(pushed(), failure));
+        let full = anyhow::anyhow!("no space left on device");
+        assert_eq!(told(Some(full)), "layers cannot be exported to `layers`: no space left on device");
+        assert_eq!(told(None), "layers cannot be exported to `layers`: `docker push` failed: EOF");
         let interrupted = Failure::new(Exit::Interrupted, "interrupted");
         assert_eq!(
-            exit_of(&Layout::at("layers".into()).cannot_export(interrupted.into())),
+            exit_of(&Layout::at("layers".into()).cannot_export(interrupted.into(), None)),
             Exit::Interrupted
         );
     }

@@ -5,21 +5,17 @@
 //! measurement.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
-use crate::error::{Failure, Result};
+use crate::error::Result;
+use crate::loopback::Listener;
 use crate::ui::Progress;
-
-/// How many ports after the wished one are tried.
-const PORTS_TRIED: u16 = 100;
 
 /// How long a connection may say nothing, either way. A registry that is stopped in its tracks never answers, and
 /// `docker push` would wait for it for ever; connections that are kept for later may be closed at any time.
@@ -38,7 +34,6 @@ pub struct Traffic {
 struct Shared {
     sent: AtomicU64,
     received: AtomicU64,
-    stopping: AtomicBool,
     /// Where connections are passed on to; replaced when the SSH connection is.
     target: Mutex<Utf8PathBuf>,
     /// Who wants to see what goes to the robot.
@@ -48,9 +43,8 @@ struct Shared {
 /// See the module.
 #[derive(Debug)]
 pub struct Relay {
-    port: u16,
+    listener: Listener,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
 }
 
 impl Relay {
@@ -63,24 +57,15 @@ impl Relay {
     }
 
     fn with_patience(wish: u16, target: Utf8PathBuf, patience: Duration) -> Result<Self> {
-        let candidates = wish..=wish.saturating_add(PORTS_TRIED);
-        let listener = candidates
-            .clone()
-            .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
-            .ok_or_else(|| {
-                Failure::failed(format!("none of the local ports {candidates:?} is free"))
-                    .hint("`ss -ltnp` lists what listens")
-            })?;
-        let port = listener.local_addr().context("ask for the tunnel's port")?.port();
         let shared = Arc::new(Shared { target: Mutex::new(target), ..Shared::default() });
-        let accepting = Arc::clone(&shared);
-        let acceptor = Some(std::thread::spawn(move || accept(&listener, &accepting, patience)));
-        Ok(Self { port, shared, acceptor })
+        let passing_on = Arc::clone(&shared);
+        let listener = Listener::start(wish, move |client| accept(client, &passing_on, patience))?;
+        Ok(Self { listener, shared })
     }
 
     /// The local port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.listener.port()
     }
 
     /// Passes new connections on to another socket.
@@ -131,53 +116,37 @@ impl Drop for Watch<'_> {
     }
 }
 
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        // The acceptor waits for a connection: give it one.
-        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
-        if let Some(acceptor) = self.acceptor.take() {
-            drop(acceptor.join());
-        }
+/// Passes a connection on, both ways, until it ends.
+fn accept(client: TcpStream, shared: &Arc<Shared>, patience: Duration) {
+    let target = shared.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    // Where the SSH connection is gone, the client is hung up on, as a dead tunnel would.
+    let Ok(robot) = UnixStream::connect(target.as_std_path()) else { return };
+    drop(client.set_nodelay(true));
+    let (Ok(client_again), Ok(robot_again)) = (client.try_clone(), robot.try_clone()) else { return };
+    let (up, down) = (Arc::clone(shared), Arc::clone(shared));
+    let idle = Arc::new(Idle::new(patience));
+    let busy = Arc::clone(&idle);
+    if robot_again.set_read_timeout(Some(patience / 10)).is_err() {
+        return;
     }
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>, patience: Duration) {
-    for connection in listener.incoming() {
-        if shared.stopping.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(client) = connection else { continue };
-        let target = shared.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Where the SSH connection is gone, the client is hung up on, as a dead tunnel would.
-        let Ok(robot) = UnixStream::connect(target.as_std_path()) else { continue };
-        drop(client.set_nodelay(true));
-        let (Ok(client_again), Ok(robot_again)) = (client.try_clone(), robot.try_clone()) else { continue };
-        let (up, down) = (Arc::clone(shared), Arc::clone(shared));
-        let idle = Arc::new(Idle::new(patience));
-        let busy = Arc::clone(&idle);
-        if robot_again.set_read_timeout(Some(patience / 10)).is_err() {
-            continue;
-        }
-        std::thread::spawn(move || {
-            let counted = |count| {
-                busy.over();
-                up.count_sent(count);
-            };
-            pass_on(client, &robot, counted, || false);
-            drop(robot.shutdown(Shutdown::Write));
-        });
-        std::thread::spawn(move || {
-            let counted = |count| {
-                idle.over();
-                down.count_received(count);
-            };
-            pass_on(&robot_again, &client_again, counted, || idle.is_too_long());
-            // Who still writes to either side is to notice.
-            drop(robot_again.shutdown(Shutdown::Both));
-            drop(client_again.shutdown(Shutdown::Both));
-        });
-    }
+    std::thread::spawn(move || {
+        let counted = |count| {
+            busy.over();
+            up.count_sent(count);
+        };
+        pass_on(client, &robot, counted, || false);
+        drop(robot.shutdown(Shutdown::Write));
+    });
+    std::thread::spawn(move || {
+        let counted = |count| {
+            idle.over();
+            down.count_received(count);
+        };
+        pass_on(&robot_again, &client_again, counted, || idle.is_too_long());
+        // Who still writes to either side is to notice.
+        drop(robot_again.shutdown(Shutdown::Both));
+        drop(client_again.shutdown(Shutdown::Both));
+    });
 }
 
 /// Since when a connection has been saying nothing.
@@ -223,6 +192,7 @@ fn pass_on(mut from: impl Read, mut to: impl Write, counted: impl Fn(u64), is_gi
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -280,19 +250,6 @@ mod tests {
         reverser(&dir.path().join("back"))?;
         relay.redirect(socket(&dir, "back"));
         assert_eq!(ask(relay.port(), "hello")?, "olleh");
-        Ok(())
-    }
-
-    #[test]
-    fn a_taken_port_is_stepped_over_and_given_back() -> Result<()> {
-        let dir = tempfile::tempdir()?;
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let wish = taken.local_addr()?.port();
-        let relay = Relay::listen(wish, socket(&dir, "x"))?;
-        let port = relay.port();
-        assert!(port > wish);
-        drop(relay);
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         Ok(())
     }
 

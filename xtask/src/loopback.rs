@@ -1,0 +1,85 @@
+//! Listening on this machine's loopback interface, for as long as a guard lives.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+
+use crate::error::{Failure, Result};
+
+/// How many ports after the wished one are tried.
+const PORTS_TRIED: u16 = 100;
+
+/// A listener on 127.0.0.1; it stops with this guard. Connections that it has handed on live on.
+#[derive(Debug)]
+pub struct Listener {
+    port: u16,
+    stopping: Arc<AtomicBool>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Listens on `wish` or the next free port, and hands each connection to `each`, which must not wait for it.
+    ///
+    /// # Errors
+    /// Fails when none of the ports is free.
+    pub fn start(wish: u16, mut each: impl FnMut(TcpStream) + Send + 'static) -> Result<Self> {
+        let candidates = wish..=wish.saturating_add(PORTS_TRIED);
+        let listener = candidates
+            .clone()
+            .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .ok_or_else(|| {
+                Failure::failed(format!("none of the local ports {candidates:?} is free"))
+                    .hint("`ss -ltnp` lists what listens")
+            })?;
+        let port = listener.local_addr().context("ask for the port of a listener")?.port();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let is_stopping = Arc::clone(&stopping);
+        let acceptor = std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                if is_stopping.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Ok(connection) = connection {
+                    each(connection);
+                }
+            }
+        });
+        Ok(Self { port, stopping, acceptor: Some(acceptor) })
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        // The acceptor waits for a connection: give it one.
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
+        if let Some(acceptor) = self.acceptor.take() {
+            drop(acceptor.join());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_stepped_over_and_given_back() -> Result<()> {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let wish = taken.local_addr()?.port();
+        let listener = Listener::start(wish, drop)?;
+        let port = listener.port();
+        assert!(port > wish);
+        drop(listener);
+        drop(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?);
+        Ok(())
+    }
+}
