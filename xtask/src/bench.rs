@@ -60,7 +60,7 @@ pub struct Options {
     pub contenders: Vec<Choice>,
     /// Leave nothing out that can be measured.
     pub thorough: bool,
-    /// Leave robots, images and the copy of the workspace.
+    /// Leave the images and the copy of the workspace.
     pub keep: bool,
 }
 

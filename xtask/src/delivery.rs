@@ -1,6 +1,7 @@
 //! Fourth stage: brings built images onto a robot, and knows what that cost.
 
 mod account;
+mod ahead;
 pub mod archive;
 mod courier;
 pub mod hub;

@@ -10,6 +10,7 @@ pub mod builder;
 mod dockerfile;
 pub mod layout;
 pub mod oci;
+pub mod partial;
 mod progress;
 mod provenance;
 pub mod push;

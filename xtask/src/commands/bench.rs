@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["cases", "links", "repeat", "contenders", "thorough", "keep"])]
     publish: bool,
 
-    /// Leave the robots, the images and the copy of the workspace
+    /// Leave the images and the copy of the workspace
     #[arg(long)]
     keep: bool,
 

@@ -31,6 +31,7 @@ use crate::timeline::{How, Lane, Phase};
 use crate::{process, timeline, ui};
 
 use super::Route;
+use super::ahead::Arrivals;
 use agent::{Agent, Look, Made, Refusal};
 use consignment::{Consignment, Item};
 
@@ -49,9 +50,10 @@ const BACK: Duration = Duration::from_secs(60);
 const FULL: &str = "disk";
 
 /// A courier to one robot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Courier<'a> {
     route: &'a Route<'a>,
+    arrivals: &'a Arrivals<'a>,
 }
 
 /// How a layer came to the robot.
@@ -118,7 +120,12 @@ pub struct Forecast {
 impl<'a> Courier<'a> {
     /// The courier on a route.
     pub fn of(route: &'a Route<'a>) -> Self {
-        Self { route }
+        Self { route, arrivals: &|_, _, _| {} }
+    }
+
+    /// The same, telling `arrivals` of each layer as soon as it has arrived.
+    pub fn telling(self, arrivals: &'a Arrivals<'a>) -> Self {
+        Self { arrivals, ..self }
     }
 
     /// The project's repository.
@@ -335,21 +342,31 @@ impl<'a> Courier<'a> {
             }
         }
         self.route.progress.doing("sending layers", consignment.expected());
-        self.route.progress.set(consignment.arrived(&spools));
+        let mut gone = consignment.arrived(&spools);
+        self.route.progress.set(gone);
         while let Some(layer) = consignment.to_attach() {
             agent.attach(self.repository(), &layer)?;
             consignment.attached();
             carried.layers.insert(layer, Carriage { how: How::There, sent: 0 });
         }
         let items = consignment.items().to_vec();
+        let mut told = 0;
         let result = items.iter().try_for_each(|item| {
             let offset = spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
             let order = item.order(self.repository());
-            agent.send(&order, &item.packed.parcel, offset, &|count| {
-                if let Some(total) = consignment.expected() {
+            agent.send(&order, &item.packed.parcel, offset, &mut |count, made| {
+                let expected = consignment.expected();
+                if let Some(total) = expected {
                     self.route.progress.expect(total);
                 }
                 self.route.progress.advance(count);
+                gone += count;
+                for item in items.iter().take(made).skip(told) {
+                    let Ok(carriage) = item.carriage() else { continue };
+                    carried.layers.insert(item.layer.digest.clone(), carriage);
+                    (self.arrivals)(carried, &item.layer, expected.unwrap_or_default().saturating_sub(gone));
+                }
+                told = told.max(made);
             })
         });
         if result.is_err() {

@@ -7,9 +7,11 @@
 use anyhow::Context as _;
 
 use super::account::Account;
+use super::ahead::{self, Ahead};
 use super::courier::{Carried, Courier};
 use super::{Delivered, Delivery, Route, pull};
 use crate::error::{Failure, Result};
+use crate::image::layout::Layer;
 use crate::image::oci::Descriptor;
 use crate::image::push::{Layers, Push};
 use crate::image::{Built, ImageId, layout};
@@ -51,10 +53,14 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     }
     delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
-    let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
+    let (brought, pulled_ahead) = ahead::while_sending(route, &tunnel.registry(), |ahead| {
+        bring(route, &tunnel, &lacking, &mut delivery, Some(ahead))
+    });
+    brought?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
     let pulled = pull_all(session, &route.workspace.project.name, &delivery.images);
+    drop(pulled_ahead);
     let Err(error) = pulled else { return Ok(delivery) };
     process::check_interrupted()?;
     // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
@@ -64,7 +70,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     };
     ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
     delivery.images = before;
-    let _carried = bring(route, &tunnel, &lacking, &mut delivery)?;
+    bring(route, &tunnel, &lacking, &mut delivery, None)?;
     pull_all(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
 }
@@ -86,15 +92,22 @@ fn bring(
     tunnel: &Tunnel<'_>,
     lacking: &[&Built],
     delivery: &mut Delivery,
-) -> Result<Carried> {
+    ahead: Option<&Ahead<'_>>,
+) -> Result<()> {
+    let start = tunnel.traffic().sent;
     let carried = if process::mode().dry_run {
         // What is printed is a script, and the push is right on its own.
         Carried::default()
     } else {
-        Courier::of(route).carry(tunnel, lacking)?
+        let arrivals = |carried: &Carried, layer: &Layer, left| {
+            ahead.into_iter().for_each(|ahead| ahead.arrived(carried, layer, left));
+        };
+        Courier::of(route).telling(&arrivals).carry(tunnel, lacking)?
     };
+    // What the push says is counted by itself.
+    ahead.into_iter().for_each(Ahead::sending_is_over);
     let cost = &mut delivery.cost;
-    cost.sent += carried.sent;
+    cost.sent += carried.sent + tunnel.traffic().sent - start;
     let compressed = compressed_session(route, &carried)?;
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
     let tunnel = compressed.as_ref().unwrap_or(tunnel);
@@ -132,7 +145,7 @@ fn bring(
     if compressed.is_some() {
         let _again = route.session.ensure_connected()?;
     }
-    Ok(carried)
+    Ok(())
 }
 
 /// A connection that compresses, where the push has to carry layers that are not.

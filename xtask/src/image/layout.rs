@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::oci::{Descriptor, Manifest};
+use super::partial::Partial;
 use super::push::Push;
 use super::receiver::Receiver;
 use super::{Builder, Built, ImageId};
@@ -138,7 +139,9 @@ impl Layout {
             return Ok(image);
         }
         let receiver = Receiver::start(self)?;
-        let push = Push::new(builder, built.repository(), built, receiver.port())?;
+        // A name of its own, for those who watch: nothing of this goes to a robot.
+        let repository = format!("layers/{}", built.repository());
+        let push = Push::new(builder, &repository, built, receiver.port())?;
         // What is there is not pushed again, whole or not. What the manifest tells of is known once it is here.
         for _ in 0..2 {
             self.discard_incomplete(digest)?;
@@ -250,6 +253,16 @@ impl Layout {
             own_bytes: text.len() as u64 + manifest.config.size,
             layers: manifest.layers.into_iter().map(layer).collect(),
         })
+    }
+
+    /// An image of the lowest layers of one that is here.
+    ///
+    /// # Errors
+    /// Fails when its manifest or its configuration cannot be read.
+    pub fn partial(&self, image: &Exported, layers: usize) -> Result<Partial> {
+        let text = fs_err::read(self.blob(&image.digest))?;
+        let manifest: Manifest = serde_json::from_slice(&text).context("read a manifest")?;
+        Partial::of(&text, &fs_err::read(self.blob(&manifest.config.digest))?, layers)
     }
 
     /// Marks blobs as used now: they stay for longest.

@@ -49,6 +49,7 @@ impl Registry {
             )
         });
         fs::write(lab.dir.join("containers"), containers).unwrap();
+        registry.export(lab);
         Self::serve(lab, answer);
         registry
     }
@@ -92,8 +93,8 @@ impl Registry {
         fs::write(lab.dir.join("containers"), containers).unwrap();
     }
 
-    /// Puts the images where BuildKit exports them, so that their layers are on this machine.
-    pub fn export(&self, lab: &Lab) {
+    /// Puts the images where they are exported to, so that their layers are on this machine.
+    fn export(&self, lab: &Lab) {
         let blobs = lab.root.join("target/xtask/layers/blobs/sha256");
         fs::create_dir_all(&blobs).unwrap();
         let blob = |digest: &str| fs::File::create(blobs.join(digest.trim_start_matches("sha256:"))).unwrap();

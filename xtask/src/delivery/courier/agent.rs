@@ -1,7 +1,7 @@
 //! The robot's end of the courier: a program that is sent along and runs inside the registry's container for
 //! as long as a delivery takes, and what is said to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
@@ -139,6 +139,8 @@ pub struct Agent {
     words: Option<Words>,
     answers: Receiver<String>,
     child: Child,
+    /// Answers that came while something was sent.
+    heard: VecDeque<String>,
     sent: u64,
     /// How long the robot may take nothing of what is said to it: it may be busy with what it has.
     patience: Duration,
@@ -174,7 +176,8 @@ impl Agent {
         let argv = [python, &["-I", "-S", "-B", "-c", &boot]].concat();
         let (child, words, answers) = session.command(argv).converse()?;
         let (words, answers) = (Some(Words::new(words)), lines(answers));
-        let mut agent = Self { words, answers, child, sent: 0, patience: ANSWER, is_stuck: false };
+        let heard = VecDeque::new();
+        let mut agent = Self { words, answers, child, heard, sent: 0, patience: ANSWER, is_stuck: false };
         agent.write(&program)?;
         Ok(agent)
     }
@@ -209,6 +212,9 @@ impl Agent {
         let deadline = Instant::now() + patience;
         let line = loop {
             process::check_interrupted()?;
+            if let Some(line) = self.heard.pop_front() {
+                break line;
+            }
             match self.answers.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => break line,
                 Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
@@ -312,7 +318,8 @@ impl Agent {
     }
 
     /// Sends a parcel from `offset` on, while it is made. The answer comes once the layer is; it is not waited
-    /// for, so that the next parcel can follow.
+    /// for, so that the next parcel can follow. `gone` is told how many bytes went, and how many of the layers
+    /// sent before have been made by then.
     ///
     /// # Errors
     /// Fails when the parcel cannot be made or the connection is gone.
@@ -321,7 +328,7 @@ impl Agent {
         order: &Order<'_>,
         parcel: &Parcel,
         offset: u64,
-        gone: &dyn Fn(u64),
+        gone: &mut dyn FnMut(u64, usize),
     ) -> Result<()> {
         self.patience = self.patience.max(making(order.size));
         self.command(&make(order, &parcel.name, offset))?;
@@ -335,7 +342,9 @@ impl Agent {
                 self.write(&u32::try_from(count)?.to_le_bytes())?;
                 self.write(&buffer[..count])?;
                 position += count as u64;
-                gone(count as u64);
+                self.heard.extend(self.answers.try_iter());
+                let made = self.heard.iter().filter(|line| serde_json::from_str::<Made>(line).is_ok());
+                gone(count as u64, made.count());
             }
             if ended {
                 return self.write(&0u32.to_le_bytes());

@@ -1,0 +1,16 @@
+# Pulls the images that stdin names, one a line, says of each whether it has been pulled, and removes all of them at
+# the end of stdin: the end of who asked, however that came.
+set -u
+trap '' HUP PIPE
+pulled=
+while read -r reference; do
+    pulled="$pulled $reference"
+    if docker pull --quiet "$reference" >/dev/null 2>&1 </dev/null; then
+        echo pulled
+    else
+        echo failed
+    fi
+done
+for reference in $pulled; do
+    docker image rm "$reference" >/dev/null 2>&1
+done

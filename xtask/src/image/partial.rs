@@ -1,0 +1,79 @@
+//! An image of the lowest layers of another: an engine that has pulled it has them unpacked when the other one comes.
+
+use anyhow::Context as _;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Result;
+
+/// What such an image consists of besides its layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// Its configuration.
+    pub config: Vec<u8>,
+    /// Its manifest.
+    pub manifest: Vec<u8>,
+}
+
+impl Partial {
+    /// The lowest `layers` layers of the image with this manifest and configuration.
+    ///
+    /// OCI image specification, manifest and configuration: what runs of an image, and what made it, is left out.
+    ///
+    /// # Errors
+    /// Fails when these are not an image's.
+    pub fn of(manifest: &[u8], config: &[u8], layers: usize) -> Result<Self> {
+        let whole: Value = serde_json::from_slice(config).context("read an image's configuration")?;
+        let mut config = serde_json::json!({ "config": {} });
+        for name in ["architecture", "os", "variant", "rootfs"] {
+            if let Some(value) = whole.get(name) {
+                config[name] = value.clone();
+            }
+        }
+        truncate(&mut config["rootfs"]["diff_ids"], layers)?;
+        let config = config.to_string().into_bytes();
+        let mut manifest: Value = serde_json::from_slice(manifest).context("read a manifest")?;
+        truncate(&mut manifest["layers"], layers)?;
+        manifest["config"]["digest"] = Value::from(digest(&config));
+        manifest["config"]["size"] = Value::from(config.len());
+        Ok(Self { config, manifest: manifest.to_string().into_bytes() })
+    }
+
+    /// The digest of its manifest.
+    pub fn digest(&self) -> String {
+        digest(&self.manifest)
+    }
+}
+
+fn truncate(list: &mut Value, length: usize) -> Result<()> {
+    list.as_array_mut().context("an image without layers")?.truncate(length);
+    Ok(())
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{:x}", Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_has_the_lowest_layers_and_nothing_that_runs() -> Result<()> {
+        let config =
+            br#"{"architecture":"arm","variant":"v7","os":"linux","config":{"Cmd":["x"]},"history":[{},{}],
+            "rootfs":{"type":"layers","diff_ids":["sha256:a","sha256:b"]}}"#;
+        let manifest = br#"{"schemaVersion":2,"config":{"mediaType":"c","digest":"sha256:c","size":1},
+            "layers":[{"mediaType":"l","digest":"sha256:a","size":5},{"mediaType":"l","digest":"sha256:b","size":6}]}"#;
+        let partial = Partial::of(manifest, config, 1)?;
+        let config: Value = serde_json::from_slice(&partial.config)?;
+        assert_eq!(config["rootfs"]["diff_ids"], serde_json::json!(["sha256:a"]));
+        assert_eq!((&config["variant"], &config["config"]), (&"v7".into(), &serde_json::json!({})));
+        let manifest: Value = serde_json::from_slice(&partial.manifest)?;
+        assert_eq!(manifest["layers"], serde_json::json!([{"mediaType":"l","digest":"sha256:a","size":5}]));
+        assert_eq!(manifest["config"]["digest"], digest(&partial.config).as_str());
+        assert_eq!(manifest["config"]["mediaType"], "c");
+        Partial::of(b"{}", b"{}", 1).unwrap_err();
+        Ok(())
+    }
+}
