@@ -14,6 +14,7 @@ mod agent;
 mod consignment;
 mod contents;
 mod depot;
+mod lowest;
 mod parcel;
 mod recipe;
 #[cfg(test)]
@@ -25,13 +26,13 @@ use std::time::Duration;
 use crate::error::{Exit, Failure, Result, exit_of, explained};
 use crate::image::layout::{self, Exported, Layer};
 use crate::image::oci::Descriptor;
+use crate::image::partial::Partial;
 use crate::image::{self, Builder, Built};
 use crate::robot::Tunnel;
 use crate::timeline::{How, Lane, Phase};
 use crate::{process, timeline, ui};
 
 use super::Route;
-use super::ahead::Arrivals;
 use agent::{Agent, Look, Made, Refusal};
 use consignment::{Consignment, Item};
 
@@ -53,7 +54,25 @@ const FULL: &str = "disk";
 #[derive(Clone, Copy)]
 pub struct Courier<'a> {
     route: &'a Route<'a>,
-    arrivals: &'a Arrivals<'a>,
+    arrivals: &'a dyn Arrivals,
+}
+
+/// Hears of images that the robot's registry has got, of layers that have arrived, while others are on their way.
+pub trait Arrivals: Sync {
+    /// There will be some.
+    fn soon(&self);
+
+    /// One is there.
+    fn arrived(&self, image: &Partial);
+}
+
+/// Where nobody wants to know.
+struct Unheard;
+
+impl Arrivals for Unheard {
+    fn soon(&self) {}
+
+    fn arrived(&self, _image: &Partial) {}
 }
 
 /// How a layer came to the robot.
@@ -120,11 +139,11 @@ pub struct Forecast {
 impl<'a> Courier<'a> {
     /// The courier on a route.
     pub fn of(route: &'a Route<'a>) -> Self {
-        Self { route, arrivals: &|_, _, _| {} }
+        Self { route, arrivals: &Unheard }
     }
 
-    /// The same, telling `arrivals` of each layer as soon as it has arrived.
-    pub fn telling(self, arrivals: &'a Arrivals<'a>) -> Self {
+    /// The same, telling what arrives as soon as it has.
+    pub fn telling(self, arrivals: &'a dyn Arrivals) -> Self {
         Self { arrivals, ..self }
     }
 
@@ -342,30 +361,27 @@ impl<'a> Courier<'a> {
             }
         }
         self.route.progress.doing("sending layers", consignment.expected());
-        let mut gone = consignment.arrived(&spools);
-        self.route.progress.set(gone);
+        self.route.progress.set(consignment.arrived(&spools));
         while let Some(layer) = consignment.to_attach() {
             agent.attach(self.repository(), &layer)?;
             consignment.attached();
             carried.layers.insert(layer, Carriage { how: How::There, sent: 0 });
         }
         let items = consignment.items().to_vec();
+        if items.iter().any(|item| item.image.is_some()) {
+            self.arrivals.soon();
+        }
         let mut told = 0;
         let result = items.iter().try_for_each(|item| {
             let offset = spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
             let order = item.order(self.repository());
             agent.send(&order, &item.packed.parcel, offset, &mut |count, made| {
-                let expected = consignment.expected();
-                if let Some(total) = expected {
+                if let Some(total) = consignment.expected() {
                     self.route.progress.expect(total);
                 }
                 self.route.progress.advance(count);
-                gone += count;
-                for item in items.iter().take(made).skip(told) {
-                    let Ok(carriage) = item.carriage() else { continue };
-                    carried.layers.insert(item.layer.digest.clone(), carriage);
-                    (self.arrivals)(carried, &item.layer, expected.unwrap_or_default().saturating_sub(gone));
-                }
+                let images = items[..made].iter().skip(told).filter_map(|item| item.image.as_ref());
+                images.for_each(|image| self.arrivals.arrived(image));
                 told = told.max(made);
             })
         });

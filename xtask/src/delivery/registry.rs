@@ -7,11 +7,10 @@
 use anyhow::Context as _;
 
 use super::account::Account;
-use super::ahead::{self, Ahead};
-use super::courier::{Carried, Courier};
+use super::ahead;
+use super::courier::{Arrivals, Carried, Courier};
 use super::{Delivered, Delivery, Route, pull};
 use crate::error::{Failure, Result};
-use crate::image::layout::Layer;
 use crate::image::oci::Descriptor;
 use crate::image::push::{Layers, Push};
 use crate::image::{Built, ImageId, layout};
@@ -53,8 +52,8 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     }
     delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
-    let (brought, pulled_ahead) = ahead::while_sending(route, &tunnel.registry(), |ahead| {
-        bring(route, &tunnel, &lacking, &mut delivery, Some(ahead))
+    let (brought, pulled_ahead) = ahead::while_sending(route, |arrivals| {
+        bring(route, &tunnel, &lacking, &mut delivery, Some(arrivals))
     });
     brought?;
     route.progress.doing("pulling from its registry", None);
@@ -92,22 +91,17 @@ fn bring(
     tunnel: &Tunnel<'_>,
     lacking: &[&Built],
     delivery: &mut Delivery,
-    ahead: Option<&Ahead<'_>>,
+    arrivals: Option<&dyn Arrivals>,
 ) -> Result<()> {
-    let start = tunnel.traffic().sent;
     let carried = if process::mode().dry_run {
         // What is printed is a script, and the push is right on its own.
         Carried::default()
     } else {
-        let arrivals = |carried: &Carried, layer: &Layer, left| {
-            ahead.into_iter().for_each(|ahead| ahead.arrived(carried, layer, left));
-        };
-        Courier::of(route).telling(&arrivals).carry(tunnel, lacking)?
+        let courier = Courier::of(route);
+        arrivals.map_or(courier, |arrivals| courier.telling(arrivals)).carry(tunnel, lacking)?
     };
-    // What the push says is counted by itself.
-    ahead.into_iter().for_each(Ahead::sending_is_over);
     let cost = &mut delivery.cost;
-    cost.sent += carried.sent + tunnel.traffic().sent - start;
+    cost.sent += carried.sent;
     let compressed = compressed_session(route, &carried)?;
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
     let tunnel = compressed.as_ref().unwrap_or(tunnel);

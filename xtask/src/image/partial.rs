@@ -10,9 +10,9 @@ use crate::error::Result;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partial {
     /// Its configuration.
-    pub config: Vec<u8>,
+    pub config: String,
     /// Its manifest.
-    pub manifest: Vec<u8>,
+    pub manifest: String,
 }
 
 impl Partial {
@@ -31,12 +31,12 @@ impl Partial {
             }
         }
         truncate(&mut config["rootfs"]["diff_ids"], layers)?;
-        let config = config.to_string().into_bytes();
+        let config = config.to_string();
         let mut manifest: Value = serde_json::from_slice(manifest).context("read a manifest")?;
         truncate(&mut manifest["layers"], layers)?;
         manifest["config"]["digest"] = Value::from(digest(&config));
         manifest["config"]["size"] = Value::from(config.len());
-        Ok(Self { config, manifest: manifest.to_string().into_bytes() })
+        Ok(Self { config, manifest: manifest.to_string() })
     }
 
     /// The digest of its manifest.
@@ -50,8 +50,8 @@ fn truncate(list: &mut Value, length: usize) -> Result<()> {
     Ok(())
 }
 
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{:x}", Sha256::digest(bytes))
+fn digest(text: &str) -> String {
+    format!("sha256:{:x}", Sha256::digest(text))
 }
 
 #[cfg(test)]
@@ -66,10 +66,10 @@ mod tests {
         let manifest = br#"{"schemaVersion":2,"config":{"mediaType":"c","digest":"sha256:c","size":1},
             "layers":[{"mediaType":"l","digest":"sha256:a","size":5},{"mediaType":"l","digest":"sha256:b","size":6}]}"#;
         let partial = Partial::of(manifest, config, 1)?;
-        let config: Value = serde_json::from_slice(&partial.config)?;
+        let config: Value = serde_json::from_str(&partial.config)?;
         assert_eq!(config["rootfs"]["diff_ids"], serde_json::json!(["sha256:a"]));
         assert_eq!((&config["variant"], &config["config"]), (&"v7".into(), &serde_json::json!({})));
-        let manifest: Value = serde_json::from_slice(&partial.manifest)?;
+        let manifest: Value = serde_json::from_str(&partial.manifest)?;
         assert_eq!(manifest["layers"], serde_json::json!([{"mediaType":"l","digest":"sha256:a","size":5}]));
         assert_eq!(manifest["config"]["digest"], digest(&partial.config).as_str());
         assert_eq!(manifest["config"]["mediaType"], "c");

@@ -32,9 +32,6 @@ pub const CONTAINER: &str = "xtask-registry";
 /// Largest manifest that registries take.
 const MANIFEST_LIMIT: u64 = 4 << 20;
 
-/// What the manifests of our images are.
-const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
                               application/vnd.docker.distribution.manifest.v2+json";
 
@@ -103,33 +100,6 @@ impl RegistryClient {
     pub fn ping(&self) -> Result<bool> {
         let answer = self.agent.get(format!("{}/", self.base)).call().context("ask the registry")?;
         Ok(answer.headers().contains_key("Docker-Distribution-Api-Version"))
-    }
-
-    /// Puts an image into a repository that has its layers.
-    ///
-    /// # Errors
-    /// Fails when the registry does not take it.
-    pub fn put_image(&self, repository: &str, config: &[u8], manifest: &[u8]) -> Result<()> {
-        let digest = |bytes: &[u8]| format!("sha256:{:x}", Sha256::digest(bytes));
-        let begun = self
-            .agent
-            .post(format!("{}/{repository}/blobs/uploads/", self.base))
-            .send_empty()
-            .context("begin to put an image into the registry")?;
-        let place = begun.headers().get("Location").and_then(|place| place.to_str().ok());
-        let _put = self
-            .agent
-            .put(place.context("the registry says no place for an image")?)
-            .query("digest", digest(config))
-            .send(config)
-            .context("put an image's configuration into the registry")?;
-        let _put = self
-            .agent
-            .put(format!("{}/{repository}/manifests/{}", self.base, digest(manifest)))
-            .header("Content-Type", MANIFEST_TYPE)
-            .send(manifest)
-            .context("put a manifest into the registry")?;
-        Ok(())
     }
 
     /// The manifest of `repository:tag`.

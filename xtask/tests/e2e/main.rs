@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         first_deploy::the_registry_listens_on_loopback_only,
         first_deploy::a_second_deploy_changes_nothing,
         ahead::layers_are_unpacked_while_others_are_on_their_way,
-        ahead::a_run_that_is_ended_leaves_nothing_of_them,
+        ahead::a_killed_run_leaves_nothing_of_them,
         ros::the_nodes_of_a_robot_drive_it_to_its_goal,
         edits::one_line_of_python_changes_one_layer_and_one_container,
         edits::one_line_of_cpp_changes_one_layer,

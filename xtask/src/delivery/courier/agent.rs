@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::contents::{Contents, Entry};
 use super::parcel::Parcel;
 use crate::error::Result;
+use crate::image::partial::Partial;
 use crate::process::{self, Child};
 use crate::robot::{Session, registry};
 
@@ -130,6 +131,8 @@ pub struct Order<'a> {
     pub size: u64,
     /// The layers that the parcel refers to.
     pub bases: &'a [String],
+    /// An image that the repository shall have once it has the layer.
+    pub image: Option<&'a Partial>,
 }
 
 /// A conversation with the agent.
@@ -431,10 +434,14 @@ fn begin(owner: &str) -> Value {
 }
 
 fn make(order: &Order<'_>, parcel: &str, offset: u64) -> Value {
-    json!({
+    let mut command = json!({
         "do": "make", "repository": order.repository, "layer": order.layer, "size": order.size,
         "name": parcel, "offset": offset, "bases": order.bases,
-    })
+    });
+    if let Some(Partial { config, manifest }) = order.image {
+        command["image"] = json!([config, manifest]);
+    }
+    command
 }
 
 /// Bytes that starting the agent and looking take.

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Courier;
 use super::agent::{Agent, Look, Order, short};
 use super::depot::{Candidate, Depot, Packed};
+use super::lowest;
 use super::recipe::{Recipe, Step};
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
+use crate::image::partial::Partial;
 use crate::ui;
 
 /// Bytes that have to be new before it is worth asking what is in the layers of other people's machines.
@@ -23,6 +25,8 @@ pub struct Item {
     pub layer: Layer,
     /// How it travels.
     pub packed: Packed,
+    /// An image of the layers up to this one, for the robot to unpack while others are on their way.
+    pub image: Option<Partial>,
     /// Whether it has been packed anew after the robot could make nothing of it.
     retried: bool,
     /// Bytes of it that nothing on the robot is known to resemble.
@@ -34,7 +38,9 @@ pub struct Item {
 impl Item {
     /// What the robot is told of it.
     pub fn order<'a>(&'a self, repository: &'a str) -> Order<'a> {
-        Order { repository, layer: &self.layer.digest, size: self.layer.size, bases: &self.packed.bases }
+        let Self { layer, packed, image, .. } = self;
+        let (layer, size) = (&layer.digest, layer.size);
+        Order { repository, layer, size, bases: &packed.bases, image: image.as_ref() }
     }
 }
 
@@ -119,10 +125,22 @@ impl Consignment {
             }
             let new = new_bytes(&recipe);
             let packed = depot.pack(layer, recipe, &candidates)?;
-            let resumed = Some(false);
-            consignment.items.push(Item { layer: layer.clone(), packed, retried: false, new, resumed });
+            let (layer, resumed) = (layer.clone(), Some(false));
+            consignment.items.push(Item { layer, packed, image: None, retried: false, new, resumed });
         }
+        consignment.add_images(depot, images)?;
         Ok(consignment)
+    }
+
+    /// Adds images of lowest layers to the layers that complete one, where those that follow will take their time.
+    fn add_images(&mut self, depot: &Depot, images: &[Exported]) -> Result<()> {
+        let there = [self.there.as_slice(), &self.attach].concat();
+        let items: Vec<(&Layer, u64)> = self.items.iter().map(|item| (&item.layer, item.new)).collect();
+        let found = lowest::find(images, &there, &items);
+        for (item, lowest) in self.items.iter_mut().zip(found) {
+            item.image = lowest.map(|(image, layers)| depot.layout.partial(image, layers)).transpose()?;
+        }
+        Ok(())
     }
 
     /// Layers that are where they are needed.

@@ -44,8 +44,8 @@ def blob(digest):
     return f"{BLOBS}/{name[:2]}/{name}/data"
 
 
-def link(repository, digest):
-    return f"{REPOSITORIES}/{repository}/_layers/{digest.replace(':', '/')}/link"
+def link(repository, digest, kind="_layers"):
+    return f"{REPOSITORIES}/{repository}/{kind}/{digest.replace(':', '/')}/link"
 
 
 def hear(count):
@@ -269,8 +269,8 @@ def write(file, part):
         part = part[file.write(part):]
 
 
-def make(repository, layer, size, name, offset, bases):
-    """Makes one layer, checks it, and only then lets the registry have it."""
+def make(repository, layer, size, name, offset, bases, image=()):
+    """Makes one layer, checks it, and only then lets the registry have it, and an image that it completes."""
     unfinished = f"{WORK}/{layer[7:]}.part"
     spool = f"{WORK}/{name}.spool"
     try:
@@ -291,6 +291,7 @@ def make(repository, layer, size, name, offset, bases):
         raise
     os.unlink(spool)
     attach(repository, layer)
+    publish(repository, *image)
     answer(made=layer, memory=peak(), read=sources.read)
 
 
@@ -299,13 +300,25 @@ def place(path, target):
     os.rename(path, target)
 
 
-def attach(repository, layer):
+def attach(repository, layer, kind="_layers"):
     """Lets a repository have a blob."""
-    path = link(repository, layer)
+    put(link(repository, layer, kind), layer)
+
+
+def put(path, text):
+    """Gives a file its content, whole or not at all."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".part", "w") as file:
-        file.write(layer)
+        file.write(text)
     os.rename(path + ".part", path)
+
+
+def publish(repository, *image):
+    """Lets a repository have an image, configuration and manifest, whose layers it has."""
+    for text, kind in zip(image, ("_layers", "_manifests/revisions")):
+        digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        put(blob(digest), text)
+        attach(repository, digest, kind)
 
 
 def steps(parcel, sources, out):
