@@ -16,6 +16,7 @@
 mod child;
 mod display;
 mod interrupt;
+mod lines;
 mod outcome;
 mod poll;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::ui;
 pub use child::Child;
 pub use display::plan_file;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
+pub use lines::lines;
 pub use poll::{pause, poll};
 
 /// How the whole run behaves, from the command line.

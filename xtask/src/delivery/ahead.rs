@@ -4,8 +4,10 @@
 //! it is given an image of the lowest layers, those that have arrived, which goes as soon as the real ones are there.
 //! Whatever comes in the way of that costs time and nothing else: the pull that follows is right on its own.
 
-use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::io::{PipeWriter, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -20,6 +22,9 @@ use crate::{process, ui};
 
 /// The robot's part.
 const SCRIPT: &str = include_str!("scripts/ahead.sh");
+
+/// How long a robot may say nothing before somebody looks whether it is still waited for.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// What is heard of images that arrive.
 enum News {
@@ -52,42 +57,64 @@ pub struct Pulled {
 #[derive(Debug)]
 struct Robot {
     words: Option<PipeWriter>,
-    answers: BufReader<PipeReader>,
+    answers: Receiver<String>,
     child: Child,
+    /// Whether it has answered to all that it was told.
+    is_idle: bool,
 }
 
 impl Robot {
     fn start(session: &Session) -> Result<Self> {
         let (child, words, answers) = session.command(["sh", "-c", SCRIPT, "ahead"]).converse()?;
-        Ok(Self { words: Some(words), answers, child })
+        Ok(Self { words: Some(words), answers: process::lines(answers), child, is_idle: true })
     }
 
-    /// Waits until the robot has pulled an image; tells whether it could.
-    fn pull(&mut self, reference: &str) -> Result<bool> {
+    /// Waits until the robot has pulled an image.
+    ///
+    /// # Errors
+    /// Fails where it cannot, and where that is not wanted any more.
+    fn pull(&mut self, reference: &str, is_wanted: &AtomicBool) -> Result<()> {
         if let Some(words) = &mut self.words {
             writeln!(words, "{reference}").context("have a robot pull ahead")?;
         }
-        let mut answer = String::new();
-        let _bytes = self.answers.read_line(&mut answer).context("have a robot pull ahead")?;
-        Ok(answer == "pulled\n")
+        self.is_idle = false;
+        loop {
+            match self.answers.recv_timeout(QUIET) {
+                Ok(answer) => {
+                    self.is_idle = true;
+                    anyhow::ensure!(answer == "pulled", "it cannot pull what has arrived");
+                    return Ok(());
+                }
+                Err(RecvTimeoutError::Timeout) if is_wanted.load(Ordering::SeqCst) => {
+                    process::check_interrupted()?;
+                }
+                Err(_) => anyhow::bail!("what has arrived is not wanted any more"),
+            }
+        }
     }
 }
 
 impl Drop for Robot {
     fn drop(&mut self) {
         drop(self.words.take());
-        // What it could not remove is in nobody's way.
-        drop(self.child.wait());
+        // One that is busy, or hangs, ends when it has done what it does. What it could not remove is in nobody's way.
+        if self.is_idle {
+            drop(self.child.wait());
+        }
     }
 }
 
 /// Does `work`, which tells what arrives, and has that pulled meanwhile.
-pub fn while_sending<T>(route: &Route<'_>, work: impl FnOnce(&dyn Arrivals) -> T) -> (T, Pulled) {
+///
+/// # Errors
+/// As `work`.
+pub fn while_sending(route: &Route<'_>, work: impl FnOnce(&dyn Arrivals) -> Result<()>) -> Result<Pulled> {
     let (tell, news) = channel();
+    let is_wanted = &AtomicBool::new(true);
     std::thread::scope(|scope| {
         let pulling = scope.spawn(move || {
             let mut pulled = Pulled::default();
-            if let Err(error) = pulled.follow(route, &news)
+            if let Err(error) = pulled.follow(route, &news, is_wanted)
                 && process::mode().verbose
             {
                 ui::warn(route.session.robot(), &format!("{error:#}"));
@@ -96,13 +123,15 @@ pub fn while_sending<T>(route: &Route<'_>, work: impl FnOnce(&dyn Arrivals) -> T
         });
         let result = work(&tell);
         drop(tell);
-        (result, pulling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        is_wanted.store(result.is_ok(), Ordering::SeqCst);
+        let pulled = pulling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        result.map(|()| pulled)
     })
 }
 
 impl Pulled {
     /// Has the robot pull what has arrived last, again and again.
-    fn follow(&mut self, route: &Route<'_>, news: &Receiver<News>) -> Result<()> {
+    fn follow(&mut self, route: &Route<'_>, news: &Receiver<News>, is_wanted: &AtomicBool) -> Result<()> {
         let project = &route.workspace.project.name;
         while let Ok(first) = news.recv() {
             let robot = match &mut self.robot {
@@ -114,7 +143,7 @@ impl Pulled {
                 let reference = format!("{}@{digest}", registry::repository(project));
                 let lane = Lane::robot(route.session.robot());
                 let _span = timeline::span(lane, Phase::Pull, "pull what has arrived");
-                anyhow::ensure!(robot.pull(&reference)?, "it cannot pull what has arrived");
+                robot.pull(&reference, is_wanted)?;
             }
         }
         Ok(())

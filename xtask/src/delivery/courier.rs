@@ -67,7 +67,7 @@ pub trait Arrivals: Sync {
 }
 
 /// Where nobody wants to know.
-struct Unheard;
+pub struct Unheard;
 
 impl Arrivals for Unheard {
     fn soon(&self) {}

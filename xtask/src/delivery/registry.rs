@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::account::Account;
 use super::ahead;
-use super::courier::{Arrivals, Carried, Courier};
+use super::courier::{Arrivals, Carried, Courier, Unheard};
 use super::{Delivered, Delivery, Route, pull};
 use crate::error::{Failure, Result};
 use crate::image::oci::Descriptor;
@@ -52,10 +52,8 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     }
     delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
-    let (brought, pulled_ahead) = ahead::while_sending(route, |arrivals| {
-        bring(route, &tunnel, &lacking, &mut delivery, Some(arrivals))
-    });
-    brought?;
+    let pulled_ahead =
+        ahead::while_sending(route, |arrivals| bring(route, &tunnel, &lacking, &mut delivery, arrivals))?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
     let pulled = pull_all(session, &route.workspace.project.name, &delivery.images);
@@ -69,7 +67,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     };
     ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
     delivery.images = before;
-    bring(route, &tunnel, &lacking, &mut delivery, None)?;
+    bring(route, &tunnel, &lacking, &mut delivery, &Unheard)?;
     pull_all(session, &route.workspace.project.name, &delivery.images)?;
     Ok(delivery)
 }
@@ -91,14 +89,13 @@ fn bring(
     tunnel: &Tunnel<'_>,
     lacking: &[&Built],
     delivery: &mut Delivery,
-    arrivals: Option<&dyn Arrivals>,
+    arrivals: &dyn Arrivals,
 ) -> Result<()> {
     let carried = if process::mode().dry_run {
         // What is printed is a script, and the push is right on its own.
         Carried::default()
     } else {
-        let courier = Courier::of(route);
-        arrivals.map_or(courier, |arrivals| courier.telling(arrivals)).carry(tunnel, lacking)?
+        Courier::of(route).telling(arrivals).carry(tunnel, lacking)?
     };
     let cost = &mut delivery.cost;
     cost.sent += carried.sent;

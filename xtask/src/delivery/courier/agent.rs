@@ -2,7 +2,7 @@
 //! as long as a delivery takes, and what is said to it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
+use std::io::{PipeWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -178,7 +178,7 @@ impl Agent {
         );
         let argv = [python, &["-I", "-S", "-B", "-c", &boot]].concat();
         let (child, words, answers) = session.command(argv).converse()?;
-        let (words, answers) = (Some(Words::new(words)), lines(answers));
+        let (words, answers) = (Some(Words::new(words)), process::lines(answers));
         let heard = VecDeque::new();
         let mut agent = Self { words, answers, child, heard, sent: 0, patience: ANSWER, is_stuck: false };
         agent.write(&program)?;
@@ -405,19 +405,6 @@ impl Words {
             }
         }
     }
-}
-
-/// Passes on what the agent says, line by line; the end of what it says is the end of the lines.
-fn lines(answers: BufReader<PipeReader>) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in answers.lines().map_while(std::io::Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 /// The agent's program, as it is sent.
