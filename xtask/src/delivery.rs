@@ -19,7 +19,7 @@ use crate::ui::Progress;
 
 pub use courier::Depot;
 pub use memory::Memory;
-pub use registry::{deliver, name};
+pub use registry::{deliver, pull_lacking};
 
 /// How images come to robots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

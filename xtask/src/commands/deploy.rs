@@ -297,7 +297,7 @@ impl Deploy<'_> {
             return archive::deliver(&route, &archive::Engine, &items);
         }
         if let Some(images) = delivery::already_there(self.workspace, survey, &self.memory, built) {
-            delivery::name(session, &self.workspace.project.name, survey, &images)?;
+            delivery::pull_lacking(session, &self.workspace.project.name, survey, &images)?;
             return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
         }
         let registry_image = &service::registry(self.workspace, self.builder, &robot.platform)?;

@@ -27,20 +27,11 @@ pub struct Route<'a> {
 /// Fails when the robot cannot reach the registry, or that refuses; what the robot had and ran is untouched then.
 pub fn deliver(route: &Route<'_>, images: Vec<Delivered>) -> Result<Delivery> {
     let there = images.iter().filter(|image| route.survey.has_image(&image.reference)).count();
-    if !images.iter().all(|image| is_named(route, image)) {
-        pull_all(route, &images)?;
+    let lacking = pull::lacking(route.survey, route.project, &images);
+    if !lacking.is_empty() {
+        pull_all(route, &lacking)?;
     }
     Ok(Delivery { images, images_there: there, cost: Cost::default() })
-}
-
-/// Whether an image is there under all its names: `REPO:navigation` keeps it from being pruned,
-/// `eurobot:navigation` is for people.
-fn is_named(route: &Route<'_>, image: &Delivered) -> bool {
-    let id = |name: &str| route.survey.known().find(|known| known.is_called(name)).map(|known| &known.id);
-    let by_digest = id(&image.reference);
-    by_digest.is_some()
-        && route.survey.has_tag(&image.reference, &image.image)
-        && id(&format!("{}:{}", route.project, image.image)) == by_digest
 }
 
 fn pull_all(route: &Route<'_>, images: &[Delivered]) -> Result<()> {

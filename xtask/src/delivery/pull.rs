@@ -3,6 +3,7 @@
 use super::Delivered;
 use crate::error::{Failure, Result};
 use crate::process;
+use crate::robot::Survey;
 
 /// What the robot's shell does, with [`arguments`].
 pub const SCRIPT: &str = include_str!("scripts/pull.sh");
@@ -21,6 +22,18 @@ pub fn arguments(images: &[Delivered], repository: &str, project: &str) -> Vec<S
     images.iter().flat_map(names).collect()
 }
 
+/// Those of `images` that a robot did not have under all their names when it was looked at.
+pub fn lacking(survey: &Survey, project: &str, images: &[Delivered]) -> Vec<Delivered> {
+    let id = |name: &str| survey.known().find(|known| known.is_called(name)).map(|known| &known.id);
+    let is_named = |Delivered { image, reference }: &&Delivered| {
+        let by_digest = id(reference);
+        by_digest.is_some()
+            && survey.has_tag(reference, image)
+            && id(&format!("{project}:{image}")) == by_digest
+    };
+    images.iter().filter(|image| !is_named(image)).cloned().collect()
+}
+
 /// Whether the robot says that it has what it was to pull.
 ///
 /// # Errors
@@ -35,4 +48,37 @@ pub fn check(robot: &str, images: &[Delivered], output: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::robot::survey::Image;
+
+    #[test]
+    fn only_what_is_not_there_under_all_its_names_is_pulled() {
+        let image = |reference: &str, tag: &str, id: &str| Image {
+            reference: reference.to_owned(),
+            tag: tag.to_owned(),
+            id: id.to_owned(),
+        };
+        let pulled = |digest: &str| format!("localhost:5000/eurobot@sha256:{digest}");
+        let delivered =
+            |name: &str, digest: &str| Delivered { image: name.to_owned(), reference: pulled(digest) };
+        let survey = Survey {
+            images: vec![
+                image(&pulled("a"), "camera", "1"),
+                image("eurobot@<none>", "camera", "1"),
+                image(&pulled("b"), "navigation", "2"),
+                image("eurobot@<none>", "navigation", "other"),
+                image(&pulled("c"), "<none>", "3"),
+            ],
+            ..Survey::default()
+        };
+        let images = [("camera", "a"), ("navigation", "b"), ("drive", "c"), ("arm", "d")]
+            .map(|(n, d)| delivered(n, d));
+        let lacking = lacking(&survey, "eurobot", &images);
+        let names: Vec<&str> = lacking.iter().map(|image| &*image.image).collect();
+        assert_eq!(names, ["navigation", "drive", "arm"], "a name that leads elsewhere, none, not there");
+    }
 }

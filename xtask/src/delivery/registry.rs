@@ -56,7 +56,8 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
         ahead::while_sending(route, |arrivals| bring(route, &tunnel, &lacking, &mut delivery, arrivals))?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
-    let pulled = pull_all(session, &route.workspace.project.name, &delivery.images);
+    let project = &route.workspace.project.name;
+    let pulled = pull_lacking(session, project, route.survey, &delivery.images);
     drop(pulled_ahead);
     let Err(error) = pulled else { return Ok(delivery) };
     process::check_interrupted()?;
@@ -68,7 +69,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
     delivery.images = before;
     bring(route, &tunnel, &lacking, &mut delivery, &Unheard)?;
-    pull_all(session, &route.workspace.project.name, &delivery.images)?;
+    pull_lacking(session, project, route.survey, &delivery.images)?;
     Ok(delivery)
 }
 
@@ -208,19 +209,18 @@ fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
     .into())
 }
 
-/// Gives images that a robot has had for longer their names back, where later ones have taken them.
+/// Lets the robot pull from its own registry what it lacks, and gives images their names that it has had for longer,
+/// where later ones have taken them.
 ///
 /// # Errors
 /// Fails when the connection is gone or Docker on the robot fails.
-pub fn name(session: &Session, repository: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
-    let named = |delivered: &Delivered| survey.has_tag(&delivered.reference, &delivered.image);
-    if images.iter().all(named) { Ok(()) } else { pull_all(session, repository, images) }
-}
-
-/// Lets the robot pull from its own registry.
-fn pull_all(session: &Session, project: &str, images: &[Delivered]) -> Result<()> {
-    let args = pull::arguments(images, &registry::repository(project), project);
+pub fn pull_lacking(session: &Session, project: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
+    let images = pull::lacking(survey, project, images);
+    if images.is_empty() {
+        return Ok(());
+    }
+    let args = pull::arguments(&images, &registry::repository(project), project);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let output = session.script(pull::SCRIPT, &args).run_for_output()?;
-    pull::check(session.robot(), images, &output)
+    pull::check(session.robot(), &images, &output)
 }

@@ -40,7 +40,11 @@ impl Registry {
         fs::write(lab.dir.join("metadata"), serde_json::to_string(&metadata).unwrap()).unwrap();
         let reference = |image: &str| format!("localhost:5000/eurobot@{}", registry.digest(image));
         let lines = |line: &dyn Fn(&str) -> String| IMAGES.map(line).concat();
-        let images = lines(&|image| format!("image\t{}\t{image}\tsha256:id-{image}\n", reference(image)));
+        let images = lines(&|image| {
+            let pulled = reference(image);
+            let row = |name: &str| format!("image\t{name}\t{image}\tsha256:id-{image}\n");
+            row(&pulled) + &row("eurobot@<none>")
+        });
         fs::write(lab.dir.join("images"), images).unwrap();
         let containers = lines(&|image| {
             format!(
