@@ -15,7 +15,7 @@ use camino::Utf8PathBuf;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::oci::{Descriptor, Manifest};
+use super::oci::{self, Descriptor, Manifest};
 use super::partial::Partial;
 use super::push::Push;
 use super::receiver::Receiver;
@@ -185,7 +185,7 @@ impl Layout {
     /// # Errors
     /// As [`Layout::receive`].
     pub fn receive_manifest(&self, manifest: &[u8]) -> Result<String> {
-        let digest = format!("sha256:{}", files::sha256(manifest)?);
+        let digest = oci::digest(manifest);
         self.receive(&mut &*manifest, &digest)?;
         let mut index = self.index();
         let known = index["manifests"].as_array_mut().context("read the index of the layers")?;

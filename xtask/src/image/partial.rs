@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
+use super::oci::digest;
 use crate::error::Result;
 
 /// What such an image consists of besides its layers.
@@ -48,10 +48,6 @@ impl Partial {
 fn truncate(list: &mut Value, length: usize) -> Result<()> {
     list.as_array_mut().context("an image without layers")?.truncate(length);
     Ok(())
-}
-
-fn digest(text: &str) -> String {
-    format!("sha256:{:x}", Sha256::digest(text))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Context as _;
 
 use super::layout::Layout;
+use super::oci::MANIFEST_LIMIT;
 use crate::error::Result;
 use crate::loopback::Listener;
 
@@ -23,9 +24,6 @@ const PORT: u16 = 5101;
 
 /// The longest head of a request, and its most headers.
 const HEAD: (usize, usize) = (64 << 10, 64);
-
-/// Larger than manifests may be.
-const MANIFEST: u64 = 4 << 20;
 
 /// The first byte of a TLS connection (RFC 8446, section 5.1: a record with a handshake).
 const TLS: u8 = 22;
@@ -172,7 +170,7 @@ impl Shared {
             },
             ("PUT", ["v2", .., "manifests", _]) => {
                 let mut manifest = Vec::new();
-                let _count = body.take(MANIFEST).read_to_end(&mut manifest).context("hear a push")?;
+                let _count = body.take(MANIFEST_LIMIT).read_to_end(&mut manifest).context("hear a push")?;
                 let digest = self.layout.receive_manifest(&manifest)?;
                 Answer::new("201 Created").with("Docker-Content-Digest", digest)
             }
@@ -234,9 +232,9 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use camino::Utf8PathBuf;
-    use sha2::{Digest as _, Sha256};
 
     use super::*;
+    use crate::image::oci::digest;
 
     fn receiver(guard: &tempfile::TempDir) -> (Layout, Receiver) {
         let layout = Layout::at(Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap());
@@ -258,10 +256,6 @@ mod tests {
         format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     }
 
-    fn digest(text: &str) -> String {
-        format!("sha256:{:x}", Sha256::digest(text))
-    }
-
     #[test]
     fn what_is_pushed_becomes_an_image_of_the_layout() -> Result<()> {
         let guard = tempfile::tempdir()?;
@@ -274,7 +268,7 @@ mod tests {
             digest(layer),
             layer.len()
         );
-        // One connection for all, as Docker has it, and a head that comes in pieces is no other.
+        // One connection for all, as Docker has it.
         let ask = format!("HEAD /v2/a/b/blobs/{} HTTP/1.1\r\nHost: x\r\n\r\n", digest(layer));
         let upload = |text: &str| {
             let query = digest(text).replace(':', "%3A");

@@ -6,7 +6,6 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 
 use super::Session;
 use crate::cmd;
@@ -28,9 +27,6 @@ pub fn repository(project: &str) -> String {
 
 /// The registry's container and its volume.
 pub const CONTAINER: &str = "xtask-registry";
-
-/// Largest manifest that registries take.
-const MANIFEST_LIMIT: u64 = 4 << 20;
 
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
                               application/vnd.docker.distribution.manifest.v2+json";
@@ -118,7 +114,7 @@ impl RegistryClient {
         answer
             .body_mut()
             .as_reader()
-            .take(MANIFEST_LIMIT)
+            .take(oci::MANIFEST_LIMIT)
             .read_to_end(&mut bytes)
             .context("read the manifest")?;
         Manifest::parse(&bytes)
@@ -134,7 +130,7 @@ impl Manifest {
         let oci::Manifest { config, layers } = serde_json::from_slice(bytes).map_err(|error| {
             Failure::failed("the registry's answer is not an image manifest").because(error)
         })?;
-        let digest = format!("sha256:{:x}", Sha256::digest(bytes));
+        let digest = oci::digest(bytes);
         Ok(Self { digest, config, layers })
     }
 
@@ -152,6 +148,8 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     #[test]
