@@ -105,6 +105,19 @@ COPY --link --from=scripts /environment.sh /opt/ws/
 COPY --link --from=scripts \
     /build-package /test-package /colcon-package /seal-tree /usr/local/bin/
 
+# ---- what people work in: `cargo xtask dev-shell` and .devcontainer/. They have a user there, whose UID becomes
+# theirs when the container starts; who has it in the base (Ubuntu's has a user `ubuntu`) gives way. Shells know what
+# `colcon build` has installed; login shells begin with a PATH of their own.
+FROM build-tools AS dev-shell
+RUN set -eu; \
+    ! other=$(id -nu 1000 2>/dev/null) || userdel "$other"; \
+    useradd --uid 1000 --user-group --create-home --shell /bin/bash dev; \
+    echo 'PATH=/opt/venv/bin:$PATH' >/etc/profile.d/dev-shell.sh; \
+    echo '. /opt/ws/environment.sh' >>/etc/bash.bashrc; \
+    echo '[ ! -r /ws/install/local_setup.bash ] || . /ws/install/local_setup.bash' >>/etc/bash.bashrc
+ENV ROS_HOME=/tmp/ros
+WORKDIR /ws
+
 # ---- `docker buildx build --target requirements --output docker/ros/requirements`: pin anew
 FROM apt AS locking
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \

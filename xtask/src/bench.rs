@@ -4,7 +4,7 @@
 //! Everybody deploys the same sources (a copy, [`copy`]) onto the same simulated robots ([`robot`]), made
 //! anew for each contender ([`contender`]), over the same shaped links. What is warm for one is warm for all:
 //! base, dependencies, sources and the first deploy are there before the clock starts. A sample counts only
-//! if the robot itself says that the edit runs.
+//! if the robot itself says that the edit runs. It also says how long the edited service did not ([`gap`]).
 
 mod by_hand;
 mod case;
@@ -12,6 +12,7 @@ mod chart;
 mod contender;
 mod copy;
 mod floor;
+mod gap;
 mod link;
 mod machine;
 mod markdown;
@@ -34,6 +35,7 @@ use crate::ui;
 
 use contender::Contender;
 use copy::Workshop;
+use gap::Gap;
 use machine::Machine;
 use plan::Step;
 use report::{Measured, Sample};
@@ -165,7 +167,7 @@ impl<'a> Bout<'a> {
         let (firsts, others): (Vec<&Step>, Vec<&Step>) =
             steps.iter().partition(|step| step.case == Case::First);
         let (fleet, others): (Vec<&Step>, Vec<&Step>) =
-            others.into_iter().partition(|step| step.case == Case::Fleet);
+            others.into_iter().partition(|step| step.case.is_of_fleet());
         let mut robots = Vec::new();
         for step in firsts {
             robots = vec![self.robot(self.subject.name())?];
@@ -245,15 +247,26 @@ impl<'a> Bout<'a> {
         if let Some(edit) = edit.filter(|_| !case.is_prepared()) {
             copy.apply(&edit)?;
         }
-        self.contender.deploy(self.subject, robots)?;
+        let mut told = None;
+        match case {
+            Case::Status => told = Some(self.contender.status(robots)?),
+            _ => self.contender.deploy(self.subject, robots)?,
+        }
         let seconds = begin.elapsed().as_secs_f64();
         let wire = traffic()?.since(wire);
+        // Before anything else is asked of robots that may still be starting what is new.
+        let gaps = robots.iter().zip(&before).map(|(robot, before)| robot.gap(edit, before));
+        let gaps = gaps.collect::<Result<Vec<Option<Gap>>>>()?;
+        let gap = gaps.into_iter().flatten().max_by(|one, two| one.seconds().total_cmp(&two.seconds()));
         let after = look()?;
+        if let Some(told) = told {
+            robots.iter().try_for_each(|robot| robot::is_told_of(&told, robot.name()))?;
+        }
         let mut recreated = 0;
         for (after, before) in after.iter().zip(&before) {
             after.check(case, edit, before)?;
             recreated += after.recreated(before);
         }
-        Ok(Sample { seconds, to_robot: wire.to_robot, from_robot: wire.from_robot, recreated, load })
+        Ok(Sample { seconds, to_robot: wire.to_robot, from_robot: wire.from_robot, recreated, gap, load })
     }
 }

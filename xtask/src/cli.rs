@@ -12,7 +12,8 @@ const EXAMPLES: &str = "Examples:
   cargo xtask doctor                     what is wrong, and how to mend it
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 a robot does not
-answer, or is not the machine it was; 130 interrupted";
+answer, or is not the machine it was; 4 a robot is being deployed to by somebody
+else, or busy; 5 a release was not well, the one before runs again; 130 interrupted";
 
 /// Build ROS 2 packages into images and bring them onto robots over the local network.
 #[derive(Debug, Parser)]
@@ -34,9 +35,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Deploy(commands::deploy::Args),
+    Watch(commands::watch::Args),
     BuildImages(commands::build_images::Args),
     Publish(commands::publish::Args),
     LoadBundle(commands::load_bundle::Args),
+    Status(commands::status::Args),
+    Releases(commands::releases::Args),
+    Rollback(commands::rollback::Args),
+    Prune(commands::prune::Args),
+    /// Show who did what on robots, and when
+    History(commands::releases::Args),
     Setup(commands::setup::Args),
     Doctor(commands::doctor::Args),
     SetupRobot(commands::setup_robot::Args),
@@ -52,6 +60,10 @@ enum Command {
     Restart(commands::services::Args),
     Exec(commands::exec::Args),
     Shell(commands::exec::Shell),
+    Run(commands::exec::Once),
+    Env(commands::env::Args),
+    PullData(commands::pull_data::Args),
+    DevShell(commands::dev_shell::Args),
     Test(commands::test::Args),
     Bench(commands::bench::Args),
     Completions(commands::completions::Args),
@@ -67,9 +79,15 @@ impl Cli {
         process::install_signal_handler()?;
         match self.command {
             Command::Deploy(args) => commands::deploy::run(&args),
+            Command::Watch(args) => commands::watch::run(&args),
             Command::BuildImages(args) => commands::build_images::run(&args),
             Command::Publish(args) => commands::publish::run(&args),
             Command::LoadBundle(args) => commands::load_bundle::run(&args),
+            Command::Status(args) => commands::status::run(&args),
+            Command::Releases(args) => commands::releases::run(&args),
+            Command::Rollback(args) => commands::rollback::run(&args),
+            Command::Prune(args) => commands::prune::run(&args),
+            Command::History(args) => commands::releases::history(&args),
             Command::Setup(args) => commands::setup::run(&args),
             Command::Doctor(args) => commands::doctor::run(&args),
             Command::SetupRobot(args) => commands::setup_robot::run(&args),
@@ -82,6 +100,10 @@ impl Cli {
             Command::Restart(args) => commands::services::run(Verb::Restart, &args),
             Command::Exec(args) => commands::exec::run(&args),
             Command::Shell(args) => commands::exec::shell(&args),
+            Command::Run(args) => commands::exec::once(&args),
+            Command::Env(args) => commands::env::run(&args),
+            Command::PullData(args) => commands::pull_data::run(&args),
+            Command::DevShell(args) => commands::dev_shell::run(&args),
             Command::Test(args) => commands::test::run(&args),
             Command::Bench(args) => commands::bench::run(&args),
             Command::Completions(args) => commands::completions::run(&args),

@@ -4,27 +4,34 @@ pub mod bench;
 pub mod build_images;
 pub mod completions;
 pub mod deploy;
+pub mod dev_shell;
 pub mod doctor;
+pub mod env;
 pub mod exec;
 pub mod fleet;
 pub mod load_bundle;
 pub mod logs;
 mod plan;
+pub mod prune;
 pub mod publish;
+pub mod pull_data;
+pub mod releases;
+pub mod rollback;
 pub mod services;
 pub mod setup;
 pub mod setup_robot;
 pub mod sim;
 pub mod ssh;
+pub mod status;
 pub mod test;
 mod timings;
 pub mod tunnel;
+pub mod watch;
 
 use crate::config::{Host, Robot, Workspace, current_dir};
 use crate::error::{Failure, Result};
 use crate::host::{self, Need};
 use crate::image::Builder;
-use crate::process::Cmd;
 use crate::robot::Endpoint;
 use crate::sim::Simulation;
 
@@ -61,10 +68,9 @@ fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     }
 }
 
-/// What git calls the state of the workspace; none where it is not git's.
-fn revision(workspace: &Workspace) -> Option<String> {
-    let git = Cmd::new("git").args(["describe", "--always", "--tags", "--dirty"]).dir(&workspace.root);
-    git.read().ok().filter(|text| !text.is_empty())
+/// The robots named, or all of them.
+fn named_or_all<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<&'a Robot>> {
+    if names.is_empty() { Ok(workspace.robots.values().collect()) } else { workspace.robots_named(names) }
 }
 
 /// The one robot that a verb is for.

@@ -4,6 +4,7 @@
 //! names, Compose project names), every name that refers to something finds it, and no later stage has to
 //! check again.
 
+mod busy;
 mod condition;
 mod diagnostic;
 mod discover;
@@ -18,6 +19,7 @@ mod packages;
 mod paths;
 mod platform;
 mod raw;
+mod releases;
 mod repository;
 mod robots;
 mod validate;
@@ -26,10 +28,12 @@ use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+pub use busy::Busy;
 pub use load::{FILE, current_dir};
 pub use names::instead;
 pub use packages::{Package, PackageGraph};
 pub use platform::Platform;
+pub use releases::Releases;
 
 /// Everything `robots.toml` says.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Workspace {
     pub robots: BTreeMap<String, Robot>,
     /// The team's registry, where there is one.
     pub hub: Option<Hub>,
+    /// How robots go from one release to another.
+    pub releases: Releases,
     /// The colcon packages of the ROS workspace.
     pub packages: PackageGraph,
 }
@@ -130,6 +136,8 @@ pub struct Robot {
     pub env: BTreeMap<String, String>,
     /// Files with further variables (`NAME=VALUE` lines), later files winning. Absolute.
     pub env_files: Vec<Utf8PathBuf>,
+    /// What tells that it must not be disturbed.
+    pub busy: Option<Busy>,
 }
 
 /// How to reach a robot.

@@ -17,7 +17,7 @@ use crate::image::{Builder, Built, ImageId};
 use crate::robot::{Session, Survey};
 use crate::ui::Progress;
 
-pub use courier::Depot;
+pub use courier::{Depot, is_full, prune};
 pub use memory::Memory;
 pub use registry::{deliver, pull_lacking};
 
@@ -73,7 +73,23 @@ pub struct Delivery {
 impl Delivery {
     /// How the robot's engine calls each image.
     pub fn references(&self) -> BTreeMap<String, String> {
-        self.images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect()
+        references(&self.images)
+    }
+}
+
+/// How a robot's engine calls each image.
+pub fn references(images: &[Delivered]) -> BTreeMap<String, String> {
+    images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect()
+}
+
+impl Via {
+    /// Its word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Archive => "archive",
+            Self::Hub => "hub",
+        }
     }
 }
 

@@ -5,8 +5,7 @@ use std::fmt;
 /// The result of everything here that can fail.
 pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
-/// How the program ended, for scripts and CI. The numbers are part of the interface; 4 and 5 are kept for
-/// robots that are busy and releases that were taken back.
+/// How the program ended, for scripts and CI. The numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Something failed that is none of the cases below.
@@ -15,6 +14,10 @@ pub enum Exit {
     Config = 2,
     /// A robot does not answer, or is not the machine it was.
     Unreachable = 3,
+    /// Somebody else deploys to a robot, or it must not be disturbed: what runs there runs on.
+    Busy = 4,
+    /// A new release was not well, and the robot went back to the one before.
+    Unhealthy = 5,
     /// A person or a signal ended the run (128 + SIGINT, as shells count).
     Interrupted = 130,
 }

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Result;
+use crate::process;
 
 /// Gives a file a new content, whole or not at all; its directory is made where it is missing.
 ///
@@ -22,6 +23,21 @@ pub fn replace(path: &Utf8Path, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Has a file say `text`. One that says it is left alone: several runs may be reading it. A dry run says how.
+///
+/// # Errors
+/// As [`replace`].
+pub fn provide(path: &Utf8Path, text: &str) -> Result<()> {
+    if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    if process::mode().dry_run {
+        process::plan_file(path, text);
+        return Ok(());
+    }
+    replace(path, text)
+}
+
 /// The SHA-256 of all that there is to read, as hexadecimal digits.
 ///
 /// # Errors
@@ -30,6 +46,16 @@ pub fn sha256(source: impl Read) -> std::io::Result<String> {
     let mut hash = Sha256::new();
     let _bytes = std::io::copy(&mut BufReader::with_capacity(1 << 17, source), &mut hash)?;
     Ok(format!("{:x}", hash.finalize()))
+}
+
+/// Removes a file, and gives the bytes that it had.
+///
+/// # Errors
+/// Fails when it is not there or cannot be removed.
+pub fn remove(path: &Utf8Path) -> Result<u64> {
+    let size = fs_err::metadata(path)?.len();
+    fs_err::remove_file(path)?;
+    Ok(size)
 }
 
 /// Removes files of a directory, the longest unmodified first, until the rest takes no more than `limit`

@@ -30,7 +30,7 @@ use crate::config::{Platform, Workspace};
 use crate::error::Result;
 use crate::process::Cmd;
 
-pub use bake::{Options, build, test};
+pub use bake::{Options, build, test, tools, tools_reference};
 pub use builder::Builder;
 pub use dockerfile::render as render_dockerfile;
 
@@ -177,6 +177,29 @@ static MAKING: Mutex<()> = Mutex::new(());
 fn ensure_kept(tag: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if exists(tag)? { Ok(()) } else { make() }
+}
+
+/// The images of a workspace that this machine's engine has under a name, by the digests of their manifests, or of their
+/// configurations in a classic store.
+///
+/// # Errors
+/// Fails when there is no `docker`.
+pub fn named(workspace: &Workspace) -> Result<BTreeSet<String>> {
+    let project = &workspace.project.name;
+    let list = cmd!("docker image ls --no-trunc --format '{{.ID}}' {project}")?.read()?;
+    Ok(list.lines().map(str::to_owned).collect())
+}
+
+/// Removes images that builds of a workspace have replaced from this machine's engine; gives Docker's words for the
+/// room that made.
+///
+/// # Errors
+/// Fails when there is no `docker`.
+pub fn prune(workspace: &Workspace) -> Result<String> {
+    let label = format!("label={}={}", provenance::PROJECT, workspace.project.name);
+    let said = cmd!("docker image prune --force --filter {label}")?.run_for_output()?;
+    let room = said.lines().find_map(|line| line.strip_prefix("Total reclaimed space: "));
+    Ok(room.unwrap_or("0B").to_owned())
 }
 
 /// Whether this machine's engine has an image.

@@ -26,6 +26,7 @@ pub mod process;
 pub mod publish;
 pub mod release;
 pub mod robot;
+pub mod saves;
 pub mod sim;
 pub mod timeline;
 pub mod timings;

@@ -1,9 +1,18 @@
 //! Last stage: what runs on a robot.
 //!
 //! A [`compose::Project`] is the robot's Compose file with its variables filled in and its images named by
-//! digest; [`start`] puts it on the robot and brings it up there; [`services`] asks and tells what runs.
+//! digest. With what an [`about::About`] says of it, it is a release: [`activate`] has the robot go over to it, while
+//! this run has the robot's [`lock`] and the robot is not [`busy`]. [`services`] asks and tells what runs.
 
+pub mod about;
+pub mod activate;
+pub mod busy;
 pub mod compose;
+pub mod difference;
 mod files;
+pub mod kept;
+pub mod lock;
+pub mod prune;
 pub mod services;
-pub mod start;
+pub mod state;
+pub mod status;

@@ -145,6 +145,10 @@ impl Contender for ByHand<'_> {
         }
         Ok(())
     }
+
+    fn status(&self, _robots: &[TestRobot<'_>]) -> Result<String> {
+        anyhow::bail!("by hand there is no status of robots: the plan leaves it out")
+    }
 }
 
 impl Drop for ByHand<'_> {

@@ -22,6 +22,8 @@ pub enum Case {
     Layer,
     /// One line changed in a Python package inside a layer of 60 MB
     Monolith,
+    /// No deploy: `status` of three robots
+    Status,
 }
 
 /// One place that becomes another, never the same twice: build systems remember what they built once.
@@ -37,7 +39,12 @@ pub struct Edit {
     pub service: &'static str,
     /// What became of the file, as the shell in the service's container finds it.
     pub installed: &'static str,
+    /// What the service writes when it works, if it does: how long it was interrupted is measured.
+    pub ready: Option<&'static str>,
 }
+
+/// What `robot_node` writes, the node's name before it.
+const READY: Option<&str> = Some("]: ready");
 
 const PYTHON: Edit = Edit {
     file: "ros_ws/src/localization/localization/odometry.py",
@@ -45,6 +52,7 @@ const PYTHON: Edit = Edit {
     replace: "1e-9 else 1.0{}",
     service: "localization",
     installed: "/opt/ws/install/localization/lib/python3*/site-packages/localization/odometry.py",
+    ready: READY,
 };
 
 const CPP: Edit = Edit {
@@ -53,6 +61,7 @@ const CPP: Edit = Edit {
     replace: "kAhead = 0.4{}",
     service: "navigation",
     installed: "/opt/ws/install/navigation/lib/python3*/site-packages/navigation/_core*.so",
+    ready: READY,
 };
 
 /// Each time another package is added to the list that the robot has: the first once, the second the next time.
@@ -63,6 +72,7 @@ const PACKAGES: [Edit; 2] = [
         replace: "libeigen3-dev can-utils; : {};",
         service: "tools",
         installed: "/var/lib/dpkg/status",
+        ready: None,
     },
     Edit {
         file: "docker/bench/layer/Dockerfile",
@@ -70,6 +80,7 @@ const PACKAGES: [Edit; 2] = [
         replace: "libeigen3-dev setserial; : {};",
         service: "tools",
         installed: "/var/lib/dpkg/status",
+        ready: None,
     },
 ];
 
@@ -79,12 +90,21 @@ const MONOLITH: Edit = Edit {
     replace: "BLIND = 0.1{}",
     service: "lidar",
     installed: "/opt/lidar/lidar/scan.py",
+    ready: None,
 };
 
 impl Case {
     /// All of them, as the default run has them.
-    pub const ALL: [Self; 7] =
-        [Self::Nothing, Self::Python, Self::Cpp, Self::Fleet, Self::First, Self::Layer, Self::Monolith];
+    pub const ALL: [Self; 8] = [
+        Self::Nothing,
+        Self::Python,
+        Self::Cpp,
+        Self::Fleet,
+        Self::First,
+        Self::Layer,
+        Self::Monolith,
+        Self::Status,
+    ];
 
     /// What people call it.
     pub fn title(self) -> &'static str {
@@ -96,6 +116,7 @@ impl Case {
             Self::First => "an empty robot",
             Self::Layer => "an apt package",
             Self::Monolith => "a line in 60 MB",
+            Self::Status => "status of three robots",
         }
     }
 
@@ -111,12 +132,17 @@ impl Case {
     /// What is edited the `number`th time, if anything.
     pub fn edit(self, number: usize) -> Option<Edit> {
         match self {
-            Self::Nothing | Self::First => None,
+            Self::Nothing | Self::First | Self::Status => None,
             Self::Python | Self::Fleet => Some(PYTHON),
             Self::Cpp => Some(CPP),
             Self::Layer => Some(PACKAGES[number % PACKAGES.len()]),
             Self::Monolith => Some(MONOLITH),
         }
+    }
+
+    /// Whether all robots of the subject take part, and not the first alone.
+    pub fn is_of_fleet(self) -> bool {
+        matches!(self, Self::Fleet | Self::Status)
     }
 
     /// Whether BuildKit has the edit's new layer when the clock starts: how long apt takes is the same for

@@ -1,12 +1,13 @@
 //! What of a report is plotted.
 
+use super::case::Case;
 use super::plot::{Bar, Chart, Group};
 use super::report::Report;
 
 impl Report {
-    /// All medians.
+    /// All medians of deploys.
     pub fn chart(&self) -> Chart {
-        let groups = self.rows().into_iter().map(|row| {
+        let groups = self.rows().into_iter().filter(|row| row.case != Case::Status).map(|row| {
             let bars = row.measured.iter().enumerate().filter_map(|(series, measured)| {
                 let measured = (*measured)?;
                 Some(Bar { series, seconds: measured.seconds(), bytes: measured.wire() })

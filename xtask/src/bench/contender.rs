@@ -20,6 +20,8 @@ pub trait Contender {
     fn set_up(&self, robot: &TestRobot<'_>) -> Result<()>;
     /// From the sources as they are to containers that run them.
     fn deploy(&self, subject: Subject, robots: &[TestRobot<'_>]) -> Result<()>;
+    /// What it tells of robots, if it does.
+    fn status(&self, robots: &[TestRobot<'_>]) -> Result<String>;
 }
 
 /// A contender on the command line.
@@ -83,7 +85,14 @@ impl Contender for Xtask<'_> {
     }
 
     fn deploy(&self, _subject: Subject, robots: &[TestRobot<'_>]) -> Result<()> {
-        let names: Vec<&str> = robots.iter().map(TestRobot::name).collect();
-        self.workshop.copy.xtask(&["deploy", "--robot", &names.join(",")]).run()
+        self.workshop.copy.xtask(&["deploy", "--robot", &names(robots)]).run()
     }
+
+    fn status(&self, robots: &[TestRobot<'_>]) -> Result<String> {
+        self.workshop.copy.xtask(&["status", "--robot", &names(robots)]).read()
+    }
+}
+
+fn names(robots: &[TestRobot<'_>]) -> String {
+    robots.iter().map(TestRobot::name).collect::<Vec<_>>().join(",")
 }

@@ -50,7 +50,8 @@ impl Plan {
         }
         // Of nothing it is nothing, and of three robots three times that of one.
         let wanted = |case: &Case| {
-            !matches!(case, Case::Nothing | Case::Fleet) && plan.steps.iter().any(|step| step.case == *case)
+            !matches!(case, Case::Nothing | Case::Fleet | Case::Status)
+                && plan.steps.iter().any(|step| step.case == *case)
         };
         plan.floors = Case::ALL.into_iter().filter(wanted).collect();
         plan
@@ -81,7 +82,7 @@ impl Plan {
             }
         }
         let floors = self.floors.iter().map(|case| match case {
-            Case::Nothing | Case::Fleet => 0.0,
+            Case::Nothing | Case::Fleet | Case::Status => 0.0,
             Case::Layer => 60.0,
             Case::Python | Case::Cpp | Case::First | Case::Monolith => 55.0,
         });
@@ -114,13 +115,16 @@ impl Plan {
 impl Step {
     /// Why it is not measured, unless it is.
     fn left_out(&self, thorough: bool) -> Option<&'static str> {
-        use Case::{Cpp, First, Fleet, Nothing};
+        use Case::{Cpp, First, Fleet, Nothing, Status};
         match (self.contender, self.case) {
             (Choice::Push | Choice::Load, Fleet) => Some("by hand robots are served one after another"),
+            (Choice::Push | Choice::Load, Status) => Some("there is no such thing by hand"),
             _ if thorough => None,
             (Choice::Load, _) if self.link.is_slow() => Some("sends all, every time: many minutes"),
             (Choice::Load, Cpp) => Some("sends as much as for a line of Python"),
-            (_, Nothing | Cpp | First) if self.link.is_slow() => Some("measured over the faster link"),
+            (_, Nothing | Cpp | First | Status) if self.link.is_slow() => {
+                Some("measured over the faster link")
+            }
             _ => None,
         }
     }
@@ -129,13 +133,13 @@ impl Step {
     fn estimate(&self, repeat: usize) -> f64 {
         // Seconds of work, and megabytes that travel.
         let (work, megabytes): (f64, f64) = match (self.contender, self.case) {
-            (Choice::Xtask, Case::Nothing) => (1.0, 0.0),
+            (Choice::Xtask, Case::Nothing | Case::Status) => (1.0, 0.0),
             (Choice::Xtask, Case::Python | Case::Cpp) => (6.0, 0.2),
             (Choice::Xtask, Case::Fleet) => (10.0, 0.6),
             (Choice::Xtask, Case::First) => (8.0, 70.0),
             (Choice::Xtask, Case::Layer) => (45.0, 2.0),
             (Choice::Xtask, Case::Monolith) => (8.0, 0.3),
-            (_, Case::Fleet) => (0.0, 0.0),
+            (_, Case::Fleet | Case::Status) => (0.0, 0.0),
             (Choice::Push, Case::Nothing) => (1.0, 0.0),
             (Choice::Push, Case::Python | Case::Cpp) => (40.0, 6.0),
             (Choice::Push, Case::First) => (14.0, 361.0),
@@ -180,21 +184,22 @@ mod tests {
     #[test]
     fn every_case_is_measured_or_said_to_be_left_out() {
         let plan = Plan::new(&options());
-        assert_eq!(plan.steps.len() + plan.left_out.len(), 7 * 3 * 2);
+        assert_eq!(plan.steps.len() + plan.left_out.len(), Case::ALL.len() * 3 * 2);
         let has = |contender, case, link: &str| {
             let step = Step { contender, case, link: Link(link.to_owned()) };
             plan.steps.contains(&step)
         };
         assert!(has(Choice::Push, Case::Layer, "10mbit") && has(Choice::Xtask, Case::Layer, "10mbit"));
         assert!(has(Choice::Load, Case::First, "50mbit") && !has(Choice::Load, Case::Layer, "10mbit"));
-        let fleet = plan.steps.iter().filter(|step| step.case == Case::Fleet);
-        assert!(fleet.clone().count() == 2 && fleet.clone().all(|step| step.contender == Choice::Xtask));
+        let fleet = plan.steps.iter().filter(|step| step.case.is_of_fleet());
+        assert!(fleet.clone().count() == 3 && fleet.clone().all(|step| step.contender == Choice::Xtask));
+        assert!(has(Choice::Xtask, Case::Status, "50mbit"));
     }
 
     #[test]
     fn a_thorough_run_leaves_out_only_what_nobody_does() {
         let plan = Plan::new(&Options { thorough: true, ..options() });
-        assert!(plan.left_out.iter().all(|left_out| left_out.case == Case::Fleet), "{:?}", plan.left_out);
+        assert!(plan.left_out.iter().all(|left_out| left_out.case.is_of_fleet()), "{:?}", plan.left_out);
         assert!(plan.estimate() > Plan::new(&options()).estimate());
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::case::Case;
 use super::contender::{Choice, Contender};
 use super::floor::Floor;
+use super::gap::Gap;
 use super::link::Link;
 use super::machine::Machine;
 use super::plan::{Plan, Step};
@@ -103,6 +104,10 @@ pub struct Sample {
     pub from_robot: u64,
     /// Containers that were made anew.
     pub recreated: usize,
+    /// How long the edited service was interrupted, of several robots the longest; none where that is not told, and in
+    /// what was saved before it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
     /// The load average before.
     pub load: Option<f64>,
 }
@@ -115,7 +120,8 @@ impl Sample {
 
     /// One line for people who watch.
     pub fn summary(&self) -> String {
-        format!("{}, {} on the wire", seconds(self.seconds), ui::bytes(self.wire()))
+        let gap = self.gap.map_or(String::new(), |gap| format!(", a gap of {}", seconds(gap.seconds())));
+        format!("{}, {} on the wire{gap}", seconds(self.seconds), ui::bytes(self.wire()))
     }
 }
 
@@ -137,6 +143,11 @@ impl Measured {
     )]
     pub fn wire(&self) -> u64 {
         median(self.samples.iter().map(|sample| sample.wire() as f64)).unwrap_or_default() as u64
+    }
+
+    /// Seconds in which the edited service did not work, where that was measured.
+    pub fn gap(&self) -> Option<f64> {
+        median(self.samples.iter().filter_map(|sample| sample.gap).map(Gap::seconds))
     }
 }
 
@@ -245,31 +256,46 @@ impl Report {
 
     /// The medians, for a terminal.
     pub fn table(&self) -> String {
-        let mut lines: Vec<[String; 9]> = Vec::new();
+        let mut lines: Vec<[String; 11]> = Vec::new();
         for row in self.rows() {
             let first = row.measured.first().copied().flatten();
             for (entrant, measured) in self.contenders.iter().zip(&row.measured) {
                 let Some(measured) = measured else { continue };
-                let ratio = |value: fn(&Measured) -> f64| {
-                    first.map_or(String::new(), |first| ratio(value(measured), value(first)))
+                let compared = |value: fn(&Measured) -> Option<f64>| {
+                    let values = value(measured).zip(first.and_then(value));
+                    values.map_or(String::new(), |(value, of)| ratio(value, of))
                 };
                 #[expect(clippy::cast_precision_loss, reason = "a ratio with two digits")]
-                let wire = |measured: &Measured| measured.wire() as f64;
+                let wire = |measured: &Measured| Some(measured.wire() as f64);
                 let recreated = measured.samples.iter().map(|sample| sample.recreated).max();
                 lines.push([
                     row.case.title().to_owned(),
                     row.link.to_string(),
                     entrant.title.clone(),
                     seconds(measured.seconds()),
-                    ratio(Measured::seconds),
+                    compared(|measured| Some(measured.seconds())),
                     ui::bytes(measured.wire()),
-                    ratio(wire),
+                    compared(wire),
+                    measured.gap().map_or(String::new(), seconds),
+                    compared(Measured::gap),
                     row.floor.map_or(String::new(), ui::bytes),
                     recreated.unwrap_or_default().to_string(),
                 ]);
             }
         }
-        let head = ["CASE", "LINK", "DEPLOYED BY", "TIME", "", "ON THE WIRE", "", "FLOOR", "CONTAINERS MADE"];
+        let head = [
+            "CASE",
+            "LINK",
+            "DEPLOYED BY",
+            "TIME",
+            "",
+            "ON THE WIRE",
+            "",
+            "GAP",
+            "",
+            "FLOOR",
+            "CONTAINERS MADE",
+        ];
         ui::table(head, &lines)
     }
 
@@ -277,6 +303,12 @@ impl Report {
     pub fn caption(&self) -> String {
         let mut lines: Vec<String> =
             self.left_out.iter().map(|left_out| format!("left out: {left_out}")).collect();
+        if self.results.iter().any(|measured| measured.gap().is_some()) {
+            lines.push(
+                "gap: from the end of the edited service's old container until the new node is ready"
+                    .to_owned(),
+            );
+        }
         lines.push(format!(
             "medians; {}; measured in {:.0} minutes",
             self.machine.summary(),
@@ -319,7 +351,14 @@ pub(super) mod tests {
             link: link.into(),
             samples: times
                 .iter()
-                .map(|&seconds| Sample { seconds, to_robot: 900, from_robot: 100, recreated: 1, load: None })
+                .map(|&seconds| Sample {
+                    seconds,
+                    to_robot: 900,
+                    from_robot: 100,
+                    recreated: 1,
+                    gap: (link == "50mbit").then_some(Gap { to_start: 0.25, to_ready: seconds / 4.0 }),
+                    load: None,
+                })
                 .collect(),
         };
         Report {
@@ -347,13 +386,22 @@ pub(super) mod tests {
         let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(
             rows[1][4..],
-            ["50", "Mbit/s", "xtask", "2.00", "s", "1.0×", "1.0", "kB", "1.0×", "400", "B", "1"]
+            [
+                "50", "Mbit/s", "xtask", "2.00", "s", "1.0×", "1.0", "kB", "1.0×", "0.75", "s", "1.0×",
+                "400", "B", "1"
+            ]
         );
         assert_eq!(
             rows[2][4..],
-            ["50", "Mbit/s", "push", "30.0", "s", "15×", "1.0", "kB", "1.0×", "400", "B", "1"]
+            [
+                "50", "Mbit/s", "push", "30.0", "s", "15×", "1.0", "kB", "1.0×", "7.75", "s", "10×", "400",
+                "B", "1"
+            ]
         );
-        assert_eq!(rows[3][4..7], ["10", "Mbit/s", "xtask"]);
+        assert_eq!(
+            rows[3][4..],
+            ["10", "Mbit/s", "xtask", "3.00", "s", "1.0×", "1.0", "kB", "1.0×", "400", "B", "1"]
+        );
     }
 
     #[test]
@@ -363,6 +411,13 @@ pub(super) mod tests {
         Report::load(dir).unwrap_err();
         report().save(dir)?;
         assert_eq!(Report::load(dir)?.table(), report().table());
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_saved_before_there_were_gaps_can_be_read() -> Result<()> {
+        let text = r#"{ "seconds": 3.8, "to_robot": 1, "from_robot": 2, "recreated": 1, "load": null }"#;
+        assert_eq!(serde_json::from_str::<Sample>(text)?.gap, None);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use super::case::{Case, Edit};
 use super::copy::{Copy, PROJECT, Workshop};
+use super::gap::{Gap, MOMENTS};
 use super::subject::Subject;
 use crate::config::Robot;
 use crate::error::{Failure, Result};
@@ -157,6 +158,25 @@ impl<'a> TestRobot<'a> {
         };
         Ok(Look { containers: parse(&containers), installed })
     }
+
+    /// How long the edited service was interrupted that ran as in `before`; none where it does not tell when it works.
+    pub fn gap(&self, edit: Option<Edit>, before: &Look) -> Result<Option<Gap>> {
+        let Some(edit) = edit else { return Ok(None) };
+        let (Some(ready), Some(old)) = (edit.ready, before.containers.get(edit.service)) else {
+            return Ok(None);
+        };
+        let text = self.ask(MOMENTS, &[PROJECT, edit.service, &old.id, ready])?;
+        Gap::parse(&text, edit.service).map(Some)
+    }
+}
+
+/// Whether `status` tells of something that runs on a robot: it does not fail where one is off.
+pub fn is_told_of(status: &str, robot: &str) -> Result<()> {
+    let mut lines = status.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    if lines.any(|words| matches!(words[..], [name, _, "running", ..] if name == robot)) {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("`status` tells of nothing that runs on `{robot}`")).into())
 }
 
 fn parse(text: &str) -> BTreeMap<String, Container> {
@@ -219,6 +239,16 @@ mod tests {
         check(look("2", "b", "x"), Case::Python).unwrap_err();
         check(look("1", "a", "x"), Case::Nothing)?;
         check(Look::default(), Case::First).unwrap_err();
+        Ok(())
+    }
+
+    #[test]
+    fn a_status_without_the_robots_services_does_not_count() -> Result<()> {
+        let status = "ROBOT SERVICE STATE\nmain lidar running healthy\nsecond lidar exited\nthird – off";
+        is_told_of(status, "main")?;
+        for robot in ["second", "third", "fourth"] {
+            is_told_of(status, robot).unwrap_err();
+        }
         Ok(())
     }
 

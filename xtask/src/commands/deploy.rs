@@ -2,6 +2,7 @@
 
 mod bundle;
 mod hub;
+mod options;
 mod outcome;
 mod target;
 
@@ -18,15 +19,18 @@ use crate::delivery::plan::{Plan, Services};
 use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route, Via};
 use crate::error::{Failure, Result};
 use crate::image::{self, Builder, Built, ImageId, Wanted, service};
+use crate::release::about::{About, Source};
+use crate::release::activate;
 use crate::release::compose::{self, Draft};
-use crate::release::start;
-use crate::robot::{Session, Survey, registry};
+use crate::release::{prune, state};
+use crate::robot::{Session, registry};
 use crate::timeline::{self, Lane, Phase};
-use crate::ui::Progress;
+use crate::ui::{self, Progress};
 use crate::{host, process};
 
-pub use outcome::{Outcome, containers, report};
-pub use target::{Target, connect};
+pub use options::{Activate, Disturb};
+pub use outcome::{Outcome, report, show_running};
+pub use target::Target;
 
 /// Build the images, bring them onto robots and start them there
 #[derive(clap::Args, Debug)]
@@ -56,9 +60,8 @@ pub struct Args {
     #[arg(long, value_name = "BUNDLE", requires = "to")]
     against: Option<Utf8PathBuf>,
 
-    /// Deliver only: leave running what runs
-    #[arg(long)]
-    no_start: bool,
+    #[command(flatten)]
+    activate: Activate,
 
     /// Write a page that shows what time and bytes were spent on; without FILE to
     /// target/xtask/timings.html
@@ -89,7 +92,8 @@ struct Deploy<'a> {
     /// Set once the build has ended; none if it failed.
     built: OnceLock<Option<Vec<Built>>>,
     via: Via,
-    start: bool,
+    source: Source,
+    activate: Activate,
     began: Instant,
 }
 
@@ -148,13 +152,20 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let began = Instant::now();
     let robots = args.which.robots(workspace)?;
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
+    // Compose takes longer than git.
+    let (source, drafts) = std::thread::scope(|scope| {
+        let source = scope.spawn(|| Source::of(workspace));
+        let drafts = drafts(workspace, &robots);
+        (source.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), drafts)
+    });
     let deploy = Deploy {
-        drafts: drafts(workspace, &robots)?,
+        drafts: drafts?,
         memory: Memory::load(&workspace.state_dir()),
         depot: Depot::open(workspace),
         built: OnceLock::new(),
         via: args.via,
-        start: !args.no_start,
+        source,
+        activate: args.activate,
         began,
         workspace,
         builder,
@@ -237,21 +248,30 @@ fn images_of(drafts: &BTreeMap<&str, Draft>, robot: &Robot, built: &[Built]) -> 
 impl Deploy<'_> {
     /// Everything for one robot; none if the build failed, which is told once and not per robot.
     fn serve(&self, robot: &Robot) -> Result<Option<Outcome>> {
-        let project = &self.workspace.project.name;
+        let Self { workspace, memory, .. } = self;
         let progress = Progress::new(&robot.name);
-        progress.waiting("connecting");
-        let repository = registry::repository(project);
-        let (session, survey) = connect(robot, || reach(self.workspace, robot), project, &repository)?;
+        let repository = registry::repository(&workspace.project.name);
+        let way = || reach(workspace, robot);
+        let mut target = Target::connect(workspace, robot, way, &repository, &progress, self.activate)?;
         progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
         let Some(built) = self.built.wait() else { return Ok(None) };
         drop(waiting);
 
+        let draft = &self.drafts[robot.name.as_str()];
         let built = images_of(&self.drafts, robot, built);
-        let mut delivery = self.deliver(robot, &session, &survey, &progress, &built)?;
-        let release = self.drafts[robot.name.as_str()].with_references(&delivery.references())?;
-        let target = Target { session: &session, project, repository: &repository, progress: &progress };
-        let (running, changed) = target.activate(survey, &release, self.start, &mut delivery)?;
+        // Who changes nothing is in nobody's way.
+        let is_done = match delivery::already_there(workspace, &target.survey, memory, &built) {
+            Some(images) => target.runs(&draft.with_references(&delivery::references(&images))?),
+            None => false,
+        };
+        if !is_done {
+            target.lock()?;
+        }
+        let delivery = self.deliver(robot, &target, &progress, &built);
+        let mut delivery = delivery.map_err(|error| self.advise_to_prune(error, &target.session))?;
+        let release = draft.with_references(&delivery.references())?;
+        let (running, changed) = target.activate(&release, &self.source, self.via.name(), &mut delivery)?;
         Ok(Some(Outcome { delivery, running, changed, took: self.began.elapsed() }))
     }
 
@@ -262,7 +282,9 @@ impl Deploy<'_> {
         let progress = &Progress::new(&robot.name);
         progress.waiting("planning");
         let repository = registry::repository(project);
-        let (session, survey) = &connect(robot, || endpoint(workspace, robot), project, &repository)?;
+        let way = || endpoint(workspace, robot);
+        let target = Target::connect(workspace, robot, way, &repository, progress, self.activate)?;
+        let (session, survey) = (&target.session, &target.survey);
         let built = images_of(&self.drafts, robot, built);
         let digest = |built: &Built| match &built.id {
             ImageId::Manifest(digest) => digest.clone(),
@@ -273,8 +295,11 @@ impl Deploy<'_> {
         let release = self.drafts[robot.name.as_str()].with_references(&references)?;
         let registry_image = &service::registry(workspace, builder, &robot.platform)?;
         let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
-        let is_current = start::is_current(&release, survey);
-        let archive = if is_current { 0 } else { release.archive.len() as u64 };
+        let about = About::now(&self.source, self.via.name(), references);
+        let archive = match state::is_current(&release, survey) {
+            true => 0,
+            false => activate::archive(&release, &about)?.len() as u64,
+        };
         delivery::plan::plan(
             &route,
             &built,
@@ -282,14 +307,28 @@ impl Deploy<'_> {
         )
     }
 
+    /// Where a robot has no room, says what `prune` would make.
+    fn advise_to_prune(&self, error: anyhow::Error, session: &Session) -> anyhow::Error {
+        let robot = session.robot();
+        let bytes =
+            if delivery::is_full(&error) { prune::garbage(session, &self.workspace.project.name) } else { 0 };
+        if bytes == 0 {
+            return error;
+        }
+        Failure::failed(format!("`{robot}` keeps {} that no release needs", ui::bytes(bytes)))
+            .hint(format!("`cargo xtask prune --robot {robot}` frees them"))
+            .because(error)
+            .into()
+    }
+
     fn deliver(
         &self,
         robot: &Robot,
-        session: &Session,
-        survey: &Survey,
+        target: &Target<'_>,
         progress: &Progress,
         built: &[Built],
     ) -> Result<Delivery> {
+        let (session, survey) = (&target.session, &target.survey);
         if self.via == Via::Archive {
             let (project, memory) = (&self.workspace.project.name, &self.memory);
             let items: Vec<Item> = built.iter().map(|built| Item::of(built, memory)).collect();

@@ -1,7 +1,7 @@
 //! `cargo xtask doctor`: looks at everything that has to be right, and says how to mend what is not.
 
-use super::{endpoint, workspace};
-use crate::config::{Robot, Workspace};
+use super::{endpoint, named_or_all, workspace};
+use crate::config::Robot;
 use crate::doctor::{self, Check, Outcome, Source};
 use crate::error::{Failure, Result};
 use crate::robot::checks;
@@ -26,7 +26,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     // A mistake in robots.toml is one finding among others.
     let workspace = workspace();
-    let robots = robots(workspace.as_ref().ok(), &args.robot)?;
+    let robots = match &workspace {
+        Ok(workspace) => named_or_all(workspace, &args.robot)?,
+        Err(_) => Vec::new(),
+    };
     let configuration = match &workspace {
         Ok(_) => Outcome::good("robots.toml and the ROS packages are in order"),
         Err(error) => Outcome::error(error),
@@ -49,14 +52,5 @@ pub fn run(args: &Args) -> Result<()> {
         0 => Ok(()),
         1 => Err(Failure::failed("one finding is bad").into()),
         _ => Err(Failure::failed(format!("{bad} findings are bad")).into()),
-    }
-}
-
-/// The robots named, or all of them.
-fn robots<'a>(workspace: Option<&'a Workspace>, names: &[String]) -> Result<Vec<&'a Robot>> {
-    match workspace {
-        None => Ok(Vec::new()),
-        Some(workspace) if names.is_empty() => Ok(workspace.robots.values().collect()),
-        Some(workspace) => workspace.robots_named(names),
     }
 }

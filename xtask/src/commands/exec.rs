@@ -1,9 +1,10 @@
-//! `cargo xtask exec` and `shell`: inside a service's container, with the environment that its node has.
+//! `cargo xtask exec`, `shell` and `run`: inside a service's container, or in one like it, with the environment that
+//! its node has.
 
 use super::{One, reach, workspace};
 use crate::error::Result;
-use crate::release::services;
-use crate::robot::Session;
+use crate::release::{kept, services};
+use crate::robot::{Endpoint, Session};
 
 /// Run a command in a service's container, with the environment of ROS
 #[derive(clap::Args, Debug)]
@@ -31,12 +32,33 @@ pub struct Shell {
     service: String,
 }
 
+/// Run a command once in a container of its own, made like a service's: same image, settings and devices
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:
+  cargo xtask run --robot main navigation -- ros-run navigation navigation_node --ros-args -r __ns:=/test")]
+pub struct Once {
+    #[command(flatten)]
+    shell: Shell,
+
+    /// The command, instead of the service's own; each argument arrives as it is here
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
 /// Runs the command, with the terminal in its hands.
 ///
 /// # Errors
 /// Fails when the robot cannot be reached or has no such service, or as the command does.
 pub fn run(args: &Args) -> Result<()> {
-    inside(&args.shell, &args.command)
+    inside("exec", &args.shell, &args.command, services::exec)
+}
+
+/// Runs the command in a container of its own.
+///
+/// # Errors
+/// As [`run`].
+pub fn once(args: &Once) -> Result<()> {
+    inside("run", &args.shell, &args.command, services::run)
 }
 
 /// Opens the shell.
@@ -44,14 +66,20 @@ pub fn run(args: &Args) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn shell(args: &Shell) -> Result<()> {
-    inside(args, &[])
+    inside("shell", args, &[], services::exec)
 }
 
-fn inside(args: &Shell, command: &[String]) -> Result<()> {
+fn inside(
+    verb: &str,
+    args: &Shell,
+    command: &[String],
+    work: impl FnOnce(&Endpoint, &str, &str, &[String]) -> Result<()>,
+) -> Result<()> {
     let workspace = workspace()?;
     let project = &workspace.project.name;
     let robot = args.one.robot(&workspace)?;
     let session = Session::open(reach(&workspace, robot)?)?;
     services::check(&session, project, std::slice::from_ref(&args.service))?;
-    services::exec(session.endpoint(), project, &args.service, command)
+    kept::mention(&session, project, verb, &[std::slice::from_ref(&args.service), command].concat());
+    work(session.endpoint(), project, &args.service, command)
 }

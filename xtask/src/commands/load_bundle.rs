@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use camino::Utf8PathBuf;
 
-use super::deploy::{Outcome, Target, connect, report};
+use super::deploy::{Activate, Outcome, Target, report};
 use super::{Which, fleet, reach, workspace};
 use crate::bundle::Bundle;
 use crate::config::Robot;
 use crate::delivery::{Memory, archive};
 use crate::error::Result;
+use crate::release::about::Source;
 use crate::release::compose::Project;
 use crate::robot::registry;
 use crate::ui::{self, Progress};
@@ -29,9 +30,8 @@ pub struct Args {
     #[command(flatten)]
     which: Which,
 
-    /// Deliver only: leave running what runs
-    #[arg(long)]
-    no_start: bool,
+    #[command(flatten)]
+    activate: Activate,
 }
 
 /// Loads.
@@ -52,25 +52,26 @@ pub fn run(args: &Args) -> Result<()> {
     }
     ui::step("bundle", &format!("{}: comparing it with its checksums", bundle.contents().title()));
     bundle.verify()?;
+    let source = Source::parse(bundle.contents().revision.as_deref().unwrap_or_default());
     let memory = Memory::load(&workspace.state_dir());
     let serve = |robot: &Robot| {
         let progress = Progress::new(&robot.name);
-        progress.waiting("connecting");
-        let (session, survey) = connect(robot, || reach(&workspace, robot), project, repository)?;
+        let way = || reach(&workspace, robot);
+        let mut target = Target::connect(&workspace, robot, way, repository, &progress, args.activate)?;
+        target.lock()?;
         let images = bundle.images_of(robot)?;
         // Before anything is sent: a stick that is pulled out later has nothing left to fail.
         let release = bundle.release_of(robot)?;
         let route = archive::Route {
             project,
-            session: &session,
-            survey: &survey,
+            session: &target.session,
+            survey: &target.survey,
             memory: &memory,
             progress: &progress,
         };
         let mut delivery = archive::deliver(&route, &images, images.items())?;
         let release = Project::read(release, &delivery.references())?;
-        let target = Target { session: &session, project, repository, progress: &progress };
-        let (running, changed) = target.activate(survey, &release, !args.no_start, &mut delivery)?;
+        let (running, changed) = target.activate(&release, &source, "bundle", &mut delivery)?;
         Ok(Outcome { delivery, running, changed, took: began.elapsed() })
     };
     let (outcomes, served) = fleet::each(&robots, serve);

@@ -1,13 +1,13 @@
 //! `cargo xtask start`, `stop`, `restart`: containers that are there, by the names of their services.
 
-use super::deploy::containers;
+use super::deploy::show_running;
 use super::{Which, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::Result;
-use crate::process;
-use crate::release::services;
+use crate::release::lock::{Lock, Patience};
+use crate::release::{kept, services};
 use crate::robot::{Session, Survey, registry};
-use crate::ui::{self, Progress};
+use crate::ui::Progress;
 
 /// Which services of which robots.
 #[derive(clap::Args, Debug)]
@@ -41,6 +41,14 @@ impl Verb {
         }
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
+
     fn doing(self) -> &'static str {
         match self {
             Self::Start => "starting",
@@ -66,14 +74,14 @@ pub fn run(verb: Verb, args: &Args) -> Result<()> {
         progress.waiting("connecting");
         let session = Session::open(reach(&workspace, robot)?)?;
         services::check(&session, project, &args.services)?;
+        let (_lock, _) = Lock::take(&session, project, Patience::Refuse, &progress)?;
         progress.doing(verb.doing(), None);
+        // First: a robot that still watches its release has to know that it was no crash.
+        kept::note(&session, project, verb.name(), &args.services.join(" "))?;
         services::compose(&session, project, &words).run()?;
         Survey::of(&session, project, &registry::repository(project))
     };
     let (surveys, served) = fleet::each(&robots, serve);
-    if !process::mode().dry_run {
-        let surveys = surveys.iter().map(|(robot, survey)| (robot.as_str(), survey));
-        ui::result(&containers(surveys))?;
-    }
+    show_running(&surveys)?;
     served
 }

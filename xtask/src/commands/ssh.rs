@@ -2,6 +2,8 @@
 
 use super::{One, reach, workspace};
 use crate::error::Result;
+use crate::process;
+use crate::release::kept;
 
 /// Open a shell on a robot, or run a command there
 #[derive(clap::Args, Debug)]
@@ -28,9 +30,14 @@ pub fn run(args: &Args) -> Result<()> {
     let mut ssh = endpoint.ssh();
     if args.command.is_empty() {
         // The first value of an option counts: this one is for a person.
-        ssh = ssh.arg("-tt").arg("--").arg(&endpoint.destination);
-    } else {
-        ssh = ssh.arg("--").arg(&endpoint.destination).arg(shell_words::join(&args.command));
+        ssh = ssh.arg("-tt");
     }
-    ssh.interactive()
+    ssh = ssh.arg("--").arg(&endpoint.destination);
+    if process::mode().dry_run {
+        // What people want to know is how to get there: the diary is left out.
+        let command = (!args.command.is_empty()).then(|| shell_words::join(&args.command));
+        return ssh.args(command).interactive();
+    }
+    let argv = kept::mentioned(&workspace.project.name, "ssh", &args.command);
+    ssh.arg(shell_words::join(argv)).interactive()
 }

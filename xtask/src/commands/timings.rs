@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use camino::Utf8PathBuf;
 
-use super::revision;
 use crate::config::Workspace;
 use crate::delivery::Cost;
 use crate::error::Result;
 use crate::process;
+use crate::release::about::Source;
 use crate::timings::{self, Subject};
 use crate::{timeline, ui};
 
@@ -38,7 +38,7 @@ pub fn finish(
     let subject = Subject {
         verb: verb.to_owned(),
         project: workspace.project.name.clone(),
-        revision: revision(workspace),
+        revision: Source::of(workspace).title(),
         robots,
         failure: result.as_ref().err().map(|error| format!("{error:#}")),
     };

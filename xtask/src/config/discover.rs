@@ -9,6 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::diagnostic::{Mistakes, Source};
 use super::manifest::{Kind, Manifest};
+use super::names;
 use super::packages::{Package, PackageGraph};
 use crate::error::{Failure, Result};
 
@@ -54,6 +55,14 @@ pub fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
                 continue;
             }
         };
+        if let Some(bad) = not_for_builds(&manifest.dir) {
+            let (name, dir) = (&manifest.name, manifest.dir.as_str().escape_debug());
+            let message =
+                format!("package `{name}` is in `{dir}`, which has {} in its path", names::shown(bad));
+            let help =
+                "rename the directory: letters, digits, `_`, `-`, `.`, `+` and `@` can stand in a Dockerfile";
+            found.mistakes.add(manifest.source.mistake(manifest.span.clone(), message).help(help));
+        }
         let same = manifests.values().find(|other| other.name.eq_ignore_ascii_case(&manifest.name));
         if let Some(other) = same {
             let message = format!("there are two packages `{}`", manifest.name);
@@ -69,6 +78,12 @@ pub fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
         refuse(&cycle, &manifests, &mut found.mistakes);
     }
     Ok(found)
+}
+
+/// What keeps a directory from being named in a Dockerfile, where much has a meaning, to a shell as well.
+fn not_for_builds(dir: &Utf8Path) -> Option<char> {
+    let is_plain = |character: &char| character.is_alphanumeric() || "/_-.+@".contains(*character);
+    dir.as_str().chars().find(|character| !is_plain(character))
 }
 
 fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {

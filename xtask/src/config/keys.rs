@@ -152,13 +152,11 @@ impl<'a> Keys<'a> {
         let (name, value) = self.ask(key)?;
         match value.get_ref().as_table() {
             Some(table) => Some(self.sub(name, table)),
-            None => wrong_type(
-                value,
-                &format!("`{key}`"),
-                "a table",
-                &format!("write `[{key}]` and its keys below"),
-                reader,
-            ),
+            None => {
+                let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+                let help = format!("write `[{path}]` and its keys below");
+                wrong_type(value, &format!("`{key}`"), "a table", &help, reader)
+            }
         }
     }
 

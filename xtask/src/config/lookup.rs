@@ -55,13 +55,22 @@ impl Robot {
     /// # Errors
     /// Fails, with exit code 2, when a file cannot be read or has mistakes, each shown with its place.
     pub fn variables(&self) -> Result<BTreeMap<String, String>> {
+        let mut variables = self.private_variables()?;
+        variables.extend(self.env.clone());
+        Ok(variables)
+    }
+
+    /// Those of `env_files`, which are nobody's business but the robot's.
+    ///
+    /// # Errors
+    /// As [`Robot::variables`].
+    pub fn private_variables(&self) -> Result<BTreeMap<String, String>> {
         let here = current_dir();
         let mut variables = BTreeMap::new();
         for path in &self.env_files {
             let source = Source::read(path, &here)?;
             variables.extend(env_file::parse(&source).map_err(Mistakes::into_error)?);
         }
-        variables.extend(self.env.clone());
         Ok(variables)
     }
 }

@@ -18,6 +18,28 @@ pub struct Raw<'a> {
     pub images: Vec<RawImage<'a>>,
     pub robots: Vec<RawRobot<'a>>,
     pub hub: Option<RawHub<'a>>,
+    pub releases: Option<RawReleases>,
+}
+
+/// `[releases]`.
+#[derive(Debug)]
+pub struct RawReleases {
+    pub keep: Option<Spanned<i64>>,
+    pub settle: Option<Spanned<i64>>,
+    pub deadline: Option<Spanned<i64>>,
+}
+
+/// `busy` of a robot.
+#[derive(Debug)]
+pub struct RawBusy<'a> {
+    pub span: Range<usize>,
+    /// How many of `command`, `lock` and `heartbeat` are there, well written or not.
+    pub ways: usize,
+    pub command: Option<Spanned<Vec<Text<'a>>>>,
+    pub lock: Option<Text<'a>>,
+    pub heartbeat: Option<Text<'a>>,
+    pub service: Option<Text<'a>>,
+    pub within: Option<Spanned<i64>>,
 }
 
 /// `[project]`.
@@ -65,6 +87,7 @@ pub struct RawRobot<'a> {
     pub compose: Option<Text<'a>>,
     pub env: Vec<(Text<'a>, Text<'a>)>,
     pub env_files: Vec<Text<'a>>,
+    pub busy: Option<RawBusy<'a>>,
     /// Keys that are there but badly written: no further complaint that they are missing.
     pub spoilt: Vec<&'static str>,
 }
@@ -81,6 +104,7 @@ impl<'a> Raw<'a> {
         let robots = top.tables("robots", reader);
         let robots = robots.into_iter().map(|(name, keys)| robot(name, keys, reader)).collect();
         let hub = top.table("hub", reader).map(|keys| hub(keys, reader));
+        let releases = top.table("releases", reader).map(|keys| releases(keys, reader));
         for (key, example) in [
             ("project", "add `[project]` with `name = \"eurobot\"`"),
             ("bases", "add `[bases.ros]` with `debian = \"trixie\"`"),
@@ -96,7 +120,7 @@ impl<'a> Raw<'a> {
             }
         }
         top.finish(reader);
-        Self { project, bases, images, robots, hub }
+        Self { project, bases, images, robots, hub, releases }
     }
 }
 
@@ -121,6 +145,30 @@ fn hub<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawHub<'a> {
     let hub = RawHub { repository: keys.string("repository", reader) };
     keys.finish(reader);
     hub
+}
+
+fn releases(mut keys: Keys<'_>, reader: &mut Reader<'_>) -> RawReleases {
+    let releases = RawReleases {
+        keep: keys.integer("keep", reader),
+        settle: keys.integer("settle", reader),
+        deadline: keys.integer("deadline", reader),
+    };
+    keys.finish(reader);
+    releases
+}
+
+fn busy<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawBusy<'a> {
+    let busy = RawBusy {
+        span: keys.span.clone(),
+        ways: ["command", "lock", "heartbeat"].into_iter().filter(|key| !keys.lacks(key)).count(),
+        command: keys.strings("command", reader),
+        lock: keys.string("lock", reader),
+        heartbeat: keys.string("heartbeat", reader),
+        service: keys.string("service", reader),
+        within: keys.integer("within", reader),
+    };
+    keys.finish(reader);
+    busy
 }
 
 fn base<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawBase<'a> {
@@ -157,6 +205,7 @@ fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         compose: keys.string("compose", reader),
         env: keys.string_table("env", reader),
         env_files: keys.strings("env_files", reader).map(Spanned::into_inner).unwrap_or_default(),
+        busy: keys.table("busy", reader).map(|keys| busy(keys, reader)),
         spoilt: Vec::new(),
     };
     let read = [

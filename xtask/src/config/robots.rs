@@ -10,7 +10,7 @@ use super::host::{self, Destination};
 use super::keys::Reader;
 use super::raw::{RawRobot, Text};
 use super::validate::check_name;
-use super::{Host, Platform, Robot, Store, env_file, names, paths};
+use super::{Host, Platform, Robot, Store, busy, env_file, names, paths};
 
 /// The Compose file unless `compose` says otherwise.
 const COMPOSE: &str = "docker/compose.yaml";
@@ -28,7 +28,19 @@ pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut 
     let env = variables(&raw.env, reader);
     let env_files =
         raw.env_files.iter().filter_map(|text| readable_env_file(text, root, here, reader)).collect();
-    Some(Robot { name, host: host?, platform: platform?, compose: compose?, env, env_files })
+    let busy = raw.busy.as_ref().map(|raw| busy::busy(raw, reader));
+    Some(Robot {
+        name,
+        host: host?,
+        platform: platform?,
+        compose: compose?,
+        env,
+        env_files,
+        busy: match busy {
+            Some(busy) => Some(busy?),
+            None => None,
+        },
+    })
 }
 
 fn reach(raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Option<Host> {

@@ -11,7 +11,9 @@ use super::keys::Reader;
 use super::names::{self, Refusal};
 use super::paths;
 use super::raw::{Raw, RawBase, RawImage, RawProject, Text};
-use super::{Base, BaseSource, Hub, Image, Project, Robot, Workspace, repository, robots};
+use super::{
+    Base, BaseSource, Hub, Image, Project, Releases, Robot, Workspace, releases, repository, robots,
+};
 use crate::error::Result;
 
 /// Where the colcon workspace is unless `ros_workspace` says otherwise.
@@ -43,6 +45,8 @@ pub fn workspace(
     let robots: Vec<Robot> =
         raw.robots.iter().filter_map(|raw| robots::robot(raw, root, here, &mut reader)).collect();
     let hub = raw.hub.as_ref().and_then(|hub| self::hub(hub.repository.as_ref()?, &mut reader));
+    let releases =
+        raw.releases.as_ref().map_or_else(Releases::default, |raw| releases::releases(raw, &mut reader));
     robots::refuse_twins(&raw.robots, &robots, &mut reader);
 
     let mut mistakes = reader.mistakes;
@@ -55,6 +59,7 @@ pub fn workspace(
         images: by_name(images, |image| &image.name),
         robots: by_name(robots, |robot| &robot.name),
         hub,
+        releases,
         packages: found.graph,
     })
 }

@@ -202,7 +202,7 @@ fn layers_there(route: &Route<'_>, source: &dyn Source, items: &[&Item]) -> Resu
 
 /// Gives loaded images their names, and makes sure that they are what was built.
 fn name(route: &Route<'_>, images: &[Known<'_>]) -> Result<()> {
-    let mut args = vec![route.project.to_owned()];
+    let mut args = Vec::new();
     for Known { item, ids } in images {
         args.extend([item.reference(route.project), format!("{}:{}", route.project, item.image)]);
         args.extend(ids.clone());

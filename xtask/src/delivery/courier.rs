@@ -36,7 +36,7 @@ use super::Route;
 use agent::{Agent, Look, Made, Refusal};
 use consignment::{Consignment, Item};
 
-pub use depot::Depot;
+pub use depot::{Depot, prune};
 
 /// Memory that the robot has to spare, twice what making a layer takes there.
 const MEMORY: u64 = 200_000_000;
@@ -220,13 +220,17 @@ impl<'a> Courier<'a> {
             return Ok(Carried::default());
         }
         let mut carried = Carried::default();
-        match self.try_to_carry(tunnel, built, &mut carried) {
-            Ok(()) => {}
-            Err(error) if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) => {
+        for tries in 1.. {
+            let Err(error) = self.try_to_carry(tunnel, built, &mut carried) else { break };
+            if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) || is_full(&error) {
                 return Err(error);
             }
-            Err(error) if is_full(&error) => return Err(error),
-            Err(error) => self.leave(&format!("{error:#}")),
+            // A connection may drop while the robot is looked at as well as later.
+            if tries == TRIES || !tunnel.ensure_open()? {
+                self.leave(&format!("{error:#}"));
+                break;
+            }
+            ui::warn(self.route.session.robot(), "the connection dropped: looking at its layers again");
         }
         Ok(carried)
     }
@@ -472,7 +476,7 @@ impl<'a> Courier<'a> {
 }
 
 /// Whether the robot has no room.
-fn is_full(error: &anyhow::Error) -> bool {
+pub fn is_full(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<Refusal>()).any(|refusal| refusal.kind == FULL)
 }
 

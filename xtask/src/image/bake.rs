@@ -137,6 +137,27 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The image of a base's build tools, with a user, for people to work in. Gives its name.
+///
+/// # Errors
+/// Fails when the base cannot be made or BuildKit fails.
+pub fn tools(workspace: &Workspace, builder: Builder, base: &Base) -> Result<String> {
+    let platform = Platform::of_this_machine();
+    let context = base::ensure(workspace, builder, &base.source, &platform)?;
+    let reference = tools_reference(workspace, base);
+    let mut target = common(workspace, base, &platform, &context)?;
+    target["target"] = json!("dev-shell");
+    target["tags"] = json!([reference]);
+    target["output"] = json!([builder.output(&reference)]);
+    bake(workspace, builder, Map::from_iter([("tools".to_owned(), target)]), Options::default())?;
+    Ok(reference)
+}
+
+/// How the image of [`tools`] is called. `.devcontainer/devcontainer.json` calls it so, too.
+pub fn tools_reference(workspace: &Workspace, base: &Base) -> String {
+    format!("{}:{}-tools", workspace.project.name, base.name)
+}
+
 type Contexts<'a> = BTreeMap<(&'a str, &'a Platform), String>;
 
 /// The named context `base` for each base and platform in use.
@@ -158,10 +179,10 @@ fn base_contexts<'a>(
 /// What all targets on a base have in common.
 fn common(workspace: &Workspace, base: &Base, platform: &Platform, context: &str) -> Result<Value> {
     let dockerfile = dockerfile_path(workspace, base);
-    write_if_changed(&dockerfile, &dockerfile::render(workspace, base)?)?;
+    files::provide(&dockerfile, &dockerfile::render(workspace, base)?)?;
     // What running the packages on the desktop leaves behind is no input.
     let ignore = "**/__pycache__\n**/.pytest_cache\n**/*.pyc\n**/.git\n";
-    write_if_changed(&Utf8PathBuf::from(format!("{dockerfile}.dockerignore")), ignore)?;
+    files::provide(&Utf8PathBuf::from(format!("{dockerfile}.dockerignore")), ignore)?;
     let docker_dir = base.dockerfile.parent().unwrap_or(&workspace.root);
     Ok(json!({
         "context": workspace.project.ros_workspace.join("src"),
@@ -195,18 +216,6 @@ fn image_target(
 /// Where the final Dockerfile is put, for people to look at as well.
 fn dockerfile_path(workspace: &Workspace, base: &Base) -> Utf8PathBuf {
     workspace.state_dir().join("build").join(format!("{}.Dockerfile", base.name))
-}
-
-/// Leaves a file alone that is right already: several runs may be reading it.
-fn write_if_changed(path: &Utf8Path, text: &str) -> Result<()> {
-    if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    if process::mode().dry_run {
-        process::plan_file(path, text);
-        return Ok(());
-    }
-    files::replace(path, text)
 }
 
 /// What BuildKit tells of a target it has built.
@@ -252,12 +261,23 @@ fn bake(
 /// robots in two terminals, must not get each other's.
 pub(super) fn define(dir: &Utf8Path, targets: &Map<String, Value>) -> Result<Utf8PathBuf> {
     let names: Vec<&String> = targets.keys().collect();
-    let definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
+    let mut definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
+    take_literally(&mut definition);
     let definition =
         serde_json::to_string_pretty(&definition).context("write the build's definition")? + "\n";
     let file = dir.join(format!("bake-{}.json", super::content_tag([definition.as_str()])));
-    write_if_changed(&file, &definition)?;
+    files::provide(&file, &definition)?;
     Ok(file)
+}
+
+/// Has Bake, to which every text is a template, take texts as they are: a path may have anything in it.
+fn take_literally(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = text.replace("${", "$${").replace("%{", "%%{"),
+        Value::Array(list) => list.iter_mut().for_each(take_literally),
+        Value::Object(table) => table.values_mut().for_each(take_literally),
+        _ => {}
+    }
 }
 
 /// `docker buildx bake`, as far as all calls are the same.
@@ -322,6 +342,13 @@ fn built(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_no_templates() {
+        let mut definition = json!({ "context": "/a ${b} %{c} $(d)", "tags": ["${e}"] });
+        take_literally(&mut definition);
+        assert_eq!(definition, json!({ "context": "/a $${b} %%{c} $(d)", "tags": ["$${e}"] }));
+    }
 
     #[test]
     fn the_call_asks_for_no_attestations() {

@@ -165,6 +165,7 @@ mod tests {
             ]),
             robots: BTreeMap::new(),
             hub: None,
+            releases: crate::config::Releases::default(),
             packages: PackageGraph::new(graph)?,
         };
         render(&workspace, &base)

@@ -11,7 +11,7 @@ use std::io::{Read, Write as _};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -281,24 +281,49 @@ impl Layout {
     /// # Errors
     /// Fails when the layout cannot be read or changed.
     pub fn evict(&self, limit: u64) -> Result<u64> {
-        if !self.dir.is_dir() {
-            return Ok(0);
+        // Who exports right now knows best what is needed.
+        self.free(|blobs| files::evict(blobs, limit)).map(Option::unwrap_or_default)
+    }
+
+    /// Removes the blobs that none of these images has, named by the digests of their manifests. Gives the bytes that
+    /// went, or none while another run exports.
+    ///
+    /// # Errors
+    /// As [`Layout::evict`].
+    pub fn retain(&self, images: &BTreeSet<String>) -> Result<Option<u64>> {
+        let mut kept = images.clone();
+        for image in images.iter().filter_map(|digest| self.image(digest)) {
+            let manifest: Manifest = serde_json::from_slice(&fs_err::read(self.blob(&image.digest))?)
+                .context("read a manifest")?;
+            kept.insert(manifest.config.digest);
+            kept.extend(image.layers.into_iter().map(|layer| layer.digest));
+        }
+        self.free(|_| {
+            let others = self.blobs().into_iter().filter(|digest| !kept.contains(digest));
+            others.map(|digest| files::remove(&self.blob(&digest))).sum()
+        })
+    }
+
+    /// Frees bytes by removing blobs; none while another run exports.
+    fn free(&self, remove: impl FnOnce(&Utf8Path) -> Result<u64>) -> Result<Option<u64>> {
+        let blobs = self.dir.join("blobs/sha256");
+        if !blobs.is_dir() {
+            return Ok(Some(0));
         }
         let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
-        // Who exports right now knows best what is needed.
         if lock.try_lock().is_err() {
-            return Ok(0);
+            return Ok(None);
         }
         // What exports that broke off have left.
         let unfinished = self.dir.join("ingest");
         if unfinished.exists() {
             fs_err::remove_dir_all(unfinished)?;
         }
-        let freed = files::evict(&self.dir.join("blobs/sha256"), limit)?;
+        let freed = remove(&blobs)?;
         if freed > 0 {
             self.prune_index()?;
         }
-        Ok(freed)
+        Ok(Some(freed))
     }
 
     /// Takes manifests out of the index that are not there any more.

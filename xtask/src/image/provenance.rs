@@ -11,6 +11,9 @@ use crate::config::{Image, Workspace};
 use crate::error::Result;
 use crate::process::Cmd;
 
+/// The label with the project's name.
+pub const PROJECT: &str = "dev.cargo-xtask.project";
+
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
@@ -65,7 +68,7 @@ impl Provenance {
                 "org.opencontainers.image.revision".into(),
                 self.revision.clone().unwrap_or_else(|| "unknown".into()),
             ),
-            ("dev.cargo-xtask.project".into(), workspace.project.name.clone()),
+            (PROJECT.into(), workspace.project.name.clone()),
             ("dev.cargo-xtask.worktree".into(), state.into()),
         ])
     }

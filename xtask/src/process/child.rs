@@ -66,6 +66,15 @@ impl Child {
         if output.status.success() { Ok(()) } else { Err(self.post_mortem(output)) }
     }
 
+    /// Waits for its end and gives its exit code; none where a signal ended it.
+    ///
+    /// # Errors
+    /// Fails when it cannot be waited for.
+    pub fn exit_code(&self) -> Result<Option<i32>> {
+        let output = self.handle.wait().with_context(|| format!("wait for `{}`", self.command))?;
+        Ok(output.status.code())
+    }
+
     /// Why it ended: its exit status and last words. Waits for its end.
     pub fn reason(&self) -> anyhow::Error {
         match self.handle.wait() {

@@ -10,18 +10,27 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::files::Files;
+use super::files::{Files, append_text};
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
 use crate::robot::registry;
-use crate::{host, ui};
+use crate::{host, image, ui};
 
 /// The project, in its archive.
 const COMPOSE: &str = "compose.json";
 
 /// What each service is, in a project's archive.
 const SERVICES: &str = "services";
+
+/// The images that services run, in a project's archive, each with the name that keeps it on the robot.
+const IMAGES: &str = "images";
+
+/// The label that tells of a container which service it was made for: see [`service_lines`].
+const HASH_LABEL: &str = "xtask.hash";
+
+/// The label of a container that holds devices, which others may wait for.
+const DEVICES_LABEL: &str = "xtask.devices";
 
 /// A rendered project whose images are still named by tag: which images it needs is known, their digests
 /// are not.
@@ -30,14 +39,16 @@ pub struct Draft {
     model: Value,
     /// Image of the workspace that each service runs, where it is one.
     images: BTreeMap<String, String>,
+    /// The name of the project.
+    project: String,
     dir: Utf8PathBuf,
 }
 
 /// A project as it goes to the robot.
 #[derive(Clone, Debug)]
 pub struct Project {
-    /// A tar archive: `compose.json`, the files it mounts, and `services`, which says of each service what it
-    /// is: a hash that changes when it has to be restarted.
+    /// A tar archive: `compose.json`, the files it mounts, `images`, and `services`, which says of each service what
+    /// it is: a hash that changes when it has to be restarted.
     pub archive: Vec<u8>,
     /// SHA-256 of the archive: what is the same has the same name.
     pub id: String,
@@ -47,6 +58,8 @@ pub struct Project {
     pub names: BTreeSet<String>,
     /// The services that may end: nobody restarts them when they do.
     pub jobs: BTreeSet<String>,
+    /// What Compose is told of each service.
+    pub definitions: Value,
     /// What each service is, as a hash: the robot restarts those whose hash has changed.
     pub hashes: BTreeMap<String, String>,
 }
@@ -97,7 +110,7 @@ impl Draft {
                 images.insert(service.clone(), name.to_owned());
             }
         }
-        Ok(Self { model, images, dir: directory(robot) })
+        Ok(Self { model, images, project: project.clone(), dir: directory(robot) })
     }
 
     /// Stands for the project in a dry run on a machine that cannot read it yet: a service for each image.
@@ -105,7 +118,7 @@ impl Draft {
         let file = workspace.relative(&robot.compose);
         ui::warn(&robot.name, &format!("without Compose `{file}` cannot be read: taken to use all images"));
         let images = workspace.images.keys().map(|name| (name.clone(), name.clone())).collect();
-        Self { model: Value::Null, images, dir: directory(robot) }
+        Self { model: Value::Null, images, project: workspace.project.name.clone(), dir: directory(robot) }
     }
 
     /// The images of the workspace that the robot needs.
@@ -129,8 +142,11 @@ impl Draft {
             }
         }
         let files = Files::relocate(&self.dir, &mut model)?;
+        let lines = service_lines(&model);
+        label(&mut model, &hashes(&lines));
         let text = serde_json::to_string_pretty(&model).context("write the Compose project")?;
-        let archive = files.archive(&[(COMPOSE, text), (SERVICES, service_hashes(&model))])?;
+        let images = image_lines(&self.project, references);
+        let archive = files.archive(&[(COMPOSE, text), (SERVICES, lines), (IMAGES, images)])?;
         Project::read(archive, references)
     }
 }
@@ -164,14 +180,37 @@ impl Project {
                 drop(expected.insert(service.clone(), image));
             }
         }
-        let pairs = text(SERVICES)?.lines().filter_map(|line| line.split_once(' '));
-        let hashes = pairs.map(|(hash, service)| (service.to_owned(), hash.to_owned())).collect();
+        let hashes = hashes(text(SERVICES)?);
         let id = format!("{:x}", Sha256::digest(&archive));
         let names = services(&model).map(|(name, _)| name.clone()).collect();
-        let may_end =
-            |service: &Value| !matches!(service["restart"].as_str(), Some("always" | "unless-stopped"));
         let jobs = services(&model).filter(|(_, service)| may_end(service)).map(|(name, _)| name.clone());
-        Ok(Self { archive, id, services: expected, names, jobs: jobs.collect(), hashes })
+        Ok(Self {
+            archive,
+            id,
+            services: expected,
+            names,
+            jobs: jobs.collect(),
+            definitions: model["services"].clone(),
+            hashes,
+        })
+    }
+}
+
+impl Project {
+    /// The project's archive with more files in it, which only their owner can read.
+    ///
+    /// # Errors
+    /// Fails when it is no archive.
+    pub fn with_files(&self, files: &[(&str, String)]) -> Result<Vec<u8>> {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut entries = tar::Archive::new(self.archive.as_slice());
+        for entry in entries.entries()? {
+            let mut entry = entry?;
+            let (mut header, path) = (entry.header().clone(), entry.path()?.into_owned());
+            archive.append_data(&mut header, path, &mut entry).context("pack the release")?;
+        }
+        files.iter().try_for_each(|(name, text)| append_text(&mut archive, name, text))?;
+        archive.into_inner().context("pack the release")
     }
 }
 
@@ -188,15 +227,84 @@ fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {
     model["services"].as_object().into_iter().flatten()
 }
 
-/// A line for each service: a hash over what Compose is told of it, and its name.
-fn service_hashes(model: &Value) -> String {
-    // Networks, volumes, configs and secrets may be of any service: a change there concerns all.
-    let mut shared = model.clone();
-    if let Some(shared) = shared.as_object_mut() {
-        shared.remove("services");
+/// Whether nobody restarts a service when it ends.
+fn may_end(service: &Value) -> bool {
+    !matches!(service["restart"].as_str(), Some("always" | "unless-stopped"))
+}
+
+/// A line for each service: a hash over what Compose is told of it, `j` if it is a job, which may end, and its name.
+fn service_lines(model: &Value) -> String {
+    let line = |(name, service): (&String, &Value)| {
+        let hash = Sha256::digest(format!("{}{service}", used_by(service, model)));
+        let flags = if may_end(service) { "j" } else { "-" };
+        format!("{hash:x} {flags} {name}\n")
+    };
+    services(model).map(line).collect()
+}
+
+/// What a project says besides its services, as far as a service uses it: a change there concerns those only.
+fn used_by(service: &Value, model: &Value) -> Value {
+    let mut used = serde_json::Map::new();
+    for section in ["networks", "volumes", "configs", "secrets"] {
+        // Compose writes networks as a table and the others as lists, each element with a `source`.
+        let names: Vec<&str> = match &service[section] {
+            Value::Object(table) => table.keys().map(String::as_str).collect(),
+            Value::Array(list) => list.iter().filter_map(|item| item["source"].as_str()).collect(),
+            _ => Vec::new(),
+        };
+        for name in names {
+            let definition = &model[section][name];
+            if !definition.is_null() {
+                drop(used.insert(format!("{section}.{name}"), definition.clone()));
+            }
+        }
     }
-    let hash = |service: &Value| Sha256::digest(format!("{shared}{service}"));
-    services(model).map(|(name, service)| format!("{:x} {name}\n", hash(service))).collect()
+    Value::Object(used)
+}
+
+/// The hashes of [`service_lines`], by service.
+fn hashes(lines: &str) -> BTreeMap<String, String> {
+    let entry = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
+        [hash, _, service] => Some((service.to_owned(), hash.to_owned())),
+        _ => None,
+    };
+    lines.lines().filter_map(entry).collect()
+}
+
+/// Has containers tell what they were made for, and whether they hold devices.
+fn label(model: &mut Value, hashes: &BTreeMap<String, String>) {
+    for (name, service) in model["services"].as_object_mut().into_iter().flatten() {
+        let holds = holds_devices(service);
+        let Some(service) = service.as_object_mut() else { continue };
+        let labels = service.entry("labels").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        labels[HASH_LABEL] = Value::from(hashes.get(name).cloned().unwrap_or_default());
+        if holds {
+            labels[DEVICES_LABEL] = Value::from("yes");
+        }
+    }
+}
+
+/// Whether a label is one of those that containers are given here.
+pub fn is_ours(label: &str) -> bool {
+    [HASH_LABEL, DEVICES_LABEL].contains(&label)
+}
+
+/// Whether a service may hold something that only one process at a time can have: a serial port, a camera.
+fn holds_devices(service: &Value) -> bool {
+    let is_there = |key: &str| service[key].as_array().is_some_and(|list| !list.is_empty());
+    let mut sources = service["volumes"].as_array().into_iter().flatten().map(|volume| &volume["source"]);
+    let is_device =
+        |source: &Value| source.as_str().is_some_and(|path| path == "/dev" || path.starts_with("/dev/"));
+    is_there("devices") || service["privileged"] == true || sources.any(is_device)
+}
+
+/// A line for each image: how the robot's engine calls it, and the name that keeps it there while a release wants it.
+fn image_lines(project: &str, references: &BTreeMap<String, String>) -> String {
+    let line = |(image, reference): (&String, &String)| match reference.split_once('@') {
+        Some((_, digest)) => format!("{reference} {project}:{image}-{}\n", image::short(digest)),
+        None => format!("{reference} {reference}\n"),
+    };
+    references.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -223,6 +331,7 @@ mod tests {
                 "secrets": { "token": { "file": "token.txt" } },
             }),
             images: BTreeMap::from([("navigation".to_owned(), "navigation".to_owned())]),
+            project: "eurobot".to_owned(),
             dir: dir.to_owned(),
         }
     }
@@ -292,14 +401,29 @@ mod tests {
     #[test]
     fn a_changed_image_changes_its_service_and_no_other() -> Result<()> {
         let (_guard, path) = directory()?;
-        let before = service_hashes(&draft(&path).model);
+        let before = service_lines(&draft(&path).model);
         let mut model = draft(&path).model;
         model["services"]["navigation"]["image"] = json!("localhost:5000/eurobot@sha256:bb");
-        let after = service_hashes(&model);
+        let after = service_lines(&model);
         let same: Vec<&str> =
             before.lines().filter(|line| after.lines().any(|other| other == *line)).collect();
         assert_eq!(same.len(), 1);
         assert!(same[0].ends_with(" database"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_network_that_one_service_uses_changes_no_other() -> Result<()> {
+        let (_guard, path) = directory()?;
+        let before = service_lines(&draft(&path).model);
+        let mut model = draft(&path).model;
+        model["networks"] = json!({ "default": { "name": "eurobot_default" } });
+        model["services"]["database"]["networks"] = json!({ "default": null });
+        let after = service_lines(&model);
+        assert!(before.lines().any(|line| line.ends_with(" navigation") && after.contains(line)));
+        model["networks"]["default"]["name"] = json!("another");
+        let changed = service_lines(&model);
+        assert!(after.lines().any(|line| line.ends_with(" database") && !changed.contains(line)));
         Ok(())
     }
 
@@ -315,7 +439,7 @@ mod tests {
             let names = after
                 .lines()
                 .filter(|line| !before.contains(*line))
-                .filter_map(|line| line.split(' ').nth(1));
+                .filter_map(|line| line.split(' ').nth(2));
             names.map(str::to_owned).collect()
         };
         let before = hashes("sha256:aa")?;
@@ -323,6 +447,18 @@ mod tests {
         assert_eq!(changed(&before, &hashes("sha256:bb")?), ["navigation"]);
         fs_err::write(path.join("maps/table.pgm"), "P3")?;
         assert_eq!(changed(&before, &hashes("sha256:aa")?), ["navigation"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_mounted_file_may_have_a_dollar_in_its_name() -> Result<()> {
+        let (_guard, path) = directory()?;
+        fs_err::rename(path.join("maps"), path.join("${HOME} maps"))?;
+        let mut draft = draft(&path);
+        draft.model["services"]["navigation"]["volumes"][0]["source"] = json!("./$${HOME} maps");
+        let files = unpack(&draft.with_references(&references())?)?;
+        assert!(files.keys().any(|name| name.ends_with("/${HOME} maps/table.pgm")), "{:?}", files.keys());
+        assert!(files["compose.json"].1.contains("/$${HOME} maps\""), "{}", files["compose.json"].1);
         Ok(())
     }
 

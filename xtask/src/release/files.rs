@@ -38,7 +38,7 @@ impl<'a> Files<'a> {
         }
         for source in references(model) {
             if let Some(place) = source.as_str().and_then(|path| files.places.get(&relative(path)?)) {
-                *source = Value::from(format!("../{place}"));
+                *source = Value::from(format!("../{place}").replace('$', "$$"));
             }
         }
         Ok(files)
@@ -51,11 +51,7 @@ impl<'a> Files<'a> {
     pub fn archive(&self, texts: &[(&str, String)]) -> Result<Vec<u8>> {
         let mut archive = new_archive();
         for (name, text) in texts {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
-            // Values of `.env` files are in it.
-            header.set_mode(0o600);
-            archive.append_data(&mut header, name, text.as_bytes()).context("pack the Compose project")?;
+            append_text(&mut archive, name, text)?;
         }
         self.places.iter().try_for_each(|(path, place)| self.append(&mut archive, path, place))?;
         archive.into_inner().context("pack the Compose project")
@@ -92,6 +88,17 @@ impl<'a> Files<'a> {
     }
 }
 
+/// Packs a text that only its owner can read: values of `.env` files may be in it.
+///
+/// # Errors
+/// Fails when the archive cannot be written.
+pub fn append_text(archive: &mut tar::Builder<Vec<u8>>, name: &str, text: &str) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o600);
+    archive.append_data(&mut header, name, text.as_bytes()).context("pack the Compose project")
+}
+
 /// An archive that does not say who packed it and when.
 fn new_archive() -> tar::Builder<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
@@ -100,9 +107,11 @@ fn new_archive() -> tar::Builder<Vec<u8>> {
     archive
 }
 
-/// A path on this machine, beside the Compose file; none if it is one on the robot.
+/// A path on this machine, beside the Compose file; none if it is one on the robot. Compose doubles each `$` in what it
+/// gives back, for being read once more.
 fn relative(path: &str) -> Option<Utf8PathBuf> {
-    (!path.starts_with(['/', '~'])).then(|| Utf8PathBuf::from(path.strip_prefix("./").unwrap_or(path)))
+    let is_here = !path.starts_with(['/', '~']);
+    is_here.then(|| Utf8PathBuf::from(path.strip_prefix("./").unwrap_or(path).replace("$$", "$")))
 }
 
 /// Where the model names files: bind mounts, configs, secrets.

@@ -99,9 +99,8 @@ pub fn lines(
 /// # Errors
 /// Fails when the service does not run, or as the command does.
 pub fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
-    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut words = vec!["exec"];
-    if !is_terminal {
+    if !is_terminal() {
         words.push("--no-TTY");
     }
     words.extend(["--", service, "sh", "-c", WITH_ENVIRONMENT, "exec"]);
@@ -109,9 +108,33 @@ pub fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String
         words.extend(["sh", "-c", SHELL]);
     }
     words.extend(command.iter().map(String::as_str));
+    attached(endpoint, project, &words)
+}
+
+/// Runs a command in a container of its own that is like a service's, beside it, with the terminal in its hands; the
+/// container is gone when the command has ended.
+///
+/// # Errors
+/// Fails as the command does.
+pub fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
+    let mut words = vec!["run", "--rm", "--no-deps", "--quiet-pull"];
+    if !is_terminal() {
+        words.push("--no-TTY");
+    }
+    words.extend(["--", service]);
+    words.extend(command.iter().map(String::as_str));
+    attached(endpoint, project, &words)
+}
+
+fn is_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+/// Compose on the robot, with the terminal in its hands.
+fn attached(endpoint: &Endpoint, project: &str, words: &[&str]) -> Result<()> {
     let mut ssh = endpoint.ssh();
-    if is_terminal {
+    if is_terminal() {
         ssh = ssh.arg("-tt");
     }
-    ssh.args(["--", &endpoint.destination]).arg(shell_words::join(argv(project, &words))).interactive()
+    ssh.args(["--", &endpoint.destination]).arg(shell_words::join(argv(project, words))).interactive()
 }

@@ -1,7 +1,7 @@
 //! What is on a robot right now, asked in one go: every question more would be felt in every deploy.
 
 use crate::config::Platform;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Result, explained};
 
 use super::Session;
 use crate::process;
@@ -21,6 +21,12 @@ pub struct Container {
     pub exit_code: i32,
     /// When it was started, in RFC 3339.
     pub started: String,
+    /// Docker's word for its health: `healthy`, `starting`, `unhealthy`; empty where nothing checks it.
+    pub health: String,
+    /// How often the engine has restarted it.
+    pub restarts: u32,
+    /// What it was made for, as releases say it: a hash; empty where it was started by hand.
+    pub hash: String,
 }
 
 impl Container {
@@ -78,15 +84,48 @@ impl Image {
     }
 }
 
+/// How an activation ended of which nobody has been told yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// The release that the robot was to go over to.
+    pub release: String,
+    /// What came of it, in a word: `active`, `restored`, `broken-off`, …
+    pub word: String,
+    /// Why, unless all went well.
+    pub reason: String,
+}
+
+impl std::fmt::Display for News {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { release, reason, .. } = self;
+        match self.word.as_str() {
+            "active" => write!(f, "release {release} was activated after the connection was lost"),
+            "restored" | "broken-off" => write!(f, "release {release} was taken back: {reason}"),
+            "unhealthy" => {
+                write!(f, "release {release} is not well: {reason}; `cargo xtask logs` shows what it prints")
+            }
+            _ => write!(f, "release {release} is not well: {reason}"),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
+    /// The robot's name.
+    pub robot: String,
     /// What `uname -m` says.
     pub machine: String,
     /// The robot's clock, in seconds since 1970.
     pub clock: u64,
     /// The id of the Compose project that was brought up last, if there is one.
     pub release: Option<String>,
+    /// The number of the release that runs.
+    pub number: Option<String>,
+    /// Changes with every activation.
+    pub stamp: String,
+    /// What nobody has been told yet.
+    pub news: Option<News>,
     /// The project's images there, as far as the engine lists them: those that it has whole.
     pub images: Vec<Image>,
     /// What containers run, listed or not: of layers that it had unpacked before, an engine with containerd's store
@@ -106,13 +145,22 @@ impl Survey {
         if process::mode().dry_run {
             return Ok(Self::default());
         }
-        let text = session.script(include_str!("scripts/survey.sh"), &[project, repository]).read()?;
-        Self::parse(session.robot(), &text)
+        let robot = session.robot();
+        let text = session.script(include_str!("scripts/survey.sh"), &[project, repository]).read();
+        Self::parse(robot, &text.map_err(|error| no_answer(robot, error))?)
+    }
+
+    /// The same without the images that no container runs.
+    ///
+    /// # Errors
+    /// As [`Survey::of`].
+    pub fn of_containers(session: &Session, project: &str) -> Result<Self> {
+        Self::of(session, project, "")
     }
 
     /// Reads what the script printed.
     fn parse(robot: &str, text: &str) -> Result<Self> {
-        let mut survey = Self::default();
+        let mut survey = Self { robot: robot.to_owned(), ..Self::default() };
         for line in text.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             match fields[..] {
@@ -127,7 +175,24 @@ impl Survey {
                     });
                 }
                 ["in-use", id, digests, tags] => survey.in_use.extend(Image::all(id, digests, tags)),
-                ["container", service, reference, image_id, state, exit_code, started] => {
+                ["number", number] => survey.number = Some(number.to_owned()),
+                ["stamp", stamp] => survey.stamp = stamp.to_owned(),
+                ["news", release, word, reason] => {
+                    let [release, word, reason] = [release, word, reason].map(str::to_owned);
+                    survey.news = Some(News { release, word, reason });
+                }
+                [
+                    "container",
+                    service,
+                    reference,
+                    image_id,
+                    state,
+                    exit_code,
+                    started,
+                    health,
+                    restarts,
+                    hash,
+                ] => {
                     survey.containers.push(Container {
                         service: service.to_owned(),
                         reference: reference.to_owned(),
@@ -135,6 +200,9 @@ impl Survey {
                         state: state.to_owned(),
                         exit_code: exit_code.parse().unwrap_or(-1),
                         started: started.to_owned(),
+                        health: health.to_owned(),
+                        restarts: restarts.parse().unwrap_or_default(),
+                        hash: hash.to_owned(),
                     });
                 }
                 ["no-docker", reason] => return Err(no_docker(robot, reason)),
@@ -183,6 +251,16 @@ impl Survey {
     }
 }
 
+/// What a question that failed means: the robot was there a moment ago, or its shell is not what it should be.
+pub fn no_answer(robot: &str, error: anyhow::Error) -> anyhow::Error {
+    explained(error, |error| {
+        Failure::failed(format!("`{robot}` does not tell what runs there"))
+            .because(error)
+            .hint(format!("`cargo xtask doctor --robot {robot}` looks at what it lacks"))
+            .into()
+    })
+}
+
 /// What keeps Docker on the robot from being used, and what to do about it.
 pub fn no_docker(robot: &str, reason: &str) -> anyhow::Error {
     let failure = if reason == "not installed" {
@@ -208,7 +286,7 @@ mod tests {
     fn a_survey_is_read_and_greetings_are_skipped() -> Result<()> {
         let text = "Welcome to Ubuntu!\nmachine\tx86_64\nclock\t1700000000\n\
                     image\tlocalhost:5000/eurobot@sha256:aa\tnavigation\tsha256:bb\n\
-                    container\tnavigation\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z";
+                    container\tnavigation\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z\t\t0\tcafe";
         let survey = Survey::parse("main", text)?;
         assert!(survey.has_image("localhost:5000/eurobot@sha256:aa"));
         assert!(survey.has_tag("localhost:5000/eurobot@sha256:aa", "navigation"));

@@ -9,7 +9,7 @@ const INFO: &str = r#"{"ServerVersion":"26.1.5","OperatingSystem":"SYSTEM","Arch
 "ClientInfo":{"Version":"28.2.2","Context":"CONTEXT"}}"#;
 
 /// What `docker compose config` makes of the file; the token comes from its environment.
-const COMPOSE: &str = r#"cat <<END
+pub const COMPOSE: &str = r#"cat <<END
 {"name":"eurobot","services":{
  "navigation":{"image":"eurobot:navigation","environment":{"TOKEN":"$API_TOKEN"}},
  "camera":{"image":"eurobot:camera"}}}
@@ -21,8 +21,11 @@ pub const BAKE: &str = r#"while [ $# -gt 0 ]; do
     shift
 done"#;
 
+/// The platform of the robot, which is this machine's.
+pub const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+
 /// The SSH fake's part of a connection: it goes on until its stdin ends, and can be found.
-const MASTER: &str = r#"echo $$ >>"$lab/masters"
+pub const MASTER: &str = r#"echo $$ >>"$lab/masters"
 echo "Welcome to Ubuntu!"
 echo xtask-connection-ready
 exec cat >/dev/null"#;
@@ -47,6 +50,11 @@ const PULL: &str = r#"cat >/dev/null
 : >"$lab/pulled"
 cat "$lab/images""#;
 
+/// A robot that goes over to a release without trouble.
+const LAUNCH: &str = r#"cat >"$lab/release.tar.gz"
+: >"$lab/running"
+printf 'release\t1\nend\tactive\t\t\n'"#;
+
 pub fn good_times(lab: &Lab) {
     let arch = std::env::consts::ARCH;
     lab.says("docker", "'info '*", &info("Debian GNU/Linux 13 (trixie)", "default"));
@@ -61,7 +69,8 @@ pub fn good_times(lab: &Lab) {
     lab.on("ssh", "*'sh -s -- eurobot '*", &SURVEY.replace("ARCH", arch));
     lab.on("ssh", "*'sh -s -- xtask-registry '*", "cat >/dev/null; echo running");
     lab.on("ssh", "*'sh -s -- localhost:5000/'*", PULL);
-    lab.on("ssh", "*' start eurobot '*", "cat >\"$lab/release.tar\"; : >\"$lab/running\"");
+    lab.on("ssh", "*' lock eurobot '*", "printf 'held\\t\\n'; exec cat >/dev/null");
+    lab.on("ssh", "*' launch eurobot '*", LAUNCH);
     lab.on("ssh", "*ControlMaster=yes*", MASTER);
     lab.on("ssh", "*'-O forward'*", FORWARD);
 }

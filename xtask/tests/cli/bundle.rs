@@ -128,5 +128,5 @@ fn a_dry_run_prints_what_would_happen() {
     let ran = lab.run(&[&WRITE[..], &["--dry-run"]].concat()).expect(0);
     in_order(&ran.stdout, &["docker buildx bake", "# bundle: team.bundle would have", "docker save "]);
     let ran = lab.run(&[&LOAD[..], &["--dry-run"]].concat()).expect(0);
-    in_order(&ran.stdout, &["tar -xOf team.bundle images-1.tar.zst | ssh ", "docker load", "start eurobot"]);
+    in_order(&ran.stdout, &["tar -xOf team.bundle images-1.tar.zst | ssh ", "docker load", "launch eurobot"]);
 }

@@ -1,5 +1,7 @@
 //! `deploy` when all is well: what runs, in which order, and what a person sees.
 
+use std::io::Read as _;
+
 use super::lab::{Lab, in_order, robot};
 use super::registry::Registry;
 
@@ -49,7 +51,7 @@ fn a_first_deploy_builds_brings_the_registry_pushes_pulls_and_starts() {
                 "'sh -s -- localhost:5000/eurobot@{} localhost:5000/eurobot:camera eurobot:camera ",
                 registry.digest("camera")
             ),
-            "start eurobot ",
+            "launch eurobot ",
             "'sh -s -- eurobot localhost:5000/eurobot'",
         ],
     );
@@ -76,7 +78,7 @@ fn no_start_delivers_only() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     lab.run(&["deploy", "--no-start"]).expect(0);
-    assert!(lab.calls().iter().all(|call| !call.contains("start eurobot")));
+    assert!(lab.calls().iter().all(|call| !call.contains("launch eurobot")));
     assert!(lab.calls().iter().any(|call| call.starts_with("docker push")));
 }
 
@@ -85,12 +87,14 @@ fn secrets_are_on_no_command_line_and_in_no_output() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     let ran = lab.run(&["deploy", "--verbose"]).expect(0);
-    assert!(lab.bytes("release.tar").windows(9).any(|bytes| bytes == b"swordfish"), "the robot got it");
+    let mut release = Vec::new();
+    flate2::read::GzDecoder::new(&*lab.bytes("release.tar.gz")).read_to_end(&mut release).unwrap();
+    assert!(release.windows(9).any(|bytes| bytes == b"swordfish"), "the robot got it");
     for text in [&lab.calls().join("\n"), &ran.stdout, &ran.stderr] {
         assert!(!text.contains("swordfish"), "{text}");
     }
     in_order(&ran.stderr, &["$ API_TOKEN=\"$API_TOKEN\" ROS_DOMAIN_ID=\"$ROS_DOMAIN_ID\" docker compose"]);
-    assert!(ran.stderr.contains(" < release.tar\n"));
+    assert!(ran.stderr.contains(" < release.tar.gz\n"));
     let dry = lab.run(&["deploy", "-nv"]).expect(0);
     assert!(!(dry.stdout + &dry.stderr).contains("swordfish"));
 }
@@ -123,8 +127,8 @@ fn echoed(stderr: &str) -> String {
             script.push('\n');
             inside = (inside || line.contains("<<'END-OF-INPUT'")) && line != "END-OF-INPUT";
             // The script that starts containers is an argument of several lines.
-            inside |= command.is_some() && line.contains("sh -c '") && !line.ends_with("release.tar");
-            inside &= !line.ends_with("< release.tar");
+            inside |= command.is_some() && line.contains("sh -c '") && !line.ends_with("release.tar.gz");
+            inside &= !line.ends_with("< release.tar.gz");
         }
     }
     script
@@ -202,7 +206,7 @@ fn an_archive_needs_no_registry_and_names_what_it_loaded_by_its_content() {
     in_order(&ran.stdout, &[&format!("camera      {camera}"), &format!("navigation  {navigation}")]);
     let calls = lab.calls().join("\n");
     assert!(!calls.contains("xtask-registry") && !calls.contains("docker push"), "{calls}");
-    in_order(&calls, &["docker save sha256:", "start eurobot "]);
+    in_order(&calls, &["docker save sha256:", "launch eurobot "]);
     let loaded = zstd::decode_all(lab.bytes("loaded.tar.zst").as_slice()).unwrap();
     assert_eq!(loaded, registry.saved());
 
@@ -211,7 +215,7 @@ fn an_archive_needs_no_registry_and_names_what_it_loaded_by_its_content() {
     let again = lab.run(&["deploy", "--via", "archive"]).expect(0);
     assert!(again.stderr.contains("nothing changed; nothing sent"), "{}", again.stderr);
     let there = lab.calls()[before..].iter().filter(|call| call.starts_with("ssh ")).count();
-    assert_eq!(there, 2, "the connection and one survey");
+    assert_eq!(there, 3, "the connection, the lock and one survey");
 }
 
 #[test]
@@ -227,6 +231,6 @@ fn an_archive_that_a_robot_cannot_load_is_explained_by_the_robot() {
     lab.fails("docker", "'save '*", 1, "Error response from daemon: No such image");
     lab.on("ssh", "*'docker load'", "cat >/dev/null");
     lab.run(&["deploy", "--via", "archive"]).expect(1).says(&["docker save", "No such image"]);
-    assert!(lab.calls().iter().all(|call| !call.contains("start eurobot")));
+    assert!(lab.calls().iter().all(|call| !call.contains("launch eurobot")));
     assert!(lab.all_masters_are_gone() && lab.temporary_files().is_empty());
 }

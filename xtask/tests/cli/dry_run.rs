@@ -34,7 +34,7 @@ fn dry(lab: &Lab, args: &[&str]) -> Ran {
 }
 
 /// What the steps of a whole deploy to `robot` look like, from the registry on.
-const DELIVERY: [&str; 13] = [
+const DELIVERY: [&str; 14] = [
     "docker save xtask-registry:",
     " | ssh ",
     "'docker load --quiet'",
@@ -48,7 +48,8 @@ const DELIVERY: [&str; 13] = [
      localhost:5000/eurobot@sha256:DIGEST-OF-navigation",
     "docker pull --quiet",
     " -O exit -- ",
-    "start eurobot RELEASE-ID' < release.tar\n",
+    "launch eurobot RELEASE-ID ",
+    "' < release.tar.gz\n",
 ];
 
 #[test]
@@ -73,7 +74,7 @@ fn an_archive_goes_from_engine_to_engine() {
         " | ssh ",
         "'docker load'\n",
         "eurobot:camera-",
-        "start eurobot ",
+        "launch eurobot ",
     ];
     in_order(&ran.stdout, &steps);
     assert!(!ran.stdout.contains("xtask-registry") && !ran.stdout.contains(" -L "), "{}", ran.stdout);

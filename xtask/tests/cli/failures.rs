@@ -115,7 +115,7 @@ fn an_image_that_arrived_differently_is_not_started() {
         "built was sha256:0",
         "deploy again",
     ]);
-    assert!(lab.calls().iter().all(|call| !call.contains("start eurobot")));
+    assert!(lab.calls().iter().all(|call| !call.contains("launch eurobot")));
     let (given, removed) = (lab.calls_of("docker tag "), lab.calls_of("docker image rm localhost:"));
     assert!(
         !given.is_empty() && given.len() == removed.len(),

@@ -6,7 +6,7 @@ const REPOSITORY: &str = "registry.lab:5000/team/eurobot";
 const DEPLOY: [&str; 4] = ["deploy", "--via", "hub", "--tag"];
 
 /// A lab with a registry that has both images as `stable`, and a robot that keeps what it pulls.
-fn lab() -> Lab {
+pub fn lab() -> Lab {
     let lab = Lab::with(&(robot("main") + &format!("[hub]\nrepository = \"{REPOSITORY}\"\n")));
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let mut images = String::new();
@@ -18,7 +18,9 @@ fn lab() -> Lab {
         lab.says("docker", &format!("'buildx imagetools inspect '*:{image}-stable"), &index);
         images += &format!("image\t{REPOSITORY}@sha256:{image}\t{image}\tsha256:{image}\n");
         images += &format!("image\teurobot@<none>\t{image}\tsha256:{image}\n");
-        let container = format!("container\t{image}\tx\tsha256:{image}\trunning\t0\t2026-01-01T00:00:00Z\n");
+        let container = format!(
+            "container\t{image}\tx\tsha256:{image}\trunning\t0\t2026-01-01T00:00:00Z\thealthy\t0\tcafe\n"
+        );
         let file = lab.dir.join("containers");
         let before = std::fs::read_to_string(&file).unwrap_or_default();
         std::fs::write(file, before + &container).unwrap();
@@ -53,7 +55,7 @@ fn what_the_robot_has_is_not_pulled_again() {
     let before = lab.calls_of("ssh ").len();
     let ran = lab.run(&[&DEPLOY[..], &["stable"]].concat()).expect(0);
     assert!(ran.stderr.contains("nothing changed; nothing sent"), "{}", ran.stderr);
-    assert_eq!(lab.calls_of("ssh ").len(), before + 2, "the connection and one survey");
+    assert_eq!(lab.calls_of("ssh ").len(), before + 3, "the connection, the lock and one survey");
 }
 
 #[test]
@@ -95,7 +97,7 @@ fn a_robot_that_the_registry_refuses_keeps_what_it_runs() {
     lab.run(&[&DEPLOY[..], &["stable"]].concat())
         .expect(1)
         .says(&["registry.lab:5000 does not accept the login", "`docker login registry.lab:5000`"]);
-    assert!(lab.calls().iter().all(|call| !call.contains("start eurobot")));
+    assert!(lab.calls().iter().all(|call| !call.contains("launch eurobot")));
 }
 
 #[test]

@@ -194,8 +194,9 @@ impl Lab {
     /// From now on the robot says that it runs the release that it got last.
     pub fn remember_release(&self) {
         let calls = self.calls_of("ssh ");
-        let start = calls.iter().rfind(|call| call.contains(" start eurobot ")).unwrap();
-        let id = start.rsplit(' ').next().unwrap().trim_end_matches('\'').to_owned();
+        let start = calls.iter().rfind(|call| call.contains(" launch eurobot ")).unwrap();
+        let words = start.rsplit(" launch eurobot ").next().unwrap();
+        let id = words.split(' ').next().unwrap().to_owned();
         let mut containers = fs::read_to_string(self.dir.join("containers")).unwrap();
         containers.push_str(&format!("release\t{id}\n"));
         fs::write(self.dir.join("containers"), containers).unwrap();
@@ -299,7 +300,7 @@ impl Running {
 
 /// The `[robots.NAME]` of a real robot.
 pub fn robot(name: &str) -> String {
-    let platform = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+    let platform = super::answers::PLATFORM;
     format!(
         "[robots.{name}]\nhost = \"nuc@{name}.lab\"\nplatform = \"{platform}\"\n\
          env = {{ ROS_DOMAIN_ID = \"7\" }}\nenv_files = [\"docker/match.env\"]\n"

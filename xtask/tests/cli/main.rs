@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a lab that cannot be set up ends the test")]
 
+mod activation;
 mod answers;
 mod bundle;
 mod completions;
 mod deploy;
+mod dev_shell;
 mod dry_run;
 mod failures;
 mod fallbacks;
 mod hub;
 mod lab;
+mod odd;
+mod odd_arguments;
+mod odd_settings;
 mod publish;
 mod registry;
 mod shell;

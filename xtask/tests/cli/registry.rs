@@ -48,7 +48,7 @@ impl Registry {
         fs::write(lab.dir.join("images"), images).unwrap();
         let containers = lines(&|image| {
             format!(
-                "container\t{image}\t{}\tsha256:id-{image}\trunning\t0\t2026-01-01T00:00:00Z\n",
+                "container\t{image}\t{}\tsha256:id-{image}\trunning\t0\t2026-01-01T00:00:00Z\thealthy\t0\tcafe\n",
                 reference(image)
             )
         });
@@ -79,7 +79,7 @@ impl Registry {
     pub fn save(&self, lab: &Lab) {
         lab.on("docker", "'save '*", "cat \"$lab/saved.tar\"");
         lab.on("ssh", "*\"'docker load'\"|*'docker load'", "cat >\"$lab/loaded.tar.zst\"");
-        lab.on("ssh", "*'sh -s -- eurobot eurobot:'*", NAME);
+        lab.on("ssh", "*'sh -s -- eurobot:'*", NAME);
         fs::write(lab.dir.join("saved.tar"), self.saved()).unwrap();
         let short = |image: &str| self.digest(image)[7..19].to_owned();
         let (camera, navigation) = (short("camera"), short("navigation"));
@@ -91,7 +91,9 @@ impl Registry {
         fs::write(lab.dir.join("images"), row("camera", &camera) + &row("navigation", &navigation)).unwrap();
         let container = |image: &str, hex: &str| {
             let id = self.digest(image);
-            format!("container\t{image}\teurobot:{image}-{hex}\t{id}\trunning\t0\t2026-01-01T00:00:00Z\n")
+            format!(
+                "container\t{image}\teurobot:{image}-{hex}\t{id}\trunning\t0\t2026-01-01T00:00:00Z\thealthy\t0\tcafe\n"
+            )
         };
         let containers = container("camera", &camera) + &container("navigation", &navigation);
         fs::write(lab.dir.join("containers"), containers).unwrap();

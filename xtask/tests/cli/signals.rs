@@ -26,7 +26,7 @@ fn a_signal_takes_the_tag_back_and_ends_the_connection() {
         assert!(lab.all_masters_are_gone(), "{signal}");
         assert!(lab.all_gone("pushing"), "{signal}: the push goes on");
         assert!(lab.temporary_files().is_empty(), "{signal}: {:?}", lab.temporary_files());
-        assert!(lab.calls().iter().all(|call| !call.contains("start eurobot")));
+        assert!(lab.calls().iter().all(|call| !call.contains("launch eurobot")));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::lab::{Lab, in_order, robot};
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 32] = [
     "deploy",
     "build-images",
     "publish",
@@ -23,6 +23,16 @@ const VERBS: [&str; 22] = [
     "restart",
     "exec",
     "shell",
+    "run",
+    "env",
+    "pull-data",
+    "status",
+    "releases",
+    "rollback",
+    "history",
+    "prune",
+    "watch",
+    "dev-shell",
     "test",
     "completions",
 ];
@@ -90,6 +100,10 @@ fn robots_toml_is_found_from_anywhere_inside_and_missed_outside() {
 fn where_there_is_one_robot_it_need_not_be_named() {
     let lab = Lab::new();
     lab.run(&["ssh", "--", "true"]).expect(0);
-    assert!(lab.calls()[0].ends_with("-- nuc@main.lab true"), "{:?}", lab.calls());
+    let call = &lab.calls()[0];
+    assert!(
+        call.contains("-- nuc@main.lab ") && call.trim_end_matches('\'').ends_with(" ssh true true"),
+        "{call}"
+    );
     assert_eq!(lab.calls().len(), 1, "no Docker is asked for on the way to a real robot");
 }

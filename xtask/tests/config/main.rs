@@ -8,9 +8,12 @@ mod variables;
 use std::fs;
 
 use camino::Utf8Path;
+use clap::Parser as _;
 use team::{Team, assert_complaint, rendered};
+use xtask::cli::Cli;
 use xtask::config::{BaseSource, Host, Store, Workspace};
 use xtask::error::{Exit, exit_of};
+use xtask::image::tools_reference;
 
 #[test]
 fn a_good_workspace_is_complete() {
@@ -42,6 +45,28 @@ fn the_shipped_file_is_good() {
     assert_eq!(workspace.hub, None);
     assert_eq!(workspace.robots["secondary"].host, Host::Simulated { store: Store::Classic });
     assert_eq!(workspace.robots["main"].variables().unwrap()["ROS_DOMAIN_ID"], "7");
+}
+
+#[test]
+fn the_development_container_is_that_of_dev_shell() {
+    let root = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let workspace = Workspace::load(root).unwrap();
+    let text = fs::read_to_string(root.join(".devcontainer/devcontainer.json")).unwrap();
+    let json: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let container: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let words = container["initializeCommand"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
+    let words: Vec<&str> = words.collect();
+    assert_eq!(words, ["cargo", "xtask", "dev-shell", "--build"]);
+    Cli::try_parse_from(&words[1..]).unwrap();
+    let images: Vec<String> =
+        workspace.bases.values().map(|base| tools_reference(&workspace, base)).collect();
+    assert_eq!([container["image"].as_str().unwrap()][..], images, "with several bases, add `--base` above");
+    let sources = workspace.project.ros_workspace.strip_prefix(root).unwrap();
+    let mount = format!("type=bind,source=${{localWorkspaceFolder}}/{sources},target=/ws");
+    assert_eq!(container["workspaceMount"], mount);
+    let user = container["remoteUser"].as_str().unwrap();
+    let dockerfile = fs::read_to_string(&workspace.bases["ros"].dockerfile).unwrap();
+    assert!(dockerfile.contains(&format!("--shell /bin/bash {user};")), "{user}");
 }
 
 #[test]

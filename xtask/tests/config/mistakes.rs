@@ -365,6 +365,33 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "its own `host`",
         ),
         // [hub]
+        (main_with("busy = 1"), "10:8", "`busy` must be a table", "`[robots.main.busy]`"),
+        (main_with("busy = {}"), "10:1", "`busy` has to say one thing", "`{ lock = "),
+        (
+            main_with("busy = { lock = \"/a\", command = [\"b\"] }"),
+            "10:1",
+            "`busy` has to say one thing",
+            "pgrep",
+        ),
+        (main_with("busy = { command = [] }"), "10:20", "`command` names no program", "pgrep"),
+        (main_with("busy = { lock = \"a\" }"), "10:17", "`a` is no absolute path", "a path on the robot"),
+        (
+            main_with("busy = { lock = \"/a\", within = 3 }"),
+            "10:32",
+            "`within` belongs to a `heartbeat`",
+            "service",
+        ),
+        (main_with("busy = { heartbeat = \"/a\" }"), "10:1", "no `service`", "behavior_tree"),
+        (main_with("busy = { lokc = \"/a\" }"), "10:10", "unknown key `lokc`", "did you mean `lock`?"),
+        (hub("[releases]\nkeep = 1"), "11:8", "`keep` cannot be 1", "at least 2"),
+        (hub("[releases]\nsettle = -1"), "11:10", "`settle` cannot be -1", "seconds"),
+        (
+            hub("[releases]\ndeadline = 5"),
+            "11:12",
+            "every release would be taken back",
+            "longer than `settle` (8 s)",
+        ),
+        (hub("[releases]\nkep = 3"), "11:1", "unknown key `kep`", "did you mean `keep`?"),
         (hub("[hub]"), "10:2", "`[hub]` has no `repository`", "registry.example.org"),
         (hub("[hbu]\nrepository = \"a.b/c\""), "10:2", "unknown key `hbu`", "did you mean `hub`?"),
         (

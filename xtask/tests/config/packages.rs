@@ -162,6 +162,23 @@ fn every_mistake_in_a_package_has_a_place_and_a_remedy() {
 }
 
 #[test]
+fn a_directory_that_a_dockerfile_cannot_name_is_refused() {
+    let team = Team::new();
+    team.write("ros_ws/src/my drivers/lidar/package.xml", "<package><name>lidar</name></package>");
+    assert_complaint(
+        &team.complaint(),
+        &[
+            "package `lidar` is in `my drivers/lidar`, which has a space in its path",
+            "  --> ros_ws/src/my drivers/lidar/package.xml:1:16",
+            "   |",
+            " 1 | <package><name>lidar</name></package>",
+            "   |                ^^^^^",
+            "  help: rename the directory: letters, digits, `_`, `-`, `.`, `+` and `@` can stand in a Dockerfile",
+        ],
+    );
+}
+
+#[test]
 fn a_broken_package_does_not_make_its_name_unknown() {
     let team = Team::new();
     team.write("ros_ws/src/navigation/package.xml", "<package>");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::harness::{
-    Container, Engine, Lab, MAIN, ODOMETRY, PROJECT, Robot, SECONDARY, incompressible, kill,
+    Container, Engine, Lab, MAIN, MAP, ODOMETRY, PROJECT, Robot, SECONDARY, incompressible, kill,
 };
 
 const BY_ARCHIVE: [&str; 6] = ["deploy", "--robot", "main,secondary", "--via", "archive", "--yes"];
@@ -62,15 +62,15 @@ pub fn a_dropped_connection_changes_nothing(lab: &Lab) {
     let workspace = &lab.workspace;
     workspace.reset();
     workspace.xtask(&BY_ARCHIVE).expect_exit(0);
-    let before = (MAIN.services(), MAIN.layers("navigation"));
+    let before = (MAIN.services(), MAIN.layers("localization"));
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
-    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(25_000_000));
+    workspace.write(MAP, incompressible(25_000_000));
     let mut deploy = workspace.start(&["deploy", "--robot", "main", "--via", "archive", "--yes"]);
     deploy.until_it_runs(&["docker load"]);
     MAIN.wait_until_it_has_received(3_000_000);
     kill(deploy.until_it_runs(&["ssh", "ControlMaster=yes"]));
     deploy.wait_for_all().expect_exit(3).says("an archive starts anew");
-    assert_eq!((MAIN.services(), MAIN.layers("navigation")), before);
+    assert_eq!((MAIN.services(), MAIN.layers("localization")), before);
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     workspace.xtask(&["deploy", "--robot", "main", "--via", "archive", "--yes"]).expect_exit(0);
     assert_runs_what_was_built(MAIN);

@@ -1,44 +1,10 @@
 //! Bases of their own: for robots of another architecture than this machine's, and one that fails.
 
-use super::harness::{Engine, Lab, PROJECT, Workspace, output, succeeds};
+use super::harness::{Engine, Lab, PROJECT, output, small_workspace, succeeds};
 
-/// A team with one package and no ROS: ROS 2 has no wheels for arm64.
-pub fn small_workspace() -> Workspace {
-    let workspace = Workspace::empty();
-    workspace.write(
-        "robots.toml",
-        format!(
-            "[project]\nname = \"{PROJECT}\"\nros_workspace = \"ros_ws\"\n\
-             [bases.small]\ndebian = \"trixie\"\ndockerfile = \"docker/small.Dockerfile\"\n\
-             [images.hello]\npackages = [\"hello\"]\n\
-             [robots.pi]\nhost = \"pi@robot.invalid\"\nplatform = \"linux/arm64\"\ncompose = \"docker/compose.yaml\"\n"
-        ),
-    );
-    workspace
-        .write("docker/compose.yaml", format!("services: {{ hello: {{ image: \"{PROJECT}:hello\" }} }}\n"));
-    workspace.write(
-        "docker/small.Dockerfile",
-        "FROM base AS build-tools\n\
-         COPY --from=docker --chmod=755 build-package test-package /usr/local/bin/\n\
-         FROM base AS runtime\n",
-    );
-    // What runs here is arm64's sh, uname and cp: under emulation, or not at all.
-    workspace.write(
-        "docker/build-package",
-        "#!/bin/sh\nset -eu\nmkdir -p /out/opt/hello\nuname -m >/out/opt/hello/machine\ncp /bin/true /out/opt/hello/\n",
-    );
-    workspace.write("docker/test-package", "#!/bin/sh\n");
-    workspace.write(
-        "ros_ws/src/hello/package.xml",
-        "<package format=\"3\"><name>hello</name><version>1.0.0</version><description>Says nothing.</description>\
-         <maintainer email=\"team@robots.example\">Team</maintainer><license>Apache-2.0</license>\
-         <export><build_type>ament_python</build_type></export></package>\n",
-    );
-    workspace
-}
-
-pub fn an_arm64_image_is_built_under_emulation(_lab: &Lab) {
-    let workspace = small_workspace();
+pub fn an_arm64_image_is_built_under_emulation(lab: &Lab) {
+    lab.emulation.ended();
+    let workspace = small_workspace(PROJECT);
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
     workspace.xtask(&["build-images", "--robot", "pi", "--yes"]).expect_exit(0).says("linux/arm64");
 
@@ -63,7 +29,7 @@ pub fn an_arm64_image_is_built_under_emulation(_lab: &Lab) {
 }
 
 pub fn a_base_that_could_not_be_made_is_not_kept(_lab: &Lab) {
-    let workspace = small_workspace();
+    let workspace = small_workspace(PROJECT);
     // A release that nobody else's base is of.
     workspace.edit("robots.toml", "\"trixie\"", "\"forky\"");
     let fake = workspace.path("../bin/mmdebstrap");

@@ -127,7 +127,7 @@ pub fn a_stick_that_is_pulled_out_leaves_the_robot_as_it_was(lab: &Lab) {
     workspace.reset();
     write(workspace, FIRST, &[]);
     workspace.xtask(&["load-bundle", workspace.path(FIRST), "--robot", "main"]).expect_exit(0);
-    let before = (MAIN.services(), MAIN.layers("navigation"));
+    let before = (MAIN.services(), MAIN.layers("localization"));
     // More than compression and the connection hold on their way: the end has not been read when it is gone.
     workspace.write(MAP, incompressible(150_000_000));
     write(workspace, SECOND, &[]);
@@ -140,7 +140,7 @@ pub fn a_stick_that_is_pulled_out_leaves_the_robot_as_it_was(lab: &Lab) {
     // As reading does from a device that has gone.
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
     load.wait_for_all().expect_exit(1);
-    assert_eq!((MAIN.services(), MAIN.layers("navigation")), before);
+    assert_eq!((MAIN.services(), MAIN.layers("localization")), before);
     fs::write(path, whole).unwrap();
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     workspace.xtask(&["load-bundle", path, "--robot", "main"]).expect_exit(0);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::harness::{Engine, Lab, MAIN, ODOMETRY, PROJECT, Workspace, eventually, incompressible};
+use super::harness::{Engine, Lab, MAIN, MAP, ODOMETRY, PROJECT, Workspace, eventually, incompressible};
 
 /// Where the robot's courier works.
 const WORK: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
@@ -37,7 +37,7 @@ pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &L
     let workspace = lab.deployed();
     let before = MAIN.services();
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
-    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(12_000_000));
+    workspace.write(MAP, incompressible(12_000_000));
     let spool = || MAIN.sh(&format!("cat {WORK}/*.spool 2>/dev/null | wc -c")).parse::<u64>().unwrap();
     for signal in ["INT", "KILL"] {
         let (mut run, there) = (workspace.start(&DEPLOY), spool());
@@ -67,13 +67,15 @@ pub fn a_registry_that_fails_stops_the_delivery_and_nothing_else(lab: &Lab) {
     let workspace = lab.deployed();
     let before = MAIN.services();
     edit(workspace, "while the registry fails");
-    let failing = "import socket\n\
-        server = socket.create_server(('127.0.0.1', 5000))\n\
-        while True:\n\
-        \x20client, _ = server.accept(); asked = client.recv(65536)\n\
+    // Each connection has a thread: clients keep some open of which they make no use yet.
+    let failing = "import socket, threading\n\
+        def serve(client):\n\
+        \x20asked = client.recv(65536)\n\
         \x20status = b'200 OK' if b' /v2/ ' in asked[:40] else b'500 Internal Server Error'\n\
         \x20client.sendall(b'HTTP/1.1 ' + status + b'\\r\\nDocker-Distribution-Api-Version: registry/2.0\\r\\n'\n\
-        \x20               b'Content-Length: 0\\r\\nConnection: close\\r\\n\\r\\n'); client.close()";
+        \x20               b'Content-Length: 0\\r\\nConnection: close\\r\\n\\r\\n'); client.close()\n\
+        server = socket.create_server(('127.0.0.1', 5000))\n\
+        while True: threading.Thread(target=serve, args=(server.accept()[0],)).start()";
     replace_registry(failing);
     let run = workspace.xtask(&DEPLOY);
     MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
@@ -87,7 +89,7 @@ pub fn a_registry_that_fails_stops_the_delivery_and_nothing_else(lab: &Lab) {
 pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
-    workspace.write("ros_ws/src/bringup/config/map.yaml", incompressible(12_000_000));
+    workspace.write(MAP, incompressible(12_000_000));
     let spool = || MAIN.sh(&format!("cat {WORK}/*.spool 2>/dev/null | wc -c")).parse::<u64>().unwrap();
     let mut run = workspace.start(&DEPLOY);
     run.until("bytes to arrive", |_| (spool() > 3_000_000).then_some(()));
@@ -130,7 +132,7 @@ pub fn a_registry_that_never_answers_is_given_up(lab: &Lab) {
 
 pub fn layers_of_a_teammates_machine_are_built_upon(lab: &Lab) {
     let workspace = lab.deployed();
-    let config = "ros_ws/src/bringup/config";
+    let config = "ros_ws/src/localization/maps";
     for number in 0..8 {
         workspace.write(&format!("{config}/part-{number}.yaml"), incompressible(1_500_000));
     }

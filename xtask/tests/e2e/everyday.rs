@@ -1,6 +1,7 @@
 //! What people do between deploys: looking, stopping, starting, trying something in a container.
 
-use super::harness::{Lab, MAIN, PROJECT, SECONDARY};
+use super::harness::{Lab, MAIN, PROJECT, SECONDARY, Teammate};
+use super::releases::current;
 
 const ALL: [&str; 4] = ["behavior_tree", "communication", "localization", "navigation"];
 
@@ -29,8 +30,12 @@ pub fn logs_are_followed_until_ctrl_c(lab: &Lab) {
     let workspace = lab.deployed();
     let mut logs = workspace.start(&["logs", "--robot", "main", "--follow", "--tail", "0"]);
     logs.until_it_runs(&["docker compose", "--follow"]);
-    MAIN.sh(&format!("docker exec {PROJECT}-navigation-1 sh -c 'echo said just now >/proc/1/fd/1'"));
-    logs.until("the line", |run| run.stdout().contains("said just now").then_some(()));
+    // What is said before it listens is not among the lines that it was asked for.
+    let say = format!("docker exec {PROJECT}-navigation-1 sh -c 'echo said just now >/proc/1/fd/1'");
+    logs.until("the line", |run| {
+        MAIN.sh(&say);
+        run.stdout().contains("said just now").then_some(())
+    });
     logs.interrupt();
     logs.wait_for_all().expect_exit(130);
     assert_eq!(MAIN.services().len(), ALL.len());
@@ -92,4 +97,109 @@ pub fn unknown_services_are_named_with_those_there_are(lab: &Lab) {
     }
     workspace.xtask(&["stop", "--robot", "main", "--", "--help"]).expect_exit(2).says("no service `--help`");
     assert_eq!(MAIN.services(), before);
+}
+
+pub fn a_command_runs_once_beside_the_service(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    let words =
+        ["run", "--robot", "main", "navigation", "--", "sh", "-c", "echo \"it's $ROBOT_NAME\"; exit 3"];
+    workspace.xtask(&words).expect_exit(1).says("it's main");
+    assert_eq!(MAIN.services(), before);
+    let left = MAIN.sh("docker ps --all --quiet --filter label=com.docker.compose.oneoff=True");
+    assert_eq!(left, "");
+    workspace.xtask(&["exec", "--robot", "main", "navigation", "--", "true"]).expect_exit(0);
+    workspace.xtask(&["ssh", "--robot", "main", "--", "test", "it's", "=", "it's"]).expect_exit(0);
+    let history = workspace.xtask(&["history", "--robot", "main"]).expect_exit(0);
+    let history = history.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for deed in ["run N navigation sh -c", "exec N navigation true", r"ssh N test 'it'\''s' '=' 'it'\''s'"] {
+        assert!(history.contains(&deed.replace('N', &current())), "{history}");
+    }
+}
+
+pub fn variables_are_changed_without_a_build(lab: &Lab) {
+    let workspace = lab.deployed();
+    let service = "    image: e2e:navigation";
+    workspace.edit(
+        "docker/compose.yaml",
+        service,
+        &format!("{service}\n    labels: {{ speed: \"${{SPEED:-1}}\" }}"),
+    );
+    lab.deploy(MAIN);
+    let before = MAIN.services();
+    // What does not build is none of its business.
+    workspace.edit(
+        "ros_ws/src/navigation/CMakeLists.txt",
+        "project(navigation LANGUAGES CXX)",
+        "this is no CMake",
+    );
+    workspace.edit("robots.toml", "ROBOT_NAME = \"main\" }", "ROBOT_NAME = \"main\", SPEED = \"2\" }");
+    let env = ["env", "--robot", "main"];
+    workspace
+        .xtask(&[&env[..], &["--plan"]].concat())
+        .expect_exit(0)
+        .says("navigation labels.speed: `1` before, `2` now");
+    assert_eq!(MAIN.services(), before);
+    workspace.xtask(&env).expect_exit(0).says("other values for navigation");
+    let after = MAIN.services();
+    let replaced: Vec<&String> = after.keys().filter(|name| before.get(*name) != after.get(*name)).collect();
+    assert_eq!(replaced, ["navigation"]);
+    assert_eq!(after["navigation"].image, before["navigation"].image);
+    let label = "docker inspect --format '{{index .Config.Labels \"speed\"}}' e2e-navigation-1";
+    assert_eq!(MAIN.sh(label), "2");
+    workspace.xtask(&env).expect_exit(0).says("nothing to do");
+}
+
+pub fn data_is_copied_and_completed(lab: &Lab) {
+    let workspace = lab.deployed();
+    let name = "bags/fin al's \"$(x)\" [1]";
+    let place = workspace.path("data/main/bags").to_owned();
+    MAIN.sh("mkdir -p /home/robot/bags && head -c 3000000 /dev/urandom >/home/robot/bags/a.db3");
+    MAIN.sh(
+        "cd /home/robot/bags && cp a.db3 \"fin al's \\\"\\$(x)\\\" [1]\" && chown -R robot /home/robot/bags",
+    );
+    let sum = |path: &str| super::harness::output(&["sha256sum", path]).split(' ').next().unwrap().to_owned();
+    workspace.xtask(&["pull-data", "--robot", "main", "bags"]).expect_exit(0);
+    let there = MAIN.sh("sha256sum </home/robot/bags/a.db3");
+    assert!(there.starts_with(&sum(&format!("{place}/a.db3"))));
+    // Half of it, as a broken connection leaves it.
+    let half = std::fs::File::options().write(true).open(format!("{place}/a.db3")).unwrap();
+    half.set_len(1_000_000).unwrap();
+    workspace.xtask(&["pull-data", "--robot", "main", "bags"]).expect_exit(0);
+    assert!(there.starts_with(&sum(&format!("{place}/a.db3"))));
+    workspace.xtask(&["pull-data", "--robot", "main", name, "--to", "one"]).expect_exit(0);
+    assert!(there.starts_with(&sum(workspace.path("one/main/fin al's \"$(x)\" [1]"))));
+    MAIN.sh("cp /home/robot/bags/a.db3 /home/robot/-x");
+    workspace.xtask(&["pull-data", "--robot", "main", "--to=-y", "--", "-x"]).expect_exit(0);
+    assert!(there.starts_with(&sum(workspace.path("-y/main/-x"))));
+    workspace.xtask(&["pull-data", "--robot", "main", "no-such-bag"]).expect_exit(1).says("no-such-bag");
+    MAIN.exec(&["rm", "-r", "/home/robot/bags", "/home/robot/-x"]);
+}
+
+pub fn the_build_tools_work_on_the_sources_of_this_machine(lab: &Lab) {
+    lab.workspace.reset();
+    let words = ["dev-shell", "--yes", "--", "colcon", "build", "--packages-select", "robot_interfaces"];
+    lab.workspace.xtask(&words).expect_exit(0);
+    assert!(std::path::Path::new(lab.workspace.path("ros_ws/install/robot_interfaces")).exists());
+    let failing = ["dev-shell", "--yes", "--", "sh", "-c", "echo 'it is '$((6 * 7)); exit 3"];
+    lab.workspace.xtask(&failing).expect_exit(1).says("it is 42");
+}
+
+pub fn what_is_built_with_them_belongs_to_who_started_them(lab: &Lab) {
+    lab.workspace.reset();
+    let teammate = Teammate::of(&lab.workspace);
+    let dev_shell =
+        |command: &[&str]| teammate.xtask(&[&["dev-shell", "--"], command].concat()).expect_exit(0);
+    let uid = teammate.uid;
+    dev_shell(&["id"]).says(&format!("uid={uid}(dev) gid="));
+    dev_shell(&["colcon", "build", "--packages-select", "robot_interfaces"]);
+    let module = "python3 -c 'import robot_interfaces, os; print(robot_interfaces.__file__, os.path.expanduser(\"~\"))'";
+    dev_shell(&["bash", "-ic", module]).says("/ws/install/robot_interfaces/").says(" /home/dev");
+    dev_shell(&["bash", "-lc", "command -v colcon"]).says("/opt/venv/bin/colcon");
+    dev_shell(&["sh", "-c", "echo kept >~/notes"]);
+    assert_eq!(dev_shell(&["sh", "-c", "cat ~/notes"]).stdout, "kept\n");
+    for made in ["build", "install", "log"] {
+        assert!(std::path::Path::new(teammate.workspace.path("ros_ws")).join(made).is_dir(), "{made}");
+    }
+    assert_eq!(teammate.not_theirs(""), "");
 }

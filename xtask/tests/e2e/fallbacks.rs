@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::harness::{Lab, MAIN, MAP, PROJECT, Rival, Workspace};
+use super::harness::{Lab, MAIN, MAP, MAP_THERE, PROJECT, Rival, Workspace};
 
 /// Bytes of a map that anything compresses to less than a quarter.
 const SIZE: usize = 20_000_000;
@@ -32,9 +32,7 @@ fn the_push_carries_it(lab: &Lab, why: &str) {
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
-    let size = MAIN.sh(&format!(
-        "docker exec {PROJECT}-navigation-1 stat -c %s /opt/ws/install/bringup/share/bringup/config/map.yaml"
-    ));
+    let size = MAIN.sh(&format!("docker exec {PROJECT}-localization-1 stat -c %s {MAP_THERE}"));
     assert_eq!(size, SIZE.to_string());
 }
 

@@ -8,9 +8,8 @@ pub fn both_image_stores_get_the_same_images(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.xtask(&BOTH).expect_exit(0);
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
-        MAIN.assert_has_built(image);
-        SECONDARY.assert_has_built(image);
-        assert_eq!(MAIN.digest(image), SECONDARY.digest(image));
+        // What an engine has already is not delivered again, and its registry may have lost it since.
+        assert_eq!(MAIN.assert_engine_has_built(image), SECONDARY.assert_engine_has_built(image));
     }
     assert_eq!(SECONDARY.services().len(), 4);
     let before = (MAIN.services(), SECONDARY.services());

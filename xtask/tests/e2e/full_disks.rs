@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::harness::{
-    Container, Engine, Lab, MAIN, MAP, PROJECT, RegistryDisk, Running, SmallDisk, Workspace, incompressible,
+    Container, Engine, Lab, MAIN, MAP, MAP_THERE, PROJECT, RegistryDisk, Running, SmallDisk, Workspace,
+    incompressible,
 };
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
@@ -16,7 +17,7 @@ const MB: u64 = 1_000_000;
 /// Bytes of a map that does not fit.
 const SIZE: usize = 20_000_000;
 
-/// A map that nothing makes smaller; every image has it.
+/// A map that nothing makes smaller.
 fn write_map(workspace: &Workspace) {
     workspace.write(MAP, incompressible(SIZE));
 }
@@ -27,8 +28,7 @@ fn assert_arrived() {
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
-    let map = "/opt/ws/install/bringup/share/bringup/config/map.yaml";
-    let stat = ["docker", "exec", &format!("{PROJECT}-navigation-1"), "stat", "-c", "%s", map];
+    let stat = ["docker", "exec", &format!("{PROJECT}-localization-1"), "stat", "-c", "%s", MAP_THERE];
     assert_eq!(MAIN.exec(&stat), SIZE.to_string());
 }
 

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod activation;
 mod ahead;
 mod archive;
 mod bases;
@@ -18,6 +19,7 @@ mod dry_run;
 mod edits;
 mod everyday;
 mod fallbacks;
+mod faults;
 mod first_deploy;
 mod fleet;
 mod full_disks;
@@ -25,24 +27,29 @@ mod harness;
 mod host_keys;
 mod hub;
 mod interrupts;
+mod locks;
 mod memory;
 mod plan;
 mod provenance;
 mod readme;
 mod registry_image;
+mod releases;
 mod ros;
+mod security;
 mod settings;
 mod simulation;
 mod timings;
 mod trees;
 mod tunnel;
 mod unfit_robots;
+mod watch;
 
 use std::process::ExitCode;
 
 use harness::{Lab, run_all, tests};
 
 fn main() -> ExitCode {
+    // Those that need a second robot come late: its nodes take time from all that follow.
     run_all(tests![
         dry_run::nothing_is_touched_and_commands_can_be_pasted,
         dry_run::the_dockerfile_is_printed_and_nothing_is_built,
@@ -64,11 +71,14 @@ fn main() -> ExitCode {
         plan::a_registry_that_is_stopped_is_looked_into_all_the_same,
         delivery::without_start_images_arrive_and_containers_stay,
         delivery::a_taken_port_is_stepped_over,
-        everyday::logs_are_those_of_the_services_asked_for,
-        everyday::logs_are_followed_until_ctrl_c,
         everyday::one_service_is_stopped_started_and_restarted_and_no_other,
         everyday::commands_in_a_container_have_the_environment_of_ros,
         everyday::unknown_services_are_named_with_those_there_are,
+        everyday::a_command_runs_once_beside_the_service,
+        everyday::variables_are_changed_without_a_build,
+        everyday::the_build_tools_work_on_the_sources_of_this_machine,
+        everyday::what_is_built_with_them_belongs_to_who_started_them,
+        everyday::data_is_copied_and_completed,
         settings::a_changed_variable_restarts_who_uses_it,
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,
@@ -89,15 +99,47 @@ fn main() -> ExitCode {
         full_disks::no_room_for_layers_on_this_machine,
         full_disks::this_machines_disk_fills_up_in_the_middle,
         memory::a_layer_of_600_mb_takes_little_memory_on_the_robot,
-        trees::what_arrives_is_what_was_built_whatever_was_there,
         fallbacks::while_another_machine_delivers,
         fallbacks::a_robot_short_of_memory,
         interrupts::ctrl_c_while_building,
         interrupts::signals_while_the_courier_sends,
         interrupts::signals_while_pushing,
-        interrupts::ctrl_c_while_pulling,
-        interrupts::ctrl_c_while_starting,
         interrupts::a_start_that_broke_off_is_made_up_for,
+        releases::a_release_can_be_understood_on_the_robot,
+        releases::rollback_goes_back_without_a_build_or_a_byte,
+        releases::the_last_ones_are_kept_with_their_images,
+        releases::prune_leaves_what_kept_releases_need_and_nothing_else,
+        releases::this_machine_keeps_what_the_next_deploy_needs,
+        releases::status_tells_what_is_not_as_the_release_says,
+        faults::a_laptop_that_dies_at_any_of_ten_points,
+        faults::a_link_that_is_away_for_five_seconds_at_any_phase,
+        faults::an_engine_that_is_killed_while_delivering,
+        faults::a_registry_that_is_killed_or_loses_everything,
+        faults::an_engine_whose_disk_fills_up_while_pulling,
+        activation::a_node_that_crashes_at_once,
+        activation::a_service_that_crashes_after_five_seconds,
+        activation::a_node_that_is_well_and_crashes_later,
+        activation::a_first_release_that_crashes_later_is_told_of,
+        activation::what_people_stop_is_no_crash,
+        activation::a_node_that_never_gets_healthy,
+        activation::a_port_that_is_taken,
+        activation::a_device_that_is_not_there,
+        activation::a_job_counts_when_it_has_ended_well,
+        activation::without_rollback_it_stays_to_be_looked_at,
+        activation::a_file_that_compose_refuses_touches_nothing,
+        activation::whoever_leaves_the_robot_goes_on,
+        activation::a_link_that_is_cut_and_comes_back,
+        activation::a_power_cut_ends_with_the_old_release_by_itself,
+        activation::an_engine_that_is_killed_while_activating,
+        activation::an_activation_that_is_killed_is_ended_by_who_listens,
+        activation::a_release_directory_that_is_lost_is_made_anew,
+        activation::a_full_disk_keeps_a_release_away,
+        activation::a_disk_that_fills_up_while_activating,
+        activation::a_clock_that_is_a_day_off_changes_nothing,
+        locks::two_deploys_at_once_are_one_after_the_other,
+        locks::a_killed_holder_leaves_no_lock,
+        locks::a_busy_robot_is_delivered_to_and_not_disturbed,
+        watch::what_is_saved_is_deployed_and_a_mistake_is_waited_out,
         registry_image::a_robot_rebuilds_data_from_a_patch,
         registry_image::the_image_is_small_and_whole_on_other_processors,
         timings::the_page_of_a_deploy_looks_right_in_a_browser,
@@ -108,6 +150,14 @@ fn main() -> ExitCode {
         host_keys::an_unknown_key_is_refused_until_it_is_recorded,
         host_keys::a_changed_key_is_refused_until_it_is_replaced,
         host_keys::another_platform_is_a_mistake_in_the_configuration,
+        everyday::logs_are_those_of_the_services_asked_for,
+        everyday::logs_are_followed_until_ctrl_c,
+        trees::what_arrives_is_what_was_built_whatever_was_there,
+        security::this_machine_listens_on_loopback_only,
+        security::the_robot_listens_on_loopback_only,
+        security::secrets_are_read_by_who_needs_them_and_kept_nowhere,
+        security::odd_names_in_a_compose_file_arrive,
+        activation::links_that_are_cut_for_good,
         fleet::both_image_stores_get_the_same_images,
         fleet::robots_hear_each_other_on_a_shared_domain_only,
         fleet::a_robot_that_is_off_does_not_stop_the_other,

@@ -2,7 +2,9 @@
 
 #![expect(clippy::print_stdout, reason = "a reader of the log wants to know which command it was")]
 
-use super::harness::{Lab, Workspace};
+use std::time::Instant;
+
+use super::harness::{Lab, MAIN, Workspace};
 
 /// Commands in the order of the README: those in its shell blocks, and those its tables begin with.
 fn commands(readme: &str) -> Vec<Vec<String>> {
@@ -27,8 +29,10 @@ pub fn every_command_of_the_readme_works(lab: &Lab) {
     assert!(commands.len() > 15, "the README is read as it was meant to be: {commands:?}");
     for command in &commands {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let began = Instant::now();
         println!("    cargo xtask {}", words.join(" "));
         run(&lab.workspace, &words);
+        println!("    … took {:.1} s", began.elapsed().as_secs_f32());
     }
 }
 
@@ -56,12 +60,20 @@ fn run(workspace: &Workspace, words: &[&str]) {
             planned.says("docker push registry.example.org/team/e2e:navigation-");
             workspace.reset();
         }
-        ["tunnel", ..] => {
-            let mut tunnel = workspace.start(words);
-            tunnel.until_it_says("Ctrl-C closes the tunnel");
-            tunnel.interrupt();
-            tunnel.wait_for_all().expect_exit(130);
+        ["tunnel", ..] => until_ctrl_c(workspace, words, "Ctrl-C closes the tunnel"),
+        ["watch", ..] => until_ctrl_c(workspace, words, "waiting for a save"),
+        ["pull-data", ..] => {
+            MAIN.exec(&["mkdir", "-p", "/home/robot/bags"]);
+            workspace.xtask(words).expect_exit(0);
         }
         _ => drop(workspace.xtask(words).expect_exit(0)),
     }
+}
+
+/// Runs what goes on until somebody ends it.
+fn until_ctrl_c(workspace: &Workspace, words: &[&str], says: &str) {
+    let mut run = workspace.start(words);
+    run.until_it_says(says);
+    run.interrupt();
+    run.wait_for_all().expect_exit(130);
 }

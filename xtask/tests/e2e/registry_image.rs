@@ -52,6 +52,7 @@ pub fn the_image_is_small_and_whole_on_other_processors(lab: &Lab) {
     workspace.reset();
     let config = Workspace::load(Utf8Path::new(workspace.path(""))).unwrap();
     let builder = Builder::for_engine(xtask::host::engine().unwrap());
+    lab.emulation.ended();
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
     for (platform, machine) in [("linux/amd64", "x86_64"), ("linux/arm64", "aarch64")] {
         let image = service::registry(&config, builder, &Platform::parse(platform).unwrap()).unwrap();

@@ -6,12 +6,13 @@ use camino::Utf8Path;
 
 use super::{Args, drafts, images_of, images_wanted};
 use crate::bundle::{self, Bundle, Load, Order};
-use crate::commands::{builder, revision};
+use crate::commands::builder;
 use crate::config::Workspace;
 use crate::delivery::Memory;
 use crate::delivery::archive::{Engine, Item, Source as _};
 use crate::error::Result;
 use crate::hub::tags;
+use crate::release::about::Source;
 use crate::ui::{self, Progress};
 use crate::{host, image, process};
 
@@ -38,7 +39,7 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
         loads.push(Load { robot: &robot.name, platform: &robot.platform, images, release });
     }
     let project = workspace.project.name.as_str();
-    let revision = revision(workspace);
+    let revision = Source::of(workspace).title();
     let path = if to.is_dir() {
         let revision =
             revision.as_deref().map_or_else(String::new, |text| format!("-{}", tags::sanitised(text)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Args, Outcome, Target, connect, drafts, images_wanted, report};
+use super::{Args, Outcome, Target, drafts, images_wanted, report};
 use crate::commands::{builder, fleet, reach};
 use crate::config::{Robot, Workspace};
 use crate::delivery::{Cost, Delivered, hub};
@@ -12,6 +12,7 @@ use crate::host::Need;
 use crate::hub::login::Login;
 use crate::hub::{resolve, tags};
 use crate::image::Wanted;
+use crate::release::about::Source;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
@@ -29,11 +30,13 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
     ui::step("hub", &format!("looking up `{name}` in {}", hub.repository));
     let published = resolve(hub, &name, &images_wanted(&drafts, &robots))?;
     let login = Login::of(hub)?;
+    let source = Source { revision: Some(name.clone()), dirty: false };
     let serve = |robot: &Robot| {
         let project = &workspace.project.name;
         let progress = Progress::new(&robot.name);
-        progress.waiting("connecting");
-        let (session, survey) = connect(robot, || reach(workspace, robot), project, &hub.repository)?;
+        let way = || reach(workspace, robot);
+        let mut target = Target::connect(workspace, robot, way, &hub.repository, &progress, args.activate)?;
+        target.lock()?;
         let draft = &drafts[robot.name.as_str()];
         let image = |image: &str| {
             let wanted = Wanted { image: image.to_owned(), platform: robot.platform.clone() };
@@ -42,12 +45,12 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
         let images: Vec<Delivered> = draft.images().into_iter().map(image).collect();
         progress.doing(&format!("pulling from {}", hub.registry()), None);
         let pulling = timeline::span(Lane::robot(&robot.name), Phase::Pull, "pull");
-        let route = hub::Route { project, hub, login: login.as_ref(), session: &session, survey: &survey };
+        let (session, survey) = (&target.session, &target.survey);
+        let route = hub::Route { project, hub, login: login.as_ref(), session, survey };
         let mut delivery = hub::deliver(&route, images)?;
         drop(pulling);
         let release = draft.with_references(&delivery.references())?;
-        let target = Target { session: &session, project, repository: &hub.repository, progress: &progress };
-        let (running, changed) = target.activate(survey, &release, !args.no_start, &mut delivery)?;
+        let (running, changed) = target.activate(&release, &source, "hub", &mut delivery)?;
         Ok(Outcome { delivery, running, changed, took: began.elapsed() })
     };
     let (outcomes, served) = fleet::each(&robots, serve);

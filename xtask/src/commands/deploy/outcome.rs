@@ -38,8 +38,19 @@ pub fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
     Ok(())
 }
 
+/// Prints what runs on robots, after a verb that changed that.
+///
+/// # Errors
+/// Fails when it cannot be written.
+pub fn show_running(surveys: &[(String, Survey)]) -> Result<()> {
+    if process::mode().dry_run || surveys.is_empty() {
+        return Ok(());
+    }
+    Ok(ui::result(&containers(surveys.iter().map(|(robot, survey)| (robot.as_str(), survey))))?)
+}
+
 /// The containers of robots, as a table.
-pub fn containers<'a>(surveys: impl Iterator<Item = (&'a str, &'a Survey)>) -> String {
+fn containers<'a>(surveys: impl Iterator<Item = (&'a str, &'a Survey)>) -> String {
     let mut rows: Vec<[String; 5]> = Vec::new();
     for (robot, survey) in surveys {
         for container in &survey.containers {

@@ -1,65 +1,158 @@
-//! A robot that is delivered to: reaching it first, starting what has come last.
+//! A robot that is delivered to: reaching it first, having it to oneself, going over to what has come last.
 
-use crate::config::Robot;
+use super::Activate;
+use crate::config::{Robot, Workspace};
 use crate::delivery::Delivery;
-use crate::error::Result;
+use crate::error::{Failure, Result, explained};
+use crate::process;
+use crate::release::about::{About, Source};
+use crate::release::activate::{self, Activation};
 use crate::release::compose::Project;
-use crate::release::start;
+use crate::release::lock::Lock;
+use crate::release::{busy, state};
 use crate::robot::{Endpoint, Session, Survey};
 use crate::timeline::{self, Lane, Phase};
-use crate::ui::Progress;
+use crate::ui::{self, Progress};
 
-/// Connects to a robot and looks at what is there. `repository` is the one that its images are pulled from.
-///
-/// # Errors
-/// Fails when the robot cannot be reached, has no usable Docker, or is not of its platform.
-pub fn connect(
-    robot: &Robot,
-    way: impl FnOnce() -> Result<Endpoint>,
-    project: &str,
-    repository: &str,
-) -> Result<(Session, Survey)> {
-    let _span = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
-    let session = Session::open(way()?)?;
-    let survey = Survey::of(&session, project, repository)?;
-    survey.check_platform(&robot.name, &robot.platform)?;
-    Ok((session, survey))
-}
-
-/// A robot that has been delivered to.
+/// A robot that has been reached.
 pub struct Target<'a> {
     /// The robot.
-    pub session: &'a Session,
-    /// The project.
-    pub project: &'a str,
-    /// Where its images were pulled from, as its engine calls them.
-    pub repository: &'a str,
-    /// Its line on the terminal.
-    pub progress: &'a Progress,
+    pub session: Session,
+    /// What is there: before it is delivered to, and nobody else can change it once it is locked.
+    pub survey: Survey,
+    robot: &'a Robot,
+    workspace: &'a Workspace,
+    /// Where its images are pulled from, as its engine calls them.
+    repository: &'a str,
+    progress: &'a Progress,
+    options: Activate,
+    lock: Option<Lock>,
 }
 
-impl Target<'_> {
-    /// Starts a release unless it runs, or nothing is to be started: what runs then, and whether that is new.
+impl<'a> Target<'a> {
+    /// Connects to a robot and looks at what is there. `repository` is the one that its images are pulled from.
     ///
     /// # Errors
-    /// Fails when the containers cannot be brought up.
+    /// Fails when the robot cannot be reached, has no usable Docker, or is not of its platform.
+    pub fn connect(
+        workspace: &'a Workspace,
+        robot: &'a Robot,
+        way: impl FnOnce() -> Result<Endpoint>,
+        repository: &'a str,
+        progress: &'a Progress,
+        options: Activate,
+    ) -> Result<Self> {
+        let _span = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
+        progress.waiting("connecting");
+        let session = Session::open(way()?)?;
+        let survey = Survey::of(&session, &workspace.project.name, repository)?;
+        survey.check_platform(&robot.name, &robot.platform)?;
+        if let Some(news) = &survey.news {
+            ui::warn(&robot.name, &news.to_string());
+        }
+        Ok(Self { session, survey, robot, workspace, repository, progress, options, lock: None })
+    }
+
+    /// Has the robot to oneself until this target goes; whatever changed there before is looked at.
+    ///
+    /// # Errors
+    /// Fails where another deploys to it and is not to be waited for.
+    pub fn lock(&mut self) -> Result<()> {
+        let project = &self.workspace.project.name;
+        let (lock, stamp) =
+            Lock::take(&self.session, project, self.options.disturb.patience(), self.progress)?;
+        if stamp != self.survey.stamp {
+            self.survey = Survey::of(&self.session, project, self.repository)?;
+        }
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    /// Whether the robot runs a release as it has to, so that there is nothing to start.
+    pub fn runs(&self, release: &Project) -> bool {
+        self.options.no_start || state::is_current(release, &self.survey)
+    }
+
+    /// Has the robot go over to a release unless it runs that, or nothing is to be started: what runs then, and
+    /// whether that is new.
+    ///
+    /// # Errors
+    /// Fails when the robot is busy, and when the release is not well there.
     pub fn activate(
-        &self,
-        survey: Survey,
+        &mut self,
         release: &Project,
-        start: bool,
+        source: &Source,
+        via: &str,
         delivery: &mut Delivery,
     ) -> Result<(Option<Survey>, bool)> {
         let came = delivery.images_there < delivery.images.len();
-        if !start {
+        if self.options.no_start {
             return Ok((None, came));
         }
-        if start::is_current(release, &survey) {
-            return Ok((Some(survey), came));
+        if self.runs(release) {
+            return Ok((Some(self.survey.clone()), came));
         }
+        self.may_be_disturbed()?;
         self.progress.doing("starting", None);
-        delivery.cost.sent += release.archive.len() as u64;
-        let _span = timeline::span(Lane::robot(self.session.robot()), Phase::Start, "start");
-        Ok((Some(start::start(self.session, self.project, self.repository, release)?), true))
+        let _span = timeline::span(Lane::robot(&self.robot.name), Phase::Start, "start");
+        let about = About::now(source, via, delivery.references());
+        let archive = activate::archive(release, &about)?;
+        delivery.cost.sent += archive.len() as u64;
+        let number = self.activation().release(&release.id, &archive)?;
+        let survey = self.after(&number)?;
+        if !process::mode().dry_run {
+            state::check_images(release, &survey)?;
+        }
+        Ok((Some(survey), true))
+    }
+
+    /// Has the robot go over to a release that it has kept: what runs then.
+    ///
+    /// # Errors
+    /// As [`Target::activate`].
+    pub fn return_to(&mut self, number: u32) -> Result<Survey> {
+        self.may_be_disturbed()?;
+        self.progress.doing("starting", None);
+        let number = self.activation().return_to(&number.to_string())?;
+        self.after(&number)
+    }
+
+    /// Fails where the robot is another's by now, or busy.
+    fn may_be_disturbed(&mut self) -> Result<()> {
+        let project = &self.workspace.project.name;
+        if let Some(lock) = &mut self.lock {
+            lock.keep(&self.session, project, self.progress)?;
+        }
+        match self.robot.busy.as_ref().filter(|_| !self.options.disturb.force) {
+            Some(busy) => {
+                busy::check(&self.session, project, busy, self.options.disturb.patience(), self.progress)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How the robot is to go over to a release.
+    fn activation(&self) -> Activation<'_> {
+        Activation {
+            session: &self.session,
+            project: &self.workspace.project.name,
+            releases: self.workspace.releases,
+            rollback: !self.options.no_rollback,
+            progress: self.progress,
+        }
+    }
+
+    /// What runs after an activation; where the link was lost by then, over a new connection.
+    fn after(&self, number: &str) -> Result<Survey> {
+        let look = || Survey::of(&self.session, &self.workspace.project.name, self.repository);
+        let again = |_| {
+            let _new = self.session.ensure_connected()?;
+            look()
+        };
+        look().or_else(again).map_err(|error| {
+            let message =
+                format!("`{}` runs release {number}, and cannot be reached any more", self.robot.name);
+            explained(error, |error| Failure::unreachable(message).because(error).into())
+        })
     }
 }

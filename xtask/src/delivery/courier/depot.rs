@@ -1,6 +1,6 @@
 //! What the robots of one deploy share: the layers on this machine, and the parcels that are made of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -333,6 +333,16 @@ impl Depot {
             ui::warn("clean-up", &format!("{error:#}"));
         }
     }
+}
+
+/// Removes from a workspace what deploys of these images do not need, named by the digests of their manifests: other
+/// layers, and parcels of transfers that broke off. Gives the bytes that went, or none while a deploy is at work.
+///
+/// # Errors
+/// Fails when it cannot be read or removed.
+pub fn prune(workspace: &Workspace, images: &BTreeSet<String>) -> Result<Option<u64>> {
+    let Some(layers) = Layout::of(workspace).retain(images)? else { return Ok(None) };
+    Ok(Some(layers + files::evict(&workspace.state_dir().join("parcels"), 0)?))
 }
 
 /// What a parcel is called.

@@ -3,9 +3,8 @@
 set -u
 project=$1 registry=$2 image=$3
 
-while read -r hash service; do
-    printf 'started\t%s\t%s\n' "$service" "$hash"
-done 2>/dev/null <"$HOME/.deploy/$project/started"
+docker container ls --all --filter "label=com.docker.compose.project=$project" --format \
+    '{{printf "started\t"}}{{.Label "com.docker.compose.service"}}{{printf "\t"}}{{.Label "xtask.hash"}}' 2>/dev/null
 state=$(docker container inspect --format '{{.State.Running}} {{.Config.Image}}' "$registry" 2>/dev/null)
 if [ "$state" = "true $image" ]; then
     printf 'registry\trunning\n'

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::fs::File;
 
 use super::shell::succeeds;
-use super::{Engine, Finished, Hub, Robot, Workspace};
+use super::{Emulation, Engine, Finished, Hub, Robot, Workspace};
 
 /// The name of the tests' own project: its images, robots and caches are called by it.
 pub const PROJECT: &str = "e2e";
@@ -18,6 +18,7 @@ pub const SECONDARY: Robot = Robot { name: "secondary" };
 /// See the module. Everything is gone when it is dropped.
 pub struct Lab {
     pub workspace: Workspace,
+    pub emulation: Emulation,
     hub: OnceCell<Hub>,
     /// Names of robots, images and caches are shared: one run of the tests at a time.
     _lock: File,
@@ -35,7 +36,12 @@ impl Lab {
             std::process::exit(130)
         })
         .unwrap();
-        Self { workspace: Workspace::copy(PROJECT), hub: OnceCell::new(), _lock: lock }
+        Self {
+            workspace: Workspace::copy(PROJECT),
+            emulation: Emulation::default(),
+            hub: OnceCell::new(),
+            _lock: lock,
+        }
     }
 
     /// Deploys the unedited workspace to `main`, unless that is what runs there.
@@ -77,6 +83,7 @@ impl Drop for Lab {
 /// Removes robots, images and the registry of the project, whoever left them.
 fn clear() {
     Hub::remove();
+    Emulation::clear();
     for thing in Engine::simulation(PROJECT) {
         let (kind, name) = thing.split_once(' ').unwrap();
         let force: &[&str] = if kind == "container" { &["--force", "--volumes"] } else { &[] };

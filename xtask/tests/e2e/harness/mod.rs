@@ -2,6 +2,7 @@
 
 mod agent;
 mod browser;
+mod emulation;
 mod engine;
 mod hub;
 mod lab;
@@ -12,12 +13,15 @@ mod run;
 mod runner;
 mod shell;
 mod small_disk;
+mod sockets;
+mod teammate;
 mod tree;
 mod wait;
 mod workspace;
 
 pub use agent::Agent;
 pub use browser::Page;
+pub use emulation::{Emulation, small_workspace};
 pub use engine::Engine;
 pub use hub::{AUTH, As, Hub, PASSWORD};
 pub use lab::{Lab, MAIN, PROJECT, SECONDARY};
@@ -28,7 +32,9 @@ pub use run::{Finished, Running};
 pub use runner::run_all;
 pub(crate) use runner::tests;
 pub use shell::{kill, output, succeeds};
-pub use small_disk::{RegistryDisk, SmallDisk};
+pub use small_disk::{ContentDisk, RegistryDisk, SmallDisk};
+pub use sockets::Socket;
+pub use teammate::Teammate;
 pub use tree::{LIST, Tree};
 pub use wait::eventually;
-pub use workspace::{MAP, ODOMETRY, Workspace, incompressible};
+pub use workspace::{MAP, MAP_THERE, ODOMETRY, Workspace, incompressible};

@@ -31,9 +31,14 @@ pub struct Plain<'a> {
 impl<'a> Plain<'a> {
     /// Made by a Dockerfile with a stage `runtime` on `base`, whose context is `ros_ws/src`.
     pub fn new(workspace: &'a Workspace, dockerfile: &str) -> Self {
+        Self::with_settings(workspace, dockerfile, "")
+    }
+
+    /// The same; its service has these lines in the Compose file as well.
+    pub fn with_settings(workspace: &'a Workspace, dockerfile: &str, settings: &str) -> Self {
         let compose = "docker/plain/compose.yaml";
         workspace.write("docker/plain/Dockerfile", dockerfile);
-        workspace.write(compose, COMPOSE.replace("PROJECT", super::PROJECT));
+        workspace.write(compose, COMPOSE.replace("PROJECT", super::PROJECT) + settings);
         let robots = workspace.read("robots.toml").replace("docker/compose.yaml", compose);
         workspace.write("robots.toml", robots + IMAGE);
         Self { workspace }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shell::{output, succeeds};
+use super::sockets::{self, Socket};
 use super::{Engine, PROJECT, eventually};
 
 /// See the module.
@@ -26,6 +27,26 @@ impl Robot {
     /// The container that is the robot.
     pub fn container(self) -> String {
         format!("{PROJECT}-sim-{}", self.name)
+    }
+
+    /// Takes the power away from everything on it at once.
+    pub fn cut_power(self) {
+        output(&["docker", "kill", &self.container()]);
+    }
+
+    /// Gives it power again, and leaves it to itself.
+    pub fn switch_on(self) {
+        output(&["docker", "start", &self.container()]);
+    }
+
+    /// Puts it out of reach: nobody tells either end.
+    pub fn cut_link(self) {
+        self.sh("for way in 'INPUT -i' 'OUTPUT -o'; do iptables -I $way eth0 -j DROP; done");
+    }
+
+    /// Has it reached again.
+    pub fn mend_link(self) {
+        self.sh("for way in 'INPUT -i' 'OUTPUT -o'; do iptables -D $way eth0 -j DROP; done");
     }
 
     /// The stdout of a command on the robot, run as root.
@@ -66,21 +87,29 @@ impl Robot {
         digest.unwrap_or_else(|| panic!("{image} is known as {digests} only")).to_owned()
     }
 
-    /// Fails unless the robot's engine and its registry have exactly the image that was built on this
-    /// machine.
+    /// Fails unless the robot's engine has exactly the image that was built on this machine; gives the digest of its
+    /// manifest.
+    #[track_caller]
+    pub fn assert_engine_has_built(self, image: &str) -> String {
+        let manifest = self.digest(image);
+        // A classic store knows an image by its configuration.
+        let known = [manifest.clone(), self.inspect(image, "{{.ID}}")];
+        let built = Engine::id(&format!("{PROJECT}:{image}"));
+        assert!(known.contains(&built), "built {built}, the robot has {known:?}");
+        manifest
+    }
+
+    /// The same of its registry as well, which has what was delivered through it until somebody prunes or loses it.
     #[track_caller]
     pub fn assert_has_built(self, image: &str) {
-        let manifest = self.digest(image);
+        let manifest = self.assert_engine_has_built(image);
         let script = format!(
-            "import hashlib, json, urllib.request as r\n\
+            "import json, urllib.request as r\n\
              q = r.Request('http://127.0.0.1:5000/v2/{PROJECT}/manifests/{manifest}', headers={{'Accept': \
              'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'}})\n\
              print(json.loads(r.urlopen(q).read())['config']['digest'])"
         );
-        let config = self.exec(&["python3", "-c", &script]);
-        let built = Engine::id(&format!("{PROJECT}:{image}"));
-        // A classic store knows an image by its configuration.
-        assert!([&manifest, &config].contains(&&built), "built {built}, the robot has {manifest}, {config}");
+        assert_ne!(self.exec(&["python3", "-c", &script]), "");
     }
 
     /// Asks the robot's engine about an image.
@@ -105,13 +134,14 @@ impl Robot {
 
     /// The addresses that something on the robot listens on at a TCP port, hexadecimal as the kernel writes them.
     pub fn listeners(self, port: u16) -> Vec<String> {
-        let table = self.sh("cat /proc/net/tcp /proc/net/tcp6");
-        let listening = table.lines().filter_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let (address, at) = words.get(1)?.split_once(':')?;
-            (words.get(3) == Some(&"0A") && at == format!("{port:04X}")).then(|| address.to_owned())
-        });
-        listening.collect()
+        let sockets = self.sockets().into_iter();
+        let listening = sockets.filter(|socket| socket.kind == "tcp" && socket.port == port);
+        listening.map(|socket| socket.address).collect()
+    }
+
+    /// The sockets on the robot that wait for whoever comes, except those in networks of containers.
+    pub fn sockets(self) -> Vec<Socket> {
+        Socket::waiting(&self.sh(sockets::LIST))
     }
 
     /// Waits until this many containers of the project run.

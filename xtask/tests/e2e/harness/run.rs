@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::shell::{command, succeeds};
+use super::shell::{command, output, succeeds};
+use super::sockets::{self, Socket};
 use super::wait::eventually;
 
 /// Every process of a run inherits this variable, whichever group it moves to and whoever adopts it.
@@ -119,6 +120,24 @@ impl Running {
         .collect()
     }
 
+    /// The sockets of the run's processes that wait for whoever comes.
+    pub fn sockets(&self) -> Vec<Socket> {
+        let list = output(&["sh", "-c", sockets::LIST]);
+        let ours: Vec<u32> = self.processes().into_iter().map(|(pid, _)| pid).collect();
+        let is_ours = |socket: &Socket| socket.pid.is_some_and(|pid| ours.contains(&pid));
+        Socket::waiting(&list).into_iter().filter(is_ours).collect()
+    }
+
+    /// Looks again and again until it ends.
+    pub fn watched(mut self, mut look: impl FnMut(&Self)) -> Finished {
+        loop {
+            look(&self);
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return self.finished(status);
+            }
+        }
+    }
+
     /// Sends the whole foreground group a signal, as a terminal does at Ctrl-C.
     pub fn interrupt(&self) {
         let group = format!("-{}", self.child.id());
@@ -127,7 +146,12 @@ impl Running {
 
     /// Sends `xtask` itself a signal.
     pub fn signal(&self, signal: &str) {
-        assert!(succeeds(&["kill", &format!("-{signal}"), &self.child.id().to_string()]));
+        assert!(self.signals(signal), "there is nothing to send it to");
+    }
+
+    /// The same; whether it was still there.
+    pub fn signals(&self, signal: &str) -> bool {
+        succeeds(&["kill", &format!("-{signal}"), &self.child.id().to_string()])
     }
 
     /// Waits for the end.
@@ -163,6 +187,14 @@ impl Drop for Running {
 }
 
 impl Finished {
+    /// Fails unless it ended with one of these exit codes.
+    #[track_caller]
+    pub fn expect_one_of(self, codes: &[i32]) -> Self {
+        let code = self.status.code();
+        assert!(code.is_some_and(|code| codes.contains(&code)), "{}: {code:?}, {}", self.line, self.stderr);
+        self
+    }
+
     /// Fails unless the exit code is this one.
     #[track_caller]
     pub fn expect_exit(self, code: i32) -> Self {

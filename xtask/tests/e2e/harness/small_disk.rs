@@ -6,6 +6,20 @@ use super::run::Run;
 use super::shell::{command, output};
 use super::{Robot, Running, Workspace, eventually};
 
+/// Has a robot's shell put a disk with so many bytes to spare over the directory `$data`.
+fn over_data(bytes: u64) -> String {
+    format!(
+        "mkdir -p /run/small
+         mount -t tmpfs -o size={bytes} small /run/small
+         mkdir /run/small/upper /run/small/work
+         mount -t overlay -o lowerdir=$data,upperdir=/run/small/upper,workdir=/run/small/work small $data"
+    )
+}
+
+fn fill(robot: Robot) {
+    robot.sh("cat /dev/zero >/run/small/full 2>/dev/null || true");
+}
+
 /// The disk of a robot's registry as a small one: all that was there is there, and little can be added. What
 /// was added is gone with this guard.
 pub struct RegistryDisk {
@@ -18,11 +32,9 @@ impl RegistryDisk {
         robot.sh(&format!(
             "data=$(docker volume inspect --format '{{{{.Mountpoint}}}}' xtask-registry)
              docker stop --time 2 xtask-registry
-             mkdir -p /run/small
-             mount -t tmpfs -o size={bytes} small /run/small
-             mkdir /run/small/upper /run/small/work
-             mount -t overlay -o lowerdir=$data,upperdir=/run/small/upper,workdir=/run/small/work small $data
-             docker start xtask-registry"
+             {}
+             docker start xtask-registry",
+            over_data(bytes)
         ));
         Self { robot }
     }
@@ -34,7 +46,7 @@ impl RegistryDisk {
 
     /// Fills it to the last byte.
     pub fn fill(&self) {
-        self.robot.sh("cat /dev/zero >/run/small/full 2>/dev/null || true");
+        fill(self.robot);
     }
 
     /// Removes what filled it.
@@ -63,6 +75,44 @@ impl Drop for RegistryDisk {
                       docker start xtask-registry";
         let restored = self.robot.can(&["sh", "-ec", script]);
         assert!(restored || std::thread::panicking(), "the registry's disk is not what it was");
+    }
+}
+
+/// The disk that a robot's engine keeps blobs of images on as a small one, as [`RegistryDisk`] is; what was added stays.
+pub struct ContentDisk {
+    robot: Robot,
+}
+
+impl ContentDisk {
+    const FIND: &str = "data=$(find /var/lib/docker /var/lib/containerd -maxdepth 4 -name io.containerd.content.v1.content \
+                        -exec du -s {} + | sort -n | tail -n 1 | cut -f 2)";
+
+    /// With so many bytes to spare.
+    pub fn with_room(robot: Robot, bytes: u64) -> Self {
+        let find = Self::FIND;
+        robot.sh(&format!(
+            "{find}
+             {}",
+            over_data(bytes)
+        ));
+        Self { robot }
+    }
+
+    /// Fills it to the last byte.
+    pub fn fill(&self) {
+        fill(self.robot);
+    }
+}
+
+impl Drop for ContentDisk {
+    fn drop(&mut self) {
+        let script = "data=$(findmnt --noheadings --output TARGET --source small --types overlay)
+                      rm -f /run/small/full
+                      umount $data
+                      cp -a /run/small/upper/. $data/
+                      umount /run/small";
+        let restored = self.robot.can(&["sh", "-ec", script]);
+        assert!(restored || std::thread::panicking(), "the engine's disk is not what it was");
     }
 }
 

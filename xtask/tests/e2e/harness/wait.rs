@@ -12,10 +12,12 @@ const DEADLINE: Duration = Duration::from_secs(120);
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
+        let asked = Instant::now();
         if let Some(value) = condition() {
             return value;
         }
         assert!(began.elapsed() < DEADLINE, "waited {} s for {what}", DEADLINE.as_secs());
-        std::thread::sleep(Duration::from_millis(50));
+        // Asking a robot costs time that others have use for.
+        std::thread::sleep((2 * asked.elapsed()).clamp(Duration::from_millis(20), Duration::from_secs(1)));
     }
 }

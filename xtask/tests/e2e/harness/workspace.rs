@@ -16,8 +16,12 @@ const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// A Python file of `localization`; it has the line `    half = turn / 2` once.
 pub const ODOMETRY: &str = "ros_ws/src/localization/localization/odometry.py";
 
-/// A file of `bringup`, which all images have, that the tests make as large as they need it.
-pub const MAP: &str = "ros_ws/src/bringup/config/map.yaml";
+/// A file of `localization` that the tests make as large as they need it: one image has it, and one service is started
+/// anew for it.
+pub const MAP: &str = "ros_ws/src/localization/maps/map.yaml";
+
+/// The same file in the image.
+pub const MAP_THERE: &str = "/opt/ws/install/localization/share/localization/maps/map.yaml";
 
 /// See the module.
 pub struct Workspace {
@@ -37,9 +41,17 @@ impl Workspace {
                       | tar --null --files-from=- --create | tar --extract --directory \"$2\"";
         output(&["sh", "-c", script, "copy", REPOSITORY, root]);
         workspace.edit("robots.toml", "name = \"eurobot\"", &format!("name = \"{project}\""));
+        // Half the time that is right for a robot: what settles is waited for often.
+        let toml = format!("{}\n[releases]\nsettle = 4\n", workspace.read("robots.toml"));
+        workspace.write("robots.toml", toml);
         let compose =
             workspace.read("docker/compose.yaml").replace("image: eurobot:", &format!("image: {project}:"));
         workspace.write("docker/compose.yaml", &compose);
+        let maps = "(f'share/{package_name}/maps', sorted(glob('maps/*')))";
+        let there = "(f'share/{package_name}', ['package.xml']),";
+        let setup = "ros_ws/src/localization/setup.py";
+        workspace.edit(setup, there, &format!("{there}\n        {maps},"));
+        workspace.write(setup, format!("from glob import glob\n\n{}", workspace.read(setup)));
         workspace.git(&["init", "--quiet", "--initial-branch=main"]);
         workspace.commit("The whole robot");
         workspace.git(&["tag", "baseline"]);
@@ -131,6 +143,12 @@ impl Workspace {
         self.git(&["add", "--all"]);
         self.git(&["-c", "commit.gpgsign=false", "commit", "--quiet", "--message", message]);
         self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// Commits everything and makes it what [`Workspace::reset`] goes back to.
+    pub fn adopt(&self, message: &str) {
+        self.commit(message);
+        self.git(&["tag", "--force", "baseline"]);
     }
 
     /// Takes back every edit and commit.

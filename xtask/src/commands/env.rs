@@ -1,0 +1,137 @@
+//! `cargo xtask env`: the variables of robots.toml, onto robots, without a build.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::deploy::{Activate, Disturb, Target, show_running};
+use super::{Which, fleet, reach, workspace};
+use crate::config::Robot;
+use crate::delivery::{Delivered, Delivery};
+use crate::error::{Failure, Result};
+use crate::process;
+use crate::release::compose::Draft;
+use crate::release::difference;
+use crate::release::kept::{self, Kept};
+use crate::robot::registry;
+use crate::ui::{self, Progress};
+
+/// Give robots the variables that robots.toml has now, without a build: only services that use them restart
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example, after a change of `env` or of a file of `env_files`:
+  cargo xtask env --robot main
+
+The images stay those of the release that runs; what it becomes is a release of its own.")]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+
+    /// Say which services would restart, and change nothing
+    #[arg(long)]
+    plan: bool,
+
+    #[command(flatten)]
+    disturb: Disturb,
+}
+
+/// Applies them, and prints what runs then.
+///
+/// # Errors
+/// Fails where nothing has been deployed, when the Compose file wants images that do not run, and as a deploy does when
+/// the services are not well with the new values.
+pub fn run(args: &Args) -> Result<()> {
+    let workspace = workspace()?;
+    let project = &workspace.project.name;
+    let robots = args.which.robots(&workspace)?;
+    let repository = registry::repository(project);
+    let options = Activate::from(args.disturb);
+    let serve = |robot: &Robot| {
+        let draft = Draft::render(&workspace, robot)?;
+        let progress = Progress::new(&robot.name);
+        let way = || reach(&workspace, robot);
+        let mut target = Target::connect(&workspace, robot, way, &repository, &progress, options)?;
+        if !args.plan {
+            target.lock()?;
+        }
+        let releases = kept::list(&target.session, project)?;
+        let current = releases.iter().find(|kept| kept.is_current);
+        let references = references(&robot.name, current, &draft.images())?;
+        let release = draft.with_references(&references)?;
+        let wanted = kept::services(&target.session, project)?;
+        let changed: Vec<&str> = difference(&wanted, &release.hashes).into_iter().collect();
+        if changed.is_empty() {
+            ui::done(&robot.name, "its services have these values: nothing to do");
+        } else {
+            let before = kept::definitions(&target.session, project)?;
+            tell(robot, &changed, &before, &release.definitions)?;
+        }
+        if args.plan || changed.is_empty() {
+            return Ok(None);
+        }
+        let images = references
+            .iter()
+            .map(|(image, reference)| Delivered { image: image.clone(), reference: reference.clone() });
+        let images: Vec<Delivered> = images.collect();
+        let mut delivery = Delivery { images_there: images.len(), images, ..Delivery::default() };
+        // The sources of the images are those of the release that runs.
+        let about = current.and_then(|kept| kept.record.as_ref()?.deploy.as_ref());
+        let source = about.map(|about| about.source.clone()).unwrap_or_default();
+        Ok(target.activate(&release, &source, "env", &mut delivery)?.0)
+    };
+    let (surveys, served) = fleet::each(&robots, serve);
+    let surveys: Vec<_> = surveys.into_iter().filter_map(|(robot, survey)| Some((robot, survey?))).collect();
+    show_running(&surveys)?;
+    served
+}
+
+/// Says which services would be others, and in what.
+fn tell(robot: &Robot, services: &[&str], before: &Value, after: &Value) -> Result<()> {
+    let secrets = robot.private_variables()?.into_values().filter(|value| !value.is_empty()).collect();
+    let public = robot.env.values().cloned().collect();
+    ui::step(&robot.name, &format!("other values for {}", services.join(", ")));
+    for service in services {
+        for line in difference::lines(&before[service], &after[service], &secrets, &public) {
+            ui::step(&robot.name, &format!("{service} {line}"));
+        }
+    }
+    Ok(())
+}
+
+/// How the robot's engine calls the images of the release that runs.
+fn references(
+    robot: &str,
+    current: Option<&Kept>,
+    images: &BTreeSet<&str>,
+) -> Result<BTreeMap<String, String>> {
+    let unknown = |image: &str| format!("sha256:DIGEST-OF-{image}");
+    if process::mode().dry_run {
+        return Ok(images.iter().map(|image| ((*image).to_owned(), unknown(image))).collect());
+    }
+    let deploy = current.and_then(|kept| kept.record.as_ref()?.deploy.as_ref()).ok_or_else(|| {
+        Failure::failed(format!("`{robot}` has no release whose images are known"))
+            .hint(format!("`cargo xtask deploy --robot {robot}` makes one"))
+    })?;
+    let missing: Vec<&str> =
+        images.iter().copied().filter(|image| !deploy.images.contains_key(*image)).collect();
+    if !missing.is_empty() {
+        let message =
+            format!("the Compose file wants {}, which does not run on `{robot}`", missing.join(", "));
+        let hint = format!("`cargo xtask deploy --robot {robot}` brings it");
+        return Err(Failure::failed(message).hint(hint).into());
+    }
+    Ok(deploy
+        .images
+        .iter()
+        .filter(|(image, _)| images.contains(image.as_str()))
+        .map(|(i, r)| (i.clone(), r.clone()))
+        .collect())
+}
+
+/// The services that would be others than those that run.
+fn difference<'a>(
+    before: &'a BTreeMap<String, String>,
+    after: &'a BTreeMap<String, String>,
+) -> BTreeSet<&'a str> {
+    let names = before.keys().chain(after.keys()).map(String::as_str);
+    names.filter(|name| before.get(*name) != after.get(*name)).collect()
+}

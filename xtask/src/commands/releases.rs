@@ -1,0 +1,99 @@
+//! `cargo xtask releases` and `history`: what robots keep, and who did what on them.
+
+use serde_json::json;
+
+use super::{Which, fleet, reach, workspace};
+use crate::config::Robot;
+use crate::error::Result;
+use crate::release::about::About;
+use crate::release::kept::{self, Deed, Kept};
+use crate::robot::Session;
+use crate::ui;
+
+/// Show the releases that robots keep: what there is to go back to
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the releases.
+///
+/// # Errors
+/// Fails when a robot cannot be reached; the others are shown all the same.
+pub fn run(args: &Args) -> Result<()> {
+    show(args, kept::list, |all| {
+        let rows: Vec<_> =
+            all.iter().flat_map(|(robot, kept)| kept.iter().map(|kept| release(robot, kept))).collect();
+        ui::table(["ROBOT", "RELEASE", "", "OUTCOME", "REVISION", "BY", "DEPLOYED", "VIA"], &rows)
+    })
+}
+
+/// Prints what was done.
+///
+/// # Errors
+/// As [`run`].
+pub fn history(args: &Args) -> Result<()> {
+    show(args, kept::history, |all| {
+        let rows: Vec<_> =
+            all.iter().flat_map(|(robot, deeds)| deeds.iter().map(|deed| line(robot, deed))).collect();
+        ui::table(["ROBOT", "TIME (UTC)", "BY", "WHAT", "RELEASE", "OUTCOME"], &rows)
+    })
+}
+
+/// Asks all robots at once, and prints what they say as a table or as JSON.
+fn show<T: serde::Serialize + Send>(
+    args: &Args,
+    ask: impl Fn(&Session, &str) -> Result<T> + Sync,
+    table: impl FnOnce(&[(String, T)]) -> String,
+) -> Result<()> {
+    let workspace = workspace()?;
+    let robots = args.which.robots(&workspace)?;
+    let (all, served) = fleet::each(&robots, |robot: &Robot| {
+        ask(&Session::open(reach(&workspace, robot)?)?, &workspace.project.name)
+    });
+    if args.json {
+        let robots: serde_json::Map<String, serde_json::Value> =
+            all.iter().map(|(robot, answer)| (robot.clone(), json!(answer))).collect();
+        ui::result(&serde_json::to_string_pretty(&robots)?)?;
+    } else {
+        ui::result(&table(&all))?;
+    }
+    served
+}
+
+fn release(robot: &str, kept: &Kept) -> [String; 8] {
+    let rank = match (kept.is_current, kept.is_previous) {
+        (true, _) => "current",
+        (_, true) => "previous",
+        _ => "",
+    };
+    let record = kept.record.as_ref();
+    let deploy = record.and_then(|record| record.deploy.as_ref());
+    let outcome =
+        record.map_or("unknown: its record is lost".to_owned(), |record| match record.reason.as_str() {
+            "" => record.outcome.clone(),
+            reason => format!("{}: {reason}", record.outcome),
+        });
+    let of = |text: fn(&About) -> String| deploy.map(text).unwrap_or_default();
+    [
+        robot.to_owned(),
+        kept.release.to_string(),
+        rank.to_owned(),
+        outcome,
+        of(|deploy| deploy.source.in_words()),
+        of(|deploy| deploy.by.clone()),
+        of(|deploy| deploy.at.clone()),
+        of(|deploy| deploy.via.clone()),
+    ]
+}
+
+fn line(robot: &str, deed: &Deed) -> [String; 6] {
+    let Deed { at, by, what, release, outcome } = deed;
+    let at = at.replace('T', " ").replace('Z', "");
+    [robot.to_owned(), at, by.clone(), what.clone(), release.clone(), outcome.clone()]
+}

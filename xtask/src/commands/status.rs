@@ -1,0 +1,220 @@
+//! `cargo xtask status`: all robots at a glance.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{endpoint, named_or_all, workspace};
+use crate::config::{Robot, Workspace};
+use crate::error::{Exit, Result, exit_of, hints_of};
+use crate::process;
+use crate::release::status::{Service, Status};
+use crate::robot::Session;
+use crate::{image, ui};
+
+/// How often the robots are looked at again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// A clock that is further off makes logs and bags of two machines incomparable.
+const SKEW: i64 = 2;
+
+/// Show what runs on robots, and how they are: releases, services, health, drift, disk, clock
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Only these robots, with commas between; all of them if none is named
+    #[arg(long, short, value_delimiter = ',')]
+    robot: Vec<String>,
+
+    /// Go on looking, until Ctrl-C
+    #[arg(long, short)]
+    watch: bool,
+
+    /// As JSON; with `--watch` one line each time
+    #[arg(long)]
+    json: bool,
+}
+
+/// A robot, and the connection to it while there is one.
+struct Watched<'a> {
+    robot: &'a Robot,
+    session: Option<Session>,
+}
+
+/// Prints it.
+///
+/// # Errors
+/// Fails when `robots.toml` does; a robot that is off is a line of the table.
+pub fn run(args: &Args) -> Result<()> {
+    let workspace = workspace()?;
+    let mut watched: Vec<Watched<'_>> = named_or_all(&workspace, &args.robot)?
+        .into_iter()
+        .map(|robot| Watched { robot, session: None })
+        .collect();
+    loop {
+        let all = look(&workspace, &mut watched)?;
+        let clear =
+            if args.watch && !args.json && std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+        ui::result(&format!("{clear}{}", shown(&all, args)?))?;
+        if !args.watch {
+            return Ok(());
+        }
+        process::pause(AGAIN)?;
+    }
+}
+
+/// Looks at all robots at once; why a robot cannot be looked at is an answer as well.
+fn look(workspace: &Workspace, watched: &mut [Watched<'_>]) -> Result<Vec<(String, Result<Status>)>> {
+    let all = std::thread::scope(|scope| {
+        let threads: Vec<_> = watched
+            .iter_mut()
+            .map(|watched| (watched.robot.name.clone(), scope.spawn(|| watched.look(workspace))))
+            .collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Status>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().map(|(name, thread)| (name, join(thread))).collect()
+    });
+    process::check_interrupted()?;
+    Ok(all)
+}
+
+impl Watched<'_> {
+    fn look(&mut self, workspace: &Workspace) -> Result<Status> {
+        let session = match self.session.take() {
+            Some(session) => {
+                let _again = session.ensure_connected()?;
+                session
+            }
+            None => Session::open(endpoint(workspace, self.robot)?)?,
+        };
+        let project = &workspace.project.name;
+        let status = Status::of(&session, project)?;
+        self.session = Some(session);
+        Ok(status)
+    }
+}
+
+fn shown(all: &[(String, Result<Status>)], args: &Args) -> Result<String> {
+    if args.json {
+        let robots: serde_json::Map<String, Value> =
+            all.iter().map(|(robot, status)| (robot.clone(), as_json(status))).collect();
+        let text =
+            if args.watch { serde_json::to_string(&robots) } else { serde_json::to_string_pretty(&robots) };
+        return Ok(text?);
+    }
+    let rows: Vec<_> = all.iter().map(|(robot, status)| row(robot, status)).collect();
+    let mut text = ui::table(
+        ["ROBOT", "RELEASE", "REVISION", "BY", "DEPLOYED", "DISK FREE", "LOAD", "TEMP", "CLOCK"],
+        &rows,
+    );
+    let there = || all.iter().filter_map(|(robot, status)| Some((robot, status.as_ref().ok()?)));
+    for (robot, note) in there().filter_map(|(robot, status)| Some((robot, status.note.as_ref()?))) {
+        text.push_str(&format!("\n{robot}: {note}"));
+    }
+    for (robot, error) in all.iter().filter_map(|(robot, status)| Some((robot, status.as_ref().err()?))) {
+        // That one is off says all.
+        let hints = if exit_of(error) == Exit::Unreachable { Vec::new() } else { hints_of(error) };
+        hints.iter().for_each(|hint| text.push_str(&format!("\n{robot}: {hint}")));
+    }
+    let services: Vec<_> =
+        there().flat_map(|(robot, status)| status.services.iter().map(|one| service(robot, one))).collect();
+    if !services.is_empty() {
+        let header = ["ROBOT", "SERVICE", "STATE", "HEALTH", "RESTARTS", "IMAGE", "SINCE (UTC)", "DRIFT"];
+        text.push_str(&format!("\n\n{}", ui::table(header, &services)));
+    }
+    Ok(text)
+}
+
+fn as_json(status: &Result<Status>) -> Value {
+    match status {
+        Ok(status) => json!(status),
+        Err(error) => {
+            json!({ "error": format!("{error:#}"), "reachable": exit_of(error) != Exit::Unreachable })
+        }
+    }
+}
+
+fn row(robot: &str, status: &Result<Status>) -> [String; 9] {
+    let status = match status {
+        Ok(status) => status,
+        Err(error) => {
+            let mut row: [String; 9] = Default::default();
+            (row[0], row[1]) = (robot.to_owned(), "–".to_owned());
+            row[2] = error.to_string();
+            return row;
+        }
+    };
+    let record = status.release.as_ref().and_then(|kept| kept.record.as_ref());
+    let deploy = record.and_then(|record| record.deploy.as_ref());
+    let release = status.release.as_ref().map_or("none".to_owned(), |kept| {
+        let unwell = record.filter(|record| record.outcome != "healthy");
+        format!("{}{}", kept.release, unwell.map_or(String::new(), |record| format!(" ({})", record.outcome)))
+    });
+    let disk = |free: u64| match status.disk_size {
+        Some(size) if size > 0 => format!("{} ({} %)", ui::bytes(free), free.saturating_mul(100) / size),
+        _ => ui::bytes(free),
+    };
+    let load = |load: f64| format!("{load:.2}/{}", status.processors.unwrap_or_default());
+    [
+        robot.to_owned(),
+        release,
+        deploy.map(|deploy| deploy.source.in_words()).unwrap_or_default(),
+        deploy.map(|deploy| deploy.by.clone()).unwrap_or_default(),
+        deploy.map(|deploy| deploy.at.clone()).unwrap_or_default(),
+        status.disk_free.map(disk).unwrap_or_default(),
+        status.load.map(load).unwrap_or_default(),
+        status.temperature.map(|degrees| format!("{degrees:.0} °C")).unwrap_or_default(),
+        clock(status.clock_ahead),
+    ]
+}
+
+/// `right`, `3 s ahead`, `1 d behind`.
+fn clock(ahead: i64) -> String {
+    let off = ahead.abs();
+    if off <= SKEW {
+        return "right".to_owned();
+    }
+    let (count, unit) = match off {
+        0..120 => (off, "s"),
+        120..7_200 => (off / 60, "min"),
+        7_200..172_800 => (off / 3_600, "h"),
+        _ => (off / 86_400, "d"),
+    };
+    format!("{count} {unit} {}", if ahead > 0 { "ahead" } else { "behind" })
+}
+
+fn service(robot: &str, service: &Service) -> [String; 8] {
+    let restarts = if service.restarts == 0 { String::new() } else { service.restarts.to_string() };
+    [
+        robot.to_owned(),
+        service.service.clone(),
+        service.state.clone(),
+        service.health.clone(),
+        restarts,
+        image::short(&service.image).to_owned(),
+        service.since.clone(),
+        service.drift.clone().unwrap_or_default(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_told_in_the_largest_unit_that_fits() {
+        let told = [0, 2, 3, -90, 300, -7_200, 86_400, 400_000].map(clock);
+        let expected = [
+            "right",
+            "right",
+            "3 s ahead",
+            "90 s behind",
+            "5 min ahead",
+            "2 h behind",
+            "24 h ahead",
+            "4 d ahead",
+        ];
+        assert_eq!(told, expected);
+    }
+}

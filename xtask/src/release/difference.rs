@@ -1,0 +1,87 @@
+//! What a release would change about services, for people to read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::compose::is_ours;
+
+/// What differs in the definitions of a service, a line for each setting. Values that contain one of `secrets` are not
+/// shown. What a value was may have been a secret that is none any more: it is shown where it has become one of `public`.
+pub fn lines(
+    before: &Value,
+    after: &Value,
+    secrets: &BTreeSet<String>,
+    public: &BTreeSet<String>,
+) -> Vec<String> {
+    let (before, after) = (settings(before), settings(after));
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let hides = |value: Option<&String>| {
+        value.is_some_and(|value| secrets.iter().any(|secret| value.contains(secret)))
+    };
+    let line = |name: &&String| {
+        let (old, new) = (before.get(*name), after.get(*name));
+        if old == new {
+            return None;
+        }
+        let shown = |value: Option<&String>| {
+            value.map_or_else(|| "not set".to_owned(), |value| format!("`{}`", value.escape_debug()))
+        };
+        Some(match new {
+            _ if hides(old) || hides(new) => format!("{name}: another value"),
+            Some(value) if public.contains(value) => {
+                format!("{name}: {} before, {} now", shown(old), shown(new))
+            }
+            _ => format!("{name}: {} now", shown(new)),
+        })
+    };
+    names.iter().filter_map(line).collect()
+}
+
+/// All that a definition says, each under its path.
+fn settings(definition: &Value) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![(String::new(), definition)];
+    while let Some((path, value)) = left.pop() {
+        let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        match value {
+            Value::Object(table) => {
+                left.extend(
+                    table.iter().filter(|(key, _)| !is_ours(key)).map(|(key, value)| (below(key), value)),
+                );
+            }
+            Value::Array(list) => {
+                left.extend(list.iter().enumerate().map(|(index, value)| (below(&index.to_string()), value)));
+            }
+            Value::Null => {}
+            Value::String(text) => drop(found.insert(path, text.clone())),
+            other => drop(found.insert(path, other.to_string())),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_setting_is_told_and_no_secret() {
+        let before = json!({"environment": {"SPEED": "1", "KEY": "hush", "OLD": "x"}, "command": ["a", "b"],
+            "labels": {"xtask.hash": "1"}, "init": true});
+        let after = json!({"environment": {"SPEED": "2", "KEY": "key=quiet"}, "command": ["a", "c"],
+            "labels": {"xtask.hash": "2"}, "init": true});
+        let (secrets, public) = (["quiet".to_owned()].into(), ["2".to_owned()].into());
+        assert_eq!(
+            lines(&before, &after, &secrets, &public),
+            [
+                "command.1: `c` now",
+                "environment.KEY: another value",
+                "environment.OLD: not set now",
+                "environment.SPEED: `1` before, `2` now",
+            ]
+        );
+    }
+}

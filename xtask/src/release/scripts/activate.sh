@@ -1,0 +1,302 @@
+# Takes the robot from the release that runs to another, or back; nobody has to stay connected for it.
+#   activate PROJECT switch NUMBER WHO ROLLBACK(yes|no) SETTLE DEADLINE KEEP
+#   activate PROJECT recover        ends what was broken off, say by a power cut
+# What happens is told in releases/NUMBER/events, as KEY<TAB>VALUE lines; the last has the key "end".
+# shellcheck disable=SC2034,SC2154 # it is one of several parts
+
+uptime() { read -r seconds _ </proc/uptime && echo "${seconds%.*}"; }
+
+say() { printf '%s\t%s\n' "$1" "$2" >>"$events"; }
+
+# What is known of the release, for people and programs: OUTCOME REASON
+record() {
+    printf '{\n  "release": %s,\n  "outcome": "%s",\n  "reason": "%s",\n  "since": "%s",\n  "deploy": %s\n}\n' \
+        "$to" "$1" "$(quoted "$2")" "$(now)" "$(cat "$home/releases/$to/about.json" 2>/dev/null || echo null)" |
+        write "$home/releases/$to/release.json"
+}
+
+# Waits for an engine that was killed: the system starts it again.
+engine_is_back() {
+    limit=$(($(uptime) + 120))
+    until docker info >/dev/null 2>&1; do
+        [ "$(uptime)" -lt "$limit" ] || return 1
+        sleep 0.5
+    done
+}
+
+# Replaces what is not as a release wants it: NUMBER
+bring_up() {
+    : >"$work/words"
+    look >"$work/before" || return
+    wanted=$home/releases/$1/services changed='' gives_way='' removed=''
+    while read -r hash flags service; do
+        ! grep -q "^$service $hash running " "$work/before" || continue
+        case $flags in *j*) ! grep -q "^$service $hash exited 0 " "$work/before" || continue ;; esac
+        changed="$changed $service"
+    done <"$wanted"
+    while read -r service _ state _ _ _ id _ devices; do
+        case "$changed " in *" $service "*) replaced=yes ;; *) replaced=no ;; esac
+        if ! grep -q " $service\$" "$wanted"; then
+            removed="$removed $id"
+        elif [ "$replaced $devices" = 'yes -' ] || [ "$replaced" = no ]; then
+            continue
+        fi
+        [ "$state" = exited ] || gives_way="$gives_way $id"
+    done <"$work/before"
+    # A serial port or a camera can be had by one at a time: they are let go of before anybody starts.
+    # shellcheck disable=SC2086 # ids and names of services, each an argument
+    {
+        [ -z "$gives_way" ] || docker container stop $gives_way || return
+        [ -z "$removed" ] || docker container rm --force $removed || return
+        [ -z "$changed" ] || { say doing "starting${changed}" && compose "$1" up --detach --no-build --no-deps -- $changed; }
+    } >"$work/words" 2>&1
+}
+
+# The same, and once more where the engine was lost meanwhile; $why tells what keeps it from being done.
+bring_up_patiently() {
+    patience=$deadline
+    bring_up "$1" && return
+    why=$(grep -v '^ *$' "$work/words" | tail -n 1)
+    docker info >/dev/null 2>&1 || engine_is_back || { why='Docker is gone' && return 1; }
+    bring_up "$1" && return
+    why=$(grep -v '^ *$' "$work/words" | tail -n 1)
+    why=${why:-Docker fails}
+    return 1
+}
+
+# Tries the health check of a container: ID STARTED
+try_check() {
+    # It stays the same as long as the container does.
+    [ -s "$work/$1" ] || docker container inspect --format \
+        '{{len .Config.Healthcheck.Test}}{{range .Config.Healthcheck.Test}}{{println}}{{.}}{{end}}' "$1" \
+        >"$work/$1" || return
+    (
+        id=$1
+        IFS='
+'
+        set -f
+        # shellcheck disable=SC2046 # a word on each line
+        set -- $(cat "$work/$id")
+        count=$1 kind=${2-}
+        shift
+        # A word of several lines, or an empty one, is left to the engine.
+        [ "$count" -eq $# ] || exit 1
+        shift
+        case $kind in
+            CMD) ;;
+            CMD-SHELL) set -- /bin/sh -c "$1" ;;
+            *) exit 1 ;;
+        esac
+        exec timeout 10 docker exec "$id" "$@"
+    ) && echo "$1 $2" >>"$work/alive"
+} >/dev/null 2>&1 </dev/null
+
+# The same for those that are still starting, at once: the engine's own first try comes seconds later.
+probe() {
+    tries=''
+    while read -r _ _ state _ _ health id started _; do
+        [ "$state $health" = 'running starting' ] || continue
+        ! grep -qxF "$id $started" "$work/alive" || continue
+        try_check "$id" "$started" &
+        tries="$tries $!"
+    done <"$work/now"
+    # shellcheck disable=SC2086 # numbers, each an argument
+    [ -z "$tries" ] || wait $tries
+}
+
+# Judges a look at a release that is in $work/now, and notes since when nothing has changed: NUMBER
+assess() {
+    verdict=$(judge "$home/releases/$1/services" "$work/before" "$work/alive" "$work/now")
+    # Who is restarted begins to settle anew.
+    state=$(awk '{ print $1, $3, $5, $8 }' "$work/now")
+    [ "$state" = "$seen" ] || { seen=$state && since=$(uptime); }
+}
+
+# Waits until a release is well, and gives up when it never will be: NUMBER. Then $why tells the reason, and $whom
+# which services it is.
+is_well() {
+    limit=$(($(uptime) + deadline)) since=$(uptime) seen='' told='' whom=''
+    : >"$work/alive"
+    while :; do
+        if look >"$work/now"; then
+            probe
+            assess "$1"
+            case $verdict in
+                well) return 0 ;;
+                bad*) why=${verdict#bad } && whom=${why%% *} && return 1 ;;
+                settling*) [ $(($(uptime) - since)) -lt "$settle" ] || return 0 ;;
+            esac
+        else
+            verdict='waiting Docker'
+        fi
+        [ "$verdict" = "$told" ] || { told=$verdict && say doing "$verdict"; }
+        if [ "$(uptime)" -ge "$limit" ]; then
+            whom=${verdict#* } why="waited $deadline s for ${verdict#* }"
+            return 1
+        fi
+        # Who settles is looked at, not waited for.
+        case $verdict in settling*) sleep 1 ;; *) sleep 0.2 ;; esac
+    done
+}
+
+# Keeps what those have printed that are not well, and tells the last of it.
+tell_logs() {
+    for service in $whom; do
+        id=$(awk -v service="$service" '$1 == service { print $7; exit }' "$work/now")
+        [ -n "$id" ] || continue
+        docker container logs --tail 1000 "$id" >"$home/releases/$to/$service.log" 2>&1
+        tail -n 12 "$home/releases/$to/$service.log" | while IFS= read -r line; do say log "$service	$line"; done
+    done
+}
+
+# Ends: WORD REASON. For those who listen, and for those who come later.
+end() {
+    printf '%s\t%s\t%s\n' "$to" "$1" "$2" | write "$home/news"
+    note "$who" "$action" "$to" "$1${2:+: $2}"
+    rm -f "$home/activation"
+    say end "$1	$2	$from"
+}
+
+# The release is the one that runs from now on, if that can be written down: OUTCOME REASON
+commit() {
+    rm -f "$home/reserve"
+    why='the robot cannot write down that it runs: is its disk full?'
+    record "$1" "$2" || return
+    before=$(number_of current)
+    [ -z "$before" ] || [ "$before" = "$to" ] || lead previous "$before" || return
+    lead current "$to"
+}
+
+# Back to the release that ran: WORD REASON
+restore() {
+    say doing "going back${from:+ to release $from}"
+    record "$1" "$2"
+    if [ -z "$from" ]; then
+        # There was nothing: what does not work is not left running.
+        look >"$work/now"
+        removed=$(awk '{ print $7 }' "$work/now")
+        # shellcheck disable=SC2086 # ids, each an argument
+        [ -z "$removed" ] || docker container rm --force $removed
+        end "$1" "$2"
+    elif bring_up_patiently "$from" && is_well "$from"; then
+        end "$1" "$2"
+    else
+        end stuck "$2; and release $from does not work any more: $why"
+    fi
+}
+
+# After `switch`, where $why it failed is known: ROLLBACK
+give_up() {
+    reason=$why
+    rm -f "$home/reserve"
+    tell_logs
+    if [ "$1" = no ] && commit unhealthy "$reason"; then
+        end kept "$reason"
+    elif [ "$from" = "$to" ]; then
+        record unhealthy "$reason"
+        end unhealthy "$reason"
+    else
+        restore restored "$reason"
+    fi
+}
+
+# Whether nobody has replaced or stopped anything since the diary was as long as this: BYTES
+is_left_alone() {
+    [ "$(number_of current)" = "$to" ] && [ "$(wc -c <"$home/history")" -ge "$1" ] &&
+        ! tail -c "+$(($1 + 1))" "$home/history" | cut -f 3 | grep -qvxE 'exec|run|shell|ssh|pull-data|prune'
+}
+
+# Goes on looking at a release that was well, and goes back when it does not stay so: a node may crash once it has a
+# goal. Whoever does something with the project meanwhile takes over from this.
+watch_on() {
+    mark=$(wc -c <"$home/history") begin=$(uptime) since=$(uptime) limit=$(($(uptime) + deadline)) verdict=''
+    exec 8>&-
+    while [ $(($(uptime) - since)) -lt "$settle" ] && [ "$(uptime)" -lt "$limit" ]; do
+        sleep 1
+        look >"$work/now" && is_left_alone "$mark" || return
+        assess "$to"
+        case $verdict in
+            *'again and again'*) break ;;
+            # Somebody has stopped or removed it.
+            *' code 0' | *' code 130' | *' code 137' | *' code 143' | *' no container') return ;;
+            bad*) break ;;
+        esac
+    done
+    case $verdict in bad*) ;; *) return ;; esac
+    exec 8>>"$home/activation.lock"
+    flock -n 8 && is_left_alone "$mark" && echo "$to $from" | write "$home/activation" || return
+    whom=${verdict#bad } && whom=${whom%% *} reason="${verdict#bad }, $(($(uptime) - begin)) s after it had been well"
+    tell_logs
+    if [ -z "$from" ]; then
+        # There is nothing to go back to: what works of it is left running.
+        record unhealthy "$reason"
+        end unhealthy "$reason"
+        return
+    fi
+    lead current "$from"
+    if [ -n "$older" ]; then lead previous "$older"; else rm -f "$home/previous"; fi
+    restore restored "$reason"
+}
+
+switch() {
+    to=$1 who=$2 settle=$4 deadline=$5 action=deploy why='' whom=''
+    events=$home/releases/$to/events
+    from=$(number_of current) older=$(number_of previous)
+    if [ "$from" = "$to" ]; then
+        action=again
+    elif [ -e "$home/releases/$to/release.json" ]; then
+        action=rollback
+    fi
+    # Whatever fills the disk meanwhile, there is room for saying how it ended.
+    if ! { head -c 65536 /dev/zero >"$home/reserve" && echo "$to $from" | write "$home/activation"; } 2>/dev/null; then
+        rm -f "$home/reserve" "$home/activation"
+        end refused 'its disk is full'
+        return
+    fi
+    record activating ''
+    guard &
+    ended=''
+    if bring_up_patiently "$to" && is_well "$to" && commit healthy ''; then
+        end active '' && ended=well
+    else
+        give_up "$3"
+    fi
+    wait
+    tidy "$6"
+    # Whoever goes back by hand wants to be there.
+    if [ "$ended $3 $action" = 'well yes deploy' ]; then watch_on; fi
+}
+
+# What was broken off ends with the release that ran before: nobody knows whether the other one works.
+recover() {
+    read -r to from <"$home/activation" || return
+    mkdir -p "$home/releases/$to"
+    events=$home/releases/$to/events who=robot action=recover settle=8 deadline=60 why='' whom=''
+    engine_is_back || return
+    if [ "$(number_of current)" = "$to" ] && [ "$from" != "$to" ]; then
+        # It had just been done.
+        end active ''
+    elif [ -n "$from" ] && [ "$from" != "$to" ]; then
+        restore broken-off 'the robot was switched off, or the activation was killed'
+    elif bring_up_patiently "$to" && is_well "$to" && commit healthy ''; then
+        # There was nothing to go back to.
+        end active ''
+    else
+        give_up yes
+    fi
+}
+
+exec 8>>"$home/activation.lock"
+# One after the other: whoever is at it has a deadline.
+flock -w 300 8 || exit 1
+work=$(notes) || exit
+trap 'rm -rf "$work"' EXIT
+verb=$1
+shift
+case $verb in
+    switch) switch "$@" ;;
+    recover) [ ! -e "$home/activation" ] || recover ;;
+esac
+rm -rf "$work"
+# Who was started by the engine, to look after what a power cut left, is started by it at every boot.
+[ -z "${GUARD-}" ] || [ -e "$home/activation" ] || docker container kill "$GUARD" >/dev/null

@@ -1,0 +1,25 @@
+# Says whether the robot must not be disturbed, in a line: PROJECT KIND ARGUMENT...
+set -u
+project=$1 kind=$2
+shift 2
+case $kind in
+    command)
+        ! "$@" >/dev/null 2>&1 || printf '%s says so\n' "$1"
+        ;;
+    lock)
+        # A file that nobody has made yet is locked by nobody.
+        if [ -e "$1" ]; then
+            exec 7<"$1"
+            flock -n 7 || printf '%s is locked\n' "$1"
+        fi
+        ;;
+    heartbeat)
+        service=$1 file=$2 within=$3
+        id=$(docker container ls --quiet --filter "label=com.docker.compose.project=$project" \
+            --filter "label=com.docker.compose.service=$service" | head -n 1)
+        [ -n "$id" ] || exit 0
+        beat=$(docker container exec "$id" stat -c %Y -- "$file" 2>/dev/null) || exit 0
+        age=$(($(date +%s) - beat))
+        [ "$age" -gt "$within" ] || printf '%s wrote %s %s s ago\n' "$service" "$file" "$age"
+        ;;
+esac

@@ -1,0 +1,39 @@
+# Takes a release in and has the robot go over to it, on its own: CONTENT WHO ROLLBACK SETTLE DEADLINE KEEP, its archive
+# on stdin. Tells what happens, for as long as somebody listens.
+# shellcheck disable=SC2154 # it is one of several parts
+set -e
+content=$1
+shift
+mkdir -p "$home/releases" "$home/files"
+# Of earlier versions, and of runs that were killed.
+[ -h "$home/current" ] || rm -rf "$home/current" "$home/previous"
+rm -rf "$home"/releases/next.*
+next=$home/releases/next.$$
+trap 'rm -rf "$next"' EXIT
+mkdir "$next"
+tar -xzpmf - -C "$next"
+docker compose --project-name "$project" --file "$next/compose.json" config --quiet
+printf '%s\n' "$content" >"$next/id"
+
+number=$(number_of current) || number=
+if [ -n "$number" ] && [ "$(cat "$home/current/id" 2>/dev/null)" = "$content" ]; then
+    # The same once more: whatever became of its containers or its directory, they are made anew.
+    for about in about.json release.json; do
+        [ ! -r "$home/current/$about" ] || cp "$home/current/$about" "$next/"
+    done
+    rm -rf "$home/releases/$number"
+else
+    number=$( (cat "$home/last" 2>/dev/null; ls "$home/releases") | grep -x '[0-9]*' | sort -n | tail -n 1)
+    number=$((${number:-0} + 1))
+    echo "$number" | write "$home/last"
+fi
+# Files are named by their content: those of containers that go on running stay where they are.
+mkdir -p "$next/files"
+for place in "$next"/files/*; do
+    [ ! -d "$place" ] || [ -d "$home/files/${place##*/}" ] || mv "$place" "$home/files/"
+done
+rm -rf "$next/files"
+mv -f "$next/activate" "$home/activate"
+mv -T "$next" "$home/releases/$number"
+sync "$home/releases/$number"/* 2>/dev/null || sync
+go_over "$number" "$@"

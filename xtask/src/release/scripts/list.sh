@@ -1,0 +1,25 @@
+# Tells what a robot keeps, as KEY<TAB>VALUE... lines: releases, what the one that runs says of its services, or the
+# history; or its Compose file, as it is.
+# shellcheck disable=SC2154 # it is one of several parts
+case $1 in
+    releases)
+        current=$(number_of current) previous=$(number_of previous)
+        for place in "$home"/releases/*; do
+            number=${place##*/}
+            case $number in
+                *[!0-9]*) continue ;;
+                "$current") rank=current ;;
+                "$previous") rank=previous ;;
+                *) rank=- ;;
+            esac
+            printf 'release\t%s\t%s\t%s\n' "$number" "$rank" "$(tr '\n\t' '  ' 2>/dev/null <"$place/release.json")"
+        done
+        ;;
+    services)
+        [ ! -r "$home/current/services" ] || while read -r hash _ service; do
+            printf 'wanted\t%s\t%s\n' "$service" "$hash"
+        done <"$home/current/services"
+        ;;
+    compose) [ ! -r "$home/current/compose.json" ] || cat "$home/current/compose.json" ;;
+    history) [ ! -r "$home/history" ] || sed 's/^/deed	/' "$home/history" ;;
+esac

@@ -1,0 +1,45 @@
+//! Whether what a robot runs is what a release says.
+
+use super::compose::Project;
+use crate::error::{Failure, Result};
+use crate::robot::Survey;
+
+/// Whether the robot runs exactly this project, so that nothing has to be done.
+pub fn is_current(project: &Project, survey: &Survey) -> bool {
+    survey.release.as_deref() == Some(project.id.as_str()) && runs(project, survey)
+}
+
+/// Whether all services run, and the images that they have to. Services that nobody restarts may have ended, but only
+/// successfully.
+fn runs(project: &Project, survey: &Survey) -> bool {
+    project.names.iter().all(|service| {
+        let mut containers =
+            survey.containers.iter().filter(|container| container.service == *service).peekable();
+        let is_job = project.jobs.contains(service);
+        containers.peek().is_some()
+            && containers.all(|container| {
+                (container.state == "running" || is_job && container.ended_well())
+                    && container.health != "unhealthy"
+            })
+    }) && check_images(project, survey).is_ok()
+}
+
+/// Fails unless every container runs the image that it has to run: by what it is, not by how it was called.
+///
+/// # Errors
+/// Names the first that does not.
+pub fn check_images(project: &Project, survey: &Survey) -> Result<()> {
+    for container in &survey.containers {
+        if let Some(expected) = project.services.get(&container.service)
+            && !survey.runs(container, expected)
+        {
+            let Survey { robot, .. } = survey;
+            let message =
+                format!("`{}` on `{robot}` runs {}, not {expected}", container.service, container.reference);
+            return Err(Failure::failed(message)
+                .hint("somebody else may have started containers there: deploy again")
+                .into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! How a robot is: what runs there, whether that is what was deployed, and what the machine says of itself.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::kept::{self, Kept};
+use crate::error::Result;
+use crate::robot::survey::{Container, no_answer};
+use crate::robot::{Session, Survey, registry};
+
+/// The robot's part.
+const SCRIPT: &str = concat!(
+    include_str!("scripts/release.sh"),
+    include_str!("scripts/status.sh"),
+    "set -- releases\n",
+    include_str!("scripts/list.sh"),
+    "set -- services\n",
+    include_str!("scripts/list.sh")
+);
+
+/// See the module.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// The release that runs; none where nothing has been deployed.
+    pub release: Option<Kept>,
+    /// What is going on or has gone wrong: an activation that has not ended, or one that ended unseen.
+    pub note: Option<String>,
+    /// The services, those of the release and others that were started by hand.
+    pub services: Vec<Service>,
+    /// Bytes that are free where the engine keeps its data.
+    pub disk_free: Option<u64>,
+    /// Bytes that there are in all.
+    pub disk_size: Option<u64>,
+    /// How many processes wanted to run, on average over a minute: proc(5), `loadavg`.
+    pub load: Option<f64>,
+    /// The processors that there are for that.
+    pub processors: Option<u32>,
+    /// Degrees Celsius of the hottest sensor, where the robot has one.
+    pub temperature: Option<f64>,
+    /// By how many seconds the robot's clock is ahead of this machine's.
+    pub clock_ahead: i64,
+}
+
+/// A service.
+#[derive(Clone, Debug, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub service: String,
+    /// Docker's word for its container's state; `missing` where there is none.
+    pub state: String,
+    /// Docker's word for its health; empty where nothing checks it.
+    pub health: String,
+    /// How often the engine has restarted it.
+    pub restarts: u32,
+    /// The digest that it was told to run.
+    pub image: String,
+    /// Since when it runs, by the robot's clock.
+    pub since: String,
+    /// How it differs from what the release says, if it does.
+    pub drift: Option<String>,
+}
+
+/// What the robot's script says.
+#[derive(Debug, Default)]
+struct Facts {
+    activation: Option<String>,
+    status: Status,
+}
+
+impl Status {
+    /// Asks the robot.
+    ///
+    /// # Errors
+    /// Fails when the connection is gone or Docker cannot be used there.
+    pub fn of(session: &Session, project: &str) -> Result<Self> {
+        let (survey, text) = std::thread::scope(|scope| {
+            let survey = scope.spawn(|| {
+                let survey = Survey::of_containers(session, project)?;
+                Ok::<_, anyhow::Error>((survey, SystemTime::now()))
+            });
+            let text = session.command(["sh", "-c", SCRIPT, "status", project, registry::CONTAINER]).read();
+            (survey.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), text)
+        });
+        let (survey, now) = survey?;
+        let text = text.map_err(|error| no_answer(session.robot(), error))?;
+        Ok(Self::from(&survey, now, &text))
+    }
+
+    fn from(survey: &Survey, now: SystemTime, text: &str) -> Self {
+        let Facts { activation, mut status } = Facts::parse(text);
+        let wanted = kept::wanted(text);
+        status.release = kept::parse(text).into_iter().find(|kept| kept.is_current);
+        status.note = activation.or_else(|| survey.news.as_ref().map(ToString::to_string));
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        status.clock_ahead = survey.clock.cast_signed().saturating_sub(now.cast_signed());
+        let mut services: Vec<Service> =
+            survey.containers.iter().map(|container| Service::of(container, survey, &wanted)).collect();
+        let is_there = |name: &String| survey.containers.iter().any(|container| container.service == *name);
+        services.extend(wanted.keys().filter(|name| !is_there(name)).map(|name| Service::missing(name)));
+        services.sort_by(|one, other| one.service.cmp(&other.service));
+        status.services = services;
+        status
+    }
+}
+
+impl Facts {
+    fn parse(text: &str) -> Self {
+        let mut facts = Self::default();
+        let status = &mut facts.status;
+        let bytes = |kilobytes: &str| kilobytes.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024);
+        for line in text.lines() {
+            match line.split('\t').collect::<Vec<_>>()[..] {
+                ["going", number] => facts.activation = Some(format!("going over to release {number}")),
+                ["broken-off", number] => {
+                    let words = format!(
+                        "going over to release {number} was broken off; `cargo xtask deploy` ends it"
+                    );
+                    facts.activation = Some(words);
+                }
+                ["disk", free, size] => (status.disk_free, status.disk_size) = (bytes(free), bytes(size)),
+                ["load", load, processors] => {
+                    (status.load, status.processors) = (load.parse().ok(), processors.parse().ok());
+                }
+                ["temperature", millidegrees] => {
+                    status.temperature =
+                        millidegrees.parse::<f64>().ok().map(|millidegrees| millidegrees / 1e3);
+                }
+                _ => {}
+            }
+        }
+        facts
+    }
+}
+
+impl Service {
+    fn of(container: &Container, survey: &Survey, wanted: &BTreeMap<String, String>) -> Self {
+        let drift = match wanted.get(&container.service) {
+            None => Some("not of this release"),
+            Some(hash) if *hash != container.hash => Some("started with other settings than the release's"),
+            Some(_) if !survey.runs(container, &container.reference) => Some("runs another image"),
+            Some(_) => None,
+        };
+        let digest = container.reference.rsplit(['@', '-']).next().unwrap_or_default();
+        Self {
+            service: container.service.clone(),
+            state: container.state.clone(),
+            health: container.health.clone(),
+            restarts: container.restarts,
+            image: digest.to_owned(),
+            since: container.since(),
+            drift: drift.map(str::to_owned),
+        }
+    }
+
+    fn missing(name: &str) -> Self {
+        Self {
+            service: name.to_owned(),
+            state: "missing".to_owned(),
+            health: String::new(),
+            restarts: 0,
+            image: String::new(),
+            since: String::new(),
+            drift: Some("the release has it".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Cmd;
+    use crate::robot::survey::Image;
+
+    #[test]
+    fn a_robot_to_which_nothing_was_deployed_tells_that() -> Result<()> {
+        let home = tempfile::tempdir()?;
+        let home = format!("HOME={}", home.path().display());
+        let text = Cmd::new("env").args([home.as_str(), "sh", "-c", SCRIPT, "status", "eurobot"]).read()?;
+        let status = Status::from(&Survey::default(), UNIX_EPOCH, &text);
+        assert!(status.release.is_none() && status.services.is_empty() && status.load.is_some());
+        Ok(())
+    }
+
+    fn container(service: &str, hash: &str, image_id: &str) -> Container {
+        Container {
+            service: service.to_owned(),
+            reference: "localhost:5000/eurobot@sha256:aa".to_owned(),
+            image_id: image_id.to_owned(),
+            state: "running".to_owned(),
+            exit_code: 0,
+            started: "2026-01-01T00:00:00.1Z".to_owned(),
+            health: String::new(),
+            restarts: 0,
+            hash: hash.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_the_release_says_is_seen() {
+        let image = Image {
+            reference: "localhost:5000/eurobot@sha256:aa".to_owned(),
+            tag: "navigation".to_owned(),
+            id: "1".to_owned(),
+        };
+        let containers = vec![
+            container("as-it-should-be", "h1", "1"),
+            container("other-settings", "h9", "1"),
+            container("other-image", "h3", "2"),
+            container("by-hand", "", "1"),
+        ];
+        let survey = Survey { clock: 86_400, images: vec![image], containers, ..Survey::default() };
+        let text = "wanted\tas-it-should-be\th1\nwanted\tother-settings\th2\nwanted\tother-image\th3\nwanted\tgone\th4\n\
+                    disk\t1000\t2000\nload\t0.25\t4\ntemperature\t48500\nrelease\t3\tcurrent\t{}";
+        let status = Status::from(&survey, UNIX_EPOCH, text);
+        let drift: Vec<_> = status
+            .services
+            .iter()
+            .map(|service| (service.service.as_str(), service.drift.is_some()))
+            .collect();
+        let expected = [
+            ("as-it-should-be", false),
+            ("by-hand", true),
+            ("gone", true),
+            ("other-image", true),
+            ("other-settings", true),
+        ];
+        assert_eq!(drift, expected);
+        assert_eq!((status.disk_free, status.temperature), (Some(1_024_000), Some(48.5)));
+        assert_eq!((status.clock_ahead, status.release.map(|kept| kept.release)), (86_400, Some(3)));
+    }
+}

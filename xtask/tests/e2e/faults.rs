@@ -1,0 +1,126 @@
+//! Whatever dies, and whenever it does: the robot runs the old or the new release, whole, nobody is locked out, and the
+//! next deploy succeeds. What happens while a robot goes over to a release is in [`super::activation`].
+
+use super::activation::{engine_is_killed, the_next_succeeds, until_it_has_ended};
+use super::harness::{
+    ContentDisk, Engine, Lab, MAIN, MAP, PROJECT, Running, Workspace, eventually, incompressible,
+};
+use super::releases::{assert_runs, current, edit};
+
+const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
+
+/// Where nothing is said yet.
+const CONNECTING: &str = "";
+
+/// A deploy of an edit, up to where it says this.
+fn deploying(workspace: &Workspace, words: &str) -> Running {
+    edit(workspace);
+    let mut run = workspace.start(&DEPLOY);
+    if words == CONNECTING {
+        run.until_it_runs(&["ssh", "ControlMaster=yes"]);
+    } else {
+        run.until_it_says(words);
+    }
+    run
+}
+
+/// Fails unless the robot is whole and nobody's.
+fn assert_is_whole(before: &str) {
+    let lock = format!("/home/robot/.deploy/{PROJECT}/deploy.lock");
+    eventually("the lock to go", || MAIN.can(&["flock", "-n", &lock, "true"]).then_some(()));
+    until_it_has_ended();
+    let now = current();
+    // A number may be lost with a run that brought no more than that.
+    assert!(now.parse::<u32>().unwrap() >= before.parse::<u32>().unwrap(), "{now} after {before}");
+    assert_runs(&now);
+}
+
+pub fn a_laptop_that_dies_at_any_of_ten_points(lab: &Lab) {
+    const POINTS: [(&str, &str); 10] = [
+        (CONNECTING, "TERM"),
+        ("build-localization", "KILL"),
+        ("RUN build-package localization", "INT"),
+        ("sending layers", "KILL"),
+        ("pushing localization", "TERM"),
+        ("pushed localization", "KILL"),
+        ("pulling from its registry", "TERM"),
+        ("main starting", "KILL"),
+        ("starting localization", "INT"),
+        ("waiting for localization", "KILL"),
+    ];
+    let workspace = lab.deployed();
+    for (words, signal) in POINTS {
+        let before = current();
+        let run = deploying(workspace, words);
+        // It may just have ended.
+        let was_there = run.signals(signal);
+        let ended = run.wait_for_all();
+        if signal == "KILL" {
+            Engine::remove_temporary_tags(PROJECT);
+            workspace.forget_temporary_files();
+        } else {
+            ended.expect_one_of(if was_there { &[130, 0] } else { &[0] });
+        }
+        assert_is_whole(&before);
+    }
+    the_next_succeeds(lab);
+}
+
+pub fn a_link_that_is_away_for_five_seconds_at_any_phase(lab: &Lab) {
+    let workspace = lab.deployed();
+    for words in [CONNECTING, "sending layers", "pulling from its registry", "main starting"] {
+        let before = current();
+        let run = deploying(workspace, words);
+        MAIN.cut_link();
+        MAIN.exec(&["sleep", "5"]);
+        MAIN.mend_link();
+        // One that is just being made is waited for as long as that.
+        let ended = run.wait_for_all();
+        ended.expect_one_of(if words == CONNECTING { &[0, 3] } else { &[0] });
+        assert_is_whole(&before);
+    }
+    the_next_succeeds(lab);
+}
+
+pub fn an_engine_that_is_killed_while_delivering(lab: &Lab) {
+    let workspace = lab.deployed();
+    for words in ["sending layers", "pulling from its registry"] {
+        let before = current();
+        let run = deploying(workspace, words);
+        engine_is_killed();
+        drop(run.wait_for_all());
+        assert_is_whole(&before);
+    }
+    the_next_succeeds(lab);
+}
+
+pub fn a_registry_that_is_killed_or_loses_everything(lab: &Lab) {
+    let workspace = lab.deployed();
+    let kill = "pkill -KILL -f '^docker-registry serve'";
+    let lose = "docker rm --force xtask-registry; docker volume rm xtask-registry";
+    for (words, fault) in [("sending layers", kill), ("pulling", lose)] {
+        let before = current();
+        let run = deploying(workspace, words);
+        MAIN.sh(fault);
+        drop(run.wait_for_all());
+        assert_is_whole(&before);
+    }
+    the_next_succeeds(lab);
+    MAIN.assert_has_built("localization");
+}
+
+pub fn an_engine_whose_disk_fills_up_while_pulling(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = (current(), MAIN.services());
+    let disk = ContentDisk::with_room(MAIN, 30_000_000);
+    workspace.write(MAP, incompressible(20_000_000));
+    let mut run = workspace.start(&DEPLOY);
+    run.until_it_says("pulling from its registry");
+    disk.fill();
+    run.wait_for_all().expect_exit(1).says("no space left on device");
+    assert_eq!((current(), MAIN.services()), before);
+    drop(disk);
+    lab.deploy(MAIN);
+    assert_runs(&current());
+    MAIN.assert_has_built("localization");
+}

@@ -1,0 +1,210 @@
+//! Who can reach what, and read what: sockets, secrets, names that a shell would make something of.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use super::harness::{
+    Lab, MAIN, MAP, PROJECT, Plain, Robot, SECONDARY, Socket, Workspace, incompressible, output,
+};
+
+/// What tells the service a secret.
+const SETTINGS: &str = "    restart: always
+    environment: { TOKEN: \"$TOKEN\" }
+    healthcheck: { test: [CMD-SHELL, 'test -n \"$$TOKEN\"'], interval: 1s }
+";
+
+#[track_caller]
+fn assert_on_loopback(sockets: &[Socket]) {
+    let beyond: Vec<&Socket> = sockets.iter().filter(|socket| !socket.is_on_loopback()).collect();
+    assert!(beyond.is_empty(), "{beyond:?}");
+}
+
+pub fn this_machine_listens_on_loopback_only(lab: &Lab) {
+    let workspace = lab.deployed();
+    for robot in [MAIN, SECONDARY] {
+        lab.deploy(robot);
+        let ports = output(&["docker", "port", &robot.container()]);
+        assert!(!ports.is_empty() && ports.lines().all(|line| line.contains(" -> 127.0.0.1:")), "{ports}");
+    }
+    workspace.write(MAP, incompressible(20_000_000));
+    let mut seen = BTreeSet::new();
+    let deploy = workspace.start(&["deploy", "--robot", "main,secondary", "--yes"]);
+    deploy.watched(|run| seen.extend(run.sockets())).expect_exit(0);
+    let seen: Vec<Socket> = seen.into_iter().collect();
+    assert!(!seen.is_empty(), "there was no tunnel");
+    assert_on_loopback(&seen);
+
+    let mut tunnel = workspace.start(&["tunnel", "--robot", "main", "--yes"]);
+    tunnel.until("the port", |run| run.stdout().contains(" is the registry of main").then_some(()));
+    let open = tunnel.sockets();
+    assert!(!open.is_empty());
+    assert_on_loopback(&open);
+    tunnel.interrupt();
+    tunnel.wait_for_all().expect_exit(130);
+}
+
+pub fn the_robot_listens_on_loopback_only(lab: &Lab) {
+    let workspace = lab.deployed();
+    let mut seen = BTreeSet::new();
+    workspace.write(MAP, incompressible(5_000_000));
+    workspace
+        .start(&["deploy", "--robot", "main", "--yes"])
+        .watched(|_| seen.extend(MAIN.sockets()))
+        .expect_exit(0);
+    // Nodes find each other over the network by DDS: that is the team's, and as it shall be.
+    let (of_nodes, seen): (Vec<Socket>, Vec<Socket>) = seen.into_iter().partition(|socket| socket.is_of_node);
+    let is_sshd = |socket: &Socket| (socket.kind.as_str(), socket.port) == ("tcp", 22);
+    let (sshd, others): (Vec<Socket>, Vec<Socket>) = seen.into_iter().partition(is_sshd);
+    assert!(!sshd.is_empty() && others.iter().any(|socket| socket.port == 5000), "{sshd:?} {others:?}");
+    assert_on_loopback(&others);
+    assert!(of_nodes.iter().any(|socket| !socket.is_on_loopback()), "nodes are not told from others");
+    assert!(of_nodes.iter().all(|socket| socket.kind == "udp"), "{of_nodes:?}");
+}
+
+/// Words that nobody else has in any file.
+fn secret(name: &str) -> String {
+    let bytes: String = incompressible(8).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{name}-{bytes}")
+}
+
+/// What stands in the process list of this machine, in which that of its simulated robots is.
+fn note_processes(seen: &mut BTreeSet<Vec<u8>>) {
+    for process in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        if let Ok(line) = fs::read(process.path().join("cmdline")) {
+            seen.insert(line);
+        }
+    }
+}
+
+fn contains(text: &[u8], word: &str) -> bool {
+    text.windows(word.len()).any(|part| part == word.as_bytes())
+}
+
+/// The files in a directory of this machine that have one of the words in them.
+fn files_with(dir: &str, words: &[&str]) -> Vec<String> {
+    let words = words.iter().flat_map(|word| ["-e", word]).collect::<Vec<_>>();
+    let script = "dir=$1 && shift && { grep -rlaF \"$@\" \"$dir\" || [ $? -eq 1 ]; }";
+    let found = output(&[&["sh", "-c", script, "grep", dir], &words[..]].concat());
+    found.lines().map(str::to_owned).collect()
+}
+
+/// The files on a robot that have a word in them, its own system and what its containers see included.
+fn files_on_robot_with(robot: Robot, word: &str) -> Vec<String> {
+    let places = "/root /home /tmp /dev/shm /run /etc /var";
+    // Devices and pipes cannot be read to their end. What two places lead to is found twice.
+    let found = robot.sh(&format!(
+        "find {places} -type f -size -2048k -exec grep -laF -e '{word}' {{}} + 2>/dev/null || true"
+    ));
+    found.lines().map(str::to_owned).collect()
+}
+
+/// Deploys something else, to be told secrets.
+fn plain(workspace: &Workspace, build_secret: &str, marker: &str) {
+    let dockerfile = format!(
+        "FROM base AS runtime\n\
+         RUN --mount=type=secret,id=pip,target=/etc/pip.conf grep -q {} /etc/pip.conf && echo {marker} >/marker\n",
+        // The file has more of it than the Dockerfile.
+        build_secret.split('-').next().unwrap()
+    );
+    let _plain = Plain::with_settings(workspace, &dockerfile, SETTINGS);
+    workspace.edit(
+        "robots.toml",
+        "# env_files = [\"docker/match.env\"]",
+        "env_files = [\"docker/match.env\"]",
+    );
+}
+
+pub fn secrets_are_read_by_who_needs_them_and_kept_nowhere(lab: &Lab) {
+    let workspace = lab.deployed();
+    let (build, first, second, marker) =
+        (secret("build"), secret("first"), secret("second"), secret("marker"));
+    plain(workspace, &build, &marker);
+    let mut processes = BTreeSet::new();
+    let mut run = |args: &[&str]| {
+        let pip = workspace.path("../pip.conf");
+        let run = workspace.start_with(&[("PIP_CONFIG_FILE", pip)], args);
+        let done = run.watched(|_| note_processes(&mut processes)).expect_exit(0);
+        [&build, &first, &second].into_iter().fold(done, |done, secret| done.never_says(secret));
+    };
+    workspace.write("../pip.conf", format!("# {build}\n"));
+    workspace.write("docker/match.env", format!("TOKEN={first}\n"));
+    run(&["deploy", "--robot", "main", "--yes", "--verbose", "--timings"]);
+    workspace.write("docker/match.env", format!("TOKEN={second}\n"));
+    run(&["env", "--robot", "main", "--verbose"]);
+    run(&["rollback", "--robot", "main", "--verbose"]);
+    // A value that is gone was a secret all the same.
+    workspace.write("docker/match.env", "TOKEN=\n");
+    run(&["env", "--robot", "main", "--plan"]);
+    workspace.write("docker/match.env", format!("TOKEN={second}\n"));
+    let token = ["docker", "exec", &format!("{PROJECT}-plain-1"), "printenv", "TOKEN"];
+    assert_eq!(MAIN.exec(&token), first, "it is what containers are told");
+
+    // Process lists: of this machine, and of the robot while it went over.
+    assert!(processes.iter().any(|line| contains(line, "bake")));
+    assert!(processes.iter().any(|line| contains(line, "--no-deps")), "the robot was not seen");
+    for secret in [&build, &first, &second] {
+        let telling = processes.iter().find(|line| contains(line, secret));
+        assert_eq!(telling.map(|line| String::from_utf8_lossy(line)), None);
+    }
+
+    // Layers, configuration and history of the image. What is in a layer is found.
+    let image = format!("{PROJECT}:plain");
+    let saved = |word: &str| {
+        output(&["sh", "-c", "docker save \"$1\" | grep -acF -e \"$2\" || true", "save", &image, word])
+    };
+    assert_ne!(saved(&marker), "0");
+    for secret in [&build, &first, &second] {
+        assert_eq!(saved(secret), "0");
+    }
+
+    // Files of this machine: those that had them before.
+    let found = files_with(workspace.path(".."), &[&build, &first, &second]);
+    let mut known = [workspace.path("../pip.conf"), workspace.path("docker/match.env")];
+    known.sort_unstable();
+    let mut found: Vec<String> = found.iter().map(|path| path.replace("/workspace/../", "/")).collect();
+    found.sort();
+    assert_eq!(found, known.map(|path| path.replace("/workspace/../", "/")));
+
+    // Files of the robot: those of its releases and its engine, which nobody else can read.
+    assert_eq!(files_on_robot_with(MAIN, &build), [""; 0]);
+    for secret in [&first, &second] {
+        let found = files_on_robot_with(MAIN, secret);
+        let of_releases = found.iter().filter(|path| path.starts_with("/home/robot/.deploy/"));
+        assert!(of_releases.clone().all(|path| path.ends_with("/compose.json")), "{found:?}");
+        assert!(of_releases.count() > 0, "{found:?}");
+        for path in &found {
+            let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "cat", path];
+            assert!(!MAIN.can(&nobody), "anybody can read {path}");
+        }
+    }
+    let open = MAIN.sh("find /home/robot/.deploy -maxdepth 0 -perm /077");
+    assert_eq!(open, "", "what is in there is nobody else's");
+}
+
+pub fn odd_names_in_a_compose_file_arrive(lab: &Lab) {
+    let workspace = lab.deployed();
+    let plain = Plain::new(workspace, "FROM base AS runtime\n");
+    let file = "it's $(touch canary) `touch canary` \"2\"; x";
+    workspace.write(&format!("docker/plain/{file}"), "arrived\n");
+    let source = format!("./{file}").replace('$', "$$").replace('"', "\\\"");
+    workspace.write(
+        "docker/plain/compose.yaml",
+        format!(
+            "x-plain: &plain\n  image: {PROJECT}:plain\n  command: sleep infinity\n  init: true\n  network_mode: none\n\
+             services:\n  --help:\n    <<: *plain\n    \
+             volumes: [{{ type: bind, source: \"{source}\", target: /odd, read_only: true }}]\n    \
+             labels: {{ odd: \"{source}\" }}\n  -x:\n    <<: *plain\n"
+        ),
+    );
+    plain.deploy("main");
+    let names: Vec<String> = MAIN.services().into_keys().collect();
+    assert_eq!(names, ["--help", "-x"]);
+    let exec = ["exec", "--robot", "main", "--", "--help"];
+    workspace.xtask(&exec).expect_exit(2);
+    assert_eq!(MAIN.exec(&["docker", "exec", &format!("{PROJECT}---help-1"), "cat", "/odd"]), "arrived");
+    workspace.xtask(&["restart", "--robot", "main", "--", "--help", "-x"]).expect_exit(0);
+    workspace.xtask(&["logs", "--robot", "main", "--", "-x"]).expect_exit(0);
+    let canaries = "find /home /root /tmp / -xdev -maxdepth 4 -name canary";
+    assert_eq!(MAIN.sh(canaries), "");
+    assert_eq!(output(&["find", workspace.path(".."), "-name", "canary"]), "");
+}
