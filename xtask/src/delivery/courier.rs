@@ -33,7 +33,7 @@ use crate::timeline::{How, Lane, Phase};
 use crate::{process, timeline, ui};
 
 use super::Route;
-use agent::{Agent, Look, Made, Refusal};
+use agent::{Agent, Begun, Look, Made, Refusal};
 use consignment::{Consignment, Item};
 
 pub use depot::{Depot, prune};
@@ -186,7 +186,8 @@ impl<'a> Courier<'a> {
             None => agent::opening(self.repository())?,
         };
         if !consignment.items().is_empty() {
-            forecast.talk += agent::beginning(&self.route.depot.owner()?);
+            let layers = consignment.layers();
+            forecast.talk += agent::beginning(&self.route.depot.owner()?, self.repository(), &layers);
         }
         for item in consignment.items() {
             let carriage = item.carriage()?;
@@ -352,7 +353,12 @@ impl<'a> Courier<'a> {
         consignment: &mut Consignment,
         carried: &mut Carried,
     ) -> Result<()> {
-        let spools = agent.begin(&self.route.depot.owner()?)?;
+        let owner = self.route.depot.owner()?;
+        let Begun { held, spools } = agent.begin(&owner, self.repository(), &consignment.layers())?;
+        // A connection may break off when all of a layer has arrived, and the robot makes it all the same.
+        for item in consignment.made_meanwhile(&held) {
+            drop(carried.layers.insert(item.layer.digest.clone(), item.carriage()?));
+        }
         let suspects = consignment.take_suspects();
         if !suspects.is_empty() {
             let sizes =
@@ -369,7 +375,7 @@ impl<'a> Courier<'a> {
         while let Some(layer) = consignment.to_attach() {
             agent.attach(self.repository(), &layer)?;
             consignment.attached();
-            carried.layers.insert(layer, Carriage { how: How::There, sent: 0 });
+            let _carriage = carried.layers.entry(layer).or_insert(Carriage { how: How::There, sent: 0 });
         }
         let items = consignment.items().to_vec();
         if items.iter().any(|item| item.image.is_some()) {
@@ -468,7 +474,7 @@ impl<'a> Courier<'a> {
     /// Fails when the connection is gone.
     pub fn check(&self, blobs: &[Descriptor]) -> Result<usize> {
         let (mut agent, _look) = self.look()?;
-        let _spools = agent.begin(&self.route.depot.owner()?)?;
+        let _begun = agent.begin(&self.route.depot.owner()?, self.repository(), &[])?;
         let sizes: BTreeMap<&str, u64> = blobs.iter().map(|blob| (blob.digest.as_str(), blob.size)).collect();
         let digests: Vec<String> = sizes.keys().map(|digest| (*digest).to_owned()).collect();
         Ok(agent.check(&digests, sizes.values().sum())?.len())

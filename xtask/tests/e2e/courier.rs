@@ -2,20 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::harness::{Engine, Lab, MAIN, MAP, ODOMETRY, PROJECT, Workspace, eventually, incompressible};
-
-/// Where the robot's courier works.
-const WORK: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
+use super::harness::{
+    COURIER, Engine, Lab, MAIN, MAP, ODOMETRY, PROJECT, Workspace, eventually, incompressible,
+};
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
 fn edit(workspace: &Workspace, line: &str) {
     workspace.edit(ODOMETRY, "    half = turn / 2", &format!("    half = turn / 2  # {line}"));
-}
-
-/// Bytes that the robot's network interface has received.
-fn received() -> u64 {
-    MAIN.sh("cat /sys/class/net/eth0/statistics/rx_bytes").parse().unwrap()
 }
 
 /// The processes in the container of the robot's registry, besides the registry.
@@ -38,26 +32,25 @@ pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &L
     let before = MAIN.services();
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
     workspace.write(MAP, incompressible(12_000_000));
-    let spool = || MAIN.sh(&format!("cat {WORK}/*.spool 2>/dev/null | wc -c")).parse::<u64>().unwrap();
     for signal in ["INT", "KILL"] {
-        let (mut run, there) = (workspace.start(&DEPLOY), spool());
-        run.until("bytes to arrive", |_| (spool() > there + 3_000_000).then_some(()));
+        let (mut run, there) = (workspace.start(&DEPLOY), MAIN.spooled());
+        run.until("bytes to arrive", |_| (MAIN.spooled() > there + 3_000_000).then_some(()));
         run.signal(signal);
         // The processes of this machine end, and the robot's do when they hear no more.
         drop(run.wait_for_all());
         eventually("the courier to end", || couriers().is_empty().then_some(()));
-        assert_eq!(MAIN.sh(&format!("ls {WORK} | grep -c part || true")), "0");
+        assert_eq!(MAIN.sh(&format!("ls {COURIER} | grep -c part || true")), "0");
         assert_eq!(MAIN.services(), before);
         Engine::remove_images(&format!("localhost:5000/{PROJECT}"));
         workspace.forget_temporary_files();
     }
-    let start = received();
-    let there = spool();
+    let start = MAIN.received();
+    let there = MAIN.spooled();
     workspace.xtask(&DEPLOY).expect_exit(0);
-    let sent = received() - start;
+    let sent = MAIN.received() - start;
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     assert!(sent < 12_000_000 - there + 2_000_000, "{sent} bytes, with {there} of 12 MB there");
-    assert_eq!(MAIN.sh(&format!("ls {WORK}")), "lock");
+    assert_eq!(MAIN.sh(&format!("ls {COURIER}")), "lock");
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
@@ -90,14 +83,13 @@ pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
     workspace.write(MAP, incompressible(12_000_000));
-    let spool = || MAIN.sh(&format!("cat {WORK}/*.spool 2>/dev/null | wc -c")).parse::<u64>().unwrap();
     let mut run = workspace.start(&DEPLOY);
-    run.until("bytes to arrive", |_| (spool() > 3_000_000).then_some(()));
+    run.until("bytes to arrive", |_| (MAIN.spooled() > 3_000_000).then_some(()));
     // In its tracks, as a disk does that has fallen asleep.
     MAIN.exec(&["docker", "pause", "xtask-registry"]);
-    let mut last = (received(), Instant::now());
+    let mut last = (MAIN.received(), Instant::now());
     run.until("the transfer to stand still", |_| {
-        let now = received();
+        let now = MAIN.received();
         if now > last.0 + 10_000 {
             last = (now, Instant::now());
         }
@@ -109,7 +101,7 @@ pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
-    assert_eq!(MAIN.sh(&format!("ls {WORK}")), "lock");
+    assert_eq!(MAIN.sh(&format!("ls {COURIER}")), "lock");
 }
 
 pub fn a_registry_that_never_answers_is_given_up(lab: &Lab) {
@@ -143,9 +135,9 @@ pub fn layers_of_a_teammates_machine_are_built_upon(lab: &Lab) {
         std::fs::remove_dir_all(workspace.path(&format!("target/xtask/{dir}"))).unwrap();
     }
     workspace.write(&format!("{config}/part-3.yaml"), incompressible(100_000));
-    let start = received();
+    let start = MAIN.received();
     lab.deploy(MAIN).never_says("the push carries");
-    let sent = received() - start;
+    let sent = MAIN.received() - start;
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }

@@ -3,7 +3,8 @@
 use sha2::{Digest as _, Sha256};
 
 use super::harness::{
-    Finished, Lab, MAIN, MAP, MAP_THERE, PROJECT, Rival, Running, Workspace, incompressible, kill,
+    COURIER, Finished, Lab, MAIN, MAP, MAP_THERE, PROJECT, Rival, Running, Workspace, incompressible, kill,
+    signal,
 };
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
@@ -44,9 +45,10 @@ fn moments(seed: u64, count: u64, size: u64) -> Vec<u64> {
 pub fn ten_cuts_cost_little(lab: &Lab) {
     const SIZE: u64 = 100_000_000;
     let workspace = lab.deployed();
-    let seed = u64::from(std::process::id());
+    let seed = std::env::var("XTASK_CUTS_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     let moments = moments(seed, 9, SIZE);
-    println!("seed {seed}: cut at once, and after {moments:?} bytes");
+    println!("XTASK_CUTS_SEED={seed}: cut at once, and after {moments:?} bytes");
     let before = MAIN.received();
     let (mut deploy, map) = deploy_map(workspace, SIZE.try_into().unwrap(), "200mbit");
     // While the robot is still looked at.
@@ -74,6 +76,27 @@ pub fn ten_cuts_cost_little(lab: &Lab) {
     let received = MAIN.received() - before;
     println!("{SIZE} bytes cut 10 times: the robot received {received}");
     assert!(received < SIZE / 100 * 115, "{received} bytes");
+    assert_arrived(lab, &map);
+}
+
+pub fn what_the_robot_made_of_it_is_not_sent_again(lab: &Lab) {
+    const SIZE: u64 = 1_500_000;
+    const AGENTS: &str = "^python3 -I -S -B -c import os,zstandard";
+    let workspace = lab.deployed();
+    let (mut deploy, map) = deploy_map(workspace, SIZE.try_into().unwrap(), "10mbit");
+    deploy.until("bytes to arrive", |_| (MAIN.spooled() > 0).then_some(()));
+    let before = MAIN.received() - MAIN.spooled();
+    MAIN.exec(&["pkill", "-STOP", "-f", AGENTS]);
+    // What is on its way finds room in the connection.
+    deploy.until("all to arrive", |_| (MAIN.received() > before + SIZE).then_some(()));
+    let master = deploy.until_it_runs(&["ssh", "ControlMaster=yes"]);
+    signal(master, "STOP");
+    MAIN.exec(&["pkill", "-CONT", "-f", AGENTS]);
+    deploy.until("the layer to be made", |_| (MAIN.sh(&format!("ls {COURIER}")) == "lock").then_some(()));
+    kill(master);
+    deploy.wait_for_all().expect_exit(0).never_says("the push carries");
+    let received = MAIN.received() - before;
+    assert!(received < SIZE / 10 * 15, "{received} bytes");
     assert_arrived(lab, &map);
 }
 

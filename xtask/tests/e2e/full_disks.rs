@@ -9,9 +9,6 @@ use super::harness::{
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
-/// Where the robot's courier works.
-const WORK: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
-
 const MB: u64 = 1_000_000;
 
 /// Bytes of a map that does not fit.
@@ -86,8 +83,7 @@ pub fn a_robots_disk_that_fills_up_in_the_middle(lab: &Lab) {
 
 /// Waits until a part of the map is on the robot, and a part of it is not.
 fn wait_for_bytes(run: &mut Running) {
-    let spool = || MAIN.sh(&format!("cat {WORK}/*.spool 2>/dev/null | wc -c")).parse::<u64>().unwrap();
-    run.until("bytes to arrive", |_| (spool() > 3 * MB).then_some(()));
+    run.until("bytes to arrive", |_| (MAIN.spooled() > 3 * MB).then_some(()));
 }
 
 /// Deploys on a small disk; the push has to carry the map, and the reason has to name the place.

@@ -83,6 +83,7 @@ fn main() -> ExitCode {
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,
         dropped_links::ten_cuts_cost_little,
+        dropped_links::what_the_robot_made_of_it_is_not_sent_again,
         dropped_links::a_later_run_sends_the_rest,
         dropped_links::a_push_survives_the_death_of_its_connection,
         courier::a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped,

@@ -94,15 +94,34 @@ impl Look {
 
     fn parse(answer: Value) -> Result<Self> {
         let raw: RawLook = serde_json::from_value(answer).context("read what the robot has")?;
-        let blob = |word: &str| {
-            let mut parts = word.split(':');
-            let name = parts.next()?.to_owned();
-            Some((name, Held { size: parts.next()?.parse().ok()?, linked: parts.next()? == "1" }))
-        };
-        let held = raw.held.split_whitespace().filter_map(blob).collect();
-        let RawLook { spools, disk, engine, shared, copies, memory, .. } = raw;
-        Ok(Self { held, spools, disk, engine, shared, copies, memory })
+        let RawLook { held, spools, disk, engine, shared, copies, memory } = raw;
+        Ok(Self { held: blobs(&held), spools, disk, engine, shared, copies, memory })
     }
+}
+
+/// Blobs as the agent names them, one after another.
+fn blobs(words: &str) -> BTreeMap<String, Held> {
+    let blob = |word: &str| {
+        let mut parts = word.split(':');
+        let name = parts.next()?.to_owned();
+        Some((name, Held { size: parts.next()?.parse().ok()?, linked: parts.next()? == "1" }))
+    };
+    words.split_whitespace().filter_map(blob).collect()
+}
+
+/// What is on the robot of what is to come, once nobody else adds to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// Those of the layers that are there after all, by the first sixteen digits of their digests.
+    pub held: BTreeMap<String, Held>,
+    /// Bytes of unfinished transfers, by the name of the parcel.
+    pub spools: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct RawBegun {
+    held: String,
+    spools: BTreeMap<String, u64>,
 }
 
 /// The digits by which the robot names a blob: two that are taken for each other cost time, nothing else.
@@ -291,14 +310,16 @@ impl Agent {
     }
 
     /// Gets ready for changes. `owner` stands for this machine's workspace: an agent that a cut connection
-    /// left behind is ended, one of another machine is not. Gives the unfinished transfers, which nobody adds to
-    /// any more.
+    /// left behind is ended, one of another machine is not. `layers` are those that are to come: that agent may
+    /// have made some of them before it ended.
     ///
     /// # Errors
     /// Fails with a [`Refusal`] where another machine delivers right now.
-    pub fn begin(&mut self, owner: &str) -> Result<BTreeMap<String, u64>> {
-        let mut answer = self.ask(&begin(owner))?;
-        serde_json::from_value(answer["spools"].take()).context("read the courier's answer")
+    pub fn begin(&mut self, owner: &str, repository: &str, layers: &[&str]) -> Result<Begun> {
+        let answer = self.ask(&begin(owner, repository, layers))?;
+        let RawBegun { held, spools } =
+            serde_json::from_value(answer).context("read the courier's answer")?;
+        Ok(Begun { held: blobs(&held), spools })
     }
 
     /// Lets the project's repository have a blob that is on the robot.
@@ -416,8 +437,8 @@ fn look(repository: &str) -> Value {
     json!({ "do": "look", "repository": repository })
 }
 
-fn begin(owner: &str) -> Value {
-    json!({ "do": "begin", "owner": owner })
+fn begin(owner: &str, repository: &str, layers: &[&str]) -> Value {
+    json!({ "do": "begin", "owner": owner, "repository": repository, "layers": layers })
 }
 
 fn make(order: &Order<'_>, parcel: &str, offset: u64) -> Value {
@@ -440,8 +461,8 @@ pub fn opening(repository: &str) -> Result<u64> {
 }
 
 /// Bytes that [`Agent::begin`] takes.
-pub fn beginning(owner: &str) -> u64 {
-    said(&begin(owner)) as u64
+pub fn beginning(owner: &str, repository: &str, layers: &[&str]) -> u64 {
+    said(&begin(owner, repository, layers)) as u64
 }
 
 /// Bytes that [`Agent::send`] takes besides the parcel's: what goes before, between and behind.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Courier;
-use super::agent::{Agent, Look, Order, short};
+use super::agent::{Agent, Held, Look, Order, short};
 use super::depot::{Candidate, Depot, Packed};
 use super::lowest;
 use super::recipe::{Recipe, Step};
@@ -76,7 +76,6 @@ impl Consignment {
                 layers.push(layer);
             }
         }
-        let has = |layer: &Layer| look.get(&layer.digest).filter(|held| held.size == layer.size);
         let mut consignment = Self {
             items: Vec::new(),
             attach: Vec::new(),
@@ -88,7 +87,7 @@ impl Consignment {
         };
         let mut missing = Vec::new();
         for layer in layers {
-            match has(layer) {
+            match is_whole(&look.held, layer) {
                 Some(held) if held.linked => consignment.there.push(layer.digest.clone()),
                 Some(_) => consignment.attach.push(layer.digest.clone()),
                 None => missing.push(layer),
@@ -176,6 +175,21 @@ impl Consignment {
     /// Layers that are on their way.
     pub fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// The digests of those.
+    pub fn layers(&self) -> Vec<&str> {
+        self.items.iter().map(|item| item.layer.digest.as_str()).collect()
+    }
+
+    /// Takes those off the list that the robot holds by now.
+    pub fn made_meanwhile(&mut self, held: &BTreeMap<String, Held>) -> Vec<Item> {
+        let items = std::mem::take(&mut self.items);
+        let made: Vec<Item>;
+        (made, self.items) = items.into_iter().partition(|item| is_whole(held, &item.layer).is_some());
+        self.attach.extend(made.iter().map(|item| item.layer.digest.clone()));
+        self.done += made.len();
+        made
     }
 
     /// Whether there is nothing left to do.
@@ -283,6 +297,11 @@ fn expected(parts: &[(u64, Option<u64>)]) -> Option<u64> {
     }
     let others = (u128::from(rest) * u128::from(size)).checked_div(measure.into())?;
     Some(size + u64::try_from(others).ok()?)
+}
+
+/// A layer among the blobs of a robot, if all of it is there.
+fn is_whole(held: &BTreeMap<String, Held>, layer: &Layer) -> Option<Held> {
+    held.get(short(&layer.digest)).filter(|held| held.size == layer.size).copied()
 }
 
 /// Bytes of a layer that nothing on the robot is known to resemble.

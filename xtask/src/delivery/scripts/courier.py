@@ -81,14 +81,18 @@ def answer(**values):
 
 def look(repository):
     """What is here: blobs by the beginning of their digest, spools, free bytes of disk and memory."""
-    held = []
-    for top in names(BLOBS):
-        for name in names(f"{BLOBS}/{top}"):
-            digest = f"sha256:{name}"
-            if os.path.exists(blob(digest)):
-                linked = int(os.path.exists(link(repository, digest)))
-                held.append(f"{name[:16]}:{os.path.getsize(blob(digest))}:{linked}")
-    answer(held=" ".join(held), spools=spools(), memory=memory(), **disks())
+    digests = [f"sha256:{name}" for top in names(BLOBS) for name in names(f"{BLOBS}/{top}")]
+    answer(held=held(repository, digests), spools=spools(), memory=memory(), **disks())
+
+
+def held(repository, digests):
+    """Those of some blobs that are here: the beginning of the digest, bytes, whether the repository has it."""
+    here = []
+    for digest in digests:
+        if os.path.exists(blob(digest)):
+            linked = int(os.path.exists(link(repository, digest)))
+            here.append(f"{digest[7:23]}:{os.path.getsize(blob(digest))}:{linked}")
+    return " ".join(here)
 
 
 def spools():
@@ -128,8 +132,10 @@ def peak():
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def begin(owner):
-    """Takes the place of an agent of the same owner whose connection was cut; another's is left alone."""
+def begin(owner, repository, layers):
+    """Takes the place of an agent of the same owner whose connection was cut; another's is left alone. Tells what is
+    here by now of the layers that are to come, and of unfinished ones.
+    """
     os.makedirs(WORK, exist_ok=True)
     lock = open(f"{WORK}/lock", "a+")
     deadline = time.monotonic() + 5
@@ -154,8 +160,8 @@ def begin(owner):
         path = f"{WORK}/{name}"
         if name.endswith(".part") or (name.endswith(".spool") and time.time() - os.path.getmtime(path) > DAY):
             os.unlink(path)
-    # Only now: until then another agent may have been adding to them.
-    answer(spools=spools())
+    # Only now: until then another agent may have been adding to them, or making a layer of one.
+    answer(held=held(repository, layers), spools=spools())
     return lock
 
 

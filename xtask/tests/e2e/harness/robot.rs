@@ -6,6 +6,9 @@ use super::shell::{output, succeeds};
 use super::sockets::{self, Socket};
 use super::{Engine, PROJECT, eventually};
 
+/// Where the robot's courier works.
+pub const COURIER: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
+
 /// See the module.
 #[derive(Clone, Copy)]
 pub struct Robot {
@@ -166,6 +169,11 @@ impl Robot {
             let processes = self.exec(&["docker", "top", "xtask-registry", "-o", "pid,args"]);
             (!processes.contains("zstandard")).then_some(())
         });
+    }
+
+    /// Bytes of layers that the courier has brought in part.
+    pub fn spooled(self) -> u64 {
+        self.sh(&format!("cat {COURIER}/*.spool 2>/dev/null | wc -c")).parse().unwrap()
     }
 
     /// What couriers have not finished: names of files.

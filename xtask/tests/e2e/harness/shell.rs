@@ -30,5 +30,10 @@ pub fn succeeds(argv: &[&str]) -> bool {
 
 /// Ends one process for good.
 pub fn kill(pid: u32) {
-    output(&["kill", "-KILL", &pid.to_string()]);
+    signal(pid, "KILL");
+}
+
+/// Sends one process a signal.
+pub fn signal(pid: u32, name: &str) {
+    output(&["kill", "-s", name, &pid.to_string()]);
 }
