@@ -9,6 +9,7 @@ pub mod activate;
 pub mod busy;
 pub mod compose;
 pub mod difference;
+pub mod fetch;
 mod files;
 pub mod kept;
 pub mod lock;

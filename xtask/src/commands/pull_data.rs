@@ -1,4 +1,4 @@
-//! `cargo xtask pull-data`: bags, logs and whatever else robots have written, onto this machine.
+//! `cargo xtask pull-data`: bags, logs and whatever else robots and their services have written, onto this machine.
 
 use camino::Utf8PathBuf;
 
@@ -6,6 +6,7 @@ use super::{Which, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::{Failure, Result};
 use crate::process;
+use crate::release::{fetch, services};
 use crate::robot::Session;
 use crate::ui;
 
@@ -13,15 +14,17 @@ use crate::ui;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask pull-data --robot main bags/final
-  cargo xtask pull-data --all /var/log/robot --to logs  into logs/main, logs/secondary
+  cargo xtask pull-data --all /var/log/robot --to logs      into logs/main, logs/secondary
+  cargo xtask pull-data --robot main navigation:/tmp/ros/log  out of a service's container
 
 Run again after a broken connection, it goes on where it stopped.")]
 pub struct Args {
     #[command(flatten)]
     which: Which,
 
-    /// A file or a directory on the robot, from the SSH user's home
-    #[arg(value_name = "PATH")]
+    /// A file or a directory on the robot, from the SSH user's home, or in the container of a service; one on the
+    /// robot whose name looks like a service's begins with `./`
+    #[arg(value_name = "[SERVICE:]PATH")]
     path: String,
 
     /// The directory that gets one for each robot
@@ -29,25 +32,55 @@ pub struct Args {
     to: Utf8PathBuf,
 }
 
-/// Copies, by the SFTP that every SSH server has.
+/// Copies, by the SFTP that every SSH server has, or what the container has.
 ///
 /// # Errors
 /// Fails when a robot cannot be reached or has no such file; the others are served all the same.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.which.robots(&workspace)?;
-    if args.path.is_empty() || args.path.contains(['\n', '\r', '\0']) {
+    let (service, path) = split(&args.path);
+    if path.is_empty() || args.path.contains(['\n', '\r', '\0']) {
         return Err(Failure::config("that is no path").hint("a file or a directory on the robot").into());
     }
+    let project = &workspace.project.name;
     let copy = |robot: &Robot| {
         let session = Session::open(reach(&workspace, robot)?)?;
         let place = args.to.join(&robot.name);
+        if let Some(service) = service {
+            services::check(&session, project, &[service.to_owned()])?;
+        }
         if !process::mode().dry_run {
             fs_err::create_dir_all(&place)?;
         }
-        session.fetch(&args.path, &place)?;
+        match service {
+            Some(service) => fetch::fetch(&session, project, service, path, &place)?,
+            None => session.fetch(path, &place)?,
+        }
         ui::done(&robot.name, &format!("{} is in {place}", args.path));
         Ok(())
     };
     fleet::each(&robots, copy).1
+}
+
+/// A service, and a path in it: what is before the first colon, unless a slash comes earlier, as for scp(1).
+fn split(words: &str) -> (Option<&str>, &str) {
+    match words.split_once(':') {
+        Some((service, path)) if !service.is_empty() && !service.contains('/') => (Some(service), path),
+        _ => (None, words),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn a_service_is_before_the_first_colon() {
+        assert_eq!(split("navigation:/tmp/ros/log"), (Some("navigation"), "/tmp/ros/log"));
+        assert_eq!(split("navigation:"), (Some("navigation"), ""));
+        for path in ["bags", "./bag:1", "/var/log/a:b", ":x", ""] {
+            assert_eq!(split(path), (None, path));
+        }
+    }
 }

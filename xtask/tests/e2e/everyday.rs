@@ -176,6 +176,38 @@ pub fn data_is_copied_and_completed(lab: &Lab) {
     MAIN.exec(&["rm", "-r", "/home/robot/bags", "/home/robot/-x"]);
 }
 
+pub fn data_is_copied_out_of_a_container(lab: &Lab) {
+    let workspace = lab.deployed();
+    let inside =
+        |script: &str| MAIN.exec(&["docker", "exec", &format!("{PROJECT}-navigation-1"), "sh", "-c", script]);
+    inside("mkdir -p '/tmp/ros/b \"$x\"/empty' && head -c 3000000 /dev/urandom >'/tmp/ros/b \"$x\"/-a b'");
+    let there = inside("sha256sum <'/tmp/ros/b \"$x\"/-a b'");
+    let here = workspace.path("data/main/b \"$x\"/-a b").to_owned();
+    let pull = ["pull-data", "--robot", "main", "navigation:/tmp/ros/b \"$x\""];
+    let is_here = || {
+        workspace.xtask(&pull).expect_exit(0);
+        assert!(there.starts_with(
+            super::harness::output(&["sha256sum", "--", here.as_str()]).split(' ').next().unwrap()
+        ));
+    };
+    is_here();
+    assert!(workspace.path("data/main/b \"$x\"/empty").is_dir());
+    // Half of it, as a broken connection leaves it, and as it must not be sent again; then too much of it.
+    let half = std::fs::File::options().write(true).open(&here).unwrap();
+    half.set_len(1_000_000).unwrap();
+    let before = MAIN.sent();
+    is_here();
+    assert!(MAIN.sent() - before < 2_500_000);
+    half.set_len(4_000_000).unwrap();
+    is_here();
+    // What nodes log is where the README says.
+    workspace.xtask(&["pull-data", "--robot", "main", "navigation:/tmp/ros/log"]).expect_exit(0);
+    let missing = ["pull-data", "--robot", "main", "navigation:/no-such-bag"];
+    workspace.xtask(&missing).expect_exit(1).says("there is no /no-such-bag");
+    let unknown = ["pull-data", "--robot", "main", "navigatoin:/tmp"];
+    workspace.xtask(&unknown).expect_exit(2).says("navigation");
+}
+
 pub fn the_build_tools_work_on_the_sources_of_this_machine(lab: &Lab) {
     lab.workspace.reset();
     let words = ["dev-shell", "--yes", "--", "colcon", "build", "--packages-select", "robot_interfaces"];

@@ -79,6 +79,7 @@ fn main() -> ExitCode {
         everyday::the_build_tools_work_on_the_sources_of_this_machine,
         everyday::what_is_built_with_them_belongs_to_who_started_them,
         everyday::data_is_copied_and_completed,
+        everyday::data_is_copied_out_of_a_container,
         settings::a_changed_variable_restarts_who_uses_it,
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,

@@ -157,6 +157,11 @@ impl Robot {
         self.sh("cat /sys/class/net/eth0/statistics/rx_bytes").parse().unwrap()
     }
 
+    /// Bytes that the robot's network interface has sent.
+    pub fn sent(self) -> u64 {
+        self.sh("cat /sys/class/net/eth0/statistics/tx_bytes").parse().unwrap()
+    }
+
     /// Waits until the robot's network interface has received this many bytes more.
     pub fn wait_until_it_has_received(self, bytes: u64) {
         let before = self.received();
