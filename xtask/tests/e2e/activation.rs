@@ -267,6 +267,33 @@ pub fn links_that_are_cut_for_good(lab: &Lab) {
     assert_ne!(runs(), before);
 }
 
+pub fn links_that_are_cut_for_good_before_anything_starts(lab: &Lab) {
+    let workspace = lab.deployed();
+    lab.deploy(SECONDARY);
+    let robots = [MAIN, SECONDARY];
+    let home = format!("/home/robot/.deploy/{PROJECT}");
+    let runs = || robots.map(|robot| (robot.sh(&format!("readlink {home}/current")), robot.services()));
+    let before = runs();
+    edit(workspace);
+    let mut run = workspace.start(&["deploy", "--robot", "main,secondary", "--yes"]);
+    // One while it is connected to, one while it pulls.
+    run.until_it_runs(&["ssh", "HostKeyAlias=secondary"]);
+    SECONDARY.cut_link();
+    run.until_it_says("main pulling from its registry");
+    MAIN.cut_link();
+    let ended = run.wait_for_all();
+    robots.iter().for_each(|robot| robot.mend_link());
+    ended.expect_exit(3).says("`main` ").says("`secondary` ");
+    assert_eq!(runs(), before);
+    for robot in robots {
+        let lock = format!("{home}/deploy.lock");
+        eventually("the lock to go", || robot.can(&["flock", "-n", &lock, "true"]).then_some(()));
+    }
+    the_next_succeeds(lab);
+    lab.deploy(SECONDARY);
+    assert!(runs().iter().zip(&before).all(|(now, before)| now != before));
+}
+
 pub fn a_power_cut_ends_with_the_old_release_by_itself(lab: &Lab) {
     let workspace = lab.deployed();
     let before = current();

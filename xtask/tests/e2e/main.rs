@@ -160,6 +160,7 @@ fn main() -> ExitCode {
         security::secrets_are_read_by_who_needs_them_and_kept_nowhere,
         security::odd_names_in_a_compose_file_arrive,
         activation::links_that_are_cut_for_good,
+        activation::links_that_are_cut_for_good_before_anything_starts,
         fleet::both_image_stores_get_the_same_images,
         fleet::robots_hear_each_other_on_a_shared_domain_only,
         fleet::a_robot_that_is_off_does_not_stop_the_other,

@@ -64,6 +64,10 @@ bring_up_patiently() {
     return 1
 }
 
+# Tries what it is given for some seconds, in a container: to start a process there takes a robot more than most checks.
+# shellcheck disable=SC2016 # it is for the shell of the container
+tries='n=25; until "$@"; do n=$((n - 1)); [ "$n" -gt 0 ] || exit 1; sleep 0.2; done'
+
 # Tries the health check of a container: ID STARTED
 try_check() {
     # It stays the same as long as the container does.
@@ -87,21 +91,22 @@ try_check() {
             CMD-SHELL) set -- /bin/sh -c "$1" ;;
             *) exit 1 ;;
         esac
-        exec timeout 10 docker exec "$id" "$@"
+        timeout 10 docker exec "$id" /bin/sh -c "$tries" try "$@" && exit
+        # An image need not have a shell.
+        case $? in 126 | 127) exec timeout 10 docker exec "$id" "$@" ;; *) exit 1 ;; esac
     ) && echo "$1 $2" >>"$work/alive"
-} >/dev/null 2>&1 </dev/null
+}
 
-# The same for those that are still starting, at once: the engine's own first try comes seconds later.
+# The same for those that are still starting, each on its own: the engine's own first try comes seconds later.
 probe() {
-    tries=''
     while read -r _ _ state _ _ health id started _; do
         [ "$state $health" = 'running starting' ] || continue
+        [ ! -e "$work/$id.tried" ] || continue
         ! grep -qxF "$id $started" "$work/alive" || continue
-        try_check "$id" "$started" &
-        tries="$tries $!"
+        : >"$work/$id.tried"
+        # It may outlive the activation, whose lock it must not keep.
+        { try_check "$id" "$started"; rm -f "$work/$id.tried"; } 8>&- >/dev/null 2>&1 </dev/null &
     done <"$work/now"
-    # shellcheck disable=SC2086 # numbers, each an argument
-    [ -z "$tries" ] || wait $tries
 }
 
 # Judges a look at a release that is in $work/now, and notes since when nothing has changed: NUMBER
@@ -115,10 +120,11 @@ assess() {
 # Waits until a release is well, and gives up when it never will be: NUMBER. Then $why tells the reason, and $whom
 # which services it is.
 is_well() {
-    limit=$(($(uptime) + deadline)) since=$(uptime) seen='' told='' whom=''
+    limit=$(($(uptime) + deadline)) since=$(uptime) seen='' told='' whom='' listed=''
     : >"$work/alive"
     while :; do
-        if look >"$work/now"; then
+        if { [ -n "$listed" ] && look_again >"$work/now" 2>/dev/null; } || look >"$work/now"; then
+            listed=yes
             probe
             assess "$1"
             case $verdict in
@@ -213,7 +219,8 @@ watch_on() {
     exec 8>&-
     while [ $(($(uptime) - since)) -lt "$settle" ] && [ "$(uptime)" -lt "$limit" ]; do
         sleep 1
-        look >"$work/now" && is_left_alone "$mark" || return
+        look_again >"$work/now" 2>/dev/null || look >"$work/now" || return
+        is_left_alone "$mark" || return
         assess "$to"
         case $verdict in
             *'again and again'*) break ;;
@@ -255,13 +262,14 @@ switch() {
     fi
     record activating ''
     guard &
+    guarding=$!
     ended=''
     if bring_up_patiently "$to" && is_well "$to" && commit healthy ''; then
         end active '' && ended=well
     else
         give_up "$3"
     fi
-    wait
+    wait "$guarding"
     tidy "$6"
     # Whoever goes back by hand wants to be there.
     if [ "$ended $3 $action" = 'well yes deploy' ]; then watch_on; fi

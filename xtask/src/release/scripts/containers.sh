@@ -7,6 +7,11 @@ look() {
         --format '{{.ID}} {{.Label "com.docker.compose.oneoff"}}') || return
     # Those of `cargo xtask run` are no services.
     containers=$(printf '%s\n' "$containers" | sed -n '/ True$/!s/ .*//p')
+    look_again
+}
+
+# The same of the containers that there were then, for half of what it costs; it fails when one of them is gone.
+look_again() {
     # shellcheck disable=SC2086 # numbers, each an argument
     [ -z "$containers" ] || docker container inspect --format '{{index .Config.Labels "com.docker.compose.service"}} {{with index .Config.Labels "xtask.hash"}}{{.}}{{else}}-{{end}} {{.State.Status}} {{.State.ExitCode}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.ID}} {{.State.StartedAt}} {{with index .Config.Labels "xtask.devices"}}{{.}}{{else}}-{{end}}' $containers
 }
