@@ -5,8 +5,8 @@ use camino::Utf8PathBuf;
 use super::{Which, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::{Failure, Result};
-use crate::process;
-use crate::release::{fetch, services};
+use crate::release::fetch::{Place, fetch};
+use crate::release::services;
 use crate::robot::Session;
 use crate::ui;
 
@@ -32,7 +32,7 @@ pub struct Args {
     to: Utf8PathBuf,
 }
 
-/// Copies, by the SFTP that every SSH server has, or what the container has.
+/// Copies, with what every robot and container has.
 ///
 /// # Errors
 /// Fails when a robot cannot be reached or has no such file; the others are served all the same.
@@ -47,16 +47,14 @@ pub fn run(args: &Args) -> Result<()> {
     let copy = |robot: &Robot| {
         let session = Session::open(reach(&workspace, robot)?)?;
         let place = args.to.join(&robot.name);
-        if let Some(service) = service {
-            services::check(&session, project, &[service.to_owned()])?;
-        }
-        if !process::mode().dry_run {
-            fs_err::create_dir_all(&place)?;
-        }
-        match service {
-            Some(service) => fetch::fetch(&session, project, service, path, &place)?,
-            None => session.fetch(path, &place)?,
-        }
+        let from = match service {
+            Some(service) => {
+                services::check(&session, project, &[service.to_owned()])?;
+                Place::of_service(&session, project, service)?
+            }
+            None => Place::Robot,
+        };
+        fetch(&session, &from, path, &place)?;
         ui::done(&robot.name, &format!("{} is in {place}", args.path));
         Ok(())
     };

@@ -1,5 +1,8 @@
-//! Files out of a service's container, say what its nodes log, or a bag in a volume. SFTP does not lead into containers:
-//! the `find`, `stat` and `tail` that they have send what is not here yet.
+//! Files of a robot, or out of a service's container, onto this machine: bags, what nodes log. The `find`, `stat` and `tail`
+//! that are there send what is not here yet.
+//!
+//! A file is copied under another name, which tells when it was last written over there, and gets its own once it is
+//! complete: one that was rewritten meanwhile is never completed with the rest of another, as `sftp -a` does.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,97 +11,156 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::services;
 use crate::error::{Failure, Result};
-use crate::process;
+use crate::process::{self, Cmd};
 use crate::robot::Session;
+use crate::ui;
 
-/// The files at a path, a line for each: bytes, seconds since 1970, name.
+/// What is at a path, a line for each directory and file: kind, bytes, seconds since 1970, name.
 const LIST: &str = r#"[ -e "$1" ] || { echo "there is no $1" >&2; exit 1; }
-exec find -H "$1" -type f -exec stat -c '%s %Y %n' {} +"#;
-
-/// The directories at a path.
-const DIRECTORIES: &str = r#"exec find -H "$1" -type d"#;
+find -H "$1" -type d -exec stat -c 'd %s %Y %n' {} +
+find -H "$1" -type f -exec stat -c 'f %s %Y %n' {} + || true"#;
 
 /// A file from a byte on, the first is 1.
-const REST: &str = r#"exec tail -c "+$2" "$1""#;
+const REST: &str = r#"[ -e "$1" ] || exit 66
+exec tail -c "+$2" "$1""#;
 
-/// A file in the container.
+/// What that ends with where the file is gone: EX_NOINPUT, sysexits(3).
+const GONE: i32 = 66;
+
+/// Where files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the robot; paths are from the SSH user's home.
+    Robot,
+    /// In a container, which has this ID; paths are from the image's working directory.
+    Container(String),
+}
+
+/// A file, or a directory.
 #[derive(Debug, PartialEq, Eq)]
 struct Remote<'a> {
+    is_file: bool,
     size: u64,
     modified: u64,
     name: &'a str,
 }
 
-/// Copies a file or a directory out of the container of a service into a directory of this machine; what is there in
-/// part already is completed. A path that does not begin with `/` is one from the image's working directory.
+impl Place {
+    /// The container of a service.
+    ///
+    /// # Errors
+    /// Fails when the connection is gone or the service does not run.
+    pub fn of_service(session: &Session, project: &str, service: &str) -> Result<Self> {
+        let find = services::compose(session, project, &["ps", "--quiet", "--", service]);
+        if process::mode().dry_run {
+            find.run()?;
+            return Ok(Self::Container(format!("{project}-{service}-1")));
+        }
+        let found = find.read()?;
+        let first = found.lines().next().map(|id| Self::Container(id.to_owned()));
+        first.ok_or_else(|| {
+            let robot = session.robot();
+            Failure::failed(format!("`{service}` does not run on `{robot}`"))
+                .hint(format!("`cargo xtask start --robot {robot} {service}` starts it"))
+                .into()
+        })
+    }
+
+    fn shell(&self, session: &Session, script: &str, args: &[&str]) -> Cmd {
+        let inside = match self {
+            Self::Robot => Vec::new(),
+            Self::Container(id) => vec!["docker", "exec", id],
+        };
+        session.command([&inside[..], &["sh", "-c", script, "fetch"], args].concat())
+    }
+}
+
+/// Copies a file or a directory into a directory of this machine. What is there as it is over there is left alone, what
+/// an earlier copy of the same file has brought of it is not sent again.
 ///
 /// # Errors
-/// Fails when the connection is gone, the service does not run or has no such file, or this machine cannot write.
-pub fn fetch(session: &Session, project: &str, service: &str, path: &str, into: &Utf8Path) -> Result<()> {
-    let container = container(session, project, service)?;
+/// Fails when the connection is gone, there is no such file, or this machine cannot write.
+pub fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path) -> Result<()> {
     // What begins with a dash is no option.
     let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
-    let inside = |script: &str, args: &[&str]| {
-        session.command([&["docker", "exec", &container, "sh", "-c", script, "fetch"], args].concat())
-    };
-    let list = inside(LIST, &[&path]);
+    let list = from.shell(session, LIST, &[&path]);
     if process::mode().dry_run {
         return list.run();
     }
-    let copying = || format!("copy `{path}` from `{service}` of `{}`", session.robot());
-    let list = list.read().with_context(copying)?;
-    for directory in inside(DIRECTORIES, &[&path]).read().with_context(copying)?.lines() {
-        fs_err::create_dir_all(place(&path, directory, into)?)?;
-    }
-    for line in list.lines() {
+    let copying = || format!("copy `{path}` from `{}`", session.robot());
+    fs_err::create_dir_all(into)?;
+    for line in list.read().with_context(copying)?.lines() {
         let remote = Remote::parse(line)?;
         let target = place(&path, remote.name, into)?;
-        let here = target.metadata().map_or(0, |metadata| metadata.len());
-        // What has become shorter there is another file.
-        let here = if here > remote.size { 0 } else { here };
-        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&target)?;
-        file.set_len(here)?;
-        if here < remote.size {
-            let (rest, _words, mut answers) =
-                inside(REST, &[remote.name, &(here + 1).to_string()]).converse()?;
-            let _bytes = std::io::copy(&mut answers, &mut file).with_context(copying)?;
-            process::check_interrupted()?;
-            rest.wait().with_context(copying)?;
+        if !remote.is_file {
+            fs_err::create_dir_all(target)?;
+        } else if !remote.is_at(&target) {
+            let rest =
+                |from_byte: u64| from.shell(session, REST, &[remote.name, &(from_byte + 1).to_string()]);
+            if !remote.copy(&target, rest).with_context(copying)? {
+                ui::warn(session.robot(), &format!("{} is gone", remote.name));
+            }
         }
-        file.file().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(remote.modified))?;
     }
     Ok(())
 }
 
-/// The ID of a service's container.
-fn container(session: &Session, project: &str, service: &str) -> Result<String> {
-    let find = services::compose(session, project, &["ps", "--quiet", "--", service]);
-    if process::mode().dry_run {
-        find.run()?;
-        return Ok(format!("{project}-{service}-1"));
-    }
-    let found = find.read()?;
-    let first = found.lines().next().map(str::to_owned);
-    first.ok_or_else(|| {
-        let robot = session.robot();
-        Failure::failed(format!("`{service}` does not run on `{robot}`"))
-            .hint(format!("start it: cargo xtask start --robot {robot} {service}"))
-            .into()
-    })
-}
-
 impl<'a> Remote<'a> {
     fn parse(line: &'a str) -> Result<Self> {
-        let mut words = line.splitn(3, ' ');
-        let mut number = || words.next().and_then(|word| word.parse().ok());
-        let file = number().zip(number()).zip(words.next());
-        let ((size, modified), name) = file.with_context(|| {
+        let parts: Vec<&str> = line.splitn(4, ' ').collect();
+        let remote = match parts[..] {
+            [kind @ ("d" | "f"), size, modified, name] => size
+                .parse()
+                .ok()
+                .zip(modified.parse().ok())
+                .map(|(size, modified)| Self { is_file: kind == "f", size, modified, name }),
+            _ => None,
+        };
+        remote.with_context(|| {
             format!(
                 "`{}` is no file that could be copied: is there a line break in a name?",
                 line.escape_debug()
             )
-        })?;
-        Ok(Self { size, modified, name })
+        })
+    }
+
+    fn time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.modified)
+    }
+
+    /// Whether a file is this one, as far as size and time tell.
+    fn is_at(&self, target: &Utf8Path) -> bool {
+        let Ok(metadata) = target.metadata() else { return false };
+        metadata.len() == self.size && metadata.modified().is_ok_and(|time| time == self.time())
+    }
+
+    /// Copies the rest of it, which the command sends from a byte on, and tells whether there is any.
+    fn copy(&self, target: &Utf8Path, rest: impl FnOnce(u64) -> Cmd) -> Result<bool> {
+        let name = target.file_name().unwrap_or_default();
+        let part = target.with_file_name(format!(".{name}.{}.part", self.modified));
+        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&part)?;
+        let here = file.metadata()?.len();
+        let here = if here > self.size { 0 } else { here };
+        file.set_len(here)?;
+        let (sending, _words, mut answers) = rest(here).converse()?;
+        let _bytes = std::io::copy(&mut answers, &mut file)?;
+        process::check_interrupted()?;
+        if sending.exit_code()? == Some(GONE) {
+            fs_err::remove_file(&part)?;
+            return Ok(false);
+        }
+        sending.wait()?;
+        file.file().set_modified(self.time())?;
+        fs_err::rename(&part, target)?;
+        // Of what it was at other times.
+        let stale = |file: &str| file.starts_with(&format!(".{name}.")) && file.ends_with(".part");
+        for entry in target.parent().unwrap_or(target).read_dir_utf8()? {
+            let entry = entry?;
+            if stale(entry.file_name()) {
+                fs_err::remove_file(entry.path())?;
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -117,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_go_where_sftp_would_put_them() {
+    fn files_go_where_scp_would_put_them() {
         let into = Utf8Path::new("data/main");
         for (path, name, expected) in [
             ("/tmp/ros/log", "/tmp/ros/log/a/b.log", "data/main/log/a/b.log"),
@@ -139,10 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_follows_two_numbers() {
-        let file = Remote { size: 12, modified: 1_700_000_000, name: "/a b/c  d" };
-        assert_eq!(Remote::parse("12 1700000000 /a b/c  d").unwrap(), file);
-        assert!(Remote::parse("the rest of a name").is_err());
-        assert!(Remote::parse("12").is_err());
+    fn names_are_what_is_left_of_a_line() {
+        let file = Remote { is_file: true, size: 12, modified: 1_700_000_000, name: "/a b/c  d" };
+        assert_eq!(Remote::parse("f 12 1700000000 /a b/c  d").unwrap(), file);
+        for line in ["the rest of a name", "f 12", "f twelve 1 /a", ""] {
+            assert!(Remote::parse(line).is_err(), "{line}");
+        }
     }
 }

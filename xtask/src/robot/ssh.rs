@@ -4,7 +4,7 @@ use std::io::BufRead as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use tempfile::TempDir;
 
 use super::host_key;
@@ -83,19 +83,6 @@ impl Endpoint {
 /// Options with file names take several, separated by blanks, and expand `%` and `~`.
 fn quoted_path(path: &str) -> String {
     format!("\"{}\"", path.replace('%', "%%"))
-}
-
-/// A word of sftp's own language: in quotes, in which a pattern's characters mean themselves.
-fn sftp_word(path: &str) -> String {
-    let mut word = String::from("\"");
-    for character in path.chars() {
-        if matches!(character, '\\' | '"') {
-            word.push('\\');
-        }
-        word.push(character);
-    }
-    word.push('"');
-    word
 }
 
 /// A live connection to one robot. It ends with this guard, and also when this process is killed.
@@ -187,21 +174,6 @@ impl Session {
         control.extend(["-O", "forward", "-L"].map(str::to_owned));
         control.push(format!("{path}:{target}"));
         self.endpoint.batch(&control).run().with_context(|| format!("open a tunnel to `{}`", self.robot()))
-    }
-
-    /// Copies a file or a directory from the robot into a directory of this machine; what is there in part already is
-    /// completed. See sftp(1), `get -a -R`.
-    ///
-    /// # Errors
-    /// Fails when the connection is gone, or there is no such file.
-    pub fn fetch(&self, path: &str, into: &Utf8Path) -> Result<()> {
-        let control = self.control();
-        let get = format!("get -a -R -p -- {} {}\n", sftp_word(path), sftp_word(into.as_str()));
-        let sftp = self.endpoint.client("sftp", "-P").args(["-o", "BatchMode=yes", "-b", "-"]).args(control);
-        sftp.args(["--", &self.endpoint.destination])
-            .stdin(get)
-            .run()
-            .with_context(|| format!("copy `{path}` from `{}`", self.robot()))
     }
 
     /// A path for a socket that lives as long as the session.

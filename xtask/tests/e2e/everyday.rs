@@ -162,11 +162,22 @@ pub fn data_is_copied_and_completed(lab: &Lab) {
     workspace.xtask(&["pull-data", "--robot", "main", "bags"]).expect_exit(0);
     let there = MAIN.sh("sha256sum </home/robot/bags/a.db3");
     assert!(there.starts_with(&sum(&format!("{place}/a.db3"))));
-    // Half of it, as a broken connection leaves it.
-    let half = std::fs::File::options().write(true).open(format!("{place}/a.db3")).unwrap();
-    half.set_len(1_000_000).unwrap();
+    // Half of it, as a broken connection leaves it: what is there is not sent again.
+    let written = MAIN.sh("stat -c %Y /home/robot/bags/a.db3");
+    let part = format!("{place}/.a.db3.{written}.part");
+    std::fs::rename(format!("{place}/a.db3"), &part).unwrap();
+    std::fs::File::options().write(true).open(&part).unwrap().set_len(2_000_000).unwrap();
+    let before = MAIN.sent();
     workspace.xtask(&["pull-data", "--robot", "main", "bags"]).expect_exit(0);
     assert!(there.starts_with(&sum(&format!("{place}/a.db3"))));
+    assert!(MAIN.sent() - before < 2_000_000);
+    // A file that was rewritten, in its old size: it is another one, of which nothing is here.
+    MAIN.sh("cd /home/robot/bags && head -c 3000000 /dev/urandom >a.db3 && touch -d 2020-01-02 a.db3");
+    std::fs::write(format!("{place}/.a.db3.{written}.part"), "old").unwrap();
+    workspace.xtask(&["pull-data", "--robot", "main", "bags"]).expect_exit(0);
+    assert!(MAIN.sh("sha256sum </home/robot/bags/a.db3").starts_with(&sum(&format!("{place}/a.db3"))));
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 2, "nothing unfinished is left");
+    MAIN.sh("cp \"/home/robot/bags/fin al's \\\"\\$(x)\\\" [1]\" /home/robot/bags/a.db3");
     workspace.xtask(&["pull-data", "--robot", "main", name, "--to", "one"]).expect_exit(0);
     assert!(there.starts_with(&sum(workspace.path("one/main/fin al's \"$(x)\" [1]"))));
     MAIN.sh("cp /home/robot/bags/a.db3 /home/robot/-x");
@@ -192,15 +203,6 @@ pub fn data_is_copied_out_of_a_container(lab: &Lab) {
     };
     is_here();
     assert!(workspace.path("data/main/b \"$x\"/empty").is_dir());
-    // Half of it, as a broken connection leaves it, and as it must not be sent again; then too much of it.
-    let half = std::fs::File::options().write(true).open(&here).unwrap();
-    half.set_len(1_000_000).unwrap();
-    let before = MAIN.sent();
-    is_here();
-    assert!(MAIN.sent() - before < 2_500_000);
-    half.set_len(4_000_000).unwrap();
-    is_here();
-    // What nodes log is where the README says.
     workspace.xtask(&["pull-data", "--robot", "main", "navigation:/tmp/ros/log"]).expect_exit(0);
     let missing = ["pull-data", "--robot", "main", "navigation:/no-such-bag"];
     workspace.xtask(&missing).expect_exit(1).says("there is no /no-such-bag");
