@@ -54,7 +54,8 @@ fn settings(definition: &Value) -> BTreeMap<String, String> {
                 left.extend(list.iter().enumerate().map(|(index, value)| (below(&index.to_string()), value)));
             }
             Value::Null => {}
-            Value::String(text) => drop(found.insert(path, text.clone())),
+            // Compose doubles each `$` in what it gives back, for being read once more.
+            Value::String(text) => drop(found.insert(path, text.replace("$$", "$"))),
             other => drop(found.insert(path, other.to_string())),
         }
     }
@@ -71,9 +72,9 @@ mod tests {
     fn each_setting_is_told_and_no_secret() {
         let before = json!({"environment": {"SPEED": "1", "KEY": "hush", "OLD": "x"}, "command": ["a", "b"],
             "labels": {"xtask.hash": "1"}, "init": true});
-        let after = json!({"environment": {"SPEED": "2", "KEY": "key=quiet"}, "command": ["a", "c"],
+        let after = json!({"environment": {"SPEED": "2", "KEY": "key=qui$$et"}, "command": ["a", "c"],
             "labels": {"xtask.hash": "2"}, "init": true});
-        let (secrets, public) = (["quiet".to_owned()].into(), ["2".to_owned()].into());
+        let (secrets, public) = (["qui$et".to_owned()].into(), ["2".to_owned()].into());
         assert_eq!(
             lines(&before, &after, &secrets, &public),
             [
