@@ -3,25 +3,31 @@
 use super::compose::Project;
 use crate::error::{Failure, Result};
 use crate::robot::Survey;
+use crate::robot::survey::Container;
 
 /// Whether the robot runs exactly this project, so that nothing has to be done.
 pub fn is_current(project: &Project, survey: &Survey) -> bool {
     survey.release.as_deref() == Some(project.id.as_str()) && runs(project, survey)
 }
 
-/// Whether all services run, and the images that they have to. Services that nobody restarts may have ended, but only
-/// successfully.
+/// Whether all services run as they have to, with the images that they have to, and no others. Services that nobody
+/// restarts may have ended, but only successfully.
 fn runs(project: &Project, survey: &Survey) -> bool {
-    project.names.iter().all(|service| {
-        let mut containers =
-            survey.containers.iter().filter(|container| container.service == *service).peekable();
-        let is_job = project.jobs.contains(service);
-        containers.peek().is_some()
-            && containers.all(|container| {
-                (container.state == "running" || is_job && container.ended_well())
-                    && container.health != "unhealthy"
-            })
-    }) && check_images(project, survey).is_ok()
+    let is_wanted = |container: &Container| {
+        project.hashes.get(&container.service).is_some_and(|hash| *hash == container.hash)
+    };
+    survey.containers.iter().all(is_wanted)
+        && project.names.iter().all(|service| {
+            let mut containers =
+                survey.containers.iter().filter(|container| container.service == *service).peekable();
+            let is_job = project.jobs.contains(service);
+            containers.peek().is_some()
+                && containers.all(|container| {
+                    (container.state == "running" || is_job && container.ended_well())
+                        && container.health != "unhealthy"
+                })
+        })
+        && check_images(project, survey).is_ok()
 }
 
 /// Fails unless every container runs the image that it has to run: by what it is, not by how it was called.

@@ -197,7 +197,23 @@ impl Lab {
         let start = calls.iter().rfind(|call| call.contains(" launch eurobot ")).unwrap();
         let words = start.rsplit(" launch eurobot ").next().unwrap();
         let id = words.split(' ').next().unwrap().to_owned();
-        let mut containers = fs::read_to_string(self.dir.join("containers")).unwrap();
+        let archive = self.bytes("release.tar.gz");
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive.as_slice()));
+        let mut entries = archive.entries().unwrap().map(Result::unwrap);
+        let services = entries.find(|entry| entry.path().unwrap().ends_with("services")).unwrap();
+        let services = std::io::read_to_string(services).unwrap();
+        let hash = |service: &str| {
+            let line = services.lines().find(|line| line.ends_with(&format!(" {service}"))).unwrap();
+            line.split(' ').next().unwrap().to_owned()
+        };
+        let known = fs::read_to_string(self.dir.join("containers")).unwrap();
+        let container = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
+            ["container", service, ref rest @ .., _] => {
+                format!("container\t{service}\t{}\t{}\n", rest.join("\t"), hash(service))
+            }
+            _ => format!("{line}\n"),
+        };
+        let mut containers: String = known.lines().map(container).collect();
         containers.push_str(&format!("release\t{id}\n"));
         fs::write(self.dir.join("containers"), containers).unwrap();
     }
