@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
         let progress = Progress::new(&robot.name);
         progress.waiting("connecting");
         let session = Session::open(reach(&workspace, robot)?)?;
-        let (_lock, _) = Lock::take(&session, project, Patience::Refuse, &progress)?;
+        let (_lock, _) = Lock::take(&session, project, Patience::Refuse, None, &progress)?;
         progress.doing("removing what no release needs", None);
         let pruned = prune::prune(&session, project, workspace.releases.keep)?;
         if pruned.registry_is_busy {

@@ -74,7 +74,7 @@ pub fn run(verb: Verb, args: &Args) -> Result<()> {
         progress.waiting("connecting");
         let session = Session::open(reach(&workspace, robot)?)?;
         services::check(&session, project, &args.services)?;
-        let (_lock, _) = Lock::take(&session, project, Patience::Refuse, &progress)?;
+        let (_lock, _) = Lock::take(&session, project, Patience::Refuse, None, &progress)?;
         progress.doing(verb.doing(), None);
         // First: a robot that still watches its release has to know that it was no crash.
         kept::note(&session, project, verb.name(), &args.services.join(" "))?;

@@ -12,6 +12,7 @@ use super::about;
 use crate::error::{Exit, Failure, Result};
 use crate::process::{self, Child};
 use crate::robot::Session;
+use crate::robot::survey::News;
 use crate::ui::{self, Progress};
 
 /// The robot's part.
@@ -48,7 +49,8 @@ pub enum Patience {
 
 impl Lock {
     /// Takes the lock. Gives a stamp as well, which is the one of [`Survey`](crate::robot::Survey) if nobody has
-    /// activated anything since.
+    /// activated anything since. How an activation ended of which nobody has been told is told here, unless it is what
+    /// the user has been `told`.
     ///
     /// # Errors
     /// Fails with [`Exit::Busy`] where another has it and is not to be waited for.
@@ -56,28 +58,33 @@ impl Lock {
         session: &Session,
         project: &str,
         patience: Patience,
+        told: Option<&News>,
         progress: &Progress,
     ) -> Result<(Self, String)> {
         let token = format!("{}-{:x}", std::process::id(), fresh());
         if process::mode().dry_run {
             return Ok((Self { token, holder: None }, String::new()));
         }
-        let (holder, stamp) = Holder::start(session, project, &token, patience, progress)?;
+        let (holder, stamp) = Holder::start(session, project, &token, patience, told, progress)?;
         Ok((Self { token, holder: Some(holder) }, stamp))
     }
 
-    /// Sees to it that the lock is still held, after the connection may have been lost.
+    /// Sees to it that the lock is still held, after the connection may have been lost: gives the stamp if it was, which
+    /// is another one if somebody has activated something meanwhile.
     ///
     /// # Errors
-    /// Fails where another has taken it meanwhile.
-    pub fn keep(&mut self, session: &Session, project: &str, progress: &Progress) -> Result<()> {
+    /// Fails where another has taken it and still holds it.
+    pub fn keep(&mut self, session: &Session, project: &str, progress: &Progress) -> Result<Option<String>> {
         if let Some(holder) = &mut self.holder
             && !holder.child.is_running()
         {
             let _again = session.ensure_connected()?;
-            *holder = Holder::start(session, project, &self.token, Patience::Refuse, progress)?.0;
+            let stamp;
+            (*holder, stamp) =
+                Holder::start(session, project, &self.token, Patience::Refuse, None, progress)?;
+            return Ok(Some(stamp));
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -87,6 +94,7 @@ impl Holder {
         project: &str,
         token: &str,
         patience: Patience,
+        told: Option<&News>,
         progress: &Progress,
     ) -> Result<(Self, String)> {
         let wait = if patience == Patience::Wait { "yes" } else { "no" };
@@ -98,6 +106,12 @@ impl Holder {
         while let Some(line) = process::next_line(&answers)? {
             match line.split('\t').collect::<Vec<_>>()[..] {
                 ["held", stamp] => return Ok((Self { child, _beats: beats }, stamp.to_owned())),
+                ["news", release, word, reason] => {
+                    let news = News::new(release, word, reason);
+                    if told != Some(&news) {
+                        ui::warn(session.robot(), &news.to_string());
+                    }
+                }
                 ["busy", age, who] => {
                     let message = format!("{who} has been deploying to `{}` for {age} s", session.robot());
                     if patience == Patience::Refuse {

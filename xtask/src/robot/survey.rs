@@ -95,6 +95,14 @@ pub struct News {
     pub reason: String,
 }
 
+impl News {
+    /// As the robot says it.
+    pub fn new(release: &str, word: &str, reason: &str) -> Self {
+        let [release, word, reason] = [release, word, reason].map(str::to_owned);
+        Self { release, word, reason }
+    }
+}
+
 impl std::fmt::Display for News {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { release, reason, .. } = self;
@@ -178,8 +186,7 @@ impl Survey {
                 ["number", number] => survey.number = Some(number.to_owned()),
                 ["stamp", stamp] => survey.stamp = stamp.to_owned(),
                 ["news", release, word, reason] => {
-                    let [release, word, reason] = [release, word, reason].map(str::to_owned);
-                    survey.news = Some(News { release, word, reason });
+                    survey.news = Some(News::new(release, word, reason));
                 }
                 [
                     "container",

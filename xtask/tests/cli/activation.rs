@@ -185,3 +185,16 @@ fn a_robot_that_is_off_is_a_line_of_the_status() {
         (&3.into(), &false.into())
     );
 }
+
+#[test]
+fn whoever_takes_the_lock_is_told_how_it_ended_once() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    let news = "printf 'news\\t7\\trestored\\tcamera is unhealthy\\nheld\\t\\n'; exec cat >/dev/null";
+    lab.on("ssh", "*' lock eurobot '*", news);
+    for args in [&["restart", "--robot", "main"][..], &["prune", "--robot", "main"], &["deploy"]] {
+        let ran = lab.run(args).expect(0);
+        let told = ran.stderr.matches("release 7 was taken back: camera is unhealthy").count();
+        assert_eq!(told, 1, "{args:?}: {}", ran.stderr);
+    }
+}

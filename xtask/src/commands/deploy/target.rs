@@ -59,12 +59,26 @@ impl<'a> Target<'a> {
     /// Fails where another deploys to it and is not to be waited for.
     pub fn lock(&mut self) -> Result<()> {
         let project = &self.workspace.project.name;
-        let (lock, stamp) =
-            Lock::take(&self.session, project, self.options.disturb.patience(), self.progress)?;
-        if stamp != self.survey.stamp {
-            self.survey = Survey::of(&self.session, project, self.repository)?;
-        }
+        let (patience, told) = (self.options.disturb.patience(), self.survey.news.as_ref());
+        let (lock, stamp) = Lock::take(&self.session, project, patience, told, self.progress)?;
         self.lock = Some(lock);
+        self.look_again(&stamp)
+    }
+
+    /// Sees to it that the robot is still this run's, whose connection may have been lost, before it is disturbed.
+    fn keep_lock(&mut self) -> Result<()> {
+        let Some(lock) = &mut self.lock else { return self.lock() };
+        match lock.keep(&self.session, &self.workspace.project.name, self.progress)? {
+            Some(stamp) => self.look_again(&stamp),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks at what another has done since the last look.
+    fn look_again(&mut self, stamp: &str) -> Result<()> {
+        if stamp != self.survey.stamp {
+            self.survey = Survey::of(&self.session, &self.workspace.project.name, self.repository)?;
+        }
         Ok(())
     }
 
@@ -92,6 +106,7 @@ impl<'a> Target<'a> {
         if self.runs(release) {
             return Ok((Some(self.survey.clone()), came));
         }
+        self.keep_lock()?;
         self.may_be_disturbed()?;
         self.progress.doing("starting", None);
         let _span = timeline::span(Lane::robot(&self.robot.name), Phase::Start, "start");
@@ -111,18 +126,16 @@ impl<'a> Target<'a> {
     /// # Errors
     /// As [`Target::activate`].
     pub fn return_to(&mut self, number: u32) -> Result<Survey> {
+        self.keep_lock()?;
         self.may_be_disturbed()?;
         self.progress.doing("starting", None);
         let number = self.activation().return_to(&number.to_string())?;
         self.after(&number)
     }
 
-    /// Fails where the robot is another's by now, or busy.
-    fn may_be_disturbed(&mut self) -> Result<()> {
+    /// Fails where the robot is busy.
+    fn may_be_disturbed(&self) -> Result<()> {
         let project = &self.workspace.project.name;
-        if let Some(lock) = &mut self.lock {
-            lock.keep(&self.session, project, self.progress)?;
-        }
         match self.robot.busy.as_ref().filter(|_| !self.options.disturb.force) {
             Some(busy) => {
                 busy::check(&self.session, project, busy, self.options.disturb.patience(), self.progress)

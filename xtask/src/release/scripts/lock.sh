@@ -1,5 +1,5 @@
 # Holds the lock of deploys to this robot for as long as something comes on stdin every few seconds:
-# TOKEN WHO WAIT(yes|no). Prints "busy<TAB>AGE<TAB>WHO" while another has it, then "held<TAB>STAMP". A laptop that was
+# TOKEN WHO WAIT(yes|no). Prints "busy<TAB>AGE<TAB>WHO" while another has it, "news<TAB>NEWS" if there are any, then "held<TAB>STAMP". A laptop that was
 # closed sends nothing, and no end of file either.
 # shellcheck disable=SC2154 # it is one of several parts
 token=$1 who=$2 wait=$3
@@ -21,7 +21,8 @@ until flock -n 9; do
     flock -w 2 9 && break
 done
 printf '%s\t%s\t%s\t%s\n' "$token" "$$" "$(date +%s)" "$who" >"$home/deploy.holder"
-# Whoever has the lock has been told.
+# Whoever has the lock has been told, at the latest now.
+[ ! -s "$home/news" ] || printf 'news\t%s\n' "$(cat "$home/news")"
 rm -f "$home/news"
 printf 'held\t%s\n' "$(stamp)"
 # Who reads does not hold the lock: it goes with this shell.
