@@ -260,6 +260,11 @@ impl Activation<'_> {
                 Failure::failed(format!("release {number}, which was there before, is not well: {reason}"))
                     .hint(format!("`cargo xtask rollback --robot {robot}` goes back to the one before"))
             }
+            "put-off" => Failure::failed(format!(
+                "release {number} is to be taken back: {reason}; Docker on `{robot}` does not run, and the robot does it \
+                 as soon as it does"
+            ))
+            .hint(format!("`cargo xtask ssh --robot {robot} -- sudo systemctl restart docker` starts it")),
             "refused" => Failure::failed(format!("`{robot}` does not begin with release {number}: {reason}"))
                 .hint(format!("`cargo xtask prune --robot {robot}` makes room")),
             _ => Failure::failed(format!("release {number} is not well: {reason}"))

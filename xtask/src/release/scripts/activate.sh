@@ -27,11 +27,11 @@ engine_is_back() {
 # Replaces what is not as a release wants it: NUMBER
 bring_up() {
     : >"$work/words"
-    look >"$work/before" || return
+    look >"$work/found" || return
     wanted=$home/releases/$1/services changed='' gives_way='' removed=''
     while read -r hash flags service; do
-        ! grep -q "^$service $hash running " "$work/before" || continue
-        case $flags in *j*) ! grep -q "^$service $hash exited 0 " "$work/before" || continue ;; esac
+        ! grep -q "^$service $hash running " "$work/found" || continue
+        case $flags in *j*) ! grep -q "^$service $hash exited 0 " "$work/found" || continue ;; esac
         changed="$changed $service"
     done <"$wanted"
     while read -r service _ state _ _ _ id _ devices; do
@@ -42,7 +42,12 @@ bring_up() {
             continue
         fi
         [ "$state" = exited ] || gives_way="$gives_way $id"
-    done <"$work/before"
+    done <"$work/found"
+    # What was there first, a second try must not take for it. Containers that somebody had stopped and this starts have
+    # to be as well as new ones.
+    [ -e "$work/before" ] || awk -v changed="$changed " '
+        index(changed, " " $1 " ") && ($3 == "created" || $3 == "exited" && $4 ~ /^(0|130|137|143)$/) { next }
+        { print }' "$work/found" >"$work/before"
     # A serial port or a camera can be had by one at a time: they are let go of before anybody starts.
     # shellcheck disable=SC2086 # ids and names of services, each an argument
     {
@@ -55,6 +60,7 @@ bring_up() {
 # The same, and once more where the engine was lost meanwhile; $why tells what keeps it from being done.
 bring_up_patiently() {
     patience=$deadline
+    rm -f "$work/before"
     bring_up "$1" && return
     why=$(grep -v '^ *$' "$work/words" | tail -n 1)
     docker info >/dev/null 2>&1 || engine_is_back || { why='Docker is gone' && return 1; }
@@ -66,7 +72,9 @@ bring_up_patiently() {
 
 # Tries what it is given for some seconds, in a container: to start a process there takes a robot more than most checks.
 # shellcheck disable=SC2016 # it is for the shell of the container
-tries='n=25; until "$@"; do n=$((n - 1)); [ "$n" -gt 0 ] || exit 1; sleep 0.2; done'
+tries='now() { read -r now _ </proc/uptime && now=${now%.*}; }
+now && limit=$((now + 6))
+until "$@"; do now && [ "$now" -lt "$limit" ] || exit 1; sleep 0.2; done'
 
 # Tries the health check of a container: ID STARTED
 try_check() {
@@ -92,8 +100,9 @@ try_check() {
             *) exit 1 ;;
         esac
         timeout 10 docker exec "$id" /bin/sh -c "$tries" try "$@" && exit
+        tried=$?
         # An image need not have a shell.
-        case $? in 126 | 127) exec timeout 10 docker exec "$id" "$@" ;; *) exit 1 ;; esac
+        case $tried in 126 | 127) exec timeout 10 docker exec "$id" "$@" ;; *) exit $tried ;; esac
     ) && echo "$1 $2" >>"$work/alive"
 }
 
@@ -104,8 +113,12 @@ probe() {
         [ ! -e "$work/$id.tried" ] || continue
         ! grep -qxF "$id $started" "$work/alive" || continue
         : >"$work/$id.tried"
-        # It may outlive the activation, whose lock it must not keep.
-        { try_check "$id" "$started"; rm -f "$work/$id.tried"; } 8>&- >/dev/null 2>&1 </dev/null &
+        # It may outlive the activation, whose lock it must not keep. A check that takes long goes on in there when it is
+        # left: it is the engine's then.
+        {
+            try_check "$id" "$started"
+            [ $? -eq 124 ] || rm -f "$work/$id.tried"
+        } 8>&- >/dev/null 2>&1 </dev/null &
     done <"$work/now"
 }
 
@@ -163,6 +176,14 @@ end() {
     say end "$1	$2	$from"
 }
 
+# Waits until the images are on the disk as well, which the engine leaves to the system: a robot that is switched off
+# right after a deploy has to run what it was told to. Not for ever: there may be a disk that does not answer.
+is_on_disk() {
+    { sync; : >"$work/synced"; } 8>&- >/dev/null 2>&1 &
+    limit=$(($(uptime) + 30))
+    until [ -e "$work/synced" ] || [ "$(uptime)" -ge "$limit" ]; do sleep 0.05; done
+}
+
 # The release is the one that runs from now on, if that can be written down: OUTCOME REASON
 commit() {
     rm -f "$home/reserve"
@@ -173,19 +194,26 @@ commit() {
     lead current "$to"
 }
 
+# Without an engine nothing can be put back: the guard does it, whom the engine starts as soon as it is there: REASON
+put_off() {
+    note "$who" "$action" "$to" "put off: $1"
+    say end "put-off	$1	$from"
+}
+
 # Back to the release that ran: WORD REASON
 restore() {
     say doing "going back${from:+ to release $from}"
     record "$1" "$2"
     if [ -z "$from" ]; then
         # There was nothing: what does not work is not left running.
-        look >"$work/now"
+        look >"$work/now" || { put_off "$2" && return; }
         removed=$(awk '{ print $7 }' "$work/now")
         # shellcheck disable=SC2086 # ids, each an argument
-        [ -z "$removed" ] || docker container rm --force $removed
-        end "$1" "$2"
+        if [ -z "$removed" ] || docker container rm --force $removed; then end "$1" "$2"; else put_off "$2"; fi
     elif bring_up_patiently "$from" && is_well "$from"; then
         end "$1" "$2"
+    elif ! docker info >/dev/null 2>&1; then
+        put_off "$2"
     else
         end stuck "$2; and release $from does not work any more: $why"
     fi
@@ -213,9 +241,9 @@ is_left_alone() {
 }
 
 # Goes on looking at a release that was well, and goes back when it does not stay so: a node may crash once it has a
-# goal. Whoever does something with the project meanwhile takes over from this.
+# goal. Whoever does something with the project, since the diary was as long as $mark bytes, takes over from this.
 watch_on() {
-    mark=$(wc -c <"$home/history") begin=$(uptime) since=$(uptime) limit=$(($(uptime) + deadline)) verdict=''
+    begin=$(uptime) since=$(uptime) limit=$(($(uptime) + deadline)) verdict=''
     exec 8>&-
     while [ $(($(uptime) - since)) -lt "$settle" ] && [ "$(uptime)" -lt "$limit" ]; do
         sleep 1
@@ -231,7 +259,8 @@ watch_on() {
     done
     case $verdict in bad*) ;; *) return ;; esac
     exec 8>>"$home/activation.lock"
-    flock -n 8 && is_left_alone "$mark" && echo "$to $from" | write "$home/activation" || return
+    # Somebody may prune.
+    flock -w 120 8 && is_left_alone "$mark" && echo "$to $from" | write "$home/activation" || return
     whom=${verdict#bad } && whom=${whom%% *} reason="${verdict#bad }, $(($(uptime) - begin)) s after it had been well"
     tell_logs
     if [ -z "$from" ]; then
@@ -260,12 +289,14 @@ switch() {
         end refused 'its disk is full'
         return
     fi
+    echo "$settle $deadline" >"$home/releases/$to/patience"
+    tail -n 1000 "$home/history" 2>/dev/null | write "$home/history"
     record activating ''
     guard &
     guarding=$!
     ended=''
-    if bring_up_patiently "$to" && is_well "$to" && commit healthy ''; then
-        end active '' && ended=well
+    if bring_up_patiently "$to" && is_well "$to" && is_on_disk && commit healthy ''; then
+        end active '' && ended=well mark=$(wc -c <"$home/history")
     else
         give_up "$3"
     fi
@@ -279,7 +310,8 @@ switch() {
 recover() {
     read -r to from <"$home/activation" || return
     mkdir -p "$home/releases/$to"
-    events=$home/releases/$to/events who=robot action=recover settle=8 deadline=60 why='' whom=''
+    events=$home/releases/$to/events who=robot action=recover why='' whom=''
+    read -r settle deadline 2>/dev/null <"$home/releases/$to/patience" || settle=8 deadline=60
     engine_is_back || return
     if [ "$(number_of current)" = "$to" ] && [ "$from" != "$to" ]; then
         # It had just been done.

@@ -51,5 +51,4 @@ tidy() {
                 grep -qF "$name " "$work/images" || docker image rm "$name"
             done
     done
-    tail -n 1000 "$home/history" | write "$home/history"
 } >/dev/null 2>&1

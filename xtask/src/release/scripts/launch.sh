@@ -27,13 +27,23 @@ else
     number=$((${number:-0} + 1))
     echo "$number" | write "$home/last"
 fi
+# Who is switched off in a moment has no name of a file without what is in it.
+sync_files "$next"
 # Files are named by their content: those of containers that go on running stay where they are.
 mkdir -p "$next/files"
 for place in "$next"/files/*; do
-    [ ! -d "$place" ] || [ -d "$home/files/${place##*/}" ] || mv "$place" "$home/files/"
+    [ -d "$place" ] || continue
+    there=$home/files/${place##*/}
+    if [ ! -d "$there" ]; then
+        mv "$place" "$home/files/"
+        continue
+    fi
+    # What a container has written there is its own; what was lost is put back.
+    (cd "$place" && find . -type f -size +0 -exec sh -c '
+        for file do [ -s "$0/$file" ] || { mkdir -p "$0/${file%/*}" && cp -p "$file" "$0/$file" && sync "$0/$file"; }; done
+    ' "$there" {} +)
 done
 rm -rf "$next/files"
 mv -f "$next/activate" "$home/activate"
 mv -T "$next" "$home/releases/$number"
-sync "$home/releases/$number"/* 2>/dev/null || sync
 go_over "$number" "$@"

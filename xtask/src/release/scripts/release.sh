@@ -22,7 +22,7 @@ compose() {
 }
 
 # Whether a release is there with what it takes to start it: DIRECTORY
-is_whole() { [ -r "$home/$1/services" ] && [ -r "$home/$1/compose.json" ]; }
+is_whole() { [ -s "$home/$1/services" ] && [ -s "$home/$1/compose.json" ]; }
 
 # The number of the release that a link leads to, if there is one.
 number_of() { link=$(readlink "$home/$1") && is_whole "$1" && echo "${link##*/}"; }
@@ -41,6 +41,9 @@ note() {
 write() {
     cat >"$1.new" && { sync "$1.new" 2>/dev/null || sync; } && mv -f "$1.new" "$1"
 }
+
+# Has all files of a directory on the disk.
+sync_files() { find "$1" -type f -exec sync {} + 2>/dev/null || sync; }
 
 # A directory in memory for notes: what is judged by them must not depend on a disk that may be full.
 notes() { mktemp -d /dev/shm/xtask.XXXXXX 2>/dev/null || mktemp -d; }
