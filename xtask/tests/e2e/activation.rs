@@ -118,6 +118,19 @@ fn until_nobody_looks() {
     eventually("the robot to look no longer", || (!looks()).then_some(()));
 }
 
+pub fn a_service_that_was_stopped_has_to_be_well_again(lab: &Lab) {
+    let workspace = lab.deployed();
+    // It runs once, and crashes whenever it is started again.
+    let once = "  once:\n    image: e2e:navigation\n    restart: unless-stopped\n    command: [\"sh\", \"-c\", \
+                \"[ ! -e /tmp/ran ] || exit 3; touch /tmp/ran; exec sleep 600\"]";
+    add_service(workspace, once);
+    lab.deploy(MAIN);
+    workspace.xtask(&["stop", "--robot", "main", "once"]).expect_exit(0);
+    let again = workspace.xtask(&DEPLOY).expect_exit(1);
+    again.says("once crashes again and again").says("which was there before");
+    the_next_succeeds(lab);
+}
+
 pub fn what_people_stop_is_no_crash(lab: &Lab) {
     let workspace = lab.deployed();
     edit(workspace);

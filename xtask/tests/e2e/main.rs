@@ -122,6 +122,7 @@ fn main() -> ExitCode {
         activation::a_service_that_crashes_after_five_seconds,
         activation::a_node_that_is_well_and_crashes_later,
         activation::a_first_release_that_crashes_later_is_told_of,
+        activation::a_service_that_was_stopped_has_to_be_well_again,
         activation::what_people_stop_is_no_crash,
         activation::a_node_that_never_gets_healthy,
         activation::a_port_that_is_taken,
