@@ -90,9 +90,18 @@ def held(repository, digests):
     here = []
     for digest in digests:
         if os.path.exists(blob(digest)):
-            linked = int(os.path.exists(link(repository, digest)))
+            linked = int(says(link(repository, digest), digest))
             here.append(f"{digest[7:23]}:{os.path.getsize(blob(digest))}:{linked}")
     return " ".join(here)
+
+
+def says(path, text):
+    """Whether that is what a file says. A link that a power cut left empty says nothing, and is made again."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(text) + 2).strip() == text.encode()
+    except OSError:
+        return False
 
 
 def spools():
@@ -316,6 +325,8 @@ def put(path, text):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".part", "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave a name without content, and the registry stumbles
     os.rename(path + ".part", path)
 
 
