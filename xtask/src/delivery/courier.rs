@@ -168,7 +168,7 @@ impl<'a> Courier<'a> {
             Some(agent) => agent.look(self.repository())?,
             None => Look { memory: u64::MAX, disk: u64::MAX, ..Look::default() },
         };
-        let consignment = Consignment::new(self, agent.as_mut(), &look, &images)?;
+        let mut consignment = Consignment::new(self, agent.as_mut(), &look, &images)?;
         if let Some(why) = consignment.excess(&look) {
             return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
         }
@@ -186,8 +186,8 @@ impl<'a> Courier<'a> {
             None => agent::opening(self.repository())?,
         };
         if !consignment.items().is_empty() {
-            let layers = consignment.layers();
-            forecast.talk += agent::beginning(&self.route.depot.owner()?, self.repository(), &layers);
+            let (owner, layers, keep) = (self.route.depot.owner()?, consignment.layers(), consignment.keep());
+            forecast.talk += agent::beginning(&owner, self.repository(), &layers, keep.as_deref());
         }
         for item in consignment.items() {
             let carriage = item.carriage()?;
@@ -354,7 +354,8 @@ impl<'a> Courier<'a> {
         carried: &mut Carried,
     ) -> Result<()> {
         let owner = self.route.depot.owner()?;
-        let Begun { held, spools } = agent.begin(&owner, self.repository(), &consignment.layers())?;
+        let (layers, keep) = (consignment.layers(), consignment.keep());
+        let Begun { held, spools } = agent.begin(&owner, self.repository(), &layers, keep.as_deref())?;
         // A connection may break off when all of a layer has arrived, and the robot makes it all the same.
         for item in consignment.made_meanwhile(&held) {
             drop(carried.layers.insert(item.layer.digest.clone(), item.carriage()?));
@@ -474,7 +475,7 @@ impl<'a> Courier<'a> {
     /// Fails when the connection is gone.
     pub fn check(&self, blobs: &[Descriptor]) -> Result<usize> {
         let (mut agent, _look) = self.look()?;
-        let _begun = agent.begin(&self.route.depot.owner()?, self.repository(), &[])?;
+        let _begun = agent.begin(&self.route.depot.owner()?, self.repository(), &[], None)?;
         let sizes: BTreeMap<&str, u64> = blobs.iter().map(|blob| (blob.digest.as_str(), blob.size)).collect();
         let digests: Vec<String> = sizes.keys().map(|digest| (*digest).to_owned()).collect();
         Ok(agent.check(&digests, sizes.values().sum())?.len())

@@ -41,7 +41,7 @@ printf 'machine\tARCH\nclock\t1700000000\n'
 [ ! -e "$lab/running" ] || cat "$lab/containers""#;
 
 /// The courier's end on the robot, which has no memory to spare.
-const COURIER: &str = r#"echo '{"held":"","spools":{},"memory":0,' \
+const COURIER: &str = r#"echo '{"held":"","spools":{},"parts":0,"memory":0,' \
     '"disk":1000000000000,"engine":1000000000000,"shared":true,"copies":2}'
 exec cat >/dev/null"#;
 

@@ -5,7 +5,7 @@ use super::lab::{Lab, Ran, in_order};
 use super::registry::Registry;
 
 /// What the courier sees of a robot that has room for it.
-const ROOM: &str = r#"{"held":"","spools":{},"disk":1000000000000,"engine":1000000000000,"shared":true,"copies":2,"memory":1000000000000}"#;
+const ROOM: &str = r#"{"held":"","spools":{},"parts":0,"disk":1000000000000,"engine":1000000000000,"shared":true,"copies":2,"memory":1000000000000}"#;
 
 /// A deploy to a robot on which the courier's end says these lines, whatever it is asked, and then no more.
 fn deploy(lines: &[&str]) -> (Lab, Ran) {

@@ -63,6 +63,8 @@ pub struct Look {
     pub held: BTreeMap<String, Held>,
     /// Bytes of unfinished transfers, by the name of the parcel.
     pub spools: BTreeMap<String, u64>,
+    /// Bytes of layers that were being made when an agent ended: beginning removes them.
+    pub parts: u64,
     /// Free bytes on the registry's disk.
     pub disk: u64,
     /// Free bytes on the engine's disk.
@@ -79,6 +81,7 @@ pub struct Look {
 struct RawLook {
     held: String,
     spools: BTreeMap<String, u64>,
+    parts: u64,
     disk: u64,
     engine: u64,
     shared: bool,
@@ -94,8 +97,8 @@ impl Look {
 
     fn parse(answer: Value) -> Result<Self> {
         let raw: RawLook = serde_json::from_value(answer).context("read what the robot has")?;
-        let RawLook { held, spools, disk, engine, shared, copies, memory } = raw;
-        Ok(Self { held: blobs(&held), spools, disk, engine, shared, copies, memory })
+        let RawLook { held, spools, parts, disk, engine, shared, copies, memory } = raw;
+        Ok(Self { held: blobs(&held), spools, parts, disk, engine, shared, copies, memory })
     }
 }
 
@@ -311,12 +314,18 @@ impl Agent {
 
     /// Gets ready for changes. `owner` stands for this machine's workspace: an agent that a cut connection
     /// left behind is ended, one of another machine is not. `layers` are those that are to come: that agent may
-    /// have made some of them before it ended.
+    /// have made some of them before it ended. Where `keep` is given, unfinished transfers of other parcels go.
     ///
     /// # Errors
     /// Fails with a [`Refusal`] where another machine delivers right now.
-    pub fn begin(&mut self, owner: &str, repository: &str, layers: &[&str]) -> Result<Begun> {
-        let answer = self.ask(&begin(owner, repository, layers))?;
+    pub fn begin(
+        &mut self,
+        owner: &str,
+        repository: &str,
+        layers: &[&str],
+        keep: Option<&[&str]>,
+    ) -> Result<Begun> {
+        let answer = self.ask(&begin(owner, repository, layers, keep))?;
         let RawBegun { held, spools } =
             serde_json::from_value(answer).context("read the courier's answer")?;
         Ok(Begun { held: blobs(&held), spools })
@@ -437,8 +446,12 @@ fn look(repository: &str) -> Value {
     json!({ "do": "look", "repository": repository })
 }
 
-fn begin(owner: &str, repository: &str, layers: &[&str]) -> Value {
-    json!({ "do": "begin", "owner": owner, "repository": repository, "layers": layers })
+fn begin(owner: &str, repository: &str, layers: &[&str], keep: Option<&[&str]>) -> Value {
+    let mut command = json!({ "do": "begin", "owner": owner, "repository": repository, "layers": layers });
+    if let Some(keep) = keep {
+        command["keep"] = json!(keep);
+    }
+    command
 }
 
 fn make(order: &Order<'_>, parcel: &str, offset: u64) -> Value {
@@ -461,8 +474,8 @@ pub fn opening(repository: &str) -> Result<u64> {
 }
 
 /// Bytes that [`Agent::begin`] takes.
-pub fn beginning(owner: &str, repository: &str, layers: &[&str]) -> u64 {
-    said(&begin(owner, repository, layers)) as u64
+pub fn beginning(owner: &str, repository: &str, layers: &[&str], keep: Option<&[&str]>) -> u64 {
+    said(&begin(owner, repository, layers, keep)) as u64
 }
 
 /// Bytes that [`Agent::send`] takes besides the parcel's: what goes before, between and behind.

@@ -52,6 +52,8 @@ pub struct Consignment {
     /// Layers on the robot out of which another could not be made.
     suspects: Vec<String>,
     there: Vec<String>,
+    /// Whether the layers fit only where unfinished transfers of others make room.
+    is_tight: bool,
     /// Bytes of unfinished transfers that the robot had at the last look, and before that.
     arrived: (u64, u64),
     done: usize,
@@ -81,6 +83,7 @@ impl Consignment {
             attach: Vec::new(),
             suspects: Vec::new(),
             there: Vec::new(),
+            is_tight: false,
             arrived: (0, 0),
             done: 0,
             done_before: 0,
@@ -197,30 +200,31 @@ impl Consignment {
         self.items.is_empty() && self.attach.is_empty()
     }
 
-    /// Why the layers do not fit on the robot, if they do not.
+    /// The parcels whose unfinished transfers are all that may stay on the robot, where it has no room for others.
+    pub fn keep(&self) -> Option<Vec<&str>> {
+        self.is_tight.then(|| self.parcels().collect())
+    }
+
+    fn parcels(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().map(|item| item.packed.parcel.name.as_str())
+    }
+
+    /// Why the layers do not fit on the robot, if they do not; finds out what has to go there, too.
     ///
-    /// Its registry keeps each layer once, uncompressed, beside the parcel that is being worked off. Then
-    /// its engine keeps the unpacked files, and in a containerd store the layer as well.
-    pub fn excess(&self, look: &Look) -> Option<String> {
+    /// What has arrived of the parcels is a part of what they need. What others have left unfinished makes room.
+    pub fn excess(&mut self, look: &Look) -> Option<String> {
         let layers: u64 = self.items.iter().map(|item| item.layer.size).sum();
         let parcel = |item: &Item| {
             let (size, is_known) = item.packed.parcel.size_so_far();
             if is_known { size } else { size.max(item.new / 2) }
         };
         let parcel = self.items.iter().map(parcel).max().unwrap_or_default();
-        let engine = layers * look.copies;
-        let lack = |whose: &str, free: u64, needed: u64| {
-            let (free, needed) = (ui::bytes(free), ui::bytes(needed));
-            format!("{whose} has {free} free, the new layers need {needed} there")
-        };
-        let shared = layers + engine.max(parcel);
-        if look.shared {
-            return (look.disk < shared).then(|| lack("its disk", look.disk, shared));
+        let own = self.parcels().filter_map(|name| look.spools.get(name)).sum();
+        self.is_tight = lack(look, layers, parcel, own).is_some();
+        if !self.is_tight {
+            return None;
         }
-        if look.disk < layers + parcel {
-            return Some(lack("its registry's disk", look.disk, layers + parcel));
-        }
-        (look.engine < engine).then(|| lack("its engine's disk", look.engine, engine))
+        lack(look, layers, parcel, look.spools.values().sum())
     }
 
     /// Bytes of all parcels, as it looks now; none before anything can be said.
@@ -286,6 +290,28 @@ impl Consignment {
     }
 }
 
+/// Why so many bytes of layers, and of the largest parcel, do not fit on a robot, if they do not. `spools` are bytes of
+/// unfinished transfers that count as free there, as those of unfinished layers do.
+///
+/// Its registry keeps each layer once, uncompressed, beside the parcel that is being worked off. Then
+/// its engine keeps the unpacked files, and in a containerd store the layer as well.
+fn lack(look: &Look, layers: u64, parcel: u64, spools: u64) -> Option<String> {
+    let disk = look.disk.saturating_add(look.parts + spools);
+    let engine = layers * look.copies;
+    let words = |whose: &str, free: u64, needed: u64| {
+        let (free, needed) = (ui::bytes(free), ui::bytes(needed));
+        format!("{whose} has {free} free, the new layers need {needed} there")
+    };
+    let shared = layers + engine.max(parcel);
+    if look.shared {
+        return (disk < shared).then(|| words("its disk", disk, shared));
+    }
+    if disk < layers + parcel {
+        return Some(words("its registry's disk", disk, layers + parcel));
+    }
+    (look.engine < engine).then(|| words("its engine's disk", look.engine, engine))
+}
+
 /// What parts come to of which some have a size and all a measure: the others are taken to be like those.
 fn expected(parts: &[(u64, Option<u64>)]) -> Option<u64> {
     let known = parts.iter().filter_map(|(measure, size)| Some((*measure, (*size)?)));
@@ -338,7 +364,29 @@ fn ask_about_others(agent: &mut Agent, look: &Look, candidates: &mut Vec<Candida
 
 #[cfg(test)]
 mod tests {
-    use super::expected;
+    use super::super::agent::Look;
+    use super::{expected, lack};
+
+    #[test]
+    fn what_an_interrupted_transfer_left_is_room_for_the_next() {
+        let look = Look { disk: 250, shared: true, copies: 1, ..Look::default() };
+        assert_eq!(lack(&look, 100, 150, 0), None);
+        assert!(lack(&look, 200, 0, 149).unwrap().contains("its disk has"));
+        assert_eq!(lack(&look, 200, 0, 150), None);
+        assert_eq!(lack(&Look { parts: 100, ..look.clone() }, 200, 0, 50), None);
+        let twice = Look { copies: 2, ..look };
+        assert!(lack(&twice, 100, 0, 49).is_some() && lack(&twice, 100, 0, 50).is_none());
+    }
+
+    #[test]
+    fn an_engine_with_a_disk_of_its_own_gains_nothing_by_it() {
+        let look = Look { disk: 100, engine: 300, copies: 2, ..Look::default() };
+        assert!(lack(&look, 100, 50, 49).unwrap().contains("its registry's disk"));
+        assert_eq!(lack(&look, 100, 50, 50), None);
+        assert!(lack(&look, 151, 0, 1_000).unwrap().contains("its engine's disk"));
+        // Where nothing can be known, there is no end of room.
+        assert_eq!(lack(&Look { disk: u64::MAX, parts: 1, copies: 0, ..Look::default() }, 9, 9, 9), None);
+    }
 
     #[test]
     fn what_is_not_known_is_taken_to_be_like_what_is() {

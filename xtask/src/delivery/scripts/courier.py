@@ -80,9 +80,11 @@ def answer(**values):
 
 
 def look(repository):
-    """What is here: blobs by the beginning of their digest, spools, free bytes of disk and memory."""
+    """What is here: blobs by the beginning of their digest, spools, bytes of layers that were never finished, free bytes
+    of disk and memory.
+    """
     digests = [f"sha256:{name}" for top in names(BLOBS) for name in names(f"{BLOBS}/{top}")]
-    answer(held=held(repository, digests), spools=spools(), memory=memory(), **disks())
+    answer(held=held(repository, digests), spools=spools(), parts=parts(), memory=memory(), **disks())
 
 
 def held(repository, digests):
@@ -106,6 +108,17 @@ def says(path, text):
 
 def spools():
     return {name[:-6]: os.path.getsize(f"{WORK}/{name}") for name in names(WORK) if name.endswith(".spool")}
+
+
+def parts():
+    """Bytes of layers that an agent was making when it ended; the next one begins by removing them."""
+    total = 0
+    for name in names(WORK):
+        try:
+            total += os.path.getsize(f"{WORK}/{name}") if name.endswith(".part") else 0
+        except FileNotFoundError:
+            pass  # finished meanwhile
+    return total
 
 
 def disks():
@@ -141,9 +154,10 @@ def peak():
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def begin(owner, repository, layers):
+def begin(owner, repository, layers, keep=None):
     """Takes the place of an agent of the same owner whose connection was cut; another's is left alone. Tells what is
-    here by now of the layers that are to come, and of unfinished ones.
+    here by now of the layers that are to come, and of unfinished ones. Where room is short, only spools of the parcels
+    `keep` stay.
     """
     os.makedirs(WORK, exist_ok=True)
     lock = open(f"{WORK}/lock", "a+")
@@ -167,7 +181,10 @@ def begin(owner, repository, layers):
     lock.flush()
     for name in names(WORK):
         path = f"{WORK}/{name}"
-        if name.endswith(".part") or (name.endswith(".spool") and time.time() - os.path.getmtime(path) > DAY):
+        stale = name.endswith(".spool") and (
+            time.time() - os.path.getmtime(path) > DAY or (keep is not None and name[:-6] not in keep)
+        )
+        if stale or name.endswith(".part"):
             os.unlink(path)
     # Only now: until then another agent may have been adding to them, or making a layer of one.
     answer(held=held(repository, layers), spools=spools())
