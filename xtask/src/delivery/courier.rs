@@ -50,6 +50,9 @@ const BACK: Duration = Duration::from_secs(60);
 /// What an agent calls it that there is no room left.
 const FULL: &str = "disk";
 
+/// What an agent calls it that one of an earlier connection is not to be ended yet, say because of a slow disk.
+const STALE: &str = "stale";
+
 /// A courier to one robot.
 #[derive(Clone, Copy)]
 pub struct Courier<'a> {
@@ -306,7 +309,9 @@ impl<'a> Courier<'a> {
             carried.sent += agent.sent();
             let Err(error) = outcome else { continue };
             process::check_interrupted()?;
-            if let Some(refusal) = error.downcast_ref::<Refusal>() {
+            let refusal = error.downcast_ref::<Refusal>();
+            let is_stale = refusal.is_some_and(|refusal| refusal.kind == STALE);
+            if let Some(refusal) = refusal.filter(|_| !is_stale) {
                 self.refused(refusal, consignment)?;
                 continue;
             }
@@ -319,10 +324,11 @@ impl<'a> Courier<'a> {
                 return Err(error);
             }
             if !consignment.is_empty() {
-                ui::warn(
-                    self.route.session.robot(),
-                    "the connection dropped: the transfer goes on where it stopped",
-                );
+                let text = match is_stale {
+                    true => format!("{error}: asking once more"),
+                    false => "the connection dropped: the transfer goes on where it stopped".to_owned(),
+                };
+                ui::warn(self.route.session.robot(), &text);
             }
         }
         Ok(())

@@ -33,7 +33,7 @@ const MAKING: (u64, Duration) = (5_000_000, Duration::from_secs(60));
 /// Why the robot does not make a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What the agent calls it: `digest`, `basis`, `spool`, `disk`, `memory`, `busy`, …
+    /// What the agent calls it: `digest`, `basis`, `spool`, `disk`, `memory`, `busy`, `stale`, …
     pub kind: String,
     /// Words for people.
     pub why: String,
@@ -317,7 +317,7 @@ impl Agent {
     /// have made some of them before it ended. Where `keep` is given, unfinished transfers of other parcels go.
     ///
     /// # Errors
-    /// Fails with a [`Refusal`] where another machine delivers right now.
+    /// Fails with a [`Refusal`] where another machine delivers right now, or an agent that was left behind does not end.
     pub fn begin(
         &mut self,
         owner: &str,

@@ -245,10 +245,12 @@ impl Consignment {
         bytes
     }
 
-    /// Whether anything arrived between the last two looks, or layers were made since this was asked last.
+    /// Whether anything arrived between the last two looks, or layers were made, since this was asked last.
     pub fn arrived_since(&mut self) -> bool {
         let progress = self.arrived.0 > self.arrived.1 || self.done > self.done_before;
         self.done_before = self.done;
+        // Who does not even come to a look finds nothing new.
+        self.arrived.1 = self.arrived.0;
         progress
     }
 

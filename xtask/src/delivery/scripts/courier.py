@@ -31,6 +31,10 @@ CHUNK = 1 << 20
 # Seconds without a word, after which the other end is taken to be gone: a link that was cut says nothing.
 SILENCE = 10 * 60
 
+# Seconds for an agent to end that has been killed: one that waits for a slow memory card ends only after that. The other
+# end waits a little longer for an answer.
+ENDING = 50
+
 # More than any frame makes, or refers to: what asks for more is damaged, and memory is short.
 MOST = 32 << 20
 
@@ -161,7 +165,7 @@ def begin(owner, repository, layers, keep=None):
     """
     os.makedirs(WORK, exist_ok=True)
     lock = open(f"{WORK}/lock", "a+")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + ENDING
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,8 +173,10 @@ def begin(owner, repository, layers, keep=None):
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().split()
-            if holder[:1] != [owner] or time.monotonic() > deadline:
+            if holder[:1] != [owner]:
                 raise Refusal("busy", "another machine is delivering to this robot") from None
+            if time.monotonic() > deadline:
+                raise Refusal("stale", "what an earlier connection left on this robot does not end") from None
             try:
                 os.kill(int(holder[1]), signal.SIGKILL)
             except ProcessLookupError:
