@@ -22,11 +22,12 @@ const GARBAGE: &str = concat!(include_str!("scripts/release.sh"), include_str!("
 pub struct Pruned {
     /// Bytes that are free now and were not before.
     pub freed: u64,
-    /// Whether the registry was left alone, because somebody pushes into it.
+    /// Whether the registry was left alone, because somebody pushes into it or a courier brings layers.
     pub registry_is_busy: bool,
 }
 
-/// Prunes a robot, whose lock has to be held: its registry's garbage collection would take what is being delivered.
+/// Prunes a robot, whose lock has to be held: its registry's garbage collection would take what is being
+/// delivered. Other projects' deliveries are kept apart from it by the courier's lock.
 ///
 /// # Errors
 /// Fails when the connection is gone or Docker on the robot fails.

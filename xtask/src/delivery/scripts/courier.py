@@ -174,7 +174,9 @@ def begin(owner, repository, layers, keep=None):
             lock.seek(0)
             holder = lock.read().split()
             if holder[:1] != [owner]:
-                raise Refusal("busy", "another machine is delivering to this robot") from None
+                pruned = holder == ["prune"]  # see release/scripts/prune.py
+                why = "the robot's registry is being pruned" if pruned else "another machine is delivering to this robot"
+                raise Refusal("busy", why) from None
             if time.monotonic() > deadline:
                 raise Refusal("stale", "what an earlier connection left on this robot does not end") from None
             try:

@@ -1,20 +1,41 @@
-"""Says what a robot's registry has to keep when its garbage is collected: mark REPOSITORY DIGEST...
+"""Collects the garbage of a robot's registry and says what it has to keep: collect REPOSITORY DIGEST...
 
 Manifests of releases that are kept get a tag each, those of others lose theirs: what has no tag is garbage. Prints
-"busy" and changes nothing while somebody pushes. Tags are written as the registry's file system
-driver writes them.
+"busy" and changes nothing while somebody pushes, or a courier brings layers. Tags are written as the registry's file
+system driver writes them.
 
 The other way, it tells how many bytes of blobs that would free: count REPOSITORY DIGEST...
 """
+import fcntl
 import json
 import os
+import subprocess
 import sys
+
+# Who holds its lock may change the registry's data (see delivery/scripts/courier.py).
+COURIER = "/var/lib/registry/courier"
+COLLECT = ["docker-registry", "garbage-collect", "--delete-untagged", "/etc/registry.yml"]
 
 ROOT = "/var/lib/registry/docker/registry/v2"
 REPOSITORIES = ROOT + "/repositories"
 
 # The registry itself.
 OPEN_FILES = "/proc/1/fd"
+
+
+def tried_lock():
+    """The courier's lock; none while a courier holds it."""
+    os.makedirs(COURIER, exist_ok=True)
+    lock = open(COURIER + "/lock", "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    # A courier ends the process that it finds noted here as its own: this is nobody's.
+    lock.truncate(0)
+    lock.write("prune")
+    lock.flush()
+    return lock
 
 
 def is_taking_uploads():
@@ -36,24 +57,33 @@ def remove(place):
     os.rmdir(place)
 
 
-def mark(repository, *kept):
+def collect(repository, *kept):
+    lock = tried_lock()
+    if lock is None or is_taking_uploads():
+        print("busy")
+        return
+    mark(repository, kept)
+    # It inherits the lock: where this program is ended, nobody brings layers before the other one has ended, too.
+    collecting = subprocess.run(COLLECT, stdout=subprocess.DEVNULL, pass_fds=[lock.fileno()])
+    sys.exit(1 if collecting.returncode else 0)
+
+
+def mark(repository, kept):
     home = f"{REPOSITORIES}/{repository}"
     manifests = home + "/_manifests"
     if not os.path.isdir(manifests):
         return
-    if is_taking_uploads():
-        print("busy")
-        return
-    for tag in os.listdir(manifests + "/tags"):
+    tags = manifests + "/tags"
+    for tag in os.listdir(tags) if os.path.isdir(tags) else []:  # only a push makes them
         if tag.startswith("kept-") and "sha256:" + tag.removeprefix("kept-") not in kept:
-            remove(f"{manifests}/tags/{tag}")
+            remove(f"{tags}/{tag}")
     for digest in kept:
         name = digest.removeprefix("sha256:")
         if not os.path.exists(f"{manifests}/revisions/sha256/{name}/link"):
             continue
         for place in ("current", "index/sha256/" + name):
-            os.makedirs(f"{manifests}/tags/kept-{name}/{place}", exist_ok=True)
-            with open(f"{manifests}/tags/kept-{name}/{place}/link", "w") as link:
+            os.makedirs(f"{tags}/kept-{name}/{place}", exist_ok=True)
+            with open(f"{tags}/kept-{name}/{place}/link", "w") as link:
                 link.write(digest)
 
 
@@ -92,4 +122,4 @@ def count(repository, *kept):
     print(garbage)
 
 
-{"mark": mark, "count": count}[sys.argv[1]](*sys.argv[2:])
+{"collect": collect, "count": count}[sys.argv[1]](*sys.argv[2:])

@@ -1,5 +1,5 @@
 # Removes what no kept release needs: KEEP REGISTRY PROGRAM. Tells how many bytes are free, before and after, and whether
-# the registry was left alone because somebody pushes into it.
+# the registry was left alone because somebody brings something into it.
 # shellcheck disable=SC2034,SC2046,SC2154 # one of several parts; digests are words
 keep=$1 registry=$2 program=$3
 root=$(engine_root "$registry") || exit
@@ -17,12 +17,7 @@ free
 tidy "$keep"
 if [ "$(docker container inspect --format '{{.State.Running}}' "$registry" 2>/dev/null)" = true ]; then
     set -- $(sed -n 's/^[^ ]*@\(sha256:[0-9a-f]*\) .*/\1/p' "$work/images" | sort -u)
-    answer=$(docker container exec "$registry" python3 -c "$program" mark "$project" "$@") || exit
-    if [ "$answer" = busy ]; then
-        printf 'busy\n'
-    else
-        docker container exec "$registry" docker-registry garbage-collect --delete-untagged /etc/registry.yml \
-            >/dev/null || exit
-    fi
+    # It says `busy` where it leaves the registry alone.
+    docker container exec "$registry" python3 -c "$program" collect "$project" "$@" || exit
 fi
 free
