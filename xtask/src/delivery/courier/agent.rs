@@ -282,12 +282,13 @@ impl Agent {
     }
 
     /// What is in a layer that is not on this machine, and its digest: contents by checksum, without names.
-    /// `name` is what the robot calls the layer in a [`Look`].
+    /// `name` is what the robot calls the layer in a [`Look`], `size` its bytes: the robot reads them all.
     ///
     /// # Errors
     /// As [`Agent::look`].
-    pub fn contents(&mut self, name: &str) -> Result<(String, Contents)> {
-        let answer = self.ask(&json!({ "do": "contents", "name": name }))?;
+    pub fn contents(&mut self, name: &str, size: u64) -> Result<(String, Contents)> {
+        self.command(&json!({ "do": "contents", "name": name }))?;
+        let answer = self.next(making(size))?;
         let digest = answer["digest"].as_str().context("read the courier's answer")?.to_owned();
         let packed = answer["contents"].as_str().context("read the courier's answer")?;
         let packed = base64::prelude::BASE64_STANDARD.decode(packed).context("read the courier's answer")?;

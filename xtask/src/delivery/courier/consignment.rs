@@ -354,8 +354,8 @@ fn ask_about_others(agent: &mut Agent, look: &Look, candidates: &mut Vec<Candida
         .map(|(name, held)| (name, held.size))
         .collect();
     let mut found = false;
-    for name in unknown.into_keys() {
-        let (digest, contents) = agent.contents(name)?;
+    for (name, size) in unknown {
+        let (digest, contents) = agent.contents(name, size)?;
         if !contents.entries.is_empty() {
             found = true;
             candidates.push(Candidate { digest, contents: contents.into(), is_here: false });
