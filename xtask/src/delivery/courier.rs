@@ -258,7 +258,9 @@ impl<'a> Courier<'a> {
         let mut consignment = Consignment::new(self, Some(&mut agent), &look, &carried.images)?;
         drop(preparing);
         for layer in consignment.there() {
-            carried.layers.insert(layer.to_owned(), Carriage { how: How::There, sent: 0 });
+            // An earlier try may have brought it.
+            let there = Carriage { how: How::There, sent: 0 };
+            let _carriage = carried.layers.entry(layer.to_owned()).or_insert(there);
         }
         if consignment.is_empty() {
             carried.sent += agent.sent();
