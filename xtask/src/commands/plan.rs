@@ -97,6 +97,9 @@ fn summary(plan: &Plan) -> Vec<String> {
         [] => lines.push("no service would be restarted".to_owned()),
         services => lines.push(format!("would be started anew: {}", services.join(", "))),
     }
+    if !plan.removed.is_empty() {
+        lines.push(format!("would be stopped and removed: {}", plan.removed.join(", ")));
+    }
     lines
 }
 
@@ -104,5 +107,20 @@ fn seconds(seconds: f64) -> String {
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if time.as_secs() >= 120 => format!("{} min", time.as_secs().div_ceil(60)),
         _ => format!("{seconds:.1} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_removed_is_said_where_anything_is() {
+        let (lidar, setup) = ("lidar".to_owned(), "setup".to_owned());
+        let plan = Plan { removed: vec![lidar, setup], ..Plan::default() };
+        let last = |plan| summary(plan).pop().unwrap();
+        assert_eq!(last(&plan), "would be stopped and removed: lidar, setup");
+        assert_eq!(json!(plan)["removed"], json!(["lidar", "setup"]));
+        assert_eq!(last(&Plan::default()), "no service would be restarted");
     }
 }

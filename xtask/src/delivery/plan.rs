@@ -15,7 +15,7 @@ use super::courier::{self, Carriage, Courier};
 use crate::error::Result;
 use crate::image::{Built, layout};
 use crate::process::Cmd;
-use crate::robot::{Session, registry};
+use crate::robot::{Session, registry, survey};
 use crate::timeline::How;
 
 /// How long the link's speed is measured.
@@ -25,7 +25,7 @@ const PROBE: Duration = Duration::from_secs(1);
 const PROBE_BYTES: usize = 16 << 20;
 
 /// What would become of a robot.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Plan {
     /// The robot.
     pub robot: String,
@@ -49,6 +49,8 @@ pub struct Plan {
     pub disk_free: u64,
     /// Services that would be started, or stopped and started.
     pub restarts: Vec<String>,
+    /// Services that would be stopped and removed: the release has them no more.
+    pub removed: Vec<String>,
     /// Services that would go on running.
     pub stays: Vec<String>,
     /// What keeps the plan from being exact.
@@ -121,7 +123,7 @@ pub struct Services {
     pub hashes: BTreeMap<String, String>,
     /// The services that may have ended.
     pub jobs: BTreeSet<String>,
-    /// Bytes that are sent if any is.
+    /// Bytes that are sent to go over to the release; 0 where the robot runs it and nothing would be done.
     pub archive: u64,
 }
 
@@ -140,17 +142,9 @@ pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<P
     let mut plan = Plan {
         robot: route.session.robot().to_owned(),
         images: built.iter().map(image).collect(),
-        layer_bytes: 0,
-        other_bytes: 0,
-        registry_bytes: 0,
-        bytes: 0,
-        bytes_per_second: 0,
-        seconds: 0.0,
-        disk_needed: 0,
         disk_free: answers.free,
-        restarts: Vec::new(),
-        stays: Vec::new(),
-        notes: Vec::new(),
+        removed: removed(&route.survey.containers, services),
+        ..Plan::default()
     };
     let pairs = built.iter().zip(&plan.images);
     let lacking: Vec<&Built> = pairs.filter(|(_, image)| !image.there).map(|(built, _)| built).collect();
@@ -169,9 +163,7 @@ pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<P
     let names =
         |some: Vec<(&String, &String)>| some.into_iter().map(|(service, _)| service.clone()).collect();
     (plan.stays, plan.restarts) = (names(stays), names(restarts));
-    if !plan.restarts.is_empty() {
-        plan.other_bytes += services.archive;
-    }
+    plan.other_bytes += services.archive;
     plan.bytes = plan.layer_bytes + plan.other_bytes + plan.registry_bytes;
     plan.bytes_per_second = speed(route.session)?;
     #[expect(clippy::cast_precision_loss, reason = "seconds are shown with two digits")]
@@ -179,6 +171,18 @@ pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<P
         plan.seconds = plan.bytes as f64 / plan.bytes_per_second.max(1) as f64;
     }
     Ok(plan)
+}
+
+/// The services that run and are none of a release that the robot would go over to.
+fn removed(containers: &[survey::Container], services: &Services) -> Vec<String> {
+    let is_over = |container: &&survey::Container| {
+        services.archive > 0
+            && container.state != "exited"
+            && !services.hashes.contains_key(&container.service)
+    };
+    let names: BTreeSet<&String> =
+        containers.iter().filter(is_over).map(|container| &container.service).collect();
+    names.into_iter().cloned().collect()
 }
 
 impl Plan {
@@ -265,4 +269,36 @@ fn speed(session: &Session) -> Result<u64> {
     anyhow::ensure!(answer.ends_with("done\n"), "the connection ended while the link was measured");
     let micros = began.elapsed().as_micros().max(1);
     Ok(u64::try_from(sent as u128 * 1_000_000 / micros).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_the_release_has_no_more_is_removed() {
+        let container = |service: &str, state: &str| survey::Container {
+            service: service.to_owned(),
+            state: state.to_owned(),
+            reference: String::new(),
+            image_id: String::new(),
+            exit_code: 0,
+            started: String::new(),
+            health: String::new(),
+            restarts: 0,
+            hash: String::new(),
+        };
+        let containers = [
+            container("radio", "restarting"),
+            container("camera", "running"),
+            container("lidar", "running"),
+            container("lidar", "running"),
+            container("setup", "exited"),
+        ];
+        let hashes = [("camera".to_owned(), String::new())].into();
+        let services = Services { hashes, archive: 100, ..Services::default() };
+        assert_eq!(removed(&containers, &services), ["lidar", "radio"]);
+        // Where the robot runs the release, nothing is done to it.
+        assert_eq!(removed(&containers, &Services { archive: 0, ..services }), [""; 0]);
+    }
 }
