@@ -132,7 +132,7 @@ fn is_there(route: &Route<'_>, built: &Built) -> Option<Delivered> {
 fn known_as(workspace: &Workspace, survey: &Survey, memory: &Memory, built: &Built) -> Option<Delivered> {
     let digest = match &built.id {
         ImageId::Manifest(digest) => digest.clone(),
-        ImageId::Config(config) => memory.manifest_of(config)?,
+        ImageId::Config(config) => memory.pushed_as(config)?,
     };
     let reference = crate::release::compose::reference(&workspace.project.name, &digest);
     survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), reference })

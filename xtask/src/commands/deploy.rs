@@ -291,7 +291,7 @@ impl Deploy<'_> {
         let built = images_of(&self.drafts, robot, built);
         let digest = |built: &Built| match &built.id {
             ImageId::Manifest(digest) => digest.clone(),
-            ImageId::Config(config) => memory.manifest_of(config).unwrap_or_else(|| config.clone()),
+            ImageId::Config(config) => memory.pushed_as(config).unwrap_or_else(|| config.clone()),
         };
         let reference = |built: &Built| compose::reference(project, &digest(built));
         let references = built.iter().map(|built| (built.wanted.image.clone(), reference(built))).collect();

@@ -55,7 +55,8 @@ impl Item {
     /// An image that has been built on this machine.
     pub fn of(built: &Built, memory: &Memory) -> Self {
         let digest = built.id.digest();
-        let other = memory.config_of(digest).or_else(|| memory.manifest_of(digest));
+        // A robot may have got it by a push.
+        let other = memory.saved_with(digest).or_else(|| memory.pushed_as(digest));
         Self { image: built.wanted.image.clone(), digest: digest.to_owned(), other }
     }
 
@@ -169,7 +170,7 @@ fn send(
         .with_context(|| format!("load images on `{robot}`"))?;
     span.sent(sent);
     for (config, manifest) in contents.pairs() {
-        route.memory.remember(config, manifest);
+        route.memory.remember_saved(config, manifest);
     }
     cost.sent += sent;
     cost.layers_sent = contents.layers(false).len();

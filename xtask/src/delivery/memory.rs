@@ -4,18 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::de::DeserializeOwned;
 
 use crate::files;
 use crate::ui;
 
-/// Remembers which manifest an image of a classic store becomes when it is pushed, so that a robot that
-/// has it is recognised without pushing again; and how many bytes a push takes that has no layers to carry.
+/// Remembers which manifest an image becomes, so that a robot that has it is recognised without sending it again; and
+/// how many bytes a push takes that has no layers to carry.
+///
+/// An image of a classic store has no manifest: a push makes one, of compressed layers, and `docker save` another.
 #[derive(Debug)]
 pub struct Memory {
-    file: Utf8PathBuf,
-    manifests: Mutex<BTreeMap<String, String>>,
+    pushed: Manifests,
+    saved: Manifests,
     talk_file: Utf8PathBuf,
     talk: Mutex<BTreeMap<usize, u64>>,
+}
+
+/// Digests of manifests by those of their configurations, as one way of delivery makes them.
+#[derive(Debug)]
+struct Manifests {
+    file: Utf8PathBuf,
+    known: Mutex<BTreeMap<String, String>>,
 }
 
 /// What the requests of a push take, as Docker 26 makes them: besides, and per layer.
@@ -24,11 +34,10 @@ const TALK: (u64, u64) = (2_900, 722);
 impl Memory {
     /// Reads what is remembered; a damaged or missing file costs one push each, nothing else.
     pub fn load(state_dir: &Utf8Path) -> Self {
-        let (file, talk_file) = (state_dir.join("manifests.json"), state_dir.join("push-talk.json"));
-        let text = |file| fs_err::read_to_string(file).unwrap_or_default();
-        let manifests = Mutex::new(serde_json::from_str(&text(&file)).unwrap_or_default());
-        let talk = Mutex::new(serde_json::from_str(&text(&talk_file)).unwrap_or_default());
-        Self { file, manifests, talk_file, talk }
+        let talk_file = state_dir.join("push-talk.json");
+        let (pushed, saved) = (state_dir.join("manifests.json"), state_dir.join("saved-manifests.json"));
+        let talk = Mutex::new(read(&talk_file));
+        Self { pushed: Manifests::load(pushed), saved: Manifests::load(saved), talk_file, talk }
     }
 
     /// Bytes that the requests of a push take whose layers are all there, besides manifest and configuration:
@@ -46,24 +55,53 @@ impl Memory {
         }
     }
 
-    /// The manifest digest of the image with this configuration digest.
-    pub fn manifest_of(&self, config: &str) -> Option<String> {
-        self.manifests.lock().unwrap_or_else(PoisonError::into_inner).get(config).cloned()
+    /// The digest of the manifest that the image with this configuration digest became when it was pushed.
+    pub fn pushed_as(&self, config: &str) -> Option<String> {
+        self.pushed.of(config)
     }
 
-    /// The configuration digest of the image with this manifest digest.
-    pub fn config_of(&self, manifest: &str) -> Option<String> {
-        let manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
-        manifests.iter().find_map(|(config, known)| (known == manifest).then(|| config.clone()))
+    /// Remembers one that was pushed.
+    pub fn remember_pushed(&self, config: &str, manifest: &str) {
+        self.pushed.remember(config, manifest);
     }
 
-    /// Remembers one.
-    pub fn remember(&self, config: &str, manifest: &str) {
-        let mut manifests = self.manifests.lock().unwrap_or_else(PoisonError::into_inner);
-        if manifests.insert(config.to_owned(), manifest.to_owned()).as_deref() != Some(manifest) {
-            keep(&self.file, &*manifests);
+    /// The digest of configuration or manifest that belongs to the other one in an archive of `docker save`.
+    pub fn saved_with(&self, digest: &str) -> Option<String> {
+        self.saved.config_of(digest).or_else(|| self.saved.of(digest))
+    }
+
+    /// Remembers one that was in an archive.
+    pub fn remember_saved(&self, config: &str, manifest: &str) {
+        self.saved.remember(config, manifest);
+    }
+}
+
+impl Manifests {
+    fn load(file: Utf8PathBuf) -> Self {
+        let known = Mutex::new(read(&file));
+        Self { file, known }
+    }
+
+    fn of(&self, config: &str) -> Option<String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(config).cloned()
+    }
+
+    fn config_of(&self, manifest: &str) -> Option<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find_map(|(config, known)| (known == manifest).then(|| config.clone()))
+    }
+
+    fn remember(&self, config: &str, manifest: &str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.insert(config.to_owned(), manifest.to_owned()).as_deref() != Some(manifest) {
+            keep(&self.file, &*known);
         }
     }
+}
+
+/// What is remembered in a file; nothing where it is damaged or missing.
+fn read<T: DeserializeOwned + Default>(file: &Utf8Path) -> T {
+    serde_json::from_str(&fs_err::read_to_string(file).unwrap_or_default()).unwrap_or_default()
 }
 
 /// Writes what is remembered. What cannot be kept, say on a full disk, costs a later run time: no reason to call a
@@ -85,18 +123,32 @@ mod tests {
     fn manifests_are_remembered_across_runs() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = Utf8Path::from_path(dir.path()).unwrap();
-        Memory::load(path).remember("sha256:c", "sha256:m");
-        assert_eq!(Memory::load(path).config_of("sha256:m").as_deref(), Some("sha256:c"));
-        assert_eq!(Memory::load(path).manifest_of("sha256:c").as_deref(), Some("sha256:m"));
+        Memory::load(path).remember_pushed("sha256:c", "sha256:m");
+        assert_eq!(Memory::load(path).pushed_as("sha256:c").as_deref(), Some("sha256:m"));
         fs_err::write(path.join("manifests.json"), "not json")?;
-        assert_eq!(Memory::load(path).manifest_of("sha256:c"), None);
+        assert_eq!(Memory::load(path).pushed_as("sha256:c"), None);
 
         // Where nothing can be kept, the same run remembers it all the same.
         fs_err::remove_file(path.join("manifests.json"))?;
         fs_err::create_dir(path.join("manifests.json"))?;
         let memory = Memory::load(path);
-        memory.remember("sha256:c", "sha256:m");
-        assert_eq!(memory.manifest_of("sha256:c").as_deref(), Some("sha256:m"));
+        memory.remember_pushed("sha256:c", "sha256:m");
+        assert_eq!(memory.pushed_as("sha256:c").as_deref(), Some("sha256:m"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_an_archive_has_says_nothing_of_pushes() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = Utf8Path::from_path(dir.path()).unwrap();
+        Memory::load(path).remember_pushed("sha256:c", "sha256:pushed");
+        Memory::load(path).remember_saved("sha256:c", "sha256:saved");
+        let memory = Memory::load(path);
+        assert_eq!(memory.pushed_as("sha256:c").as_deref(), Some("sha256:pushed"));
+        assert_eq!(memory.saved_with("sha256:c").as_deref(), Some("sha256:saved"));
+        assert_eq!(memory.saved_with("sha256:saved").as_deref(), Some("sha256:c"));
+        memory.remember_saved("sha256:d", "sha256:other");
+        assert_eq!((memory.pushed_as("sha256:d"), memory.saved_with("sha256:pushed")), (None, None));
         Ok(())
     }
 }

@@ -187,7 +187,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
     let manifest = tunnel.registry().manifest(repository, &built.wanted.image)?;
     verify(built, &manifest)?;
     if let ImageId::Config(config) = &built.id {
-        route.memory.remember(config, &manifest.digest);
+        route.memory.remember_pushed(config, &manifest.digest);
     }
     Ok((layers, manifest))
 }
