@@ -10,12 +10,14 @@ use crate::error::Result;
 /// How long a child may say nothing before somebody looks whether this run has been interrupted.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Passes on what a child says; the end of that is the end of the lines.
+/// Passes on what a child says, without the ends of the lines; the end of that is the end of the lines. What is not
+/// UTF-8 is replaced: a robot's logs may have anything in them.
 pub fn lines(answers: BufReader<PipeReader>) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        for line in answers.lines().map_while(std::io::Result::ok) {
-            if sender.send(line).is_err() {
+        for line in answers.split(b'\n').map_while(std::io::Result::ok) {
+            let line = line.strip_suffix(b"\r").unwrap_or(&line);
+            if sender.send(String::from_utf8_lossy(line).into_owned()).is_err() {
                 return;
             }
         }

@@ -99,6 +99,16 @@ fn a_held_child_ends_when_its_guard_goes() -> Result<()> {
 }
 
 #[test]
+fn lines_go_on_after_one_that_is_no_text() -> Result<()> {
+    let (child, words, answers) = Cmd::new("printf").arg("one\r\n\\377\n\nlast").converse()?;
+    drop(words);
+    let answers = lines(answers);
+    let heard: Vec<String> = std::iter::from_fn(|| next_line(&answers).transpose()).collect::<Result<_>>()?;
+    assert_eq!(heard, ["one", "\u{fffd}", "", "last"]);
+    child.wait()
+}
+
+#[test]
 fn polling_reports_the_last_reason() {
     let error = poll("rain", Duration::ZERO, || Err::<(), _>(anyhow::anyhow!("sunny"))).unwrap_err();
     assert_eq!(format!("{error:#}"), "waited 0 s for rain: sunny");

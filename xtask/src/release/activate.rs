@@ -48,6 +48,12 @@ const LOST: i32 = 255;
 /// How long a robot is tried to be reached again whose link was lost meanwhile.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a robot may stop telling of an activation without having told more than before.
+const TRIES: u32 = 5;
+
+/// How long it is left alone before it is asked again after that.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// A release as it travels: the project, what is said of it, and what the robot does with it.
 ///
 /// # Errors
@@ -93,6 +99,10 @@ struct Heard {
     number: Option<String>,
     /// How it ended; none while it goes on.
     end: Option<End>,
+    /// How many events were told at most: each time they are told from the beginning.
+    events: usize,
+    /// How often in a row there were no more than before.
+    repeats: u32,
     /// Whether it was the connection that ended.
     is_lost: bool,
 }
@@ -147,27 +157,15 @@ impl Activation<'_> {
         }
         let robot = self.session.robot();
         let mut heard = Heard::default();
-        let lost = |error: anyhow::Error| {
-            Failure::unreachable(format!("the link to `{robot}` was lost")).because(error)
-        };
         let mut attempt = self.hear(command, input, &mut heard);
+        // It has repeated nothing yet.
+        heard.repeats = 0;
         while heard.end.is_none() {
             let Some(number) = &heard.number else {
-                attempt.with_context(|| format!("bring the release to `{robot}`"))?;
-                anyhow::bail!("`{robot}` does not say what became of the release");
+                process::check_interrupted()?;
+                return Err(self.unheard(attempt, heard.is_lost));
             };
-            if let Err(error) = attempt {
-                if process::check_interrupted().is_err() {
-                    return Err(self.left(Exit::Interrupted, error, number));
-                }
-                if !heard.is_lost {
-                    return Err(self.left(Exit::Failed, error, number));
-                }
-                ui::warn(robot, "the connection dropped: the robot goes on by itself, connecting again");
-                let connect = || self.session.ensure_connected().map_err(|error| lost(error).into());
-                process::poll("the robot to be reached again", PATIENCE, connect)
-                    .map_err(|error| self.left(exit_of(&error), error, number))?;
-            }
+            self.resume(attempt, &heard, number)?;
             let follow = self.session.command(["sh", "-c", FOLLOW, "follow", self.project, number]);
             attempt = self.hear(&follow, &[], &mut heard);
         }
@@ -182,12 +180,65 @@ impl Activation<'_> {
         }
     }
 
+    /// Gets ready to listen again to a robot that has stopped telling of an activation before its end.
+    ///
+    /// # Errors
+    /// Fails, with what is true of the robot then, when it is not worth it, or the robot cannot be reached.
+    fn resume(&self, attempt: Result<()>, heard: &Heard, number: &str) -> Result<()> {
+        let robot = self.session.robot();
+        let has_failed = attempt.is_err();
+        let error = attempt.err().unwrap_or_else(|| anyhow::anyhow!("it stops before it tells how it ended"));
+        if process::check_interrupted().is_err() {
+            return Err(self.left(Exit::Interrupted, error, number));
+        }
+        if has_failed && !heard.is_lost {
+            return Err(self.left(Exit::Failed, error, number));
+        }
+        if heard.repeats == TRIES {
+            if heard.is_lost {
+                return Err(self.left(Exit::Unreachable, error, number));
+            }
+            let message = format!("`{robot}` does not say what became of release {number}");
+            return Err(Failure::failed(message).hint(self.where_to_look()).because(error).into());
+        }
+        if heard.repeats > 0 {
+            process::pause(PAUSE).map_err(|error| self.left(exit_of(&error), error, number))?;
+        }
+        if !heard.is_lost {
+            return Ok(());
+        }
+        ui::warn(robot, "the connection dropped: the robot goes on by itself, connecting again");
+        let lost = |error| Failure::unreachable(format!("the link to `{robot}` was lost")).because(error);
+        let connect = || self.session.ensure_connected().map_err(|error| lost(error).into());
+        process::poll("the robot to be reached again", PATIENCE, connect)
+            .map(drop)
+            .map_err(|error| self.left(exit_of(&error), error, number))
+    }
+
+    /// Nobody knows whether the robot has begun.
+    fn unheard(&self, attempt: Result<()>, is_lost: bool) -> anyhow::Error {
+        let robot = self.session.robot();
+        match attempt {
+            Ok(()) => anyhow::anyhow!("`{robot}` does not say what became of the release"),
+            Err(error) if is_lost => Failure::unreachable(format!(
+                "the link to `{robot}` was lost while it got the release: it may go over to it by itself"
+            ))
+            .hint(self.where_to_look())
+            .because(error)
+            .into(),
+            Err(error) => error.context(format!("bring the release to `{robot}`")),
+        }
+    }
+
+    fn where_to_look(&self) -> String {
+        format!("`cargo xtask status --robot {}` tells how it ended", self.session.robot())
+    }
+
     /// Nobody is told how it ends now: what is true then.
     fn left(&self, exit: Exit, error: anyhow::Error, number: &str) -> anyhow::Error {
         let robot = self.session.robot();
         let message = format!("`{robot}` goes on by itself, to release {number} or back to the one before");
-        let hint = format!("`cargo xtask status --robot {robot}` tells how it ended");
-        Failure::new(exit, message).hint(hint).because(error).into()
+        Failure::new(exit, message).hint(self.where_to_look()).because(error).into()
     }
 
     /// Runs what tells of the activation, and takes in what it says.
@@ -197,17 +248,24 @@ impl Activation<'_> {
         let sent = words.write_all(input);
         drop(words);
         let answers = process::lines(answers);
+        let mut events = 0;
         while let Some(line) = process::next_line(&answers)? {
-            self.take_in(&line, heard);
+            events += usize::from(self.take_in(&line, heard));
         }
+        heard.repeats = if events > heard.events { 0 } else { heard.repeats + 1 };
+        heard.events = heard.events.max(events);
         heard.is_lost = child.exit_code()? == Some(LOST);
         child.wait()?;
         sent.context("send the release")
     }
 
-    fn take_in(&self, line: &str, heard: &mut Heard) {
+    /// Takes in a line; tells whether it was an event.
+    fn take_in(&self, line: &str, heard: &mut Heard) -> bool {
         match line.split('\t').collect::<Vec<_>>()[..] {
-            ["release", number] => heard.number = Some(number.to_owned()),
+            ["release", number] => {
+                heard.number = Some(number.to_owned());
+                return false;
+            }
             ["doing", what] => self.progress.doing(&self.in_words(what), None),
             ["log", service, ref words @ ..] => {
                 ui::output(self.session.robot(), &format!("{service} | {}", words.join("\t")));
@@ -217,8 +275,9 @@ impl Activation<'_> {
                 heard.end = Some(End { word: word.to_owned(), reason: reason.to_owned(), from });
             }
             // A login shell may print a greeting of its own.
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn in_words(&self, what: &str) -> String {

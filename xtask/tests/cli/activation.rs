@@ -61,6 +61,52 @@ fn a_link_that_is_lost_is_made_anew_and_the_robot_listened_to_again() {
 }
 
 #[test]
+fn logs_that_are_no_text_do_not_hide_the_end() {
+    let (lab, _registry) = answering(
+        "release\\t8\\nlog\\tcamera\\t\\377\\nend\\trestored\\tcamera ended with exit code 3\\t7\\n",
+    );
+    lab.run(&["deploy"]).expect(5).says(&["camera | \u{fffd}", "release 8 was taken back"]);
+}
+
+/// How often the robot was listened to again.
+fn follows(lab: &Lab) -> usize {
+    lab.calls_of("ssh ").iter().filter(|call| call.contains(" follow eurobot 8")).count()
+}
+
+#[test]
+fn a_robot_that_never_tells_the_end_is_not_asked_for_ever() {
+    let (lab, _registry) = answering("release\\t8\\ndoing\\tstarting camera\\n");
+    lab.on("ssh", "*' follow eurobot 8'*", "printf 'doing\\tstarting camera\\n'");
+    lab.run(&["deploy"])
+        .expect(1)
+        .says(&["`main` does not say what became of release 8", "cargo xtask status --robot main"]);
+    assert_eq!(follows(&lab), 5);
+}
+
+#[test]
+fn a_link_that_is_lost_again_and_again_is_given_up_and_the_robot_goes_on() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.on("ssh", "*' launch eurobot '*", "cat >/dev/null; printf 'release\\t8\\n'; exit 255");
+    lab.on("ssh", "*' follow eurobot 8'*", "exit 255");
+    lab.run(&["deploy"])
+        .expect(3)
+        .says(&["connecting again", "`main` goes on by itself, to release 8 or back"]);
+    assert_eq!(follows(&lab), 5);
+}
+
+#[test]
+fn a_link_that_is_lost_before_the_robot_answers_leaves_open_what_it_does() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.on("ssh", "*' launch eurobot '*", "cat >/dev/null; exit 255");
+    lab.run(&["deploy"]).expect(3).says(&[
+        "the link to `main` was lost while it got the release: it may go over to it by itself",
+        "cargo xtask status --robot main",
+    ]);
+}
+
+#[test]
 fn whoever_interrupts_an_activation_is_told_that_it_goes_on() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
