@@ -22,7 +22,7 @@ mod poll;
 #[cfg(test)]
 mod tests;
 
-use std::io::{BufReader, PipeReader, PipeWriter};
+use std::io::{BufReader, ErrorKind, PipeReader, PipeWriter};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -290,19 +290,28 @@ impl Cmd {
         let (mut produced, stdout) = std::io::pipe().context("make a pipe")?;
         let (stdin, mut consumed) = std::io::pipe().context("make a pipe")?;
         let source =
-            Child::start(producer, producer.expression().stdin_null().stdout_file(stdout).stderr_capture())?;
-        // A consumer that ends early has its reasons, and says them.
-        let copying =
-            std::thread::spawn(move || std::io::copy(&mut produced, &mut consumed).unwrap_or_default());
-        let result = self.wait(self.expression().stdin_file(stdin).stdout_null().stderr_capture().start());
-        // The producer's own failure explains the consumer's: look at it first.
-        source.wait()?;
-        let output = result?;
-        let bytes = copying.join().unwrap_or_default();
-        if output.status.success() {
-            return Ok(bytes);
+            Child::start(producer, producer.expression().stdin_null().stdout_file(stdout).stderr_capture())?
+                .ended_by_signals();
+        let copying = std::thread::spawn(move || std::io::copy(&mut produced, &mut consumed));
+        let consumed = self.wait(self.expression().stdin_file(stdin).stdout_null().stderr_capture().start());
+        let produced = source.wait();
+        // Either may have failed of the signal: that it is the signal's doing says more.
+        interrupt::check()?;
+        let copied = copying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let consumed = consumed.and_then(|output| match output.status.success() {
+            true => Ok(()),
+            false => Err(self.failure(&output.status.to_string(), &String::from_utf8_lossy(&output.stderr))),
+        });
+        // A consumer that ends early takes the producer with it, and has its reasons; else the producer's own failure
+        // explains the consumer's.
+        let is_cut_off = matches!(&copied, Err(error) if error.kind() == ErrorKind::BrokenPipe);
+        match (consumed, produced) {
+            (Err(error), Err(_)) if is_cut_off => return Err(error),
+            (_, Err(error)) | (Err(error), Ok(())) => return Err(error),
+            (Ok(()), Ok(())) => {}
         }
-        Err(self.failure(&output.status.to_string(), &String::from_utf8_lossy(&output.stderr)))
+        // One that has read all it wants need not read the rest.
+        if is_cut_off { Ok(0) } else { copied.context("pass on what a command writes") }
     }
 
     /// Asks how many bytes the command writes.

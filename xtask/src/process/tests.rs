@@ -87,6 +87,21 @@ fn both_ends_of_a_pipe_must_succeed() -> Result<()> {
 }
 
 #[test]
+fn a_pipe_that_breaks_tells_why_it_broke() {
+    let sh = |script: &str| Cmd::new("sh").args(["-c", script]);
+    let told =
+        |consumer: &str, producer: &str| format!("{:#}", sh(consumer).feed(&sh(producer)).unwrap_err());
+    // The producer dies of the consumer's end.
+    let full = told("echo disk full >&2; exit 3", "while :; do echo x; done");
+    assert!(full.contains("exit status: 3") && full.contains("disk full"), "{full}");
+    // The consumer fails of what it did not get.
+    let nothing = told("cat >/dev/null; echo end of file >&2; exit 3", "echo no such image >&2; exit 4");
+    assert!(nothing.contains("exit status: 4") && nothing.contains("no such image"), "{nothing}");
+    let missing = Cmd::new("no-such-program-anywhere").feed(&sh("while :; do echo x; done")).unwrap_err();
+    assert_eq!(missing.to_string(), "`no-such-program-anywhere` is not installed");
+}
+
+#[test]
 fn a_held_child_ends_when_its_guard_goes() -> Result<()> {
     // One that sees its stdin end, and goes on all the same.
     let (child, mut stdout) = Cmd::new("sh").args(["-c", "echo ready; cat; exec sleep 600"]).spawn_held()?;

@@ -31,6 +31,22 @@ fn a_signal_takes_the_tag_back_and_ends_the_connection() {
 }
 
 #[test]
+fn a_signal_ends_both_ends_of_a_pipe() {
+    for signal in ["INT", "TERM"] {
+        let lab = Lab::new();
+        let _registry = Registry::start(&lab);
+        lab.on("ssh", "*'sh -s -- xtask-registry '*", "cat >/dev/null; echo image missing");
+        lab.on("docker", "'save '*", HANGS);
+        let running = lab.start(&["deploy"]);
+        lab.wait_for("the registry's image", || !lab.bytes("pushing").is_empty());
+        running.signal(signal);
+        running.end().expect(130).says(&["interrupted"]);
+        assert!(lab.all_gone("pushing"), "{signal}: `docker save` goes on");
+        assert!(lab.all_masters_are_gone(), "{signal}");
+    }
+}
+
+#[test]
 fn a_second_signal_does_not_end_the_clean_up() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
