@@ -56,7 +56,9 @@ impl Endpoint {
             .args(option("ServerAliveInterval", "5"))
             .args(option("ServerAliveCountMax", "3"))
             .args(option("RemoteCommand", "none"))
-            .args(option("RequestTTY", "no"));
+            .args(option("RequestTTY", "no"))
+            // People's `ControlPersist` would send a connection into the background, where it outlives us.
+            .args(option("ControlPersist", "no"));
         if self.compressed {
             cmd = cmd.args(option("Compression", "yes"));
         }
@@ -78,6 +80,12 @@ impl Endpoint {
     pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
         self.batch(&[]).arg(shell_words::join(argv))
     }
+}
+
+/// The options of commands over the connection at `socket`. Where that is gone, people's `ControlMaster` must not make
+/// a new one of them.
+fn over(socket: &Utf8Path) -> Vec<String> {
+    ["-o".into(), "ControlMaster=no".into(), "-o".into(), format!("ControlPath={socket}")].into()
 }
 
 /// Options with file names take several, separated by blanks, and expand `%` and `~`.
@@ -189,7 +197,7 @@ impl Session {
 
     fn control(&self) -> Vec<String> {
         match &*self.master() {
-            Some(master) => vec!["-o".to_owned(), format!("ControlPath={}", self.socket(master.number))],
+            Some(master) => over(&self.socket(master.number)),
             None => Vec::new(),
         }
     }
@@ -224,6 +232,17 @@ mod tests {
             "-p 2222",
             r#"'UserKnownHostsFile="/home/a b/robots.known_hosts"'"#,
         ] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    }
+
+    #[test]
+    fn peoples_settings_for_shared_connections_do_not_count() {
+        let client = endpoint().client("sftp", "-P").to_string();
+        assert!(client.contains("-o ControlPersist=no"), "{client}");
+        let line = endpoint().batch(&over("/tmp/x/master-1".into())).to_string();
+        let parts = ["ControlPersist=no", "-o ControlMaster=no -o ControlPath=/tmp/x/master-1 -- "];
+        for part in parts {
             assert!(line.contains(part), "{part} is not in {line}");
         }
     }

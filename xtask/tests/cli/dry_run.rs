@@ -59,7 +59,7 @@ fn a_deploy_to_a_real_robot_shows_all_steps_in_order_and_connects_nowhere() {
     let bake = "BUILDX_BAKE_ENTITLEMENTS_FS=0 docker buildx bake --builder=default --provenance=false --sbom=false --file";
     in_order(&ran.stdout, &["ros.Dockerfile' <<'END-OF-INPUT'\n", "bake-", bake]);
     in_order(&ran.stdout, &[&[bake][..], &DELIVERY].concat());
-    assert!(!ran.stdout.contains("BatchMode=yes -o ControlPath"), "no session, no control socket");
+    assert!(!ran.stdout.contains("BatchMode=yes -o Control"), "no session, no control socket");
     assert!(!ran.stderr.contains('$'), "commands are on stdout: {}", ran.stderr);
     assert!(lab.calls_of("ssh").is_empty());
 }
