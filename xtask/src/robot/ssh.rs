@@ -1,14 +1,15 @@
 //! One SSH master connection to a robot, and commands over it.
 
-use std::io::BufRead as _;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use tempfile::TempDir;
 
 use super::host_key;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 use crate::process::{self, Child, Cmd};
 
 /// What the master connection prints when it stands; a login shell may print other things before.
@@ -16,6 +17,12 @@ const READY: &str = "xtask-connection-ready";
 
 /// Seconds until a robot that does not answer counts as switched off.
 const CONNECT_SECONDS: u8 = 5;
+
+/// How long a robot may take to log somebody in, jump hosts and all.
+const LOGIN: Duration = Duration::from_secs(30);
+
+/// How long a connection may say nothing before somebody looks whether this run has been interrupted.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// How `ssh` reaches a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,11 +171,7 @@ impl Session {
             // Without a terminal the robot does not notice a dead client: `cat` sees our end of the pipe close.
             .arg(format!("echo {READY}; exec cat >/dev/null"));
         let (child, stdout) = command.spawn_held()?;
-        let ready = stdout.lines().map_while(std::io::Result::ok).any(|line| line == READY);
-        if !ready {
-            process::check_interrupted()?;
-            return Err(host_key::explain(&self.endpoint, &child.reason()));
-        }
+        wait_until_ready(&self.endpoint, &child, &process::lines(stdout), LOGIN)?;
         *master = Some(Master { child, number });
         Ok(true)
     }
@@ -207,9 +210,40 @@ impl Session {
     }
 }
 
+/// Waits until a connection stands, by what it says.
+///
+/// # Errors
+/// As [`Session::open`], and when the robot's shell says nothing for as long as `patience`.
+fn wait_until_ready(
+    endpoint: &Endpoint,
+    child: &Child,
+    answers: &Receiver<String>,
+    patience: Duration,
+) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        match answers.recv_timeout(QUIET) {
+            Ok(line) if line == READY => return Ok(()),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                process::check_interrupted()?;
+                return Err(host_key::explain(endpoint, &child.reason()));
+            }
+        }
+    }
+    let Endpoint { robot, destination, .. } = endpoint;
+    let seconds = patience.as_secs();
+    Err(Failure::unreachable(format!(
+        "`{robot}` ({destination}) accepts the connection, but its shell does not answer within {seconds} s"
+    ))
+    .hint("something in its `~/.profile` or `~/.bashrc` may wait, or its disk may hang: look at its console, or restart it")
+    .into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Exit, exit_of};
 
     fn endpoint() -> Endpoint {
         Endpoint {
@@ -253,6 +287,16 @@ mod tests {
         let argv = cmd.argv();
         assert_eq!(argv[argv.len() - 3..argv.len() - 1], ["--", "nuc@192.168.1.64"]);
         assert_eq!(argv[argv.len() - 1], r"docker tag '$(reboot)' 'it'\''s; rm -rf /' ''");
+    }
+
+    #[test]
+    fn a_shell_that_hangs_is_not_waited_for_for_ever() -> Result<()> {
+        let (child, stdout) = Cmd::new("sh").args(["-c", "echo Welcome; exec sleep 600"]).spawn_held()?;
+        let error = wait_until_ready(&endpoint(), &child, &process::lines(stdout), Duration::from_millis(1))
+            .unwrap_err();
+        assert!(error.to_string().contains("its shell does not answer within 0 s"), "{error}");
+        assert_eq!(exit_of(&error), Exit::Unreachable);
+        Ok(())
     }
 
     #[test]

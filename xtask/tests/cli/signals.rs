@@ -47,6 +47,20 @@ fn a_signal_ends_both_ends_of_a_pipe() {
 }
 
 #[test]
+fn a_signal_ends_the_waiting_for_a_shell_that_hangs() {
+    for signal in ["INT", "TERM"] {
+        let lab = Lab::new();
+        let hangs = "echo $$ >>\"$lab/hanging\"; echo Welcome; exec sleep 600";
+        lab.on("ssh", "*ControlMaster=yes*", hangs);
+        let running = lab.start(&["deploy"]);
+        lab.wait_for("the connection", || !lab.bytes("hanging").is_empty());
+        running.signal(signal);
+        running.end().expect(130).says(&["interrupted"]);
+        assert!(lab.all_gone("hanging") && lab.temporary_files().is_empty(), "{signal}");
+    }
+}
+
+#[test]
 fn a_second_signal_does_not_end_the_clean_up() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
