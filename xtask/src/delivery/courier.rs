@@ -340,18 +340,18 @@ impl<'a> Courier<'a> {
     fn reconnect(&self, tunnel: &Tunnel<'_>) -> Result<Agent> {
         let robot = self.route.session.robot();
         let hint = "what arrived is kept there for a day: the next deploy sends the rest";
-        let gone = |what: String, error: anyhow::Error| -> anyhow::Error {
-            explained(error, |error| Failure::unreachable(what).hint(hint).because(error).into())
-        };
         // Without its registry a robot can take nothing, from the push neither.
-        tunnel.ensure_open().map_err(|error| {
-            gone(format!("`{robot}` does not come back, or its registry does not answer any more"), error)
-        })?;
+        tunnel.reopen(hint)?;
         let back = process::poll("the robot's courier to answer", BACK, || {
             tunnel.ensure_open()?;
             self.look()
         });
-        back.map(|(agent, _look)| agent).map_err(|error| gone(format!("`{robot}` does not come back"), error))
+        back.map(|(agent, _look)| agent).map_err(|error| {
+            explained(error, |error| {
+                let gone = Failure::unreachable(format!("`{robot}` does not come back"));
+                gone.hint(hint).because(error).into()
+            })
+        })
     }
 
     /// One connection's worth of work.

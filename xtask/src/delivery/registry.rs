@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use super::account::Account;
 use super::ahead;
 use super::courier::{Arrivals, Carried, Courier, Unheard};
-use super::{Delivered, Delivery, Route, pull};
-use crate::error::{Failure, Result};
+use super::{Delivered, Delivery, Route, pull as pulling};
+use crate::error::{Exit, Failure, Result, exit_of};
 use crate::image::oci::Descriptor;
 use crate::image::push::{Layers, Push};
 use crate::image::{Built, ImageId, layout};
@@ -21,8 +21,11 @@ use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
-/// How often a push is tried while the connection keeps dropping.
+/// How often a push or a pull is tried while the connection keeps dropping.
 const TRIES: u32 = 5;
+
+/// What is left of a delivery whose connection is lost.
+const KEPT: &str = "what arrived is kept there: the next deploy goes on from it";
 
 /// Bytes of layers that are not worth a connection of their own.
 const LITTLE: u64 = 100_000;
@@ -56,11 +59,12 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
         ahead::while_sending(route, |arrivals| bring(route, &tunnel, &lacking, &mut delivery, arrivals))?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
-    let project = &route.workspace.project.name;
-    let pulled = pull_lacking(session, project, route.survey, &delivery.images);
+    let pulled = pull(route, &tunnel, &delivery.images);
     drop(pulled_ahead);
     let Err(error) = pulled else { return Ok(delivery) };
-    process::check_interrupted()?;
+    if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) {
+        return Err(error);
+    }
     // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
     let damaged = match check(route, &tunnel, &lacking) {
         Ok(0) | Err(_) => return Err(error),
@@ -69,8 +73,27 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
     delivery.images = before;
     bring(route, &tunnel, &lacking, &mut delivery, &Unheard)?;
-    pull_lacking(session, project, route.survey, &delivery.images)?;
+    pull(route, &tunnel, &delivery.images)?;
     Ok(delivery)
+}
+
+/// Has the robot pull what it lacks, however often the connection breaks off: what it has pulled it keeps.
+fn pull(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[Delivered]) -> Result<()> {
+    let robot = route.session.robot();
+    let project = &route.workspace.project.name;
+    for tries in 1.. {
+        let Err(error) = pull_lacking(route.session, project, route.survey, images) else { break };
+        process::check_interrupted()?;
+        if !tunnel.reopen(KEPT)? {
+            return Err(error);
+        }
+        if tries == TRIES {
+            let dropped = format!("the connection to `{robot}` drops again and again");
+            return Err(Failure::unreachable(dropped).hint(KEPT).because(error).into());
+        }
+        ui::warn(robot, "the connection dropped: connected again, the robot goes on pulling");
+    }
+    Ok(())
 }
 
 /// Removes what is damaged in the robot's registry of these images; gives the number of blobs.
@@ -102,7 +125,7 @@ fn bring(
     cost.sent += carried.sent;
     let compressed = compressed_session(route, &carried)?;
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
-    let tunnel = compressed.as_ref().unwrap_or(tunnel);
+    let (usual, tunnel) = (tunnel, compressed.as_ref().unwrap_or(tunnel));
     let start = tunnel.traffic().sent;
     cost.compressed |= compressed.is_some();
     let mut account = Account::new(route.session.robot(), &carried);
@@ -135,7 +158,7 @@ fn bring(
     };
     // Where the push had a connection of its own, this one may have been lost meanwhile.
     if compressed.is_some() {
-        let _again = route.session.ensure_connected()?;
+        let _again = usual.reopen(KEPT)?;
     }
     Ok(())
 }
@@ -215,12 +238,12 @@ fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
 /// # Errors
 /// Fails when the connection is gone or Docker on the robot fails.
 pub fn pull_lacking(session: &Session, project: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
-    let images = pull::lacking(survey, project, images);
+    let images = pulling::lacking(survey, project, images);
     if images.is_empty() {
         return Ok(());
     }
-    let args = pull::arguments(&images, &registry::repository(project), project);
+    let args = pulling::arguments(&images, &registry::repository(project), project);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = session.script(pull::SCRIPT, &args).run_for_output()?;
-    pull::check(session.robot(), &images, &output)
+    let output = session.script(pulling::SCRIPT, &args).run_for_output()?;
+    pulling::check(session.robot(), &images, &output)
 }

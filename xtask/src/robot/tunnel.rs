@@ -87,6 +87,19 @@ impl<'a> Tunnel<'a> {
         Ok(dropped)
     }
 
+    /// The same for a delivery, of which `kept` says what is left of it.
+    ///
+    /// # Errors
+    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not come back in time, or
+    /// its registry does not.
+    pub fn reopen(&self, kept: &str) -> Result<bool> {
+        let robot = self.session.robot();
+        let gone = format!("`{robot}` does not come back, or its registry does not answer any more");
+        self.ensure_open().map_err(|error| {
+            explained(error, |error| Failure::unreachable(gone).hint(kept).because(error).into())
+        })
+    }
+
     fn forward(&self) -> Result<()> {
         self.forwards.set(self.forwards.get() + 1);
         let socket = self.session.socket_path(&format!("registry-{}", self.forwards.get()));

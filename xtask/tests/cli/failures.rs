@@ -177,3 +177,43 @@ fn a_build_that_buildkit_lost_its_way_in_is_asked_for_once_more() {
     lab.on("docker", "'buildx bake '*", &format!("echo '{lost}'; exit 1"));
     lab.run(&["build-images", "--no-cache"]).expect(1).says(&["asking it once more", "docker buildx bake"]);
 }
+
+/// Takes the connections away, as the robot pulls.
+const LOSES_LINK: &str = r#"cat >/dev/null
+for master in $(cat "$lab/masters"); do
+    kill "$master" 2>/dev/null || continue
+    while [ -e "/proc/$master" ] && ! grep -qs '^State:.Z' "/proc/$master/status"; do sleep 0.01; done
+done
+exit 255"#;
+
+/// How often the robot was to pull.
+fn pulls(lab: &Lab) -> usize {
+    lab.calls_of("ssh ").iter().filter(|call| call.contains("sh -s -- localhost:5000/eurobot@")).count()
+}
+
+#[test]
+fn a_link_that_is_lost_while_the_robot_pulls_is_made_anew() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    let once = format!(
+        "if [ -e \"$lab/lost\" ]; then cat >/dev/null; : >\"$lab/pulled\"; cat \"$lab/images\"; exit; fi\n\
+         : >\"$lab/lost\"\n{LOSES_LINK}"
+    );
+    lab.on("ssh", "*'sh -s -- localhost:5000/'*", &once);
+    lab.run(&["deploy"])
+        .expect(0)
+        .says(&["the connection dropped: connected again, the robot goes on pulling"]);
+    assert_eq!(pulls(&lab), 2);
+    assert!(lab.all_masters_are_gone());
+}
+
+#[test]
+fn a_link_that_is_lost_whenever_the_robot_pulls_is_given_up() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.on("ssh", "*'sh -s -- localhost:5000/'*", LOSES_LINK);
+    lab.run(&["deploy"])
+        .expect(3)
+        .says(&["the connection to `main` drops again and again", "help: what arrived is kept there"]);
+    assert_eq!(pulls(&lab), 5);
+}
