@@ -41,6 +41,9 @@ pub use depot::{Depot, prune};
 /// Memory that the robot has to spare, twice what making a layer takes there.
 const MEMORY: u64 = 200_000_000;
 
+/// What is true of a transfer that is given up.
+const KEPT: &str = "what arrived is kept there for a day: the next deploy sends the rest";
+
 /// How often a transfer may break off without having come any further.
 const TRIES: u32 = 5;
 
@@ -230,7 +233,7 @@ impl<'a> Courier<'a> {
                 return Err(error);
             }
             // A connection may drop while the robot is looked at as well as later.
-            if tries == TRIES || !tunnel.ensure_open()? {
+            if tries == TRIES || !tunnel.reopen(KEPT)? {
                 self.leave(&format!("{error:#}"));
                 break;
             }
@@ -339,9 +342,8 @@ impl<'a> Courier<'a> {
     /// Looks again after the connection broke off, or the agent gave up.
     fn reconnect(&self, tunnel: &Tunnel<'_>) -> Result<Agent> {
         let robot = self.route.session.robot();
-        let hint = "what arrived is kept there for a day: the next deploy sends the rest";
         // Without its registry a robot can take nothing, from the push neither.
-        tunnel.reopen(hint)?;
+        tunnel.reopen(KEPT)?;
         let back = process::poll("the robot's courier to answer", BACK, || {
             tunnel.ensure_open()?;
             self.look()
@@ -349,7 +351,7 @@ impl<'a> Courier<'a> {
         back.map(|(agent, _look)| agent).map_err(|error| {
             explained(error, |error| {
                 let gone = Failure::unreachable(format!("`{robot}` does not come back"));
-                gone.hint(hint).because(error).into()
+                gone.hint(KEPT).because(error).into()
             })
         })
     }

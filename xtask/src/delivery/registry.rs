@@ -196,7 +196,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
             Err(error) => {
                 process::check_interrupted()?;
                 // Only a lost connection is worth another try: everything else fails the same way again.
-                if !tunnel.ensure_open()? || tries == TRIES {
+                if !tunnel.reopen(KEPT)? || tries == TRIES {
                     return Err(error);
                 }
                 tries += 1;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::TempDir;
 
 use super::host_key;
@@ -47,13 +47,8 @@ impl Endpoint {
     /// See ssh_config(5). `HostKeyAlias` pins the key to the robot's name: a robot that gets another
     /// address is still itself, and another machine at its address is not.
     pub fn ssh(&self) -> Cmd {
-        self.client("ssh", "-p")
-    }
-
-    /// A client of OpenSSH's with these options, which says how it wants a port.
-    fn client(&self, program: &str, port: &str) -> Cmd {
         let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
-        let mut cmd = Cmd::new(program)
+        let mut cmd = Cmd::new("ssh")
             .args(option("StrictHostKeyChecking", "yes"))
             .args(option("UserKnownHostsFile", &quoted_path(self.known_hosts.as_str())))
             .args(option("GlobalKnownHostsFile", "/dev/null"))
@@ -70,7 +65,7 @@ impl Endpoint {
             cmd = cmd.args(option("Compression", "yes"));
         }
         if let Some(number) = self.port {
-            cmd = cmd.args([port.to_owned(), number.to_string()]);
+            cmd = cmd.args(["-p".to_owned(), number.to_string()]);
         }
         if let Some(identity) = &self.identity {
             cmd = cmd.args(option("IdentitiesOnly", "yes")).args(["-i", identity.as_str()]);
@@ -272,8 +267,6 @@ mod tests {
 
     #[test]
     fn peoples_settings_for_shared_connections_do_not_count() {
-        let client = endpoint().client("sftp", "-P").to_string();
-        assert!(client.contains("-o ControlPersist=no"), "{client}");
         let line = endpoint().batch(&over("/tmp/x/master-1".into())).to_string();
         let parts = ["ControlPersist=no", "-o ControlMaster=no -o ControlPath=/tmp/x/master-1 -- "];
         for part in parts {
