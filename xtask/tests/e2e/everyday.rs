@@ -202,7 +202,7 @@ pub fn data_is_copied_out_of_a_container(lab: &Lab) {
         ));
     };
     is_here();
-    assert!(workspace.path("data/main/b \"$x\"/empty").is_dir());
+    assert!(std::path::Path::new(workspace.path("data/main/b \"$x\"/empty")).is_dir());
     workspace.xtask(&["pull-data", "--robot", "main", "navigation:/tmp/ros/log"]).expect_exit(0);
     let missing = ["pull-data", "--robot", "main", "navigation:/no-such-bag"];
     workspace.xtask(&missing).expect_exit(1).says("there is no /no-such-bag");
