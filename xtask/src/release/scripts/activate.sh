@@ -176,10 +176,12 @@ end() {
     say end "$1	$2	$from"
 }
 
-# Waits until the images are on the disk as well, which the engine leaves to the system: a robot that is switched off
-# right after a deploy has to run what it was told to. Not for ever: there may be a disk that does not answer.
+# Has the images put on the disk, which the engine leaves to the system: a robot that is switched off right after a
+# deploy has to run what it was told to. Meanwhile nodes start.
+put_on_disk() { { sync; : >"$work/synced"; } 8>&- >/dev/null 2>&1 & }
+
+# Waits until they are. Not for ever: there may be a disk that does not answer.
 is_on_disk() {
-    { sync; : >"$work/synced"; } 8>&- >/dev/null 2>&1 &
     limit=$(($(uptime) + 30))
     until [ -e "$work/synced" ] || [ "$(uptime)" -ge "$limit" ]; do sleep 0.05; done
 }
@@ -295,7 +297,7 @@ switch() {
     guard &
     guarding=$!
     ended=''
-    if bring_up_patiently "$to" && is_well "$to" && is_on_disk && commit healthy ''; then
+    if bring_up_patiently "$to" && put_on_disk && is_well "$to" && is_on_disk && commit healthy ''; then
         end active '' && ended=well mark=$(wc -c <"$home/history")
     else
         give_up "$3"
