@@ -73,7 +73,11 @@ impl Robot {
                       {{.Config.Image}} {{.Image}}";
         let list =
             format!("docker ps --quiet --no-trunc --filter label=com.docker.compose.project={PROJECT}");
-        let text = self.sh(&format!("{list} | xargs -r docker inspect --format '{format}'"));
+        // One may go between the two questions.
+        let text = self.sh(&format!(
+            "n=0; until found=$({list} | xargs -r docker inspect --format '{format}'); do n=$((n + 1)); \
+             [ $n -lt 20 ]; done; printf %s \"$found\""
+        ));
         let container = |line: &str| {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
             let [service, id, started, reference, image] = words.try_into().unwrap();
