@@ -153,15 +153,21 @@ impl<'a> Remote<'a> {
         file.file().set_modified(self.time())?;
         fs_err::rename(&part, target)?;
         // Of what it was at other times.
-        let stale = |file: &str| file.starts_with(&format!(".{name}.")) && file.ends_with(".part");
         for entry in target.parent().unwrap_or(target).read_dir_utf8()? {
             let entry = entry?;
-            if stale(entry.file_name()) {
+            if is_part_of(name, entry.file_name()) {
                 fs_err::remove_file(entry.path())?;
             }
         }
         Ok(true)
     }
+}
+
+/// Whether that is what a file is called while it is copied, and no other file with a name like it.
+fn is_part_of(name: &str, file: &str) -> bool {
+    let rest = file.strip_prefix('.').and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.'));
+    let time = rest.and_then(|rest| rest.strip_suffix(".part"));
+    time.is_some_and(|time| time.parse::<u64>().is_ok())
 }
 
 /// Where `name`, found at `path`, belongs under `into`: never outside of it, whatever the container says.
@@ -189,6 +195,14 @@ mod tests {
             ("..", "../a", "data/main/a"),
         ] {
             assert_eq!(place(path, name, into).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_called_like_an_unfinished_copy_is_none() {
+        assert!(is_part_of("a.db3", ".a.db3.1700000000.part"));
+        for file in [".a.db3.1.part", ".a.cfg.part", ".a..part", ".a.1", "a.1.part", ".b.1.part", ".a.part"] {
+            assert!(!is_part_of("a", file), "{file}");
         }
     }
 
