@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::compose::is_ours;
+use super::files::undoubled;
 
 /// What differs in the definitions of a service, a line for each setting. Values that contain one of `secrets` are not
 /// shown. What a value was may have been a secret that is none any more: it is shown where it has become one of `public`.
@@ -54,8 +55,7 @@ fn settings(definition: &Value) -> BTreeMap<String, String> {
                 left.extend(list.iter().enumerate().map(|(index, value)| (below(&index.to_string()), value)));
             }
             Value::Null => {}
-            // Compose doubles each `$` in what it gives back, for being read once more.
-            Value::String(text) => drop(found.insert(path, text.replace("$$", "$"))),
+            Value::String(text) => drop(found.insert(path, undoubled(text))),
             other => drop(found.insert(path, other.to_string())),
         }
     }

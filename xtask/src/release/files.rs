@@ -38,7 +38,7 @@ impl<'a> Files<'a> {
         }
         for source in references(model) {
             if let Some(place) = source.as_str().and_then(|path| files.places.get(&relative(path)?)) {
-                *source = Value::from(format!("../{place}").replace('$', "$$"));
+                *source = Value::from(doubled(&format!("../{place}")));
             }
         }
         Ok(files)
@@ -107,11 +107,20 @@ fn new_archive() -> tar::Builder<Vec<u8>> {
     archive
 }
 
-/// A path on this machine, beside the Compose file; none if it is one on the robot. Compose doubles each `$` in what it
-/// gives back, for being read once more.
+/// A text as Compose gives it back: each `$` doubled, for being read once more.
+pub fn doubled(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// The text that Compose has given back.
+pub fn undoubled(text: &str) -> String {
+    text.replace("$$", "$")
+}
+
+/// A path on this machine, beside the Compose file; none if it is one on the robot.
 fn relative(path: &str) -> Option<Utf8PathBuf> {
     let is_here = !path.starts_with(['/', '~']);
-    is_here.then(|| Utf8PathBuf::from(path.strip_prefix("./").unwrap_or(path).replace("$$", "$")))
+    is_here.then(|| Utf8PathBuf::from(undoubled(path.strip_prefix("./").unwrap_or(path))))
 }
 
 /// Where the model names files: bind mounts, configs, secrets.
