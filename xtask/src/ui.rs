@@ -111,6 +111,11 @@ fn tracing_exit(error: &anyhow::Error) {
     }
 }
 
+/// Whether a command that gets the terminal finds one, to read from and to write to.
+pub fn is_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 /// Asks a yes/no question on the terminal; without a terminal the answer is no.
 pub fn confirm(question: &str) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {

@@ -1,7 +1,5 @@
 //! `cargo xtask dev-shell`: the workspace's build tools, with the sources of this machine.
 
-use std::io::IsTerminal as _;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::workspace;
@@ -61,7 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
     let user = User { uid: id("-u")?, gid: id("-g")?, dir: workspace.state_dir().join("dev-shell") };
     user.move_in()?;
     let mut docker = docker(&workspace.project.ros_workspace, &user);
-    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+    if ui::is_terminal() {
         docker = docker.arg("--tty");
         ui::step("dev-shell", "the ROS workspace is /ws; `exit` leaves");
     }

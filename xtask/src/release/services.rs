@@ -1,7 +1,7 @@
 //! The services of what was deployed last, as people speak of them: Compose on the robot does what they ask for.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::BufRead as _;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::config::instead;
 use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
 use crate::robot::{Endpoint, Session};
+use crate::ui;
 
 /// Runs Compose on the robot.
 const COMPOSE: &str = concat!(include_str!("scripts/compose.sh"), "exec docker compose \"$@\"\n");
@@ -100,7 +101,7 @@ pub fn lines(
 /// Fails when the service does not run, or as the command does.
 pub fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
     let mut words = vec!["exec"];
-    if !is_terminal() {
+    if !ui::is_terminal() {
         words.push("--no-TTY");
     }
     words.extend(["--", service, "sh", "-c", WITH_ENVIRONMENT, "exec"]);
@@ -118,7 +119,7 @@ pub fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String
 /// Fails as the command does.
 pub fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
     let mut words = vec!["run", "--rm", "--no-deps", "--quiet-pull"];
-    if !is_terminal() {
+    if !ui::is_terminal() {
         words.push("--no-TTY");
     }
     words.extend(["--", service]);
@@ -126,14 +127,10 @@ pub fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[String]
     attached(endpoint, project, &words)
 }
 
-fn is_terminal() -> bool {
-    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
-}
-
 /// Compose on the robot, with the terminal in its hands.
 fn attached(endpoint: &Endpoint, project: &str, words: &[&str]) -> Result<()> {
     let mut ssh = endpoint.ssh();
-    if is_terminal() {
+    if ui::is_terminal() {
         ssh = ssh.arg("-tt");
     }
     ssh.args(["--", &endpoint.destination]).arg(shell_words::join(argv(project, words))).interactive()
