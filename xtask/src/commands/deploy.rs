@@ -261,12 +261,12 @@ impl Deploy<'_> {
         let draft = &self.drafts[robot.name.as_str()];
         let built = images_of(&self.drafts, robot, built);
         // Who changes nothing is in nobody's way.
-        let there = (self.via == Via::Registry)
-            .then(|| delivery::already_there(workspace, &target.survey, memory, &built))
-            .flatten();
-        let is_done = match there {
-            Some(images) => target.runs(&draft.with_references(&delivery::references(&images))?),
-            None => false,
+        let is_done = match delivery::already_there(workspace, &target.survey, memory, &built) {
+            // An archive gives images other names.
+            Some(images) if self.via == Via::Registry => {
+                target.runs(&draft.with_references(&delivery::references(&images))?)
+            }
+            _ => false,
         };
         if !is_done {
             target.lock()?;

@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         if pruned.registry_is_busy {
             ui::warn(
                 &robot.name,
-                "somebody pushes into its registry, which was left alone: prune again later",
+                "somebody pushes into its registry or brings layers there: it was left alone, prune again later",
             );
         }
         let freed = ui::bytes(pruned.freed);
