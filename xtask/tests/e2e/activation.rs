@@ -273,8 +273,7 @@ pub fn links_that_are_cut_for_good(lab: &Lab) {
     ended.expect_exit(3).says(&format!("`main` goes on by itself, to release {number}"));
     assert_eq!(current(), number);
     assert_eq!(runs(), before);
-    let lock = format!("{home}/deploy.lock");
-    eventually("the lock to go", || SECONDARY.can(&["flock", "-n", &lock, "true"]).then_some(()));
+    SECONDARY.wait_until_it_is_nobodys();
     the_next_succeeds(lab);
     lab.deploy(SECONDARY);
     assert_ne!(runs(), before);
@@ -298,10 +297,7 @@ pub fn links_that_are_cut_for_good_before_anything_starts(lab: &Lab) {
     robots.iter().for_each(|robot| robot.mend_link());
     ended.expect_exit(3).says("`main` ").says("`secondary` ");
     assert_eq!(runs(), before);
-    for robot in robots {
-        let lock = format!("{home}/deploy.lock");
-        eventually("the lock to go", || robot.can(&["flock", "-n", &lock, "true"]).then_some(()));
-    }
+    robots.iter().for_each(|robot| robot.wait_until_it_is_nobodys());
     the_next_succeeds(lab);
     lab.deploy(SECONDARY);
     assert!(runs().iter().zip(&before).all(|(now, before)| now != before));

@@ -2,9 +2,7 @@
 //! next deploy succeeds. What happens while a robot goes over to a release is in [`super::activation`].
 
 use super::activation::{engine_is_killed, the_next_succeeds, until_it_has_ended};
-use super::harness::{
-    ContentDisk, Engine, Lab, MAIN, MAP, PROJECT, Running, Workspace, eventually, incompressible,
-};
+use super::harness::{ContentDisk, Engine, Lab, MAIN, MAP, PROJECT, Running, Workspace, incompressible};
 use super::releases::{assert_runs, current, edit};
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
@@ -26,8 +24,7 @@ fn deploying(workspace: &Workspace, words: &str) -> Running {
 
 /// Fails unless the robot is whole and nobody's.
 fn assert_is_whole(before: &str) {
-    let lock = format!("/home/robot/.deploy/{PROJECT}/deploy.lock");
-    eventually("the lock to go", || MAIN.can(&["flock", "-n", &lock, "true"]).then_some(()));
+    MAIN.wait_until_it_is_nobodys();
     until_it_has_ended();
     let now = current();
     // A number may be lost with a run that brought no more than that.

@@ -1,6 +1,6 @@
 //! One deploy at a time, and none while the robot must not be disturbed.
 
-use super::harness::{Lab, MAIN, MAP, PROJECT, Running, Workspace, eventually, incompressible};
+use super::harness::{Lab, MAIN, MAP, Running, Workspace, incompressible};
 use super::releases::{assert_runs, current, edit};
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
@@ -31,8 +31,7 @@ pub fn a_killed_holder_leaves_no_lock(lab: &Lab) {
     run.signal("KILL");
     drop(run.wait_for_all());
     workspace.forget_temporary_files();
-    let lock = format!("/home/robot/.deploy/{PROJECT}/deploy.lock");
-    eventually("the lock to go", || MAIN.can(&["flock", "-n", &lock, "true"]).then_some(()));
+    MAIN.wait_until_it_is_nobodys();
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     lab.deploy(MAIN);
     assert_runs(&current());

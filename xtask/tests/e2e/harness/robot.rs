@@ -180,6 +180,12 @@ impl Robot {
         });
     }
 
+    /// Waits until nobody has the lock of deploys to it.
+    pub fn wait_until_it_is_nobodys(self) {
+        let lock = format!("/home/robot/.deploy/{PROJECT}/deploy.lock");
+        eventually("the lock to go", || self.can(&["flock", "-n", &lock, "true"]).then_some(()));
+    }
+
     /// Bytes of layers that the courier has brought in part.
     pub fn spooled(self) -> u64 {
         self.sh(&format!("cat {COURIER}/*.spool 2>/dev/null | wc -c")).parse().unwrap()
