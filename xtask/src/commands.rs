@@ -64,6 +64,7 @@ fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
             known_hosts: workspace.known_hosts(),
             identity: None,
             compressed: false,
+            reconnect: robot.reconnect,
         }),
     }
 }

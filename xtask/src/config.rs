@@ -25,6 +25,7 @@ mod robots;
 mod validate;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -138,6 +139,8 @@ pub struct Robot {
     pub env_files: Vec<Utf8PathBuf>,
     /// What tells that it must not be disturbed.
     pub busy: Option<Busy>,
+    /// How long it may be out of reach, say behind a wall, before what has been begun with it is given up.
+    pub reconnect: Duration,
 }
 
 /// How to reach a robot.

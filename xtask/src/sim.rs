@@ -112,6 +112,7 @@ impl<'a> Simulation<'a> {
             known_hosts: self.dir().join("known_hosts"),
             identity: Some(self.key()),
             compressed: false,
+            reconnect: robot.reconnect,
         }
     }
 

@@ -88,6 +88,7 @@ pub struct RawRobot<'a> {
     pub env: Vec<(Text<'a>, Text<'a>)>,
     pub env_files: Vec<Text<'a>>,
     pub busy: Option<RawBusy<'a>>,
+    pub reconnect: Option<Spanned<i64>>,
     /// Keys that are there but badly written: no further complaint that they are missing.
     pub spoilt: Vec<&'static str>,
 }
@@ -206,6 +207,7 @@ fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         env: keys.string_table("env", reader),
         env_files: keys.strings("env_files", reader).map(Spanned::into_inner).unwrap_or_default(),
         busy: keys.table("busy", reader).map(|keys| busy(keys, reader)),
+        reconnect: keys.integer("reconnect", reader),
         spoilt: Vec::new(),
     };
     let read = [

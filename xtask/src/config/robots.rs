@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -9,11 +10,15 @@ use super::diagnostic::Source;
 use super::host::{self, Destination};
 use super::keys::Reader;
 use super::raw::{RawRobot, Text};
+use super::releases::number;
 use super::validate::check_name;
 use super::{Host, Platform, Robot, Store, busy, env_file, names, paths};
 
 /// The Compose file unless `compose` says otherwise.
 const COMPOSE: &str = "docker/compose.yaml";
+
+/// Seconds that a robot may be out of reach unless `reconnect` says otherwise.
+const RECONNECT: u32 = 60;
 
 /// One robot; `None` when mistakes leave too little of it.
 pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut Reader<'_>) -> Option<Robot> {
@@ -29,6 +34,7 @@ pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut 
     let env_files =
         raw.env_files.iter().filter_map(|text| readable_env_file(text, root, here, reader)).collect();
     let busy = raw.busy.as_ref().map(|raw| busy::busy(raw, reader));
+    let reconnect = number("reconnect", raw.reconnect.as_ref(), 0..=3600, "seconds, from 0 to 3600", reader);
     Some(Robot {
         name,
         host: host?,
@@ -40,6 +46,7 @@ pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut 
             Some(busy) => Some(busy?),
             None => None,
         },
+        reconnect: Duration::from_secs(reconnect.unwrap_or(RECONNECT).into()),
     })
 }
 

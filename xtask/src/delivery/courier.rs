@@ -21,14 +21,13 @@ mod recipe;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use crate::error::{Exit, Failure, Result, exit_of, explained};
 use crate::image::layout::{self, Exported, Layer};
 use crate::image::oci::Descriptor;
 use crate::image::partial::Partial;
 use crate::image::{self, Builder, Built};
-use crate::robot::Tunnel;
+use crate::robot::{Endpoint, Tunnel};
 use crate::timeline::{How, Lane, Phase};
 use crate::{process, timeline, ui};
 
@@ -46,9 +45,6 @@ const KEPT: &str = "what arrived is kept there for a day: the next deploy sends 
 
 /// How often a transfer may break off without having come any further.
 const TRIES: u32 = 5;
-
-/// How long a robot may be gone, say behind a wall.
-const BACK: Duration = Duration::from_secs(60);
 
 /// What an agent calls it that there is no room left.
 const FULL: &str = "disk";
@@ -341,10 +337,10 @@ impl<'a> Courier<'a> {
 
     /// Looks again after the connection broke off, or the agent gave up.
     fn reconnect(&self, tunnel: &Tunnel<'_>) -> Result<Agent> {
-        let robot = self.route.session.robot();
+        let Endpoint { robot, reconnect, .. } = self.route.session.endpoint();
         // Without its registry a robot can take nothing, from the push neither.
         tunnel.reopen(KEPT)?;
-        let back = process::poll("the robot's courier to answer", BACK, || {
+        let back = process::poll("the robot's courier to answer", *reconnect, || {
             tunnel.ensure_open()?;
             self.look()
         });

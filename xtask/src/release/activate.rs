@@ -45,9 +45,6 @@ const FOLLOW: &str =
 /// What `ssh` ends with where it is the connection that failed: ssh(1), exit status.
 const LOST: i32 = 255;
 
-/// How long a robot is tried to be reached again whose link was lost meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// How often a robot may stop telling of an activation without having told more than before.
 const TRIES: u32 = 5;
 
@@ -210,7 +207,7 @@ impl Activation<'_> {
         ui::warn(robot, "the connection dropped: the robot goes on by itself, connecting again");
         let lost = |error| Failure::unreachable(format!("the link to `{robot}` was lost")).because(error);
         let connect = || self.session.ensure_connected().map_err(|error| lost(error).into());
-        process::poll("the robot to be reached again", PATIENCE, connect)
+        process::poll("the robot to be reached again", self.session.endpoint().reconnect, connect)
             .map(drop)
             .map_err(|error| self.left(exit_of(&error), error, number))
     }

@@ -153,6 +153,7 @@ mod tests {
             known_hosts: "robots.known_hosts".into(),
             identity: None,
             compressed: false,
+            reconnect: std::time::Duration::ZERO,
         };
         explain(&endpoint, &anyhow::anyhow!(said.to_owned()))
     }

@@ -39,6 +39,8 @@ pub struct Endpoint {
     pub identity: Option<Utf8PathBuf>,
     /// Whether what is sent is compressed on the way.
     pub compressed: bool,
+    /// How long the robot may be gone before what has been begun with it is given up.
+    pub reconnect: Duration,
 }
 
 impl Endpoint {
@@ -248,6 +250,7 @@ mod tests {
             known_hosts: "/home/a b/robots.known_hosts".into(),
             identity: None,
             compressed: false,
+            reconnect: Duration::ZERO,
         }
     }
 

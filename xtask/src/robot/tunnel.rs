@@ -15,9 +15,6 @@ pub const PORT: u16 = 5000;
 /// How long a registry that has just been started may take to answer.
 const READY: Duration = Duration::from_secs(30);
 
-/// How long a robot may be gone, say behind a wall, before a delivery gives up.
-const BACK: Duration = Duration::from_secs(60);
-
 /// Where the master connection of a script's tunnel is found again. `%C` stands for the robot, see
 /// ssh_config(5).
 const CONTROL_PATH: &str = "ControlPath=~/.ssh/xtask-%C";
@@ -76,7 +73,7 @@ impl<'a> Tunnel<'a> {
     /// Fails when the robot does not come back in time, or its registry does not.
     pub fn ensure_open(&self) -> Result<bool> {
         let mut dropped = false;
-        process::poll("the connection to come back", BACK, || {
+        process::poll("the connection to come back", self.session.endpoint().reconnect, || {
             if self.session.ensure_connected()? {
                 dropped = true;
                 self.forward()?;

@@ -34,10 +34,11 @@ compose = "docker/compose.yaml"
 env = { SPEED = "1" }
 env_files = ["docker/match.env"]
 busy = { command = ["probe"] }
+reconnect = 60
 "#;
 
 /// Keys that no word may be the value of, or in the name of; where that is, and how it is put there.
-const REFUSED: [(&str, &str, &str); 20] = [
+const REFUSED: [(&str, &str, &str); 21] = [
     ("name", "name = \"eurobot\"", "name = WORD"),
     ("repository", "\"registry.lab/team/eurobot\"", "WORD"),
     ("keep", "keep = 5", "keep = WORD"),
@@ -57,6 +58,7 @@ const REFUSED: [(&str, &str, &str); 20] = [
     ("store", "host = \"nuc@main.lab\"\nport = 22\n", "simulated = true\nstore = WORD\n"),
     ("env", "SPEED = \"1\"", "WORD = \"1\""),
     ("within", "{ command = [\"probe\"] }", "{ heartbeat = \"/x\", service = \"x\", within = WORD }"),
+    ("reconnect", "reconnect = 60", "reconnect = WORD"),
     ("lock", "{ command = [\"probe\"] }", "{ lock = WORD }"),
 ];
 

@@ -382,6 +382,7 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "service",
         ),
         (main_with("busy = { heartbeat = \"/a\" }"), "10:1", "no `service`", "behavior_tree"),
+        (main_with("reconnect = -1"), "10:13", "`reconnect` cannot be -1", "seconds"),
         (main_with("busy = { lokc = \"/a\" }"), "10:10", "unknown key `lokc`", "did you mean `lock`?"),
         (hub("[releases]\nkeep = 1"), "11:8", "`keep` cannot be 1", "at least 2"),
         (hub("[releases]\nsettle = -1"), "11:10", "`settle` cannot be -1", "seconds"),

@@ -41,9 +41,10 @@ impl Workspace {
                       | tar --null --files-from=- --create | tar --extract --directory \"$2\"";
         output(&["sh", "-c", script, "copy", REPOSITORY, root]);
         workspace.edit("robots.toml", "name = \"eurobot\"", &format!("name = \"{project}\""));
-        // Half the time that is right for a robot: what settles is waited for often.
-        let toml = format!("{}\n[releases]\nsettle = 4\n", workspace.read("robots.toml"));
-        workspace.write("robots.toml", toml);
+        // Less time than is right for a robot: what settles, and who is gone, is waited for often.
+        let toml =
+            workspace.read("robots.toml").replace("simulated = true", "simulated = true\nreconnect = 20");
+        workspace.write("robots.toml", format!("{toml}\n[releases]\nsettle = 4\n"));
         let compose =
             workspace.read("docker/compose.yaml").replace("image: eurobot:", &format!("image: {project}:"));
         workspace.write("docker/compose.yaml", &compose);
