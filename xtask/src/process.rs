@@ -23,7 +23,7 @@ mod poll;
 mod tests;
 
 use std::io::{BufReader, ErrorKind, PipeReader, PipeWriter};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -86,10 +86,16 @@ pub struct Cmd {
 pub type LineFilter = Box<dyn FnMut(&str) -> Vec<String>>;
 
 /// Under which name output is shown as it comes, and through which filter.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Shown {
     scope: String,
-    filter: fn() -> LineFilter,
+    filter: Arc<dyn Fn() -> LineFilter + Send + Sync>,
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "as {}", self.scope)
+    }
 }
 
 /// A command as one would type it. `{name}` is one argument, whatever is in it; `{list...}` is several.
@@ -188,8 +194,12 @@ impl Cmd {
 
     /// Shows what a filter makes of the command's output; its error does not repeat that.
     #[must_use]
-    pub fn show_through(mut self, scope: impl Into<String>, filter: fn() -> LineFilter) -> Self {
-        self.shown = Some(Shown { scope: scope.into(), filter });
+    pub fn show_through(
+        mut self,
+        scope: impl Into<String>,
+        filter: impl Fn() -> LineFilter + Send + Sync + 'static,
+    ) -> Self {
+        self.shown = Some(Shown { scope: scope.into(), filter: Arc::new(filter) });
         self
     }
 

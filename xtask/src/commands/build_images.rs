@@ -59,7 +59,8 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn build(args: &Args, workspace: &Workspace, wanted: &BTreeSet<Wanted>) -> Result<()> {
     let builder = builder(args.yes, &host::needs(wanted.iter().map(|wanted| &wanted.platform)))?;
-    let built = image::build(workspace, builder, wanted, Options { no_cache: args.no_cache })?;
+    let built =
+        image::build(workspace, builder, wanted, Options { no_cache: args.no_cache, ..Options::default() })?;
     if process::mode().dry_run {
         return Ok(());
     }

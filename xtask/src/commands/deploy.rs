@@ -8,6 +8,7 @@ mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
@@ -106,6 +107,18 @@ impl Drop for Announcement<'_> {
     }
 }
 
+/// Tells the robots of the images as soon as the engine's store has all that are wanted: it can hand them on while
+/// BuildKit still unpacks them there, which nobody needs for a deploy.
+fn announce(stored: Receiver<Built>, wanted: &BTreeSet<Wanted>, built: &OnceLock<Option<Vec<Built>>>) {
+    let mut images = BTreeMap::new();
+    for image in stored {
+        drop(images.insert(image.wanted.clone(), image));
+        if images.keys().eq(wanted) {
+            built.get_or_init(|| Some(images.values().cloned().collect()));
+        }
+    }
+}
+
 /// Deploys.
 ///
 /// # Errors
@@ -178,10 +191,10 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         plan::report(&plans, args.json)?;
         return outcome;
     }
-    let build = || image::build(workspace, builder, &wanted, image::Options::default());
+    let build = |options: image::Options<'_>| image::build(workspace, builder, &wanted, options);
     if process::mode().dry_run {
         // What is printed is a script: what is done at the same time stands one after another there.
-        let built = build()?;
+        let built = build(image::Options::default())?;
         deploy.built.get_or_init(|| Some(built));
         return fleet::each(&robots, |robot| deploy.serve(robot)).1;
     }
@@ -196,7 +209,10 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
             (outcomes, served)
         });
         let _announcement = Announcement(&deploy.built);
-        let build = build();
+        let (sender, stored) = channel();
+        scope.spawn(|| announce(stored, &wanted, &deploy.built));
+        let build = build(image::Options { stored: Some(&sender), ..Default::default() });
+        drop(sender);
         deploy.built.get_or_init(|| build.as_ref().ok().cloned());
         (build.map(drop), serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });

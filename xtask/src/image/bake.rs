@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,9 +29,34 @@ const RACE: &str = "inconsistent graph state";
 
 /// How to build.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// Build every stage again, whatever BuildKit remembers.
     pub no_cache: bool,
+    /// Who is told of images as soon as the engine's store has them. That may be seconds before the build has ended:
+    /// BuildKit unpacks them there as well.
+    pub stored: Option<&'a Sender<Built>>,
+}
+
+impl Options<'_> {
+    /// What tells of images that the store has got, by their names there and the digests of their manifests; all that
+    /// are expected are known by those names.
+    fn teller(
+        self,
+        builder: Builder,
+        expected: BTreeMap<String, (Wanted, Recipe)>,
+    ) -> impl Fn(&str, &str) + Clone + Send + Sync + 'static {
+        let is_told = matches!(builder, Builder::Engine { store: Store::Containerd });
+        let listener = self.stored.filter(|_| is_told).cloned();
+        move |reference, digest| {
+            let Some((listener, (wanted, recipe))) = listener.as_ref().zip(expected.get(reference)) else {
+                return;
+            };
+            let (wanted, recipe) = (wanted.clone(), recipe.clone());
+            let id = ImageId::Manifest(digest.to_owned());
+            // Whoever wanted to know may have what it needs.
+            drop(listener.send(Built { wanted, reference: reference.to_owned(), id, recipe }));
+        }
+    }
 }
 
 /// Builds images; what they are built on is made first where it is missing.
@@ -41,7 +67,7 @@ pub fn build(
     workspace: &Workspace,
     builder: Builder,
     wanted: &BTreeSet<Wanted>,
-    options: Options,
+    options: Options<'_>,
 ) -> Result<Vec<Built>> {
     let what = match wanted.first() {
         Some(only) if wanted.len() == 1 => only.image.clone(),
@@ -67,7 +93,14 @@ pub fn build(
     if targets.is_empty() {
         return Ok(unchanged);
     }
-    let outcome = bake(workspace, builder, targets, options)?;
+    if let Some(listener) = options.stored {
+        unchanged.iter().for_each(|built| drop(listener.send(built.clone())));
+    }
+    let expected = |(wanted, recipe): (&&Wanted, &Recipe)| {
+        (wanted.reference(workspace), ((*wanted).clone(), recipe.clone()))
+    };
+    let told = options.teller(builder, recipes.iter().map(expected).collect());
+    let outcome = bake(workspace, builder, targets, options.no_cache, told)?;
     let of = |wanted: &Wanted| match unchanged.iter().find(|built| built.wanted == *wanted) {
         Some(built) => Ok(built.clone()),
         None => built(workspace, builder, wanted, &outcome, &recipes[wanted]),
@@ -89,7 +122,7 @@ fn unchanged(
     builder: Builder,
     known: &Known,
     (inputs, recipes): (&BTreeMap<&Wanted, Option<String>>, &BTreeMap<&Wanted, Recipe>),
-    options: Options,
+    options: Options<'_>,
 ) -> Vec<Built> {
     let Builder::Engine { store } = builder else { return Vec::new() };
     if options.no_cache {
@@ -132,7 +165,7 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
         }
     }
     if !targets.is_empty() {
-        bake(workspace, builder, targets, Options::default())?;
+        bake(workspace, builder, targets, false, |_, _| {})?;
     }
     Ok(names)
 }
@@ -149,7 +182,7 @@ pub fn tools(workspace: &Workspace, builder: Builder, base: &Base) -> Result<Str
     target["target"] = json!("dev-shell");
     target["tags"] = json!([reference]);
     target["output"] = json!([builder.output(&reference)]);
-    bake(workspace, builder, Map::from_iter([("tools".to_owned(), target)]), Options::default())?;
+    bake(workspace, builder, Map::from_iter([("tools".to_owned(), target)]), false, |_, _| {})?;
     Ok(reference)
 }
 
@@ -234,19 +267,20 @@ fn bake(
     workspace: &Workspace,
     builder: Builder,
     targets: Map<String, Value>,
-    options: Options,
+    no_cache: bool,
+    stored: impl Fn(&str, &str) + Clone + Send + Sync + 'static,
 ) -> Result<Outcome> {
     let dir = workspace.state_dir().join("build");
     let file = define(&dir, &targets)?;
     let metadata = file.with_extension(format!("{}.metadata", std::process::id()));
     builder.ensure(&workspace.state_dir())?;
-    let command = command(builder, &file, options);
+    let command = command(builder, &file, no_cache);
     if process::mode().dry_run {
         command.run()?;
         return Ok(Outcome::new());
     }
     let command = command.args(["--metadata-file", metadata.as_str()]);
-    let command = command.show_through("build", progress::condense);
+    let command = command.show_through("build", move || progress::condense(stored.clone()));
     if !command.run_but_for(RACE)? {
         ui::warn("build", "BuildKit lost its way between builds that share steps: asking it once more");
         command.run()?;
@@ -308,11 +342,11 @@ fn forget_old_definitions(dir: &Utf8Path) {
     }
 }
 
-fn command(builder: Builder, file: &Utf8Path, options: Options) -> Cmd {
+fn command(builder: Builder, file: &Utf8Path, no_cache: bool) -> Cmd {
     call(builder)
         .args(["--file", file.as_str()])
         .arg("--progress=plain")
-        .args(options.no_cache.then_some("--no-cache"))
+        .args(no_cache.then_some("--no-cache"))
 }
 
 fn built(
@@ -353,7 +387,7 @@ mod tests {
     #[test]
     fn the_call_asks_for_no_attestations() {
         let builder = Builder::Engine { store: Store::Containerd };
-        let line = command(builder, "/b.json".into(), Options { no_cache: true }).to_string();
+        let line = command(builder, "/b.json".into(), true).to_string();
         assert!(line.contains("docker buildx bake --builder=default "), "{line}");
         assert!(line.contains("--file /b.json"), "{line}");
         assert!(

@@ -13,11 +13,16 @@ use crate::timeline::{self, Lane, Phase};
 /// Steps that took longer than this get a closing line.
 const LONG_SECONDS: f32 = 3.0;
 
-/// A filter for one run of `docker buildx … --progress=plain`.
-pub fn condense() -> LineFilter {
+/// A filter for one run of `docker buildx … --progress=plain`. It tells of each image that the store has got, by its
+/// name there and the digest of its manifest.
+pub fn condense(mut stored: impl FnMut(&str, &str) + 'static) -> LineFilter {
     let mut steps = Steps::default();
+    let mut stores = Stores::default();
     let mut log = Log::default();
     Box::new(move |line| {
+        if let Some((name, digest)) = stores.line(line) {
+            stored(name, digest);
+        }
         match steps.line(line) {
             Some(Ended::Ran(title, took)) => timeline::ended(Lane::Build, Phase::Build, title, took),
             Some(Ended::Remembered) => timeline::cached_step(),
@@ -70,6 +75,28 @@ impl Steps {
         let more = took.saturating_sub(*recorded);
         *recorded = took;
         (more > Duration::ZERO).then(|| Ended::Ran(title.clone(), more))
+    }
+}
+
+/// The images that the store gets. It can hand them on from then on, while BuildKit goes on to unpack them there.
+#[derive(Default)]
+struct Stores {
+    /// Digests of manifests, by the number of the step that exports an image.
+    manifests: BTreeMap<String, String>,
+}
+
+impl Stores {
+    /// The name of an image that the store has got, and the digest of its manifest.
+    fn line<'a>(&'a mut self, line: &'a str) -> Option<(&'a str, &'a str)> {
+        let (number, rest) = line.strip_prefix('#')?.split_once(' ')?;
+        if let Some(digest) = rest.strip_prefix("exporting manifest ") {
+            let digest = digest.split(' ').next()?;
+            drop(self.manifests.insert(number.to_owned(), digest.to_owned()));
+            return None;
+        }
+        // Between name and end may stand how long it took.
+        let name = rest.strip_prefix("naming to ")?.strip_suffix(" done")?.split(' ').next()?;
+        Some((name.strip_prefix("docker.io/library/").unwrap_or(name), self.manifests.get(number)?))
     }
 }
 
@@ -180,6 +207,22 @@ mod tests {
                 ran("build-camera: RUN false", 0),
             ]
         );
+    }
+
+    #[test]
+    fn images_are_told_of_when_the_store_has_them() {
+        let text = "#6 [lidar] exporting to image\n#6 exporting layers 8.4s done\n\
+                    #6 exporting manifest sha256:3e9c 0.0s done\n#6 exporting config sha256:549c done\n\
+                    #7 [camera] exporting to image\n#7 exporting manifest sha256:aaaa done\n\
+                    #6 naming to docker.io/library/bench:lidar done\n#6 unpacking to docker.io/library/bench:lidar\n\
+                    #7 naming to docker.io/library/bench:camera\n#7 naming to docker.io/library/bench:camera 0.1s done\n\
+                    #8 naming to docker.io/library/bench:x done";
+        let mut stores = Stores::default();
+        let owned = |(name, digest): (&str, &str)| (name.to_owned(), digest.to_owned());
+        let told: Vec<(String, String)> =
+            text.lines().filter_map(|line| stores.line(line).map(owned)).collect();
+        let images = [("bench:lidar", "sha256:3e9c"), ("bench:camera", "sha256:aaaa")];
+        assert_eq!(told, images.map(owned));
     }
 
     #[test]

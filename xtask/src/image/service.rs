@@ -71,7 +71,7 @@ pub fn simulated_robot(workspace: &Workspace, builder: Builder) -> Result<String
         ui::step("sim", "making the image of simulated robots, once");
         // It stays on this machine: no effort is made for its size.
         build(&platform, &[("base", &base)], &builder.output(&tag), &dir)
-            .show_through("sim", progress::condense)
+            .show_through("sim", || progress::condense(|_, _| {}))
             .run()
     })?;
     Ok(tag)

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use super::answers;
 use super::lab::{Lab, in_order, robot};
 use super::registry::Registry;
 
@@ -168,6 +169,37 @@ fn timings_are_written_where_one_wants_them_and_only_if_asked_for() {
     lab.run(&["build-images", "camera", "--timings=pages/build.html"]).expect(0).says(&["pages/build.html"]);
     let page = String::from_utf8(lab.bytes("work space/pages/build.html")).unwrap();
     in_order(&page, &["<title>build-images eurobot</title>", "data-lane=\"build\"", "build of camera"]);
+}
+
+#[test]
+fn images_are_delivered_while_buildkit_unpacks_them() {
+    let lab = Lab::new();
+    let registry = Registry::start(&lab);
+    let stored = |(step, image): (u8, &str)| {
+        let digest = registry.digest(image);
+        format!(
+            "echo '#{step} exporting manifest {digest} done'
+             echo '#{step} naming to docker.io/library/eurobot:{image} done'
+             echo '#{step} unpacking to docker.io/library/eurobot:{image}'\n"
+        )
+    };
+    // It ends when the robot has what was built.
+    let until_delivered =
+        "n=0; until [ -e \"$lab/running\" ]; do sleep 0.01; n=$((n + 1)); [ $n -lt 2000 ] || exit 1; done\n";
+    let bake = [(5, "camera"), (6, "navigation")].map(stored).concat() + until_delivered + answers::BAKE;
+    lab.on("docker", "'buildx bake '*", &bake);
+    lab.run(&["deploy"]).expect(0).says(&["main sent"]);
+
+    // Without one of them it cannot begin.
+    let lab = Lab::new();
+    let registry = Registry::start(&lab);
+    let digest = registry.digest("camera");
+    let named = format!(
+        "echo '#5 exporting manifest {digest} done'; echo '#5 naming to eurobot:camera done'; exit 1"
+    );
+    lab.on("docker", "'buildx bake '*", &named);
+    lab.run(&["deploy"]).expect(1);
+    assert!(lab.calls().iter().all(|call| !call.contains("push") && !call.contains("launch")));
 }
 
 #[test]
