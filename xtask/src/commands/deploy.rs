@@ -1,5 +1,6 @@
 //! `cargo xtask deploy`: build, deliver, start.
 
+mod build;
 mod bundle;
 mod hub;
 mod options;
@@ -7,8 +8,6 @@ mod outcome;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
@@ -29,6 +28,7 @@ use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 use crate::{host, process};
 
+use build::Build;
 pub use options::{Activate, Disturb};
 pub use outcome::{Outcome, report, show_running};
 pub use target::Target;
@@ -90,33 +90,11 @@ struct Deploy<'a> {
     drafts: BTreeMap<&'a str, Draft>,
     memory: Memory,
     depot: Depot,
-    /// Set once the build has ended; none if it failed.
-    built: OnceLock<Option<Vec<Built>>>,
+    build: Build,
     via: Via,
     source: Source,
     activate: Activate,
     began: Instant,
-}
-
-/// A robot that waits for the build must hear of its end, whatever it was, a panic included.
-struct Announcement<'a>(&'a OnceLock<Option<Vec<Built>>>);
-
-impl Drop for Announcement<'_> {
-    fn drop(&mut self) {
-        self.0.get_or_init(|| None);
-    }
-}
-
-/// Tells the robots of the images as soon as the engine's store has all that are wanted: it can hand them on while
-/// BuildKit still unpacks them there, which nobody needs for a deploy.
-fn announce(stored: Receiver<Built>, wanted: &BTreeSet<Wanted>, built: &OnceLock<Option<Vec<Built>>>) {
-    let mut images = BTreeMap::new();
-    for image in stored {
-        drop(images.insert(image.wanted.clone(), image));
-        if images.keys().eq(wanted) {
-            built.get_or_init(|| Some(images.values().cloned().collect()));
-        }
-    }
 }
 
 /// Deploys.
@@ -175,7 +153,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         drafts: drafts?,
         memory: Memory::load(&workspace.state_dir()),
         depot: Depot::open(workspace),
-        built: OnceLock::new(),
+        build: Build::default(),
         via: args.via,
         source,
         activate: args.activate,
@@ -194,27 +172,21 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let build = |options: image::Options<'_>| image::build(workspace, builder, &wanted, options);
     if process::mode().dry_run {
         // What is printed is a script: what is done at the same time stands one after another there.
-        let built = build(image::Options::default())?;
-        deploy.built.get_or_init(|| Some(built));
+        deploy.build.run(&wanted, build)?;
         return fleet::each(&robots, |robot| deploy.serve(robot)).1;
     }
     // Robots are connected while the build runs: both take their time.
     let (build, (outcomes, served)) = std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
             let (outcomes, served) = fleet::each(&robots, |robot| deploy.serve(robot));
-            if outcomes.is_empty() && deploy.built.get().is_none() {
+            if outcomes.is_empty() && deploy.build.has_none_yet() {
                 // Nobody is left to build for.
                 process::stop();
             }
             (outcomes, served)
         });
-        let _announcement = Announcement(&deploy.built);
-        let (sender, stored) = channel();
-        scope.spawn(|| announce(stored, &wanted, &deploy.built));
-        let build = build(image::Options { stored: Some(&sender), ..Default::default() });
-        drop(sender);
-        deploy.built.get_or_init(|| build.as_ref().ok().cloned());
-        (build.map(drop), serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let build = deploy.build.run(&wanted, build);
+        (build, serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let outcomes: Vec<(String, Outcome)> =
         outcomes.into_iter().filter_map(|(robot, outcome)| Some((robot, outcome?))).collect();
@@ -271,7 +243,7 @@ impl Deploy<'_> {
         let mut target = Target::connect(workspace, robot, way, &repository, &progress, self.activate)?;
         progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
-        let Some(built) = self.built.wait() else { return Ok(None) };
+        let Some(built) = self.build.images() else { return Ok(None) };
         drop(waiting);
 
         let draft = &self.drafts[robot.name.as_str()];
@@ -290,6 +262,9 @@ impl Deploy<'_> {
         let delivery = self.deliver(robot, &target, &progress, &built);
         let mut delivery = delivery.map_err(|error| self.advise_to_prune(error, &target.session))?;
         let release = draft.with_references(&delivery.references())?;
+        if !self.build.has_succeeded() {
+            return Ok(None);
+        }
         let (running, changed) = target.activate(&release, &self.source, self.via.name(), &mut delivery)?;
         Ok(Some(Outcome { delivery, running, changed, took: self.began.elapsed() }))
     }

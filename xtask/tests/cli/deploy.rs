@@ -171,35 +171,53 @@ fn timings_are_written_where_one_wants_them_and_only_if_asked_for() {
     in_order(&page, &["<title>build-images eurobot</title>", "data-lane=\"build\"", "build of camera"]);
 }
 
+/// A build that tells of what the store has, goes on until the robot has it, and then ends like this.
+fn unpacks_while_it_is_delivered(lab: &Lab, images: &[(&str, String)], end: &str) {
+    let stored = |(image, digest): &(&str, String)| {
+        format!(
+            "echo '#5 [{image}] exporting to image'
+             echo '#5 exporting manifest {digest} done'
+             echo '#5 naming to docker.io/library/eurobot:{image} done'
+             echo '#5 unpacking to docker.io/library/eurobot:{image}'\n"
+        )
+    };
+    let stored: String = images.iter().map(stored).collect();
+    let until_delivered = "n=0; until [ -e \"$lab/pulled\" ]; do
+        sleep 0.01; n=$((n + 1)); [ $n -lt 2000 ] || exit 9
+    done\n";
+    lab.on("docker", "'buildx bake '*", &(stored + until_delivered + end));
+}
+
 #[test]
 fn images_are_delivered_while_buildkit_unpacks_them() {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
-    let stored = |(step, image): (u8, &str)| {
-        let digest = registry.digest(image);
-        format!(
-            "echo '#{step} exporting manifest {digest} done'
-             echo '#{step} naming to docker.io/library/eurobot:{image} done'
-             echo '#{step} unpacking to docker.io/library/eurobot:{image}'\n"
-        )
-    };
-    // It ends when the robot has what was built.
-    let until_delivered =
-        "n=0; until [ -e \"$lab/running\" ]; do sleep 0.01; n=$((n + 1)); [ $n -lt 2000 ] || exit 1; done\n";
-    let bake = [(5, "camera"), (6, "navigation")].map(stored).concat() + until_delivered + answers::BAKE;
-    lab.on("docker", "'buildx bake '*", &bake);
+    let images = ["camera", "navigation"].map(|image| (image, registry.digest(image).to_owned()));
+    unpacks_while_it_is_delivered(&lab, &images, answers::BAKE);
     lab.run(&["deploy"]).expect(0).says(&["main sent"]);
+    assert!(lab.exists("running"));
+}
 
-    // Without one of them it cannot begin.
+#[test]
+fn nothing_is_started_of_a_build_that_fails_in_the_end() {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
-    let digest = registry.digest("camera");
-    let named = format!(
-        "echo '#5 exporting manifest {digest} done'; echo '#5 naming to eurobot:camera done'; exit 1"
-    );
-    lab.on("docker", "'buildx bake '*", &named);
-    lab.run(&["deploy"]).expect(1);
-    assert!(lab.calls().iter().all(|call| !call.contains("push") && !call.contains("launch")));
+    let images = ["camera", "navigation"].map(|image| (image, registry.digest(image).to_owned()));
+    unpacks_while_it_is_delivered(&lab, &images, "echo 'ERROR: no space left on device'; exit 17");
+    lab.run(&["deploy"]).expect(1).says(&["no space left on device", "exit status: 17"]);
+    assert!(lab.exists("pulled") && !lab.exists("running"));
+    assert!(lab.all_masters_are_gone());
+}
+
+#[test]
+fn nothing_is_delivered_of_a_build_that_lacks_an_image() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    let bake =
+        "echo '#5 exporting manifest sha256:aa done'; echo '#5 naming to eurobot:camera done'; exit 17";
+    lab.on("docker", "'buildx bake '*", bake);
+    lab.run(&["deploy"]).expect(1).says(&["exit status: 17"]);
+    assert!(lab.calls_of("docker push").is_empty() && !lab.exists("pulled"));
 }
 
 #[test]

@@ -344,6 +344,22 @@ pub fn an_engine_that_is_killed_while_activating(lab: &Lab) {
     the_next_succeeds(lab);
 }
 
+pub fn an_engine_that_stays_away_goes_back_when_it_returns(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = current();
+    workspace.edit("robots.toml", "settle = 4", "settle = 4\ndeadline = 8");
+    let (run, number) = activating(workspace);
+    MAIN.exec(&["robotctl", "docker", "stop"]);
+    run.wait_for_all().expect_exit(1).says("the robot does it as soon as it does");
+    assert_eq!(current(), before);
+    MAIN.exec(&["robotctl", "docker", "start"]);
+    until_it_has_ended();
+    assert_eq!(record(&number)["outcome"], "broken-off");
+    assert_runs(&before);
+    workspace.xtask(&["status", "--robot", "main"]).expect_exit(0).says("was taken back: Docker was gone");
+    the_next_succeeds(lab);
+}
+
 pub fn an_activation_that_is_killed_is_ended_by_who_listens(lab: &Lab) {
     let workspace = lab.deployed();
     let before = current();

@@ -84,6 +84,16 @@ pub fn an_edit_is_planned_to_the_byte(lab: &Lab) {
     assert_close(&plan, sent(&lab.deploy(MAIN)));
 }
 
+pub fn services_that_a_release_has_no_more_are_told_of(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.edit("docker/compose.yaml", "  behavior_tree:\n", "  tree:\n");
+    let people = workspace.xtask(&["deploy", "--robot", "main", "--plan"]).expect_exit(0);
+    people.says("would be started anew: tree").says("would be stopped and removed: behavior_tree");
+    assert!(MAIN.services().contains_key("behavior_tree"));
+    lab.deploy(MAIN);
+    assert!(MAIN.services().contains_key("tree") && !MAIN.services().contains_key("behavior_tree"));
+}
+
 pub fn a_registry_that_is_stopped_is_looked_into_all_the_same(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # while it is stopped");

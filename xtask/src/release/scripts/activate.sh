@@ -15,9 +15,9 @@ record() {
         write "$home/releases/$to/release.json"
 }
 
-# Waits for an engine that was killed: the system starts it again.
+# Waits for an engine that was killed: the system starts it again. One that takes longer starts the guard.
 engine_is_back() {
-    limit=$(($(uptime) + 120))
+    limit=$(($(uptime) + 2 * deadline))
     until docker info >/dev/null 2>&1; do
         [ "$(uptime)" -lt "$limit" ] || return 1
         sleep 0.5
@@ -314,12 +314,15 @@ recover() {
     mkdir -p "$home/releases/$to"
     events=$home/releases/$to/events who=robot action=recover why='' whom=''
     read -r settle deadline 2>/dev/null <"$home/releases/$to/patience" || settle=8 deadline=60
+    # What was put off because Docker was gone says so.
+    reason=$(awk -F '\t' '$1 == "end" { reason = $2 == "put-off" ? $3 : "" } END { print reason }' "$events" 2>/dev/null)
+    reason=${reason:+Docker was gone: $reason}
     engine_is_back || return
     if [ "$(number_of current)" = "$to" ] && [ "$from" != "$to" ]; then
         # It had just been done.
         end active ''
     elif [ -n "$from" ] && [ "$from" != "$to" ]; then
-        restore broken-off 'the robot was switched off, or the activation was killed'
+        restore broken-off "${reason:-the robot was switched off, or the activation was killed}"
     elif bring_up_patiently "$to" && is_well "$to" && commit healthy ''; then
         # There was nothing to go back to.
         end active ''
