@@ -171,9 +171,12 @@ fn timings_are_written_where_one_wants_them_and_only_if_asked_for() {
     in_order(&page, &["<title>build-images eurobot</title>", "data-lane=\"build\"", "build of camera"]);
 }
 
-/// A build that tells of what the store has, goes on until the robot has it, and then ends like this.
-fn unpacks_while_it_is_delivered(lab: &Lab, images: &[(&str, String)], end: &str) {
-    let stored = |(image, digest): &(&str, String)| {
+/// A lab whose build tells of what the store has, goes on until the robot has it, and then ends like this.
+fn unpacking_while_it_is_delivered(end: &str) -> (Lab, Registry) {
+    let lab = Lab::new();
+    let registry = Registry::start(&lab);
+    let stored = |image| {
+        let digest = registry.digest(image);
         format!(
             "echo '#5 [{image}] exporting to image'
              echo '#5 exporting manifest {digest} done'
@@ -181,29 +184,24 @@ fn unpacks_while_it_is_delivered(lab: &Lab, images: &[(&str, String)], end: &str
              echo '#5 unpacking to docker.io/library/eurobot:{image}'\n"
         )
     };
-    let stored: String = images.iter().map(stored).collect();
     let until_delivered = "n=0; until [ -e \"$lab/pulled\" ]; do
         sleep 0.01; n=$((n + 1)); [ $n -lt 2000 ] || exit 9
     done\n";
-    lab.on("docker", "'buildx bake '*", &(stored + until_delivered + end));
+    let bake = ["camera", "navigation"].map(stored).concat() + until_delivered + end;
+    lab.on("docker", "'buildx bake '*", &bake);
+    (lab, registry)
 }
 
 #[test]
 fn images_are_delivered_while_buildkit_unpacks_them() {
-    let lab = Lab::new();
-    let registry = Registry::start(&lab);
-    let images = ["camera", "navigation"].map(|image| (image, registry.digest(image).to_owned()));
-    unpacks_while_it_is_delivered(&lab, &images, answers::BAKE);
+    let (lab, _registry) = unpacking_while_it_is_delivered(answers::BAKE);
     lab.run(&["deploy"]).expect(0).says(&["main sent"]);
     assert!(lab.exists("running"));
 }
 
 #[test]
 fn nothing_is_started_of_a_build_that_fails_in_the_end() {
-    let lab = Lab::new();
-    let registry = Registry::start(&lab);
-    let images = ["camera", "navigation"].map(|image| (image, registry.digest(image).to_owned()));
-    unpacks_while_it_is_delivered(&lab, &images, "echo 'ERROR: no space left on device'; exit 17");
+    let (lab, _registry) = unpacking_while_it_is_delivered("echo 'ERROR: no space left on device'; exit 17");
     lab.run(&["deploy"]).expect(1).says(&["no space left on device", "exit status: 17"]);
     assert!(lab.exists("pulled") && !lab.exists("running"));
     assert!(lab.all_masters_are_gone());

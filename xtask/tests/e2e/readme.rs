@@ -40,7 +40,7 @@ fn run(workspace: &Workspace, words: &[&str]) {
     match words {
         // This very test is part of it: its checks are run by whoever runs this.
         ["test", ..] => drop(workspace.xtask(&[words, &["--dry-run"]].concat()).expect_exit(0)),
-        // A quarter of an hour, shortened to what shows that it works.
+        // Most of an hour, shortened to what shows that it works.
         ["bench"] => {
             let short = ["bench", "nothing", "--contender", "xtask", "--link", "50mbit", "--repeat", "1"];
             workspace.xtask(&short).expect_exit(0);
