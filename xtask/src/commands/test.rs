@@ -15,54 +15,79 @@ use crate::ui;
 /// Run every check of this project: formatting, lints, tests, the ROS packages' tests, deploys to
 /// simulated robots
 #[derive(clap::Args, Debug)]
+#[command(after_help = COSTS)]
 pub struct Args {
-    /// The checks to run, with commas between: fmt, clippy, unit, shell, ros, e2e, machines
+    /// The checks to run, with commas between: fmt, clippy, unit, shell, ros, e2e
     #[arg(long, value_name = "CHECK", value_delimiter = ',', conflicts_with = "fast")]
     only: Vec<String>,
+
+    /// With `--only unit` or `--only e2e`: only tests whose names contain one of these
+    #[arg(value_name = "NAME", requires = "only")]
+    names: Vec<String>,
 
     /// Only what needs neither Docker nor minutes
     #[arg(long)]
     fast: bool,
+
+    /// How many end-to-end tests run at the same time, each with robots of its own; by default it follows processors and
+    /// memory
+    #[arg(long, conflicts_with = "fast", value_parser = clap::value_parser!(u8).range(1..=8))]
+    lanes: Option<u8>,
+
+    /// Run the end-to-end tests in random order; the seed, which is printed, repeats it
+    #[arg(long, conflicts_with = "fast", num_args = 0..=1, require_equals = true, value_name = "SEED")]
+    shuffle: Option<Option<u64>>,
+
+    /// Leave the robots of the end-to-end tests up, and use those that an earlier run has left
+    #[arg(long, conflicts_with = "fast")]
+    keep: bool,
 
     /// Do not ask before installing what this machine lacks
     #[arg(long, short)]
     yes: bool,
 }
 
+/// Measured on two processors.
+const COSTS: &str = "\
+What the checks cost on two processors, once everything is compiled:
+  fmt, clippy, unit, shell   up to a minute; they need no Docker, and --fast runs no others
+  ros                        the tests of the ROS packages: seconds, and minutes the first time
+  e2e                        deploys to simulated robots: a quarter of an hour; a few tests by NAME take seconds each
+
+`cargo xtask test --only e2e --keep locks::` runs the tests of locks and leaves their robots up for the next time.
+What is known of a test that failed is in target/xtask/test-logs/.";
+
 /// One check: what it is chosen by, what the summary calls it, what it needs of this machine, what it does.
 struct Check {
     key: &'static str,
     name: &'static str,
     needs: &'static [Need],
-    run: fn(&Workspace) -> Result<()>,
+    run: fn(&Workspace, &Args) -> Result<()>,
 }
 
 const FAST: [Check; 4] = [
-    Check { key: "fmt", name: "formatting", needs: &[], run: |it| cargo(it, &["fmt", "--all", "--check"]) },
-    Check { key: "clippy", name: "lints", needs: &[], run: lints },
-    Check { key: "unit", name: "xtask's tests", needs: &[], run: |it| cargo(it, &["test", "--workspace"]) },
-    Check { key: "shell", name: "shell scripts", needs: &[Need::Shellcheck], run: shellcheck },
+    Check {
+        key: "fmt",
+        name: "formatting",
+        needs: &[],
+        run: |it, _| cargo(it, &["fmt", "--all", "--check"]),
+    },
+    Check { key: "clippy", name: "lints", needs: &[], run: |it, _| lints(it) },
+    Check { key: "unit", name: "xtask's tests", needs: &[], run: unit },
+    Check { key: "shell", name: "shell scripts", needs: &[Need::Shellcheck], run: |it, _| shellcheck(it) },
 ];
 
 /// The pages that deploys write are looked at in a browser.
 const END_TO_END: [Need; 6] =
     [Need::Engine, Need::Buildx, Need::Compose, Need::Mmdebstrap, Need::Ssh, Need::Chromium];
 
-const SLOW: [Check; 3] = [
-    Check { key: "ros", name: "ROS packages' tests", needs: &Need::ALWAYS, run: ros_packages },
-    Check {
-        key: "e2e",
-        name: "end-to-end tests",
-        needs: &END_TO_END,
-        run: |it| cargo(it, &["test", "--package", "xtask", "--test", "e2e"]),
-    },
-    Check {
-        key: "machines",
-        name: "set-up of fresh machines",
-        needs: &Need::ALWAYS,
-        run: |it| cargo(it, &["test", "--package", "xtask", "--test", "e2e_setup"]),
-    },
+const SLOW: [Check; 2] = [
+    Check { key: "ros", name: "ROS packages' tests", needs: &Need::ALWAYS, run: |it, _| ros_packages(it) },
+    Check { key: "e2e", name: "end-to-end tests", needs: &END_TO_END, run: end_to_end },
 ];
+
+/// The checks whose tests have names.
+const NAMED: [&str; 2] = ["unit", "e2e"];
 
 /// Runs the checks, all of them, whatever became of the ones before.
 ///
@@ -76,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
     for check in checks {
         ui::step("test", check.name);
         let began = Instant::now();
-        let outcome = host::ensure(args.yes, check.needs).and_then(|()| (check.run)(&workspace));
+        let outcome = host::ensure(args.yes, check.needs).and_then(|()| (check.run)(&workspace, args));
         let word = match &outcome {
             Ok(()) => "passed",
             Err(error) if exit_of(error) == Exit::Interrupted => return outcome,
@@ -104,6 +129,11 @@ fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
             .hint(format!("the checks are {}", keys.join(", ")))
             .into());
     }
+    if !args.names.is_empty() && args.only.iter().any(|key| !NAMED.contains(&key.as_str())) {
+        return Err(Failure::config(format!("only {} have tests with names", NAMED.join(" and ")))
+            .hint("`cargo xtask test --only e2e NAME`")
+            .into());
+    }
     let wanted = |check: &&Check| args.only.is_empty() || args.only.iter().any(|key| key == check.key);
     Ok(FAST.iter().chain(SLOW.iter().filter(|_| !args.fast)).filter(wanted).collect())
 }
@@ -111,7 +141,9 @@ fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
 fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
     // Cargo tells those whom it runs which one it is.
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let result = Cmd::new(program).args(args.iter().copied()).dir(&workspace.root).interactive();
+    let command = Cmd::new(program).args(args.iter().copied()).dir(&workspace.root);
+    // The configuration of this repository shows a bar everywhere, for the sake of the alias; a file gets none.
+    let result = command.env("CARGO_TERM_PROGRESS_WHEN", "auto").interactive();
     let component = match args {
         ["fmt", ..] => "rustfmt",
         ["clippy", ..] => "clippy",
@@ -123,9 +155,30 @@ fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
     })
 }
 
+fn unit(workspace: &Workspace, args: &Args) -> Result<()> {
+    let names = args.names.iter().map(String::as_str);
+    let separator: &[&str] = if args.names.is_empty() { &[] } else { &["--"] };
+    cargo(
+        workspace,
+        &["test", "--workspace"].iter().chain(separator).copied().chain(names).collect::<Vec<_>>(),
+    )
+}
+
+fn end_to_end(workspace: &Workspace, args: &Args) -> Result<()> {
+    let mut words: Vec<String> =
+        ["test", "--package", "xtask", "--test", "e2e", "--"].map(str::to_owned).into();
+    words.extend(args.lanes.map(|lanes| format!("--lanes={lanes}")));
+    words.extend(
+        args.shuffle.map(|seed| seed.map_or("--shuffle".to_owned(), |seed| format!("--shuffle={seed}"))),
+    );
+    words.extend(args.keep.then(|| "--keep".to_owned()));
+    words.extend(args.names.iter().cloned());
+    cargo(workspace, &words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
 fn lints(workspace: &Workspace) -> Result<()> {
     // Cargo's "all" leaves out what `cargo test` is to leave out.
-    let slow = ["--package", "xtask", "--test", "e2e", "--test", "e2e_setup"];
+    let slow = ["--package", "xtask", "--test", "e2e"];
     [&["--workspace", "--all-targets"][..], &slow]
         .into_iter()
         .try_for_each(|targets| cargo(workspace, &[&["clippy"], targets, &["--", "-D", "warnings"]].concat()))
@@ -140,7 +193,7 @@ fn ros_packages(workspace: &Workspace) -> Result<()> {
 fn shellcheck(workspace: &Workspace) -> Result<()> {
     let mut named = Vec::new();
     let mut sent = Vec::new();
-    for dir in ["docker", "xtask/src", ".ci"] {
+    for dir in ["docker", "xtask/src", "xtask/tests", ".ci"] {
         for path in files(&workspace.root.join(dir))? {
             let Ok(text) = fs_err::read_to_string(&path) else { continue };
             let first = text.lines().next().unwrap_or_default();

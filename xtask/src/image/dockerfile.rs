@@ -52,7 +52,7 @@ fn write_build(text: &mut String, workspace: &Workspace, base: &Base, package: &
     for other in workspace.packages.build_closure(name) {
         copy(text, other);
     }
-    run(text, workspace, base, package, "build-package");
+    run(text, base, package, "build-package");
 }
 
 fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &Package) {
@@ -66,7 +66,7 @@ fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &P
             copy(text, other);
         }
     }
-    run(text, workspace, base, package, "test-package");
+    run(text, base, package, "test-package");
 }
 
 fn copy(text: &mut String, package: &Package) {
@@ -74,10 +74,11 @@ fn copy(text: &mut String, package: &Package) {
 }
 
 /// A RUN that sees the package's own sources only, and keeps its build directory to itself.
-fn run(text: &mut String, workspace: &Workspace, base: &Base, package: &Package, command: &str) {
+fn run(text: &mut String, base: &Base, package: &Package, command: &str) {
     let (name, dir) = (&package.name, &package.dir);
+    // Nothing in a cache may change the result, so that clones may share theirs whatever their projects are called.
     // TARGETARCH and TARGETVARIANT are BuildKit's own: no platform may see another's build directory.
-    let cache = format!("{}-{}-{name}", workspace.project.name, base.name);
+    let cache = format!("xtask-{}-{name}", base.name);
     line(text, "ARG TARGETARCH TARGETVARIANT");
     line(text, &format!("RUN --mount=type=bind,source={dir},target=/ws/src/{name} \\"));
     line(
@@ -191,7 +192,7 @@ mod tests {
         let build = "FROM build-tools AS build-navigation\nCOPY --link --from=build-interfaces /out/ /\n\
                      ARG TARGETARCH TARGETVARIANT\n\
                      RUN --mount=type=bind,source=navigation,target=/ws/src/navigation \\\n    \
-                     --mount=type=cache,id=eurobot-ros-navigation-$TARGETARCH$TARGETVARIANT,target=/ws/build,sharing=locked \\\n    \
+                     --mount=type=cache,id=xtask-ros-navigation-$TARGETARCH$TARGETVARIANT,target=/ws/build,sharing=locked \\\n    \
                      build-package navigation\n";
         assert!(text.contains(build), "{text}");
         let image = "FROM runtime AS image-navigation\nCOPY --link --from=build-bringup /out/ /\n\

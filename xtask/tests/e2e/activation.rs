@@ -8,7 +8,7 @@ const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
 /// A service that needs its settling time: the activation takes a while.
 const SLOW: &str =
-    "  slow:\n    image: e2e:navigation\n    restart: unless-stopped\n    command: [sleep, \"600\"]";
+    "  slow:\n    image: PROJECT:navigation\n    restart: unless-stopped\n    command: [sleep, \"600\"]";
 
 /// A deploy of an edit that fails, with this exit code; the robot runs what it ran before, and the next deploy succeeds.
 fn taken_back(lab: &Lab, break_it: impl FnOnce(&Workspace), words: &[&str]) {
@@ -38,43 +38,37 @@ pub fn the_next_succeeds(lab: &Lab) {
 
 pub fn a_node_that_crashes_at_once(lab: &Lab) {
     let wrong = |workspace: &Workspace| {
-        workspace.edit(
-            "docker/compose.yaml",
-            "ros-run navigation navigation_node",
-            "ros-run navigation no_such_node",
-        );
+        let crash = "sh -c 'echo no such node; exit 127'";
+        workspace.edit("docker/compose.yaml", "node navigation ${ROBOT_NAME}", crash);
     };
-    taken_back(
-        lab,
-        wrong,
-        &["navigation | ", "has no executable `no_such_node`", "was taken back: navigation crashes"],
-    );
+    taken_back(lab, wrong, &["navigation | no such node", "was taken back: navigation crashes"]);
 }
 
-pub fn a_service_that_crashes_after_five_seconds(lab: &Lab) {
-    let late = "  late:\n    image: e2e:navigation\n    restart: unless-stopped\n    \
-                command: [\"sh\", \"-c\", \"echo this far; sleep 5; exit 3\"]";
+pub fn a_service_that_crashes_while_it_settles(lab: &Lab) {
+    let late = "  late:\n    image: PROJECT:navigation\n    restart: unless-stopped\n    command: [\"sh\", \"-c\", \
+                \"echo this far; [ -e /ran ] || { touch /ran; sleep 2; }; exit 3\"]";
     taken_back(
         lab,
         |workspace| {
-            workspace.edit("robots.toml", "settle = 4", "settle = 8");
+            workspace.edit("robots.toml", "settle = 2", "settle = 6");
             add_service(workspace, late);
         },
         &["late | this far", "late crashes again and again"],
     );
 }
 
-/// A service that is well by its health check, and crashes later.
-const LATER: &str = "  late:\n    image: e2e:navigation\n    restart: unless-stopped\n    \
+/// A service that is well by its health check, and crashes when it is told to, and from then on.
+const LATER: &str = "  late:\n    image: PROJECT:navigation\n    restart: unless-stopped\n    \
                      healthcheck: { test: [\"CMD\", \"true\"] }\n    \
-                     command: [\"sh\", \"-c\", \"echo this far; sleep 5; exit 3\"]";
+                     command: [\"sh\", \"-c\", \"echo this far; until [ -e /crash ]; do sleep 0.05; done; exit 3\"]";
 
 /// Deploys it, which succeeds, and waits for what becomes of it; gives the release's number.
 fn crashes_later(lab: &Lab, outcome: &str) -> String {
     let workspace = &lab.workspace;
-    workspace.edit("robots.toml", "settle = 4", "settle = 8");
+    workspace.edit("robots.toml", "settle = 2", "settle = 8");
     add_service(workspace, LATER);
     lab.deploy(MAIN);
+    MAIN.exec(&["docker", "exec", &format!("{PROJECT}-late-1"), "touch", "/crash"]);
     let number = current();
     eventually(outcome, || (record(&number)["outcome"] == outcome).then_some(()));
     until_it_has_ended();
@@ -121,7 +115,7 @@ fn until_nobody_looks() {
 pub fn a_service_that_was_stopped_has_to_be_well_again(lab: &Lab) {
     let workspace = lab.deployed();
     // It runs once, and crashes whenever it is started again.
-    let once = "  once:\n    image: e2e:navigation\n    restart: unless-stopped\n    command: [\"sh\", \"-c\", \
+    let once = "  once:\n    image: PROJECT:navigation\n    restart: unless-stopped\n    command: [\"sh\", \"-c\", \
                 \"[ ! -e /tmp/ran ] || exit 3; touch /tmp/ran; exec sleep 600\"]";
     add_service(workspace, once);
     lab.deploy(MAIN);
@@ -133,6 +127,7 @@ pub fn a_service_that_was_stopped_has_to_be_well_again(lab: &Lab) {
 
 pub fn what_people_stop_is_no_crash(lab: &Lab) {
     let workspace = lab.deployed();
+    workspace.edit("robots.toml", "settle = 2", "settle = 8");
     edit(workspace);
     lab.deploy(MAIN);
     let number = current();
@@ -145,23 +140,24 @@ pub fn what_people_stop_is_no_crash(lab: &Lab) {
 }
 
 pub fn a_node_that_never_gets_healthy(lab: &Lab) {
-    let idle = "  idle:\n    <<: *node\n    image: e2e:navigation\n    command: [sleep, \"600\"]";
+    let idle = "  idle:\n    image: PROJECT:navigation\n    command: [sleep, \"600\"]\n    \
+                healthcheck: { test: [CMD, test, -e, /never], interval: 1s, retries: 2 }";
     taken_back(lab, |workspace| add_service(workspace, idle), &["idle is unhealthy"]);
 }
 
 pub fn a_port_that_is_taken(lab: &Lab) {
-    let web = "  web:\n    image: e2e:navigation\n    ports: [\"127.0.0.1:5000:80\"]\n    command: [sleep, \"600\"]";
+    let web = "  web:\n    image: PROJECT:navigation\n    ports: [\"127.0.0.1:5000:80\"]\n    command: [sleep, \"600\"]";
     taken_back(lab, |workspace| add_service(workspace, web), &["5000"]);
 }
 
 pub fn a_device_that_is_not_there(lab: &Lab) {
-    let board = "  board:\n    image: e2e:navigation\n    devices: [\"/dev/no-such-board\"]\n    command: [sleep, \"600\"]";
+    let board = "  board:\n    image: PROJECT:navigation\n    devices: [\"/dev/no-such-board\"]\n    command: [sleep, \"600\"]";
     taken_back(lab, |workspace| add_service(workspace, board), &["no-such-board"]);
 }
 
 pub fn a_job_counts_when_it_has_ended_well(lab: &Lab) {
     let workspace = lab.deployed();
-    add_service(workspace, "  job:\n    image: e2e:navigation\n    command: [\"true\"]");
+    add_service(workspace, "  job:\n    image: PROJECT:navigation\n    command: [\"true\"]");
     lab.deploy(MAIN);
     let new = current();
     lab.deploy(MAIN).says("nothing changed");
@@ -179,7 +175,7 @@ pub fn a_job_counts_when_it_has_ended_well(lab: &Lab) {
 pub fn without_rollback_it_stays_to_be_looked_at(lab: &Lab) {
     let workspace = lab.deployed();
     let before = current();
-    add_service(workspace, "  job:\n    image: e2e:navigation\n    command: [\"false\"]");
+    add_service(workspace, "  job:\n    image: PROJECT:navigation\n    command: [\"false\"]");
     workspace.xtask(&[&DEPLOY[..], &["--no-rollback"]].concat()).expect_exit(1).says("was left running");
     assert_ne!(current(), before);
     assert_eq!(record(&current())["outcome"], "unhealthy");
@@ -191,7 +187,7 @@ pub fn without_rollback_it_stays_to_be_looked_at(lab: &Lab) {
 pub fn a_file_that_compose_refuses_touches_nothing(lab: &Lab) {
     let workspace = lab.deployed();
     let (number, before) = (current(), MAIN.services());
-    add_service(workspace, "  broken:\n    imagine: e2e:navigation");
+    add_service(workspace, "  broken:\n    imagine: PROJECT:navigation");
     workspace.xtask(&DEPLOY).expect_exit(2).says("Compose refuses");
     assert_eq!(MAIN.services(), before);
     assert_runs(&number);
@@ -202,6 +198,7 @@ pub fn a_file_that_compose_refuses_touches_nothing(lab: &Lab) {
 fn activating(workspace: &Workspace) -> (Running, String) {
     edit(workspace);
     add_service(workspace, SLOW);
+    workspace.edit("robots.toml", "settle = 2", "settle = 4");
     let mut run = workspace.start(&DEPLOY);
     run.until_it_says("whether slow stays");
     let going = MAIN.sh(&format!("cut -d ' ' -f 1 /home/robot/.deploy/{PROJECT}/activation"));
@@ -326,9 +323,9 @@ pub fn a_power_cut_ends_with_the_old_release_by_itself(lab: &Lab) {
 
 /// Kills the robot's engine; the system starts it again.
 pub fn engine_is_killed() {
-    MAIN.sh(
-        "pkill -KILL dockerd; pkill -KILL containerd; sleep 1; rm -f /run/docker.pid; robotctl docker start",
-    );
+    MAIN.sh("pkill -KILL dockerd; pkill -KILL containerd; \
+         while pgrep -x dockerd || pgrep -x containerd; do sleep 0.05; done; \
+         rm -f /run/docker.pid; robotctl docker start");
 }
 
 pub fn an_engine_that_is_killed_while_activating(lab: &Lab) {
@@ -347,7 +344,7 @@ pub fn an_engine_that_is_killed_while_activating(lab: &Lab) {
 pub fn an_engine_that_stays_away_goes_back_when_it_returns(lab: &Lab) {
     let workspace = lab.deployed();
     let before = current();
-    workspace.edit("robots.toml", "settle = 4", "settle = 4\ndeadline = 8");
+    workspace.edit("robots.toml", "settle = 2", "settle = 2\ndeadline = 8");
     let (run, number) = activating(workspace);
     MAIN.exec(&["robotctl", "docker", "stop"]);
     run.wait_for_all().expect_exit(1).says("the robot does it as soon as it does");
@@ -364,7 +361,7 @@ pub fn an_activation_that_is_killed_is_ended_by_who_listens(lab: &Lab) {
     let workspace = lab.deployed();
     let before = current();
     let (run, number) = activating(workspace);
-    MAIN.exec(&["pkill", "-KILL", "-f", "^sh .*/activate e2e switch"]);
+    MAIN.exec(&["pkill", "-KILL", "-f", &format!("^sh .*/activate {PROJECT} switch")]);
     run.wait_for_all().expect_exit(5).says("was taken back").says(&format!("release {before} runs again"));
     assert_eq!(record(&number)["outcome"], "broken-off");
     assert_runs(&before);
@@ -401,10 +398,12 @@ pub fn a_clock_that_is_a_day_off_changes_nothing(lab: &Lab) {
 struct SmallHome;
 
 impl SmallHome {
-    const PLACE: &str = "/home/robot/.deploy/e2e";
+    fn place() -> String {
+        format!("/home/robot/.deploy/{PROJECT}")
+    }
 
     fn new() -> Self {
-        let place = Self::PLACE;
+        let place = Self::place();
         MAIN.sh(&format!(
             "mkdir -p /run/home && cp -a {place}/. /run/home/ && mount -t tmpfs -o size=4m,uid=1000,mode=700 small {place} \
              && cp -a /run/home/. {place}/ && rm -r /run/home"
@@ -413,7 +412,7 @@ impl SmallHome {
     }
 
     fn fill(&self) {
-        MAIN.sh(&format!("cat /dev/zero >{}/full 2>/dev/null || true", Self::PLACE));
+        MAIN.sh(&format!("cat /dev/zero >{}/full 2>/dev/null || true", Self::place()));
     }
 }
 
@@ -421,7 +420,7 @@ impl Drop for SmallHome {
     fn drop(&mut self) {
         // Its log is on it.
         until_nobody_looks();
-        MAIN.exec(&["umount", Self::PLACE]);
+        MAIN.exec(&["umount", &Self::place()]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a robot unpacks while the rest is on its way.
 
-use super::harness::{Lab, MAIN, PROJECT, Running, eventually};
+use super::harness::{Lab, MAIN, MAP, PROJECT, Running, eventually, incompressible};
 
 /// Where the robot's registry keeps what it has.
 const BLOBS: &str = "/var/lib/docker/volumes/xtask-registry/_data";
@@ -10,11 +10,14 @@ fn half_unpacked(lab: &Lab) -> Running {
     let workspace = &lab.workspace;
     workspace.reset();
     workspace.xtask(&["sim", "down", "main"]).expect_exit(0);
+    // The lower layer of the two.
+    workspace.write("ros_ws/src/bringup/large", incompressible(16_000_000));
+    workspace.write(MAP, incompressible(12_000_000));
     workspace.xtask(&["build-images", "--yes"]).expect_exit(0);
     workspace.xtask(&["setup-robot", "--robot", "main"]).expect_exit(0);
     shape("30mbit");
     let mut run = workspace.start(&["deploy", "--robot", "main", "--yes"]);
-    let large = ["find", BLOBS, "-name", "data", "-size", "+50M"];
+    let large = ["find", BLOBS, "-name", "data", "-size", "+10M"];
     run.until("a large layer to arrive", |_| (!MAIN.exec(&large).is_empty()).then_some(()));
     shape("5mbit");
     run.until("layers to be unpacked", |_| (nameless_images() > 0).then_some(()));

@@ -1,10 +1,10 @@
 //! Bases of their own: for robots of another architecture than this machine's, and one that fails.
 
-use super::harness::{Engine, Lab, PROJECT, output, small_workspace, succeeds};
+use super::harness::{Engine, Lab, PROJECT, emulation, output, small_workspace, succeeds};
 
-pub fn an_arm64_image_is_built_under_emulation(lab: &Lab) {
-    lab.emulation.ended();
-    let workspace = small_workspace(PROJECT);
+pub fn an_arm64_image_is_built_under_emulation(_lab: &Lab) {
+    emulation::ended();
+    let workspace = small_workspace(&PROJECT);
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
     workspace.xtask(&["build-images", "--robot", "pi", "--yes"]).expect_exit(0).says("linux/arm64");
 
@@ -29,7 +29,7 @@ pub fn an_arm64_image_is_built_under_emulation(lab: &Lab) {
 }
 
 pub fn a_base_that_could_not_be_made_is_not_kept(_lab: &Lab) {
-    let workspace = small_workspace(PROJECT);
+    let workspace = small_workspace(&PROJECT);
     // A release that nobody else's base is of.
     workspace.edit("robots.toml", "\"trixie\"", "\"forky\"");
     let fake = workspace.path("../bin/mmdebstrap");

@@ -129,7 +129,7 @@ pub fn a_stick_that_is_pulled_out_leaves_the_robot_as_it_was(lab: &Lab) {
     workspace.xtask(&["load-bundle", workspace.path(FIRST), "--robot", "main"]).expect_exit(0);
     let before = (MAIN.services(), MAIN.layers("localization"));
     // More than compression and the connection hold on their way: the end has not been read when it is gone.
-    workspace.write(MAP, incompressible(150_000_000));
+    workspace.write(MAP, incompressible(60_000_000));
     write(workspace, SECOND, &[]);
     let path = workspace.path(SECOND);
     let whole = fs::read(path).unwrap();
@@ -150,7 +150,7 @@ pub fn a_stick_that_is_pulled_out_leaves_the_robot_as_it_was(lab: &Lab) {
 pub fn a_stick_that_is_full_keeps_what_was_on_it(lab: &Lab) {
     let workspace = &lab.workspace;
     workspace.reset();
-    let stick = Stick::new(workspace, "20m");
+    let stick = Stick::new(workspace, "1m");
     fs::write(format!("{}/older.bundle", stick.0), "older").unwrap();
     let to = format!("{}/older.bundle", stick.0);
     workspace

@@ -74,7 +74,7 @@ pub fn a_registry_that_fails_stops_the_delivery_and_nothing_else(lab: &Lab) {
     MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
     run.expect_exit(1).says("push `localization`").says("500 Internal Server Error");
     assert_eq!(MAIN.services(), before);
-    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
+    assert_eq!(Engine::temporary_tags(&PROJECT), [""; 0]);
     lab.deploy(MAIN);
     MAIN.assert_has_built("localization");
 }
@@ -117,7 +117,7 @@ pub fn a_registry_that_never_answers_is_given_up(lab: &Lab) {
     MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
     run.expect_exit(1).says("the registry on `main` does not answer").says("docker restart xtask-registry");
     assert_eq!(MAIN.services(), before);
-    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
+    assert_eq!(Engine::temporary_tags(&PROJECT), [""; 0]);
     lab.deploy(MAIN);
     MAIN.assert_has_built("localization");
 }

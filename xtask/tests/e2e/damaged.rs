@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::harness::{Finished, Lab, MAIN, PROJECT, Workspace, output};
+use super::harness::{Finished, Lab, MAIN, ODOMETRY_THERE, PROJECT, Workspace, output};
 
 /// Where the robot's registry keeps its data.
 const REGISTRY: &str = "/var/lib/docker/volumes/xtask-registry/_data/docker/registry/v2";
@@ -145,7 +145,7 @@ pub fn a_damaged_layer_of_the_robot_is_brought_again(lab: &Lab) {
         damage(&layer, &marker, how);
         workspace.write(&module.path, source);
         deploy_around(lab);
-        let file = "/opt/ws/install/localization/lib/python3.13/site-packages/localization/damaged_there.py";
-        assert!(MAIN.file("localization", file).contains(&marker), "{PROJECT}: another release");
+        let file = ODOMETRY_THERE.replace("odometry", "damaged_there");
+        assert!(MAIN.file("localization", &file).contains(&marker), "{PROJECT}: another release");
     }
 }

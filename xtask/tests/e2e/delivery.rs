@@ -22,5 +22,5 @@ pub fn a_taken_port_is_stepped_over(lab: &Lab) {
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # next port");
     lab.deploy(MAIN);
     MAIN.assert_has_built("localization");
-    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
+    assert_eq!(Engine::temporary_tags(&PROJECT), [""; 0]);
 }

@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::harness::{
     COURIER, Finished, Lab, MAIN, MAP, MAP_THERE, PROJECT, Rival, Running, Workspace, incompressible, kill,
-    signal,
+    note, signal,
 };
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
@@ -41,14 +41,13 @@ fn moments(seed: u64, count: u64, size: u64) -> Vec<u64> {
     moments
 }
 
-#[expect(clippy::print_stdout, reason = "the seed repeats a failure, the bytes are what this is about")]
 pub fn ten_cuts_cost_little(lab: &Lab) {
     const SIZE: u64 = 100_000_000;
     let workspace = lab.deployed();
     let seed = std::env::var("XTASK_CUTS_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     let moments = moments(seed, 9, SIZE);
-    println!("XTASK_CUTS_SEED={seed}: cut at once, and after {moments:?} bytes");
+    note(format!("XTASK_CUTS_SEED={seed}: cut at once, and after {moments:?} bytes"));
     let before = MAIN.received();
     let (mut deploy, map) = deploy_map(workspace, SIZE.try_into().unwrap(), "200mbit");
     // While the robot is still looked at.
@@ -74,7 +73,7 @@ pub fn ten_cuts_cost_little(lab: &Lab) {
         .says("the transfer goes on where it stopped")
         .never_says("the push carries");
     let received = MAIN.received() - before;
-    println!("{SIZE} bytes cut 10 times: the robot received {received}");
+    note(format!("{SIZE} bytes cut 10 times: the robot received {received}"));
     assert!(received < SIZE / 100 * 115, "{received} bytes");
     assert_arrived(lab, &map);
 }
@@ -128,7 +127,7 @@ pub fn a_push_survives_the_death_of_its_connection(lab: &Lab) {
     // A teammate's courier is at work: the push has to carry the layer.
     let rival = Rival::at(MAIN);
     let (mut deploy, map) = deploy_map(workspace, 25_000_000, "20mbit");
-    deploy.until_it_runs(&["docker push", "/e2e:"]);
+    deploy.until_it_runs(&["docker push", &format!("/{PROJECT}:")]);
     MAIN.wait_until_it_has_received(5_000_000);
     // The push has a connection of its own, which compresses.
     kill(deploy.until_it_runs(&["ssh", "Compression=yes", "ControlMaster=yes"]));

@@ -81,6 +81,7 @@ pub fn commands_in_a_container_have_the_environment_of_ros(lab: &Lab) {
     let odd = "it's $(id) \"two\"\nlines; -n";
     assert_eq!(run(&["printf", "%s", odd]).expect_exit(0).stdout, odd);
     run(&["false"]).expect_exit(1);
+    run(&["ros-run", "navigation", "no_such_node"]).expect_exit(1).says("has no executable `no_such_node`");
     let shell = workspace.xtask(&["shell", "--robot", "main", "navigation"]).expect_exit(0);
     assert_eq!(shell.stdout, "", "without a terminal there is nothing to read");
 }
@@ -119,20 +120,16 @@ pub fn a_command_runs_once_beside_the_service(lab: &Lab) {
 
 pub fn variables_are_changed_without_a_build(lab: &Lab) {
     let workspace = lab.deployed();
-    let service = "    image: e2e:navigation";
+    let service = format!("    image: {PROJECT}:navigation");
     workspace.edit(
         "docker/compose.yaml",
-        service,
+        &service,
         &format!("{service}\n    labels: {{ speed: \"${{SPEED:-1}}\" }}"),
     );
     lab.deploy(MAIN);
     let before = MAIN.services();
     // What does not build is none of its business.
-    workspace.edit(
-        "ros_ws/src/navigation/CMakeLists.txt",
-        "project(navigation LANGUAGES CXX)",
-        "this is no CMake",
-    );
+    workspace.write("docker/build-package", "#!/bin/sh\nexit 1\n");
     workspace.edit("robots.toml", "ROBOT_NAME = \"main\" }", "ROBOT_NAME = \"main\", SPEED = \"2\" }");
     let env = ["env", "--robot", "main"];
     workspace
@@ -145,8 +142,8 @@ pub fn variables_are_changed_without_a_build(lab: &Lab) {
     let replaced: Vec<&String> = after.keys().filter(|name| before.get(*name) != after.get(*name)).collect();
     assert_eq!(replaced, ["navigation"]);
     assert_eq!(after["navigation"].image, before["navigation"].image);
-    let label = "docker inspect --format '{{index .Config.Labels \"speed\"}}' e2e-navigation-1";
-    assert_eq!(MAIN.sh(label), "2");
+    let label = "docker inspect --format '{{index .Config.Labels \"speed\"}}'";
+    assert_eq!(MAIN.sh(&format!("{label} {PROJECT}-navigation-1")), "2");
     workspace.xtask(&env).expect_exit(0).says("nothing to do");
 }
 
@@ -191,7 +188,9 @@ pub fn data_is_copied_out_of_a_container(lab: &Lab) {
     let workspace = lab.deployed();
     let inside =
         |script: &str| MAIN.exec(&["docker", "exec", &format!("{PROJECT}-navigation-1"), "sh", "-c", script]);
-    inside("mkdir -p '/tmp/ros/b \"$x\"/empty' && head -c 3000000 /dev/urandom >'/tmp/ros/b \"$x\"/-a b'");
+    inside(
+        "mkdir -p '/tmp/ros/b \"$x\"/empty' /tmp/ros/log && head -c 3000000 /dev/urandom >'/tmp/ros/b \"$x\"/-a b'",
+    );
     let there = inside("sha256sum <'/tmp/ros/b \"$x\"/-a b'");
     let here = workspace.path("data/main/b \"$x\"/-a b").to_owned();
     let pull = ["pull-data", "--robot", "main", "navigation:/tmp/ros/b \"$x\""];

@@ -33,7 +33,7 @@ fn assert_arrived() {
 #[track_caller]
 fn assert_nothing_happened(workspace: &Workspace, before: &BTreeMap<String, Container>) {
     assert_eq!(MAIN.services(), *before);
-    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
+    assert_eq!(Engine::temporary_tags(&PROJECT), [""; 0]);
     assert_eq!(workspace.temporary_files(), Vec::<std::path::PathBuf>::new());
     MAIN.wait_until_no_agent_is_left();
     assert_eq!(MAIN.unfinished(), [""; 0]);
@@ -119,7 +119,7 @@ fn without_room_in(lab: &Lab, dir: &str) {
 pub fn this_machines_disk_fills_up_in_the_middle(lab: &Lab) {
     let workspace = lab.deployed();
     // Layers of other tests move onto it when they are used.
-    let disk = SmallDisk::over(workspace, "target/xtask", 8_000 * MB);
+    let disk = SmallDisk::over(workspace, "target/xtask", 1_000 * MB);
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
     write_map(workspace);
     let mut run = disk.start(&DEPLOY);

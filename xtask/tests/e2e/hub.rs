@@ -2,7 +2,7 @@
 
 use super::harness::{
     AUTH, As, Engine, Hub, Lab, MAIN, MAP, ODOMETRY, PASSWORD, PROJECT, Robot, SECONDARY, Workspace,
-    eventually, incompressible, output, small_workspace,
+    emulation, eventually, incompressible, output, small_workspace,
 };
 
 const IMAGES: [&str; 4] = ["behavior_tree", "communication", "localization", "navigation"];
@@ -229,7 +229,7 @@ pub fn what_keeps_published_images_away_is_told_and_changes_nothing(lab: &Lab) {
 
 pub fn a_tag_holds_the_images_of_several_platforms(lab: &Lab) {
     let (_, hub) = team(lab);
-    let (workspace, pc) = (small_workspace(PROJECT), Robot { name: "pc" });
+    let (workspace, pc) = (small_workspace(&PROJECT), Robot { name: "pc" });
     for dir in ["docker/sim", "docker/registry"] {
         output(&["cp", "-r", lab.workspace.path(dir), workspace.path(dir)]);
     }
@@ -243,7 +243,7 @@ pub fn a_tag_holds_the_images_of_several_platforms(lab: &Lab) {
     workspace.git(&["init", "--quiet", "--initial-branch=main"]);
     workspace.commit("Hello on two platforms");
 
-    lab.emulation.ended();
+    emulation::ended();
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
     hub.run(&workspace, As::Member, &PUBLISH).expect_exit(0).says("linux/amd64,linux/arm64");
     let parts = hub.architectures("hello-main");

@@ -27,7 +27,7 @@ fn interrupted(
 
 /// Fails if a run that has ended, with all its processes, left anything else.
 fn nothing_is_left(workspace: &Workspace) {
-    assert_eq!(Engine::temporary_tags(PROJECT), [""; 0]);
+    assert_eq!(Engine::temporary_tags(&PROJECT), [""; 0]);
     assert_eq!(workspace.temporary_files(), Vec::<std::path::PathBuf>::new());
     MAIN.wait_until_no_agent_is_left();
 }
@@ -57,11 +57,8 @@ fn edit(workspace: &Workspace) {
 
 pub fn ctrl_c_while_building(lab: &Lab) {
     let slow = |workspace: &Workspace| {
-        let line = format!(
-            "project(navigation LANGUAGES CXX)\nexecute_process(COMMAND sleep 60) # {}",
-            std::process::id()
-        );
-        workspace.edit("ros_ws/src/navigation/CMakeLists.txt", "project(navigation LANGUAGES CXX)", &line);
+        workspace.write("ros_ws/src/navigation/seconds", "60");
+        workspace.write("ros_ws/src/navigation/note", never_before());
     };
     let before = interrupted(lab, slow, |run| {
         run.until_it_says("RUN build-package navigation");
@@ -91,7 +88,7 @@ fn ended_by_each_signal(lab: &Lab, sending: &[&str]) {
         let ended = run.wait_for_all();
         if signal == "KILL" {
             // No guard could do anything: connections end because their pipes do.
-            Engine::remove_temporary_tags(PROJECT);
+            Engine::remove_temporary_tags(&PROJECT);
             workspace.forget_temporary_files();
         } else {
             ended.expect_exit(130).says("interrupted");
@@ -118,7 +115,7 @@ pub fn signals_while_the_courier_sends(lab: &Lab) {
 pub fn signals_while_pushing(lab: &Lab) {
     lab.deployed();
     let rival = Rival::at(MAIN);
-    ended_by_each_signal(lab, &["docker push", "/e2e:"]);
+    ended_by_each_signal(lab, &["docker push", &format!("/{PROJECT}:")]);
     drop(rival);
     the_next_one_brings_the_map(lab);
 }
@@ -139,8 +136,7 @@ pub fn a_start_that_broke_off_is_made_up_for(lab: &Lab) {
     assert_eq!(MAIN.services(), before);
 
     // Not a repetition, but the next edit on top.
-    let communication = "ros_ws/src/communication/communication/watchdog.py";
-    workspace.write(communication, format!("{}\n# {}\n", workspace.read(communication), never_before()));
+    workspace.write("ros_ws/src/communication/watchdog.py", format!("# {}\n", never_before()));
     lab.deploy(MAIN);
     let after = MAIN.services();
     let replaced: Vec<&String> = after.keys().filter(|name| before[*name] != after[*name]).collect();

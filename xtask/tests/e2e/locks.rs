@@ -1,6 +1,6 @@
 //! One deploy at a time, and none while the robot must not be disturbed.
 
-use super::harness::{Lab, MAIN, MAP, Running, Workspace, incompressible};
+use super::harness::{Lab, MAIN, MAP, PROJECT, Running, Workspace, incompressible};
 use super::releases::{assert_runs, current, edit};
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
@@ -53,8 +53,8 @@ pub fn a_busy_robot_is_delivered_to_and_not_disturbed(lab: &Lab) {
         ),
         (
             "{ heartbeat = \"/tmp/heartbeat\", service = \"navigation\", within = 60 }",
-            "true",
-            "docker stop e2e-navigation-1",
+            &format!("docker exec {PROJECT}-navigation-1 touch /tmp/heartbeat"),
+            &format!("docker stop {PROJECT}-navigation-1"),
         ),
     ] {
         workspace.reset();

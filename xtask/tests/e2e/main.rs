@@ -1,8 +1,11 @@
-//! Deploys to simulated robots, on the real engine: `cargo test --test e2e [-- NAME…]`.
+//! Deploys to simulated robots, on the real engine: `cargo xtask test --only e2e [NAME…]`.
 //!
-//! What is looked at is what is on the robot. The tests run one after another, in this order, on one
-//! workspace and one pair of robots, because making robots takes longer than most tests; each brings what
-//! it starts from about itself ([`Lab::deployed`]), so that any of them can be run alone.
+//! What is looked at is what is on the robot. Each test has a workspace and a pair of robots for itself while it
+//! runs, a lab; several labs work side by side, because tests wait for half of their time. Labs are used again, because
+//! making robots takes longer than most tests: each test brings what it starts from about itself ([`Lab::deployed`]), so
+//! that any of them can be run alone, after any other.
+//!
+//! Most care about Docker, SSH and what runs on robots, and not about ROS: they work in the plain workspace, `plain/`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,6 +31,7 @@ mod host_keys;
 mod hub;
 mod interrupts;
 mod locks;
+mod machines;
 mod memory;
 mod plan;
 mod provenance;
@@ -46,24 +50,35 @@ mod watch;
 
 use std::process::ExitCode;
 
-use harness::{Lab, run_all, tests};
+use harness::{run_all, tests};
 
 fn main() -> ExitCode {
-    // Those that need a second robot come late: its nodes take time from all that follow.
-    run_all(tests![
-        dry_run::nothing_is_touched_and_commands_can_be_pasted,
+    // There is one lab for these: they begin first, so that they do not end last.
+    let ros = tests![Ros:
         dry_run::the_dockerfile_is_printed_and_nothing_is_built,
         first_deploy::everything_arrives_on_a_fresh_robot,
         first_deploy::the_registry_listens_on_loopback_only,
         first_deploy::a_second_deploy_changes_nothing,
-        ahead::layers_are_unpacked_while_others_are_on_their_way,
-        ahead::a_killed_run_leaves_nothing_of_them,
         ros::the_nodes_of_a_robot_drive_it_to_its_goal,
         edits::one_line_of_python_changes_one_layer_and_one_container,
         edits::one_line_of_cpp_changes_one_layer,
         edits::returning_to_an_older_source_returns_to_the_older_image,
         edits::a_deleted_module_leaves_the_image,
+        everyday::commands_in_a_container_have_the_environment_of_ros,
+        security::the_robot_listens_on_loopback_only,
+        fleet::both_image_stores_get_the_same_images,
+        fleet::robots_hear_each_other_on_a_shared_domain_only,
+        everyday::the_build_tools_work_on_the_sources_of_this_machine,
+        everyday::what_is_built_with_them_belongs_to_who_started_them,
         provenance::touched_files_and_fresh_clones_change_no_digest,
+        readme::every_command_of_the_readme_works,
+    ];
+    let plain = tests![Plain:
+        machines::a_fresh_debian_12_is_set_up,
+        machines::a_fresh_debian_13_is_set_up,
+        dry_run::nothing_is_touched_and_commands_can_be_pasted,
+        ahead::layers_are_unpacked_while_others_are_on_their_way,
+        ahead::a_killed_run_leaves_nothing_of_them,
         provenance::an_unrelated_commit_changes_no_digest,
         provenance::labels_tell_the_revision_and_whether_it_was_edited,
         plan::an_empty_robot_gets_what_was_planned,
@@ -73,12 +88,9 @@ fn main() -> ExitCode {
         delivery::without_start_images_arrive_and_containers_stay,
         delivery::a_taken_port_is_stepped_over,
         everyday::one_service_is_stopped_started_and_restarted_and_no_other,
-        everyday::commands_in_a_container_have_the_environment_of_ros,
         everyday::unknown_services_are_named_with_those_there_are,
         everyday::a_command_runs_once_beside_the_service,
         everyday::variables_are_changed_without_a_build,
-        everyday::the_build_tools_work_on_the_sources_of_this_machine,
-        everyday::what_is_built_with_them_belongs_to_who_started_them,
         everyday::data_is_copied_and_completed,
         everyday::data_is_copied_out_of_a_container,
         settings::a_changed_variable_restarts_who_uses_it,
@@ -120,7 +132,7 @@ fn main() -> ExitCode {
         faults::a_registry_that_is_killed_or_loses_everything,
         faults::an_engine_whose_disk_fills_up_while_pulling,
         activation::a_node_that_crashes_at_once,
-        activation::a_service_that_crashes_after_five_seconds,
+        activation::a_service_that_crashes_while_it_settles,
         activation::a_node_that_is_well_and_crashes_later,
         activation::a_first_release_that_crashes_later_is_told_of,
         activation::a_service_that_was_stopped_has_to_be_well_again,
@@ -146,7 +158,6 @@ fn main() -> ExitCode {
         locks::a_busy_robot_is_delivered_to_and_not_disturbed,
         watch::what_is_saved_is_deployed_and_a_mistake_is_waited_out,
         registry_image::a_robot_rebuilds_data_from_a_patch,
-        registry_image::the_image_is_small_and_whole_on_other_processors,
         timings::the_page_of_a_deploy_looks_right_in_a_browser,
         timings::a_deploy_that_fails_says_so_on_its_page,
         tunnel::it_takes_a_push_and_closes_on_ctrl_c,
@@ -159,13 +170,10 @@ fn main() -> ExitCode {
         everyday::logs_are_followed_until_ctrl_c,
         trees::what_arrives_is_what_was_built_whatever_was_there,
         security::this_machine_listens_on_loopback_only,
-        security::the_robot_listens_on_loopback_only,
         security::secrets_are_read_by_who_needs_them_and_kept_nowhere,
         security::odd_names_in_a_compose_file_arrive,
         activation::links_that_are_cut_for_good,
         activation::links_that_are_cut_for_good_before_anything_starts,
-        fleet::both_image_stores_get_the_same_images,
-        fleet::robots_hear_each_other_on_a_shared_domain_only,
         fleet::a_robot_that_is_off_does_not_stop_the_other,
         archive::both_image_stores_load_it_without_a_registry,
         archive::only_what_differs_is_in_it,
@@ -181,10 +189,11 @@ fn main() -> ExitCode {
         hub::robots_are_brought_back_to_a_published_tag,
         hub::a_login_stays_on_robots_no_longer_than_the_pull,
         hub::what_keeps_published_images_away_is_told_and_changes_nothing,
-        hub::a_tag_holds_the_images_of_several_platforms,
-        readme::every_command_of_the_readme_works,
         bases::a_base_that_could_not_be_made_is_not_kept,
-        bases::an_arm64_image_is_built_under_emulation,
         simulation::up_and_down_can_be_repeated_and_leave_nothing,
-    ])
+        registry_image::the_image_is_small_and_whole_on_other_processors,
+        hub::a_tag_holds_the_images_of_several_platforms,
+        bases::an_arm64_image_is_built_under_emulation,
+    ];
+    run_all(&[&ros[..], &plain].concat())
 }

@@ -8,24 +8,32 @@ fn build(workspace: &Workspace) {
 
 pub fn touched_files_and_fresh_clones_change_no_digest(lab: &Lab) {
     let workspace = lab.deployed();
-    let before = Engine::ids(PROJECT);
+    let images = || {
+        let mut images = Engine::ids(&PROJECT);
+        // Those of other verbs are there when their tests have run.
+        images.retain(|tag, _| {
+            ["communication", "localization", "navigation", "behavior_tree"].contains(&&**tag)
+        });
+        images
+    };
+    let before = images();
     assert_eq!(before.len(), 4);
 
     output(&["sh", "-c", "find \"$1\" -type f -exec touch {} +", "touch", workspace.path("ros_ws")]);
     build(workspace);
-    assert_eq!(Engine::ids(PROJECT), before, "touched");
+    assert_eq!(images(), before, "touched");
 
     build(&workspace.clone_privately());
-    assert_eq!(Engine::ids(PROJECT), before, "cloned elsewhere by somebody with umask 077");
+    assert_eq!(images(), before, "cloned elsewhere by somebody with umask 077");
 }
 
 pub fn an_unrelated_commit_changes_no_digest(lab: &Lab) {
     let workspace = lab.deployed();
-    let (before, services) = (Engine::ids(PROJECT), MAIN.services());
+    let (before, services) = (Engine::ids(&PROJECT), MAIN.services());
     workspace.write("NOTES.md", "Nothing that any image is made of.\n");
     workspace.commit("Write notes");
     lab.deploy(MAIN).says("nothing changed");
-    assert_eq!((Engine::ids(PROJECT), MAIN.services()), (before, services));
+    assert_eq!((Engine::ids(&PROJECT), MAIN.services()), (before, services));
 }
 
 pub fn labels_tell_the_revision_and_whether_it_was_edited(lab: &Lab) {

@@ -54,10 +54,10 @@ fn run(workspace: &Workspace, words: &[&str]) {
         ["publish"] => {
             let toml = workspace.read("robots.toml");
             workspace
-                .write("robots.toml", toml + "\n[hub]\nrepository = \"registry.example.org/team/e2e\"\n");
+                .write("robots.toml", toml + "\n[hub]\nrepository = \"registry.example.org/team/robots\"\n");
             workspace.commit("A registry");
             let planned = workspace.xtask(&["publish", "--dry-run"]).expect_exit(0);
-            planned.says("docker push registry.example.org/team/e2e:navigation-");
+            planned.says("docker push registry.example.org/team/robots:navigation-");
             workspace.reset();
         }
         ["tunnel", ..] => until_ctrl_c(workspace, words, "Ctrl-C closes the tunnel"),

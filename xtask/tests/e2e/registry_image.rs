@@ -4,7 +4,7 @@ use camino::Utf8Path;
 use xtask::config::{Platform, Workspace};
 use xtask::image::{Builder, service};
 
-use super::harness::{Lab, MAIN, output};
+use super::harness::{Lab, MAIN, emulation, output};
 
 /// Bytes that the image may take on its way to a robot.
 const SIZE_LIMIT: u64 = 16_000_000;
@@ -52,7 +52,7 @@ pub fn the_image_is_small_and_whole_on_other_processors(lab: &Lab) {
     workspace.reset();
     let config = Workspace::load(Utf8Path::new(workspace.path(""))).unwrap();
     let builder = Builder::for_engine(xtask::host::engine().unwrap());
-    lab.emulation.ended();
+    emulation::ended();
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
     for (platform, machine) in [("linux/amd64", "x86_64"), ("linux/arm64", "aarch64")] {
         let image = service::registry(&config, builder, &Platform::parse(platform).unwrap()).unwrap();

@@ -16,6 +16,7 @@ pub fn edit(workspace: &Workspace) {
 /// Adds a service to the Compose file.
 pub fn add_service(workspace: &Workspace, definition: &str) {
     let file = "docker/compose.yaml";
+    let definition = definition.replace("PROJECT", &PROJECT);
     workspace.write(file, format!("{}\n{definition}\n", workspace.read(file)));
 }
 
@@ -117,7 +118,7 @@ pub fn rollback_goes_back_without_a_build_or_a_byte(lab: &Lab) {
 
 pub fn the_last_ones_are_kept_with_their_images(lab: &Lab) {
     let workspace = lab.deployed();
-    workspace.edit("robots.toml", "settle = 4", "keep = 3");
+    workspace.edit("robots.toml", "settle = 2", "keep = 3");
     let mut numbers = vec![current()];
     for _ in 0..3 {
         edit(workspace);
@@ -164,9 +165,11 @@ pub fn status_tells_what_is_not_as_the_release_says(lab: &Lab) {
     MAIN.exec(&["umount", "/sys/class/thermal"]);
     assert_eq!(hot["main"]["temperature"], 48.5);
 
-    let run = "docker rm -f e2e-navigation-1 && docker run -d --name by-hand --label com.docker.compose.project=e2e \
-               --label com.docker.compose.service=camera --entrypoint sleep e2e:navigation 600";
-    MAIN.sh(run);
+    MAIN.sh(&format!(
+        "docker rm -f {PROJECT}-navigation-1 && \
+         docker run -d --name by-hand --label com.docker.compose.project={PROJECT} \
+             --label com.docker.compose.service=camera --entrypoint sleep {PROJECT}:navigation 600"
+    ));
     let main = &status()["main"];
     let drift = |name: &str| {
         let services = main["services"].as_array().unwrap();
@@ -183,7 +186,7 @@ pub fn status_tells_what_is_not_as_the_release_says(lab: &Lab) {
 
 pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     let workspace = lab.deployed();
-    workspace.edit("robots.toml", "settle = 4", "keep = 2");
+    workspace.edit("robots.toml", "settle = 2", "keep = 2");
     let blobs = || {
         let volume = MAIN.sh("docker volume inspect --format '{{.Mountpoint}}' xtask-registry");
         let list = MAIN.sh(&format!("cd {volume}/docker/registry/v2/blobs/sha256 && ls -d */*"));

@@ -1,6 +1,6 @@
 //! ROS messages between the containers of a robot.
 
-use super::harness::{Lab, MAIN};
+use super::harness::{Lab, MAIN, PROJECT};
 
 /// Waits for messages in a container of the robot.
 fn arrives(topic: &str, kind: &str, more: &[&str]) {
@@ -11,7 +11,8 @@ fn arrives(topic: &str, kind: &str, more: &[&str]) {
 pub fn the_nodes_of_a_robot_drive_it_to_its_goal(lab: &Lab) {
     lab.deployed();
     // Started anew, the robot begins its match anew.
-    MAIN.sh("docker restart $(docker ps --quiet --filter label=com.docker.compose.project=e2e) >/dev/null");
+    let project = format!("label=com.docker.compose.project={PROJECT}");
+    MAIN.sh(&format!("docker restart $(docker ps --quiet --filter {project}) >/dev/null"));
     // navigation → communication → localization, each in a container of its own.
     arrives("/main/cmd_vel", "geometry_msgs/msg/Twist", &["--count", "3"]);
     arrives("/main/odom", "nav_msgs/msg/Odometry", &["--count", "3"]);

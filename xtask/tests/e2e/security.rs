@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::harness::{
-    Lab, MAIN, MAP, PROJECT, Plain, Robot, SECONDARY, Socket, Workspace, incompressible, output,
+    Lab, MAIN, MAP, ODOMETRY, PROJECT, Robot, SECONDARY, Single, Socket, Workspace, incompressible, output,
 };
 
 /// What tells the service a secret.
@@ -46,7 +46,8 @@ pub fn this_machine_listens_on_loopback_only(lab: &Lab) {
 pub fn the_robot_listens_on_loopback_only(lab: &Lab) {
     let workspace = lab.deployed();
     let mut seen = BTreeSet::new();
-    workspace.write(MAP, incompressible(5_000_000));
+    let line = format!("    half = turn / 2  # {:?}", std::time::SystemTime::now());
+    workspace.edit(ODOMETRY, "    half = turn / 2", &line);
     workspace
         .start(&["deploy", "--robot", "main", "--yes"])
         .watched(|_| seen.extend(MAIN.sockets()))
@@ -99,14 +100,14 @@ fn files_on_robot_with(robot: Robot, word: &str) -> Vec<String> {
 }
 
 /// Deploys something else, to be told secrets.
-fn plain(workspace: &Workspace, build_secret: &str, marker: &str) {
+fn single(workspace: &Workspace, build_secret: &str, marker: &str) {
     let dockerfile = format!(
-        "FROM base AS runtime\n\
+        "FROM shell AS runtime\n\
          RUN --mount=type=secret,id=pip,target=/etc/pip.conf grep -q {} /etc/pip.conf && echo {marker} >/marker\n",
         // The file has more of it than the Dockerfile.
         build_secret.split('-').next().unwrap()
     );
-    let _plain = Plain::with_settings(workspace, &dockerfile, SETTINGS);
+    let _single = Single::with_settings(workspace, &dockerfile, SETTINGS);
     workspace.edit(
         "robots.toml",
         "# env_files = [\"docker/match.env\"]",
@@ -118,7 +119,7 @@ pub fn secrets_are_read_by_who_needs_them_and_kept_nowhere(lab: &Lab) {
     let workspace = lab.deployed();
     let (build, first, second, marker) =
         (secret("build"), secret("first"), secret("second"), secret("marker"));
-    plain(workspace, &build, &marker);
+    single(workspace, &build, &marker);
     let mut processes = BTreeSet::new();
     let mut run = |args: &[&str]| {
         let pip = workspace.path("../pip.conf");
@@ -136,19 +137,21 @@ pub fn secrets_are_read_by_who_needs_them_and_kept_nowhere(lab: &Lab) {
     workspace.write("docker/match.env", "TOKEN=\n");
     run(&["env", "--robot", "main", "--plan"]);
     workspace.write("docker/match.env", format!("TOKEN={second}\n"));
-    let token = ["docker", "exec", &format!("{PROJECT}-plain-1"), "printenv", "TOKEN"];
+    let token = ["docker", "exec", &format!("{PROJECT}-single-1"), "sh", "-c", "echo \"$TOKEN\""];
     assert_eq!(MAIN.exec(&token), first, "it is what containers are told");
 
     // Process lists: of this machine, and of the robot while it went over.
-    assert!(processes.iter().any(|line| contains(line, "bake")));
-    assert!(processes.iter().any(|line| contains(line, "--no-deps")), "the robot was not seen");
+    let of_this_lab =
+        |word: &str| processes.iter().any(|line| contains(line, word) && contains(line, &PROJECT));
+    assert!(of_this_lab("bake"), "this machine was not seen");
+    assert!(of_this_lab("--no-deps"), "the robot was not seen");
     for secret in [&build, &first, &second] {
         let telling = processes.iter().find(|line| contains(line, secret));
         assert_eq!(telling.map(|line| String::from_utf8_lossy(line)), None);
     }
 
     // Layers, configuration and history of the image. What is in a layer is found.
-    let image = format!("{PROJECT}:plain");
+    let image = format!("{PROJECT}:single");
     let saved = |word: &str| {
         output(&["sh", "-c", "docker save \"$1\" | grep -acF -e \"$2\" || true", "save", &image, word])
     };
@@ -183,20 +186,20 @@ pub fn secrets_are_read_by_who_needs_them_and_kept_nowhere(lab: &Lab) {
 
 pub fn odd_names_in_a_compose_file_arrive(lab: &Lab) {
     let workspace = lab.deployed();
-    let plain = Plain::new(workspace, "FROM base AS runtime\n");
+    let single = Single::new(workspace, "FROM shell AS runtime\n");
     let file = "it's $(touch canary) `touch canary` \"2\"; x";
-    workspace.write(&format!("docker/plain/{file}"), "arrived\n");
+    workspace.write(&format!("docker/single/{file}"), "arrived\n");
     let source = format!("./{file}").replace('$', "$$").replace('"', "\\\"");
     workspace.write(
-        "docker/plain/compose.yaml",
+        "docker/single/compose.yaml",
         format!(
-            "x-plain: &plain\n  image: {PROJECT}:plain\n  command: sleep infinity\n  init: true\n  network_mode: none\n\
-             services:\n  --help:\n    <<: *plain\n    \
+            "x-single: &single\n  image: {PROJECT}:single\n  command: sleep 1000000\n  init: true\n  network_mode: none\n\
+             services:\n  --help:\n    <<: *single\n    \
              volumes: [{{ type: bind, source: \"{source}\", target: /odd, read_only: true }}]\n    \
-             labels: {{ odd: \"{source}\" }}\n  -x:\n    <<: *plain\n"
+             labels: {{ odd: \"{source}\" }}\n  -x:\n    <<: *single\n"
         ),
     );
-    plain.deploy("main");
+    single.deploy("main");
     let names: Vec<String> = MAIN.services().into_keys().collect();
     assert_eq!(names, ["--help", "-x"]);
     let exec = ["exec", "--robot", "main", "--", "--help"];

@@ -17,9 +17,9 @@ fn environment(service: &str) -> String {
 
 pub fn a_changed_variable_restarts_who_uses_it(lab: &Lab) {
     let workspace = lab.deployed();
-    let line = "      --params-file /opt/ws/install/bringup/share/bringup/config/${ROBOT_NAME}.yaml\n    depends_on: [localization]";
+    let line = format!("    image: {PROJECT}:navigation");
     let with = format!("{line}\n    labels: {{ speed: \"${{SPEED:-1}}\" }}");
-    workspace.edit(COMPOSE, line, &with);
+    workspace.edit(COMPOSE, &line, &with);
     lab.deploy(MAIN);
     let before = MAIN.services();
     workspace.edit("robots.toml", "ROBOT_NAME = \"main\" }", "ROBOT_NAME = \"main\", SPEED = \"2\" }");
@@ -55,8 +55,8 @@ pub fn env_files_reach_containers_and_no_log(lab: &Lab) {
 pub fn mounted_files_travel_along(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.write("docker/tables/2026.txt", "yellow\n");
-    let line = "    image: e2e:navigation";
-    workspace.edit(COMPOSE, line, &format!("{line}\n    volumes: [\"./tables:/tables:ro\"]"));
+    let line = format!("    image: {PROJECT}:navigation");
+    workspace.edit(COMPOSE, &line, &format!("{line}\n    volumes: [\"./tables:/tables:ro\"]"));
     lab.deploy(MAIN);
     assert_eq!(MAIN.file("navigation", "/tables/2026.txt"), "yellow");
 

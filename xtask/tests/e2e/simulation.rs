@@ -16,7 +16,7 @@ pub fn up_and_down_can_be_repeated_and_leave_nothing(lab: &Lab) {
     workspace.xtask(&["sim", "status"]).expect_exit(0).says("5Mbit");
     for _ in 0..2 {
         workspace.xtask(&["sim", "down"]).expect_exit(0);
-        assert_eq!(Engine::simulation(PROJECT), [""; 0]);
+        assert_eq!(Engine::simulation(&PROJECT), [""; 0]);
     }
     workspace.xtask(&["sim", "status"]).expect_exit(0).says("not made");
 }

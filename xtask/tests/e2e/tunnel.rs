@@ -1,21 +1,18 @@
 //! The tunnel for people's own `docker push`.
 
-use super::harness::{Lab, MAIN, output};
+use super::harness::{Lab, MAIN, PROJECT, output};
 
 pub fn it_takes_a_push_and_closes_on_ctrl_c(lab: &Lab) {
     let workspace = lab.deployed();
     let mut tunnel = workspace.start(&["tunnel", "--robot", "main", "--yes"]);
     let host = tunnel
         .until("the port", |run| Some(run.stdout().split_once(" is the registry of main")?.0.to_owned()));
-    let name = format!("{host}/e2e:by-hand");
-    output(&["docker", "tag", "e2e:navigation", &name]);
+    let name = format!("{host}/{PROJECT}:by-hand");
+    output(&["docker", "tag", &format!("{PROJECT}:navigation"), &name]);
     output(&["docker", "push", &name]);
     output(&["docker", "image", "rm", &name]);
-    let tags = MAIN.exec(&[
-        "python3",
-        "-c",
-        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:5000/v2/e2e/tags/list').read())",
-    ]);
+    let list = format!("r.urlopen('http://127.0.0.1:5000/v2/{PROJECT}/tags/list').read()");
+    let tags = MAIN.exec(&["python3", "-c", &format!("import urllib.request as r; print({list})")]);
     assert!(tags.contains("by-hand"), "{tags}");
 
     tunnel.interrupt();

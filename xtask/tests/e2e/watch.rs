@@ -1,6 +1,6 @@
 //! A deploy for each save.
 
-use super::harness::{Lab, MAIN, ODOMETRY};
+use super::harness::{Lab, MAIN, ODOMETRY, ODOMETRY_THERE, PROJECT};
 use super::releases::{current, edit};
 
 pub fn what_is_saved_is_deployed_and_a_mistake_is_waited_out(lab: &Lab) {
@@ -27,12 +27,12 @@ pub fn what_is_saved_is_deployed_and_a_mistake_is_waited_out(lab: &Lab) {
     // Several at once are one deploy, of the last of them.
     for number in 0..20 {
         edit(workspace);
-        workspace.write("ros_ws/src/localization/resource/note", format!("{number}"));
+        workspace.write("ros_ws/src/localization/note", format!("{number}"));
     }
     let last = workspace.read(ODOMETRY);
     run.until("the last of them", |_| {
-        let path = "/opt/ws/install/localization/lib/python3.13/site-packages/localization/odometry.py";
-        let there = MAIN.sh(&format!("docker exec e2e-localization-1 cat {path} 2>/dev/null || true"));
+        let cat = format!("docker exec {PROJECT}-localization-1 cat {ODOMETRY_THERE}");
+        let there = MAIN.sh(&format!("{cat} 2>/dev/null || true"));
         (there == last.trim_end()).then_some(())
     });
     assert!(deploys(&run) <= 6, "{}", run.stderr());

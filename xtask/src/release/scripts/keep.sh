@@ -34,15 +34,15 @@ tidy() {
     for place in "$home"/files/*; do
         grep -qsF "/${place##*/}/" "$home"/releases/*/compose.json || rm -rf "$place"
     done
-    cat "$home"/releases/*/images >"$work/images" 2>/dev/null
-    # Names keep images from being pruned by whoever cleans up.
+    cat "$home"/releases/*/images 2>/dev/null | sort -u >"$work/images"
+    docker image ls --format '{{.Repository}}:{{.Tag}}' "$project" | grep -E -- '-[0-9a-f]{12}$' >"$work/names"
+    # Names keep images from being pruned by whoever cleans up. Each has a digest in it: one that is there is right.
     while read -r reference name; do
-        [ "$reference" = "$name" ] || docker image tag "$reference" "$name"
+        [ "$reference" = "$name" ] || grep -qxF "$name" "$work/names" || docker image tag "$reference" "$name"
     done <"$work/images"
-    docker image ls --format '{{.Repository}}:{{.Tag}}' "$project" | grep -E -- '-[0-9a-f]{12}$' |
-        while read -r name; do
-            grep -qF " $name" "$work/images" || docker image rm "$name"
-        done
+    while read -r name; do
+        grep -qF " $name" "$work/images" || docker image rm "$name"
+    done <"$work/names"
     # What has a tag is the latest: delivered, perhaps, to be started later.
     sed -n 's/@sha256:.*//p' "$work/images" | sort -u | while read -r repository; do
         docker image ls --digests --format '{{.Repository}}@{{.Digest}} {{.Tag}}' "$repository" |

@@ -1,7 +1,7 @@
 //! Robots with another processor than this machine's. Their base takes minutes to make under emulation: it is made
 //! while other tests wait for something.
 
-use std::cell::RefCell;
+use std::sync::Mutex;
 
 use super::run::Run;
 use super::{Engine, Running, Workspace};
@@ -45,35 +45,33 @@ pub fn small_workspace(project: &str) -> Workspace {
 }
 
 /// What goes on beside the tests.
-#[derive(Default)]
-pub struct Emulation(RefCell<Option<(Workspace, Running)>>);
+static BEGUN: Mutex<Option<(Workspace, Running)>> = Mutex::new(None);
 
-impl Emulation {
-    /// Begins to build the small workspace for arm64, with what nobody else has use for of the processors.
-    pub fn begin(&self) {
-        let workspace = small_workspace(AHEAD);
-        let run = Run {
-            // It ends with the tests, however they end.
-            around: &["setpriv", "--pdeathsig", "TERM", "nice", "-n", "19"],
-            args: &["build-images", "--robot", "pi", "--yes"],
-            dir: workspace.path("").as_ref(),
-            tmp: &workspace.tmp(),
-            env: &[],
-        };
-        let run = run.start();
-        self.0.replace(Some((workspace, run)));
-    }
+/// Begins to build the small workspace for arm64.
+pub fn begin() {
+    let workspace = small_workspace(AHEAD);
+    let run = Run {
+        // It ends with the tests, however they end.
+        around: &["setpriv", "--pdeathsig", "TERM"],
+        args: &["build-images", "--robot", "pi", "--yes"],
+        dir: workspace.path("").as_ref(),
+        tmp: &workspace.tmp(),
+        env: &[],
+    };
+    let run = run.start();
+    *BEGUN.lock().unwrap() = Some((workspace, run));
+}
 
-    /// Waits for it, where it was begun.
-    pub fn ended(&self) {
-        if let Some((_workspace, run)) = self.0.take() {
-            run.wait().expect_exit(0);
-            Self::clear();
-        }
+/// Waits for it, where it was begun.
+pub fn ended() {
+    let mut begun = BEGUN.lock().unwrap();
+    if let Some((_workspace, run)) = begun.take() {
+        run.wait().expect_exit(0);
+        clear();
     }
+}
 
-    /// Removes the images; the base stays.
-    pub fn clear() {
-        Engine::remove_images(AHEAD);
-    }
+/// Removes the images; the base stays.
+pub fn clear() {
+    Engine::remove_images(AHEAD);
 }

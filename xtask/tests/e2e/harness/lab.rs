@@ -1,13 +1,12 @@
-//! One workspace and one pair of robots for all tests.
+//! A workspace and a pair of robots that one test has for itself: several labs work side by side.
 
 use std::cell::OnceCell;
-use std::fs::File;
+use std::fs;
+use std::path::PathBuf;
 
-use super::shell::succeeds;
-use super::{Emulation, Engine, Finished, Hub, Robot, Workspace};
-
-/// The name of the tests' own project: its images, robots and caches are called by it.
-pub const PROJECT: &str = "e2e";
+use super::run::end_all_runs;
+use super::shell::{output, succeeds};
+use super::{Engine, Finished, Hub, PROJECT, Project, Robot, Workspace, emulation};
 
 /// The robot whose engine has the containerd store.
 pub const MAIN: Robot = Robot { name: "main" };
@@ -15,33 +14,61 @@ pub const MAIN: Robot = Robot { name: "main" };
 /// The robot whose engine has the classic store.
 pub const SECONDARY: Robot = Robot { name: "secondary" };
 
-/// See the module. Everything is gone when it is dropped.
+/// The projects of the labs: that of the example workspace, then those of plain ones.
+const PROJECTS: [&str; 9] = ["e2e", "e2e-1", "e2e-2", "e2e-3", "e2e-4", "e2e-5", "e2e-6", "e2e-7", "e2e-8"];
+
+/// How many plain labs there can be.
+pub const PLAIN_LABS: usize = PROJECTS.len() - 1;
+
+/// What a test works in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum World {
+    /// The example workspace, with ROS. There is one lab of it: its packages are built once.
+    Ros,
+    /// The same robots, images and services with nothing of ROS in them: built, sent and healthy in a moment.
+    Plain,
+}
+
+impl World {
+    /// How many labs there can be of it.
+    pub fn labs(self) -> usize {
+        match self {
+            Self::Ros => 1,
+            Self::Plain => PLAIN_LABS,
+        }
+    }
+
+    fn project(self, number: usize) -> &'static str {
+        match self {
+            Self::Ros => PROJECTS[0],
+            Self::Plain => PROJECTS[1 + number],
+        }
+    }
+}
+
+/// See the module.
 pub struct Lab {
     pub workspace: Workspace,
-    pub emulation: Emulation,
+    project: &'static str,
     hub: OnceCell<Hub>,
-    /// Names of robots, images and caches are shared: one run of the tests at a time.
-    _lock: File,
 }
 
 impl Lab {
-    /// Waits for its turn, clears what a killed run may have left, copies the workspace.
-    pub fn open() -> Self {
-        let lock = File::create(std::env::temp_dir().join("xtask-e2e.lock")).unwrap();
-        lock.lock().unwrap();
-        clear();
-        ctrlc::set_handler(|| {
-            clear();
-            #[expect(clippy::disallowed_methods, reason = "the guards' work has just been done")]
-            std::process::exit(130)
-        })
-        .unwrap();
-        Self {
-            workspace: Workspace::copy(PROJECT),
-            emulation: Emulation::default(),
-            hub: OnceCell::new(),
-            _lock: lock,
-        }
+    /// Opens a lab, with what an earlier run has kept of it.
+    pub fn open(world: World, number: usize) -> Self {
+        let project = world.project(number);
+        Project::enter(project);
+        let dir = dir().join(project);
+        let workspace = match world {
+            World::Ros => Workspace::ros(dir),
+            World::Plain => Workspace::plain(dir),
+        };
+        Self { workspace, project, hub: OnceCell::new() }
+    }
+
+    /// Has this thread work in it.
+    pub fn enter(&self) {
+        Project::enter(self.project);
     }
 
     /// Deploys the unedited workspace to `main`, unless that is what runs there.
@@ -64,30 +91,50 @@ impl Lab {
 
     /// Takes away what a failed test may have left in the way of the next ones.
     pub fn recover(&self) {
+        end_all_runs(&self.workspace.tmp());
         self.workspace.reset();
         self.workspace.forget_temporary_files();
         for robot in [MAIN, SECONDARY] {
             succeeds(&["docker", "unpause", &robot.container()]);
             succeeds(&["docker", "exec", &robot.container(), "shape-link", "off"]);
+            succeeds(&["docker", "exec", &robot.container(), "iptables", "--flush", "INPUT"]);
+            succeeds(&["docker", "exec", &robot.container(), "iptables", "--flush", "OUTPUT"]);
             succeeds(&["docker", "exec", &robot.container(), "robotctl", "docker", "start"]);
         }
     }
-}
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        clear();
+    /// Closes it for good.
+    pub fn close(self) {
+        self.enter();
+        clear_project();
+        self.workspace.close();
     }
 }
 
-/// Removes robots, images and the registry of the project, whoever left them.
-fn clear() {
+/// Where the labs' files are: a short path, since sockets are in it.
+pub fn dir() -> PathBuf {
+    let user = output(&["id", "--user"]);
+    PathBuf::from(format!("/tmp/xtask-e2e.{user}"))
+}
+
+/// Removes everything of all labs, whoever left it.
+pub fn clear() {
+    end_all_runs(&dir());
+    emulation::clear();
+    for project in PROJECTS {
+        Project::enter(project);
+        clear_project();
+    }
+    drop(fs::remove_dir_all(dir()));
+}
+
+/// Removes robots, images and the registry of this thread's lab.
+fn clear_project() {
     Hub::remove();
-    Emulation::clear();
-    for thing in Engine::simulation(PROJECT) {
+    for thing in Engine::simulation(&PROJECT) {
         let (kind, name) = thing.split_once(' ').unwrap();
         let force: &[&str] = if kind == "container" { &["--force", "--volumes"] } else { &[] };
         succeeds(&[&["docker", kind, "rm"], force, &[name]].concat());
     }
-    Engine::remove_images(PROJECT);
+    Engine::remove_images(&PROJECT);
 }

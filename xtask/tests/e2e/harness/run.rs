@@ -5,13 +5,42 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::shell::{command, output, succeeds};
 use super::sockets::{self, Socket};
+use super::transcript;
 use super::wait::eventually;
 
 /// Every process of a run inherits this variable, whichever group it moves to and whoever adopts it.
 const MARK: &str = "XTASK_E2E_RUN";
+
+/// Longer than any run takes: a first build on a slow machine has minutes.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// The living processes, with their command lines, of runs whose mark is one of those.
+fn processes(is_meant: impl Fn(&[u8]) -> bool) -> Vec<(u32, String)> {
+    let prefix = format!("{MARK}=");
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|dir| dir.unwrap().file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut variables = environment.split(|byte| *byte == 0);
+        let mark = variables.find_map(|variable| variable.strip_prefix(prefix.as_bytes()))?;
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        (is_meant(mark) && !line.is_empty()).then_some((pid, line))
+    })
+    .collect()
+}
+
+/// Ends all runs whose files are in a directory, whoever started them.
+pub fn end_all_runs(dir: &Path) {
+    let prefix = dir.as_os_str().as_encoded_bytes();
+    for (pid, _) in processes(|mark| mark.starts_with(prefix)) {
+        succeeds(&["kill", "-s", "KILL", &pid.to_string()]);
+    }
+}
 
 /// What to run.
 pub struct Run<'a> {
@@ -45,10 +74,12 @@ impl Run<'_> {
     pub fn start(self) -> Running {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mark = format!("{}-{number}", std::process::id());
+        let mark = format!("{}/{number}", self.tmp.display());
+        let line = format!("xtask {}", self.args.join(" "));
         // Beside the directory for temporary files, which is to be empty in the end.
         let log = |name: &str| self.tmp.with_file_name(format!("{number}.{name}"));
         let (stdout, stderr) = (log("stdout"), log("stderr"));
+        transcript::began(&line, [&stdout, &stderr].map(PathBuf::as_path));
         let child = command(&[self.around, &[env!("CARGO_BIN_EXE_xtask")], self.args].concat())
             .current_dir(self.dir)
             .env(MARK, &mark)
@@ -61,7 +92,7 @@ impl Run<'_> {
             .process_group(0)
             .spawn()
             .unwrap();
-        Running { child, line: format!("xtask {}", self.args.join(" ")), mark, stdout, stderr }
+        Running { child, line, mark, stdout, stderr }
     }
 }
 
@@ -107,17 +138,7 @@ impl Running {
 
     /// The run's living processes with their command lines, wherever they went.
     pub fn processes(&self) -> Vec<(u32, String)> {
-        let entry = format!("{MARK}={}", self.mark);
-        let pids =
-            fs::read_dir("/proc").unwrap().filter_map(|dir| dir.unwrap().file_name().to_str()?.parse().ok());
-        pids.filter_map(|pid: u32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-            let ours = environment.split(|byte| *byte == 0).any(|variable| variable == entry.as_bytes());
-            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            (ours && !line.is_empty()).then_some((pid, line))
-        })
-        .collect()
+        processes(|mark| mark == self.mark.as_bytes())
     }
 
     /// The sockets of the run's processes that wait for whoever comes.
@@ -156,13 +177,25 @@ impl Running {
 
     /// Waits for the end.
     pub fn wait(mut self) -> Finished {
-        let status = self.child.wait().unwrap();
+        let status = self.status();
         self.finished(status)
+    }
+
+    /// How it ends, which no run takes nearly as long for as this waits.
+    fn status(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < DEADLINE, "`{}` does not end:\n{}", self.line, self.stderr());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits for the end, then until no process of the run is left.
     pub fn wait_for_all(mut self) -> Finished {
-        let status = self.child.wait().unwrap();
+        let status = self.status();
         eventually(&format!("the processes of `{}` to end", self.line), || {
             let left = self.processes();
             left.is_empty().then_some(())

@@ -1,21 +1,36 @@
-//! Runs tests in order and cleans up, also after a failure or a signal.
+//! Runs tests side by side, tells of each in a line as it ends, and cleans up, also after a failure or a signal.
 
 #![expect(clippy::print_stdout, reason = "this is what a test runner is for")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::Lab;
+use clap::Parser;
 
-/// A name and what it runs.
-pub type Test = (&'static str, fn(&Lab));
+use super::lab::{self, Lab, World};
+use super::machine::{self, Watch};
+use super::scheduler::Scheduler;
+use super::{emulation, evidence, transcript};
 
-/// A list of tests with their names.
+/// A test: its name, what it works in, what it does.
+#[derive(Clone, Copy)]
+pub struct Test {
+    pub name: &'static str,
+    pub world: World,
+    pub run: fn(&Lab),
+}
+
+/// A list of tests that work in one kind of lab.
 macro_rules! tests {
-    ($($module:ident::$name:ident),* $(,)?) => {
-        &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn(&Lab))),*]
+    ($world:ident: $($module:ident::$name:ident),* $(,)?) => {
+        [$($crate::harness::Test {
+            name: concat!(stringify!($module), "::", stringify!($name)),
+            world: $crate::harness::World::$world,
+            run: $module::$name,
+        }),*]
     };
 }
 pub(crate) use tests;
@@ -27,81 +42,150 @@ const EMULATED: [&str; 3] = [
     "bases::an_arm64_image_is_built_under_emulation",
 ];
 
-/// What this machine's processors have done since it started: what a test takes without them it waits for.
-struct Processors {
-    all: u64,
-    idle: u64,
+/// Deploys to simulated robots, on the real engine
+#[derive(Parser)]
+struct Options {
+    /// Only tests whose names contain one of these
+    names: Vec<String>,
+
+    /// How many tests run at the same time, each with robots of its own
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
+    lanes: Option<u8>,
+
+    /// In random order, which a seed repeats
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "SEED")]
+    shuffle: Option<Option<u64>>,
+
+    /// Leave the robots, and use those that an earlier run has left
+    #[arg(long)]
+    keep: bool,
+
+    /// Print names, and run nothing
+    #[arg(long)]
+    list: bool,
 }
 
-impl Processors {
-    /// As proc_stat(5) counts it.
-    fn now() -> Self {
-        let text = fs::read_to_string("/proc/stat").unwrap();
-        let ticks: Vec<u64> = text
-            .lines()
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .skip(1)
-            .map(|ticks| ticks.parse().unwrap())
-            .collect();
-        // user nice system idle iowait irq softirq steal; those of guests are in the first two. Who is nice takes
-        // what others leave idle.
-        Self { all: ticks.iter().take(8).sum(), idle: ticks[1] + ticks[3] + ticks[4] }
-    }
-
-    /// The part of the time since that was not idle.
-    fn busy_since(&self) -> f32 {
-        let now = Self::now();
-        let all = now.all.saturating_sub(self.all).max(1);
-        1.0 - now.idle.saturating_sub(self.idle) as f32 / all as f32
-    }
+/// How a test ended.
+struct Outcome {
+    test: Test,
+    passed: bool,
+    seconds: f32,
 }
 
-/// Runs those tests whose names contain one of the arguments; all if there is none.
+/// Runs those tests that the command line asks for.
 pub fn run_all(tests: &[Test]) -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let chosen: Vec<&Test> = tests
-        .iter()
-        .filter(|(name, _)| arguments.is_empty() || arguments.iter().any(|word| name.contains(word.as_str())))
-        .collect();
-    if std::env::args().any(|word| word == "--list") {
-        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+    let options = Options::parse();
+    let is_meant = |test: &&Test| {
+        options.names.is_empty() || options.names.iter().any(|word| test.name.contains(word.as_str()))
+    };
+    let mut chosen: Vec<Test> = tests.iter().filter(is_meant).copied().collect();
+    if options.list {
+        chosen.iter().for_each(|test| println!("{}: test", test.name));
         return ExitCode::SUCCESS;
     }
-    let is_test = |wanted: &&str| tests.iter().any(|(name, _)| name == wanted);
+    let is_test = |wanted: &&str| tests.iter().any(|test| test.name == *wanted);
     assert!(EMULATED.iter().all(is_test), "all of these are tests: {EMULATED:?}");
-    let lab = Lab::open();
-    if chosen.iter().any(|(name, _)| EMULATED.contains(name)) {
-        lab.emulation.begin();
+    if chosen.is_empty() {
+        println!("no test has a name like {}", options.names.join(" or "));
+        return ExitCode::FAILURE;
     }
-    let parent = std::os::unix::process::parent_id();
-    let began = Instant::now();
-    let mut failed: Vec<&str> = Vec::new();
-    println!("running {} tests", chosen.len());
-    for (name, test) in &chosen {
-        if std::os::unix::process::parent_id() != parent {
-            println!("whoever started the tests is gone");
-            return ExitCode::FAILURE;
-        }
-        let (began, before) = (Instant::now(), Processors::now());
-        let passed = catch_unwind(AssertUnwindSafe(|| test(&lab))).is_ok();
-        println!(
-            "test {name} ... {} ({:.1} s, processors {:.0} % busy)",
-            if passed { "ok" } else { "FAILED" },
-            began.elapsed().as_secs_f32(),
-            before.busy_since() * 100.0
-        );
-        if !passed {
-            failed.push(name);
-            lab.recover();
-        }
+    if let Some(seed) = options.shuffle {
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        println!("in the order of --shuffle={seed}");
+        fastrand::Rng::with_seed(seed).shuffle(&mut chosen);
     }
-    drop(lab);
-    let word = if failed.is_empty() { "ok" } else { "FAILED" };
-    failed.iter().for_each(|name| println!("failed: {name}"));
-    let (passed, failed) = (chosen.len() - failed.len(), failed.len());
+    let lanes = options.lanes.map_or_else(machine::lanes, usize::from);
+    let _lock = begin(options.keep);
+    transcript::note_panics();
+    if chosen.iter().any(|test| EMULATED.contains(&test.name)) {
+        emulation::begin();
+    }
+    println!("running {} tests in {lanes} lanes", chosen.len());
+    let (began, watch) = (Instant::now(), Watch::begin());
+    let outcomes = in_lanes(chosen, lanes, options.keep);
     let seconds = began.elapsed().as_secs_f32();
-    println!("test result: {word}. {passed} passed; {failed} failed; finished in {seconds:.1} s");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let summary = watch.summary();
+    if !options.keep {
+        lab::clear();
+    }
+    tell(&outcomes, &format!("finished in {seconds:.1} s, {summary}"))
+}
+
+/// Waits for other runs of the tests, whose robots and images have the same names; clears what they have left.
+fn begin(keep: bool) -> File {
+    let lock = File::create(std::env::temp_dir().join("xtask-e2e.lock")).unwrap();
+    lock.lock().unwrap();
+    if keep {
+        super::run::end_all_runs(&lab::dir());
+    } else {
+        lab::clear();
+    }
+    drop(fs::remove_dir_all(evidence::dir()));
+    ctrlc::set_handler(move || {
+        if keep {
+            super::run::end_all_runs(&lab::dir());
+        } else {
+            lab::clear();
+        }
+        #[expect(clippy::disallowed_methods, reason = "the guards' work has just been done")]
+        std::process::exit(130)
+    })
+    .unwrap();
+    lock
+}
+
+fn in_lanes(tests: Vec<Test>, lanes: usize, keep: bool) -> Vec<Outcome> {
+    let parent = std::os::unix::process::parent_id();
+    let (scheduler, outcomes) = (Scheduler::new(tests, keep), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| {
+                // Whoever started the tests may be gone.
+                while std::os::unix::process::parent_id() == parent
+                    && let Some((test, lab)) = scheduler.next()
+                {
+                    let outcome = run(test, &lab);
+                    outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+                    scheduler.done(test, lab);
+                }
+            });
+        }
+    });
+    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one test, and tells of it.
+fn run(test: Test, lab: &Lab) -> Outcome {
+    let began = Instant::now();
+    let passed = catch_unwind(AssertUnwindSafe(|| (test.run)(lab))).is_ok();
+    let seconds = began.elapsed().as_secs_f32();
+    let transcript = transcript::take();
+    let word = if passed { "ok" } else { "FAILED" };
+    let mut text = format!("test {} ... {word} ({seconds:.1} s)", test.name);
+    for line in transcript.notes.iter().flat_map(|note| note.lines()) {
+        text.push_str(&format!("\n    {line}"));
+    }
+    if !passed {
+        let kept = evidence::keep(lab, test.name, &transcript);
+        let last = transcript.runs.last().map(transcript::Log::text).unwrap_or_default();
+        text.push_str(&format!("\n{last}\n    its logs, and those of the robots: {}", kept.display()));
+        lab.recover();
+        drop(transcript::take());
+    }
+    println!("{text}");
+    Outcome { test, passed, seconds }
+}
+
+/// Tells how all of it ended.
+fn tell(outcomes: &[Outcome], how: &str) -> ExitCode {
+    let mut longest: Vec<&Outcome> = outcomes.iter().collect();
+    longest.sort_by(|one, two| two.seconds.total_cmp(&one.seconds));
+    println!("the longest:");
+    longest.iter().take(10).for_each(|it| println!("{:6.1} s  {}", it.seconds, it.test.name));
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
+    failed.iter().for_each(|outcome| println!("failed: {}", outcome.test.name));
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    let passed = outcomes.len() - failed.len();
+    println!("test result: {word}. {passed} passed; {} failed; {how}", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -31,13 +31,14 @@ struct Node {
 #[derive(Clone, Default)]
 pub struct Tree(BTreeMap<Vec<u8>, Node>);
 
-/// Prints what is in `/tree`, a line for each path: as [`Tree::listing`].
+/// Prints what is in the directory that is its argument, a line for each path: as [`Tree::listing`].
 pub const LIST: &str = "\
-import hashlib, os, stat
-paths = [os.path.join(top, name) for top, dirs, files in os.walk(b'/tree') for name in dirs + files]
+import hashlib, os, stat, sys
+tree = os.fsencode(sys.argv[1])
+paths = [os.path.join(top, name) for top, dirs, files in os.walk(tree) for name in dirs + files]
 first = {}
 for path in sorted(paths):
-    at, name = os.lstat(path), path[6:].hex()
+    at, name = os.lstat(path), path[len(tree) + 1:].hex()
     kind, mode = stat.S_IFMT(at.st_mode), stat.S_IMODE(at.st_mode)
     if stat.S_ISLNK(kind):
         mode, about = 0, os.readlink(path).hex()

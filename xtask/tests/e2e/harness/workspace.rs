@@ -8,13 +8,19 @@ use tempfile::TempDir;
 
 use super::run::Run;
 use super::shell::{command, output};
-use super::{Finished, Running};
+use super::{Finished, PROJECT, Running};
 
 /// The repository that the tests belong to.
-const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The plain workspace, but for its project's name.
+const PLAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/plain");
 
 /// A Python file of `localization`; it has the line `    half = turn / 2` once.
 pub const ODOMETRY: &str = "ros_ws/src/localization/localization/odometry.py";
+
+/// The same file in the image of the plain workspace.
+pub const ODOMETRY_THERE: &str = "/opt/ws/install/localization/share/localization/localization/odometry.py";
 
 /// A file of `localization` that the tests make as large as they need it: one image has it, and one service is started
 /// anew for it.
@@ -26,46 +32,94 @@ pub const MAP_THERE: &str = "/opt/ws/install/localization/share/localization/map
 /// See the module.
 pub struct Workspace {
     root: PathBuf,
-    /// Removes the files; where `xtask` and its children put theirs is in it as well.
-    dir: TempDir,
+    /// Where the files are, and beside them those of `xtask` and its children.
+    dir: PathBuf,
+    /// Removes the files, where nobody else does.
+    _guard: Option<TempDir>,
 }
 
 impl Workspace {
-    /// Copies what git tracks, and what it would track, under the project name `project`.
-    pub fn copy(project: &str) -> Self {
-        // A short path: sockets are in it.
-        let workspace = Self::empty();
+    /// The example workspace: what git tracks, and what it would track.
+    pub fn ros(dir: PathBuf) -> Self {
+        let workspace = Self::at(dir);
         let root = workspace.root.to_str().unwrap();
         let script = "cd \"$1\" && git ls-files -z --cached --others --exclude-standard \
                       | xargs -0 sh -c 'for f; do [ ! -e \"$f\" ] || printf \"%s\\0\" \"$f\"; done' sh \
                       | tar --null --files-from=- --create | tar --extract --directory \"$2\"";
         output(&["sh", "-c", script, "copy", REPOSITORY, root]);
-        workspace.edit("robots.toml", "name = \"eurobot\"", &format!("name = \"{project}\""));
+        workspace.edit("robots.toml", "name = \"eurobot\"", &format!("name = \"{PROJECT}\""));
         // Less time than is right for a robot: what settles, and who is gone, is waited for often.
         let toml =
             workspace.read("robots.toml").replace("simulated = true", "simulated = true\nreconnect = 20");
-        workspace.write("robots.toml", format!("{toml}\n[releases]\nsettle = 4\n"));
+        workspace.write("robots.toml", format!("{toml}\n[releases]\nsettle = 2\n"));
         let compose =
-            workspace.read("docker/compose.yaml").replace("image: eurobot:", &format!("image: {project}:"));
+            workspace.read("docker/compose.yaml").replace("image: eurobot:", &format!("image: {PROJECT}:"));
         workspace.write("docker/compose.yaml", &compose);
-        let maps = "(f'share/{package_name}/maps', sorted(glob('maps/*')))";
-        let there = "(f'share/{package_name}', ['package.xml']),";
-        let setup = "ros_ws/src/localization/setup.py";
-        workspace.edit(setup, there, &format!("{there}\n        {maps},"));
-        workspace.write(setup, format!("from glob import glob\n\n{}", workspace.read(setup)));
-        workspace.git(&["init", "--quiet", "--initial-branch=main"]);
-        workspace.commit("The whole robot");
-        workspace.git(&["tag", "baseline"]);
-        workspace
+        workspace.publish_as_baseline()
     }
 
-    /// A directory with nothing in it.
+    /// The plain workspace, as it is in `tests/e2e/plain/`.
+    pub fn plain(dir: PathBuf) -> Self {
+        let workspace = Self::at(dir);
+        let root = workspace.root.to_str().unwrap();
+        output(&["cp", "-R", &format!("{PLAIN}/."), root]);
+        // What the tool itself needs of a team's repository.
+        for dir in ["sim", "registry"] {
+            output(&["cp", "-R", &format!("{REPOSITORY}/docker/{dir}"), &format!("{root}/docker/")]);
+        }
+        for file in ["robots.toml", "docker/compose.yaml"] {
+            workspace.write(file, workspace.read(file).replace("PROJECT", &PROJECT));
+        }
+        workspace.publish_as_baseline()
+    }
+
+    /// The directory of a workspace, without one or with what an earlier run has kept: its state stays.
+    fn at(dir: PathBuf) -> Self {
+        let root = dir.join("workspace");
+        fs::create_dir_all(&root).unwrap();
+        output(&[
+            "find",
+            root.to_str().unwrap(),
+            "-mindepth",
+            "1",
+            "-maxdepth",
+            "1",
+            "!",
+            "-name",
+            "target",
+            "-exec",
+            "rm",
+            "-r",
+            "{}",
+            "+",
+        ]);
+        fs::create_dir_all(dir.join("tmp")).unwrap();
+        Self { root, dir, _guard: None }
+    }
+
+    /// A team's repository of it, with all that is there in the first commit.
+    fn publish_as_baseline(self) -> Self {
+        self.git(&["init", "--quiet", "--initial-branch=main"]);
+        self.commit("The whole robot");
+        self.git(&["tag", "baseline"]);
+        self
+    }
+
+    /// A directory with nothing in it, gone with its guard.
     pub fn empty() -> Self {
-        let dir = tempfile::Builder::new().prefix("e2e-").tempdir_in("/tmp").unwrap();
-        let root = dir.path().join("workspace");
-        fs::create_dir(&root).unwrap();
-        fs::create_dir(dir.path().join("tmp")).unwrap();
-        Self { root, dir }
+        let parent = super::lab::dir();
+        fs::create_dir_all(&parent).unwrap();
+        let guard = tempfile::Builder::new().prefix("other-").tempdir_in(parent).unwrap();
+        let dir = guard.path().to_owned();
+        for name in ["workspace", "tmp"] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        Self { root: dir.join("workspace"), dir, _guard: Some(guard) }
+    }
+
+    /// Removes it.
+    pub fn close(self) {
+        drop(fs::remove_dir_all(&self.dir));
     }
 
     /// A fresh clone, made by somebody with another umask.
@@ -100,7 +154,7 @@ impl Workspace {
 
     /// The directory for temporary files.
     pub fn tmp(&self) -> PathBuf {
-        self.dir.path().join("tmp")
+        self.dir.join("tmp")
     }
 
     /// Reads a file.

@@ -2,12 +2,14 @@
 //!
 //! A machine is a privileged container of the engine here, made of a root directory as `mmdebstrap` makes
 //! them, with nothing but apt, certificates and sudo; no init system runs in it. It uses the mirror this
-//! machine uses. Takes some minutes and the network: `cargo test --test e2e_setup`.
+//! machine uses.
 
 use std::time::Duration;
 
 use xtask::error::Result;
 use xtask::process::Cmd;
+
+use super::harness::Lab;
 
 /// A fresh machine, gone when dropped.
 struct Fresh {
@@ -16,13 +18,15 @@ struct Fresh {
 
 impl Fresh {
     fn new(suite: &str) -> Result<Self> {
-        let name = format!("xtask-e2e-setup-{suite}-{}", std::process::id());
+        let name = format!("xtask-e2e-setup-{suite}");
         let file = tempfile::Builder::new().suffix(".sources").tempfile()?;
         fs_err::write(file.path(), sources(suite)?)?;
         let bootstrap = Cmd::new("mmdebstrap")
             .args(["--quiet", "--variant=apt", "--include=ca-certificates,sudo", suite, "-"])
             .arg(file.path().to_string_lossy());
         let fresh = Self { name };
+        // What a killed run has left.
+        fresh.remove();
         Cmd::new("docker").args(["import", "-", &fresh.name]).feed(&bootstrap)?;
         let run = ["run", "--detach", "--privileged", "--volume=/var/lib/docker", "--name", &fresh.name];
         // Nobody to be mistaken for an init system.
@@ -40,6 +44,12 @@ impl Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+impl Fresh {
+    fn remove(&self) {
         Cmd::new("docker").args(["rm", "--force", "--volumes", &self.name]).clean_up();
         Cmd::new("docker").args(["rmi", "--force", &self.name]).clean_up();
     }
@@ -96,12 +106,10 @@ fn a_fresh_debian_is_set_up(suite: &str) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_fresh_debian_12_is_set_up() -> Result<()> {
-    a_fresh_debian_is_set_up("bookworm")
+pub fn a_fresh_debian_12_is_set_up(_lab: &Lab) {
+    a_fresh_debian_is_set_up("bookworm").unwrap();
 }
 
-#[test]
-fn a_fresh_debian_13_is_set_up() -> Result<()> {
-    a_fresh_debian_is_set_up("trixie")
+pub fn a_fresh_debian_13_is_set_up(_lab: &Lab) {
+    a_fresh_debian_is_set_up("trixie").unwrap();
 }

@@ -1,0 +1,68 @@
+//! What is kept of a test that failed: `target/xtask/test-logs/MODULE.TEST/`, for people and as an artefact of CI.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::lab::Lab;
+use super::shell::command;
+use super::transcript::Transcript;
+use super::workspace::REPOSITORY;
+use super::{MAIN, Robot, SECONDARY};
+
+/// What a robot's own account of itself is made of.
+const OF_A_ROBOT: [(&str, &str); 7] = [
+    ("containers.txt", "docker ps --all --no-trunc"),
+    ("images.txt", "docker image ls --all --digests"),
+    ("processes.txt", "ps axf"),
+    ("disks.txt", "df -h; docker system df"),
+    ("dockerd.log", "tail -n 2000 /var/log/dockerd.log"),
+    (
+        "containers.log",
+        "for it in $(docker ps --all --quiet); do docker inspect --format '--- {{.Name}} {{json .State}}' $it; \
+         docker logs --timestamps --tail 200 $it; done",
+    ),
+    (
+        "releases.txt",
+        "cd /home/robot/.deploy && ls -lR --time-style=full-iso . && \
+         find . -type f ! -name compose.json -size -100k -exec tail -n 200 -v {} +",
+    ),
+];
+
+/// Where the logs of all failed tests are.
+pub fn dir() -> PathBuf {
+    PathBuf::from(REPOSITORY).join("target/xtask/test-logs")
+}
+
+/// Writes down what there is; gives the directory.
+pub fn keep(lab: &Lab, test: &str, transcript: &Transcript) -> PathBuf {
+    // No colons: they may not be in the names of artefacts.
+    let dir = dir().join(test.replace("::", "."));
+    let write = |file: &str, text: &[u8]| {
+        let path = dir.join(file);
+        drop(path.parent().map(fs::create_dir_all));
+        drop(fs::write(path, text));
+    };
+    write("notes.txt", transcript.notes.join("\n").as_bytes());
+    for (number, run) in transcript.runs.iter().enumerate() {
+        write(&format!("{number:02}-run.txt"), run.text().as_bytes());
+    }
+    let edits = ["git", "-C", lab.workspace.path(""), "diff", "baseline", "--", ".", ":!*.yaml.bin"];
+    write("edits.diff", &said(&edits));
+    for robot in [MAIN, SECONDARY] {
+        of_robot(robot, &|file, text| write(&format!("{}/{file}", robot.name), text));
+    }
+    dir
+}
+
+fn of_robot(robot: Robot, write: &dyn Fn(&str, &[u8])) {
+    write("sshd.log", &said(&["docker", "logs", "--tail", "500", &robot.container()]));
+    for (file, script) in OF_A_ROBOT {
+        // It may hang, which may be why the test failed.
+        write(file, &said(&["timeout", "20", "docker", "exec", &robot.container(), "sh", "-c", script]));
+    }
+}
+
+/// What a command writes, whatever becomes of it.
+fn said(argv: &[&str]) -> Vec<u8> {
+    command(argv).output().map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default()
+}

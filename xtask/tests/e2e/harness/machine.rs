@@ -1,0 +1,72 @@
+//! What the tests take of this machine: processors and memory.
+
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Bytes of memory that a lab takes with both its robots at work, and some to spare.
+const LAB: u64 = 2_500_000_000;
+
+/// How many labs work side by side on this machine unless somebody says otherwise: tests wait for half of their time, so
+/// there is one more than there are processors.
+pub fn lanes() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let fit = usize::try_from(available() / LAB).unwrap_or(usize::MAX);
+    (processors + 1).min(fit).max(1)
+}
+
+/// Bytes of memory that are free or can be made so.
+fn available() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// What this machine's processors have done since it started: what tests take without them they wait for.
+struct Processors {
+    all: u64,
+    idle: u64,
+}
+
+impl Processors {
+    /// As proc_stat(5) counts it.
+    fn now() -> Self {
+        let text = fs::read_to_string("/proc/stat").unwrap();
+        let first = text.lines().next().unwrap();
+        let ticks: Vec<u64> = first.split_whitespace().skip(1).map(|ticks| ticks.parse().unwrap()).collect();
+        // user nice system idle iowait irq softirq steal; those of guests are in the first two.
+        Self { all: ticks.iter().take(8).sum(), idle: ticks[3] + ticks[4] }
+    }
+}
+
+/// Watches this machine from its beginning to its end.
+pub struct Watch {
+    began: Processors,
+    available: u64,
+    least: &'static AtomicU64,
+}
+
+impl Watch {
+    /// Begins to watch.
+    pub fn begin() -> Self {
+        // For as long as the program lives: what it takes is a look each second.
+        let available = available();
+        let least: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(available)));
+        std::thread::spawn(|| {
+            loop {
+                least.fetch_min(self::available(), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        Self { began: Processors::now(), available, least }
+    }
+
+    /// Tells of it.
+    pub fn summary(&self) -> String {
+        let now = Processors::now();
+        let all = now.all.saturating_sub(self.began.all).max(1) as f64;
+        let busy = 1.0 - now.idle.saturating_sub(self.began.idle) as f64 / all;
+        let memory = self.available.saturating_sub(self.least.load(Ordering::Relaxed)) as f64 / 1e9;
+        format!("processors {:.0} % busy, {memory:.1} GB of memory at most", busy * 100.0)
+    }
+}

@@ -1,0 +1,89 @@
+//! Which test comes next, and in which lab: as many labs as there are lanes work side by side.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::lab::{Lab, World};
+use super::runner::Test;
+
+/// What is left to do, and the labs that nobody is in.
+#[derive(Default)]
+struct State {
+    waiting: Vec<Test>,
+    idle: BTreeMap<World, Vec<Lab>>,
+    opened: BTreeMap<World, usize>,
+    busy: BTreeMap<World, usize>,
+}
+
+/// See the module.
+pub struct Scheduler {
+    state: Mutex<State>,
+    /// Labs stay as they are when no test needs them any more.
+    keep: bool,
+}
+
+/// A lab to work in: one that is there, or one that has to be opened.
+enum Place {
+    Idle(Box<Lab>),
+    New(World, usize),
+}
+
+impl Scheduler {
+    /// Of tests in the order in which they begin.
+    pub fn new(tests: Vec<Test>, keep: bool) -> Self {
+        Self { state: Mutex::new(State { waiting: tests, ..State::default() }), keep }
+    }
+
+    /// The first test that there is a lab for, with the lab; none where nothing is left for whoever asks.
+    pub fn next(&self) -> Option<(Test, Lab)> {
+        let (test, place) = {
+            let mut state = self.state();
+            let at = state.waiting.iter().position(|test| state.has_room(test.world))?;
+            let test = state.waiting.remove(at);
+            (test, state.enter(test.world))
+        };
+        let lab = match place {
+            Place::Idle(lab) => *lab,
+            Place::New(world, number) => Lab::open(world, number),
+        };
+        lab.enter();
+        Some((test, lab))
+    }
+
+    /// Takes back the lab of a test that has ended.
+    pub fn done(&self, test: Test, lab: Lab) {
+        let mut unneeded = Vec::new();
+        {
+            let mut state = self.state();
+            *state.busy.entry(test.world).or_default() -= 1;
+            state.idle.entry(test.world).or_default().push(lab);
+            if !self.keep && state.waiting.iter().all(|waiting| waiting.world != test.world) {
+                unneeded = state.idle.remove(&test.world).unwrap_or_default();
+            }
+        }
+        // Its nodes take time from the tests that are left.
+        unneeded.into_iter().for_each(Lab::close);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_room(&self, world: World) -> bool {
+        self.busy.get(&world).copied().unwrap_or_default() < world.labs()
+    }
+
+    fn enter(&mut self, world: World) -> Place {
+        *self.busy.entry(world).or_default() += 1;
+        match self.idle.get_mut(&world).and_then(Vec::pop) {
+            Some(lab) => Place::Idle(Box::new(lab)),
+            None => {
+                let opened = self.opened.entry(world).or_default();
+                *opened += 1;
+                Place::New(world, *opened - 1)
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+def moved(distance, turn):
+    half = turn / 2
+    return distance, half
