@@ -8,6 +8,7 @@ mod bundle;
 mod completions;
 mod deploy;
 mod dev_shell;
+mod docs;
 mod dry_run;
 mod failures;
 mod fallbacks;

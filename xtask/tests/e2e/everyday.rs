@@ -211,9 +211,9 @@ pub fn data_is_copied_out_of_a_container(lab: &Lab) {
 
 pub fn the_build_tools_work_on_the_sources_of_this_machine(lab: &Lab) {
     lab.workspace.reset();
-    let words = ["dev-shell", "--yes", "--", "colcon", "build", "--packages-select", "robot_interfaces"];
+    let words = ["dev-shell", "--yes", "--", "colcon", "build", "--packages-select", "robot_node"];
     lab.workspace.xtask(&words).expect_exit(0);
-    assert!(std::path::Path::new(lab.workspace.path("ros_ws/install/robot_interfaces")).exists());
+    assert!(std::path::Path::new(lab.workspace.path("ros_ws/install/robot_node")).exists());
     let failing = ["dev-shell", "--yes", "--", "sh", "-c", "echo 'it is '$((6 * 7)); exit 3"];
     lab.workspace.xtask(&failing).expect_exit(1).says("it is 42");
 }
@@ -225,9 +225,9 @@ pub fn what_is_built_with_them_belongs_to_who_started_them(lab: &Lab) {
         |command: &[&str]| teammate.xtask(&[&["dev-shell", "--"], command].concat()).expect_exit(0);
     let uid = teammate.uid;
     dev_shell(&["id"]).says(&format!("uid={uid}(dev) gid="));
-    dev_shell(&["colcon", "build", "--packages-select", "robot_interfaces"]);
-    let module = "python3 -c 'import robot_interfaces, os; print(robot_interfaces.__file__, os.path.expanduser(\"~\"))'";
-    dev_shell(&["bash", "-ic", module]).says("/ws/install/robot_interfaces/").says(" /home/dev");
+    dev_shell(&["colcon", "build", "--packages-select", "robot_node"]);
+    let module = "python3 -c 'import robot_node, os; print(robot_node.__file__, os.path.expanduser(\"~\"))'";
+    dev_shell(&["bash", "-ic", module]).says("/ws/install/robot_node/").says(" /home/dev");
     dev_shell(&["bash", "-lc", "command -v colcon"]).says("/opt/venv/bin/colcon");
     dev_shell(&["sh", "-c", "echo kept >~/notes"]);
     assert_eq!(dev_shell(&["sh", "-c", "cat ~/notes"]).stdout, "kept\n");

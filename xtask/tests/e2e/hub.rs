@@ -1,5 +1,7 @@
 //! Publishing to a team's registry, which has TLS and a login, and bringing robots back to what is there.
 
+use std::sync::Arc;
+
 use super::harness::{
     AUTH, As, Engine, Hub, Lab, MAIN, MAP, ODOMETRY, PASSWORD, PROJECT, Robot, SECONDARY, Workspace,
     emulation, eventually, incompressible, output, small_workspace,
@@ -11,13 +13,13 @@ const BACK: [&str; 9] =
     ["deploy", "--robot", "main,secondary", "--via", "hub", "--tag", "stable", "--yes", "--verbose"];
 
 /// The unedited workspace of a team that has a registry, and robots that trust that.
-fn team(lab: &Lab) -> (&Workspace, &Hub) {
+fn team(lab: &Lab) -> (&Workspace, Arc<Hub>) {
     let workspace = &lab.workspace;
     workspace.reset();
     workspace.xtask(&["sim", "up"]).expect_exit(0);
     let hub = lab.hub();
     [MAIN, SECONDARY].into_iter().for_each(|robot| hub.is_trusted_by(robot));
-    name_the_hub(workspace, hub);
+    name_the_hub(workspace, &hub);
     workspace.commit("Publish to the registry of the team");
     (workspace, hub)
 }
@@ -33,7 +35,7 @@ fn revision(workspace: &Workspace) -> String {
 }
 
 /// The same, and its revision is published, as `stable` too.
-fn published(lab: &Lab) -> (&Workspace, &Hub) {
+fn published(lab: &Lab) -> (&Workspace, Arc<Hub>) {
     let (workspace, hub) = team(lab);
     workspace.git(&["tag", "--force", "stable"]);
     if !hub.tags().contains(&format!("navigation-{}", revision(workspace))) {
@@ -114,8 +116,7 @@ pub fn a_revision_is_published_under_its_branch_tags_and_revision(lab: &Lab) {
     run.never_says(PASSWORD).never_says(AUTH);
 
     // Here nothing is left of it.
-    let names = output(&["docker", "image", "ls", "--format", "{{.Repository}}"]);
-    assert!(!names.contains(hub.address()), "{names}");
+    assert_eq!(Engine::names(&format!("{}/*/*", hub.address())), [""; 0]);
     assert_eq!(workspace.git(&["worktree", "list"]).lines().count(), 1);
     let state = std::fs::read_dir(workspace.path("target/xtask")).unwrap();
     let names = state.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -124,14 +125,14 @@ pub fn a_revision_is_published_under_its_branch_tags_and_revision(lab: &Lab) {
 
 pub fn robots_are_brought_back_to_a_published_tag(lab: &Lab) {
     let (workspace, hub) = published(lab);
-    edited(workspace, hub);
+    edited(workspace, &hub);
     let edit = MAIN.layers("localization");
     hub.run(workspace, As::Member, &BACK)
         .expect_exit(0)
         .says("the robot pulled 4 of 4 images itself")
         .never_says(PASSWORD)
         .never_says(AUTH);
-    [MAIN, SECONDARY].into_iter().for_each(|robot| assert_runs_published(robot, hub, "stable"));
+    [MAIN, SECONDARY].into_iter().for_each(|robot| assert_runs_published(robot, &hub, "stable"));
     assert_ne!(MAIN.layers("localization"), edit);
 
     let before = [MAIN, SECONDARY].map(Robot::services);
@@ -180,14 +181,14 @@ pub fn a_login_stays_on_robots_no_longer_than_the_pull(lab: &Lab) {
     workspace.xtask(&["sim", "up", "--link", "off"]).expect_exit(0);
     hub.run(workspace, As::Member, &deploy).expect_exit(0);
     for robot in [MAIN, SECONDARY] {
-        assert_runs_published(robot, hub, &revision(workspace));
+        assert_runs_published(robot, &hub, &revision(workspace));
         assert_eq!(traces(robot), [""; 0]);
     }
 }
 
 pub fn what_keeps_published_images_away_is_told_and_changes_nothing(lab: &Lab) {
     let (workspace, hub) = published(lab);
-    edited(workspace, hub);
+    edited(workspace, &hub);
     let before = [MAIN, SECONDARY].map(Robot::services);
     let tags = hub.tags();
     let address = hub.address();
@@ -214,7 +215,7 @@ pub fn what_keeps_published_images_away_is_told_and_changes_nothing(lab: &Lab) {
         .says(&format!("/etc/docker/certs.d/{address}/ca.crt"))
         .never_says(AUTH);
     assert_eq!(MAIN.services(), before[0]);
-    assert_runs_published(SECONDARY, hub, "stable");
+    assert_runs_published(SECONDARY, &hub, "stable");
     for robot in [MAIN, SECONDARY] {
         assert_eq!(traces(robot), [""; 0]);
     }
@@ -236,7 +237,7 @@ pub fn a_tag_holds_the_images_of_several_platforms(lab: &Lab) {
     let toml = workspace.read("robots.toml");
     let robot = "[robots.pc]\nsimulated = true\nstore = \"containerd\"\ncompose = \"docker/compose.yaml\"\n";
     workspace.write("robots.toml", toml + robot);
-    name_the_hub(&workspace, hub);
+    name_the_hub(&workspace, &hub);
     let service = format!("{{ image: \"{PROJECT}:hello\", command: [sleep, infinity], init: true }}");
     workspace.write("docker/compose.yaml", format!("services: {{ hello: {service} }}\n"));
     workspace.write(".gitignore", "/target/\n");

@@ -1,12 +1,13 @@
 //! `cargo xtask setup` on fresh Debian machines: real apt, real packages, a real engine at the end.
 //!
-//! A machine is a privileged container of the engine here, made of a root directory as `mmdebstrap` makes
-//! them, with nothing but apt, certificates and sudo; no init system runs in it. It uses the mirror this
-//! machine uses.
+//! A machine is a privileged container of the engine here, a bare Debian as images are built on, with sudo; no init system
+//! runs in it. It uses the mirror this machine uses.
 
 use std::time::Duration;
 
+use xtask::config::Platform;
 use xtask::error::Result;
+use xtask::image::base;
 use xtask::process::Cmd;
 
 use super::harness::Lab;
@@ -18,21 +19,16 @@ struct Fresh {
 
 impl Fresh {
     fn new(suite: &str) -> Result<Self> {
-        let name = format!("xtask-e2e-setup-{suite}");
-        let file = tempfile::Builder::new().suffix(".sources").tempfile()?;
-        fs_err::write(file.path(), sources(suite)?)?;
-        let bootstrap = Cmd::new("mmdebstrap")
-            .args(["--quiet", "--variant=apt", "--include=ca-certificates,sudo", suite, "-"])
-            .arg(file.path().to_string_lossy());
-        let fresh = Self { name };
+        let base = base::ensure_debian(suite, &Platform::of_this_machine())?;
+        let fresh = Self { name: format!("xtask-e2e-setup-{suite}") };
         // What a killed run has left.
         fresh.remove();
-        Cmd::new("docker").args(["import", "-", &fresh.name]).feed(&bootstrap)?;
         let run = ["run", "--detach", "--privileged", "--volume=/var/lib/docker", "--name", &fresh.name];
         // Nobody to be mistaken for an init system.
-        Cmd::new("docker").args(run).args([&fresh.name, "sleep", "infinity"]).run()?;
+        Cmd::new("docker").args(run).args([&base, "sleep", "infinity"]).run()?;
         let to = format!("{}:/usr/local/bin/xtask", fresh.name);
         Cmd::new("docker").args(["cp", env!("CARGO_BIN_EXE_xtask"), &to]).run()?;
+        fresh.sh("apt-get update -qq && apt-get install -qq -y --no-install-recommends sudo")?;
         Ok(fresh)
     }
 
@@ -51,18 +47,7 @@ impl Drop for Fresh {
 impl Fresh {
     fn remove(&self) {
         Cmd::new("docker").args(["rm", "--force", "--volumes", &self.name]).clean_up();
-        Cmd::new("docker").args(["rmi", "--force", &self.name]).clean_up();
     }
-}
-
-/// The entries of this machine's sources that are Debian's, for another release of it.
-fn sources(suite: &str) -> Result<String> {
-    let script = "for file in /etc/apt/sources.list /etc/apt/sources.list.d/debian.*; do
-                      [ ! -e \"$file\" ] || grep -v '^#' \"$file\"; done
-                  . /etc/os-release; echo \"$VERSION_CODENAME\"";
-    let text = Cmd::new("sh").stdin(script).read()?;
-    let (sources, here) = text.rsplit_once('\n').unwrap_or_default();
-    Ok(sources.replace(here, suite) + "\n")
 }
 
 fn a_fresh_debian_is_set_up(suite: &str) -> Result<()> {

@@ -37,7 +37,9 @@ pub fn an_unrelated_commit_changes_no_digest(lab: &Lab) {
 }
 
 pub fn labels_tell_the_revision_and_whether_it_was_edited(lab: &Lab) {
-    let workspace = lab.deployed();
+    let workspace = &lab.workspace;
+    workspace.reset();
+    lab.deploy(MAIN);
     let label = |image: &str, name: &str| {
         let format = format!("{{{{index .Config.Labels \"{name}\"}}}}");
         MAIN.inspect(image, &format)

@@ -30,9 +30,16 @@ impl Engine {
 
     /// Names that a push needed and that should be gone after it.
     pub fn temporary_tags(project: &str) -> Vec<String> {
-        let text = output(&["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
-        let ours = |name: &&str| name.starts_with("localhost:") && name.contains(&format!("/{project}:"));
-        text.lines().filter(ours).map(str::to_owned).collect()
+        Self::names(&format!("localhost:*/{project}"))
+    }
+
+    /// The names of images in the repositories that a pattern matches. A list of all would fail where another lab
+    /// removes an image at the same time: the engine reads what is gone by then.
+    pub fn names(repositories: &str) -> Vec<String> {
+        let filter = format!("reference={repositories}");
+        let text =
+            output(&["docker", "image", "ls", "--filter", &filter, "--format", "{{.Repository}}:{{.Tag}}"]);
+        text.lines().map(str::to_owned).collect()
     }
 
     /// Everything that simulated robots consist of: containers, volumes, networks.

@@ -125,7 +125,12 @@ impl Hub {
     }
 
     fn wait(&self) {
-        eventually("the registry to answer", || (self.request("").0 == 200).then_some(()));
+        eventually("the registry to answer", || self.answers().then_some(()));
+    }
+
+    /// Whether it is there.
+    pub fn answers(&self) -> bool {
+        self.request("").0 == 200
     }
 
     /// The engine's own machine is where the certificate has to be, and root's: a container writes it.

@@ -1,12 +1,13 @@
 //! A workspace and a pair of robots that one test has for itself: several labs work side by side.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use super::run::end_all_runs;
 use super::shell::{output, succeeds};
-use super::{Engine, Finished, Hub, PROJECT, Project, Robot, Workspace, emulation};
+use super::{COURIER, Engine, Finished, Hub, ODOMETRY, PROJECT, Project, Robot, Workspace, emulation};
 
 /// The robot whose engine has the containerd store.
 pub const MAIN: Robot = Robot { name: "main" };
@@ -50,7 +51,7 @@ impl World {
 pub struct Lab {
     pub workspace: Workspace,
     project: &'static str,
-    hub: OnceCell<Hub>,
+    hub: RefCell<Option<Arc<Hub>>>,
 }
 
 impl Lab {
@@ -63,7 +64,7 @@ impl Lab {
             World::Ros => Workspace::ros(dir),
             World::Plain => Workspace::plain(dir),
         };
-        Self { workspace, project, hub: OnceCell::new() }
+        Self { workspace, project, hub: RefCell::default() }
     }
 
     /// Has this thread work in it.
@@ -71,10 +72,15 @@ impl Lab {
         Project::enter(self.project);
     }
 
-    /// Deploys the unedited workspace to `main`, unless that is what runs there.
+    /// Has `main` run the workspace, unless that is what runs there. All edits of earlier tests are taken back, but for
+    /// that of [`ODOMETRY`]: most have deployed one, and nothing is learned from taking it back. Nothing of what they
+    /// began to send is there any more.
     pub fn deployed(&self) -> &Workspace {
+        let edited = self.workspace.read(ODOMETRY);
         self.workspace.reset();
+        self.workspace.write(ODOMETRY, edited);
         self.deploy(MAIN);
+        MAIN.sh(&format!("rm -f {COURIER}/*.spool"));
         &self.workspace
     }
 
@@ -84,23 +90,23 @@ impl Lab {
         self.workspace.xtask(&["deploy", "--robot", robot.name, "--yes"]).expect_exit(0)
     }
 
-    /// The team's registry, which tests share as they share the robots; those have to be up.
-    pub fn hub(&self) -> &Hub {
-        self.hub.get_or_init(|| Hub::start(&self.workspace))
+    /// The team's registry, which tests share as they share the robots; those have to be up. Another one where their
+    /// network has been made again since.
+    pub fn hub(&self) -> Arc<Hub> {
+        let mut hub = self.hub.borrow_mut();
+        match &*hub {
+            Some(hub) if hub.answers() => Arc::clone(hub),
+            _ => Arc::clone(hub.insert(Arc::new(Hub::start(&self.workspace)))),
+        }
     }
 
-    /// Takes away what a failed test may have left in the way of the next ones.
+    /// Takes away what a failed test may have left in the way of the next ones: the robots, which are made again.
     pub fn recover(&self) {
         end_all_runs(&self.workspace.tmp());
         self.workspace.reset();
         self.workspace.forget_temporary_files();
-        for robot in [MAIN, SECONDARY] {
-            succeeds(&["docker", "unpause", &robot.container()]);
-            succeeds(&["docker", "exec", &robot.container(), "shape-link", "off"]);
-            succeeds(&["docker", "exec", &robot.container(), "iptables", "--flush", "INPUT"]);
-            succeeds(&["docker", "exec", &robot.container(), "iptables", "--flush", "OUTPUT"]);
-            succeeds(&["docker", "exec", &robot.container(), "robotctl", "docker", "start"]);
-        }
+        succeeds(&["docker", "unpause", &MAIN.container(), &SECONDARY.container()]);
+        remove_robots();
     }
 
     /// Closes it for good.
@@ -112,14 +118,15 @@ impl Lab {
 }
 
 /// Where the labs' files are: a short path, since sockets are in it.
-pub fn dir() -> PathBuf {
-    let user = output(&["id", "--user"]);
-    PathBuf::from(format!("/tmp/xtask-e2e.{user}"))
+pub fn dir() -> &'static Path {
+    static DIR: LazyLock<PathBuf> =
+        LazyLock::new(|| PathBuf::from(format!("/tmp/xtask-e2e.{}", output(&["id", "--user"]))));
+    &DIR
 }
 
 /// Removes everything of all labs, whoever left it.
 pub fn clear() {
-    end_all_runs(&dir());
+    end_all_runs(dir());
     emulation::clear();
     for project in PROJECTS {
         Project::enter(project);
@@ -131,10 +138,15 @@ pub fn clear() {
 /// Removes robots, images and the registry of this thread's lab.
 fn clear_project() {
     Hub::remove();
+    remove_robots();
+    Engine::remove_images(&PROJECT);
+}
+
+/// Removes the robots of this thread's lab, with their disks and their network.
+fn remove_robots() {
     for thing in Engine::simulation(&PROJECT) {
         let (kind, name) = thing.split_once(' ').unwrap();
         let force: &[&str] = if kind == "container" { &["--force", "--volumes"] } else { &[] };
         succeeds(&[&["docker", kind, "rm"], force, &[name]].concat());
     }
-    Engine::remove_images(&PROJECT);
 }

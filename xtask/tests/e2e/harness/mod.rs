@@ -6,6 +6,7 @@ pub mod emulation;
 mod engine;
 mod evidence;
 mod hub;
+mod inside;
 mod lab;
 mod machine;
 mod project;

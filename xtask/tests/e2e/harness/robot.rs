@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::inside::inside;
 use super::shell::{output, succeeds};
 use super::sockets::{self, Socket};
 use super::{Engine, PROJECT, eventually};
@@ -54,7 +55,8 @@ impl Robot {
 
     /// The stdout of a command on the robot, run as root.
     pub fn exec(self, argv: &[&str]) -> String {
-        output(&[&["docker", "exec", &self.container()], argv].concat())
+        let words = inside(&self.container(), argv);
+        output(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// The stdout of a shell script on the robot, run as root.
@@ -64,7 +66,8 @@ impl Robot {
 
     /// Whether a command on the robot succeeds.
     pub fn can(self, argv: &[&str]) -> bool {
-        succeeds(&[&["docker", "exec", &self.container()], argv].concat())
+        let words = inside(&self.container(), argv);
+        succeeds(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// The running containers of the project, by service.

@@ -7,6 +7,7 @@ use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::lab;
 use super::shell::{command, output, succeeds};
 use super::sockets::{self, Socket};
 use super::transcript;
@@ -76,8 +77,10 @@ impl Run<'_> {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}/{number}", self.tmp.display());
         let line = format!("xtask {}", self.args.join(" "));
-        // Beside the directory for temporary files, which is to be empty in the end.
-        let log = |name: &str| self.tmp.with_file_name(format!("{number}.{name}"));
+        // They outlive the workspace: when a test has failed, somebody wants to read them.
+        let logs = lab::dir().join("runs");
+        fs::create_dir_all(&logs).unwrap();
+        let log = |name: &str| logs.join(format!("{number}.{name}"));
         let (stdout, stderr) = (log("stdout"), log("stderr"));
         transcript::began(&line, [&stdout, &stderr].map(PathBuf::as_path));
         let child = command(&[self.around, &[env!("CARGO_BIN_EXE_xtask")], self.args].concat())
@@ -149,10 +152,12 @@ impl Running {
         Socket::waiting(&list).into_iter().filter(is_ours).collect()
     }
 
-    /// Looks again and again until it ends.
+    /// Looks again and again until it ends, for half of the time: others work as well.
     pub fn watched(mut self, mut look: impl FnMut(&Self)) -> Finished {
         loop {
+            let began = Instant::now();
             look(&self);
+            std::thread::sleep(began.elapsed());
             if let Some(status) = self.child.try_wait().unwrap() {
                 return self.finished(status);
             }

@@ -116,14 +116,14 @@ fn begin(keep: bool) -> File {
     let lock = File::create(std::env::temp_dir().join("xtask-e2e.lock")).unwrap();
     lock.lock().unwrap();
     if keep {
-        super::run::end_all_runs(&lab::dir());
+        super::run::end_all_runs(lab::dir());
     } else {
         lab::clear();
     }
     drop(fs::remove_dir_all(evidence::dir()));
     ctrlc::set_handler(move || {
         if keep {
-            super::run::end_all_runs(&lab::dir());
+            super::run::end_all_runs(lab::dir());
         } else {
             lab::clear();
         }
@@ -172,6 +172,7 @@ fn run(test: Test, lab: &Lab) -> Outcome {
         lab.recover();
         drop(transcript::take());
     }
+    transcript.runs.iter().flat_map(|run| &run.files).for_each(|file| drop(fs::remove_file(file)));
     println!("{text}");
     Outcome { test, passed, seconds }
 }

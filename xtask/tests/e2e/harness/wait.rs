@@ -18,6 +18,6 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         }
         assert!(began.elapsed() < DEADLINE, "waited {} s for {what}", DEADLINE.as_secs());
         // Asking a robot costs time that others have use for.
-        std::thread::sleep((2 * asked.elapsed()).clamp(Duration::from_millis(20), Duration::from_secs(1)));
+        std::thread::sleep((3 * asked.elapsed()).clamp(Duration::from_millis(20), Duration::from_secs(1)));
     }
 }
