@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check that the project has, the cheap ones first.
 
+use std::io::IsTerminal as _;
 use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -141,9 +142,12 @@ fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
 fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
     // Cargo tells those whom it runs which one it is.
     let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let command = Cmd::new(program).args(args.iter().copied()).dir(&workspace.root);
-    // The configuration of this repository shows a bar everywhere, for the sake of the alias; a file gets none.
-    let result = command.env("CARGO_TERM_PROGRESS_WHEN", "auto").interactive();
+    let mut command = Cmd::new(program).args(args.iter().copied()).dir(&workspace.root);
+    if !std::io::stderr().is_terminal() {
+        // The configuration of this repository shows a bar everywhere, for the sake of the alias.
+        command = command.env("CARGO_TERM_PROGRESS_WHEN", "never");
+    }
+    let result = command.interactive();
     let component = match args {
         ["fmt", ..] => "rustfmt",
         ["clippy", ..] => "clippy",

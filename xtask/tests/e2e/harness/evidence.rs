@@ -46,8 +46,7 @@ pub fn keep(lab: &Lab, test: &str, transcript: &Transcript) -> PathBuf {
     for (number, run) in transcript.runs.iter().enumerate() {
         write(&format!("{number:02}-run.txt"), run.text().as_bytes());
     }
-    let edits = ["git", "-C", lab.workspace.path(""), "diff", "baseline", "--", ".", ":!*.yaml.bin"];
-    write("edits.diff", &said(&edits));
+    write("edits.diff", &said(&["git", "-C", lab.workspace.path(""), "diff", "baseline"]));
     for robot in [MAIN, SECONDARY] {
         of_robot(robot, &|file, text| write(&format!("{}/{file}", robot.name), text));
     }

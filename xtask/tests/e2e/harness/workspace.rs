@@ -108,7 +108,7 @@ impl Workspace {
     /// A directory with nothing in it, gone with its guard.
     pub fn empty() -> Self {
         let parent = super::lab::dir();
-        fs::create_dir_all(&parent).unwrap();
+        fs::create_dir_all(parent).unwrap();
         let guard = tempfile::Builder::new().prefix("other-").tempdir_in(parent).unwrap();
         let dir = guard.path().to_owned();
         for name in ["workspace", "tmp"] {
