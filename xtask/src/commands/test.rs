@@ -51,8 +51,8 @@ pub struct Args {
 /// Measured on two processors.
 const COSTS: &str = "\
 What the checks cost on two processors, once everything is compiled:
-  fmt, clippy, unit, shell   up to a minute; they need no Docker, and --fast runs no others
-  ros                        the tests of the ROS packages: seconds, and minutes the first time
+  fmt, clippy, unit, shell   45 s in all; they need no Docker, and --fast runs no others
+  ros                        the tests of the ROS packages: 5 s, and two minutes the first time
   e2e                        deploys to simulated robots: a quarter of an hour; a few tests by NAME take seconds each
 
 `cargo xtask test --only e2e --keep locks::` runs the tests of locks and leaves their robots up for the next time.

@@ -28,6 +28,8 @@ pub fn robots_hear_each_other_on_a_shared_domain_only(lab: &Lab) {
     };
     assert!(hears("7", "60"), "a probe on the domain of main hears main, from robot to robot");
     assert!(!hears("8", "5"), "its own nodes do not");
+    // They take time from other tests.
+    lab.workspace.xtask(&["stop", "--robot", "secondary"]).expect_exit(0);
 }
 
 pub fn a_robot_that_is_off_does_not_stop_the_other(lab: &Lab) {

@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         activation::an_engine_that_stays_away_goes_back_when_it_returns,
         hub::a_login_stays_on_robots_no_longer_than_the_pull,
         hub::robots_are_brought_back_to_a_published_tag,
+        hub::what_keeps_published_images_away_is_told_and_changes_nothing,
         releases::prune_leaves_what_kept_releases_need_and_nothing_else,
         trees::what_arrives_is_what_was_built_whatever_was_there,
     ];
@@ -194,7 +195,6 @@ fn main() -> ExitCode {
         bundles::a_stick_that_is_full_keeps_what_was_on_it,
         hub::a_tree_that_is_not_clean_is_not_published,
         hub::a_revision_is_published_under_its_branch_tags_and_revision,
-        hub::what_keeps_published_images_away_is_told_and_changes_nothing,
         bases::a_base_that_could_not_be_made_is_not_kept,
         simulation::up_and_down_can_be_repeated_and_leave_nothing,
     ];

@@ -1,9 +1,5 @@
 //! Every command in the README works, as it is written there.
 
-#![expect(clippy::print_stdout, reason = "a reader of the log wants to know which command it was")]
-
-use std::time::Instant;
-
 use super::harness::{Lab, MAIN, Workspace};
 
 /// Commands in the order of the README: those in its shell blocks, and those its tables begin with.
@@ -29,10 +25,7 @@ pub fn every_command_of_the_readme_works(lab: &Lab) {
     assert!(commands.len() > 15, "the README is read as it was meant to be: {commands:?}");
     for command in &commands {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
-        let began = Instant::now();
-        println!("    cargo xtask {}", words.join(" "));
         run(&lab.workspace, &words);
-        println!("    … took {:.1} s", began.elapsed().as_secs_f32());
     }
 }
 
