@@ -135,6 +135,12 @@ fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
             .hint("`cargo xtask test --only e2e NAME`")
             .into());
     }
+    let is_end_to_end = args.only.is_empty() || args.only.iter().any(|key| key == "e2e");
+    if !is_end_to_end && (args.lanes.is_some() || args.shuffle.is_some() || args.keep) {
+        return Err(Failure::config("`--lanes`, `--shuffle` and `--keep` are for the end-to-end tests")
+            .hint("`cargo xtask test --only e2e --keep NAME`")
+            .into());
+    }
     let wanted = |check: &&Check| args.only.is_empty() || args.only.iter().any(|key| key == check.key);
     Ok(FAST.iter().chain(SLOW.iter().filter(|_| !args.fast)).filter(wanted).collect())
 }

@@ -242,6 +242,10 @@ fn checks_and_a_benchmark_say_what_they_would_do() {
         "cargo clippy",
         "cargo test --workspace",
     ]);
+    dry(&lab, &["test", "--only", "unit,e2e", "--keep", "--lanes", "1", "--shuffle=7", "locks::"]).shows(&[
+        "cargo test --workspace -- locks::",
+        "cargo test --package xtask --test e2e -- --lanes=1 --shuffle=7 --keep locks::",
+    ]);
     dry(&lab, &["bench"]).shows(&[
         "xtask: a line of Python, over 50 Mbit/s",
         "push: an apt package, over 10 Mbit/s",
