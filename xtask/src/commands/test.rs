@@ -30,8 +30,8 @@ pub struct Args {
     #[arg(long)]
     fast: bool,
 
-    /// How many end-to-end tests run at the same time, each with robots of its own; by default it follows processors and
-    /// memory
+    /// Number of end-to-end tests that run at the same time, each with robots of its own; by default it follows
+    /// processors and memory
     #[arg(long, conflicts_with = "fast", value_parser = clap::value_parser!(u8).range(1..=8))]
     lanes: Option<u8>,
 

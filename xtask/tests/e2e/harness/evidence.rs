@@ -1,4 +1,4 @@
-//! What is kept of a test that failed: `target/xtask/test-logs/MODULE.TEST/`, for people and as an artefact of CI.
+//! Logs of a test that failed: `target/xtask/test-logs/MODULE.TEST/`, for people and as an artefact of CI.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::transcript::Transcript;
 use super::workspace::REPOSITORY;
 use super::{MAIN, Robot, SECONDARY};
 
-/// What a robot's own account of itself is made of.
+/// Files of a robot's own account of itself, and the commands that write them.
 const OF_A_ROBOT: [(&str, &str); 7] = [
     ("containers.txt", "docker ps --all --no-trunc"),
     ("images.txt", "docker image ls --all --digests"),
@@ -28,7 +28,7 @@ const OF_A_ROBOT: [(&str, &str); 7] = [
     ),
 ];
 
-/// Where the logs of all failed tests are.
+/// Directory of the logs of all failed tests.
 pub fn dir() -> PathBuf {
     PathBuf::from(REPOSITORY).join("target/xtask/test-logs")
 }
@@ -61,7 +61,7 @@ fn of_robot(robot: Robot, write: &dyn Fn(&str, &[u8])) {
     }
 }
 
-/// What a command writes, whatever becomes of it.
+/// Output of a command, whatever becomes of it.
 fn said(argv: &[&str]) -> Vec<u8> {
     command(argv).output().map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default()
 }

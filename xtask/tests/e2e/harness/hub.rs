@@ -128,7 +128,7 @@ impl Hub {
         eventually("the registry to answer", || self.answers().then_some(()));
     }
 
-    /// Whether it is there.
+    /// Looks if it is there.
     pub fn answers(&self) -> bool {
         self.request("").0 == 200
     }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 
-use super::shell::{command, text};
+use super::shell::command;
 
-/// What goes before a command to have it run by root in a container.
+/// The words of a command that root runs in a container.
 pub fn inside(container: &str, argv: &[&str]) -> Vec<String> {
     // What an engine starts has to be in the container's control groups, too.
     let starts_an_engine = argv.iter().any(|word| word.contains("robotctl"));
@@ -49,7 +49,7 @@ impl Process {
         let format = "{{.State.Pid}} {{.Id}}";
         let said =
             command(&["docker", "container", "inspect", "--format", format, container]).output().ok()?;
-        let said = text(said.stdout);
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
         let (pid, id) = said.trim().split_once(' ')?;
         let pid = pid.parse().ok()?;
         // An engine in a virtual machine has other numbers.
@@ -59,7 +59,7 @@ impl Process {
     }
 }
 
-/// When a process was started: proc_pid_stat(5), field 22.
+/// Time at which a process was started: proc_pid_stat(5), field 22.
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()

@@ -18,10 +18,7 @@ pub const SECONDARY: Robot = Robot { name: "secondary" };
 /// The projects of the labs: that of the example workspace, then those of plain ones.
 const PROJECTS: [&str; 9] = ["e2e", "e2e-1", "e2e-2", "e2e-3", "e2e-4", "e2e-5", "e2e-6", "e2e-7", "e2e-8"];
 
-/// How many plain labs there can be.
-pub const PLAIN_LABS: usize = PROJECTS.len() - 1;
-
-/// What a test works in.
+/// A kind of workspace that tests work in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum World {
     /// The example workspace, with ROS. There is one lab of it: its packages are built once.
@@ -31,11 +28,11 @@ pub enum World {
 }
 
 impl World {
-    /// How many labs there can be of it.
+    /// Number of labs that there can be of it.
     pub fn labs(self) -> usize {
         match self {
             Self::Ros => 1,
-            Self::Plain => PLAIN_LABS,
+            Self::Plain => PROJECTS.len() - 1,
         }
     }
 
@@ -117,7 +114,7 @@ impl Lab {
     }
 }
 
-/// Where the labs' files are: a short path, since sockets are in it.
+/// Directory of the labs' files: a short path, since sockets are in it.
 pub fn dir() -> &'static Path {
     static DIR: LazyLock<PathBuf> =
         LazyLock::new(|| PathBuf::from(format!("/tmp/xtask-e2e.{}", output(&["id", "--user"]))));

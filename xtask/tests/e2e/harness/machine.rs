@@ -1,4 +1,4 @@
-//! What the tests take of this machine: processors and memory.
+//! Processors and memory of this machine, as the tests take them.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Bytes of memory that a lab takes with both its robots at work, and some to spare.
 const LAB: u64 = 2_500_000_000;
 
-/// How many labs work side by side on this machine unless somebody says otherwise: tests wait for half of their time, so
+/// Number of labs that work side by side on this machine unless somebody says otherwise: tests wait for half of their time, so
 /// there is one more than there are processors.
 pub fn lanes() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -22,7 +22,7 @@ fn available() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-/// What this machine's processors have done since it started: what tests take without them they wait for.
+/// Time of this machine's processors since it started, in ticks: what tests take without them they wait for.
 struct Processors {
     all: u64,
     idle: u64,

@@ -1,4 +1,4 @@
-//! Which lab the test of this thread works in: its project's name is in the names of its robots, images and caches.
+//! The lab that the test of this thread works in: its project's name is in the names of its robots, images and caches.
 
 use std::cell::Cell;
 use std::fmt;
@@ -20,20 +20,15 @@ impl Project {
     pub fn enter(name: &'static str) {
         NAME.set(name);
     }
-
-    /// The name.
-    pub fn name(self) -> &'static str {
-        let name = NAME.get();
-        assert!(!name.is_empty(), "this thread works in no lab");
-        name
-    }
 }
 
 impl Deref for Project {
     type Target = str;
 
     fn deref(&self) -> &str {
-        self.name()
+        let name = NAME.get();
+        assert!(!name.is_empty(), "this thread works in no lab");
+        name
     }
 }
 

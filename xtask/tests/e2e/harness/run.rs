@@ -186,7 +186,7 @@ impl Running {
         self.finished(status)
     }
 
-    /// How it ends, which no run takes nearly as long for as this waits.
+    /// Waits for the end, longer than any run takes.
     fn status(&mut self) -> ExitStatus {
         let began = Instant::now();
         loop {

@@ -48,7 +48,7 @@ struct Options {
     /// Only tests whose names contain one of these
     names: Vec<String>,
 
-    /// How many tests run at the same time, each with robots of its own
+    /// Number of tests that run at the same time, each with robots of its own
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
     lanes: Option<u8>,
 
@@ -65,7 +65,7 @@ struct Options {
     list: bool,
 }
 
-/// How a test ended.
+/// Result of a test.
 struct Outcome {
     test: Test,
     passed: bool,
@@ -117,23 +117,24 @@ pub fn run_all(tests: &[Test]) -> ExitCode {
 fn begin(keep: bool) -> File {
     let lock = File::create(std::env::temp_dir().join("xtask-e2e.lock")).unwrap();
     lock.lock().unwrap();
-    if keep {
-        super::run::end_all_runs(lab::dir());
-    } else {
-        lab::clear();
-    }
+    end(keep);
     drop(fs::remove_dir_all(evidence::dir()));
     ctrlc::set_handler(move || {
-        if keep {
-            super::run::end_all_runs(lab::dir());
-        } else {
-            lab::clear();
-        }
+        end(keep);
         #[expect(clippy::disallowed_methods, reason = "the guards' work has just been done")]
         std::process::exit(130)
     })
     .unwrap();
     lock
+}
+
+/// Ends what runs in the labs, and removes them unless they are kept.
+fn end(keep: bool) {
+    if keep {
+        super::run::end_all_runs(lab::dir());
+    } else {
+        lab::clear();
+    }
 }
 
 /// Has the images made that the tool itself needs and keeps, which several labs would make at the same time.

@@ -1,4 +1,4 @@
-//! Which test comes next, and in which lab: as many labs as there are lanes work side by side.
+//! The test that comes next, and the lab for it: as many labs as there are lanes work side by side.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lab::{Lab, World};
 use super::runner::Test;
 
-/// What is left to do, and the labs that nobody is in.
+/// Tests that are left, and the labs that nobody is in.
 #[derive(Default)]
 struct State {
     waiting: Vec<Test>,

@@ -23,11 +23,6 @@ pub fn output(argv: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// What a command wrote, as text.
-pub fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// Whether a command succeeds.
 pub fn succeeds(argv: &[&str]) -> bool {
     command(argv).output().is_ok_and(|output| output.status.success())

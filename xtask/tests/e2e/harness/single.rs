@@ -2,7 +2,7 @@
 
 use super::{Finished, PROJECT, Workspace};
 
-/// What the robots run instead of their services.
+/// Compose file of the robots, instead of that of their services.
 const COMPOSE: &str = "\
 services:
   single:

@@ -1,4 +1,4 @@
-//! What the test of this thread has done and said, for those who have to find out why it failed.
+//! Runs and notes of the test of this thread, for those who have to find out why it failed.
 
 use std::cell::RefCell;
 use std::fs;
@@ -12,7 +12,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// What it has written.
+    /// Everything that it has written.
     pub fn text(&self) -> String {
         let [stdout, stderr] =
             self.files.each_ref().map(|file| fs::read(file).unwrap_or_else(|error| error.to_string().into()));
@@ -21,7 +21,7 @@ impl Log {
     }
 }
 
-/// What there is to tell of a test.
+/// Notes and runs of one test.
 #[derive(Default)]
 pub struct Transcript {
     pub notes: Vec<String>,
