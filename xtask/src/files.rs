@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::process;
 
@@ -38,14 +39,14 @@ pub fn provide(path: &Utf8Path, text: &str) -> Result<()> {
     replace(path, text)
 }
 
-/// The SHA-256 of all that there is to read, as hexadecimal digits.
+/// The digest of all that there is to read.
 ///
 /// # Errors
 /// Fails when it cannot be read.
-pub fn sha256(source: impl Read) -> std::io::Result<String> {
+pub fn digest(source: impl Read) -> std::io::Result<Digest> {
     let mut hash = Sha256::new();
     let _bytes = std::io::copy(&mut BufReader::with_capacity(1 << 17, source), &mut hash)?;
-    Ok(format!("{:x}", hash.finalize()))
+    Ok(Digest::from_hash(hash))
 }
 
 /// Removes a file, and gives the bytes that it had.

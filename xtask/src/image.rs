@@ -27,6 +27,7 @@ use serde_json::Value;
 
 use crate::cmd;
 use crate::config::{Platform, Workspace};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::process::Cmd;
 
@@ -184,10 +185,10 @@ fn ensure_kept(tag: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
 ///
 /// # Errors
 /// Fails when there is no `docker`.
-pub fn named(workspace: &Workspace) -> Result<BTreeSet<String>> {
+pub fn named(workspace: &Workspace) -> Result<BTreeSet<Digest>> {
     let project = &workspace.project.name;
     let list = cmd!("docker image ls --no-trunc --format '{{.ID}}' {project}")?.read()?;
-    Ok(list.lines().map(str::to_owned).collect())
+    Ok(list.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
 /// Removes images that builds of a workspace have replaced from this machine's engine; gives Docker's words for the

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod delivery;
+pub mod digest;
 pub mod doctor;
 pub mod error;
 pub mod files;

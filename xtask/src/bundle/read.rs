@@ -77,9 +77,9 @@ impl Bundle {
     fn verify_member(&self, name: &str) -> Result<()> {
         process::check_interrupted()?;
         let path = &self.file.path;
-        let sum = self.file.open(name).and_then(|file| Ok(files::sha256(file)?));
+        let sum = self.file.open(name).and_then(|file| Ok(files::digest(file)?));
         let sum = sum.map_err(|error| damaged(path, "it cannot be read").because(error))?;
-        if self.sums.get(name) == Some(&sum) {
+        if self.sums.get(name).is_some_and(|written| *written == *sum.hex()) {
             return Ok(());
         }
         Err(damaged(path, &format!("`{name}` in it is not what was written")).into())

@@ -129,7 +129,7 @@ fn images(
         archive::take(&Engine.command(&items), |source| archive::pack(source, counted, &left_out))
     })?;
     let skipped: BTreeSet<String> =
-        packed.layers(true).into_iter().map(|layer| layer.digest.clone()).collect();
+        packed.layers(true).into_iter().map(|layer| layer.digest.to_string()).collect();
     let image = |(item, layers): (&Item, Vec<String>)| {
         let ids = packed.ids(&item.digest)?;
         let other = ids.into_iter().find(|id| *id != item.digest);

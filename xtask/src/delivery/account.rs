@@ -31,7 +31,7 @@ impl<'a> Account<'a> {
     /// how many bytes the courier needed for them.
     pub fn settle(&mut self, image: &str, manifest: &str, pushed: Layers, sent: u64) -> (Layers, u64) {
         let carried = self.carried;
-        let exported = carried.images.iter().find(|exported| exported.digest == manifest);
+        let exported = carried.images.iter().find(|exported| *exported.digest == *manifest);
         let layers = exported.map(|exported| exported.layers.as_slice()).unwrap_or_default();
         let left = |layer: &&Layer| !carried.layers.contains_key(&layer.digest);
         let by_push: u64 = layers
@@ -61,7 +61,7 @@ impl<'a> Account<'a> {
         timeline::layer(timeline::Layer {
             robot: self.robot.to_owned(),
             image: image.to_owned(),
-            digest: layer.digest.clone(),
+            digest: layer.digest.to_string(),
             created_by: layer.created_by.clone(),
             size: layer.size,
             sent: carriage.sent,
@@ -73,17 +73,18 @@ impl<'a> Account<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::testing::digest;
     use crate::image::layout::Exported;
 
-    fn image(digest: &str, layers: &[&str]) -> Exported {
-        let layer = |name: &&str| Layer { digest: (*name).to_owned(), size: 100, created_by: String::new() };
-        Exported { digest: digest.to_owned(), own_bytes: 0, layers: layers.iter().map(layer).collect() }
+    fn image(name: &str, layers: &[&str]) -> Exported {
+        let layer = |name: &&str| Layer { digest: digest(name), size: 100, created_by: String::new() };
+        Exported { digest: digest(name), own_bytes: 0, layers: layers.iter().map(layer).collect() }
     }
 
     #[test]
     fn a_layer_that_two_images_have_travels_once() {
         let layers = [("old", How::There, 0), ("shared", How::Whole, 40)];
-        let carriage = |(name, how, sent): (&str, How, u64)| (name.to_owned(), Carriage { how, sent });
+        let carriage = |(name, how, sent): (&str, How, u64)| (digest(name), Carriage { how, sent });
         let carried = Carried {
             images: vec![image("m1", &["old", "shared"]), image("m2", &["shared", "pushed"])],
             layers: layers.into_iter().map(carriage).collect(),
@@ -91,8 +92,8 @@ mod tests {
         };
         let mut account = Account::new("main", &carried);
         let pushed = |sent, reused| Layers { sent, reused };
-        assert_eq!(account.settle("one", "m1", pushed(0, 2), 7), (pushed(1, 1), 40));
-        assert_eq!(account.settle("two", "m2", pushed(1, 1), 60), (pushed(1, 1), 0));
+        assert_eq!(account.settle("one", &digest("m1"), pushed(0, 2), 7), (pushed(1, 1), 40));
+        assert_eq!(account.settle("two", &digest("m2"), pushed(1, 1), 60), (pushed(1, 1), 0));
         assert_eq!(account.reused(), 200, "`old`, and `shared` for the second image");
     }
 }

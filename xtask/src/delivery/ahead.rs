@@ -41,7 +41,7 @@ impl Arrivals for Sender<News> {
     }
 
     fn arrived(&self, image: &Partial) {
-        drop(self.send(News::Arrived(image.digest())));
+        drop(self.send(News::Arrived(image.digest().into())));
     }
 }
 

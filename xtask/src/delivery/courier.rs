@@ -22,6 +22,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::digest::Digest;
 use crate::error::{Exit, Failure, Result, exit_of, explained};
 use crate::image::layout::{self, Exported, Layer};
 use crate::image::oci::Descriptor;
@@ -92,7 +93,7 @@ pub struct Carried {
     /// The images, as far as their layers are known.
     pub images: Vec<Exported>,
     /// Their layers, by digest; those that are missing here are left to the push.
-    pub layers: BTreeMap<String, Carriage>,
+    pub layers: BTreeMap<Digest, Carriage>,
     /// Bytes that went to the robot.
     pub sent: u64,
 }
@@ -259,7 +260,7 @@ impl<'a> Courier<'a> {
         for layer in consignment.there() {
             // An earlier try may have brought it.
             let there = Carriage { how: How::There, sent: 0 };
-            let _carriage = carried.layers.entry(layer.to_owned()).or_insert(there);
+            let _carriage = carried.layers.entry(layer.clone()).or_insert(there);
         }
         if consignment.is_empty() {
             carried.sent += agent.sent();
@@ -482,8 +483,8 @@ impl<'a> Courier<'a> {
     pub fn check(&self, blobs: &[Descriptor]) -> Result<usize> {
         let (mut agent, _look) = self.look()?;
         let _begun = agent.begin(&self.route.depot.owner()?, self.repository(), &[], None)?;
-        let sizes: BTreeMap<&str, u64> = blobs.iter().map(|blob| (blob.digest.as_str(), blob.size)).collect();
-        let digests: Vec<String> = sizes.keys().map(|digest| (*digest).to_owned()).collect();
+        let sizes: BTreeMap<&Digest, u64> = blobs.iter().map(|blob| (&blob.digest, blob.size)).collect();
+        let digests: Vec<Digest> = sizes.keys().map(|digest| (*digest).clone()).collect();
         Ok(agent.check(&digests, sizes.values().sum())?.len())
     }
 }
@@ -496,7 +497,7 @@ pub fn is_full(error: &anyhow::Error) -> bool {
 impl Item {
     fn carriage(&self) -> Result<Carriage> {
         let how = match self.packed.bases.first() {
-            Some(basis) => How::Patch { basis: basis.clone() },
+            Some(basis) => How::Patch { basis: basis.to_string() },
             None => How::Whole,
         };
         Ok(Carriage { how, sent: self.packed.parcel.size()? })

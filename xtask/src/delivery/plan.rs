@@ -220,7 +220,7 @@ impl Plan {
             let Some(image) = self.images.iter_mut().find(|image| image.image == built.wanted.image) else {
                 continue;
             };
-            exported.digest.clone_into(&mut image.digest);
+            image.digest = exported.digest.to_string();
             for layer in &exported.layers {
                 let pushed = || Carriage { how: How::Push, sent: layer.size };
                 let Carriage { how, sent } = forecast.carried.way(layer, &mut seen).unwrap_or_else(pushed);
@@ -234,7 +234,7 @@ impl Plan {
                     How::Whole => ("whole", None),
                     How::Push => ("push", None),
                 };
-                let (digest, created_by) = (layer.digest.clone(), layer.created_by.clone());
+                let (digest, created_by) = (layer.digest.to_string(), layer.created_by.clone());
                 image.layers.push(Layer { digest, created_by, size: layer.size, how, basis, bytes: sent });
             }
             self.other_bytes += exported.own_bytes + route.memory.push_talk(exported.layers.len());

@@ -10,6 +10,7 @@ use super::account::Account;
 use super::ahead;
 use super::courier::{Arrivals, Carried, Courier, Unheard};
 use super::{Delivered, Delivery, Route, pull as pulling};
+use crate::digest::Digest;
 use crate::error::{Exit, Failure, Result, exit_of};
 use crate::image::oci::Descriptor;
 use crate::image::push::{Layers, Push};
@@ -101,8 +102,7 @@ fn check(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[&Built]) -> Result<us
     let mut blobs: Vec<Descriptor> = Vec::new();
     for built in images {
         let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.wanted.image)?;
-        blobs.extend(manifest.layers);
-        blobs.push(manifest.config);
+        blobs.extend(manifest.blobs);
     }
     Courier::of(route).check(&blobs)
 }
@@ -138,7 +138,7 @@ fn bring(
         let sent = tunnel.traffic().sent - before;
         span.sent(sent);
         if pushed.sent == 0
-            && let Some(exported) = carried.images.iter().find(|exported| exported.digest == manifest.digest)
+            && let Some(exported) = carried.images.iter().find(|exported| *exported.digest == manifest.digest)
         {
             route.memory.remember_talk(exported.layers.len(), sent.saturating_sub(exported.own_bytes));
         }
@@ -146,7 +146,7 @@ fn bring(
         report(route.progress, name, layers, by_courier + sent);
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
-        cost.layer_bytes += manifest.layer_bytes();
+        cost.layer_bytes += manifest.layer_bytes;
         let reference = compose::reference(&route.workspace.project.name, &manifest.digest);
         delivery.images.push(Delivered { image: name.clone(), reference });
     }
@@ -218,14 +218,15 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
 /// The digest in the registry against the digest built.
 fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
     let (arrived, expected) = match &built.id {
-        ImageId::Manifest(digest) => (&manifest.digest, digest),
-        ImageId::Config(digest) => (&manifest.config.digest, digest),
+        ImageId::Manifest(digest) => (Some(manifest.digest.as_str()), digest),
+        ImageId::Config(digest) => (manifest.config.as_ref().map(Digest::as_str), digest),
     };
-    if arrived == expected {
+    if arrived == Some(expected) {
         return Ok(());
     }
     Err(Failure::failed(format!(
-        "the robot's registry has {arrived} for `{}`, built was {expected}",
+        "the robot's registry has {} for `{}`, built was {expected}",
+        arrived.unwrap_or("nothing"),
         built.reference
     ))
     .hint("somebody may be pushing another build to the same robot: deploy again")

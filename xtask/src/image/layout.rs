@@ -15,12 +15,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::oci::{self, Descriptor, Manifest};
+use super::oci::{Descriptor, Manifest};
 use super::partial::Partial;
 use super::push::Push;
 use super::receiver::Receiver;
 use super::{Builder, Built, ImageId};
 use crate::config::{Store, Workspace};
+use crate::digest::Digest;
 use crate::error::{Result, explained};
 use crate::{files, process};
 
@@ -42,8 +43,8 @@ pub struct Layout {
 /// A layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Layer {
-    /// SHA-256 of the uncompressed archive, `sha256:…`.
-    pub digest: String,
+    /// The digest of the uncompressed archive.
+    pub digest: Digest,
     /// Bytes of it.
     pub size: u64,
     /// The instruction that made it.
@@ -54,7 +55,7 @@ pub struct Layer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
     /// The digest of its manifest.
-    pub digest: String,
+    pub digest: Digest,
     /// Bytes of the manifest and of the image's configuration.
     pub own_bytes: u64,
     /// Its layers, lowest first.
@@ -87,30 +88,29 @@ impl Layout {
     }
 
     /// Where a blob is, if it is there.
-    pub fn blob(&self, digest: &str) -> Utf8PathBuf {
-        self.dir.join("blobs").join(digest.replacen(':', "/", 1))
+    pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {
+        self.dir.join("blobs/sha256").join(digest.hex())
     }
 
     /// The digests of all blobs.
-    pub fn blobs(&self) -> BTreeSet<String> {
+    pub fn blobs(&self) -> BTreeSet<Digest> {
         let entries = self.dir.join("blobs/sha256").read_dir_utf8().into_iter().flatten();
-        entries.filter_map(|entry| Some(format!("sha256:{}", entry.ok()?.file_name()))).collect()
+        entries.filter_map(|entry| Digest::from_hex(entry.ok()?.file_name())).collect()
     }
 
     /// Whether a blob is what its name says.
     ///
     /// # Errors
     /// Fails when it cannot be read.
-    pub fn is_intact(&self, digest: &str) -> Result<bool> {
-        let hash = files::sha256(fs_err::File::open(self.blob(digest))?)?;
-        Ok(format!("sha256:{hash}") == digest)
+    pub fn is_intact(&self, digest: &Digest) -> Result<bool> {
+        Ok(files::digest(fs_err::File::open(self.blob(digest))?)? == *digest)
     }
 
     /// What made the layers of all images in the layout, by the layers' digests.
-    pub fn histories(&self) -> BTreeMap<String, String> {
+    pub fn histories(&self) -> BTreeMap<Digest, String> {
         let index = self.index();
         let manifests = index["manifests"].as_array().into_iter().flatten();
-        let images = manifests.filter_map(|manifest| self.image(manifest["digest"].as_str()?));
+        let images = manifests.filter_map(|manifest| self.image(&digest_of(manifest)?));
         images.flat_map(|image| image.layers).map(|layer| (layer.digest, layer.created_by)).collect()
     }
 
@@ -118,7 +118,7 @@ impl Layout {
     ///
     /// # Errors
     /// Fails when the file cannot be removed.
-    pub fn discard(&self, digest: &str) -> Result<()> {
+    pub fn discard(&self, digest: &Digest) -> Result<()> {
         Ok(fs_err::remove_file(self.blob(digest))?)
     }
 
@@ -131,6 +131,7 @@ impl Layout {
         let ImageId::Manifest(digest) = &built.id else {
             anyhow::bail!("this machine's engine keeps images in the classic store");
         };
+        let digest = &digest.parse().with_context(|| format!("read the digest of `{}`", built.reference))?;
         fs_err::create_dir_all(&self.dir)?;
         // Two that write the same blob at a time are in each other's way.
         let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
@@ -164,18 +165,15 @@ impl Layout {
     ///
     /// # Errors
     /// Fails when it breaks off, is not what it is called, or cannot be written; nothing of it is kept then.
-    pub fn receive(&self, blob: &mut impl Read, digest: &str) -> Result<()> {
+    pub fn receive(&self, blob: &mut impl Read, digest: &Digest) -> Result<()> {
         let path = self.blob(digest);
         let (work, dir) = (self.dir.join("ingest"), self.dir.join("blobs/sha256"));
         fs_err::create_dir_all(&work)?;
         fs_err::create_dir_all(&dir)?;
         let mut file =
             tempfile::NamedTempFile::new_in(&work).with_context(|| format!("make a file in `{work}`"))?;
-        let hash = files::sha256(Tee { from: blob, to: file.as_file_mut() })?;
-        anyhow::ensure!(
-            format!("sha256:{hash}") == digest,
-            "what is pushed as {digest} is not what it is called"
-        );
+        let arrived = files::digest(Tee { from: blob, to: file.as_file_mut() })?;
+        anyhow::ensure!(arrived == *digest, "what is pushed as {digest} is not what it is called");
         file.persist(&path).with_context(|| format!("keep a layer in `{dir}`"))?;
         Ok(())
     }
@@ -184,12 +182,12 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Layout::receive`].
-    pub fn receive_manifest(&self, manifest: &[u8]) -> Result<String> {
-        let digest = oci::digest(manifest);
+    pub fn receive_manifest(&self, manifest: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(manifest);
         self.receive(&mut &*manifest, &digest)?;
         let mut index = self.index();
         let known = index["manifests"].as_array_mut().context("read the index of the layers")?;
-        if !known.iter().any(|one| one["digest"] == digest.as_str()) {
+        if !known.iter().any(|one| one["digest"] == *digest) {
             let kind = "application/vnd.oci.image.manifest.v1+json";
             known.push(json!({ "mediaType": kind, "digest": digest, "size": manifest.len() }));
             files::replace(&self.dir.join("index.json"), &index.to_string())?;
@@ -206,7 +204,7 @@ impl Layout {
     }
 
     /// Removes those files of an image that are not as large as they should be, a damaged manifest included.
-    fn discard_incomplete(&self, digest: &str) -> Result<()> {
+    fn discard_incomplete(&self, digest: &Digest) -> Result<()> {
         let path = self.blob(digest);
         if !path.exists() {
             return Ok(());
@@ -229,7 +227,7 @@ impl Layout {
     }
 
     /// An image, if all of it is in the layout.
-    pub fn image(&self, digest: &str) -> Option<Exported> {
+    pub fn image(&self, digest: &Digest) -> Option<Exported> {
         let text = fs_err::read(self.blob(digest)).ok()?;
         let manifest: Manifest = serde_json::from_slice(&text).ok()?;
         let complete = |blob: &Descriptor| {
@@ -249,7 +247,7 @@ impl Layout {
             created_by: made_by.next().unwrap_or_default(),
         };
         Some(Exported {
-            digest: digest.to_owned(),
+            digest: digest.clone(),
             own_bytes: text.len() as u64 + manifest.config.size,
             layers: manifest.layers.into_iter().map(layer).collect(),
         })
@@ -266,7 +264,7 @@ impl Layout {
     }
 
     /// Marks blobs as used now: they stay for longest.
-    pub fn touch<'a>(&self, digests: impl IntoIterator<Item = &'a str>) {
+    pub fn touch<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) {
         for digest in digests {
             // A time that cannot be set makes the blob go earlier, nothing else. BuildKit writes blobs read-only:
             // their owner may set their times all the same.
@@ -290,7 +288,7 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Layout::evict`].
-    pub fn retain(&self, images: &BTreeSet<String>) -> Result<Option<u64>> {
+    pub fn retain(&self, images: &BTreeSet<Digest>) -> Result<Option<u64>> {
         let mut kept = images.clone();
         for image in images.iter().filter_map(|digest| self.image(digest)) {
             let manifest: Manifest = serde_json::from_slice(&fs_err::read(self.blob(&image.digest))?)
@@ -330,12 +328,17 @@ impl Layout {
     fn prune_index(&self) -> Result<()> {
         let mut index = self.index();
         let there =
-            |manifest: &Value| manifest["digest"].as_str().is_some_and(|digest| self.image(digest).is_some());
+            |manifest: &Value| digest_of(manifest).is_some_and(|digest| self.image(&digest).is_some());
         let manifests: Vec<Value> =
             index["manifests"].as_array().into_iter().flatten().filter(|one| there(one)).cloned().collect();
         index["manifests"] = Value::from(manifests);
         files::replace(&self.dir.join("index.json"), &index.to_string())
     }
+}
+
+/// The digest in an entry of the index.
+fn digest_of(manifest: &Value) -> Option<Digest> {
+    manifest["digest"].as_str()?.parse().ok()
 }
 
 /// Reads on while it writes down what it reads.
@@ -361,14 +364,13 @@ pub fn can_export(builder: Builder) -> bool {
 #[cfg(test)]
 pub mod testing {
     use camino::Utf8Path;
-    use sha2::{Digest as _, Sha256};
 
     use super::*;
 
     impl Layout {
         /// Puts a blob in and gives its digest.
-        pub fn put(&self, bytes: &[u8]) -> String {
-            let digest = format!("sha256:{:x}", Sha256::digest(bytes));
+        pub fn put(&self, bytes: &[u8]) -> Digest {
+            let digest = Digest::of(bytes);
             let path = self.blob(&digest);
             fs_err::create_dir_all(path.parent().unwrap_or(Utf8Path::new("."))).unwrap();
             fs_err::write(path, bytes).unwrap();
@@ -376,7 +378,7 @@ pub mod testing {
         }
 
         /// Puts an image of these layers in and gives the digest of its manifest.
-        pub fn put_image(&self, layers: &[&[u8]]) -> String {
+        pub fn put_image(&self, layers: &[&[u8]]) -> Digest {
             let history: Vec<Value> =
                 (0..layers.len()).map(|number| json!({ "created_by": format!("step {number}") })).collect();
             let config = json!({ "history": history }).to_string();
@@ -437,7 +439,7 @@ mod tests {
         for digest in [&old, &new] {
             File::options().append(true).open(layout.blob(digest))?.set_modified(SystemTime::UNIX_EPOCH)?;
         }
-        layout.touch([new.as_str()]);
+        layout.touch([&new]);
         assert_eq!(layout.evict(2000)?, 0);
         assert_eq!(layout.evict(1000)?, 600);
         assert_eq!(layout.blobs(), [new].into());

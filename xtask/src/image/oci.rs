@@ -1,21 +1,17 @@
 //! Manifests and descriptors as the OCI image specification has them, as far as anybody here reads them.
 
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
+
+use crate::digest::Digest;
 
 /// Largest manifest that registries take.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
 
-/// What a blob of these bytes is called: `sha256:…`.
-pub fn digest(bytes: impl AsRef<[u8]>) -> String {
-    format!("sha256:{:x}", Sha256::digest(bytes))
-}
-
 /// What is said of a blob.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Descriptor {
-    /// `sha256:…` of the blob.
-    pub digest: String,
+    /// The digest of the blob.
+    pub digest: Digest,
     /// Its size in bytes, as it is kept or travels.
     pub size: u64,
 }

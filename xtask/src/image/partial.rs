@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::oci::digest;
+use crate::digest::Digest;
 use crate::error::Result;
 
 /// What such an image consists of besides its layers.
@@ -34,14 +34,14 @@ impl Partial {
         let config = config.to_string();
         let mut manifest: Value = serde_json::from_slice(manifest).context("read a manifest")?;
         truncate(&mut manifest["layers"], layers)?;
-        manifest["config"]["digest"] = Value::from(digest(&config));
+        manifest["config"]["digest"] = Value::from(&*Digest::of(&config));
         manifest["config"]["size"] = Value::from(config.len());
         Ok(Self { config, manifest: manifest.to_string() })
     }
 
     /// The digest of its manifest.
-    pub fn digest(&self) -> String {
-        digest(&self.manifest)
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.manifest)
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!((&config["variant"], &config["config"]), (&"v7".into(), &serde_json::json!({})));
         let manifest: Value = serde_json::from_str(&partial.manifest)?;
         assert_eq!(manifest["layers"], serde_json::json!([{"mediaType":"l","digest":"sha256:a","size":5}]));
-        assert_eq!(manifest["config"]["digest"], digest(&partial.config).as_str());
+        assert_eq!(manifest["config"]["digest"], &*Digest::of(&partial.config));
         assert_eq!(manifest["config"]["mediaType"], "c");
         Partial::of(b"{}", b"{}", 1).unwrap_err();
         Ok(())

@@ -116,6 +116,11 @@ impl Shared {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A blob that is here.
+    fn blob(&self, digest: &str) -> Option<std::fs::Metadata> {
+        self.layout.blob(&digest.parse().ok()?).metadata().ok()
+    }
+
     /// Answers all requests of a connection.
     fn serve(&self, client: &TcpStream) {
         if let Err(error) = self.converse(client) {
@@ -151,11 +156,11 @@ impl Shared {
         let words: Vec<&str> = request.path.trim_matches('/').split('/').collect();
         Ok(match (request.method.as_str(), &words[..]) {
             ("GET", ["v2"]) => Answer::new("200 OK"),
-            ("HEAD", ["v2", .., "blobs", digest]) => match self.layout.blob(digest).metadata() {
-                Ok(blob) => Answer::new("200 OK")
+            ("HEAD", ["v2", .., "blobs", digest]) => match self.blob(digest) {
+                Some(blob) => Answer::new("200 OK")
                     .with("Content-Length", blob.len().to_string())
                     .with("Docker-Content-Digest", *digest),
-                Err(_) => Answer::new("404 Not Found"),
+                None => Answer::new("404 Not Found"),
             },
             ("POST", ["v2", .., "blobs", "uploads"]) => {
                 let path = format!("/{}/upload", words.join("/"));
@@ -163,7 +168,7 @@ impl Shared {
             }
             ("PUT", ["v2", .., "blobs", "uploads", "upload"]) => match &request.digest {
                 Some(digest) => {
-                    self.layout.receive(body, digest)?;
+                    self.layout.receive(body, &digest.parse()?)?;
                     Answer::new("201 Created").with("Docker-Content-Digest", digest)
                 }
                 None => Answer::new("400 Bad Request"),
@@ -234,7 +239,7 @@ mod tests {
     use camino::Utf8PathBuf;
 
     use super::*;
-    use crate::image::oci::digest;
+    use crate::digest::Digest;
 
     fn receiver(guard: &tempfile::TempDir) -> (Layout, Receiver) {
         let layout = Layout::at(Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap());
@@ -263,15 +268,15 @@ mod tests {
         let (config, layer) = (r#"{"history":[{"created_by":"RUN x"}]}"#, "a layer");
         let manifest = format!(
             r#"{{"config":{{"digest":"{}","size":{}}},"layers":[{{"digest":"{}","size":{}}}]}}"#,
-            digest(config),
+            Digest::of(config),
             config.len(),
-            digest(layer),
+            Digest::of(layer),
             layer.len()
         );
         // One connection for all, as Docker has it.
-        let ask = format!("HEAD /v2/a/b/blobs/{} HTTP/1.1\r\nHost: x\r\n\r\n", digest(layer));
+        let ask = format!("HEAD /v2/a/b/blobs/{} HTTP/1.1\r\nHost: x\r\n\r\n", Digest::of(layer));
         let upload = |text: &str| {
-            let query = digest(text).replace(':', "%3A");
+            let query = Digest::of(text).replace(':', "%3A");
             put(&format!("/v2/a/b/blobs/uploads/upload?digest={query}"), text)
         };
         let begin = "POST /v2/a/b/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
@@ -284,9 +289,9 @@ mod tests {
             ["404 Not Found", "202 Accepted", "201 Created", "201 Created", "200 OK", "201 Created"]
         );
         assert!(answer.contains("Location: /v2/a/b/blobs/uploads/upload\r\n"), "{answer}");
-        let image = layout.image(&digest(&manifest)).unwrap();
+        let image = layout.image(&Digest::of(&manifest)).unwrap();
         assert_eq!((image.layers[0].size, image.layers[0].created_by.as_str()), (7, "RUN x"));
-        assert_eq!(layout.histories()[&digest(layer)], "RUN x");
+        assert_eq!(layout.histories()[&Digest::of(layer)], "RUN x");
         assert!(receiver.failure().is_none());
         Ok(())
     }
@@ -295,7 +300,7 @@ mod tests {
     fn what_is_not_what_it_is_called_is_not_taken() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let (layout, receiver) = receiver(&guard);
-        let other = digest("other");
+        let other = Digest::of("other");
         let upload = put(&format!("/v2/a/blobs/uploads/upload?digest={other}"), "text");
         assert_eq!(say(&receiver, upload.as_bytes()), "", "the connection is closed");
         assert!(!layout.blob(&other).exists());

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use super::Session;
 use crate::cmd;
+use crate::digest::Digest;
 use crate::error::{Failure, Result};
 use crate::image::oci::{self, Descriptor};
 use crate::process;
@@ -73,10 +74,12 @@ pub struct RegistryClient {
 pub struct Manifest {
     /// `sha256:…` of its bytes.
     pub digest: String,
-    /// The image's configuration; its digest is the image ID in a classic store.
-    pub config: Descriptor,
-    /// The layers, lowest first.
-    pub layers: Vec<Descriptor>,
+    /// The digest of the image's configuration, which is the image ID in a classic store; none in a dry run.
+    pub config: Option<Digest>,
+    /// The blobs of the image: its layers, lowest first, and its configuration.
+    pub blobs: Vec<Descriptor>,
+    /// Bytes of all layers, as they travel.
+    pub layer_bytes: u64,
 }
 
 impl RegistryClient {
@@ -130,34 +133,36 @@ impl Manifest {
         let oci::Manifest { config, layers } = serde_json::from_slice(bytes).map_err(|error| {
             Failure::failed("the registry's answer is not an image manifest").because(error)
         })?;
-        let digest = oci::digest(bytes);
-        Ok(Self { digest, config, layers })
+        let layer_bytes = layers.iter().map(|layer| layer.size).sum();
+        let config_digest = Some(config.digest.clone());
+        let blobs = layers.into_iter().chain([config]).collect();
+        Ok(Self { digest: Digest::of(bytes).into(), config: config_digest, blobs, layer_bytes })
     }
 
     /// Stands for a manifest in dry-run mode, where nothing has been pushed.
     pub fn unknown(image: &str) -> Self {
         let digest = format!("sha256:DIGEST-OF-{image}");
-        Self { config: Descriptor { digest: digest.clone(), size: 0 }, digest, layers: Vec::new() }
-    }
-
-    /// Bytes of all layers, as they travel.
-    pub fn layer_bytes(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.size).sum()
+        Self { config: None, digest, blobs: Vec::new(), layer_bytes: 0 }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest as _, Sha256};
-
     use super::*;
+    use crate::digest::testing::digest;
 
     #[test]
     fn a_manifests_digest_is_that_of_its_bytes() -> Result<()> {
-        let text = br#"{"config":{"digest":"sha256:c","size":3},"layers":[{"digest":"sha256:l","size":40}]}"#;
-        let manifest = Manifest::parse(text)?;
-        assert_eq!(manifest.digest, format!("sha256:{:x}", Sha256::digest(text)));
-        assert_eq!((manifest.layers.len(), manifest.layer_bytes()), (1, 40));
+        let [config, layer] = ["config", "layer"].map(digest);
+        let text = serde_json::json!({
+            "config": { "digest": config, "size": 3 },
+            "layers": [{ "digest": layer, "size": 40 }],
+        })
+        .to_string();
+        let manifest = Manifest::parse(text.as_bytes())?;
+        assert_eq!(manifest.digest, *Digest::of(&text));
+        assert_eq!((manifest.blobs.len(), manifest.layer_bytes, manifest.config), (2, 40, Some(config)));
+        Manifest::parse(text.replace(&*layer, "sha256:../../../dev/zero").as_bytes()).unwrap_err();
         Manifest::parse(b"<html>captive portal</html>").unwrap_err();
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use anyhow::Context as _;
 
 use super::{Failure, Result};
+use crate::digest::Digest;
 use crate::image::oci::{Descriptor, Index, Manifest};
 
 /// Fast, and as small as the next levels up on layers of programs.
@@ -17,8 +18,8 @@ const SMALL: u64 = 1 << 20;
 /// A layer, as it is in the archive or was left out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
-    /// `sha256:…`.
-    pub digest: String,
+    /// Its digest.
+    pub digest: Digest,
     /// Bytes, before the archive was compressed.
     pub size: u64,
     /// Whether it was left out.
@@ -28,8 +29,8 @@ pub struct Packed {
 /// What an archive holds.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    blobs: BTreeMap<String, Packed>,
-    manifests: BTreeMap<String, Manifest>,
+    blobs: BTreeMap<Digest, Packed>,
+    manifests: BTreeMap<Digest, Manifest>,
 }
 
 /// Passes an archive on, compressed, without the layers `skip`; says what is in it.
@@ -49,9 +50,8 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
         let header = entry.header().clone();
         let size = header.size()?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let digest = path.strip_prefix("blobs/sha256/").filter(|hex| !hex.is_empty());
-        let digest = digest.map(|hex| format!("sha256:{hex}"));
-        let skipped = digest.as_ref().is_some_and(|digest| skip.contains(digest));
+        let digest = path.strip_prefix("blobs/sha256/").and_then(Digest::from_hex);
+        let skipped = digest.as_ref().is_some_and(|digest| skip.contains(digest.as_str()));
         if let Some(digest) = &digest {
             let blob = Packed { digest: digest.clone(), size, skipped };
             drop(contents.blobs.insert(digest.clone(), blob));
@@ -66,7 +66,7 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).context("read the archive of `docker save`")?;
         packed.append(&header, bytes.as_slice()).context("pass the archive on")?;
-        drop(small.insert(digest.unwrap_or(path), bytes));
+        drop(small.insert(digest.map_or(path, String::from), bytes));
     }
     let compressed = packed.into_inner().context("pass the archive on")?;
     let mut sink = compressed.finish().context("pass the archive on")?;
@@ -75,14 +75,15 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
     Ok(contents)
 }
 
-fn manifests(small: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<String, Manifest>> {
+fn manifests(small: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, Manifest>> {
     let index = small.get("index.json").ok_or_else(|| {
         Failure::failed("this machine's Docker writes archives of an older form")
             .hint("Docker 25 or later writes OCI archives; `--via registry` works with any")
     })?;
     let index: Index = serde_json::from_slice(index).context("read the archive's index")?;
     let read = |Descriptor { digest, .. }: Descriptor| {
-        let bytes = small.get(&digest).with_context(|| format!("the archive lacks the manifest {digest}"))?;
+        let bytes =
+            small.get(&*digest).with_context(|| format!("the archive lacks the manifest {digest}"))?;
         let manifest =
             serde_json::from_slice(bytes).with_context(|| format!("read the manifest {digest}"))?;
         Ok((digest, manifest))
@@ -96,10 +97,11 @@ impl Contents {
     /// # Errors
     /// Fails when the archive has no such image.
     pub fn ids(&self, digest: &str) -> Result<[String; 2]> {
-        let is_it = |(manifest, of): &(&String, &Manifest)| *manifest == digest || of.config.digest == digest;
+        let is_it =
+            |(manifest, of): &(&Digest, &Manifest)| [&***manifest, &*of.config.digest].contains(&digest);
         let found = self.manifests.iter().find(is_it);
         let (manifest, of) = found.with_context(|| format!("the archive has no image {digest}"))?;
-        Ok([manifest.clone(), of.config.digest.clone()])
+        Ok([manifest.to_string(), of.config.digest.to_string()])
     }
 
     /// The digests of configuration and manifest of each image.
@@ -109,8 +111,8 @@ impl Contents {
 
     /// The layers that were left out, or those that were not.
     pub fn layers(&self, skipped: bool) -> Vec<&Packed> {
-        let digests: BTreeSet<&str> =
-            self.manifests.values().flat_map(|of| &of.layers).map(|layer| layer.digest.as_str()).collect();
+        let digests: BTreeSet<&Digest> =
+            self.manifests.values().flat_map(|of| &of.layers).map(|layer| &layer.digest).collect();
         digests
             .into_iter()
             .filter_map(|digest| self.blobs.get(digest))
@@ -141,18 +143,35 @@ pub fn common<S: AsRef<str> + PartialEq>(wanted: &[Vec<S>], there: &[Vec<S>]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::testing::digest;
 
-    const LAYER: &str = "blobs/sha256/11";
-    const BASE: &str = "blobs/sha256/22";
+    const LAYER: &str = "layer";
+    const BASE: &str = "base of it";
+
+    fn path(text: &str) -> String {
+        format!("blobs/sha256/{}", digest(text).hex())
+    }
+
+    fn manifest() -> String {
+        let [config, base, layer] = ["config", BASE, LAYER].map(digest);
+        serde_json::json!({
+            "config": { "digest": config, "size": 1 },
+            "layers": [{ "digest": base, "size": 10 }, { "digest": layer, "size": 5 }],
+        })
+        .to_string()
+    }
 
     fn saved() -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
-        let index = r#"{"manifests":[{"digest":"sha256:aa","size":1}]}"#;
-        let manifest = r#"{"config":{"digest":"sha256:cc","size":1},
-            "layers":[{"digest":"sha256:22","size":10},{"digest":"sha256:11","size":5}]}"#;
-        for (name, text) in
-            [(LAYER, "layer"), (BASE, "base of it"), ("blobs/sha256/aa", manifest), ("index.json", index)]
-        {
+        let manifest = manifest();
+        let index =
+            serde_json::json!({ "manifests": [{ "digest": digest(&manifest), "size": 1 }] }).to_string();
+        for (name, text) in [
+            (path(LAYER), LAYER),
+            (path(BASE), BASE),
+            (path(&manifest), &manifest),
+            ("index.json".to_owned(), &index),
+        ] {
             let mut header = tar::Header::new_gnu();
             header.set_size(text.len() as u64);
             archive.append_data(&mut header, name, text.as_bytes())?;
@@ -163,18 +182,20 @@ mod tests {
     #[test]
     fn layers_that_are_there_are_left_out_and_the_rest_passes() -> Result<()> {
         let mut sent = Vec::new();
-        let contents = pack(saved()?.as_slice(), &mut sent, &["sha256:22".to_owned()].into())?;
-        assert_eq!(contents.ids("sha256:cc")?, ["sha256:aa", "sha256:cc"]);
-        assert_eq!(contents.ids("sha256:aa")?, ["sha256:aa", "sha256:cc"]);
-        contents.ids("sha256:11").unwrap_err();
+        let contents = pack(saved()?.as_slice(), &mut sent, &[digest(BASE).to_string()].into())?;
+        let ids = [&manifest(), "config"].map(digest);
+        for id in &ids {
+            assert_eq!(contents.ids(id)?, ids.clone().map(String::from));
+        }
+        contents.ids(&digest(LAYER)).unwrap_err();
         assert_eq!(contents.layers(true)[0].size, 10);
-        assert_eq!(contents.layers(false)[0].digest, "sha256:11");
+        assert_eq!(contents.layers(false)[0].digest, digest(LAYER));
         let plain = zstd::decode_all(sent.as_slice())?;
         let names = tar::Archive::new(plain.as_slice())
             .entries()?
             .map(|entry| Ok(entry?.path()?.to_string_lossy().into_owned()))
             .collect::<Result<Vec<_>>>()?;
-        assert_eq!(names, [LAYER, "blobs/sha256/aa", "index.json"]);
+        assert_eq!(names, [path(LAYER), path(&manifest()), "index.json".to_owned()]);
         Ok(())
     }
 

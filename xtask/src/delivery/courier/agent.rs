@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::contents::{Contents, Entry};
-use super::parcel::Parcel;
+use super::parcel::{self, Parcel};
+use crate::digest::{Digest, is_hex};
 use crate::error::Result;
 use crate::image::partial::Partial;
 use crate::process::{self, Child};
@@ -29,6 +30,16 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// How long a robot may take for a layer after all of it has been sent, per byte of the layer and besides: a
 /// slow memory card takes 10 MB in a second.
 const MAKING: (u64, Duration) = (5_000_000, Duration::from_secs(60));
+
+/// The digest that the robot's answer is about, which has to be of the layer that it was asked about.
+fn digest_of(answer: &Value, name: &str) -> Result<Digest> {
+    let digest: Digest = answer["digest"].as_str().context("read the courier's answer")?.parse()?;
+    anyhow::ensure!(digest.hex().starts_with(name), "the robot tells of layer {digest}, asked for {name}");
+    Ok(digest)
+}
+
+/// Digits of a digest by which the robot names a blob.
+const SHORT: usize = 16;
 
 /// Why the robot does not make a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +109,7 @@ impl Look {
     fn parse(answer: Value) -> Result<Self> {
         let raw: RawLook = serde_json::from_value(answer).context("read what the robot has")?;
         let RawLook { held, spools, parts, disk, engine, shared, copies, memory } = raw;
-        Ok(Self { held: blobs(&held), spools, parts, disk, engine, shared, copies, memory })
+        Ok(Self { held: blobs(&held), spools: named(spools), parts, disk, engine, shared, copies, memory })
     }
 }
 
@@ -106,10 +117,16 @@ impl Look {
 fn blobs(words: &str) -> BTreeMap<String, Held> {
     let blob = |word: &str| {
         let mut parts = word.split(':');
-        let name = parts.next()?.to_owned();
+        let name = parts.next().filter(|name| is_hex(name, SHORT))?.to_owned();
         Some((name, Held { size: parts.next()?.parse().ok()?, linked: parts.next()? == "1" }))
     };
     words.split_whitespace().filter_map(blob).collect()
+}
+
+/// Those unfinished transfers that have the name of a parcel: it becomes the name of a file.
+fn named(mut spools: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    spools.retain(|name, _| parcel::is_name(name));
+    spools
 }
 
 /// What is on the robot of what is to come, once nobody else adds to it.
@@ -130,7 +147,7 @@ struct RawBegun {
 /// The digits by which the robot names a blob: two that are taken for each other cost time, nothing else.
 pub fn short(digest: &str) -> &str {
     let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
-    hex.get(..16).unwrap_or(hex)
+    hex.get(..SHORT).unwrap_or(hex)
 }
 
 /// What a layer took on the robot.
@@ -148,11 +165,11 @@ pub struct Order<'a> {
     /// The project's repository.
     pub repository: &'a str,
     /// The layer's digest.
-    pub layer: &'a str,
+    pub layer: &'a Digest,
     /// Its size.
     pub size: u64,
     /// The layers that the parcel refers to.
-    pub bases: &'a [String],
+    pub bases: &'a [Digest],
     /// An image that the repository shall have once it has the layer.
     pub image: Option<&'a Partial>,
 }
@@ -286,10 +303,10 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Agent::look`].
-    pub fn contents(&mut self, name: &str, size: u64) -> Result<(String, Contents)> {
+    pub fn contents(&mut self, name: &str, size: u64) -> Result<(Digest, Contents)> {
         self.command(&json!({ "do": "contents", "name": name }))?;
         let answer = self.next(making(size))?;
-        let digest = answer["digest"].as_str().context("read the courier's answer")?.to_owned();
+        let digest = digest_of(&answer, name)?;
         let packed = answer["contents"].as_str().context("read the courier's answer")?;
         let packed = base64::prelude::BASE64_STANDARD.decode(packed).context("read the courier's answer")?;
         let bytes = zstd::stream::decode_all(packed.as_slice()).context("read the courier's answer")?;
@@ -329,7 +346,7 @@ impl Agent {
         let answer = self.ask(&begin(owner, repository, layers, keep))?;
         let RawBegun { held, spools } =
             serde_json::from_value(answer).context("read the courier's answer")?;
-        Ok(Begun { held: blobs(&held), spools })
+        Ok(Begun { held: blobs(&held), spools: named(spools) })
     }
 
     /// Lets the project's repository have a blob that is on the robot.
@@ -344,11 +361,12 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Agent::look`].
-    pub fn check(&mut self, layers: &[String], bytes: u64) -> Result<Vec<String>> {
+    pub fn check(&mut self, layers: &[Digest], bytes: u64) -> Result<Vec<Digest>> {
         self.command(&json!({ "do": "check", "layers": layers }))?;
         let answer = self.next(making(bytes))?;
         let bad = answer["bad"].as_array().context("read the courier's answer")?;
-        Ok(bad.iter().filter_map(|layer| layer.as_str().map(str::to_owned)).collect())
+        let is_bad = |layer: &&Digest| bad.iter().any(|one| one == layer.as_str());
+        Ok(layers.iter().filter(is_bad).cloned().collect())
     }
 
     /// Sends a parcel from `offset` on, while it is made. The answer comes once the layer is; it is not waited
@@ -486,4 +504,30 @@ pub fn overhead(order: &Order<'_>, parcel: &str, bytes: u64) -> u64 {
 
 fn said(command: &Value) -> usize {
     command.to_string().len() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::testing::digest;
+
+    #[test]
+    fn an_answer_that_names_something_else_is_refused() {
+        let layer = digest("layer");
+        let of = |digest: &str| digest_of(&json!({ "digest": digest }), short(&layer));
+        assert_eq!(of(&layer).unwrap(), layer);
+        of(&digest("another")).unwrap_err();
+        // It would become a path here: a layer that does not fit is removed.
+        of("sha256:../../../../../home/operator/.ssh/id_ed25519").unwrap_err();
+        of(&format!("sha256:{}/../x", short(&layer))).unwrap_err();
+    }
+
+    #[test]
+    fn names_from_the_robot_are_names_of_blobs_and_parcels() {
+        let spool = "0123456789abcdef".repeat(2);
+        let spools = [(spool.clone(), 1), ("../../x".to_owned(), 2), ("a".repeat(33), 3)];
+        assert_eq!(named(spools.into()), [(spool, 1)].into());
+        let words = "0123456789abcdef:5:1 ../..:5:1 0123456789abcdeg:5:1 0123456789abcdef0:5:1";
+        assert_eq!(blobs(words).into_keys().collect::<Vec<_>>(), ["0123456789abcdef"]);
+    }
 }

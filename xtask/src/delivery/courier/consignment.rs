@@ -7,6 +7,7 @@ use super::agent::{Agent, Held, Look, Order, short};
 use super::depot::{Candidate, Depot, Packed};
 use super::lowest;
 use super::recipe::{Recipe, Step};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
 use crate::image::partial::Partial;
@@ -48,10 +49,10 @@ impl Item {
 #[derive(Debug)]
 pub struct Consignment {
     items: Vec<Item>,
-    attach: Vec<String>,
+    attach: Vec<Digest>,
     /// Layers on the robot out of which another could not be made.
-    suspects: Vec<String>,
-    there: Vec<String>,
+    suspects: Vec<Digest>,
+    there: Vec<Digest>,
     /// Whether the layers fit only where unfinished transfers of others make room.
     is_tight: bool,
     /// Bytes of unfinished transfers that the robot had at the last look, and before that.
@@ -96,12 +97,12 @@ impl Consignment {
                 None => missing.push(layer),
             }
         }
-        depot.layout.touch(images.iter().flat_map(|image| &image.layers).map(|layer| layer.digest.as_str()));
+        depot.layout.touch(images.iter().flat_map(|image| &image.layers).map(|layer| &layer.digest));
         if missing.is_empty() {
             return Ok(consignment);
         }
         let mut candidates = depot.candidates(look);
-        depot.layout.touch(candidates.iter().map(|candidate| candidate.digest.as_str()));
+        depot.layout.touch(candidates.iter().map(|candidate| &candidate.digest));
         let made_by = depot.layout.histories();
         let mut recipes = Vec::new();
         for layer in &missing {
@@ -146,17 +147,17 @@ impl Consignment {
     }
 
     /// Layers that are where they are needed.
-    pub fn there(&self) -> &[String] {
+    pub fn there(&self) -> &[Digest] {
         &self.there
     }
 
     /// Layers that the robot has under other repositories.
-    pub fn attachable(&self) -> &[String] {
+    pub fn attachable(&self) -> &[Digest] {
         &self.attach
     }
 
     /// One of those.
-    pub fn to_attach(&self) -> Option<String> {
+    pub fn to_attach(&self) -> Option<Digest> {
         self.attach.last().cloned()
     }
 
@@ -166,12 +167,12 @@ impl Consignment {
     }
 
     /// Has these layers looked at on the robot.
-    pub fn suspect(&mut self, layers: &[String]) {
+    pub fn suspect(&mut self, layers: &[Digest]) {
         self.suspects.extend_from_slice(layers);
     }
 
     /// Layers to be looked at on the robot; they are given once.
-    pub fn take_suspects(&mut self) -> Vec<String> {
+    pub fn take_suspects(&mut self) -> Vec<Digest> {
         std::mem::take(&mut self.suspects)
     }
 
@@ -261,7 +262,7 @@ impl Consignment {
 
     /// A layer has been made on the robot.
     pub fn done(&mut self, digest: &str) {
-        self.items.retain(|item| item.layer.digest != digest);
+        self.items.retain(|item| *item.layer.digest != *digest);
         self.done += 1;
     }
 

@@ -14,9 +14,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::agent::Look;
 use super::contents::Contents;
-use super::parcel::{Ingredients, Parcel};
+use super::parcel::{Ingredients, NAME, Parcel};
 use super::recipe::{Basis, Recipe};
 use crate::config::Workspace;
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::files;
 use crate::image::layout::{self, Layer, Layout};
@@ -52,7 +53,7 @@ pub struct Depot {
 #[derive(Debug)]
 struct State {
     parcels: BTreeMap<String, Arc<Parcel>>,
-    contents: HashMap<String, Arc<Contents>>,
+    contents: HashMap<Digest, Arc<Contents>>,
     /// None once the deploy is over.
     orders: Option<Sender<Work>>,
 }
@@ -63,7 +64,7 @@ type Work = (Arc<Parcel>, Ingredients, tempfile::NamedTempFile);
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// Its digest.
-    pub digest: String,
+    pub digest: Digest,
     /// What is in it.
     pub contents: Arc<Contents>,
     /// Whether its bytes are on this machine.
@@ -76,7 +77,7 @@ pub struct Packed {
     /// The parcel; it may still be in the making.
     pub parcel: Arc<Parcel>,
     /// Digests; none where the layer is sent whole.
-    pub bases: Vec<String>,
+    pub bases: Vec<Digest>,
 }
 
 impl Depot {
@@ -147,7 +148,7 @@ impl Depot {
     ///
     /// # Errors
     /// Fails when it cannot be read.
-    pub fn contents(&self, digest: &str) -> Result<Arc<Contents>> {
+    pub fn contents(&self, digest: &Digest) -> Result<Arc<Contents>> {
         if let Some(contents) = self.state().contents.get(digest) {
             return Ok(Arc::clone(contents));
         }
@@ -167,17 +168,17 @@ impl Depot {
                 Arc::new(contents)
             }
         };
-        drop(self.state().contents.insert(digest.to_owned(), Arc::clone(&contents)));
+        drop(self.state().contents.insert(digest.clone(), Arc::clone(&contents)));
         Ok(contents)
     }
 
     /// Where the contents of a layer are remembered.
-    fn remembered(&self, digest: &str) -> Utf8PathBuf {
-        self.dir.with_file_name("contents").join(digest.trim_start_matches("sha256:"))
+    fn remembered(&self, digest: &Digest) -> Utf8PathBuf {
+        self.dir.with_file_name("contents").join(digest.hex())
     }
 
     /// Forgets what is known of a layer's contents.
-    fn forget(&self, digest: &str) -> Result<()> {
+    fn forget(&self, digest: &Digest) -> Result<()> {
         drop(self.state().contents.remove(digest));
         let remembered = self.remembered(digest);
         if remembered.exists() {
@@ -189,13 +190,13 @@ impl Depot {
     /// The layers on this machine that a robot has, too. What cannot be read here, or has another size on
     /// either side, is of no use.
     pub fn candidates(&self, look: &Look) -> Vec<Candidate> {
-        let same_size = |digest: &String| {
+        let same_size = |digest: &Digest| {
             let held = look.get(digest)?;
             let here = self.layout.blob(digest).metadata().ok()?;
             (held.size == here.len()).then_some(())
         };
         let here = self.layout.blobs().into_iter().filter(|digest| same_size(digest).is_some());
-        let candidate = |digest: String| {
+        let candidate = |digest: Digest| {
             Some(Candidate { contents: self.contents(&digest).ok()?, digest, is_here: true })
         };
         here.filter_map(candidate).collect()
@@ -209,7 +210,7 @@ impl Depot {
         &self,
         layer: &Layer,
         candidates: &[Candidate],
-        made_by: &BTreeMap<String, String>,
+        made_by: &BTreeMap<Digest, String>,
     ) -> Result<Recipe> {
         if candidates.is_empty() {
             return Ok(Recipe::whole(layer.size));
@@ -232,7 +233,7 @@ impl Depot {
     /// Fails when no file can be made for it.
     pub fn pack(&self, layer: &Layer, recipe: Recipe, candidates: &[Candidate]) -> Result<Packed> {
         let used: Vec<&Candidate> = recipe.bases.iter().map(|number| &candidates[*number]).collect();
-        let bases: Vec<String> = used.iter().map(|candidate| candidate.digest.clone()).collect();
+        let bases: Vec<Digest> = used.iter().map(|candidate| candidate.digest.clone()).collect();
         let name = name(layer, &bases, &recipe);
         let mut state = self.state();
         if let Some(parcel) = state.parcels.get(&name) {
@@ -271,11 +272,11 @@ impl Depot {
         layer: &Layer,
         spools: &BTreeMap<String, u64>,
         candidates: &[Candidate],
-        made_by: &BTreeMap<String, String>,
+        made_by: &BTreeMap<Digest, String>,
     ) -> Result<Option<(Recipe, u64)>> {
         for (spool, bytes) in spools {
             let order = fs_err::read_to_string(self.order(spool)).unwrap_or_default();
-            let Some(bases) = order.strip_prefix(&layer.digest) else { continue };
+            let Some(bases) = order.strip_prefix(layer.digest.as_str()) else { continue };
             let bases: Vec<&str> = bases.split_whitespace().collect();
             let places: Vec<usize> = (0..candidates.len())
                 .filter(|place| bases.contains(&candidates[*place].digest.as_str()))
@@ -283,7 +284,7 @@ impl Depot {
             let offered: Vec<Candidate> = places.iter().map(|place| candidates[*place].clone()).collect();
             let mut recipe = self.recipe(layer, &offered, made_by)?;
             recipe.bases = recipe.bases.iter().map(|number| places[*number]).collect();
-            let bases: Vec<String> =
+            let bases: Vec<Digest> =
                 recipe.bases.iter().map(|place| candidates[*place].digest.clone()).collect();
             if name(layer, &bases, &recipe) == *spool {
                 return Ok(Some((recipe, *bytes)));
@@ -302,18 +303,18 @@ impl Depot {
     ///
     /// # Errors
     /// Fails when a damaged file cannot be removed.
-    pub fn distrust(&self, layer: &str, packed: &Packed) -> Result<Vec<String>> {
+    pub fn distrust(&self, layer: &Digest, packed: &Packed) -> Result<Vec<Digest>> {
         drop(self.state().parcels.remove(&packed.parcel.name));
         let path = self.dir.join(&packed.parcel.name);
         if path.exists() {
             fs_err::remove_file(path)?;
         }
         let mut damaged = Vec::new();
-        for digest in packed.bases.iter().map(String::as_str).chain([layer]) {
+        for digest in packed.bases.iter().chain([layer]) {
             self.forget(digest)?;
             if self.layout.blob(digest).exists() && !self.layout.is_intact(digest)? {
                 self.layout.discard(digest)?;
-                damaged.push(digest.to_owned());
+                damaged.push(digest.clone());
             }
         }
         Ok(damaged)
@@ -340,16 +341,16 @@ impl Depot {
 ///
 /// # Errors
 /// Fails when it cannot be read or removed.
-pub fn prune(workspace: &Workspace, images: &BTreeSet<String>) -> Result<Option<u64>> {
+pub fn prune(workspace: &Workspace, images: &BTreeSet<Digest>) -> Result<Option<u64>> {
     let Some(layers) = Layout::of(workspace).retain(images)? else { return Ok(None) };
     Ok(Some(layers + files::evict(&workspace.state_dir().join("parcels"), 0)?))
 }
 
 /// What a parcel is called.
-fn name(layer: &Layer, bases: &[String], recipe: &Recipe) -> String {
+fn name(layer: &Layer, bases: &[Digest], recipe: &Recipe) -> String {
     let library = zstd::zstd_safe::version_number();
     let name = format!("{FORMAT} {library} {} {bases:?} {:?}", layer.digest, recipe.steps);
-    format!("{:x}", Sha256::digest(name))[..32].to_owned()
+    Digest::of(name).hex()[..NAME].to_owned()
 }
 
 impl Drop for Depot {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::digest::Digest;
 use crate::image::layout::{Exported, Layer};
 
 /// Bytes of a layer that are worth a pull of their own.
@@ -15,10 +16,10 @@ const LEFT: u64 = 8 << 20;
 /// how many those are; none where the robot would gain nothing. Layers come with the bytes that travel for them.
 pub fn find<'a, 'b>(
     images: &'a [Exported],
-    there: &'b [String],
+    there: &'b [Digest],
     sent: &[(&'b Layer, u64)],
 ) -> Vec<Option<(&'a Exported, usize)>> {
-    let mut arrived: BTreeSet<&'b str> = there.iter().map(String::as_str).collect();
+    let mut arrived: BTreeSet<&'b str> = there.iter().map(Digest::as_str).collect();
     let mut left: u64 = sent.iter().map(|(_, bytes)| bytes).sum();
     let lowest = |&(layer, bytes): &(&'b Layer, u64)| {
         left -= bytes;
@@ -38,16 +39,17 @@ pub fn find<'a, 'b>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::testing::digest;
 
     fn layer(name: &str) -> Layer {
         let size = if name == "small" { 1000 } else { LAYER };
-        Layer { digest: name.to_owned(), size, created_by: String::new() }
+        Layer { digest: digest(name), size, created_by: String::new() }
     }
 
     #[test]
     fn what_has_arrived_from_below_is_worth_it_while_much_is_left() {
-        let image = |digest: &str, layers: &[&str]| Exported {
-            digest: digest.to_owned(),
+        let image = |name: &str, layers: &[&str]| Exported {
+            digest: digest(name),
             own_bytes: 0,
             layers: layers.iter().map(|name| layer(name)).collect(),
         };
@@ -55,15 +57,17 @@ mod tests {
             [image("a", &["base", "old", "late", "top"]), image("b", &["base", "ros", "small", "end"])];
         let sent = ["base", "top", "ros", "small", "late", "end"].map(layer);
         let sent: Vec<(&Layer, u64)> = sent.iter().map(|layer| (layer, layer.size)).collect();
-        let found = find(&images, &["old".to_owned()], &sent);
-        let found: Vec<_> =
-            found.into_iter().map(|found| found.map(|(image, count)| (&*image.digest, count))).collect();
+        let found = find(&images, &[digest("old")], &sent);
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|found| found.map(|(image, count)| (image.digest.clone(), count)))
+            .collect();
         let expected = [
-            Some(("a", 2)),
+            Some((digest("a"), 2)),
             None, // `late`, which is below it, has not arrived
-            Some(("b", 2)),
+            Some((digest("b"), 2)),
             None, // too little to be worth it
-            Some(("a", 4)),
+            Some((digest("a"), 4)),
             None, // the last one
         ];
         assert_eq!(found, expected);

@@ -23,6 +23,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
 
 use super::recipe::{Piece, Recipe, Step};
+use crate::digest::is_hex;
 use crate::error::Result;
 use crate::process;
 
@@ -45,8 +46,16 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// The part of a parcel that tells how large the rest will be.
 const BEGUN: u64 = 50;
 
+/// Hexadecimal digits of a parcel's name, which is a hash of what it is made of.
+pub const NAME: usize = 32;
+
 /// Bytes of the checksum behind a parcel that is kept.
 const SUM: u64 = 4;
+
+/// Returns whether a text can be the name of a parcel.
+pub fn is_name(text: &str) -> bool {
+    is_hex(text, NAME)
+}
 
 /// What a parcel is made of.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import struct
 import sys
@@ -39,17 +40,37 @@ ENDING = 50
 MOST = 32 << 20
 
 
+# Files of a layer that are told of: more than any has, and few enough to be kept in memory.
+FILES = 1 << 20
+
+
 class Refusal(Exception):
     """What keeps a layer from being made: a kind that the other end knows, and words for people."""
 
 
+def checked(text, pattern):
+    """A word of the other end that becomes a part of a path."""
+    if not isinstance(text, str) or not re.fullmatch(pattern, text):
+        raise Refusal("parcel", "the command is damaged")
+    return text
+
+
+def hexadecimal(digest):
+    return checked(digest, "sha256:[0-9a-f]{64}")[7:]
+
+
 def blob(digest):
-    name = digest.split(":")[1]
+    name = hexadecimal(digest)
     return f"{BLOBS}/{name[:2]}/{name}/data"
 
 
+def spool(name):
+    return f"{WORK}/{checked(name, '[0-9a-f]{32}')}.spool"
+
+
 def link(repository, digest, kind="_layers"):
-    return f"{REPOSITORIES}/{repository}/{kind}/{digest.replace(':', '/')}/link"
+    repository = checked(repository, "[a-z0-9]+([._/-]+[a-z0-9]+)*")
+    return f"{REPOSITORIES}/{repository}/{kind}/sha256/{hexadecimal(digest)}/link"
 
 
 def hear(count):
@@ -73,6 +94,8 @@ def receive(count):
 def command():
     line = bytearray()
     while not line.endswith(b"\n"):
+        if len(line) > MOST:
+            raise ValueError("a command without an end")
         line += hear(1)
     return json.loads(line)
 
@@ -201,20 +224,21 @@ def begin(owner, repository, layers, keep=None):
 
 def contents(name):
     """Checksum, length and place of each file in a layer that the other end does not have."""
-    digest = next(f"sha256:{full}" for full in names(f"{BLOBS}/{name[:2]}") if full.startswith(name))
+    checked(name, "[0-9a-f]{16}")
+    digest = next((f"sha256:{full}" for full in names(f"{BLOBS}/{name[:2]}") if full.startswith(name)), None)
+    if digest is None:
+        raise Refusal("basis", "a layer that was asked about is gone")
     found = []
     with open(blob(digest), "rb") as layer:
         size = os.fstat(layer.fileno()).st_size
         position = 0
-        while position + 512 <= size:
+        while position + 512 <= size and len(found) < FILES:
             layer.seek(position)
             header = layer.read(512)
             if header[257:262] != b"ustar":
                 break
-            field = header[124:136]
-            try:
-                length = int.from_bytes(field[4:], "big") if field[0] & 0x80 else int(field.strip(b" \0") or b"0", 8)
-            except ValueError:
+            length = length_in(header[124:136])
+            if length is None or position + 512 + length > size:
                 break  # damaged, or no archive
             if header[156:157] in b"0\0" and length:
                 checksum, left = 0, length
@@ -227,13 +251,21 @@ def contents(name):
     answer(digest=digest, contents=packed.decode())
 
 
+def length_in(field):
+    """The length of a file in the field of a tar header: octal digits, or a binary number (GNU tar)."""
+    if field[0] & 0x80:
+        return int.from_bytes(field[4:], "big")
+    digits = field.strip(b" \0")
+    return int(digits, 8) if re.fullmatch(b"[0-7]+", digits) else None if digits else 0
+
+
 class Parcel:
     """The bytes of a parcel: first those that an earlier connection brought, then those that arrive. A thread puts
     them into the spool as they come, however long a step takes: what is there is not sent again.
     """
 
     def __init__(self, name, offset):
-        self.spool = open(f"{WORK}/{name}.spool", "ab+", buffering=0)
+        self.spool = open(spool(name), "ab+", buffering=0)
         self.arrived = self.spool.seek(0, os.SEEK_END)
         if self.arrived != offset:
             raise Refusal("spool", "the robot has another part of the layer than was thought")
@@ -311,8 +343,7 @@ def write(file, part):
 
 def make(repository, layer, size, name, offset, bases, image=()):
     """Makes one layer, checks it, and only then lets the registry have it, and an image that it completes."""
-    unfinished = f"{WORK}/{layer[7:]}.part"
-    spool = f"{WORK}/{name}.spool"
+    unfinished, begun = f"{WORK}/{hexadecimal(layer)}.part", spool(name)
     try:
         parcel = Parcel(name, offset)
         sources = Sources(bases)
@@ -325,11 +356,11 @@ def make(repository, layer, size, name, offset, bases, image=()):
         place(unfinished, blob(layer))
     except BaseException as error:
         # An early end of the connection leaves the spool for the next one; everything else begins anew.
-        for path in (unfinished,) if isinstance(error, SystemExit) else (unfinished, spool):
+        for path in (unfinished,) if isinstance(error, SystemExit) else (unfinished, begun):
             if os.path.exists(path):
                 os.unlink(path)
         raise
-    os.unlink(spool)
+    os.unlink(begun)
     attach(repository, layer)
     publish(repository, *image)
     answer(made=layer, memory=peak(), read=sources.read)
@@ -449,6 +480,8 @@ def main():
     except Refusal as refusal:
         kind, text = refusal.args
         answer(refused=kind, why=text)
+    except (ValueError, TypeError, LookupError, RecursionError, struct.error):
+        answer(refused="parcel", why="the command is damaged")
     except MemoryError:
         answer(refused="memory", why="the robot is short of memory")
     except OSError as error:
