@@ -104,7 +104,7 @@ impl Answers {
         for line in text.lines() {
             match line.split('\t').collect::<Vec<_>>()[..] {
                 ["started", service, hash] => {
-                    drop(answers.started.insert(service.to_owned(), hash.to_owned()));
+                    drop(answers.started.insert(survey::label(service), survey::label(hash)));
                 }
                 ["registry", state] => state.clone_into(&mut answers.registry),
                 ["store", store] => answers.is_classic = store == "classic",

@@ -201,7 +201,7 @@ impl Survey {
                     hash,
                 ] => {
                     survey.containers.push(Container {
-                        service: service.to_owned(),
+                        service: label(service),
                         reference: reference.to_owned(),
                         image_id: image_id.to_owned(),
                         state: state.to_owned(),
@@ -209,7 +209,7 @@ impl Survey {
                         started: started.to_owned(),
                         health: health.to_owned(),
                         restarts: restarts.parse().unwrap_or_default(),
-                        hash: hash.to_owned(),
+                        hash: label(hash),
                     });
                 }
                 ["no-docker", reason] => return Err(no_docker(robot, reason)),
@@ -258,6 +258,11 @@ impl Survey {
     }
 }
 
+/// A label of a container, which the robot tells as a JSON string.
+pub fn label(text: &str) -> String {
+    serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())
+}
+
 /// What a question that failed means: the robot was there a moment ago, or its shell is not what it should be.
 pub fn no_answer(robot: &str, error: anyhow::Error) -> anyhow::Error {
     explained(error, |error| {
@@ -293,7 +298,7 @@ mod tests {
     fn a_survey_is_read_and_greetings_are_skipped() -> Result<()> {
         let text = "Welcome to Ubuntu!\nmachine\tx86_64\nclock\t1700000000\n\
                     image\tlocalhost:5000/eurobot@sha256:aa\tnavigation\tsha256:bb\n\
-                    container\tnavigation\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z\t\t0\tcafe";
+                    container\t\"navigation\"\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z\t\t0\t\"cafe\"";
         let survey = Survey::parse("main", text)?;
         assert!(survey.has_image("localhost:5000/eurobot@sha256:aa"));
         assert!(survey.has_tag("localhost:5000/eurobot@sha256:aa", "navigation"));
@@ -302,7 +307,7 @@ mod tests {
             !survey.has_image("localhost:5000/eurobot:camera") && !survey.has_image("eurobot:navigation")
         );
         let container = &survey.containers[0];
-        assert_eq!(container.service, "navigation");
+        assert_eq!((container.service.as_str(), container.hash.as_str()), ("navigation", "cafe"));
         assert!(survey.runs(container, "localhost:5000/eurobot@sha256:aa"));
         assert!(!survey.runs(container, "localhost:5000/eurobot@sha256:cc"));
         assert_eq!(survey.release, None);

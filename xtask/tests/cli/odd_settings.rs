@@ -218,7 +218,7 @@ fn what_tells_that_a_robot_is_busy_is_asked_as_it_is_written() {
             shell_words::split(call).unwrap()
         };
         let service = format!("label=com.docker.compose.service={word}");
-        assert!(words("docker container ls --quiet --filter").contains(&service));
+        assert!(words("docker container ls --quiet --no-trunc --filter").contains(&service));
         assert_eq!(words("docker container exec ").last(), Some(&beat));
     }
 }

@@ -6,6 +6,7 @@ use std::fs;
 use super::harness::{
     Lab, MAIN, MAP, ODOMETRY, PROJECT, Robot, SECONDARY, Single, Socket, Workspace, incompressible, output,
 };
+use super::releases::add_service;
 
 /// What tells the service a secret.
 const SETTINGS: &str = "    restart: always
@@ -210,4 +211,66 @@ pub fn odd_names_in_a_compose_file_arrive(lab: &Lab) {
     let canaries = "find /home /root /tmp / -xdev -maxdepth 4 -name canary";
     assert_eq!(MAIN.sh(canaries), "");
     assert_eq!(output(&["find", workspace.path(".."), "-name", "canary"]), "");
+}
+
+/// A node with the SSH user's id that sees the robot's shared memory: it writes down what it finds of a deploy, and has its
+/// own commands tried in the container that has the engine's socket.
+const HOSTILE: &str = r#"  hostile:
+    image: PROJECT:navigation
+    network_mode: none
+    ipc: host
+    user: "1000:1000"
+    init: true
+    stop_grace_period: 0s
+    command:
+      - sh
+      - -c
+      - |
+        while :; do
+          for found in /dev/shm/xtask*; do
+            [ -e "$$found" ] || continue
+            echo "$$found" >>/tmp/found
+            printf '2\nCMD-SHELL\ntouch /home/robot/.deploy/PROJECT/marker\n' >"$$found/PROJECT-guard"
+            echo 'x - running 0 0 starting PROJECT-guard now -' >>"$$found/now"
+          done
+          sleep 0.01
+        done"#;
+
+pub fn a_hostile_node_neither_sees_nor_steers_a_deploy(lab: &Lab) {
+    let workspace = lab.deployed();
+    assert_eq!(MAIN.sh("id -u robot"), "1000");
+    add_service(workspace, HOSTILE);
+    lab.deploy(MAIN);
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # beside a hostile node");
+    lab.deploy(MAIN);
+    let seen = ["docker", "exec", &format!("{PROJECT}-hostile-1"), "cat", "/tmp/found"];
+    assert!(!MAIN.can(&seen), "a node sees notes of a deploy: {}", MAIN.exec(&seen));
+    assert!(!MAIN.can(&["test", "-e", &format!("/home/robot/.deploy/{PROJECT}/marker")]), "a node has root");
+}
+
+pub fn the_guard_is_as_weak_as_it_can_be(lab: &Lab) {
+    lab.deployed();
+    let guard = format!("{PROJECT}-guard");
+    let ask = |format: &str| MAIN.exec(&["docker", "container", "inspect", "--format", format, &guard]);
+    assert_eq!(
+        ask("{{.HostConfig.CapDrop}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.NetworkMode}}"),
+        "[ALL] true none"
+    );
+    assert!(ask("{{.HostConfig.SecurityOpt}}").contains("no-new-privileges"));
+    assert_eq!(ask("{{.Config.User}}"), "1000:1000");
+    let writable = "{{range .Mounts}}{{if .RW}}{{println .Source}}{{end}}{{end}}";
+    let writable = ask(writable);
+    let writable: BTreeSet<&str> = writable.split_whitespace().collect();
+    assert_eq!(writable, [&*format!("/home/robot/.deploy/{PROJECT}"), "/var/run/docker.sock"].into());
+
+    // Somebody else's container of that name is neither taken for it nor in the way.
+    MAIN.exec(&["docker", "container", "rm", "--force", &guard]);
+    let other =
+        ["docker", "run", "--detach", "--name", &guard, &format!("{PROJECT}:navigation"), "sleep", "600"];
+    MAIN.exec(&other);
+    lab.workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # beside another guard");
+    lab.deploy(MAIN);
+    let ours = format!("docker container ls --all --quiet --filter label=xtask.guard={PROJECT} | wc -l");
+    assert_eq!(MAIN.sh(&ours), "1");
+    MAIN.exec(&["docker", "container", "rm", "--force", &guard]);
 }

@@ -4,7 +4,7 @@ set -u
 project=$1 registry=$2 image=$3
 
 docker container ls --all --filter "label=com.docker.compose.project=$project" --format \
-    '{{printf "started\t"}}{{.Label "com.docker.compose.service"}}{{printf "\t"}}{{.Label "xtask.hash"}}' 2>/dev/null
+    '{{printf "started\t"}}{{json (.Label "com.docker.compose.service")}}{{printf "\t"}}{{json (.Label "xtask.hash")}}' 2>/dev/null
 state=$(docker container inspect --format '{{.State.Running}} {{.Config.Image}}' "$registry" 2>/dev/null)
 if [ "$state" = "true $image" ]; then
     printf 'registry\trunning\n'

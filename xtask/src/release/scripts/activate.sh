@@ -24,48 +24,61 @@ engine_is_back() {
     done
 }
 
-# Replaces what is not as a release wants it: NUMBER
+# Tells apart, of the containers in `$now`, the services of a release that are not as it wants them ("+ SERVICE") and the
+# containers that go ("- ID") or have to stop first ("< ID"): FILE OF SERVICES
+compare() {
+    { cat "$1" && printf '=\n%s\n' "$now"; } | awk '
+        $0 == "=" { part = 1; next }
+        !part { hash[$3] = $1; flags[$3] = $2; service[++services] = $3; next }
+        NF == 0 { next }
+        { count++; line[count] = $0 }
+        $2 == hash[$1] && ($3 == "running" || $3 == "exited" && $4 == 0 && flags[$1] ~ /j/) { good[$1] }
+        END {
+            for (number = 1; number <= services; number++) if (!(service[number] in good)) print "+", service[number]
+            for (number = 1; number <= count; number++) {
+                split(line[number], f, " ")
+                # A serial port or a camera can be had by one at a time.
+                if (!(f[1] in hash)) print "-", f[7]
+                else if (f[1] in good || f[9] == "-") continue
+                if (f[3] != "exited") print "<", f[7]
+            }
+        }'
+}
+
+# The second words of those lines of `$difference` that begin with a sign: SIGN
+those() { printf '%s\n' "$difference" | sed -n "s/^$1 / /p" | tr -d '\n'; }
+
+# Replaces what is not as a release wants it: NUMBER. What Docker says of that is in $words.
 bring_up() {
-    : >"$work/words"
-    look >"$work/found" || return
-    wanted=$home/releases/$1/services changed='' gives_way='' removed=''
-    while read -r hash flags service; do
-        ! grep -q "^$service $hash running " "$work/found" || continue
-        case $flags in *j*) ! grep -q "^$service $hash exited 0 " "$work/found" || continue ;; esac
-        changed="$changed $service"
-    done <"$wanted"
-    while read -r service _ state _ _ _ id _ devices; do
-        case "$changed " in *" $service "*) replaced=yes ;; *) replaced=no ;; esac
-        if ! grep -q " $service\$" "$wanted"; then
-            removed="$removed $id"
-        elif [ "$replaced $devices" = 'yes -' ] || [ "$replaced" = no ]; then
-            continue
-        fi
-        [ "$state" = exited ] || gives_way="$gives_way $id"
-    done <"$work/found"
+    words=''
+    look || return
+    difference=$(compare "$home/releases/$1/services") || return
+    changed=$(those +) gives_way=$(those '<') removed=$(those -)
     # What was there first, a second try must not take for it. Containers that somebody had stopped and this starts have
     # to be as well as new ones.
-    [ -e "$work/before" ] || awk -v changed="$changed " '
-        index(changed, " " $1 " ") && ($3 == "created" || $3 == "exited" && $4 ~ /^(0|130|137|143)$/) { next }
-        { print }' "$work/found" >"$work/before"
-    # A serial port or a camera can be had by one at a time: they are let go of before anybody starts.
+    if [ -z "$known" ]; then
+        known=yes
+        before=$(printf '%s\n' "$now" | awk -v changed="$changed " '
+            index(changed, " " $1 " ") && ($3 == "created" || $3 == "exited" && $4 ~ /^(0|130|137|143)$/) { next }
+            { print }')
+    fi
+    # Devices are let go of before anybody starts.
     # shellcheck disable=SC2086 # ids and names of services, each an argument
-    {
-        [ -z "$gives_way" ] || docker container stop $gives_way || return
-        [ -z "$removed" ] || docker container rm --force $removed || return
+    words=$({
+        [ -z "$gives_way" ] || docker container stop $gives_way || exit
+        [ -z "$removed" ] || docker container rm --force $removed || exit
         [ -z "$changed" ] || { say doing "starting${changed}" && compose "$1" up --detach --no-build --no-deps -- $changed; }
-    } >"$work/words" 2>&1
+    } 2>&1)
 }
 
 # The same, and once more where the engine was lost meanwhile; $why tells what keeps it from being done.
 bring_up_patiently() {
-    patience=$deadline
-    rm -f "$work/before"
+    patience=$deadline known=''
     bring_up "$1" && return
-    why=$(grep -v '^ *$' "$work/words" | tail -n 1)
+    why=$(printf '%s\n' "$words" | grep -v '^ *$' | tail -n 1)
     docker info >/dev/null 2>&1 || engine_is_back || { why='Docker is gone' && return 1; }
     bring_up "$1" && return
-    why=$(grep -v '^ *$' "$work/words" | tail -n 1)
+    why=$(printf '%s\n' "$words" | grep -v '^ *$' | tail -n 1)
     why=${why:-Docker fails}
     return 1
 }
@@ -76,67 +89,72 @@ tries='now() { read -r now _ </proc/uptime && now=${now%.*}; }
 now && limit=$((now + 6))
 until "$@"; do now && [ "$now" -lt "$limit" ] || exit 1; sleep 0.2; done'
 
-# Tries the health check of a container: ID STARTED
+# Tries the health check of a container, which is a shell's own: ID
 try_check() {
-    # It stays the same as long as the container does.
-    [ -s "$work/$1" ] || docker container inspect --format \
-        '{{len .Config.Healthcheck.Test}}{{range .Config.Healthcheck.Test}}{{println}}{{.}}{{end}}' "$1" \
-        >"$work/$1" || return
-    (
-        id=$1
-        IFS='
+    id=$1
+    words=$(docker container inspect --format \
+        '{{len .Config.Healthcheck.Test}}{{range .Config.Healthcheck.Test}}{{println}}{{.}}{{end}}' "$id") || exit
+    IFS='
 '
-        set -f
-        # shellcheck disable=SC2046 # a word on each line
-        set -- $(cat "$work/$id")
-        count=$1 kind=${2-}
-        shift
-        # A word of several lines, or an empty one, is left to the engine.
-        [ "$count" -eq $# ] || exit 1
-        shift
-        case $kind in
-            CMD) ;;
-            CMD-SHELL) set -- /bin/sh -c "$1" ;;
-            *) exit 1 ;;
-        esac
-        timeout 10 docker exec "$id" /bin/sh -c "$tries" try "$@" && exit
-        tried=$?
-        # An image need not have a shell.
-        case $tried in 126 | 127) exec timeout 10 docker exec "$id" "$@" ;; *) exit $tried ;; esac
-    ) && echo "$1 $2" >>"$work/alive"
+    set -f
+    # shellcheck disable=SC2086 # a word on each line
+    set -- $words
+    count=$1 kind=${2-}
+    shift
+    # A word of several lines, or an empty one, is left to the engine.
+    [ "$count" -eq $# ] || exit 1
+    shift
+    case $kind in
+        CMD) ;;
+        CMD-SHELL) set -- /bin/sh -c "$1" ;;
+        *) exit 1 ;;
+    esac
+    timeout 10 docker exec "$id" /bin/sh -c "$tries" try "$@" && exit
+    tried=$?
+    # An image need not have a shell.
+    case $tried in 126 | 127) exec timeout 10 docker exec "$id" "$@" ;; *) exit $tried ;; esac
 }
 
-# The same for those that are still starting, each on its own: the engine's own first try comes seconds later.
+# The same for those that are still starting, each on its own: the engine's own first try comes seconds later. $tried are
+# words ID:STARTED:PROCESS of tries that are on their way, or whose check takes long: it goes on in there, and is the engine's.
 probe() {
-    while read -r _ _ state _ _ health id started _; do
-        [ "$state $health" = 'running starting' ] || continue
-        [ ! -e "$work/$id.tried" ] || continue
-        ! grep -qxF "$id $started" "$work/alive" || continue
-        : >"$work/$id.tried"
-        # It may outlive the activation, whose lock it must not keep. A check that takes long goes on in there when it is
-        # left: it is the engine's then.
-        {
-            try_check "$id" "$started"
-            [ $? -eq 124 ] || rm -f "$work/$id.tried"
-        } 8>&- >/dev/null 2>&1 </dev/null &
-    done <"$work/now"
+    left=''
+    for one in $tried; do
+        process=${one##*:} one=${one%:*}
+        if kill -0 "$process" 2>/dev/null; then
+            left="$left $one:$process"
+            continue
+        fi
+        wait "$process"
+        case $? in
+            0) alive="$alive
+${one%%:*} ${one#*:}" ;;
+            124) left="$left $one:$$" ;;
+        esac
+    done
+    tried=$left
+    for one in $(printf '%s\n' "$now" | awk '$3 == "running" && $6 == "starting" { print $7 ":" $8 }'); do
+        case "$tried$alive" in *" ${one%%:*}:"* | *"${one%%:*} ${one#*:}"*) continue ;; esac
+        # It may outlive the activation, whose lock it must not keep.
+        (try_check "${one%%:*}") 8>&- >/dev/null 2>&1 </dev/null &
+        tried="$tried $one:$!"
+    done
 }
 
-# Judges a look at a release that is in $work/now, and notes since when nothing has changed: NUMBER
+# Judges a look at a release that is in $now, and notes since when nothing has changed: NUMBER
 assess() {
-    verdict=$(judge "$home/releases/$1/services" "$work/before" "$work/alive" "$work/now")
+    verdict=$(judge "$home/releases/$1/services" "$before" "$alive" "$now")
     # Who is restarted begins to settle anew.
-    state=$(awk '{ print $1, $3, $5, $8 }' "$work/now")
+    state=$(printf '%s\n' "$now" | awk '{ print $1, $3, $5, $8 }')
     [ "$state" = "$seen" ] || { seen=$state && since=$(uptime); }
 }
 
 # Waits until a release is well, and gives up when it never will be: NUMBER. Then $why tells the reason, and $whom
 # which services it is.
 is_well() {
-    limit=$(($(uptime) + deadline)) since=$(uptime) seen='' told='' whom='' listed=''
-    : >"$work/alive"
+    limit=$(($(uptime) + deadline)) since=$(uptime) seen='' told='' whom='' listed='' alive='' tried=''
     while :; do
-        if { [ -n "$listed" ] && look_again >"$work/now" 2>/dev/null; } || look >"$work/now"; then
+        if { [ -n "$listed" ] && look_again 2>/dev/null; } || look; then
             listed=yes
             probe
             assess "$1"
@@ -161,7 +179,7 @@ is_well() {
 # Keeps what those have printed that are not well, and tells the last of it.
 tell_logs() {
     for service in $whom; do
-        id=$(awk -v service="$service" '$1 == service { print $7; exit }' "$work/now")
+        id=$(printf '%s\n' "$now" | awk -v service="$service" '$1 == service { print $7; exit }')
         [ -n "$id" ] || continue
         docker container logs --tail 1000 "$id" >"$home/releases/$to/$service.log" 2>&1
         tail -n 12 "$home/releases/$to/$service.log" | while IFS= read -r line; do say log "$service	$line"; done
@@ -178,12 +196,15 @@ end() {
 
 # Has the images put on the disk, which the engine leaves to the system: a robot that is switched off right after a
 # deploy has to run what it was told to. Meanwhile nodes start.
-put_on_disk() { { sync; : >"$work/synced"; } 8>&- >/dev/null 2>&1 & }
+put_on_disk() {
+    sync 8>&- >/dev/null 2>&1 &
+    syncing=$!
+}
 
 # Waits until they are. Not for ever: there may be a disk that does not answer.
 is_on_disk() {
     limit=$(($(uptime) + 30))
-    until [ -e "$work/synced" ] || [ "$(uptime)" -ge "$limit" ]; do sleep 0.05; done
+    while kill -0 "$syncing" 2>/dev/null && [ "$(uptime)" -lt "$limit" ]; do sleep 0.05; done
 }
 
 # The release is the one that runs from now on, if that can be written down: OUTCOME REASON
@@ -208,8 +229,8 @@ restore() {
     record "$1" "$2"
     if [ -z "$from" ]; then
         # There was nothing: what does not work is not left running.
-        look >"$work/now" || { put_off "$2" && return; }
-        removed=$(awk '{ print $7 }' "$work/now")
+        look || { put_off "$2" && return; }
+        removed=$(printf '%s\n' "$now" | awk '{ print $7 }')
         # shellcheck disable=SC2086 # ids, each an argument
         if [ -z "$removed" ] || docker container rm --force $removed; then end "$1" "$2"; else put_off "$2"; fi
     elif bring_up_patiently "$from" && is_well "$from"; then
@@ -249,7 +270,7 @@ watch_on() {
     exec 8>&-
     while [ $(($(uptime) - since)) -lt "$settle" ] && [ "$(uptime)" -lt "$limit" ]; do
         sleep 1
-        look_again >"$work/now" 2>/dev/null || look >"$work/now" || return
+        look_again 2>/dev/null || look || return
         is_left_alone "$mark" || return
         assess "$to"
         case $verdict in
@@ -334,14 +355,11 @@ recover() {
 exec 8>>"$home/activation.lock"
 # One after the other: whoever is at it has a deadline.
 flock -w 300 8 || exit 1
-work=$(notes) || exit
-trap 'rm -rf "$work"' EXIT
 verb=$1
 shift
 case $verb in
     switch) switch "$@" ;;
     recover) [ ! -e "$home/activation" ] || recover ;;
 esac
-rm -rf "$work"
 # Who was started by the engine, to look after what a power cut left, is started by it at every boot.
-[ -z "${GUARD-}" ] || [ -e "$home/activation" ] || docker container kill "$GUARD" >/dev/null
+[ -z "${GUARD-}" ] || [ -e "$home/activation" ] || docker container kill "$(cat /proc/sys/kernel/hostname)" >/dev/null

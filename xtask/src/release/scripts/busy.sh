@@ -15,10 +15,12 @@ case $kind in
         ;;
     heartbeat)
         service=$1 file=$2 within=$3
-        id=$(docker container ls --quiet --filter "label=com.docker.compose.project=$project" \
+        id=$(docker container ls --quiet --no-trunc --filter "label=com.docker.compose.project=$project" \
             --filter "label=com.docker.compose.service=$service" | head -n 1)
         [ -n "$id" ] || exit 0
         beat=$(docker container exec "$id" stat -c %Y -- "$file" 2>/dev/null) || exit 0
+        # A container says it: in a shell's arithmetic it might be a command.
+        case $beat in '' | 0* | *[!0-9]* | ????????????*) exit 0 ;; esac
         age=$(($(date +%s) - beat))
         [ "$age" -gt "$within" ] || printf '%s wrote %s %s s ago\n' "$service" "$file" "$age"
         ;;

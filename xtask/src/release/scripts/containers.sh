@@ -1,38 +1,42 @@
 # Goes after `release.sh`: what the project's containers are, and whether they are as a release wants them.
 # shellcheck disable=SC2154 # it is one of several parts
 
-# A line for each container: SERVICE HASH STATE EXIT-CODE RESTARTS HEALTH ID STARTED DEVICES
+# Sets $now to a line for each container: SERVICE HASH STATE EXIT-CODE RESTARTS HEALTH ID STARTED DEVICES. Containers of
+# `cargo xtask run` are not services. Nothing of it is ever in a file: containers of this user might see and write it.
 look() {
-    containers=$(docker container ls --all --filter "label=com.docker.compose.project=$project" \
-        --format '{{.ID}} {{.Label "com.docker.compose.oneoff"}}') || return
-    # Those of `cargo xtask run` are no services.
-    containers=$(printf '%s\n' "$containers" | sed -n '/ True$/!s/ .*//p')
+    containers=$(docker container ls --all --quiet --no-trunc --filter "label=com.docker.compose.project=$project" \
+        --filter label=com.docker.compose.oneoff=False) || return
     look_again
 }
 
 # The same of the containers that there were then, for half of what it costs; it fails when one of them is gone.
 look_again() {
-    # shellcheck disable=SC2086 # numbers, each an argument
-    [ -z "$containers" ] || docker container inspect --format '{{index .Config.Labels "com.docker.compose.service"}} {{with index .Config.Labels "xtask.hash"}}{{.}}{{else}}-{{end}} {{.State.Status}} {{.State.ExitCode}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.ID}} {{.State.StartedAt}} {{with index .Config.Labels "xtask.devices"}}{{.}}{{else}}-{{end}}' $containers
+    # shellcheck disable=SC2086 # ids, each an argument
+    now=$([ -z "$containers" ] || docker container inspect --format "$each" $containers) || return
+    now=$(printf '%s\n' "$now" | awk "$sane")
 }
 
-# Judges what `look` says: SERVICES BEFORE ALIVE NOW, ALIVE those whose own try of the check succeeded. One line: "well", "settling SERVICE...", "waiting SERVICE...",
+# What Docker tells of a container. Labels may come from an image, and have anything in them.
+each='{{json (index .Config.Labels "com.docker.compose.service")}} {{with index .Config.Labels "xtask.hash"}}{{json .}}{{else}}-{{end}} {{.State.Status}} {{.State.ExitCode}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.ID}} {{.State.StartedAt}} {{with index .Config.Labels "xtask.devices"}}{{json .}}{{else}}-{{end}}'
+
+# Passes on lines whose words are what they should be, without the quotes of JSON.
+# shellcheck disable=SC2016 # they are awk's
+sane='{ gsub(/"/, "") }
+    NF == 9 && $1 !~ /[^A-Za-z0-9._-]/ && $2 !~ /[^A-Za-z0-9-]/ && $4 !~ /[^0-9-]/ && $5 !~ /[^0-9]/ && $7 !~ /[^0-9a-f]/'
+
+# Judges what `look` says: SERVICES BEFORE ALIVE NOW; SERVICES is a file, the others are text, ALIVE a line "ID STARTED" for
+# each whose own try of the check succeeded. One line: "well", "settling SERVICE...", "waiting SERVICE...",
 # "bad SERVICE REASON". A container that was not well before, and was left alone since, is no fault of a release.
 judge() {
-    awk -v services="$1" -v before="$2" -v proven="$3" '
+    { cat "$1" && printf '=\n%s\n=\n%s\n=\n%s\n' "$2" "$3" "$4"; } | awk '
         function well(state, code, health, flags) {
             return state == "running" && health != "unhealthy" || state == "exited" && code == 0 && flags ~ /j/
         }
-        BEGIN {
-            while ((getline line <services) > 0) { split(line, f, " "); flags[f[3]] = f[2]; missing[f[3]] }
-            while ((getline line <before) > 0) {
-                split(line, f, " ")
-                restarts[f[7]] = f[5]
-                known[f[7]]
-                if (!well(f[3], f[4], f[6], flags[f[1]])) ill[f[7]]
-            }
-            while ((getline line <proven) > 0) alive[line]
-        }
+        $0 == "=" { part++; next }
+        NF == 0 { next }
+        part == 0 { flags[$3] = $2; missing[$3]; next }
+        part == 1 { restarts[$7] = $5; known[$7]; if (!well($3, $4, $6, flags[$1])) ill[$7]; next }
+        part == 2 { alive[$0]; next }
         !($1 in flags) { next }
         { delete missing[$1] }
         $7 in ill { next }
@@ -49,5 +53,5 @@ judge() {
             else if (waiting) print "waiting" waiting
             else if (settling) print "settling" settling
             else print "well"
-        }' "$4"
+        }'
 }

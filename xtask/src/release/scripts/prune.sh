@@ -10,13 +10,11 @@ if ! flock -w 60 8; then
     echo 'the robot is going over to a release' >&2
     exit 1
 fi
-work=$(notes) || exit
-trap 'rm -rf "$work"' EXIT
 to=$(number_of current)
 free
 tidy "$keep"
 if [ "$(docker container inspect --format '{{.State.Running}}' "$registry" 2>/dev/null)" = true ]; then
-    set -- $(sed -n 's/^[^ ]*@\(sha256:[0-9a-f]*\) .*/\1/p' "$work/images" | sort -u)
+    set -- $(printf '%s\n' "$images" | sed -n 's/^[^ ]*@\(sha256:[0-9a-f]*\) .*/\1/p' | sort -u)
     # It says `busy` where it leaves the registry alone.
     docker container exec "$registry" python3 -c "$program" collect "$project" "$@" || exit
 fi

@@ -45,9 +45,6 @@ write() {
 # Has all files of a directory on the disk.
 sync_files() { find "$1" -type f -exec sync {} + 2>/dev/null || sync; }
 
-# A directory in memory for notes: what is judged by them must not depend on a disk that may be full.
-notes() { mktemp -d /dev/shm/xtask.XXXXXX 2>/dev/null || mktemp -d; }
-
 # Makes a link lead to a release: LINK NUMBER
 lead() { ln -s "releases/$2" "$home/$1.new.$$" && mv -fT "$home/$1.new.$$" "$home/$1"; }
 

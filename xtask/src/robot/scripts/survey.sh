@@ -29,7 +29,8 @@ if [ -n "$repository" ]; then
     list "$project" &
     loaded=$!
 fi
-containers=$(docker container ls --all --no-trunc --format '{{.ID}} {{.Image}} {{.Label "com.docker.compose.oneoff"}}' \
+# Those of `cargo xtask run` are no services.
+containers=$(docker container ls --all --no-trunc --format '{{.ID}} {{.Image}}' --filter label=com.docker.compose.oneoff=False \
     --filter "label=com.docker.compose.project=$project" 2>&1) || {
     printf 'no-docker\t%s\n' "$(printf '%s' "$containers" | tr '\n\t' '  ')"
     # shellcheck disable=SC2086 # none, or one
@@ -38,9 +39,7 @@ containers=$(docker container ls --all --no-trunc --format '{{.ID}} {{.Image}} {
 }
 ids='' names=''
 if [ -n "$containers" ]; then
-    while read -r id name one_off; do
-        # Those of `cargo xtask run` are no services.
-        [ "$one_off" != True ] || continue
+    while read -r id name; do
         ids="$ids $id" names="$names $name"
     done <<END
 $containers
@@ -52,9 +51,10 @@ if [ -n "$ids" ]; then
     # shellcheck disable=SC2086 # words without blanks in them, each an argument
     docker image inspect --format \
         '{{printf "in-use\t%s\t%s\t%s" .ID (join .RepoDigests " ") (join .RepoTags " ")}}' $names 2>/dev/null &
+    # A label may come from an image, and have anything in it: in JSON it has neither tabs nor ends of lines.
     # shellcheck disable=SC2086
     docker container inspect --format \
-        '{{printf "container\t%s\t%s\t%s\t%s\t%d\t%s\t" (index .Config.Labels "com.docker.compose.service") .Config.Image .Image .State.Status .State.ExitCode .State.StartedAt}}{{with .State.Health}}{{.Status}}{{end}}{{printf "\t%d\t%s" .RestartCount (index .Config.Labels "xtask.hash")}}' \
+        '{{printf "container\t%s\t%s\t%s\t%s\t%d\t%s\t" (json (index .Config.Labels "com.docker.compose.service")) .Config.Image .Image .State.Status .State.ExitCode .State.StartedAt}}{{with .State.Health}}{{.Status}}{{end}}{{printf "\t%d\t%s" .RestartCount (json (index .Config.Labels "xtask.hash"))}}' \
         $ids
     wait $!
 fi
