@@ -1,5 +1,9 @@
 //! The only module that writes to the terminal: results on stdout, progress and problems on stderr.
+//!
+//! Whatever is written passes [`printable`], and our own colours are added after that. Children get the terminal itself only
+//! from [`Cmd::interactive`](crate::process::Cmd::interactive).
 
+mod printable;
 mod progress;
 mod text;
 
@@ -9,6 +13,7 @@ use std::sync::OnceLock;
 use crate::error::{exit_of, hints_of};
 use crate::process;
 
+pub use printable::{on_one_line, printable};
 pub use progress::Progress;
 pub use text::{bytes, table, utc};
 
@@ -28,13 +33,26 @@ fn colour() -> bool {
 }
 
 fn paint(style: &str, text: &str) -> String {
-    if colour() { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    let text = printable(text);
+    if colour() && !style.is_empty() { format!("\x1b[{style}m{text}\x1b[0m") } else { text.into_owned() }
 }
 
-/// One whole line at a time, so that the lines of robots served in parallel never mix.
-fn stderr_line(line: &str) {
+/// Pieces of text, each with its style, or with none: one whole line at a time, so that the lines of robots served in
+/// parallel never mix.
+fn stderr_line(pieces: &[(&str, &str)]) {
+    let line: String = pieces.iter().map(|(style, text)| paint(style, text)).collect();
     // A closed stderr is no reason to stop half-way through a deploy.
     progress::aside(|| drop(writeln!(std::io::stderr().lock(), "{line}")));
+}
+
+/// Text whose further lines are set in by `columns`: where a line of ours has its name, text of others has none.
+fn set_in(text: &str, columns: usize) -> String {
+    text.replace('\n', &format!("\n{}", " ".repeat(columns)))
+}
+
+/// A line under the name of what it is about.
+fn scoped(scope_style: &str, scope: &str, style: &str, text: &str) {
+    stderr_line(&[(scope_style, &format!("{scope:>12}")), ("", " "), (style, &set_in(text, 13))]);
 }
 
 /// A result: what the command was asked for, on stdout, for people and pipes.
@@ -42,6 +60,19 @@ fn stderr_line(line: &str) {
 /// # Errors
 /// Fails when stdout is closed, for instance because `head` has seen enough.
 pub fn result(text: &str) -> std::io::Result<()> {
+    write_result(&printable(text))
+}
+
+/// A result in the place of what the terminal shows.
+///
+/// # Errors
+/// As [`result`].
+pub fn redraw(text: &str) -> std::io::Result<()> {
+    let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    write_result(&format!("{clear}{}", printable(text)))
+}
+
+fn write_result(text: &str) -> std::io::Result<()> {
     progress::aside(|| {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{text}")?;
@@ -56,27 +87,27 @@ pub fn step(scope: &str, text: &str) {
     if process::mode().dry_run {
         return planned(&format!("\n# {scope}: {}", text.replace('\n', "\n# ")));
     }
-    stderr_line(&format!("{} {text}", paint(CYAN, &format!("{scope:>12}"))));
+    scoped(CYAN, scope, "", text);
 }
 
 /// A line that a tool printed, shown under the name of what it is about.
 pub fn output(scope: &str, line: &str) {
-    stderr_line(&format!("{} {}", paint(CYAN, &format!("{scope:>12}")), paint(DIM, line)));
+    scoped(CYAN, scope, DIM, line);
 }
 
 /// Something finished that a person waits for.
 pub fn done(scope: &str, text: &str) {
-    stderr_line(&format!("{} {text}", paint(GREEN, &format!("{scope:>12}"))));
+    scoped(GREEN, scope, "", text);
 }
 
 /// Something that is not as it should be but does not stop the work.
 pub fn warn(scope: &str, text: &str) {
-    stderr_line(&format!("{} {}", paint(YELLOW, &format!("{scope:>12}")), text));
+    scoped(YELLOW, scope, "", text);
 }
 
 /// A command that runs, as one could paste it into a shell: progress, in verbose mode.
 pub fn command(line: &str) {
-    stderr_line(&format!("{} {}", paint(DIM, "$"), paint(BOLD, line)));
+    stderr_line(&[(DIM, "$"), ("", " "), (BOLD, line)]);
 }
 
 /// A command that would run: what `--dry-run` is asked for, so on stdout, and nothing around it, so that
@@ -89,17 +120,15 @@ pub fn planned(line: &str) {
 /// The whole chain of an error, then what to do about it.
 pub fn error(scope: Option<&str>, error: &anyhow::Error) {
     let scope = scope.map(|name| format!("{name}: ")).unwrap_or_default();
-    stderr_line(&format!("{} {scope}{error}", paint(RED, "error:")));
+    stderr_line(&[(RED, "error:"), ("", &set_in(&format!(" {scope}{error}"), 7))]);
     for cause in error.chain().skip(1) {
         for (number, line) in cause.to_string().lines().enumerate() {
-            stderr_line(&format!(
-                "  {} {line}",
-                paint(DIM, if number == 0 { "caused by:" } else { "          " })
-            ));
+            let head = if number == 0 { "caused by:" } else { "          " };
+            stderr_line(&[("", "  "), (DIM, head), ("", " "), ("", line)]);
         }
     }
     for hint in hints_of(error) {
-        stderr_line(&format!("  {} {hint}", paint(GREEN, "help:")));
+        stderr_line(&[("", "  "), (GREEN, "help:"), ("", " "), ("", &set_in(hint, 8))]);
     }
     tracing_exit(error);
 }
@@ -107,7 +136,7 @@ pub fn error(scope: Option<&str>, error: &anyhow::Error) {
 /// In verbose mode scripts' authors see which exit code this will be.
 fn tracing_exit(error: &anyhow::Error) {
     if process::mode().verbose {
-        stderr_line(&format!("  exit code {}", exit_of(error) as i32));
+        stderr_line(&[("", &format!("  exit code {}", exit_of(error) as i32))]);
     }
 }
 

@@ -1,6 +1,5 @@
 //! `cargo xtask status`: all robots at a glance.
 
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -53,9 +52,12 @@ pub fn run(args: &Args) -> Result<()> {
         .collect();
     loop {
         let all = look(&workspace, &mut watched)?;
-        let clear =
-            if args.watch && !args.json && std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-        ui::result(&format!("{clear}{}", shown(&all, args)?))?;
+        let text = shown(&all, args)?;
+        if args.watch && !args.json {
+            ui::redraw(&text)?
+        } else {
+            ui::result(&text)?
+        }
         if !args.watch {
             return Ok(());
         }

@@ -1,9 +1,11 @@
 //! HTML, as far as the page needs it.
 
+use crate::ui;
+
 /// Text as it may stand between tags and in attributes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
+    for letter in ui::printable(text).chars() {
         match letter {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),

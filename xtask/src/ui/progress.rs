@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use super::{CYAN, bytes, paint, step};
+use super::{CYAN, bytes, on_one_line, paint, step};
 use crate::process;
 
 /// How often a line without motion of its own is redrawn, to show that time passes.
@@ -137,7 +137,7 @@ impl Line {
     fn begin(&self, what: &str, total: Option<u64>, told: bool) {
         self.end();
         self.bar.set_style(style(total.is_some()));
-        self.bar.set_message(what.to_owned());
+        self.bar.set_message(on_one_line(what));
         match total {
             Some(total) => self.bar.set_length(total),
             None => self.bar.unset_length(),

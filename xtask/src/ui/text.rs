@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use super::on_one_line;
+
 /// Bytes as people read them, in the units that links are sold in: 1 MB = 1,000,000 bytes.
 pub fn bytes(count: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
@@ -14,8 +16,10 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A table with a header, columns as wide as their widest cell.
+/// A table with a header, columns as wide as their widest cell. A row is a line, whatever its cells say.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| on_one_line(cell))).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)

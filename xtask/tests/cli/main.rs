@@ -12,6 +12,7 @@ mod docs;
 mod dry_run;
 mod failures;
 mod fallbacks;
+mod hostile;
 mod hub;
 mod lab;
 mod odd;
