@@ -53,7 +53,8 @@ impl<'a> ByHand<'a> {
     fn push(&self, subject: Subject, robot: &TestRobot<'_>) -> Result<()> {
         let endpoint = robot.endpoint();
         let forward = format!("127.0.0.1:{}:{}", self.port, registry::HOST);
-        let tunnel = endpoint.ssh().args(["-N", "-L", &forward, "--", &endpoint.destination]).spawn()?;
+        let tunnel =
+            endpoint.ssh_that_forwards().args(["-N", "-L", &forward, "--", &endpoint.destination]).spawn()?;
         let registry = RegistryClient::on_port(self.port);
         process::poll("the registry to answer", Duration::from_secs(20), || registry.ping())?;
         let pushed = self.pushed(subject);

@@ -9,7 +9,9 @@ use crate::release::kept;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask ssh --robot main
-  cargo xtask ssh --robot main -- docker ps --all")]
+  cargo xtask ssh --robot main -- docker ps --all
+
+Neither your SSH agent nor a port is forwarded, whatever `~/.ssh/config` says: for that use `ssh` itself.")]
 pub struct Args {
     #[command(flatten)]
     one: One,

@@ -44,11 +44,17 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// `ssh` with the options that every connection to the robot has, without destination and command.
+    /// `ssh` with the options that every connection to the robot has, without destination and command. Nothing of this
+    /// machine is forwarded, whatever `~/.ssh/config` says: root on the robot would use the agent or the display.
+    pub fn ssh(&self) -> Cmd {
+        self.ssh_that_forwards().args(["-o", "ClearAllForwardings=yes"])
+    }
+
+    /// The same for a `-L` of our own, which `ClearAllForwardings` would clear as well.
     ///
     /// See ssh_config(5). `HostKeyAlias` pins the key to the robot's name: a robot that gets another
     /// address is still itself, and another machine at its address is not.
-    pub fn ssh(&self) -> Cmd {
+    pub fn ssh_that_forwards(&self) -> Cmd {
         let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
         let mut cmd = Cmd::new("ssh")
             .args(option("StrictHostKeyChecking", "yes"))
@@ -62,7 +68,13 @@ impl Endpoint {
             .args(option("RemoteCommand", "none"))
             .args(option("RequestTTY", "no"))
             // People's `ControlPersist` would send a connection into the background, where it outlives us.
-            .args(option("ControlPersist", "no"));
+            .args(option("ControlPersist", "no"))
+            .args(option("ForwardAgent", "no"))
+            .args(option("ForwardX11", "no"))
+            .args(option("Tunnel", "no"))
+            .args(option("PermitLocalCommand", "no"))
+            // `GSSAPIDelegateCredentials=no`, which builds without GSSAPI complain of.
+            .arg("-k");
         if self.compressed {
             cmd = cmd.args(option("Compression", "yes"));
         }
@@ -178,10 +190,13 @@ impl Session {
     /// # Errors
     /// Fails when the connection is gone.
     pub fn forward(&self, path: &str, target: &str) -> Result<()> {
-        let mut control = self.control();
-        control.extend(["-O", "forward", "-L"].map(str::to_owned));
-        control.push(format!("{path}:{target}"));
-        self.endpoint.batch(&control).run().with_context(|| format!("open a tunnel to `{}`", self.robot()))
+        // Forwardings of people's configuration would be opened along with this one.
+        Cmd::new("ssh")
+            .args(["-F", "none"])
+            .args(self.control())
+            .args(["-O", "forward", "-L", &format!("{path}:{target}"), "--", &self.endpoint.destination])
+            .run()
+            .with_context(|| format!("open a tunnel to `{}`", self.robot()))
     }
 
     /// A path for a socket that lives as long as the session.
@@ -268,6 +283,41 @@ mod tests {
         }
     }
 
+    /// `ssh` itself says what it makes of our options beside a configuration that forwards all there is.
+    #[test]
+    fn nothing_of_this_machine_is_forwarded_whatever_the_configuration_says() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let config = dir.path().join("config").to_string_lossy().into_owned();
+        fs_err::write(
+            &config,
+            "Host *\nForwardAgent yes\nForwardX11 yes\nTunnel yes\nPermitLocalCommand yes\nLocalCommand touch x\n\
+             LocalForward 8080 localhost:80\nRemoteForward 9090 localhost:22\nDynamicForward 1080\n\
+             GSSAPIDelegateCredentials yes\n",
+        )?;
+        let answers = |cmd: &Cmd| -> Result<Vec<String>> {
+            let argv = cmd.argv().into_iter().skip(1);
+            let text = Cmd::new("ssh").args(["-F", &config, "-G"]).args(argv).read()?;
+            Ok(text.lines().map(str::to_owned).collect())
+        };
+        let opened = |lines: &[String]| {
+            let forwards = ["localforward ", "remoteforward ", "dynamicforward "];
+            lines.iter().filter(|line| forwards.iter().any(|name| line.starts_with(name))).count()
+        };
+        assert_eq!(opened(&answers(&Cmd::new("ssh").arg("nuc"))?), 3, "the configuration is not read");
+        let batch = endpoint().command(["true"]);
+        let interactive = endpoint().ssh().arg("nuc");
+        let with_own = endpoint().ssh_that_forwards().args(["-L", "5000:127.0.0.1:5000", "nuc"]);
+        for cmd in [&batch, &interactive, &with_own] {
+            let lines = answers(cmd)?;
+            for line in ["forwardagent no", "forwardx11 no", "tunnel false", "permitlocalcommand no"] {
+                assert!(lines.iter().any(|said| said == line), "{line}: {cmd}");
+            }
+            assert!(!lines.iter().any(|said| said == "gssapidelegatecredentials yes"), "{cmd}");
+        }
+        assert_eq!(opened(&answers(&batch)?) + opened(&answers(&interactive)?), 0);
+        Ok(())
+    }
+
     #[test]
     fn peoples_settings_for_shared_connections_do_not_count() {
         let line = endpoint().batch(&over("/tmp/x/master-1".into())).to_string();
@@ -299,6 +349,6 @@ mod tests {
     fn an_identity_is_the_only_one_offered() {
         let endpoint = Endpoint { identity: Some("/k".into()), ..endpoint() };
         let ssh = endpoint.ssh();
-        assert!(ssh.argv().ends_with(&["-o", "IdentitiesOnly=yes", "-i", "/k"]), "{ssh}");
+        assert!(ssh.to_string().contains(" -o IdentitiesOnly=yes -i /k "), "{ssh}");
     }
 }

@@ -143,17 +143,16 @@ fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
 
 /// The tunnel as people open it by hand, until Ctrl-C.
 pub fn by_hand(endpoint: &Endpoint, port: u16) -> Cmd {
-    endpoint.ssh().args(forwarding(port)).args(["-N", "--", &endpoint.destination])
+    endpoint.ssh_that_forwards().args(forwarding(port)).args(["-N", "--", &endpoint.destination])
 }
 
 /// The same for a script: it goes into the background once it is open, and [`close`] finds it there.
 fn background(endpoint: &Endpoint, port: u16) -> Cmd {
-    endpoint.ssh().args(["-o", "ControlMaster=yes", "-o", CONTROL_PATH]).args(forwarding(port)).args([
-        "-f",
-        "-N",
-        "--",
-        &endpoint.destination,
-    ])
+    endpoint
+        .ssh_that_forwards()
+        .args(["-o", "ControlMaster=yes", "-o", CONTROL_PATH])
+        .args(forwarding(port))
+        .args(["-f", "-N", "--", &endpoint.destination])
 }
 
 fn close(endpoint: &Endpoint) -> Cmd {

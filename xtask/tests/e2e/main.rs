@@ -25,6 +25,7 @@ mod fallbacks;
 mod faults;
 mod first_deploy;
 mod fleet;
+mod forwarding;
 mod full_disks;
 mod harness;
 mod host_keys;
@@ -175,6 +176,7 @@ fn main() -> ExitCode {
         tunnel::it_takes_a_push_and_closes_on_ctrl_c,
         unfit_robots::a_stopped_engine_is_named,
         unfit_robots::a_user_without_the_right_to_docker_is_told,
+        forwarding::nothing_of_this_machine_is_forwarded,
         host_keys::an_unknown_key_is_refused_until_it_is_recorded,
         host_keys::a_changed_key_is_refused_until_it_is_replaced,
         host_keys::another_platform_is_a_mistake_in_the_configuration,

@@ -24,7 +24,12 @@ impl Agent {
 
     /// Runs `cargo xtask ARGS...` with the key in reach.
     pub fn run(&self, workspace: &Workspace, args: &[&str]) -> Finished {
-        workspace.start_with(&[("SSH_AUTH_SOCK", &self.socket)], args).wait()
+        workspace.start_with(&[self.variable()], args).wait()
+    }
+
+    /// The variable by which programs find it.
+    pub fn variable(&self) -> (&str, &str) {
+        ("SSH_AUTH_SOCK", &self.socket)
     }
 }
 
