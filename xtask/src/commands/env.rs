@@ -87,10 +87,9 @@ pub fn run(args: &Args) -> Result<()> {
 /// Says which services would be others, and in what.
 fn tell(robot: &Robot, services: &[&str], before: &Value, after: &Value) -> Result<()> {
     let secrets = robot.private_variables()?.into_values().filter(|value| !value.is_empty()).collect();
-    let public = robot.env.values().cloned().collect();
     ui::step(&robot.name, &format!("other values for {}", services.join(", ")));
     for service in services {
-        for line in difference::lines(&before[service], &after[service], &secrets, &public) {
+        for line in difference::lines(&before[service], &after[service], &secrets) {
             ui::step(&robot.name, &format!("{service} {line}"));
         }
     }

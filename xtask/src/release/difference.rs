@@ -7,33 +7,22 @@ use serde_json::Value;
 use super::compose::is_ours;
 use super::files::undoubled;
 
-/// What differs in the definitions of a service, a line for each setting. Values that contain one of `secrets` are not
-/// shown. What a value was may have been a secret that is none any more: it is shown where it has become one of `public`.
-pub fn lines(
-    before: &Value,
-    after: &Value,
-    secrets: &BTreeSet<String>,
-    public: &BTreeSet<String>,
-) -> Vec<String> {
+/// Differences between the definitions of a service, a line for each setting. Values that contain one of `secrets` are not
+/// shown; old values never are: nobody knows any more which of them came from an `.env` file.
+pub fn lines(before: &Value, after: &Value, secrets: &BTreeSet<String>) -> Vec<String> {
     let (before, after) = (settings(before), settings(after));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let hides = |value: Option<&String>| {
-        value.is_some_and(|value| secrets.iter().any(|secret| value.contains(secret)))
-    };
     let line = |name: &&String| {
-        let (old, new) = (before.get(*name), after.get(*name));
-        if old == new {
+        let new = after.get(*name);
+        if before.get(*name) == new {
             return None;
         }
-        let shown = |value: Option<&String>| {
-            value.map_or_else(|| "not set".to_owned(), |value| format!("`{}`", value.escape_debug()))
-        };
         Some(match new {
-            _ if hides(old) || hides(new) => format!("{name}: another value"),
-            Some(value) if public.contains(value) => {
-                format!("{name}: {} before, {} now", shown(old), shown(new))
+            Some(value) if secrets.iter().any(|secret| value.contains(secret)) => {
+                format!("{name}: another value")
             }
-            _ => format!("{name}: {} now", shown(new)),
+            Some(value) => format!("{name}: `{}` now", value.escape_debug()),
+            None => format!("{name}: not set now"),
         })
     };
     names.iter().filter_map(line).collect()
@@ -74,14 +63,13 @@ mod tests {
             "labels": {"xtask.hash": "1"}, "init": true});
         let after = json!({"environment": {"SPEED": "2", "KEY": "key=qui$$et"}, "command": ["a", "c"],
             "labels": {"xtask.hash": "2"}, "init": true});
-        let (secrets, public) = (["qui$et".to_owned()].into(), ["2".to_owned()].into());
         assert_eq!(
-            lines(&before, &after, &secrets, &public),
+            lines(&before, &after, &["qui$et".to_owned()].into()),
             [
                 "command.1: `c` now",
                 "environment.KEY: another value",
                 "environment.OLD: not set now",
-                "environment.SPEED: `1` before, `2` now",
+                "environment.SPEED: `2` now",
             ]
         );
     }

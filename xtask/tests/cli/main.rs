@@ -10,6 +10,7 @@ mod deploy;
 mod dev_shell;
 mod docs;
 mod dry_run;
+mod env;
 mod failures;
 mod fallbacks;
 mod hostile;
