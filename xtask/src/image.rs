@@ -103,14 +103,16 @@ impl Built {
         self.rebuild(Builder::Container, &[&format!("tags={name}"), "output=type=image,push=true"])
     }
 
-    /// Lets the builder bring the image, compressed, to where it can be pushed from as `name`: into the image
-    /// store, or from a builder of our own into the registry.
+    /// Has the builder bring the image, compressed, to where it can be pushed from as `name`: into the image
+    /// store, or from a builder of our own into the registry. Gives the digest of its manifest, if BuildKit tells.
     ///
     /// # Errors
-    /// Fails when the build's definition cannot be written.
-    pub fn publish(&self, builder: Builder, name: &str) -> Result<Cmd> {
+    /// Fails when the build's definition cannot be written, or BuildKit fails.
+    pub fn publish(&self, builder: Builder, name: &str) -> Result<Option<String>> {
         let output = format!("output={}", builder.published_output());
-        self.rebuild(builder, &[&format!("tags={name}"), &output])
+        let command = self.rebuild(builder, &[&format!("tags={name}"), &output])?;
+        let mut outcome = bake::outcome(&command, &self.recipe.dir.join("publish.metadata"), Cmd::run)?;
+        Ok(outcome.remove(&self.wanted.target()).and_then(|metadata| metadata.digest))
     }
 
     /// Builds the image once more, from what BuildKit remembers, with other settings.

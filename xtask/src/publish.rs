@@ -75,13 +75,13 @@ pub fn publish(checkout: &Workspace, builder: Builder, hub: &Hub, names: &[Strin
         let part = tags::part(hub, image, revision, platform);
         ui::step("publish", &format!("pushing {part}"));
         let digest = push::part(hub, builder, built, &part)?;
-        parts.entry(image).or_default().push((format!("{}@{digest}", hub.repository), platform));
+        parts.entry(image).or_default().push((digest, platform));
     }
     let mut published = Vec::new();
     for (image, parts) in parts {
         let references: Vec<String> = names.iter().map(|name| tags::reference(hub, image, name)).collect();
-        let sources: Vec<&str> = parts.iter().map(|(source, _)| source.as_str()).collect();
-        let digest = push::tag(hub, &references, &sources)?;
+        let digests: Vec<&str> = parts.iter().map(|(digest, _)| digest.as_str()).collect();
+        let digest = push::tag(hub, &references, &digests)?;
         let platforms: Vec<String> = parts.iter().map(|(_, platform)| platform.to_string()).collect();
         published.extend(references.into_iter().map(|reference| Tag {
             reference,

@@ -253,15 +253,15 @@ fn dockerfile_path(workspace: &Workspace, base: &Base) -> Utf8PathBuf {
 
 /// What BuildKit tells of a target it has built.
 #[derive(Debug, Default, Deserialize)]
-struct Metadata {
+pub(super) struct Metadata {
     #[serde(rename = "containerimage.digest")]
-    digest: Option<String>,
+    pub(super) digest: Option<String>,
     #[serde(rename = "containerimage.config.digest")]
     config: Option<String>,
 }
 
 /// What came of a call, by target.
-type Outcome = BTreeMap<String, Metadata>;
+pub(super) type Outcome = BTreeMap<String, Metadata>;
 
 fn bake(
     workspace: &Workspace,
@@ -275,19 +275,27 @@ fn bake(
     let metadata = file.with_extension(format!("{}.metadata", std::process::id()));
     builder.ensure(&workspace.state_dir())?;
     let command = command(builder, &file, no_cache);
+    let outcome = outcome(&command, &metadata, |command| {
+        let command = command.clone().show_through("build", move || progress::condense(stored.clone()));
+        if !command.run_but_for(RACE)? {
+            ui::warn("build", "BuildKit lost its way between builds that share steps: asking it once more");
+            command.run()?;
+        }
+        Ok(())
+    })?;
+    forget_old_definitions(&dir);
+    Ok(outcome)
+}
+
+/// Runs a call, and reads what came of it from `file`, which is made for that.
+pub(super) fn outcome(call: &Cmd, file: &Utf8Path, run: impl FnOnce(&Cmd) -> Result<()>) -> Result<Outcome> {
     if process::mode().dry_run {
-        command.run()?;
+        call.run()?;
         return Ok(Outcome::new());
     }
-    let command = command.args(["--metadata-file", metadata.as_str()]);
-    let command = command.show_through("build", move || progress::condense(stored.clone()));
-    if !command.run_but_for(RACE)? {
-        ui::warn("build", "BuildKit lost its way between builds that share steps: asking it once more");
-        command.run()?;
-    }
-    let text = fs_err::read_to_string(&metadata)?;
-    fs_err::remove_file(&metadata)?;
-    forget_old_definitions(&dir);
+    run(&call.clone().args(["--metadata-file", file.as_str()]))?;
+    let text = fs_err::read_to_string(file)?;
+    fs_err::remove_file(file)?;
     serde_json::from_str(&text).context("read what BuildKit says it has built")
 }
 

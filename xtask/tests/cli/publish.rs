@@ -1,8 +1,19 @@
 //! `publish`: from a clean tree only, and under the names that CI uses.
 
+use sha2::{Digest as _, Sha256};
+
+use super::answers;
 use super::lab::{Lab, in_order, robot};
 
 const HUB: &str = "[hub]\nrepository = \"registry.lab:5000/team/eurobot\"\n";
+
+/// The manifest of whatever is pushed, as the registry has it.
+const MANIFEST: &str = r#"{"schemaVersion":2}"#;
+
+/// The digest of [`MANIFEST`], by which the engine knows what it has pushed.
+fn digest() -> String {
+    format!("sha256:{:x}", Sha256::digest(MANIFEST))
+}
 
 /// A lab whose git has one clean revision, on the branch `feature/arm` and tagged `v1.2`.
 fn lab() -> Lab {
@@ -13,7 +24,8 @@ fn lab() -> Lab {
     // A checkout has what the workspace has.
     lab.on("git", "'worktree add '*", "mkdir -p \"$5\" && cp -r robots.toml docker ros_ws \"$5\"");
     lab.on("git", "'worktree remove '*", "rm -r \"$4\"");
-    lab.says("docker", "'buildx imagetools inspect '*", r#"{"digest":"sha256:aaaabbbbccccdddd"}"#);
+    lab.says("docker", "'push '*", &format!("x: digest: {} size: 1234", digest()));
+    lab.on("docker", "'buildx imagetools inspect --raw '*", &format!("printf '{MANIFEST}'"));
     let metadata = r#"{"navigation":{"containerimage.digest":"sha256:n","containerimage.config.digest":"sha256:n"},
         "camera":{"containerimage.digest":"sha256:c","containerimage.config.digest":"sha256:c"}}"#;
     std::fs::write(lab.dir.join("metadata"), metadata).unwrap();
@@ -27,11 +39,12 @@ fn images_of_a_clean_checkout_get_the_names_that_ci_uses() {
     let repository = "registry.lab:5000/team/eurobot";
     let rows = ["camera-feature-arm", "camera-v1.2", "camera-0123456789ab", "navigation-feature-arm"];
     in_order(&ran.stdout, &rows.map(|name| format!("{repository}:{name}")).each_ref().map(String::as_str));
-    in_order(&ran.stdout, &["aaaabbbbcccc"]);
+    in_order(&ran.stdout, &[&digest()[7..19]]);
     let calls = lab.calls();
     let bake = calls.iter().find(|call| call.contains("--metadata-file")).unwrap();
     assert!(bake.contains("/target/xtask/publish-"), "built from the checkout: {bake}");
     let part = format!("{repository}:camera-0123456789ab-linux-");
+    let by_digest = format!("{repository}@{}", digest());
     in_order(
         &calls.join("\n"),
         &[
@@ -40,16 +53,57 @@ fn images_of_a_clean_checkout_get_the_names_that_ci_uses() {
             "--set 'camera.output=type=image,compression=gzip,force-compression=true,",
             &format!("docker push {part}"),
             &format!("docker image rm {part}"),
-            &format!(
-                "docker buildx imagetools create --tag {repository}:camera-feature-arm {repository}@sha256:aaaabbbbccccdddd"
-            ),
-            &format!("docker buildx imagetools create --tag {repository}:camera-v1.2 {repository}@"),
-            &format!("docker buildx imagetools create --tag {repository}:camera-0123456789ab {repository}@"),
+            &format!("docker buildx imagetools create --tag {repository}:camera-feature-arm {by_digest}"),
+            &format!("docker buildx imagetools create --tag {repository}:camera-v1.2 {by_digest}"),
+            &format!("docker buildx imagetools create --tag {repository}:camera-0123456789ab {by_digest}"),
             "git worktree remove --force ",
         ],
     );
     let left = lab.root.join("target/xtask").read_dir_utf8().unwrap();
     assert!(left.flatten().all(|entry| !entry.file_name().starts_with("publish-")));
+}
+
+#[test]
+fn a_registry_that_has_another_image_than_was_pushed_is_not_believed() {
+    let another = r#"{"schemaVersion":2,"config":"another"}"#;
+    let index = r#"{"manifests":[{"digest":"sha256:another"}]}"#;
+    // Under the name that is pushed, under one that it gets afterwards, and in an index.
+    for (name, text) in [("*-linux-*", another), ("*camera-v1.2", another), ("*camera-v1.2", index)] {
+        let lab = lab();
+        lab.on("docker", &format!("'buildx imagetools inspect '{name}"), &format!("printf '{text}'"));
+        let ran = lab.run(&["publish"]).expect(1).says(&[
+            "the registry has sha256:",
+            &digest(),
+            "not to be trusted",
+        ]);
+        assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+        let named = lab.calls_of("docker buildx imagetools create");
+        assert!(named.iter().all(|call| call.ends_with(&digest())), "{named:#?}");
+        assert_eq!(lab.calls_of("git worktree remove").len(), 1);
+    }
+}
+
+#[test]
+fn a_builder_of_our_own_tells_what_it_has_pushed() {
+    let lab = lab();
+    lab.says("docker", "'info '*", &answers::info("Docker Desktop", "desktop-linux"));
+    lab.on("docker", "'save '*", "tar -cf - -C \"$lab\" layout");
+    std::fs::create_dir(lab.dir.join("layout")).unwrap();
+    std::fs::write(lab.dir.join("layout/index.json"), "{}").unwrap();
+    lab.run(&["publish"]).expect(1).says(&["the registry has sha256:", "what was pushed is sha256:c"]);
+    let metadata = std::fs::read_to_string(lab.dir.join("metadata")).unwrap();
+    let pushed = metadata.replace("sha256:c", &digest()).replace("sha256:n", &digest());
+    std::fs::write(lab.dir.join("metadata"), pushed).unwrap();
+    lab.run(&["publish"]).expect(0);
+    assert!(lab.calls_of("docker push").is_empty());
+}
+
+#[test]
+fn an_index_of_what_was_pushed_is_what_was_pushed() {
+    let lab = lab();
+    let index = format!(r#"{{"manifests":[{{"digest":"{}"}}]}}"#, digest());
+    lab.on("docker", "'buildx imagetools inspect '*camera-v1.2", &format!("printf '{index}'"));
+    lab.run(&["publish"]).expect(0);
 }
 
 #[test]
