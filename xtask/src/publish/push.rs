@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use crate::cmd;
 use crate::config::{Hub, Store};
+use crate::digest::Digest;
 use crate::error::{Failure, Result};
-use crate::files;
 use crate::hub::{self, imagetools};
 use crate::image::{Builder, Built};
 use crate::process;
@@ -76,7 +76,7 @@ fn check(hub: &Hub, reference: &str, digests: &[&str]) -> Result<String> {
     }
     let explain = |error| hub::explain(hub, "this machine", &format!("look at {reference}"), error);
     let text = imagetools(hub, "inspect").args(["--raw", reference]).read().map_err(explain)?;
-    let digest = format!("sha256:{}", files::sha256(text.as_bytes())?);
+    let digest = Digest::of(&text).to_string();
     let index: Index = serde_json::from_str(&text).context("read what the registry has")?;
     let parts: BTreeSet<&str> = index.manifests.iter().map(|part| part.digest.as_str()).collect();
     if digests == [digest.as_str()] || parts == digests.iter().copied().collect() {

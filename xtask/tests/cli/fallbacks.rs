@@ -36,7 +36,6 @@ fn is_left_to_the_push((lab, ran): (Lab, Ran), why: &str) {
             "python3",
             "'Compression=yes'",
             "'ControlMaster=yes'",
-            "'Compression=yes'",
             "forward",
         ],
     );
