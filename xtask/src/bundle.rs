@@ -3,11 +3,13 @@
 //! It is a tar archive. For each set of images that robots run it has `images-N.tar.zst`, which is what
 //! `docker save` writes, compressed, so that `docker load` reads it even where this program is not; for each
 //! robot `robots/NAME.tar`, its Compose project; `bundle.json`, which says what these are; and last `SHA256SUMS`, as
-//! sha256sum(1) checks it. A file that was cut off lacks its end and is refused.
+//! sha256sum(1) checks it. A file that was cut off lacks its end and is refused. Where bundles have to be signed,
+//! `SHA256SUMS.sig` comes after it, as `ssh-keygen -Y verify` checks it: by the checksums it is for all the others.
 //!
 //! A bundle against another leaves out the layers that robots have which were given the other.
 
 mod read;
+mod signature;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,7 @@ use crate::delivery::archive::Item;
 use crate::error::{Failure, Result};
 
 pub use read::{Bundle, Images};
+pub use signature::{Signer, Signers};
 pub use write::{Load, Order, write};
 
 /// The member that says what the others are.
@@ -26,6 +29,9 @@ const CONTENTS: &str = "bundle.json";
 
 /// The last member, by which a bundle is known to be whole.
 const SUMS: &str = "SHA256SUMS";
+
+/// The signature of [`SUMS`], where there is one.
+const SIGNATURE: &str = "SHA256SUMS.sig";
 
 /// The form of the file that this program writes, and the only one that it reads.
 const FORMAT: u32 = 1;

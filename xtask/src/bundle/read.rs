@@ -1,21 +1,28 @@
 //! Reads bundles: what is in one is known at once, and believed only after its checksums.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read, Seek as _};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Archive, CONTENTS, Contents, FORMAT, SUMS};
+use super::{Archive, CONTENTS, Contents, FORMAT, SIGNATURE, SUMS, Signers};
 use crate::config::Robot;
 use crate::delivery::archive::{self, Contents as Loaded, Item, Pass, Source};
 use crate::error::{Failure, Result};
 use crate::files;
 use crate::process::{self, Cmd};
 use crate::robot::Session;
+use crate::ui;
 
 /// What a bundle says of itself is small; a file that says otherwise is none.
 const LIMIT: u64 = 16 << 20;
+
+/// Bytes that are copied between two looks whether this run has been interrupted.
+const PIECE: u64 = 64 << 20;
 
 /// A bundle in a file.
 #[derive(Clone, Debug)]
@@ -30,6 +37,8 @@ pub struct Bundle {
 #[derive(Clone, Debug)]
 struct Members {
     path: Utf8PathBuf,
+    /// Opened once: whatever is put in its place, what has been checked is what is used.
+    file: Arc<File>,
     /// Where each begins in the file, and how long it is.
     places: BTreeMap<String, (u64, u64)>,
 }
@@ -40,10 +49,38 @@ impl Bundle {
     /// # Errors
     /// Fails when the file cannot be read, is no bundle, or was cut off.
     pub fn open(path: &Utf8Path) -> Result<Self> {
-        let file = fs_err::File::open(path)
-            .map_err(|error| Failure::failed(format!("cannot read the bundle `{path}`")).because(error))?;
+        Self::of_file(path, file(path)?, |_| Ok(()))
+    }
+
+    /// The same of one that one of `signers` has to have signed: nothing of it is believed before that is known. Its bytes
+    /// are copied into `dir` first, to a file that nobody else can open, since a stick may say something else when it is
+    /// read again.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`]; and where the signature is missing or wrong.
+    pub fn open_signed(path: &Utf8Path, signers: &Signers, dir: &Utf8Path) -> Result<Self> {
+        let mut file = file(path)?;
+        if !process::mode().dry_run {
+            file = private_copy(file, dir).with_context(|| format!("copy `{path}` into `{dir}`"))?;
+        }
+        Self::of_file(path, file, |members| {
+            if !members.places.contains_key(SIGNATURE) {
+                return Err(Failure::failed(format!("`{path}` is not signed"))
+                    .hint("have it written anew: `cargo xtask deploy --via archive --to FILE` signs it")
+                    .into());
+            }
+            let name = signers.verify(path, &members.text(SUMS)?, &members.text(SIGNATURE)?)?;
+            ui::step("bundle", &format!("signed by {name}"));
+            Ok(())
+        })
+    }
+
+    fn of_file(path: &Utf8Path, file: File, check: impl FnOnce(&Members) -> Result<()>) -> Result<Self> {
+        let broken =
+            |error: anyhow::Error| damaged(path, "it is cut off, or no bundle at all").because(error);
+        let file = Members::find(path, file).map_err(broken)?;
+        check(&file)?;
         let read = || -> Result<Self> {
-            let file = Members::find(path, file)?;
             let sums = file.text(SUMS)?;
             let pairs = sums.lines().filter_map(|line| line.split_once("  "));
             let sums = pairs.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect();
@@ -51,8 +88,7 @@ impl Bundle {
             bundle.verify_member(CONTENTS)?;
             Ok(bundle)
         };
-        let bundle =
-            read().map_err(|error| damaged(path, "it is cut off, or no bundle at all").because(error))?;
+        let bundle = read().map_err(broken)?;
         if bundle.contents.format != FORMAT {
             return Err(Failure::failed(format!("`{path}` was written by another version of this program"))
                 .hint("write it anew with this one: `cargo xtask deploy --via archive --to FILE`")
@@ -71,7 +107,8 @@ impl Bundle {
     /// # Errors
     /// Names the member that is not what was written.
     pub fn verify(&self) -> Result<()> {
-        self.file.places.keys().filter(|name| *name != SUMS).try_for_each(|name| self.verify_member(name))
+        let is_summed = |name: &&String| ![SUMS, SIGNATURE].contains(&name.as_str());
+        self.file.places.keys().filter(is_summed).try_for_each(|name| self.verify_member(name))
     }
 
     fn verify_member(&self, name: &str) -> Result<()> {
@@ -129,30 +166,59 @@ impl Bundle {
 
 impl Members {
     /// Looks where they are; fails unless the end of the last one is there.
-    fn find(path: &Utf8Path, file: fs_err::File) -> Result<Self> {
+    fn find(path: &Utf8Path, file: File) -> Result<Self> {
         let length = file.metadata()?.len();
         let mut places = BTreeMap::new();
-        for entry in tar::Archive::new(file).entries_with_seek()? {
+        for entry in tar::Archive::new(&file).entries_with_seek()? {
             let entry = entry?;
             let (start, size) = (entry.raw_file_position(), entry.size());
             anyhow::ensure!(start.checked_add(size).is_some_and(|end| end <= length), "its end is missing");
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let _earlier = places.insert(name, (start, size));
         }
-        Ok(Self { path: path.to_owned(), places })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), places })
     }
 
     fn open(&self, name: &str) -> Result<impl Read + use<>> {
         let (start, length) =
             *self.places.get(name).with_context(|| format!("there is no `{name}` in it"))?;
-        let mut file = fs_err::File::open(&self.path)?;
-        let _position = file.seek(SeekFrom::Start(start))?;
-        Ok(io::BufReader::with_capacity(1 << 17, file.take(length)))
+        let part = Part { file: Arc::clone(&self.file), position: start };
+        Ok(io::BufReader::with_capacity(1 << 17, part.take(length)))
     }
 
     fn text(&self, name: &str) -> Result<String> {
         Ok(io::read_to_string(self.open(name)?.take(LIMIT))?)
     }
+}
+
+/// A file from some place on: several readers of it do not disturb each other.
+struct Part {
+    file: Arc<File>,
+    position: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+fn file(path: &Utf8Path) -> Result<File> {
+    let explain = |error| Failure::failed(format!("cannot read the bundle `{path}`")).because(error);
+    Ok(fs_err::File::open(path).map_err(explain)?.into_parts().0)
+}
+
+/// The bytes of a file in one without a name, which is gone when it is closed.
+fn private_copy(from: File, dir: &Utf8Path) -> Result<File> {
+    fs_err::create_dir_all(dir)?;
+    let mut to = tempfile::tempfile_in(dir)?;
+    while io::copy(&mut (&from).take(PIECE), &mut to)? > 0 {
+        process::check_interrupted()?;
+    }
+    to.rewind()?;
+    Ok(to)
 }
 
 fn damaged(path: &Utf8Path, how: &str) -> Failure {

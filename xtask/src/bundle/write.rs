@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Archive, CONTENTS, Contents, FORMAT, Image, Robot, SUMS};
+use super::{Archive, CONTENTS, Contents, FORMAT, Image, Robot, SIGNATURE, SUMS, Signer};
 use crate::config::Platform;
 use crate::delivery::archive::{self, Engine, Item, Source as _};
 use crate::error::{Failure, Result, explained, has_kind};
@@ -40,6 +40,8 @@ pub struct Order<'a> {
     pub loads: &'a [Load<'a>],
     /// What is in another bundle, whose layers are left out.
     pub against: Option<&'a Contents>,
+    /// The key that signs it, where it has to be signed.
+    pub signer: Option<&'a Signer<'a>>,
 }
 
 /// Writes a bundle; gives the bytes of the file.
@@ -52,7 +54,9 @@ pub fn write(path: &Utf8Path, order: &Order<'_>, progress: &Progress) -> Result<
         let mut tar = Tar::new(BufWriter::new(NamedTempFile::new_in(dir)?));
         let contents = fill(&mut tar, order, progress)?;
         tar.append(CONTENTS, serde_json::to_string_pretty(&contents)?.as_bytes())?;
-        let file = tar.finish()?.into_inner()?;
+        let file = tar
+            .finish(|sums| order.signer.map(|signer| signer.sign(path, sums)).transpose())?
+            .into_inner()?;
         let size = file.as_file().metadata()?.len();
         // A stick may be pulled out as soon as we say that we are done.
         file.as_file().sync_all()?;
@@ -171,9 +175,12 @@ impl<W: Write + Seek> Tar<W> {
         Ok(value)
     }
 
-    fn finish(mut self) -> Result<W> {
+    fn finish(mut self, sign: impl FnOnce(&str) -> Result<Option<String>>) -> Result<W> {
         let sums = std::mem::take(&mut self.sums);
         self.append(SUMS, sums.as_bytes())?;
+        if let Some(signature) = sign(&sums)? {
+            self.append(SIGNATURE, signature.as_bytes())?;
+        }
         Ok(self.builder.into_inner()?)
     }
 }

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 
 use super::deploy::{Activate, Outcome, Target, report};
 use super::{Which, fleet, reach, workspace};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Signers};
 use crate::config::Robot;
 use crate::delivery::{Memory, archive};
 use crate::error::Result;
@@ -21,7 +21,8 @@ use crate::ui::{self, Progress};
   cargo xtask load-bundle /media/stick/eurobot-v1.2.bundle --robot main
   cargo xtask load-bundle eurobot.bundle --all  all robots that it was made for
 
-Nothing is built, and this machine needs no Docker.")]
+Nothing is built, and this machine needs no Docker. Where there is a file robots.signers, the bundle has to be signed
+by a key in it.")]
 pub struct Args {
     /// The bundle
     #[arg(value_name = "FILE")]
@@ -37,14 +38,17 @@ pub struct Args {
 /// Loads.
 ///
 /// # Errors
-/// Fails before any robot is touched when the bundle is damaged or not made for the robots; else when any robot
+/// Fails before any robot is touched when the bundle is damaged, not signed as it has to be, or not made for the robots; else when any robot
 /// fails, and the others are served all the same.
 pub fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
     let repository = &registry::repository(project);
-    let bundle = Bundle::open(&args.file)?;
+    let bundle = match Signers::of(&workspace) {
+        Some(signers) => Bundle::open_signed(&args.file, &signers, &workspace.state_dir())?,
+        None => Bundle::open(&args.file)?,
+    };
     bundle.contents().check_project(project)?;
     let robots = args.which.of(&workspace, bundle.contents().robots())?;
     for robot in &robots {

@@ -23,5 +23,6 @@ mod publish;
 mod registry;
 mod shell;
 mod signals;
+mod signature;
 mod usage;
 mod vm;

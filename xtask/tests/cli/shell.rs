@@ -19,6 +19,12 @@ pub fn run(shell: &str, args: &[&str], script: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
+/// A program of this machine, for tests that need another environment than their own.
+#[expect(clippy::disallowed_methods, reason = "a test starts a program")]
+pub fn command(program: &str) -> Command {
+    Command::new(program)
+}
+
 /// The shell can read the script.
 #[track_caller]
 pub fn assert_takes(shell: &str, script: &str) {

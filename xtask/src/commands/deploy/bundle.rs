@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use camino::Utf8Path;
 
 use super::{Args, drafts, images_of, images_wanted};
-use crate::bundle::{self, Bundle, Load, Order};
+use crate::bundle::{self, Bundle, Load, Order, Signers};
 use crate::commands::builder;
 use crate::config::Workspace;
 use crate::delivery::Memory;
@@ -24,6 +24,9 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     if let Some(contents) = against {
         contents.check_project(&workspace.project.name)?;
     }
+    // Before a build of minutes.
+    let signers = Signers::of(workspace);
+    let signer = signers.as_ref().map(Signers::signer).transpose()?;
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     let drafts = drafts(workspace, &robots)?;
     let wanted = images_wanted(&drafts, &robots);
@@ -56,7 +59,8 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
         return loads.iter().try_for_each(save);
     }
     let progress = Progress::new("bundle");
-    let order = Order { project, revision: revision.as_deref(), loads: &loads, against };
+    let order =
+        Order { project, revision: revision.as_deref(), loads: &loads, against, signer: signer.as_ref() };
     let size = bundle::write(&path, &order, &progress)?;
     progress.finish();
     ui::done(
