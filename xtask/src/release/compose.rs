@@ -41,6 +41,9 @@ pub struct Draft {
     images: BTreeMap<String, String>,
     /// The name of the project.
     project: String,
+    /// The directory of `robots.toml`.
+    root: Utf8PathBuf,
+    /// The Compose file's directory.
     dir: Utf8PathBuf,
 }
 
@@ -110,7 +113,8 @@ impl Draft {
                 images.insert(service.clone(), name.to_owned());
             }
         }
-        Ok(Self { model, images, project: project.clone(), dir: directory(robot) })
+        let (root, project) = (workspace.root.clone(), project.clone());
+        Ok(Self { model, images, project, root, dir: directory(robot) })
     }
 
     /// Stands for the project in a dry run on a machine that cannot read it yet: a service for each image.
@@ -118,7 +122,8 @@ impl Draft {
         let file = workspace.relative(&robot.compose);
         ui::warn(&robot.name, &format!("without Compose `{file}` cannot be read: taken to use all images"));
         let images = workspace.images.keys().map(|name| (name.clone(), name.clone())).collect();
-        Self { model: Value::Null, images, project: workspace.project.name.clone(), dir: directory(robot) }
+        let (root, project) = (workspace.root.clone(), workspace.project.name.clone());
+        Self { model: Value::Null, images, project, root, dir: directory(robot) }
     }
 
     /// The images of the workspace that the robot needs.
@@ -141,7 +146,7 @@ impl Draft {
                 definition.remove("build");
             }
         }
-        let files = Files::relocate(&self.dir, &mut model)?;
+        let files = Files::relocate(&self.root, &self.dir, &mut model)?;
         let lines = service_lines(&model);
         label(&mut model, &hashes(&lines));
         let text = serde_json::to_string_pretty(&model).context("write the Compose project")?;
@@ -332,6 +337,7 @@ mod tests {
             }),
             images: BTreeMap::from([("navigation".to_owned(), "navigation".to_owned())]),
             project: "eurobot".to_owned(),
+            root: dir.to_owned(),
             dir: dir.to_owned(),
         }
     }

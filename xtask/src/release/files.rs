@@ -17,6 +17,8 @@ use crate::error::{Failure, Result};
 pub struct Files<'a> {
     /// The Compose file's directory.
     dir: &'a Utf8Path,
+    /// The directory of `robots.toml`, without links in its path.
+    root: Utf8PathBuf,
     /// Their places in the archive, by their paths beside the Compose file.
     places: BTreeMap<Utf8PathBuf, Utf8PathBuf>,
 }
@@ -25,9 +27,9 @@ impl<'a> Files<'a> {
     /// Finds the files that the model mounts, and names them there as they will be on the robot.
     ///
     /// # Errors
-    /// Fails when a file cannot be read or is not below `dir`.
-    pub fn relocate(dir: &'a Utf8Path, model: &mut Value) -> Result<Self> {
-        let mut files = Self { dir, places: BTreeMap::new() };
+    /// Fails when a file cannot be read, is not below `dir`, or is a link that leads out of `root`.
+    pub fn relocate(root: &Utf8Path, dir: &'a Utf8Path, model: &mut Value) -> Result<Self> {
+        let mut files = Self { dir, root: root.canonicalize_utf8()?, places: BTreeMap::new() };
         let paths: BTreeSet<Utf8PathBuf> =
             references(model).filter_map(|source| relative(source.as_str()?)).collect();
         for path in paths {
@@ -65,8 +67,20 @@ impl<'a> Files<'a> {
                 .into());
         }
         let source = self.dir.join(path);
-        self.append_existing(archive, &source, path, name)
+        self.resolved(&source)
+            .and_then(|source| self.append_existing(archive, &source, path, name))
             .with_context(|| format!("pack `{source}`, which the Compose file mounts"))
+    }
+
+    /// The file that links lead to: robots get nothing that is not the repository's.
+    fn resolved(&self, source: &Utf8Path) -> Result<Utf8PathBuf> {
+        let resolved = source.canonicalize_utf8()?;
+        if resolved.starts_with(&self.root) {
+            return Ok(resolved);
+        }
+        Err(Failure::config(format!("`{source}` is a link out of `{}`, to `{resolved}`", self.root))
+            .hint("copy beside the Compose file what the robot needs, or name it by its absolute path on the robot")
+            .into())
     }
 
     fn append_existing(
@@ -139,4 +153,70 @@ fn references(model: &mut Value) -> impl Iterator<Item = &mut Value> {
             _ => Vec::new(),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::error::{Exit, exit_of};
+
+    /// A repository with a Compose file's directory `docker`, in a directory with a secret beside it.
+    fn repository() -> Result<(tempfile::TempDir, Utf8PathBuf)> {
+        let dir = tempfile::tempdir()?;
+        let root = Utf8PathBuf::from_path_buf(dir.path().join("repository")).unwrap();
+        fs_err::create_dir_all(root.join("docker/maps"))?;
+        fs_err::write(root.join("docker/maps/table.pgm"), "P2")?;
+        fs_err::create_dir_all(root.join("../.ssh"))?;
+        fs_err::write(root.join("../.ssh/id_ed25519"), "secret")?;
+        Ok((dir, root))
+    }
+
+    fn packed(root: &Utf8Path, source: &str) -> Result<Vec<u8>> {
+        let bind = json!({ "type": "bind", "source": source });
+        let mut model =
+            json!({ "services": { "x": { "volumes": [bind] } }, "secrets": { "y": { "file": source } } });
+        Files::relocate(root, &root.join("docker"), &mut model)?.archive(&[])
+    }
+
+    #[test]
+    fn links_that_lead_out_of_the_repository_are_refused() -> Result<()> {
+        let (_guard, root) = repository()?;
+        let link =
+            |target: &str, link: &str| std::os::unix::fs::symlink(target, root.join("docker").join(link));
+        link("../../.ssh/id_ed25519", "key")?;
+        link("../../.ssh", "keys")?;
+        link("/etc/hostname", "maps/absolute")?;
+        link("key", "twice")?;
+        for (source, target) in [
+            ("./key", ".ssh/id_ed25519"),
+            ("./keys", ".ssh"),
+            ("./keys/id_ed25519", ".ssh/id_ed25519"),
+            ("./maps", "/etc/hostname"),
+            ("./twice", ".ssh/id_ed25519"),
+        ] {
+            let error = packed(&root, source).unwrap_err();
+            let said = format!("{error:#}");
+            assert!(said.contains("is a link out of") && said.contains(target), "{source}: {said}");
+            assert_eq!(exit_of(&error), Exit::Config);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn links_inside_the_repository_are_followed() -> Result<()> {
+        let (_guard, root) = repository()?;
+        fs_err::create_dir(root.join("shared"))?;
+        fs_err::write(root.join("shared/table.pgm"), "P5")?;
+        std::os::unix::fs::symlink("../shared", root.join("docker/tables"))?;
+        // The repository itself may be reached by a link.
+        let other = root.with_file_name("other");
+        std::os::unix::fs::symlink(&root, &other)?;
+        for root in [root, other] {
+            let archive = packed(&root, "./tables")?;
+            assert!(archive.windows(2).any(|bytes| bytes == b"P5"));
+        }
+        Ok(())
+    }
 }
