@@ -5,20 +5,33 @@ use std::path::Path;
 
 const XTASK: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The tests of a directory, as `module::name`.
-fn tests_in(dir: &str) -> BTreeSet<String> {
-    let entries = Path::new(XTASK).join("tests").join(dir).read_dir().unwrap();
-    let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some());
-    let of_file = |path: std::path::PathBuf| {
-        let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let text = std::fs::read_to_string(path).unwrap();
+/// The functions of all files below a directory, as `module::name`, which tests are among.
+fn functions_in(dir: &Path, module: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for path in dir.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+        let inner = format!("{module}{}::", path.file_stem().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            found.append(&mut functions_in(&path, &inner));
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
         let name = |line: &str| {
             let name = line.trim().trim_start_matches("pub ").strip_prefix("fn ")?.split('(').next()?;
-            Some(format!("{module}::{name}"))
+            Some(format!("{inner}{name}"))
         };
-        text.lines().filter_map(name).collect::<Vec<_>>()
-    };
-    files.flat_map(of_file).collect()
+        found.extend(text.lines().filter_map(name));
+    }
+    found
+}
+
+/// The tests of a directory; those of the code itself are called `module::tests::name`.
+fn tests_in(dir: &str, module: &str) -> BTreeSet<String> {
+    let functions = functions_in(&Path::new(XTASK).join(dir), module);
+    let inline = functions.iter().filter_map(|name| {
+        let (module, name) = name.rsplit_once("::")?;
+        Some(format!("{module}::tests::{name}"))
+    });
+    inline.chain(functions.clone()).collect()
 }
 
 /// The names of tests in a document: words in backticks with `::` in them.
@@ -29,8 +42,11 @@ fn named_in(file: &str) -> Vec<String> {
 }
 
 fn assert_are_there(file: &str) {
-    let e2e = tests_in("e2e");
-    let cli: BTreeSet<String> = tests_in("cli").iter().map(|test| format!("cli::{test}")).collect();
+    let there = [("tests/e2e", ""), ("tests/cli", "cli::"), ("src", "")]
+        .map(|(dir, module)| tests_in(dir, module))
+        .into_iter()
+        .flatten()
+        .collect::<BTreeSet<String>>();
     let named = named_in(file);
     assert!(named.len() > 10, "{file} is read as it was meant to be: {named:?}");
     for name in named {
@@ -38,7 +54,7 @@ fn assert_are_there(file: &str) {
             Some(prefix) => test.starts_with(prefix),
             None => *test == name,
         };
-        assert!(e2e.union(&cli).any(is_meant), "docs/{file} names {name}, which is not a test");
+        assert!(there.iter().any(is_meant), "docs/{file} names {name}, which is not a test");
     }
 }
 
