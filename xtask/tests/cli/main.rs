@@ -16,6 +16,7 @@ mod fallbacks;
 mod hostile;
 mod hub;
 mod lab;
+mod launch;
 mod odd;
 mod odd_arguments;
 mod odd_settings;

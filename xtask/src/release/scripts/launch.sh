@@ -38,9 +38,28 @@ for place in "$next"/files/*; do
         mv "$place" "$home/files/"
         continue
     fi
-    # What a container has written there is its own; what was lost is put back.
-    (cd "$place" && find . -type f -size +0 -exec sh -c '
-        for file do [ -s "$0/$file" ] || { mkdir -p "$0/${file%/*}" && cp -p "$file" "$0/$file" && sync "$0/$file"; }; done
+    # What a container has written there is its own; what was lost is put back. A container may have left links there,
+    # and leave more meanwhile: each directory is entered and has to be the one that is meant before anything is done
+    # in it, and nothing is done to a link but to replace it.
+    (cd -P "$place" && find . -type f -size +0 -exec sh -c '
+        from=$PWD held=$PWD.held
+        for file do
+            cd -P "$0" || exit
+            rest=${file#./} at=$PWD
+            while part=${rest%%/*} && [ "$part" != "$rest" ]; do
+                rest=${rest#*/} at=$at/$part
+                mkdir "./$part" 2>/dev/null
+                cd -P "./$part" 2>/dev/null && [ "$PWD" = "$at" ] || continue 2
+            done
+            { [ ! -s "./$rest" ] && [ ! -d "./$rest" ]; } || continue
+            # Who has it open, as a container has a single file, sees it again.
+            rm -f "$held"
+            if ln "./$rest" "$held" 2>/dev/null && [ -f "$held" ] && [ ! -h "$held" ]; then
+                cat "$from/$file" >"$held" && sync "$held"
+            else
+                mv -fT "$from/$file" "./$rest"
+            fi || exit
+        done
     ' "$there" {} +)
 done
 rm -rf "$next/files"

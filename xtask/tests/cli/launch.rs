@@ -1,0 +1,133 @@
+//! `launch.sh` by real shells: files that containers write to, and what they may have left there.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::shell;
+
+/// What takes a release in, without what starts it.
+const LAUNCH: &str = concat!(
+    include_str!("../../src/release/scripts/release.sh"),
+    "go_over() { echo \"release $1\"; }\n",
+    include_str!("../../src/release/scripts/launch.sh"),
+);
+
+/// The name of the mounted files' content.
+const PLACE: &str = "files/0123456789abcdef";
+
+/// A robot's home directory that has taken in a release with mounted files.
+struct Robot {
+    _dir: tempfile::TempDir,
+    dir: Utf8PathBuf,
+    shell: &'static str,
+}
+
+impl Robot {
+    fn new(shell: &'static str) -> Self {
+        let guard = tempfile::tempdir().unwrap();
+        let dir = Utf8PathBuf::from_path_buf(guard.path().canonicalize().unwrap()).unwrap();
+        let robot = Self { _dir: guard, dir, shell };
+        for (path, text) in [
+            (format!("release/{PLACE}/maps/deep/table.pgm"), "P5"),
+            (format!("release/{PLACE}/maps/legend"), "legend"),
+            ("release/compose.json".to_owned(), "{}"),
+            ("release/activate".to_owned(), ""),
+            ("bin/docker".to_owned(), "#!/bin/sh\n"),
+        ] {
+            let path = robot.dir.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        fs::create_dir_all(robot.outside()).unwrap();
+        robot.launch();
+        robot
+    }
+
+    /// Takes the release in, as another one each time.
+    fn launch(&self) {
+        let script =
+            "chmod +x \"$2/bin/docker\"; export HOME=\"$2/home\" PATH=\"$2/bin:$PATH\"; mkdir -p \"$HOME\"
+            tar -czf - -C \"$2/release\" . | \"$3\" -c \"$1\" launch eurobot \"content $$\"";
+        let words = ["-c", script, "test", LAUNCH, self.dir.as_str(), self.shell];
+        let (success, said) = shell::run("sh", &words, "");
+        assert!(success && said.starts_with("release "), "{}: {said}", self.shell);
+    }
+
+    /// What the container sees of its mounted directory.
+    fn maps(&self) -> Utf8PathBuf {
+        self.dir.join("home/.deploy/eurobot").join(PLACE).join("maps")
+    }
+
+    /// What no container sees.
+    fn outside(&self) -> Utf8PathBuf {
+        self.dir.join("home/.ssh")
+    }
+
+    /// Files outside, with what is in them.
+    fn found(&self) -> Vec<(String, String)> {
+        let mut found: Vec<_> = self.outside().read_dir_utf8().unwrap().map(Result::unwrap).collect();
+        found.sort_by_key(|entry| entry.file_name().to_owned());
+        found.iter().map(|entry| (entry.file_name().to_owned(), text(entry.path()))).collect()
+    }
+}
+
+fn text(path: &Utf8Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+/// Each shell that this machine has and a robot's `sh` may be.
+fn robots() -> impl Iterator<Item = Robot> {
+    ["sh", "bash"].into_iter().filter(|shell| which::which(shell).is_ok()).map(Robot::new)
+}
+
+#[test]
+fn what_was_lost_is_put_back_and_what_was_written_stays() {
+    for robot in robots() {
+        let maps = robot.maps();
+        fs::remove_dir_all(maps.join("deep")).unwrap();
+        fs::write(maps.join("legend"), "").unwrap();
+        fs::write(maps.join("own"), "own").unwrap();
+        // As a container has a file that is mounted alone.
+        let open = fs::File::open(maps.join("legend")).unwrap();
+        robot.launch();
+        assert_eq!(text(&maps.join("deep/table.pgm")), "P5");
+        assert_eq!(std::io::read_to_string(open).unwrap(), "legend");
+        assert_eq!(text(&maps.join("own")), "own");
+        fs::write(maps.join("legend"), "written").unwrap();
+        robot.launch();
+        assert_eq!(text(&maps.join("legend")), "written");
+        let left = maps.parent().unwrap().parent().unwrap().read_dir_utf8().unwrap();
+        assert_eq!(left.count(), 1, "nothing else is left");
+    }
+}
+
+#[test]
+fn links_that_a_container_left_are_not_followed() {
+    for robot in robots() {
+        let (maps, outside) = (robot.maps(), robot.outside());
+        fs::write(outside.join("authorized_keys"), "").unwrap();
+        let before = robot.found();
+        // A directory, a file that is empty, one that is not there; by a whole path and by another.
+        fs::remove_dir_all(maps.join("deep")).unwrap();
+        for target in [outside.as_str(), "../../../../../.ssh", "."] {
+            symlink(target, maps.join("deep")).unwrap();
+            robot.launch();
+            assert_eq!(robot.found(), before, "{}: deep -> {target}", robot.shell);
+            fs::remove_file(maps.join("deep")).unwrap();
+        }
+        for target in ["authorized_keys", "new"].map(|name| outside.join(name)) {
+            fs::remove_file(maps.join("legend")).unwrap();
+            symlink(&target, maps.join("legend")).unwrap();
+            robot.launch();
+            assert_eq!(robot.found(), before, "{}: legend -> {target}", robot.shell);
+            assert_eq!(text(&maps.join("legend")), "legend", "it is put back in the link's place");
+        }
+        // Of a link to a directory the same, whatever is in that.
+        fs::remove_file(maps.join("legend")).unwrap();
+        symlink(&outside, maps.join("legend")).unwrap();
+        robot.launch();
+        assert_eq!(robot.found(), before, "{}: legend is a link to a directory", robot.shell);
+    }
+}
