@@ -32,7 +32,8 @@ compare() {
         !part { hash[$3] = $1; flags[$3] = $2; service[++services] = $3; next }
         NF == 0 { next }
         { count++; line[count] = $0 }
-        $2 == hash[$1] && ($3 == "running" || $3 == "exited" && $4 == 0 && flags[$1] ~ /j/) { good[$1] }
+        !($1 in hash) || $2 != hash[$1] { next }
+        $3 == "running" || $3 == "exited" && $4 == 0 && flags[$1] ~ /j/ { good[$1] }
         END {
             for (number = 1; number <= services; number++) if (!(service[number] in good)) print "+", service[number]
             for (number = 1; number <= count; number++) {

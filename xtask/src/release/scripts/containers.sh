@@ -35,6 +35,7 @@ judge() {
         $0 == "=" { part++; next }
         NF == 0 { next }
         part == 0 { flags[$3] = $2; missing[$3]; next }
+        part == 1 && !($1 in flags) { next }
         part == 1 { restarts[$7] = $5; known[$7]; if (!well($3, $4, $6, flags[$1])) ill[$7]; next }
         part == 2 { alive[$0]; next }
         !($1 in flags) { next }
