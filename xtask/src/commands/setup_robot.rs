@@ -12,6 +12,9 @@ use crate::process;
 use crate::robot::{Endpoint, Session, Survey, host_key, registry};
 use crate::ui;
 
+/// The command by which a robot's own console shows the fingerprint of its key.
+const SHOW: &str = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
+
 /// Prepare robots once: host key, SSH key, Docker, registry
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -22,7 +25,8 @@ pub struct Args {
     #[arg(long)]
     new_host_key: bool,
 
-    /// Do not ask: install what this machine lacks, record host keys that are not recorded yet
+    /// Do not ask: install what this machine lacks, and trust the host key that a robot without a recorded one shows.
+    /// Whoever answers at its address is trusted then: compare the fingerprint that is printed with the robot's own
     #[arg(long, short)]
     yes: bool,
 }
@@ -67,11 +71,12 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
     for line in key.lines() {
         ui::step(&endpoint.robot, &format!("host key {}", host_key::fingerprint(line)?));
     }
-    if !args.yes
-        && !ui::confirm(
-            "Is this the robot's key? (on the robot: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)",
-        )
-    {
+    if args.yes {
+        ui::warn(
+            &endpoint.robot,
+            &format!("trusted without being asked; to compare it, on the robot: {SHOW}"),
+        );
+    } else if !ui::confirm(&format!("Is this the robot's key? (on the robot: {SHOW})")) {
         return Err(Failure::unreachable(format!("the host key of `{}` was not confirmed", endpoint.robot))
             .hint("with `--yes` it is recorded without asking")
             .into());

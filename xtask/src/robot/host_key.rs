@@ -98,23 +98,57 @@ pub fn fingerprint(line: &str) -> Result<String> {
     Ok(word.unwrap_or(text.as_str()).to_owned())
 }
 
-/// The recorded lines of `robot`.
+/// The lines by which `ssh` knows `robot`.
 ///
 /// # Errors
-/// Fails when the file exists but cannot be read.
+/// Fails when the file exists but cannot be read, or when one of the lines is for other names as well.
 pub fn recorded(known_hosts: &Utf8Path, robot: &str) -> Result<Vec<String>> {
-    Ok(lines(known_hosts)?.into_iter().filter(|line| is_of(line, robot)).collect())
+    let lines = lines(known_hosts)?;
+    Ok(numbers(known_hosts, robot, &lines)?.into_iter().map(|number| lines[number].clone()).collect())
 }
 
 /// Records `key` as the only host key of `robot`.
 ///
 /// # Errors
-/// Fails when the file cannot be written; it is replaced whole or not at all.
+/// As [`recorded`], and when the file cannot be written; it is replaced whole or not at all.
 pub fn record(known_hosts: &Utf8Path, robot: &str, key: &str) -> Result<()> {
     let _turn = turn(known_hosts)?;
-    let mut all: Vec<String> = lines(known_hosts)?.into_iter().filter(|line| !is_of(line, robot)).collect();
+    let mut all = lines(known_hosts)?;
+    for number in numbers(known_hosts, robot, &all)?.into_iter().rev() {
+        drop(all.remove(number));
+    }
     all.extend(key.lines().map(str::to_owned));
     files::replace(known_hosts, &(all.join("\n") + "\n"))
+}
+
+/// The places, from 0, of the lines by which `ssh` knows `robot`: its own matching decides, of patterns, hashed names and
+/// authorities. One that is for other names as well is refused, since whoever has its key would be taken for the robot,
+/// whatever key is recorded beside it; one that revokes keys stays.
+fn numbers(known_hosts: &Utf8Path, robot: &str, lines: &[String]) -> Result<Vec<usize>> {
+    if lines.is_empty() {
+        return Ok(Vec::new());
+    }
+    // It ends with 1 when it finds nothing.
+    let ask = "ssh-keygen -F \"$1\" -f \"$2\" || [ $? -eq 1 ]";
+    let found = Cmd::new("sh").args(["-c", ask, "sh", robot, known_hosts.as_str()]).read()?;
+    let found = found.lines().filter_map(|line| line.strip_prefix("# Host ")?.split_once(" found: line "));
+    let mut numbers = Vec::new();
+    for (_, place) in found.filter(|(_, place)| !place.ends_with("REVOKED")) {
+        let number = place.split(' ').next().and_then(|number| number.parse::<usize>().ok());
+        let number = number.and_then(|number| number.checked_sub(1)).filter(|number| *number < lines.len());
+        let number = number.with_context(|| format!("read what ssh-keygen says of `{known_hosts}`"))?;
+        let names = lines[number].split_whitespace().next().unwrap_or_default();
+        if !names.eq_ignore_ascii_case(robot) && !names.starts_with("|1|") {
+            return Err(Failure::failed(format!(
+                "line {} of `{known_hosts}`, `{names} …`, is for `{robot}` and others: whoever has its key is taken for `{robot}`",
+                number + 1
+            ))
+            .hint(format!("remove the line, or leave the robot out of it by `,!{robot}` after its names; then run this again"))
+            .into());
+        }
+        numbers.push(number);
+    }
+    Ok(numbers)
 }
 
 /// Waits until nobody else changes the file: several robots may be recorded at the same time, in one run or in two,
@@ -134,10 +168,6 @@ fn lines(known_hosts: &Utf8Path) -> Result<Vec<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn is_of(line: &str, robot: &str) -> bool {
-    line.split_whitespace().next() == Some(robot)
 }
 
 #[cfg(test)]
@@ -184,6 +214,39 @@ mod tests {
         record(&file, "main", "main ssh-ed25519 CCCC")?;
         assert_eq!(recorded(&file, "main")?, ["main ssh-ed25519 CCCC"]);
         assert_eq!(recorded(&file, "secondary")?, ["secondary ssh-ed25519 BBBB"]);
+        Ok(())
+    }
+
+    #[test]
+    fn lines_are_found_as_ssh_finds_them() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = Utf8PathBuf::from_path_buf(dir.path().join("robots.known_hosts")).unwrap();
+        let hashed = "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg= ssh-ed25519 AAAA";
+        // The example of sshd(8) is for 192.168.1.61.
+        let kept = "@revoked * ssh-ed25519 DDDD\n*,!192.168.1.61 ssh-ed25519 BBBB\n# 192.168.1.61\n";
+        fs_err::write(&file, format!("{kept}{hashed}\n"))?;
+        assert_eq!(recorded(&file, "192.168.1.61")?, [hashed]);
+        record(&file, "192.168.1.61", "192.168.1.61 ssh-ed25519 CCCC")?;
+        assert_eq!(fs_err::read_to_string(&file)?, format!("{kept}192.168.1.61 ssh-ed25519 CCCC\n"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_line_that_is_for_others_as_well_is_told() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = Utf8PathBuf::from_path_buf(dir.path().join("robots.known_hosts")).unwrap();
+        for names in ["*", "mai?", "main,10.0.0.1", "m*,!secondary", "@cert-authority *"] {
+            let text = format!("secondary ssh-ed25519 AAAA\n{names} ssh-ed25519 BBBB\n");
+            fs_err::write(&file, &text)?;
+            for error in [
+                recorded(&file, "main").unwrap_err(),
+                record(&file, "main", "main ssh-ed25519 C").unwrap_err(),
+            ] {
+                assert!(error.to_string().contains("line 2 of"), "{names}: {error}");
+                assert!(hints_of(&error).concat().contains(",!main"), "{names}");
+            }
+            assert_eq!(fs_err::read_to_string(&file)?, text);
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::lab::{Lab, Ran, in_order, robot, simulated};
 use super::shell::assert_takes;
 
 /// Questions: what a dry run may call.
-const QUESTIONS: [&str; 9] = [
+const QUESTIONS: [&str; 10] = [
     "docker info ",
     "docker image inspect ",
     "docker container inspect ",
@@ -14,6 +14,7 @@ const QUESTIONS: [&str; 9] = [
     "docker compose --file ",
     "docker buildx inspect ",
     "git ",
+    "ssh-keygen -F ",
 ];
 
 /// Runs dry, and makes sure that nothing was touched, nothing but questions asked, and a shell takes it.
@@ -188,6 +189,7 @@ fn setup_robot_shows_host_key_login_and_registry() {
         ],
     );
     let lab = Lab::new();
+    lab.says("ssh-keygen", "'-F main '*", "# Host main found: line 1 \nmain ssh-ed25519 AAAA");
     let ran = dry(&lab, &["setup-robot", "--new-host-key"]);
     in_order(&ran.stdout, &["ssh-keygen -R main -f ", "accept-new"]);
 }

@@ -31,7 +31,7 @@ fn is_left_to_the_push((lab, ran): (Lab, Ran), why: &str) {
     assert_eq!(lab.calls_of("docker push").len(), 2);
     in_order(
         &lab.calls_of("ssh ").join("\n"),
-        &["'ControlMaster=yes'", "python3", "'Compression=yes'", "'ControlMaster=yes'", "forward"],
+        &["'ControlMaster=yes'", "python3", "'Compression=yes'", "'ControlMaster=yes'", "-O forward"],
     );
     assert!(lab.all_masters_are_gone() && lab.temporary_files().is_empty());
 }
