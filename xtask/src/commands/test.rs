@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every check that the project has, the cheap ones first.
 
+mod dependencies;
+
 use std::io::IsTerminal as _;
 use std::time::Instant;
 
@@ -18,7 +20,7 @@ use crate::ui;
 #[derive(clap::Args, Debug)]
 #[command(after_help = COSTS)]
 pub struct Args {
-    /// The checks to run, with commas between: fmt, clippy, unit, shell, ros, e2e
+    /// The checks to run, with commas between: fmt, clippy, unit, shell, deny, ros, e2e
     #[arg(long, value_name = "CHECK", value_delimiter = ',', conflicts_with = "fast")]
     only: Vec<String>,
 
@@ -51,7 +53,9 @@ pub struct Args {
 /// Measured on two processors.
 const COSTS: &str = "\
 What the checks cost on two processors, once everything is compiled:
-  fmt, clippy, unit, shell   45 s in all; they need no Docker, and --fast runs no others
+  fmt, clippy, unit, shell   45 s in all; they need no Docker, and --fast runs no others but deny
+  deny                       licences, sources and duplicates of the crates, by deny.toml: a second; known advisories
+                             too, where cargo-deny is installed and a network there
   ros                        the tests of the ROS packages: 5 s, and two minutes the first time
   e2e                        deploys to simulated robots: a quarter of an hour; a few tests by NAME take seconds each
 
@@ -66,7 +70,7 @@ struct Check {
     run: fn(&Workspace, &Args) -> Result<()>,
 }
 
-const FAST: [Check; 4] = [
+const FAST: [Check; 5] = [
     Check {
         key: "fmt",
         name: "formatting",
@@ -76,6 +80,12 @@ const FAST: [Check; 4] = [
     Check { key: "clippy", name: "lints", needs: &[], run: |it, _| lints(it) },
     Check { key: "unit", name: "xtask's tests", needs: &[], run: unit },
     Check { key: "shell", name: "shell scripts", needs: &[Need::Shellcheck], run: |it, _| shellcheck(it) },
+    Check {
+        key: "deny",
+        name: "dependencies",
+        needs: &[],
+        run: |it, _| dependencies::check(&it.root, &program()),
+    },
 ];
 
 /// The pages that deploys write are looked at in a browser.
@@ -145,10 +155,13 @@ fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
     Ok(FAST.iter().chain(SLOW.iter().filter(|_| !args.fast)).filter(wanted).collect())
 }
 
+/// Cargo, which tells those that it runs which one it is.
+fn program() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
 fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
-    // Cargo tells those whom it runs which one it is.
-    let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut command = Cmd::new(program).args(args.iter().copied()).dir(&workspace.root);
+    let mut command = Cmd::new(program()).args(args.iter().copied()).dir(&workspace.root);
     if !std::io::stderr().is_terminal() {
         // The configuration of this repository shows a bar everywhere, for the sake of the alias.
         command = command.env("CARGO_TERM_PROGRESS_WHEN", "never");

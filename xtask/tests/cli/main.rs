@@ -6,6 +6,7 @@ mod activation;
 mod answers;
 mod bundle;
 mod completions;
+mod deny;
 mod deploy;
 mod dev_shell;
 mod docs;
