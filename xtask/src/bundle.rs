@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Platform;
 use crate::delivery::archive::Item;
 use crate::error::{Failure, Result};
+use crate::number;
 
 pub use read::{Bundle, Images};
 pub use signature::{Signer, Signers};
@@ -45,6 +46,7 @@ pub struct Contents {
     /// What git called the state of the workspace; none where it was not git's.
     pub revision: Option<String>,
     /// When it was made, in seconds since 1970.
+    #[serde(deserialize_with = "number::read")]
     pub made: u64,
     /// The bundle whose layers it leaves out, if it does, as people call it.
     pub against: Option<String>,
@@ -109,5 +111,21 @@ impl Contents {
     fn chains(&self, platform: &Platform) -> Vec<Vec<String>> {
         let archives = self.archives.iter().filter(|archive| archive.platform == platform.to_string());
         archives.flat_map(|archive| archive.images.iter().map(|image| image.layers.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_may_say_that_it_is_of_any_time() -> Result<()> {
+        let text = format!(
+            r#"{{"format":1,"project":"eurobot","revision":"v1","made":{},"against":null,"archives":[],"robots":{{}}}}"#,
+            u64::MAX
+        );
+        let contents: Contents = serde_json::from_str(&text)?;
+        assert!(contents.title().starts_with("v1 of "));
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::error::panicked;
 use crate::ui;
 
 /// One thing that was looked at.
@@ -96,9 +97,17 @@ pub type Source<'a> = Box<dyn FnOnce() -> Vec<Check> + Send + 'a>;
 pub fn gather(sources: Vec<Source<'_>>) -> Vec<Check> {
     std::thread::scope(|scope| {
         let asked: Vec<_> = sources.into_iter().map(|source| scope.spawn(source)).collect();
-        // A source that panics has already said so on stderr.
-        asked.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        asked
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| vec![broken(panic.as_ref())]))
+            .collect()
     })
+}
+
+/// What is found where a source panics.
+fn broken(panic: &(dyn std::any::Any + Send)) -> Check {
+    let outcome = Outcome::bad(panicked(panic).to_string(), "please report it, with the lines above");
+    Check { scope: "xtask".to_owned(), name: "itself", outcome }
 }
 
 /// The checks as a table for people, remedies below what they mend.

@@ -105,6 +105,16 @@ pub fn explained(
     if exit_of(&error) == Exit::Interrupted { error } else { explain(error) }
 }
 
+/// The error of a thread that panicked.
+pub fn panicked(payload: &(dyn std::any::Any + Send)) -> anyhow::Error {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text =
+        text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given");
+    Failure::failed(format!("xtask made a mistake: {text}"))
+        .hint("please report it, with the lines above; `RUST_BACKTRACE=1` shows more of them")
+        .into()
+}
+
 /// Whether `error` came from reading or writing that failed in this way.
 pub fn has_kind(error: &anyhow::Error, kind: std::io::ErrorKind) -> bool {
     let is_it = |cause: &std::io::Error| cause.kind() == kind;

@@ -23,6 +23,7 @@ pub mod host;
 pub mod hub;
 pub mod image;
 pub mod loopback;
+pub mod number;
 pub mod process;
 pub mod publish;
 pub mod release;

@@ -6,6 +6,7 @@ use clap::Parser as _;
 use xtask::{cli::Cli, error, ui};
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(ui::panic));
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         // Who reads our output has seen enough, as `head` has.

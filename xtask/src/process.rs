@@ -13,6 +13,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP end the children and make every further command fail with
 //! [`Exit::Interrupted`], so that errors travel up and guards clean up on the way.
 
+mod capture;
 mod child;
 mod display;
 mod interrupt;
@@ -35,7 +36,7 @@ use crate::ui;
 pub use child::Child;
 pub use display::plan_file;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
-pub use lines::{lines, next_line};
+pub use lines::{LINE, lines, next_line, piece};
 pub use poll::{pause, poll};
 
 /// How the whole run behaves, from the command line.
@@ -284,7 +285,8 @@ impl Cmd {
             Stdin::Null => self.expression(),
             Stdin::Bytes(bytes) | Stdin::From(bytes, _) => self.expression().stdin_bytes(bytes.clone()),
         };
-        let status = self.wait(expression.start())?.status;
+        let started = expression.start().map_err(|error| self.cannot_start(error))?;
+        let status = self.wait(&Arc::new(started))?;
         if status.success() { Ok(()) } else { Err(self.failure(&status.to_string(), "")) }
     }
 
@@ -299,18 +301,21 @@ impl Cmd {
         }
         let (mut produced, stdout) = std::io::pipe().context("make a pipe")?;
         let (stdin, mut consumed) = std::io::pipe().context("make a pipe")?;
-        let source =
-            Child::start(producer, producer.expression().stdin_null().stdout_file(stdout).stderr_capture())?
-                .ended_by_signals();
+        let source = Child::start(producer, producer.expression().stdin_null().stdout_file(stdout))?
+            .ended_by_signals();
         let copying = std::thread::spawn(move || std::io::copy(&mut produced, &mut consumed));
-        let consumed = self.wait(self.expression().stdin_file(stdin).stdout_null().stderr_capture().start());
+        let started = self.start(self.expression().stdin_file(stdin).stdout_null());
+        let consumed = started.and_then(|(handle, words)| Ok((self.wait(&handle)?, words)));
         let produced = source.wait();
         // Either may have failed of the signal: that it is the signal's doing says more.
         interrupt::check()?;
         let copied = copying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let consumed = consumed.and_then(|output| match output.status.success() {
+        let consumed = consumed.and_then(|(status, words)| match status.success() {
             true => Ok(()),
-            false => Err(self.failure(&output.status.to_string(), &String::from_utf8_lossy(&output.stderr))),
+            false => {
+                let words = words.end(None).unwrap_or_default();
+                Err(self.failure(&status.to_string(), &String::from_utf8_lossy(&words)))
+            }
         });
         // A consumer that ends early takes the producer with it, and has its reasons; else the producer's own failure
         // explains the consumer's.
@@ -344,7 +349,7 @@ impl Cmd {
     pub fn spawn(&self) -> Result<Child> {
         self.announce(false);
         interrupt::check()?;
-        let expression = self.expression().stdin_null().stdout_null().stderr_capture();
+        let expression = self.expression().stdin_null().stdout_null();
         Child::start_apart(self, expression)
     }
 
@@ -358,7 +363,7 @@ impl Cmd {
         interrupt::check()?;
         let (stdin, held) = std::io::pipe().context("make a pipe")?;
         let (stdout, child_stdout) = std::io::pipe().context("make a pipe")?;
-        let expression = self.expression().stdin_file(stdin).stdout_file(child_stdout).stderr_capture();
+        let expression = self.expression().stdin_file(stdin).stdout_file(child_stdout);
         Ok((Child::start_apart(self, expression)?.holding(held), BufReader::new(stdout)))
     }
 
@@ -372,7 +377,7 @@ impl Cmd {
         interrupt::check()?;
         let (stdin, words) = std::io::pipe().context("make a pipe")?;
         let (answers, stdout) = std::io::pipe().context("make a pipe")?;
-        let expression = self.expression().stdin_file(stdin).stdout_file(stdout).stderr_capture();
+        let expression = self.expression().stdin_file(stdin).stdout_file(stdout);
         Ok((Child::start_apart(self, expression)?.ended_by_signals(), words, BufReader::new(answers)))
     }
 
@@ -381,7 +386,7 @@ impl Cmd {
         if self.announce(true) {
             return;
         }
-        let expression = child::apart(self.captured()).unchecked();
+        let expression = child::apart(self.with_stdin().stdout_null().stderr_null()).unchecked();
         if let Err(error) = expression.start().and_then(|handle| {
             handle.wait_timeout(Duration::from_secs(20)).map(drop)?;
             handle.kill()

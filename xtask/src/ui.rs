@@ -7,6 +7,7 @@ mod printable;
 mod progress;
 mod text;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
@@ -138,6 +139,16 @@ fn tracing_exit(error: &anyhow::Error) {
     if process::mode().verbose {
         stderr_line(&[("", &format!("  exit code {}", exit_of(error) as i32))]);
     }
+}
+
+/// What this program's own mistakes print before their threads end; for [`std::panic::set_hook`].
+pub fn panic(info: &std::panic::PanicHookInfo<'_>) {
+    let text = paint(RED, &format!("xtask {info}"));
+    let trace = Backtrace::capture();
+    let trace =
+        if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
+    // Not aside: whoever panics may be drawing.
+    drop(writeln!(std::io::stderr().lock(), "{text}{}", printable(&trace)));
 }
 
 /// Whether a command that gets the terminal finds one, to read from and to write to.

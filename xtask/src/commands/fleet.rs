@@ -1,7 +1,7 @@
 //! Several robots at once: each in a thread of its own, none in another's way.
 
 use crate::config::Robot;
-use crate::error::{Failure, Result, exit_of};
+use crate::error::{Failure, Result, exit_of, panicked};
 use crate::{process, timeline, ui};
 
 /// Does `work` for all robots at the same time. One that fails does not stop the others: its error is
@@ -23,7 +23,8 @@ pub fn each<T: Send>(
         threads
             .into_iter()
             .map(|(robot, thread)| {
-                let result = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                // A mistake in this program that one robot brought to light is nothing to the others.
+                let result = thread.join().unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
                 (robot.name.clone(), result)
             })
             .collect()
@@ -59,4 +60,32 @@ fn summary(count: usize, mut failed: Vec<(String, anyhow::Error)>) -> Result<()>
     }
     let names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
     Err(Failure::new(exit, format!("{} of {count} robots failed: {}", failed.len(), names.join(", "))).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::*;
+    use crate::config::Workspace;
+
+    #[test]
+    fn a_robot_that_brings_a_mistake_to_light_does_not_end_the_others() -> Result<()> {
+        let workspace = Workspace::load(Utf8Path::new(env!("CARGO_MANIFEST_DIR")))?;
+        let robots: Vec<&Robot> = workspace.robots.values().collect();
+        let (last, first) = robots.split_last().unwrap();
+        let says = || -1_i64;
+        let work = |robot: &Robot| {
+            let number = if robot.name == last.name { says() } else { 7 };
+            Ok(u64::try_from(number).expect("numbers are positive"))
+        };
+        let (done, result) = each(&robots, work);
+        assert_eq!(done, first.iter().map(|robot| (robot.name.clone(), 7)).collect::<Vec<_>>());
+        let error = result.unwrap_err();
+        assert_eq!(exit_of(&error) as i32, 1);
+        assert_eq!(error.to_string(), format!("1 of {} robots failed: {}", robots.len(), last.name));
+        let (_, alone) = each(&[*last], work);
+        assert!(alone.unwrap_err().to_string().starts_with("xtask made a mistake: numbers are positive"));
+        Ok(())
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{endpoint, named_or_all, workspace};
 use crate::config::{Robot, Workspace};
-use crate::error::{Exit, Result, exit_of, hints_of};
+use crate::error::{Exit, Result, exit_of, hints_of, panicked};
 use crate::process;
 use crate::release::status::{Service, Status};
 use crate::robot::Session;
@@ -73,7 +73,7 @@ fn look(workspace: &Workspace, watched: &mut [Watched<'_>]) -> Result<Vec<(Strin
             .map(|watched| (watched.robot.name.clone(), scope.spawn(|| watched.look(workspace))))
             .collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Status>>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread.join().unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
         };
         threads.into_iter().map(|(name, thread)| (name, join(thread))).collect()
     });
@@ -173,7 +173,7 @@ fn row(robot: &str, status: &Result<Status>) -> [String; 9] {
 
 /// `right`, `3 s ahead`, `1 d behind`.
 fn clock(ahead: i64) -> String {
-    let off = ahead.abs();
+    let off = ahead.saturating_abs();
     if off <= SKEW {
         return "right".to_owned();
     }
@@ -206,6 +206,7 @@ mod tests {
 
     #[test]
     fn clocks_are_told_in_the_largest_unit_that_fits() {
+        assert!(clock(i64::MIN).ends_with(" d behind"));
         let told = [0, 2, 3, -90, 300, -7_200, 86_400, 400_000].map(clock);
         let expected = [
             "right",

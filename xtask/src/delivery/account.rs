@@ -43,7 +43,8 @@ impl<'a> Account<'a> {
         let (mut brought, mut bytes) = (0, 0);
         for layer in layers {
             // Of the layers that it carries the push tells the number only.
-            let pushed = || Carriage { how: How::Push, sent: sent * layer.size / by_push.max(1) };
+            let share = u128::from(sent) * u128::from(layer.size) / u128::from(by_push.max(1));
+            let pushed = || Carriage { how: How::Push, sent: u64::try_from(share).unwrap_or(u64::MAX) };
             let carriage = carried.way(layer, &mut self.seen).unwrap_or_else(pushed);
             if matches!(carriage.how, How::Patch { .. } | How::Whole) {
                 brought += 1;

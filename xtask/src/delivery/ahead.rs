@@ -66,7 +66,8 @@ struct Robot {
 impl Robot {
     fn start(session: &Session) -> Result<Self> {
         let (child, words, answers) = session.command(["sh", "-c", SCRIPT, "ahead"]).converse()?;
-        Ok(Self { words: Some(words), answers: process::lines(answers), child, is_idle: true })
+        let answers = process::lines(&child, answers, process::LINE);
+        Ok(Self { words: Some(words), answers, child, is_idle: true })
     }
 
     /// Waits until the robot has pulled an image.

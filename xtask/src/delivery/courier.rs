@@ -11,6 +11,7 @@
 //! the push would fill its disk.
 
 mod agent;
+mod checksums;
 mod consignment;
 mod contents;
 mod depot;

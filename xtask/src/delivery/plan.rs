@@ -14,7 +14,8 @@ use super::Route;
 use super::courier::{self, Carriage, Courier};
 use crate::error::Result;
 use crate::image::{Built, layout};
-use crate::process::Cmd;
+use crate::number;
+use crate::process::{self, Cmd};
 use crate::robot::{Session, registry, survey};
 use crate::timeline::How;
 
@@ -108,7 +109,7 @@ impl Answers {
                 }
                 ["registry", state] => state.clone_into(&mut answers.registry),
                 ["store", store] => answers.is_classic = store == "classic",
-                ["free", kilobytes] => answers.free = kilobytes.parse::<u64>().unwrap_or_default() * 1024,
+                ["free", kilobytes] => answers.free = number::kibibytes(kilobytes).unwrap_or_default(),
                 _ => {}
             }
         }
@@ -246,7 +247,7 @@ impl Plan {
 
 /// Bytes per second that the connection carries: measured, by sending some that are thrown away.
 fn speed(session: &Session) -> Result<u64> {
-    let (_child, mut words, mut answers) =
+    let (_child, mut words, answers) =
         session.command(["sh", "-c", "cat >/dev/null; echo done"]).converse()?;
     // Bytes that no link compresses: each differs from what was before.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
@@ -265,7 +266,8 @@ fn speed(session: &Session) -> Result<u64> {
     }
     drop(words);
     let mut answer = String::new();
-    let _bytes = answers.read_to_string(&mut answer).context("measure the link")?;
+    let _bytes =
+        answers.take(process::LINE as u64).read_to_string(&mut answer).context("measure the link")?;
     anyhow::ensure!(answer.ends_with("done\n"), "the connection ended while the link was measured");
     let micros = began.elapsed().as_micros().max(1);
     Ok(u64::try_from(sent as u128 * 1_000_000 / micros).unwrap_or(u64::MAX))

@@ -4,6 +4,8 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 
+use crate::number;
+
 /// Largest manifest that registries take.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
 
@@ -13,6 +15,7 @@ pub struct Descriptor {
     /// The digest of the blob.
     pub digest: Digest,
     /// Its size in bytes, as it is kept or travels.
+    #[serde(deserialize_with = "number::read")]
     pub size: u64,
 }
 

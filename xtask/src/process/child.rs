@@ -2,11 +2,13 @@
 
 use std::io::PipeWriter;
 use std::os::unix::process::CommandExt as _;
-use std::sync::Arc;
+use std::process::ExitStatus;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 
 use super::Cmd;
+use super::capture::Capture;
 use super::interrupt::{self, Registered};
 use crate::error::Result;
 use crate::ui;
@@ -17,6 +19,11 @@ pub struct Child {
     handle: Arc<duct::Handle>,
     command: Cmd,
     held: Option<PipeWriter>,
+    /// What it says on stderr, until that is asked for, and then.
+    words: Capture,
+    last_words: OnceLock<Vec<u8>>,
+    /// Why it was ended, if it was for what it said.
+    offence: Arc<OnceLock<String>>,
     /// Present where a signal ends the child before its guard does.
     ended_by_signals: Option<Registered>,
 }
@@ -32,8 +39,16 @@ pub(super) fn apart(expression: duct::Expression) -> duct::Expression {
 
 impl Child {
     pub(super) fn start(command: &Cmd, expression: duct::Expression) -> Result<Self> {
-        let handle = expression.start().map_err(|error| command.cannot_start(error))?;
-        Ok(Self { handle: Arc::new(handle), command: command.clone(), held: None, ended_by_signals: None })
+        let (handle, words) = command.start(expression)?;
+        Ok(Self {
+            handle,
+            command: command.clone(),
+            held: None,
+            words,
+            last_words: OnceLock::new(),
+            offence: Arc::default(),
+            ended_by_signals: None,
+        })
     }
 
     pub(super) fn start_apart(command: &Cmd, expression: duct::Expression) -> Result<Self> {
@@ -57,13 +72,22 @@ impl Child {
         matches!(self.handle.try_wait(), Ok(None))
     }
 
+    /// What ends it for what it says, with a reason, from another thread.
+    pub(super) fn end_for(&self) -> impl FnOnce(String) + Send + use<> {
+        let (handle, offence) = (self.handle.clone(), self.offence.clone());
+        move |reason| {
+            let _first = offence.set(reason);
+            drop(handle.kill());
+        }
+    }
+
     /// Waits for the child's successful end.
     ///
     /// # Errors
     /// Fails when the child fails; the error shows its last words.
     pub fn wait(&self) -> Result<()> {
-        let output = self.handle.wait().with_context(|| format!("wait for `{}`", self.command))?;
-        if output.status.success() { Ok(()) } else { Err(self.post_mortem(output)) }
+        let status = self.status()?;
+        if status.success() && self.offence.get().is_none() { Ok(()) } else { Err(self.post_mortem(status)) }
     }
 
     /// Waits for its end and gives its exit code; none where a signal ended it.
@@ -71,20 +95,25 @@ impl Child {
     /// # Errors
     /// Fails when it cannot be waited for.
     pub fn exit_code(&self) -> Result<Option<i32>> {
-        let output = self.handle.wait().with_context(|| format!("wait for `{}`", self.command))?;
-        Ok(output.status.code())
+        Ok(self.status()?.code())
     }
 
     /// Why it ended: its exit status and last words. Waits for its end.
     pub fn reason(&self) -> anyhow::Error {
-        match self.handle.wait() {
-            Ok(output) => self.post_mortem(output),
-            Err(error) => error.into(),
-        }
+        self.status().map_or_else(|error| error, |status| self.post_mortem(status))
     }
 
-    fn post_mortem(&self, output: &std::process::Output) -> anyhow::Error {
-        self.command.failure(&output.status.to_string(), &String::from_utf8_lossy(&output.stderr))
+    fn status(&self) -> Result<ExitStatus> {
+        let output = self.handle.wait().with_context(|| format!("wait for `{}`", self.command))?;
+        Ok(output.status)
+    }
+
+    fn post_mortem(&self, status: ExitStatus) -> anyhow::Error {
+        if let Some(offence) = self.offence.get() {
+            return self.command.failure(offence, "");
+        }
+        let words = self.last_words.get_or_init(|| self.words.end(None).unwrap_or_default());
+        self.command.failure(&status.to_string(), &String::from_utf8_lossy(words))
     }
 }
 

@@ -1,13 +1,15 @@
 //! Running a command to its end, and what is said of one that failed.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufReader, PipeReader, Read};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Output;
+use std::process::{ExitStatus, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::capture::{ANSWER, Capture, Tail};
+use super::lines::{LINE, piece};
 use super::{Cmd, Shown, interrupt, mode};
 use crate::error::{Failure, Result};
 use crate::ui;
@@ -16,52 +18,75 @@ use crate::ui;
 const SHOWN_LINES: usize = 20;
 
 impl Cmd {
-    pub(super) fn captured(&self) -> duct::Expression {
-        self.with_stdin().stdout_capture().stderr_capture()
+    /// Starts an expression made of this command; its last words on stderr are captured.
+    pub(super) fn start(&self, expression: duct::Expression) -> Result<(Arc<duct::Handle>, Capture)> {
+        self.start_with(expression, Capture::of_words)
+    }
+
+    fn start_with(
+        &self,
+        expression: duct::Expression,
+        capture: impl FnOnce(PipeReader) -> Capture,
+    ) -> Result<(Arc<duct::Handle>, Capture)> {
+        let (reader, writer) = std::io::pipe().context("make a pipe")?;
+        // The expression holds the pipe's writing end: it has to be gone before the reader sees the end.
+        let started = { expression.stderr_file(writer).start() };
+        let handle = started.map_err(|error| self.cannot_start(error))?;
+        Ok((Arc::new(handle), capture(reader)))
     }
 
     pub(super) fn output(&self) -> Result<Output> {
         interrupt::check()?;
-        let Some(shown) = self.shown.clone() else {
-            return self.wait(self.captured().start());
-        };
+        let deadline = self.deadline.map(|deadline| Instant::now() + deadline);
+        if let Some(shown) = self.shown.clone() {
+            let show = |reader| Capture::new(move || show_lines(&shown, reader));
+            let (handle, words) = self.start_with(self.with_stdin().stdout_to_stderr(), show)?;
+            let status = self.wait(&handle)?;
+            let stderr = words.end(deadline).ok_or_else(|| self.silence())?;
+            return Ok(Output { status, stdout: Vec::new(), stderr });
+        }
         let (reader, writer) = std::io::pipe().context("make a pipe")?;
-        let copy = writer.try_clone().context("duplicate a pipe")?;
-        // The expression holds the pipe's writing end: it has to be gone before the reader sees the end.
-        let started = { self.with_stdin().stdout_file(writer).stderr_file(copy).start() };
-        let reading = std::thread::spawn(move || show_lines(&shown, reader));
-        let mut output = self.wait(started)?;
-        output.stderr = reading.join().unwrap_or_default();
-        Ok(output)
+        let (handle, words) = self.start(self.with_stdin().stdout_file(writer))?;
+        let answer = Capture::of_answer(reader, &handle);
+        let status = self.wait(&handle)?;
+        let stdout = answer.end(deadline).ok_or_else(|| self.silence())?;
+        if stdout.len() > ANSWER {
+            return Err(self.failure(&format!("it wrote more than {} MiB", ANSWER >> 20), ""));
+        }
+        let stderr = words.end(deadline).ok_or_else(|| self.silence())?;
+        Ok(Output { status, stdout, stderr })
     }
 
-    pub(super) fn wait(&self, started: std::io::Result<duct::Handle>) -> Result<Output> {
-        let handle = Arc::new(started.map_err(|error| self.cannot_start(error))?);
+    pub(super) fn wait(&self, handle: &Arc<duct::Handle>) -> Result<ExitStatus> {
         let begin = Instant::now();
-        let _registered = interrupt::register(&handle);
+        let _registered = interrupt::register(handle);
         let waited = match self.deadline {
-            Some(deadline) => handle.wait_timeout(deadline).map(Option::<&Output>::cloned),
-            None => handle.wait().map(|output| Some(output.clone())),
+            Some(deadline) => handle.wait_timeout(deadline),
+            None => handle.wait().map(Some),
         };
-        let output = waited.with_context(|| format!("wait for `{self}`"))?;
+        let status = waited.with_context(|| format!("wait for `{self}`"))?.map(|output| output.status);
         if mode().verbose {
             ui::output("", &format!("{} took {:.2} s", self.program, begin.elapsed().as_secs_f32()));
         }
         interrupt::check()?;
         // A terminal's Ctrl-C reaches the child as well, and we may see its end before our own signal.
-        match output.as_ref().map(|output| output.status) {
+        match status {
             Some(status) if status.signal() == Some(interrupt::SIGINT) => {
                 interrupt::wait(Duration::from_secs(1))?
             }
             Some(status) if !status.success() => interrupt::wait(Duration::from_millis(20))?,
             _ => {}
         }
-        if let Some(output) = output {
-            return Ok(output);
+        if let Some(status) = status {
+            return Ok(status);
         }
         handle.kill().with_context(|| format!("end `{self}`"))?;
+        Err(self.silence())
+    }
+
+    fn silence(&self) -> anyhow::Error {
         let seconds = self.deadline.unwrap_or_default().as_secs();
-        Err(self.failure(&format!("no answer within {seconds} s"), ""))
+        self.failure(&format!("no answer within {seconds} s"), "")
     }
 
     /// Waits for success.
@@ -119,19 +144,20 @@ impl Cmd {
     }
 }
 
-/// Shows lines as they come and keeps them all.
+/// Shows lines as they come and keeps the last of them.
 fn show_lines(shown: &Shown, reader: impl Read) -> Vec<u8> {
-    let mut all = Vec::new();
+    let mut all = Tail::default();
     let mut filter = (shown.filter)();
-    for line in BufReader::new(reader).split(b'\n').map_while(std::io::Result::ok) {
+    let mut reader = BufReader::new(reader);
+    while let Ok(Some((line, _))) = piece(&mut reader, LINE) {
         let text = String::from_utf8_lossy(&line);
         // Progress bars overwrite a line with carriage returns: the last state is the one worth showing.
         let last = text.trim_end().rsplit('\r').next().unwrap_or_default();
         if !last.is_empty() {
             filter(last).iter().for_each(|line| ui::output(&shown.scope, line));
         }
-        all.extend_from_slice(&line);
-        all.push(b'\n');
+        all.add(&line);
+        all.add(b"\n");
     }
-    all
+    all.into_bytes()
 }

@@ -117,7 +117,7 @@ fn a_held_child_ends_when_its_guard_goes() -> Result<()> {
 fn lines_go_on_after_one_that_is_no_text() -> Result<()> {
     let (child, words, answers) = Cmd::new("printf").arg("one\r\n\\377\n\nlast").converse()?;
     drop(words);
-    let answers = lines(answers);
+    let answers = lines(&child, answers, LINE);
     let heard: Vec<String> = std::iter::from_fn(|| next_line(&answers).transpose()).collect::<Result<_>>()?;
     assert_eq!(heard, ["one", "\u{fffd}", "", "last"]);
     child.wait()

@@ -244,7 +244,7 @@ impl Activation<'_> {
         // What keeps it from taking the release it says itself.
         let sent = words.write_all(input);
         drop(words);
-        let answers = process::lines(answers);
+        let answers = process::lines(&child, answers, process::LINE);
         let mut events = 0;
         while let Some(line) = process::next_line(&answers)? {
             events += usize::from(self.take_in(&line, heard));

@@ -100,7 +100,7 @@ impl Holder {
         let wait = if patience == Patience::Wait { "yes" } else { "no" };
         let argv = ["sh", "-c", SCRIPT, "lock", project, token, &about::somebody(), wait];
         let (child, words, answers) = session.command(argv).converse()?;
-        let answers = process::lines(answers);
+        let answers = process::lines(&child, answers, process::LINE);
         let (beats, ended) = channel();
         thread::spawn(move || beat(words, &ended));
         while let Some(line) = process::next_line(&answers)? {

@@ -1,8 +1,8 @@
 //! What no kept release of a robot needs goes: releases, images, layers in its registry.
 
 use crate::error::Result;
-use crate::process;
 use crate::robot::{Session, registry};
+use crate::{number, process};
 
 /// The robot's part.
 const SCRIPT: &str = concat!(
@@ -43,14 +43,14 @@ pub fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
 /// Bytes of a robot's registry that [`prune`] would free; 0 where that cannot be told.
 pub fn garbage(session: &Session, project: &str) -> u64 {
     let argv = ["sh", "-c", GARBAGE, "garbage", project, registry::CONTAINER, PROGRAM];
-    session.command(argv).read().ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+    session.command(argv).read().ok().and_then(|text| number::said(text.trim())).unwrap_or_default()
 }
 
 fn parse(text: &str) -> Pruned {
-    let kilobytes = |line: &str| line.strip_prefix("free\t")?.parse::<u64>().ok();
-    let free: Vec<u64> = text.lines().filter_map(kilobytes).collect();
+    let bytes = |line: &str| number::kibibytes(line.strip_prefix("free\t")?);
+    let free: Vec<u64> = text.lines().filter_map(bytes).collect();
     let freed = match free[..] {
-        [before, .., after] => after.saturating_sub(before) * 1024,
+        [before, .., after] => after.saturating_sub(before),
         _ => 0,
     };
     Pruned { freed, registry_is_busy: text.lines().any(|line| line == "busy") }

@@ -1,7 +1,6 @@
 //! The services of what was deployed last, as people speak of them: Compose on the robot does what they ask for.
 
 use std::collections::BTreeSet;
-use std::io::BufRead as _;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -75,17 +74,28 @@ pub fn lines(
     if process::mode().dry_run {
         return command.run();
     }
-    let (child, answers) = command.spawn_held()?;
+    let (child, mut answers) = command.spawn_held()?;
     let (heard, lines) = sync_channel(1);
     // It ends with the pipe, or when nobody wants its lines any more.
-    std::thread::spawn(move || answers.split(b'\n').try_for_each(|line| heard.send(line)));
+    std::thread::spawn(move || {
+        let pieces = std::iter::from_fn(|| process::piece(&mut answers, process::LINE).transpose());
+        pieces.into_iter().try_for_each(|piece| heard.send(piece))
+    });
+    let mut goes_on = false;
     loop {
         match lines.recv_timeout(QUIET) {
             Ok(line) => {
-                let line = line.context("read what the robot prints")?;
+                let (line, is_whole) = line.context("read what the robot prints")?;
                 let line = String::from_utf8_lossy(&line);
                 // Compose clears the line before it writes one, whether there is a terminal or not.
-                each(line.trim_start_matches("\x1b[2K").trim_end_matches('\r'))?;
+                let line = line.trim_start_matches("\x1b[2K").trim_end_matches('\r');
+                // The rest of a line is none of its own, whatever it looks like.
+                if goes_on {
+                    each(&format!("… {line}"))?
+                } else {
+                    each(line)?
+                }
+                goes_on = !is_whole;
             }
             Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
             Err(RecvTimeoutError::Disconnected) => break,

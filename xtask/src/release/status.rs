@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::kept::{self, Kept};
 use crate::error::Result;
+use crate::number::kibibytes;
 use crate::robot::survey::{Container, no_answer};
 use crate::robot::{Session, Survey, registry};
 
@@ -109,7 +110,6 @@ impl Facts {
     fn parse(text: &str) -> Self {
         let mut facts = Self::default();
         let status = &mut facts.status;
-        let bytes = |kilobytes: &str| kilobytes.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024);
         for line in text.lines() {
             match line.split('\t').collect::<Vec<_>>()[..] {
                 ["going", number] => facts.activation = Some(format!("going over to release {number}")),
@@ -119,7 +119,9 @@ impl Facts {
                     );
                     facts.activation = Some(words);
                 }
-                ["disk", free, size] => (status.disk_free, status.disk_size) = (bytes(free), bytes(size)),
+                ["disk", free, size] => {
+                    (status.disk_free, status.disk_size) = (kibibytes(free), kibibytes(size))
+                }
                 ["load", load, processors] => {
                     (status.load, status.processors) = (load.parse().ok(), processors.parse().ok());
                 }

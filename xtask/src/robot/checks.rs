@@ -7,7 +7,7 @@ use super::survey::no_docker;
 use super::{Endpoint, Session};
 use crate::config::{Platform, Robot};
 use crate::doctor::{Check, Outcome};
-use crate::ui;
+use crate::{number, ui};
 
 /// Two generations of images of a usual workspace, and room for the robot's own data.
 const ENOUGH_SPACE: u64 = 3_000_000_000;
@@ -66,7 +66,7 @@ fn architecture(robot: &Robot, machine: &str) -> Outcome {
 
 fn clock(seconds: &str, now: SystemTime) -> Outcome {
     let here = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let there: u64 = seconds.parse().unwrap_or_default();
+    let there = number::said(seconds).unwrap_or_default();
     match here.abs_diff(there) {
         skew @ 0..=SKEW => Outcome::good(format!("{skew} s from this machine's")),
         skew => Outcome::bad(
@@ -92,7 +92,7 @@ fn engine(version: &str, status: &str) -> Outcome {
 }
 
 fn disk(robot: &str, kilobytes: &str) -> Outcome {
-    let Ok(free) = kilobytes.parse::<u64>().map(|kilobytes| kilobytes * 1024) else {
+    let Some(free) = number::kibibytes(kilobytes) else {
         return Outcome::note("its size cannot be told");
     };
     if free >= ENOUGH_SPACE {

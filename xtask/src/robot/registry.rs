@@ -12,8 +12,7 @@ use crate::cmd;
 use crate::digest::Digest;
 use crate::error::{Failure, Result};
 use crate::image::oci::{self, Descriptor};
-use crate::process;
-use crate::ui;
+use crate::{number, process, ui};
 
 /// Where the registry listens on the robot: nowhere else, so that SSH is the only way in.
 pub const ADDRESS: &str = "127.0.0.1:5000";
@@ -133,7 +132,7 @@ impl Manifest {
         let oci::Manifest { config, layers } = serde_json::from_slice(bytes).map_err(|error| {
             Failure::failed("the registry's answer is not an image manifest").because(error)
         })?;
-        let layer_bytes = layers.iter().map(|layer| layer.size).sum();
+        let layer_bytes = number::sum(layers.iter().map(|layer| layer.size));
         let config_digest = Some(config.digest.clone());
         let blobs = layers.into_iter().chain([config]).collect();
         Ok(Self { digest: Digest::of(bytes).into(), config: config_digest, blobs, layer_bytes })
@@ -154,14 +153,18 @@ mod tests {
     #[test]
     fn a_manifests_digest_is_that_of_its_bytes() -> Result<()> {
         let [config, layer] = ["config", "layer"].map(digest);
-        let text = serde_json::json!({
-            "config": { "digest": config, "size": 3 },
-            "layers": [{ "digest": layer, "size": 40 }],
-        })
-        .to_string();
+        let image = |count: usize, size: u64| {
+            let layers = vec![serde_json::json!({ "digest": layer, "size": size }); count];
+            serde_json::json!({ "config": { "digest": config, "size": 3 }, "layers": layers }).to_string()
+        };
+        let text = image(1, 40);
         let manifest = Manifest::parse(text.as_bytes())?;
         assert_eq!(manifest.digest, *Digest::of(&text));
-        assert_eq!((manifest.blobs.len(), manifest.layer_bytes, manifest.config), (2, 40, Some(config)));
+        assert_eq!(
+            (manifest.blobs.len(), manifest.layer_bytes, manifest.config),
+            (2, 40, Some(config.clone()))
+        );
+        assert_eq!(Manifest::parse(image(9000, u64::MAX).as_bytes())?.layer_bytes, number::MOST);
         Manifest::parse(text.replace(&*layer, "sha256:../../../dev/zero").as_bytes()).unwrap_err();
         Manifest::parse(b"<html>captive portal</html>").unwrap_err();
         Ok(())

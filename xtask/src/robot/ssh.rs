@@ -180,7 +180,7 @@ impl Session {
             // Without a terminal the robot does not notice a dead client: `cat` sees our end of the pipe close.
             .arg(format!("echo {READY}; exec cat >/dev/null"));
         let (child, stdout) = command.spawn_held()?;
-        wait_until_ready(&self.endpoint, &child, &process::lines(stdout), LOGIN)?;
+        wait_until_ready(&self.endpoint, &child, &process::lines(&child, stdout, process::LINE), LOGIN)?;
         *master = Some(Master { child, number });
         Ok(true)
     }
@@ -338,8 +338,13 @@ mod tests {
     #[test]
     fn a_shell_that_hangs_is_not_waited_for_for_ever() -> Result<()> {
         let (child, stdout) = Cmd::new("sh").args(["-c", "echo Welcome; exec sleep 600"]).spawn_held()?;
-        let error = wait_until_ready(&endpoint(), &child, &process::lines(stdout), Duration::from_millis(1))
-            .unwrap_err();
+        let error = wait_until_ready(
+            &endpoint(),
+            &child,
+            &process::lines(&child, stdout, process::LINE),
+            Duration::from_millis(1),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("its shell does not answer within 0 s"), "{error}");
         assert_eq!(exit_of(&error), Exit::Unreachable);
         Ok(())

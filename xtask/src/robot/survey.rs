@@ -4,7 +4,7 @@ use crate::config::Platform;
 use crate::error::{Failure, Result, explained};
 
 use super::Session;
-use crate::process;
+use crate::{number, process};
 
 /// A container of the project on the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl Survey {
             let fields: Vec<&str> = line.split('\t').collect();
             match fields[..] {
                 ["machine", machine] => survey.machine = machine.to_owned(),
-                ["clock", seconds] => survey.clock = seconds.parse().unwrap_or_default(),
+                ["clock", seconds] => survey.clock = number::said(seconds).unwrap_or_default(),
                 ["release", id] => survey.release = Some(id.to_owned()),
                 ["image", reference, tag, id] => {
                     survey.images.push(Image {

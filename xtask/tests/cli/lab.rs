@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 
 /// Real programs that scripts and xtask itself may use.
-const REAL: [&str; 14] =
-    ["cat", "chmod", "cp", "env", "grep", "kill", "ln", "mkdir", "mv", "rm", "sed", "sh", "sleep", "tar"];
+const REAL: [&str; 15] = [
+    "cat", "chmod", "cp", "df", "env", "grep", "kill", "ln", "mkdir", "mv", "rm", "sed", "sh", "sleep", "tar",
+];
 
 /// How long anything may take that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -135,6 +136,19 @@ impl Lab {
     /// Runs it to its end.
     pub fn run(&self, args: &[&str]) -> Ran {
         self.command(args).output().unwrap().into()
+    }
+
+    /// Runs it to its end where it gets 1 GB of address space and may write files of 50 MB.
+    #[expect(clippy::disallowed_methods, reason = "the program under test is no process of the program")]
+    pub fn run_small(&self, args: &[&str]) -> Ran {
+        let program = self.command(args);
+        let mut shell = Command::new(self.dir.join("bin/sh"));
+        shell
+            .args(["-c", "ulimit -v 1000000; ulimit -f 100000; exec \"$0\" \"$@\""])
+            .arg(program.get_program());
+        shell.args(program.get_args()).current_dir(&self.root).env_clear().stdin(Stdio::null());
+        shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.output().unwrap().into()
     }
 
     /// Runs a script that a dry run printed.

@@ -15,6 +15,9 @@ const LEVEL: i32 = 3;
 /// Larger than any manifest, smaller than layers worth a thought.
 const SMALL: u64 = 1 << 20;
 
+/// Bytes that all manifests of an archive may have.
+const MANIFESTS: usize = 64 << 20;
+
 /// A layer, as it is in the archive or was left out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
@@ -44,6 +47,7 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
     let mut packed = tar::Builder::new(compressed);
     let mut contents = Contents::default();
     let mut small: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut held = 0;
     let mut archive = tar::Archive::new(source);
     for entry in archive.entries().context("read the archive of `docker save`")? {
         let mut entry = entry.context("read the archive of `docker save`")?;
@@ -66,7 +70,12 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).context("read the archive of `docker save`")?;
         packed.append(&header, bytes.as_slice()).context("pass the archive on")?;
-        drop(small.insert(digest.map_or(path, String::from), bytes));
+        // Only what is JSON is asked for: indices and manifests.
+        if bytes.starts_with(b"{") {
+            held += bytes.len();
+            anyhow::ensure!(held <= MANIFESTS, "the archive has more manifests than images have");
+            drop(small.insert(digest.map_or(path, String::from), bytes));
+        }
     }
     let compressed = packed.into_inner().context("pass the archive on")?;
     let mut sink = compressed.finish().context("pass the archive on")?;

@@ -1,6 +1,6 @@
 //! `docker save` on one side, `docker load` on the other, and this program between them.
 
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write};
+use std::io::{self, PipeReader, PipeWriter, Write};
 
 use anyhow::Context as _;
 
@@ -53,8 +53,7 @@ pub fn take<T>(producer: &Cmd, work: impl FnOnce(&mut io::BufReader<PipeReader>)
 pub fn give<T>(session: &Session, consumer: &Cmd, work: impl FnOnce(PipeWriter) -> Result<T>) -> Result<T> {
     let (child, sink, mut answers) = consumer.converse()?;
     let listening = std::thread::spawn(move || {
-        let mut said = String::new();
-        drop(answers.read_to_string(&mut said));
+        drop(io::copy(&mut answers, &mut io::sink()));
     });
     let result = work(sink);
     process::check_interrupted()?;

@@ -7,11 +7,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_chan
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::contents::{Contents, Entry};
+use super::checksums;
+use super::contents::Contents;
 use super::parcel::{self, Parcel};
 use crate::digest::{Digest, is_hex};
 use crate::error::Result;
@@ -23,6 +23,9 @@ const PROGRAM: &str = include_str!("../scripts/courier.py");
 
 /// How much of a parcel is sent at a time; each time costs four bytes.
 const CHUNK: usize = 64 * 1024;
+
+/// Bytes that an answer may have: a layer with 300,000 files takes so many, and a registry with 200,000 blobs.
+const LINE: usize = 8 << 20;
 
 /// How long a robot may take for an answer: it may have a slow disk, and hundreds of layers on it.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -217,7 +220,7 @@ impl Agent {
         );
         let argv = [python, &["-I", "-S", "-B", "-c", &boot]].concat();
         let (child, words, answers) = session.command(argv).converse()?;
-        let (words, answers) = (Some(Words::new(words)), process::lines(answers));
+        let (words, answers) = (Some(Words::new(words)), process::lines(&child, answers, LINE));
         let heard = VecDeque::new();
         let mut agent = Self { words, answers, child, heard, sent: 0, patience: ANSWER, is_stuck: false };
         agent.write(&program)?;
@@ -308,26 +311,7 @@ impl Agent {
         let answer = self.next(making(size))?;
         let digest = digest_of(&answer, name)?;
         let packed = answer["contents"].as_str().context("read the courier's answer")?;
-        let packed = base64::prelude::BASE64_STANDARD.decode(packed).context("read the courier's answer")?;
-        let bytes = zstd::stream::decode_all(packed.as_slice()).context("read the courier's answer")?;
-        let (records, _rest) = bytes.as_chunks::<20>();
-        let entry = |record: &[u8; 20]| {
-            let number = |range: std::ops::Range<usize>| {
-                record[range].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-            };
-            let (length, content) = (number(4..12), number(12..20));
-            let end = content.saturating_add(length);
-            Ok(Entry {
-                path: String::new(),
-                start: content,
-                content,
-                end,
-                whole: 0,
-                length,
-                checksum: u32::try_from(number(0..4))?,
-            })
-        };
-        Ok((digest, Contents { entries: records.iter().map(entry).collect::<Result<_>>()? }))
+        Ok((digest, checksums::read(packed, size)?))
     }
 
     /// Gets ready for changes. `owner` stands for this machine's workspace: an agent that a cut connection
@@ -394,7 +378,9 @@ impl Agent {
                 self.write(&u32::try_from(count)?.to_le_bytes())?;
                 self.write(&buffer[..count])?;
                 position += count as u64;
-                self.heard.extend(self.answers.try_iter());
+                let heard: usize = self.heard.iter().map(String::len).sum();
+                anyhow::ensure!(heard <= process::LINE, "the robot's courier says more than it was asked");
+                self.heard.extend(self.answers.try_iter().take(1));
                 let made = self.heard.iter().filter(|line| serde_json::from_str::<Made>(line).is_ok());
                 gone(count as u64, made.count());
             }
@@ -407,7 +393,8 @@ impl Agent {
 
 fn making(bytes: u64) -> Duration {
     let (rate, besides) = MAKING;
-    besides + Duration::from_secs(bytes / rate)
+    // Sizes are the robot's word for it: an hour is enough for any layer.
+    (besides + Duration::from_secs(bytes / rate)).min(Duration::from_secs(3600))
 }
 
 /// What is said to the agent, written by a thread of its own: an agent that is stopped, say with the

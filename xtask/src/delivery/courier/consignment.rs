@@ -11,13 +11,16 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
 use crate::image::partial::Partial;
-use crate::ui;
+use crate::{number, ui};
 
 /// Bytes that have to be new before it is worth asking what is in the layers of other people's machines.
 const WORTH_ASKING: u64 = 2 << 20;
 
 /// Other people's layers that are too small to be asked about.
 const TOO_SMALL: u64 = 64 << 10;
+
+/// Files of other people's layers that are looked through.
+const FILES: usize = 1 << 20;
 
 /// A layer on its way.
 #[derive(Clone, Debug)]
@@ -220,12 +223,12 @@ impl Consignment {
             if is_known { size } else { size.max(item.new / 2) }
         };
         let parcel = self.items.iter().map(parcel).max().unwrap_or_default();
-        let own = self.parcels().filter_map(|name| look.spools.get(name)).sum();
+        let own = number::sum(self.parcels().filter_map(|name| look.spools.get(name).copied()));
         self.is_tight = lack(look, layers, parcel, own).is_some();
         if !self.is_tight {
             return None;
         }
-        lack(look, layers, parcel, look.spools.values().sum())
+        lack(look, layers, parcel, number::sum(look.spools.values().copied()))
     }
 
     /// Bytes of all parcels, as it looks now; none before anything can be said.
@@ -240,7 +243,7 @@ impl Consignment {
         for item in &mut self.items {
             let spool = spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
             item.resumed = item.resumed.map(|before| before || spool > 0);
-            bytes += spool;
+            bytes = number::sum([bytes, spool]);
         }
         self.arrived = (bytes, self.arrived.0);
         bytes
@@ -299,13 +302,13 @@ impl Consignment {
 /// Its registry keeps each layer once, uncompressed, beside the parcel that is being worked off. Then
 /// its engine keeps the unpacked files, and in a containerd store the layer as well.
 fn lack(look: &Look, layers: u64, parcel: u64, spools: u64) -> Option<String> {
-    let disk = look.disk.saturating_add(look.parts + spools);
-    let engine = layers * look.copies;
+    let disk = look.disk.saturating_add(look.parts).saturating_add(spools);
+    let engine = layers.saturating_mul(look.copies);
     let words = |whose: &str, free: u64, needed: u64| {
         let (free, needed) = (ui::bytes(free), ui::bytes(needed));
         format!("{whose} has {free} free, the new layers need {needed} there")
     };
-    let shared = layers + engine.max(parcel);
+    let shared = layers.saturating_add(engine.max(parcel));
     if look.shared {
         return (disk < shared).then(|| words("its disk", disk, shared));
     }
@@ -354,9 +357,13 @@ fn ask_about_others(agent: &mut Agent, look: &Look, candidates: &mut Vec<Candida
         .filter(|(name, held)| held.size >= TOO_SMALL && !known.contains(*name))
         .map(|(name, held)| (name, held.size))
         .collect();
-    let mut found = false;
+    let (mut found, mut files) = (false, 0);
     for (name, size) in unknown {
         let (digest, contents) = agent.contents(name, size)?;
+        files += contents.entries.len();
+        if files > FILES {
+            break;
+        }
         if !contents.entries.is_empty() {
             found = true;
             candidates.push(Candidate { digest, contents: contents.into(), is_here: false });
@@ -379,6 +386,15 @@ mod tests {
         assert_eq!(lack(&Look { parts: 100, ..look.clone() }, 200, 0, 50), None);
         let twice = Look { copies: 2, ..look };
         assert!(lack(&twice, 100, 0, 49).is_some() && lack(&twice, 100, 0, 50).is_none());
+    }
+
+    #[test]
+    fn numbers_of_a_robot_may_be_anything() {
+        let most = u64::MAX;
+        let look = Look { disk: most, parts: most, copies: most, shared: true, ..Look::default() };
+        assert_eq!(lack(&look, 100, most, most), None);
+        let look = Look { disk: most, parts: most, copies: most, ..Look::default() };
+        assert!(lack(&look, 100, 1, most).unwrap().contains("its engine's disk"));
     }
 
     #[test]

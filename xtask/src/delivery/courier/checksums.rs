@@ -1,0 +1,106 @@
+//! What a robot's agent says is in a layer that this machine does not have: checksum, length and place of each file.
+
+use std::io::Read as _;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+
+use super::contents::{Contents, Entry};
+use crate::error::Result;
+
+/// Bytes of what is said of a file.
+const RECORD: usize = 20;
+
+/// Bytes that a file with content takes in a layer at least: its header and a block.
+const FILE: u64 = 1024;
+
+/// Files that are read of one layer. The largest that are known, of a ROS desktop, have 200,000.
+const FILES: u64 = 1 << 19;
+
+/// Reads it. A layer of `size` bytes has room for so many files: what is said is never unpacked further than that. Files
+/// that are not inside of it are left out, and nothing is known of a layer with too many.
+///
+/// # Errors
+/// Fails when it is anything else.
+pub fn read(packed: &str, size: u64) -> Result<Contents> {
+    let unreadable = "read what the robot says is in a layer";
+    let packed = base64::prelude::BASE64_STANDARD.decode(packed).context(unreadable)?;
+    let mut unpacked = zstd::Decoder::new(packed.as_slice()).context(unreadable)?;
+    unpacked.window_log_max(24).context(unreadable)?;
+    let fit = size / FILE;
+    let limit = FILES.min(fit) * RECORD as u64;
+    let mut bytes = Vec::new();
+    let _count = unpacked.take(limit + 1).read_to_end(&mut bytes).context(unreadable)?;
+    if bytes.len() as u64 > limit {
+        anyhow::ensure!(fit > FILES, "the robot says that a layer has more files than fit into it");
+        return Ok(Contents::default());
+    }
+    let (records, _rest) = bytes.as_chunks::<RECORD>();
+    Ok(Contents { entries: records.iter().filter_map(|record| entry(record, size)).collect() })
+}
+
+fn entry(record: &[u8; RECORD], size: u64) -> Option<Entry> {
+    let number = |range: std::ops::Range<usize>| {
+        record[range].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let (length, content) = (number(4..12), number(12..20));
+    let end = content.checked_add(length).filter(|end| *end <= size)?;
+    let checksum = u32::try_from(number(0..4)).ok()?;
+    Some(Entry { path: String::new(), start: content, content, end, whole: 0, length, checksum })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(records: &[(u32, u64, u64)]) -> String {
+        let record = |(checksum, length, content): &(u32, u64, u64)| {
+            [&checksum.to_le_bytes()[..], &length.to_le_bytes(), &content.to_le_bytes()].concat()
+        };
+        pack(&records.iter().flat_map(record).collect::<Vec<u8>>())
+    }
+
+    fn pack(bytes: &[u8]) -> String {
+        base64::prelude::BASE64_STANDARD.encode(zstd::encode_all(bytes, 9).unwrap())
+    }
+
+    #[test]
+    fn files_are_where_the_robot_says() -> Result<()> {
+        let contents = read(&said(&[(7, 100, 512), (9, 2000, 1536)]), 4096)?;
+        let entries: Vec<_> =
+            contents.entries.iter().map(|one| (one.checksum, one.length, one.content, one.end)).collect();
+        assert_eq!(entries, [(7, 100, 512, 612), (9, 2000, 1536, 3536)]);
+        assert!(read(&said(&[]), 0)?.entries.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_unpacked_has_an_end() {
+        // 2 GB of zeros, a bomb of 64 kB: the records of files without content.
+        let mut bomb = zstd::Encoder::new(Vec::new(), 9).unwrap();
+        let _zeros = std::io::copy(&mut std::io::repeat(0).take(2 << 30), &mut bomb).unwrap();
+        let bomb = base64::prelude::BASE64_STANDARD.encode(bomb.finish().unwrap());
+        for size in [0, 1_000_000, FILES * FILE] {
+            let error = read(&bomb, size).unwrap_err();
+            assert!(error.to_string().contains("more files than fit"), "{error:#}");
+        }
+        assert_eq!(read(&bomb, u64::MAX).unwrap(), Contents::default());
+    }
+
+    #[test]
+    fn files_are_inside_of_their_layer() -> Result<()> {
+        for (length, content) in [(4096, 1), (u64::MAX, 1), (1, u64::MAX), (u64::MAX, u64::MAX)] {
+            let contents = read(&said(&[(7, length, content), (9, 10, 512)]), 4096)?;
+            let lengths: Vec<_> = contents.entries.iter().map(|one| one.length).collect();
+            assert_eq!(lengths, [10]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn anything_else_is_an_error() {
+        for words in ["", "no base64 at all", "AAAA", &pack(&[1; 2_000_000])[..2]] {
+            assert!(read(words, 1 << 30).is_err(), "{words}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Numbers that others say: robots, registries, bundles. None is taken for more than [`MOST`], so that what is computed
+//! with a few of them does not overflow.
+
+use serde::{Deserialize as _, Deserializer};
+
+/// More bytes than any disk has, more seconds than any clock shows.
+pub const MOST: u64 = 1 << 50;
+
+/// A number in a word, if it is one.
+pub fn said(word: &str) -> Option<u64> {
+    word.parse::<u64>().ok().map(|number| number.min(MOST))
+}
+
+/// Bytes, of a word that tells kibibytes.
+pub fn kibibytes(word: &str) -> Option<u64> {
+    Some((said(word)? * 1024).min(MOST))
+}
+
+/// A number in JSON: `#[serde(deserialize_with = "number::read")]`.
+///
+/// # Errors
+/// Fails where it is none.
+pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    u64::deserialize(from).map(|number| number.min(MOST))
+}
+
+/// The sum of any number of them.
+pub fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::saturating_add).min(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_more_than_anything_is_the_most() {
+        let most = u64::MAX.to_string();
+        assert_eq!([said("7"), said(&most), said("-1"), said("")], [Some(7), Some(MOST), None, None]);
+        assert_eq!([kibibytes("2"), kibibytes(&most), kibibytes("x")], [Some(2048), Some(MOST), None]);
+        assert_eq!(said("18446744073709551616"), None);
+        assert_eq!([sum([1, 2]), sum([u64::MAX, u64::MAX]), sum([])], [3, MOST, 0]);
+    }
+}
