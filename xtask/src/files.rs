@@ -9,7 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::process;
+use crate::number;
+use crate::process::{self, Cmd};
 
 /// Gives a file a new content, whole or not at all; its directory is made where it is missing.
 ///
@@ -47,6 +48,20 @@ pub fn digest(source: impl Read) -> std::io::Result<Digest> {
     let mut hash = Sha256::new();
     let _bytes = std::io::copy(&mut BufReader::with_capacity(1 << 17, source), &mut hash)?;
     Ok(Digest::from_hash(hash))
+}
+
+/// Bytes that are free on the disk of a directory, as df(1) tells; none where it does not.
+pub fn free(dir: &Utf8Path) -> Option<u64> {
+    free_in(&Cmd::new("df").args(["-Pk", dir.as_str()]).read().ok()?)
+}
+
+/// The fourth column of the last line, in kibibytes.
+pub fn free_in(df: &str) -> Option<u64> {
+    let line = df.lines().nth(1)?;
+    // A device's name may hold blanks: count from the percentage.
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let percentage = words.iter().rposition(|word| word.ends_with('%'))?;
+    number::kibibytes(words.get(percentage.checked_sub(1)?)?)
 }
 
 /// Removes a file, and gives the bytes that it had.

@@ -13,7 +13,7 @@ use crate::config::{Platform, Store, Workspace};
 use crate::doctor::{Check, Outcome, Source};
 use crate::error::Result;
 use crate::process::Cmd;
-use crate::ui;
+use crate::{files, ui};
 
 const SCOPE: &str = "host";
 const SETUP: &str = "`cargo xtask setup` installs it";
@@ -201,7 +201,7 @@ fn disk(machine: &Machine, path: &Utf8Path) -> Outcome {
         Ok(text) => text,
         Err(error) => return Outcome::note(format!("cannot tell: {error:#}")),
     };
-    match free_bytes(&text) {
+    match files::free_in(&text) {
         Some(free) if free < ENOUGH_SPACE => Outcome::bad(
             format!("{} free at `{path}`, {} are needed", ui::bytes(free), ui::bytes(ENOUGH_SPACE)),
             "`docker builder prune` and `docker image prune` drop what nobody uses",
@@ -209,15 +209,6 @@ fn disk(machine: &Machine, path: &Utf8Path) -> Outcome {
         Some(free) => Outcome::good(format!("{} free at `{path}`", ui::bytes(free))),
         None => Outcome::note(format!("`df` says of `{path}`: {text}")),
     }
-}
-
-/// The fourth column of the last line, in kibibytes.
-fn free_bytes(df: &str) -> Option<u64> {
-    let line = df.lines().nth(1)?;
-    // A device's name may hold blanks: count from the percentage.
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let percentage = words.iter().rposition(|word| word.ends_with('%'))?;
-    words.get(percentage.checked_sub(1)?)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// What stands between this machine and the internet: worth knowing when a download fails.
@@ -246,7 +237,7 @@ mod tests {
     #[test]
     fn free_space_is_read_from_df() {
         let df = |line: &str| {
-            free_bytes(&format!("Filesystem 1024-blocks Used Available Capacity Mounted on\n{line}\n"))
+            files::free_in(&format!("Filesystem 1024-blocks Used Available Capacity Mounted on\n{line}\n"))
         };
         assert_eq!(df("/dev/vda 263174212 18874368 77594624 20% /"), Some(77_594_624 * 1024));
         assert_eq!(df("map auto home 0 0 0 100% /System/Volumes/Data/home"), Some(0));

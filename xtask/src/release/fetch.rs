@@ -4,6 +4,7 @@
 //! A file is copied under another name, which tells when it was last written over there, and gets its own once it is
 //! complete: one that was rewritten meanwhile is never completed with the rest of another, as `sftp -a` does.
 
+use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -13,7 +14,7 @@ use super::services;
 use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
 use crate::robot::Session;
-use crate::ui;
+use crate::{files, number, ui};
 
 /// What is at a path, a line for each directory and file: kind, bytes, seconds since 1970, name.
 const LIST: &str = r#"[ -e "$1" ] || { echo "there is no $1" >&2; exit 1; }
@@ -89,30 +90,53 @@ pub fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path) -> Re
     }
     let copying = || format!("copy `{path}` from `{}`", session.robot());
     fs_err::create_dir_all(into)?;
-    for line in list.read().with_context(copying)?.lines() {
+    let list = list.read().with_context(copying)?;
+    let mut wanted = Vec::new();
+    for line in list.lines() {
         let remote = Remote::parse(line)?;
         let target = place(&path, remote.name, into)?;
         if !remote.is_file {
             fs_err::create_dir_all(target)?;
         } else if !remote.is_at(&target) {
-            let rest =
-                |from_byte: u64| from.shell(session, REST, &[remote.name, &(from_byte + 1).to_string()]);
-            if !remote.copy(&target, rest).with_context(copying)? {
-                ui::warn(session.robot(), &format!("{} is gone", remote.name));
-            }
+            wanted.push((remote, target));
+        }
+    }
+    check_room(&wanted, into).with_context(copying)?;
+    for (remote, target) in wanted {
+        let rest = |from_byte: u64| from.shell(session, REST, &[remote.name, &(from_byte + 1).to_string()]);
+        if !remote.copy(&target, rest).with_context(copying)? {
+            ui::warn(session.robot(), &format!("{} is gone", remote.name));
         }
     }
     Ok(())
+}
+
+/// Fails where files have no room in a directory of this machine, besides what is there of them.
+fn check_room(files: &[(Remote<'_>, Utf8PathBuf)], into: &Utf8Path) -> Result<()> {
+    let missing = |(remote, target): &(Remote<'_>, Utf8PathBuf)| {
+        let here = remote.part(target).metadata().map_or(0, |metadata| metadata.len());
+        remote.size.saturating_sub(here)
+    };
+    let needed = number::sum(files.iter().map(missing));
+    match files::free(into) {
+        Some(free) if needed > free => {
+            let (needed, free) = (ui::bytes(needed), ui::bytes(free));
+            Err(Failure::failed(format!(
+                "it has {needed} that are not in `{into}` yet, and {free} are free here"
+            ))
+            .hint("`--to DIRECTORY` names one on another disk")
+            .into())
+        }
+        _ => Ok(()),
+    }
 }
 
 impl<'a> Remote<'a> {
     fn parse(line: &'a str) -> Result<Self> {
         let parts: Vec<&str> = line.splitn(4, ' ').collect();
         let remote = match parts[..] {
-            [kind @ ("d" | "f"), size, modified, name] => size
-                .parse()
-                .ok()
-                .zip(modified.parse().ok())
+            [kind @ ("d" | "f"), size, modified, name] => number::said(size)
+                .zip(number::said(modified))
                 .map(|(size, modified)| Self { is_file: kind == "f", size, modified, name }),
             _ => None,
         };
@@ -134,22 +158,34 @@ impl<'a> Remote<'a> {
         metadata.len() == self.size && metadata.modified().is_ok_and(|time| time == self.time())
     }
 
-    /// Copies the rest of it, which the command sends from a byte on, and tells whether there is any.
+    /// Where it is while it is copied.
+    fn part(&self, target: &Utf8Path) -> Utf8PathBuf {
+        let name = target.file_name().unwrap_or_default();
+        target.with_file_name(format!(".{name}.{}.part", self.modified))
+    }
+
+    /// Copies the rest of it, which the command sends from a byte on, and tells whether there is any. What has been
+    /// written to it over there since its size was asked is left for the next time.
     fn copy(&self, target: &Utf8Path, rest: impl FnOnce(u64) -> Cmd) -> Result<bool> {
         let name = target.file_name().unwrap_or_default();
-        let part = target.with_file_name(format!(".{name}.{}.part", self.modified));
+        let part = self.part(target);
         let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&part)?;
         let here = file.metadata()?.len();
         let here = if here > self.size { 0 } else { here };
         file.set_len(here)?;
-        let (sending, _words, mut answers) = rest(here).converse()?;
+        let (sending, _words, answers) = rest(here).converse()?;
+        let mut answers = answers.take(self.size - here);
         let _bytes = std::io::copy(&mut answers, &mut file)?;
+        let has_grown = answers.into_inner().read(&mut [0])? > 0;
         process::check_interrupted()?;
-        if sending.exit_code()? == Some(GONE) {
+        if !has_grown && sending.exit_code()? == Some(GONE) {
             fs_err::remove_file(&part)?;
             return Ok(false);
         }
-        sending.wait()?;
+        if !has_grown {
+            sending.wait()?;
+        }
+        drop(sending);
         file.file().set_modified(self.time())?;
         fs_err::rename(&part, target)?;
         // Of what it was at other times.

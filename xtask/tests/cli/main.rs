@@ -25,6 +25,7 @@ mod odd;
 mod odd_arguments;
 mod odd_settings;
 mod publish;
+mod pull_data;
 mod registry;
 mod shell;
 mod signals;
