@@ -10,6 +10,8 @@
 //! | [`Cmd::spawn`], [`Cmd::converse`] | a child that works beside us, ended by its guard | not to be called |
 //! | [`Cmd::clean_up`] | undoing, also after Ctrl-C | printed only |
 //!
+//! What a child writes is read up to a limit, whoever it speaks for: see [`capture`] and [`lines`](mod@lines).
+//!
 //! Ctrl-C, SIGTERM and SIGHUP end the children and make every further command fail with
 //! [`Exit::Interrupted`], so that errors travel up and guards clean up on the way.
 
@@ -219,7 +221,7 @@ impl Cmd {
     /// Asks: runs the command, also in dry-run mode, and gives its stdout without trailing newlines.
     ///
     /// # Errors
-    /// Fails when the command cannot be started, fails, or writes something that is not UTF-8.
+    /// Fails when the command cannot be started, fails, or writes something that is not UTF-8 or too long.
     pub fn read(&self) -> Result<String> {
         self.announce(false);
         self.text(self.finish()?)
@@ -272,7 +274,8 @@ impl Cmd {
         self.text(self.finish()?)
     }
 
-    /// Changes something, with the terminal in the command's hands: it asks or has a display of its own.
+    /// Changes something, with the terminal in the command's hands: it asks or has a display of its own. What it writes
+    /// is not filtered: for verbs that are there for that, and for programs of this machine.
     ///
     /// # Errors
     /// Fails when the command cannot be started or fails.

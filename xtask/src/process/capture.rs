@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Bytes that an answer may have. The longest that is asked for is a list of all files in a directory.
-pub(super) const ANSWER: usize = 64 << 20;
+/// Bytes that an answer may have: a list of 50,000 files, say, or a diary of years. What is made of it in memory may
+/// take fifty times as much.
+pub(super) const ANSWER: usize = 4 << 20;
 
 /// Bytes that are kept of what is said for people: the last ones.
 pub(super) const LAST_WORDS: usize = 1 << 20;

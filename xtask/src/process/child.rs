@@ -23,7 +23,7 @@ pub struct Child {
     words: Capture,
     last_words: OnceLock<Vec<u8>>,
     /// Why it was ended, if it was for what it said.
-    offence: Arc<OnceLock<String>>,
+    ended_for: Arc<OnceLock<String>>,
     /// Present where a signal ends the child before its guard does.
     ended_by_signals: Option<Registered>,
 }
@@ -46,7 +46,7 @@ impl Child {
             held: None,
             words,
             last_words: OnceLock::new(),
-            offence: Arc::default(),
+            ended_for: Arc::default(),
             ended_by_signals: None,
         })
     }
@@ -74,9 +74,9 @@ impl Child {
 
     /// What ends it for what it says, with a reason, from another thread.
     pub(super) fn end_for(&self) -> impl FnOnce(String) + Send + use<> {
-        let (handle, offence) = (self.handle.clone(), self.offence.clone());
+        let (handle, ended_for) = (self.handle.clone(), self.ended_for.clone());
         move |reason| {
-            let _first = offence.set(reason);
+            let _first = ended_for.set(reason);
             drop(handle.kill());
         }
     }
@@ -87,7 +87,11 @@ impl Child {
     /// Fails when the child fails; the error shows its last words.
     pub fn wait(&self) -> Result<()> {
         let status = self.status()?;
-        if status.success() && self.offence.get().is_none() { Ok(()) } else { Err(self.post_mortem(status)) }
+        if status.success() && self.ended_for.get().is_none() {
+            Ok(())
+        } else {
+            Err(self.post_mortem(status))
+        }
     }
 
     /// Waits for its end and gives its exit code; none where a signal ended it.
@@ -109,8 +113,8 @@ impl Child {
     }
 
     fn post_mortem(&self, status: ExitStatus) -> anyhow::Error {
-        if let Some(offence) = self.offence.get() {
-            return self.command.failure(offence, "");
+        if let Some(ended_for) = self.ended_for.get() {
+            return self.command.failure(ended_for, "");
         }
         let words = self.last_words.get_or_init(|| self.words.end(None).unwrap_or_default());
         self.command.failure(&status.to_string(), &String::from_utf8_lossy(words))

@@ -13,8 +13,33 @@ fn an_answer_without_an_end_ends_the_question() {
     lab.run_small(&["deploy"]).expect(1).says(&[
         "error: `main` does not tell what runs there",
         "caused by: `ssh ",
-        "it wrote more than 64 MiB",
+        "it wrote more than 4 MiB",
     ]);
+}
+
+#[test]
+fn an_answer_that_is_long_enough_may_have_anything_in_it() {
+    let lab = Lab::new();
+    for line in
+        ["container\ta\ta\ta\ta\t0\ta\ta\t0\ta\n", "\t", "release\t1\tcurrent\t{}\n", "image\ta@b\tc\td\n"]
+    {
+        std::fs::write(lab.dir.join("words"), line.repeat(4_000_000 / line.len())).unwrap();
+        lab.on("ssh", "*'sh -s -- eurobot '*", "cat \"$lab/words\"");
+        lab.on("ssh", "*' status eurobot'*", "cat \"$lab/words\"");
+        let _ran = lab.run_small(&["status"]).expect(0);
+    }
+}
+
+#[test]
+fn an_agent_that_answers_something_else_is_left_to_itself() {
+    for (first, again, last) in [("[", "0,", "0]"), ("[", "[],", "0]"), (r#"{"held":""#, "a:1:1 ", r#""}"#)] {
+        let lab = Lab::new();
+        let _registry = Registry::start(&lab);
+        let text = format!("{first}{}{last}\n", again.repeat(8_000_000 / again.len()));
+        std::fs::write(lab.dir.join("words"), text).unwrap();
+        lab.on("ssh", "*xtask-registry*python3*", "cat \"$lab/words\"; exec cat >/dev/null");
+        lab.run_small(&["deploy"]).expect(0).says(&["the push carries whole layers"]);
+    }
 }
 
 #[test]

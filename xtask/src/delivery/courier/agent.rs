@@ -27,6 +27,9 @@ const CHUNK: usize = 64 * 1024;
 /// Bytes that an answer may have: a layer with 300,000 files takes so many, and a registry with 200,000 blobs.
 const LINE: usize = 8 << 20;
 
+/// Values that an answer may have, in memory each takes thirty times as much as in a line; lists of blobs are one.
+const VALUES: usize = 100_000;
+
 /// How long a robot may take for an answer: it may have a slow disk, and hundreds of layers on it.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -273,6 +276,8 @@ impl Agent {
                 }
             }
         };
+        let values = line.bytes().filter(|byte| b",[{".contains(byte)).count();
+        anyhow::ensure!(values < VALUES, "the robot's courier says more than it was asked");
         let answer: Value = serde_json::from_str(&line).context("read the courier's answer")?;
         match (answer["refused"].as_str(), answer["why"].as_str()) {
             (Some(kind), Some(why)) => Err(Refusal { kind: kind.to_owned(), why: why.to_owned() }.into()),
