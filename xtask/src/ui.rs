@@ -14,7 +14,8 @@ use std::sync::OnceLock;
 use crate::error::{exit_of, hints_of};
 use crate::process;
 
-pub use printable::{on_one_line, printable};
+use printable::on_one_line;
+pub use printable::printable;
 pub use progress::Progress;
 pub use text::{bytes, table, utc};
 

@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
         let session = Session::open(reach(&workspace, robot)?)?;
         services::check(&session, project, &args.services)?;
         services::lines(&session, project, &words, |line| {
-            // Of one robot they stay as they are, for other programs to read.
+            // Of one robot they stay as they are, for other programs to read; but for what a terminal would obey.
             let name = if robots.len() == 1 { String::new() } else { format!("{:<width$}  ", robot.name) };
             Ok(ui::result(&format!("{name}{line}"))?)
         })
