@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 # Who holds its lock may change the registry's data (see delivery/scripts/courier.py).
 COURIER = "/var/lib/registry/courier"
@@ -21,6 +22,9 @@ REPOSITORIES = ROOT + "/repositories"
 
 # The registry itself.
 OPEN_FILES = "/proc/1/fd"
+
+# Seconds without a byte, after which an upload is taken to be dead: whoever holds it open must not keep garbage for ever.
+DEAD = 10 * 60
 
 
 def tried_lock():
@@ -41,7 +45,8 @@ def tried_lock():
 def is_taking_uploads():
     for number in os.listdir(OPEN_FILES):
         try:
-            if "/_uploads/" in os.readlink(f"{OPEN_FILES}/{number}"):
+            file = f"{OPEN_FILES}/{number}"
+            if "/_uploads/" in os.readlink(file) and time.time() - os.stat(file).st_mtime < DEAD:
                 return True
         except FileNotFoundError:
             pass  # closed meanwhile
