@@ -29,7 +29,7 @@ use crate::cmd;
 use crate::config::{Platform, Workspace};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::process::Cmd;
+use crate::process::{self, Cmd};
 
 pub use bake::{Options, build, test, tools, tools_reference};
 pub use builder::Builder;
@@ -200,9 +200,21 @@ pub fn named(workspace: &Workspace) -> Result<BTreeSet<Digest>> {
 /// Fails when there is no `docker`.
 pub fn prune(workspace: &Workspace) -> Result<String> {
     let label = format!("label={}={}", provenance::PROJECT, workspace.project.name);
+    remove_names_of_exports(workspace)?;
     let said = cmd!("docker image prune --force --filter {label}")?.run_for_output()?;
     let room = said.lines().find_map(|line| line.strip_prefix("Total reclaimed space: "));
     Ok(room.unwrap_or("0B").to_owned())
+}
+
+/// Removes names under which layers were exported by a run that was killed: each run has its own.
+fn remove_names_of_exports(workspace: &Workspace) -> Result<()> {
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    let filter = format!("reference=127.0.0.1:*/*/layers/{}", workspace.project.name);
+    let format = "{{.Repository}}:{{.Tag}}";
+    let names = cmd!("docker image ls --filter {filter} --format {format}")?.read()?;
+    names.lines().try_for_each(|name| cmd!("docker image rm {name}")?.run())
 }
 
 /// Whether this machine's engine has an image.

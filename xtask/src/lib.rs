@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod error;
 pub mod files;
 pub mod host;
+mod http;
 pub mod hub;
 pub mod image;
 pub mod loopback;

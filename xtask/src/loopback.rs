@@ -1,4 +1,6 @@
-//! Listening on this machine's loopback interface, for as long as a guard lives.
+//! Listening on this machine's loopback interface, for as long as a guard lives, and for one user.
+
+mod peer;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -22,6 +24,7 @@ pub struct Listener {
 
 impl Listener {
     /// Listens on `wish` or the next free port, and hands each connection to `each`, which must not wait for it.
+    /// Other users of this machine are hung up on: root may connect, because Docker's engine is root, and nobody else.
     ///
     /// # Errors
     /// Fails when none of the ports is free.
@@ -42,7 +45,9 @@ impl Listener {
                 if is_stopping.load(Ordering::SeqCst) {
                     return;
                 }
-                if let Ok(connection) = connection {
+                if let Ok(connection) = connection
+                    && peer::is_ours(&connection)
+                {
                     each(connection);
                 }
             }
@@ -69,7 +74,25 @@ impl Drop for Listener {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
+    use crate::process::Cmd;
+
+    #[test]
+    fn other_users_are_hung_up_on() -> Result<()> {
+        let greet = |mut client: TcpStream| drop(client.write_all(b"hello"));
+        let listener = Listener::start(21_000, greet)?;
+        let ask = format!("exec 3<>/dev/tcp/127.0.0.1/{} && cat <&3", listener.port());
+        assert_eq!(Cmd::new("bash").args(["-c", &ask]).read()?, "hello");
+        // Only root can be somebody else.
+        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-c"];
+        if Cmd::new("setpriv").args(nobody).arg("true").succeeds().unwrap_or_default() {
+            let heard = Cmd::new("setpriv").args(nobody).arg(format!("{ask} 2>/dev/null; :")).read()?;
+            assert_eq!(heard, "");
+        }
+        Ok(())
+    }
 
     #[test]
     fn a_taken_port_is_stepped_over_and_given_back() -> Result<()> {

@@ -5,6 +5,7 @@
 //! through it and end with it.
 
 pub mod checks;
+pub mod credential;
 pub mod host_key;
 pub mod registry;
 mod relay;
@@ -12,6 +13,7 @@ pub mod ssh;
 pub mod survey;
 pub mod tunnel;
 
+pub use credential::Credential;
 pub use ssh::{Endpoint, Session};
 pub use survey::Survey;
 pub use tunnel::Tunnel;

@@ -13,11 +13,14 @@ use super::contender::Contender;
 use super::copy::Workshop;
 use super::robot::TestRobot;
 use super::subject::Subject;
-use crate::config::Store;
+use crate::config::{Platform, Store};
 use crate::error::Result;
-use crate::image::Builder;
+use crate::image::{Builder, service};
 use crate::process::{self, Cmd};
-use crate::robot::registry::{self, RegistryClient};
+use crate::robot::registry::RegistryClient;
+
+/// Where people's own registry listens on the robot. As they start it, it asks for no login.
+const REGISTRY: &str = "127.0.0.1:5001";
 
 /// How the image travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ impl<'a> ByHand<'a> {
     /// `ssh -N -L`, `docker tag`, `docker push`, and the tunnel closed again.
     fn push(&self, subject: Subject, robot: &TestRobot<'_>) -> Result<()> {
         let endpoint = robot.endpoint();
-        let forward = format!("127.0.0.1:{}:{}", self.port, registry::HOST);
+        let forward = format!("127.0.0.1:{}:{REGISTRY}", self.port);
         let tunnel =
             endpoint.ssh_that_forwards().args(["-N", "-L", &forward, "--", &endpoint.destination]).spawn()?;
         let registry = RegistryClient::on_port(self.port);
@@ -64,13 +67,23 @@ impl<'a> ByHand<'a> {
         Ok(())
     }
 
+    /// Starts a registry, once: the image is there.
+    fn start_registry(&self, robot: &TestRobot<'_>) -> Result<()> {
+        let (copy, builder) = (&self.workshop.copy, self.workshop.builder);
+        let image = service::registry(copy.workspace(), builder, &Platform::of_this_machine())?;
+        let address = format!("REGISTRY_HTTP_ADDR={REGISTRY}");
+        let run = ["docker", "run", "--detach", "--restart", "always", "--network", "host"];
+        let settings = ["--name", "registry", "--env", &address, "--env", "REGISTRY_AUTH=none", &image];
+        robot.endpoint().command([&run[..], &settings].concat()).run()
+    }
+
     /// What happens on the robot once the image has arrived, in one connection.
     fn start(&self, subject: Subject) -> String {
         let up = "cd bench && docker compose up --detach";
         match self.way {
             Way::Push => {
                 let image = subject.image_by_hand();
-                let name = format!("{}/{image}", registry::HOST);
+                let name = format!("{REGISTRY}/{image}");
                 format!("docker pull --quiet {name} && docker tag {name} {image} && {up}")
             }
             Way::Load => up.to_owned(),
@@ -122,6 +135,9 @@ impl Contender for ByHand<'_> {
 
     /// The Compose file and its variables, copied once.
     fn set_up(&self, robot: &TestRobot<'_>) -> Result<()> {
+        if self.way == Way::Push {
+            self.start_registry(robot)?;
+        }
         let image = robot.subject().image_by_hand();
         let variables = robot.variables()?.into_iter().map(|(name, value)| format!("{name}={value}\n"));
         let compose = self.workshop.copy.compose_with(robot.name(), image)?;

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::host::Need;
 use crate::image::service;
 use crate::process;
-use crate::robot::{Session, Tunnel, registry, tunnel};
+use crate::robot::{Session, Tunnel, credential, registry, tunnel};
 use crate::ui;
 
 /// How often the connection is looked after; Ctrl-C ends the wait at once.
@@ -16,7 +16,9 @@ const WATCH: Duration = Duration::from_secs(2);
 /// Hold a tunnel to a robot's registry open, until Ctrl-C
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example, while the tunnel is open, in another terminal:
-  docker tag debian:trixie localhost:5000/debian:trixie && docker push localhost:5000/debian:trixie")]
+  docker tag debian:trixie 127.0.0.1:5000/debian:trixie && docker push 127.0.0.1:5000/debian:trixie
+
+The registry asks for a login. The tunnel adds it to what this user and Docker push; `--dry-run` shows how to do without.")]
 pub struct Args {
     #[command(flatten)]
     one: One,
@@ -41,8 +43,9 @@ pub fn run(args: &Args) -> Result<()> {
     let session = Session::open(reach(&workspace, robot)?)?;
     registry::ensure(&session, &service::registry(&workspace, builder, &robot.platform)?)?;
     if process::mode().dry_run {
-        ui::step(&robot.name, "the tunnel to its registry, until Ctrl-C");
-        return tunnel::by_hand(session.endpoint(), args.port).run();
+        ui::step(&robot.name, "the tunnel to its registry, until Ctrl-C; then log in, in another terminal");
+        tunnel::by_hand(session.endpoint(), args.port).run()?;
+        return credential::log_in(&session, &tunnel::local(args.port));
     }
     let tunnel = Tunnel::open(&session, args.port)?;
     let host = builder.registry_host(tunnel.port());

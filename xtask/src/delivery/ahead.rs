@@ -21,7 +21,11 @@ use crate::timeline::{self, Lane, Phase};
 use crate::{process, ui};
 
 /// The robot's part.
-const SCRIPT: &str = include_str!("scripts/ahead.sh");
+const SCRIPT: &str = concat!(
+    include_str!("../robot/scripts/credential.sh"),
+    include_str!("scripts/login.sh"),
+    include_str!("scripts/ahead.sh")
+);
 
 /// How long a robot may say nothing before somebody looks whether it is still waited for.
 const QUIET: Duration = Duration::from_millis(100);

@@ -5,12 +5,18 @@ use crate::error::{Failure, Result};
 use crate::process;
 use crate::robot::Survey;
 
-/// What the robot's shell does, with [`arguments`].
-pub const SCRIPT: &str = include_str!("scripts/pull.sh");
+/// What the robot's shell does, with [`arguments`], where images are in the robot's own registry: the robot knows the
+/// login itself.
+pub const SCRIPT: &str = concat!(
+    include_str!("../robot/scripts/credential.sh"),
+    include_str!("scripts/login.sh"),
+    "login=$(registry_login \"$1\") || login=\n",
+    include_str!("scripts/pull.sh")
+);
 
-/// The same with a login, whose `config.json` it reads on stdin.
+/// The same with a login of another registry, whose `config.json` it reads on stdin, or nothing.
 pub const SCRIPT_WITH_LOGIN: &str =
-    concat!(include_str!("scripts/login.sh"), include_str!("scripts/pull.sh"));
+    concat!(include_str!("scripts/login.sh"), "login=$(cat)\n", include_str!("scripts/pull.sh"));
 
 /// The images, and the two names that each gets: `eurobot:navigation` is for people; the one in `repository`,
 /// where it was pulled from, keeps the digest's name from being pruned (an engine with the classic store
@@ -62,7 +68,7 @@ mod tests {
             tag: tag.to_owned(),
             id: id.to_owned(),
         };
-        let pulled = |digest: &str| format!("localhost:5000/eurobot@sha256:{digest}");
+        let pulled = |digest: &str| format!("127.0.0.1:5000/eurobot@sha256:{digest}");
         let delivered =
             |name: &str, digest: &str| Delivered { image: name.to_owned(), reference: pulled(digest) };
         let survey = Survey {

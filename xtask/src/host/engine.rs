@@ -194,7 +194,7 @@ impl Engine {
     /// Whether it pushes to a registry on the loopback at `port` without TLS. Engines from 29.10 on trust
     /// loopback only as long as nobody configures `insecure-registries`.
     pub fn trusts_loopback(&self, port: u16) -> bool {
-        let loopback = ["127.0.0.0/8".to_owned(), format!("127.0.0.1:{port}"), format!("localhost:{port}")];
+        let loopback = ["127.0.0.0/8".to_owned(), format!("127.0.0.1:{port}")];
         self.plain_http.is_empty() || self.plain_http.iter().any(|each| loopback.contains(each))
     }
 }

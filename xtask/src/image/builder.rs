@@ -1,7 +1,7 @@
 //! Which BuildKit builds, and where it can push to.
 //!
 //! The engine's own BuildKit knows the engine's images and needs no set-up, so it is used where it can be.
-//! Where the engine runs in a virtual machine, `localhost` there is another machine: pushes go to
+//! Where the engine runs in a virtual machine, 127.0.0.1 there is another machine: pushes go to
 //! `host.docker.internal`, which the engine takes for a remote registry that needs TLS. A builder of our
 //! own is told otherwise.
 
@@ -38,10 +38,11 @@ impl Builder {
         if engine.in_vm { Self::Container } else { Self::Engine { store: engine.store } }
     }
 
-    /// The name that the machine of the engine has for a port of this one.
+    /// The name that the machine of the engine has for a port of this one. Not `localhost`: that may be somebody else's
+    /// `[::1]` as well.
     pub fn registry_host(self, port: u16) -> String {
         match self {
-            Self::Engine { .. } => format!("localhost:{port}"),
+            Self::Engine { .. } => format!("127.0.0.1:{port}"),
             Self::Container => format!("host.docker.internal:{port}"),
         }
     }
@@ -130,7 +131,7 @@ fn write_config(path: &Utf8Path) -> Result<()> {
 
 /// buildkitd.toml: plain HTTP to the ports that tunnels may have.
 fn config() -> String {
-    let hosts = ["localhost", "host.docker.internal"];
+    let hosts = ["127.0.0.1", "host.docker.internal"];
     let sections = hosts
         .iter()
         .flat_map(|host| PORTS.map(move |port| format!("[registry.\"{host}:{port}\"]\nhttp = true\n")));
@@ -149,7 +150,7 @@ mod tests {
     fn an_engine_in_a_virtual_machine_pushes_to_its_host() {
         assert_eq!(builder(true).registry_host(5001), "host.docker.internal:5001");
         assert_eq!(builder(true).arg(), format!("--builder={NAME}"));
-        assert_eq!(builder(false).registry_host(5000), "localhost:5000");
+        assert_eq!(builder(false).registry_host(5000), "127.0.0.1:5000");
         assert_eq!(builder(false).arg(), "--builder=default");
     }
 
@@ -160,7 +161,7 @@ mod tests {
         assert!(line.starts_with("docker buildx create --name xtask --driver docker-container"), "{line}");
         assert!(line.contains("network=host") && line.ends_with("--config /x/buildkitd.toml"), "{line}");
         assert!(config().contains("[registry.\"host.docker.internal:5000\"]\nhttp = true\n"));
-        assert!(config().contains("[registry.\"localhost:5100\"]"));
+        assert!(config().contains("[registry.\"127.0.0.1:5100\"]"));
     }
 
     #[test]

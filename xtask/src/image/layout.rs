@@ -140,8 +140,7 @@ impl Layout {
             return Ok(image);
         }
         let receiver = Receiver::start(self)?;
-        // A name of its own, for those who watch: nothing of this goes to a robot.
-        let repository = format!("layers/{}", built.repository());
+        let repository = receiver.repository(built.repository());
         let push = Push::new(builder, &repository, built, receiver.port())?;
         // What is there is not pushed again, whole or not. What the manifest tells of is known once it is here.
         for _ in 0..2 {

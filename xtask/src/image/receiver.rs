@@ -7,26 +7,29 @@
 //!
 //! OCI distribution specification, "Pushing blobs" and "Pushing manifests": of what it allows, the part that
 //! Docker's push of an image uses whose store has it as it is pushed.
+//!
+//! What is pushed becomes files that every later deploy reads. So only this user and Docker's engine are let in (see
+//! [`Listener`]), no web page, and only below a name that this export has made up; and a digest is a digest before it
+//! becomes a path.
 
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, BufReader, Read, Write as _};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 
 use super::layout::Layout;
-use super::oci::MANIFEST_LIMIT;
+use super::oci::{self, MANIFEST_LIMIT};
+use crate::digest::Digest;
 use crate::error::Result;
+use crate::http::{self, Body, Head};
 use crate::loopback::Listener;
 
 /// The port that it listens on where that is free: one that no tunnel has.
 const PORT: u16 = 5101;
 
-/// The longest head of a request, and its most headers.
-const HEAD: (usize, usize) = (64 << 10, 64);
-
-/// The first byte of a TLS connection (RFC 8446, section 5.1: a record with a handshake).
-const TLS: u8 = 22;
+/// Most bytes of a blob: more than any image has in a layer.
+const BLOB_LIMIT: u64 = 64 << 30;
 
 /// See the module. It stops with this guard.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Receiver {
 #[derive(Debug)]
 struct Shared {
     layout: Layout,
+    /// First part of the repositories that are taken.
+    name: String,
     /// Why something could not be taken.
     failure: Mutex<Option<anyhow::Error>>,
 }
@@ -48,7 +53,8 @@ impl Receiver {
     /// # Errors
     /// Fails when no port is free.
     pub fn start(layout: &Layout) -> Result<Self> {
-        let shared = Arc::new(Shared { layout: layout.clone(), failure: Mutex::new(None) });
+        let name = random_name().context("make up a name for an export")?;
+        let shared = Arc::new(Shared { layout: layout.clone(), name, failure: Mutex::new(None) });
         let serving = Arc::clone(&shared);
         let listener = Listener::start(PORT, move |client| {
             let shared = Arc::clone(&serving);
@@ -63,22 +69,22 @@ impl Receiver {
         self.listener.port()
     }
 
+    /// A repository that images can be pushed to, for those who watch: nothing of it goes to a robot.
+    pub fn repository(&self, project: &str) -> String {
+        format!("{}/layers/{project}", self.shared.name)
+    }
+
     /// Why something could not be taken, if that happened; told once.
     pub fn failure(&self) -> Option<anyhow::Error> {
         self.shared.failure().take()
     }
 }
 
-/// A request, as far as it matters here; its body has not been read.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Request {
-    method: String,
-    path: String,
-    /// What the query says the digest is.
-    digest: Option<String>,
-    length: u64,
-    /// Whether the body is sent only once it has been asked for.
-    waits: bool,
+/// A name that nobody guesses, as repositories may be called.
+fn random_name() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 /// An answer without a body.
@@ -116,11 +122,6 @@ impl Shared {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A blob that is here.
-    fn blob(&self, digest: &str) -> Option<std::fs::Metadata> {
-        self.layout.blob(&digest.parse().ok()?).metadata().ok()
-    }
-
     /// Answers all requests of a connection.
     fn serve(&self, client: &TcpStream) {
         if let Err(error) = self.converse(client) {
@@ -130,54 +131,83 @@ impl Shared {
     }
 
     fn converse(&self, mut client: &TcpStream) -> Result<()> {
-        let mut first = [0];
-        if client.peek(&mut first).context("hear a push")? == 1 && first[0] == TLS {
-            // An answer in plain HTTP is what tells Docker that it is spoken here. Who closes a connection without
-            // having heard all that was said on it takes back the answer.
-            client.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").context("answer a push")?;
-            client.shutdown(Shutdown::Write).context("answer a push")?;
-            drop(io::copy(&mut client, &mut io::sink()));
+        if http::is_tls(client).context("hear a push")? {
+            http::answer_tls(client);
             return Ok(());
         }
+        let port = client.local_addr().context("hear a push")?.port();
         let mut requests = BufReader::with_capacity(256 << 10, client);
-        while let Some(request) = Request::read(&mut requests)? {
-            if request.waits {
+        while let Some(read) = Head::read(&mut requests, port).context("hear a push")? {
+            let (head, length) = match read.and_then(|head| Ok((self.length(&head)?, head))) {
+                Ok((length, head)) => (head, length),
+                Err(refusal) => {
+                    http::refuse(client, refusal);
+                    return Ok(());
+                }
+            };
+            if head.waits() {
                 client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").context("answer a push")?;
             }
-            let mut body = (&mut requests).take(request.length);
-            let answer = self.answer(&request, &mut body)?;
+            let mut body = (&mut requests).take(length);
+            let answer = self.answer(&head, &mut body)?;
             let _unread = io::copy(&mut body, &mut io::sink()).context("hear a push")?;
             client.write_all(answer.to_text().as_bytes()).context("answer a push")?;
         }
         Ok(())
     }
 
-    fn answer(&self, request: &Request, body: &mut impl Read) -> Result<Answer> {
-        let words: Vec<&str> = request.path.trim_matches('/').split('/').collect();
-        Ok(match (request.method.as_str(), &words[..]) {
-            ("GET", ["v2"]) => Answer::new("200 OK"),
-            ("HEAD", ["v2", .., "blobs", digest]) => match self.blob(digest) {
+    /// A blob that is here.
+    fn blob(&self, digest: &str) -> Option<std::fs::Metadata> {
+        self.layout.blob(&digest.parse().ok()?).metadata().ok()
+    }
+
+    /// The bytes that a request brings, if they may come.
+    fn length(&self, head: &Head) -> Result<u64, http::Refusal> {
+        let limit = if head.target.contains("/manifests/") { MANIFEST_LIMIT } else { BLOB_LIMIT };
+        match head.body {
+            Body::Length(length) if length <= limit => Ok(length),
+            Body::Length(_) => Err(http::Refusal("413 Content Too Large")),
+            Body::Chunked => Err(http::Refusal("411 Length Required")),
+        }
+    }
+
+    fn answer(&self, head: &Head, body: &mut impl Read) -> Result<Answer> {
+        let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
+        let words: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let place = match &words[..] {
+            ["v2"] if head.method == "GET" => return Ok(Answer::new("200 OK")),
+            ["v2", name, place @ ..] if *name == self.name => place,
+            _ => return Ok(Answer::new("404 Not Found")),
+        };
+        // Of a digest nothing but the colon may be written in another way (RFC 3986, section 2.1).
+        let digest = query.split('&').find_map(|pair| pair.strip_prefix("digest="));
+        let digest: Option<Digest> = digest.and_then(|text| text.replace("%3A", ":").parse().ok());
+        Ok(match (head.method.as_str(), place) {
+            ("HEAD", [.., "blobs", digest]) => match self.blob(digest) {
                 Some(blob) => Answer::new("200 OK")
                     .with("Content-Length", blob.len().to_string())
                     .with("Docker-Content-Digest", *digest),
                 None => Answer::new("404 Not Found"),
             },
-            ("POST", ["v2", .., "blobs", "uploads"]) => {
-                let path = format!("/{}/upload", words.join("/"));
-                Answer::new("202 Accepted").with("Location", path)
+            ("POST", [.., "blobs", "uploads"]) => {
+                Answer::new("202 Accepted").with("Location", format!("/{}/upload", words.join("/")))
             }
-            ("PUT", ["v2", .., "blobs", "uploads", "upload"]) => match &request.digest {
+            ("PUT", [.., "blobs", "uploads", "upload"]) => match digest {
                 Some(digest) => {
-                    self.layout.receive(body, &digest.parse()?)?;
-                    Answer::new("201 Created").with("Docker-Content-Digest", digest)
+                    self.layout.receive(body, &digest)?;
+                    Answer::new("201 Created").with("Docker-Content-Digest", digest.to_string())
                 }
                 None => Answer::new("400 Bad Request"),
             },
-            ("PUT", ["v2", .., "manifests", _]) => {
+            ("PUT", [.., "manifests", _]) => {
                 let mut manifest = Vec::new();
-                let _count = body.take(MANIFEST_LIMIT).read_to_end(&mut manifest).context("hear a push")?;
+                let _count = body.read_to_end(&mut manifest).context("hear a push")?;
+                // It names blobs by digests only.
+                if serde_json::from_slice::<oci::Manifest>(&manifest).is_err() {
+                    return Ok(Answer::new("400 Bad Request"));
+                }
                 let digest = self.layout.receive_manifest(&manifest)?;
-                Answer::new("201 Created").with("Docker-Content-Digest", digest)
+                Answer::new("201 Created").with("Docker-Content-Digest", digest.to_string())
             }
             // A tag has no manifest before it is pushed.
             _ => Answer::new("404 Not Found"),
@@ -185,61 +215,14 @@ impl Shared {
     }
 }
 
-impl Request {
-    /// The next one; none where the connection ends.
-    fn read(requests: &mut impl io::BufRead) -> Result<Option<Self>> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            anyhow::ensure!(head.len() < HEAD.0, "a push says too much");
-            let line = requests.take(HEAD.0 as u64).read_until(b'\n', &mut head).context("hear a push")?;
-            if line == 0 {
-                anyhow::ensure!(head.is_empty(), "a push broke off");
-                return Ok(None);
-            }
-        }
-        Self::parse(&head).map(Some)
-    }
-
-    fn parse(head: &[u8]) -> Result<Self> {
-        let mut headers = [httparse::EMPTY_HEADER; HEAD.1];
-        let mut parsed = httparse::Request::new(&mut headers);
-        let _end = parsed.parse(head).context("understand a push")?;
-        let (path, query) = parsed
-            .path
-            .unwrap_or_default()
-            .split_once('?')
-            .unwrap_or_else(|| (parsed.path.unwrap_or_default(), ""));
-        let mut request = Self {
-            method: parsed.method.unwrap_or_default().to_owned(),
-            path: path.to_owned(),
-            // Of a digest nothing but the colon may be written in another way (RFC 3986, section 2.1).
-            digest: query
-                .split('&')
-                .find_map(|pair| pair.strip_prefix("digest="))
-                .map(|text| text.replace("%3A", ":")),
-            ..Self::default()
-        };
-        for header in parsed.headers {
-            let value = String::from_utf8_lossy(header.value);
-            match header.name.to_ascii_lowercase().as_str() {
-                "content-length" => request.length = value.trim().parse().context("understand a push")?,
-                "expect" => request.waits = true,
-                "transfer-encoding" => anyhow::bail!("a push does not say how much it brings"),
-                _ => {}
-            }
-        }
-        Ok(request)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Shutdown};
 
     use camino::Utf8PathBuf;
 
     use super::*;
-    use crate::digest::Digest;
+    use crate::digest::testing::digest;
 
     fn receiver(guard: &tempfile::TempDir) -> (Layout, Receiver) {
         let layout = Layout::at(Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap());
@@ -247,18 +230,32 @@ mod tests {
         (layout, receiver)
     }
 
-    /// What a registry answers to what is said on one connection.
-    fn say(receiver: &Receiver, words: &[u8]) -> String {
+    /// What a registry answers to what is said on one connection; NAME is what its repositories begin with.
+    fn say(receiver: &Receiver, words: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, receiver.port())).unwrap();
-        stream.write_all(words).unwrap();
+        stream.write_all(words.replace("NAME", &receiver.shared.name).as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
     }
 
+    fn status(answer: &str) -> Vec<&str> {
+        answer.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).collect()
+    }
+
+    fn request(method: &str, path: &str, body: &str) -> String {
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
     fn put(path: &str, body: &str) -> String {
-        format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        request("PUT", path, body)
+    }
+
+    /// A manifest of an image with one layer.
+    fn manifest(config: (&str, usize), layer: (&str, usize)) -> String {
+        let blob = |(digest, size): (&str, usize)| format!(r#"{{"digest":"{digest}","size":{size}}}"#);
+        format!(r#"{{"config":{},"layers":[{}]}}"#, blob(config), blob(layer))
     }
 
     #[test]
@@ -266,32 +263,26 @@ mod tests {
         let guard = tempfile::tempdir()?;
         let (layout, receiver) = receiver(&guard);
         let (config, layer) = (r#"{"history":[{"created_by":"RUN x"}]}"#, "a layer");
-        let manifest = format!(
-            r#"{{"config":{{"digest":"{}","size":{}}},"layers":[{{"digest":"{}","size":{}}}]}}"#,
-            Digest::of(config),
-            config.len(),
-            Digest::of(layer),
-            layer.len()
-        );
+        let manifest = manifest((&digest(config), config.len()), (&digest(layer), layer.len()));
         // One connection for all, as Docker has it.
-        let ask = format!("HEAD /v2/a/b/blobs/{} HTTP/1.1\r\nHost: x\r\n\r\n", Digest::of(layer));
+        let ask = request("HEAD", &format!("/v2/NAME/b/blobs/{}", digest(layer)), "");
         let upload = |text: &str| {
-            let query = Digest::of(text).replace(':', "%3A");
-            put(&format!("/v2/a/b/blobs/uploads/upload?digest={query}"), text)
+            let query = digest(text).replace(':', "%3A");
+            put(&format!("/v2/NAME/b/blobs/uploads/upload?digest={query}"), text)
         };
-        let begin = "POST /v2/a/b/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+        let begin = request("POST", "/v2/NAME/b/blobs/uploads/", "");
         let words =
-            [&ask, begin, &upload(layer), &upload(config), &ask, &put("/v2/a/b/manifests/t", &manifest)];
-        let answer = say(&receiver, words.map(str::to_owned).concat().as_bytes());
-        let status: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).collect();
+            [&ask, &begin, &upload(layer), &upload(config), &ask, &put("/v2/NAME/b/manifests/t", &manifest)];
+        let answer = say(&receiver, &words.map(String::as_str).concat());
         assert_eq!(
-            status,
+            status(&answer),
             ["404 Not Found", "202 Accepted", "201 Created", "201 Created", "200 OK", "201 Created"]
         );
-        assert!(answer.contains("Location: /v2/a/b/blobs/uploads/upload\r\n"), "{answer}");
-        let image = layout.image(&Digest::of(&manifest)).unwrap();
+        let place = format!("Location: /v2/{}/b/blobs/uploads/upload\r\n", receiver.shared.name);
+        assert!(answer.contains(&place), "{answer}");
+        let image = layout.image(&digest(&manifest)).unwrap();
         assert_eq!((image.layers[0].size, image.layers[0].created_by.as_str()), (7, "RUN x"));
-        assert_eq!(layout.histories()[&Digest::of(layer)], "RUN x");
+        assert_eq!(layout.histories()[&digest(layer)], "RUN x");
         assert!(receiver.failure().is_none());
         Ok(())
     }
@@ -300,18 +291,62 @@ mod tests {
     fn what_is_not_what_it_is_called_is_not_taken() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let (layout, receiver) = receiver(&guard);
-        let other = Digest::of("other");
-        let upload = put(&format!("/v2/a/blobs/uploads/upload?digest={other}"), "text");
-        assert_eq!(say(&receiver, upload.as_bytes()), "", "the connection is closed");
+        let other = digest("other");
+        let upload = put(&format!("/v2/NAME/blobs/uploads/upload?digest={other}"), "text");
+        assert_eq!(say(&receiver, &upload), "", "the connection is closed");
         assert!(!layout.blob(&other).exists());
         let error = receiver.failure().unwrap();
         assert!(format!("{error:#}").contains("is not what it is called"), "{error:#}");
 
         // One that breaks off leaves nothing either.
         let cut = upload.replace("Content-Length: 4", "Content-Length: 40");
-        assert_eq!(say(&receiver, cut.as_bytes()), "");
+        assert_eq!(say(&receiver, &cut), "");
         assert!(receiver.failure().is_some());
         assert_eq!(layout.blobs(), [].into());
+        Ok(())
+    }
+
+    /// A file elsewhere, called as a digest is. Every later deploy reads the configurations of all images: one of
+    /// `/dev/zero`, which has no size, would be read until memory ends.
+    #[test]
+    fn a_digest_that_leads_elsewhere_is_not_taken() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let (layout, receiver) = receiver(&guard);
+        let elsewhere = "sha256:../../../../../../../../../../dev/null";
+        let layer = digest("");
+        for manifest in [manifest((elsewhere, 0), (&layer, 0)), manifest((&layer, 0), (elsewhere, 0))] {
+            let answer = say(&receiver, &put("/v2/NAME/b/manifests/t", &manifest));
+            assert_eq!(status(&answer), ["400 Bad Request"]);
+        }
+        let ask = request("HEAD", &format!("/v2/NAME/b/blobs/{elsewhere}"), "");
+        let upload = put(&format!("/v2/NAME/b/blobs/uploads/upload?digest={elsewhere}"), "");
+        for text in [ask, upload] {
+            assert!(!say(&receiver, &text).contains(" 20"), "{text}");
+        }
+        assert!(layout.histories().is_empty() && layout.blobs().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn what_nobody_here_pushes_is_refused() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let (layout, receiver) = receiver(&guard);
+        let upload = put(&format!("/v2/NAME/blobs/uploads/upload?digest={}", digest("text")), "text");
+        let cases = [
+            (upload.replace("NAME", "other"), "404 Not Found"),
+            (upload.replace("Host: localhost", "Host: evil.example"), "403 Forbidden"),
+            (upload.replace("Length: 4", "Length: 68719476737"), "413 Content Too Large"),
+            (
+                put("/v2/NAME/manifests/t", "{}").replace("Length: 2", "Length: 4194305"),
+                "413 Content Too Large",
+            ),
+            (upload.replace("Content-Length: 4", "Transfer-Encoding: chunked"), "411 Length Required"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(status(&say(&receiver, &text)), [expected]);
+        }
+        assert!(layout.blobs().is_empty());
+        assert!(receiver.failure().is_none(), "a stranger's request is no failure of the push");
         Ok(())
     }
 
@@ -319,7 +354,7 @@ mod tests {
     fn who_tries_tls_is_answered_in_plain_http() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let (_layout, receiver) = receiver(&guard);
-        assert!(say(&receiver, b"\x16\x03\x01\x02\x00").starts_with("HTTP/1.0 400"));
+        assert!(say(&receiver, "\x16\x03\x01\x02\x00").starts_with("HTTP/1.0 400"));
         assert!(receiver.failure().is_none());
         Ok(())
     }

@@ -16,8 +16,8 @@ use crate::ui;
 const SUITE: &str = "trixie";
 
 /// What the robots' registry image is taken from, with what these depend on: the registry, and a Python
-/// that reads and writes zstd.
-const REGISTRY_PACKAGES: [&str; 2] = ["docker-registry", "python3-zstandard"];
+/// that reads and writes zstd, and passwords as the registry has them.
+const REGISTRY_PACKAGES: [&str; 3] = ["docker-registry", "python3-bcrypt", "python3-zstandard"];
 
 /// Raised when the way they are made changes what is in them.
 const RECIPE: &str = "1";

@@ -24,8 +24,8 @@ fn secrets_and_archives_do_not_print() {
 #[test]
 fn a_typed_command_takes_each_value_as_one_argument() -> Result<()> {
     let (name, more) = ("a b; $(reboot)", ["-x", "y z"]);
-    let cmd = crate::cmd!("docker tag {name} localhost:5000/{name} {more...}")?;
-    assert_eq!(cmd.argv(), ["docker", "tag", name, "localhost:5000/a b; $(reboot)", "-x", "y z"]);
+    let cmd = crate::cmd!("docker tag {name} 127.0.0.1:5000/{name} {more...}")?;
+    assert_eq!(cmd.argv(), ["docker", "tag", name, "127.0.0.1:5000/a b; $(reboot)", "-x", "y z"]);
     Ok(())
 }
 

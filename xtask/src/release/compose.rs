@@ -370,7 +370,7 @@ mod tests {
     fn our_images_are_named_by_digest_and_others_left_alone() -> Result<()> {
         let (_guard, path) = directory()?;
         let project = draft(&path).with_references(&references())?;
-        assert_eq!(project.services["navigation"], "localhost:5000/eurobot@sha256:aa");
+        assert_eq!(project.services["navigation"], "127.0.0.1:5000/eurobot@sha256:aa");
         assert_eq!(project.names, ["database", "navigation"].map(str::to_owned).into());
         let files = unpack(&project)?;
         let names: Vec<&str> = files.keys().map(|path| path.rsplit('/').next().unwrap_or(path)).collect();
@@ -379,7 +379,7 @@ mod tests {
         }
         let (mode, text) = &files["compose.json"];
         assert_eq!(*mode, 0o600);
-        assert!(text.contains("localhost:5000/eurobot@sha256:aa") && text.contains("postgres:17"));
+        assert!(text.contains("127.0.0.1:5000/eurobot@sha256:aa") && text.contains("postgres:17"));
         assert!(!text.contains("build"));
         assert!(text.contains("\"../files/") && text.contains("\"/dev\""), "{text}");
         Ok(())
@@ -409,7 +409,7 @@ mod tests {
         let (_guard, path) = directory()?;
         let before = service_lines(&draft(&path).model);
         let mut model = draft(&path).model;
-        model["services"]["navigation"]["image"] = json!("localhost:5000/eurobot@sha256:bb");
+        model["services"]["navigation"]["image"] = json!("127.0.0.1:5000/eurobot@sha256:bb");
         let after = service_lines(&model);
         let same: Vec<&str> =
             before.lines().filter(|line| after.lines().any(|other| other == *line)).collect();

@@ -188,7 +188,7 @@ mod tests {
     fn container(service: &str, hash: &str, image_id: &str) -> Container {
         Container {
             service: service.to_owned(),
-            reference: "localhost:5000/eurobot@sha256:aa".to_owned(),
+            reference: "127.0.0.1:5000/eurobot@sha256:aa".to_owned(),
             image_id: image_id.to_owned(),
             state: "running".to_owned(),
             exit_code: 0,
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_not_as_the_release_says_is_seen() {
         let image = Image {
-            reference: "localhost:5000/eurobot@sha256:aa".to_owned(),
+            reference: "127.0.0.1:5000/eurobot@sha256:aa".to_owned(),
             tag: "navigation".to_owned(),
             id: "1".to_owned(),
         };

@@ -1,10 +1,16 @@
-//! The laptop's end of the tunnel: a listener on loopback that passes bytes on and counts them.
+//! The laptop's end of the tunnel: a listener on loopback that passes requests on and counts bytes.
+//!
+//! The robot's registry asks for a login, which the relay adds to each request: who pushes through it needs none, and
+//! never sees it. So it is the relay that decides who may push: this user and Docker's engine (see
+//! [`Listener`]), no web page, and nobody may delete. Answers pass as they come.
 //!
 //! `ssh -L` could listen itself. That we do instead keeps the port ours while the connection behind it is
 //! replaced, leaves no moment between finding a free port and taking it, and makes "bytes on the wire" a
 //! measurement.
 
-use std::io::{Read, Write};
+mod requests;
+
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 
+use super::Credential;
 use crate::error::Result;
+use crate::http;
 use crate::loopback::Listener;
 use crate::ui::Progress;
 
@@ -30,8 +38,9 @@ pub struct Traffic {
     pub received: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    login: Credential,
     sent: AtomicU64,
     received: AtomicU64,
     /// Where connections are passed on to; replaced when the SSH connection is.
@@ -48,16 +57,23 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens on 127.0.0.1, on `wish` or the next free port, and passes connections on to a Unix socket.
+    /// Listens on 127.0.0.1, on `wish` or the next free port, and passes requests on to the registry behind a Unix
+    /// socket, with its login.
     ///
     /// # Errors
     /// Fails when none of the ports is free.
-    pub fn listen(wish: u16, target: Utf8PathBuf) -> Result<Self> {
-        Self::with_patience(wish, target, IDLE)
+    pub fn listen(wish: u16, target: Utf8PathBuf, login: Credential) -> Result<Self> {
+        Self::with_patience(wish, target, login, IDLE)
     }
 
-    fn with_patience(wish: u16, target: Utf8PathBuf, patience: Duration) -> Result<Self> {
-        let shared = Arc::new(Shared { target: Mutex::new(target), ..Shared::default() });
+    fn with_patience(wish: u16, target: Utf8PathBuf, login: Credential, patience: Duration) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            login,
+            sent: AtomicU64::default(),
+            received: AtomicU64::default(),
+            target: Mutex::new(target),
+            watcher: Mutex::default(),
+        });
         let passing_on = Arc::clone(&shared);
         let listener = Listener::start(wish, move |client| accept(client, &passing_on, patience))?;
         Ok(Self { listener, shared })
@@ -134,8 +150,12 @@ fn accept(client: TcpStream, shared: &Arc<Shared>, patience: Duration) {
             busy.over();
             up.count_sent(count);
         };
-        pass_on(client, &robot, counted, || false);
-        drop(robot.shutdown(Shutdown::Write));
+        let way = match pass_requests(&client, Counted { to: &robot, counted }, &up.login) {
+            Ok(()) => Shutdown::Write,
+            // What has been begun is not to be taken for a whole request.
+            Err(_) => Shutdown::Both,
+        };
+        drop(robot.shutdown(way));
     });
     std::thread::spawn(move || {
         let counted = |count| {
@@ -147,6 +167,37 @@ fn accept(client: TcpStream, shared: &Arc<Shared>, patience: Duration) {
         drop(robot_again.shutdown(Shutdown::Both));
         drop(client_again.shutdown(Shutdown::Both));
     });
+}
+
+/// Passes requests on until the client ends, or is refused.
+fn pass_requests(client: &TcpStream, registry: impl Write, login: &Credential) -> io::Result<()> {
+    if http::is_tls(client)? {
+        http::answer_tls(client);
+        return Ok(());
+    }
+    let port = client.local_addr()?.port();
+    if let Some(refusal) = requests::pass_on(client, registry, port, &login.header())? {
+        http::refuse(client, refusal);
+    }
+    Ok(())
+}
+
+/// A writer that tells how much goes through it. Told first: who has seen the answer to something sees it counted, too.
+struct Counted<W, F> {
+    to: W,
+    counted: F,
+}
+
+impl<W: Write, F: Fn(u64)> Write for Counted<W, F> {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        (self.counted)(part.len() as u64);
+        self.to.write_all(part)?;
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Since when a connection has been saying nothing.
@@ -192,27 +243,36 @@ fn pass_on(mut from: impl Read, mut to: impl Write, counted: impl Fn(u64), is_gi
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
     use std::net::Ipv4Addr;
     use std::os::unix::net::UnixListener;
 
     use super::*;
 
-    /// A Unix socket that answers each connection with what it got, reversed.
-    fn reverser(path: &std::path::Path) -> std::io::Result<()> {
+    /// A Unix socket that answers each request with its own head.
+    fn mirror(path: &std::path::Path) -> io::Result<()> {
         let listener = UnixListener::bind(path)?;
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let mut text = Vec::new();
-                if (&stream).read_to_end(&mut text).is_ok() {
-                    text.reverse();
-                    drop((&stream).write_all(&text));
-                }
+                std::thread::spawn(move || {
+                    let mut head = String::new();
+                    for line in BufReader::new(&stream).lines().map_while(io::Result::ok) {
+                        head += &format!("{line}\n");
+                        if line.is_empty() {
+                            let length = head.len();
+                            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}");
+                            drop((&stream).write_all(answer.as_bytes()));
+                            head.clear();
+                        }
+                    }
+                });
             }
         });
         Ok(())
     }
 
-    fn ask(port: u16, text: &str) -> std::io::Result<String> {
+    /// All that is answered on one connection.
+    fn ask(port: u16, text: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.write_all(text.as_bytes())?;
         stream.shutdown(Shutdown::Write)?;
@@ -221,35 +281,59 @@ mod tests {
         Ok(answer)
     }
 
+    fn get(host: &str) -> String {
+        format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    }
+
     fn socket(dir: &tempfile::TempDir, name: &str) -> Utf8PathBuf {
         Utf8PathBuf::from_path_buf(dir.path().join(name)).unwrap()
     }
 
     #[test]
-    fn bytes_go_through_and_are_counted() -> Result<()> {
+    fn requests_go_through_with_the_login_and_are_counted() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        reverser(&dir.path().join("a"))?;
-        let relay = Relay::listen(0, socket(&dir, "a"))?;
-        assert_eq!(ask(relay.port(), "hello")?, "olleh");
-        assert_eq!(relay.traffic(), Traffic { sent: 5, received: 5 });
+        mirror(&dir.path().join("a"))?;
+        let login = Credential::example();
+        let relay = Relay::listen(0, socket(&dir, "a"), login.clone())?;
+        let answer = ask(relay.port(), &get("localhost"))?;
+        let seen = format!("GET /v2/ HTTP/1.1\nAuthorization: {}\nHost: localhost\n\n", login.header());
+        assert!(answer.ends_with(&seen), "{answer}");
+        // Each line that the mirror says has lost its carriage return.
+        let sent = seen.len() as u64 + 4;
+        assert_eq!(relay.traffic(), Traffic { sent, received: answer.len() as u64 });
 
         let progress = Progress::new("main");
         let watch = relay.watched_by(&progress);
-        assert_eq!(ask(relay.port(), "again")?, "niaga");
+        ask(relay.port(), &get("localhost"))?;
         drop(watch);
-        assert_eq!(ask(relay.port(), "unseen")?, "neesnu");
-        assert_eq!((progress.gone(), relay.traffic().sent), (5, 16));
+        ask(relay.port(), &get("localhost"))?;
+        assert_eq!((progress.gone(), relay.traffic().sent), (sent, 3 * sent));
+        Ok(())
+    }
+
+    #[test]
+    fn who_may_not_is_told_and_nothing_reaches_the_robot() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        mirror(&dir.path().join("a"))?;
+        let relay = Relay::listen(0, socket(&dir, "a"), Credential::example())?;
+        let delete = get("127.0.0.1").replace("GET", "DELETE");
+        let cases = [(get("evil.example"), "403"), (delete, "405"), ("\x16\x03\x01\x02".into(), "400")];
+        for (text, status) in cases {
+            let answer = ask(relay.port(), &text)?;
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+        }
+        assert_eq!(relay.traffic(), Traffic::default());
         Ok(())
     }
 
     #[test]
     fn the_port_stays_while_the_target_is_replaced() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let relay = Relay::listen(0, socket(&dir, "gone"))?;
-        assert_eq!(ask(relay.port(), "hello").unwrap_or_default(), "");
-        reverser(&dir.path().join("back"))?;
+        let relay = Relay::listen(0, socket(&dir, "gone"), Credential::example())?;
+        assert_eq!(ask(relay.port(), &get("localhost")).unwrap_or_default(), "");
+        mirror(&dir.path().join("back"))?;
         relay.redirect(socket(&dir, "back"));
-        assert_eq!(ask(relay.port(), "hello")?, "olleh");
+        assert!(ask(relay.port(), &get("localhost"))?.starts_with("HTTP/1.1 200"));
         Ok(())
     }
 
@@ -260,9 +344,9 @@ mod tests {
         let listener = UnixListener::bind(&path)?;
         let silent = std::thread::spawn(move || listener.accept());
         let target = Utf8PathBuf::from_path_buf(path).unwrap();
-        let relay = Relay::with_patience(42000, target, Duration::from_millis(200))?;
+        let relay = Relay::with_patience(42000, target, Credential::example(), Duration::from_millis(200))?;
         let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, relay.port()))?;
-        client.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+        client.write_all(get("localhost").as_bytes())?;
         let mut answer = Vec::new();
         // Without an end this would wait for ever.
         drop(client.read_to_end(&mut answer));

@@ -297,19 +297,19 @@ mod tests {
     #[test]
     fn a_survey_is_read_and_greetings_are_skipped() -> Result<()> {
         let text = "Welcome to Ubuntu!\nmachine\tx86_64\nclock\t1700000000\n\
-                    image\tlocalhost:5000/eurobot@sha256:aa\tnavigation\tsha256:bb\n\
-                    container\t\"navigation\"\tlocalhost:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z\t\t0\t\"cafe\"";
+                    image\t127.0.0.1:5000/eurobot@sha256:aa\tnavigation\tsha256:bb\n\
+                    container\t\"navigation\"\t127.0.0.1:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z\t\t0\t\"cafe\"";
         let survey = Survey::parse("main", text)?;
-        assert!(survey.has_image("localhost:5000/eurobot@sha256:aa"));
-        assert!(survey.has_tag("localhost:5000/eurobot@sha256:aa", "navigation"));
-        assert!(survey.has_image("localhost:5000/eurobot:navigation"));
+        assert!(survey.has_image("127.0.0.1:5000/eurobot@sha256:aa"));
+        assert!(survey.has_tag("127.0.0.1:5000/eurobot@sha256:aa", "navigation"));
+        assert!(survey.has_image("127.0.0.1:5000/eurobot:navigation"));
         assert!(
-            !survey.has_image("localhost:5000/eurobot:camera") && !survey.has_image("eurobot:navigation")
+            !survey.has_image("127.0.0.1:5000/eurobot:camera") && !survey.has_image("eurobot:navigation")
         );
         let container = &survey.containers[0];
         assert_eq!((container.service.as_str(), container.hash.as_str()), ("navigation", "cafe"));
-        assert!(survey.runs(container, "localhost:5000/eurobot@sha256:aa"));
-        assert!(!survey.runs(container, "localhost:5000/eurobot@sha256:cc"));
+        assert!(survey.runs(container, "127.0.0.1:5000/eurobot@sha256:aa"));
+        assert!(!survey.runs(container, "127.0.0.1:5000/eurobot@sha256:cc"));
         assert_eq!(survey.release, None);
         Ok(())
     }

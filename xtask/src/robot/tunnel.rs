@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::credential::{self, Credential};
 use super::registry::{self, RegistryClient};
 use super::relay::{Relay, Traffic, Watch};
 use super::ssh::{Endpoint, Session};
@@ -31,16 +32,18 @@ pub struct Tunnel<'a> {
 
 impl<'a> Tunnel<'a> {
     /// Opens it on local port `wish` or the next free one, and waits until the registry answers. A dry run
-    /// prints how to open it by hand, and, when this guard goes, how to close it.
+    /// prints how to open it by hand and to log in, and, when this guard goes, how to close it.
     ///
     /// # Errors
-    /// Fails when the connection is gone, no port is free, or the registry does not answer.
+    /// Fails when the connection is gone, no port is free, or the registry has no login or does not answer.
     pub fn open(session: &'a Session, wish: u16) -> Result<Self> {
         if process::mode().dry_run {
             background(session.endpoint(), wish).run()?;
+            credential::log_in(session, &local(wish))?;
             return Ok(Self { session, wish, relay: None, forwards: std::cell::Cell::new(0) });
         }
-        let relay = Some(Relay::listen(wish, session.socket_path("registry-0"))?);
+        let login = Credential::of(session)?;
+        let relay = Some(Relay::listen(wish, session.socket_path("registry-0"), login)?);
         let tunnel = Self { session, wish, relay, forwards: std::cell::Cell::new(0) };
         tunnel.forward()?;
         tunnel.wait_until_ready()?;
@@ -123,6 +126,7 @@ impl<'a> Tunnel<'a> {
 impl Drop for Tunnel<'_> {
     fn drop(&mut self) {
         if self.relay.is_none() {
+            credential::log_out(&local(self.wish));
             close(self.session.endpoint()).clean_up();
         }
     }
@@ -159,7 +163,12 @@ fn close(endpoint: &Endpoint) -> Cmd {
     endpoint.ssh().args(["-o", CONTROL_PATH, "-O", "exit", "--", &endpoint.destination])
 }
 
+/// The registry as this machine calls it.
+pub fn local(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
 fn forwarding(port: u16) -> [String; 4] {
-    let forward = format!("127.0.0.1:{port}:{}", registry::ADDRESS);
+    let forward = format!("{}:{}", local(port), registry::ADDRESS);
     ["-o".into(), "ExitOnForwardFailure=yes".into(), "-L".into(), forward]
 }

@@ -34,6 +34,10 @@ exec cat >/dev/null"#;
 const FORWARD: &str = r#"while [ "$1" != -L ]; do shift; done
 ln -s "$lab/registry" "${2%:127.0.0.1:5000}""#;
 
+/// The login at the robot's registry: a name and 64 hexadecimal digits, in base64.
+pub const LOGIN: &str =
+    "eHRhc2s6MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==";
+
 /// What a robot's survey says before and after the images are there.
 const SURVEY: &str = r#"cat >/dev/null
 printf 'machine\tARCH\nclock\t1700000000\n'
@@ -68,7 +72,8 @@ pub fn good_times(lab: &Lab) {
     lab.on("ssh", "*xtask-registry*python3*", COURIER);
     lab.on("ssh", "*'sh -s -- eurobot '*", &SURVEY.replace("ARCH", arch));
     lab.on("ssh", "*'sh -s -- xtask-registry '*", "cat >/dev/null; echo running");
-    lab.on("ssh", "*'sh -s -- localhost:5000/'*", PULL);
+    lab.on("ssh", "*'sh -s -- 127.0.0.1:5000/'*", PULL);
+    lab.says("ssh", "*'sh -s --'", LOGIN);
     lab.on("ssh", "*' lock eurobot '*", "printf 'held\\t\\n'; exec cat >/dev/null");
     lab.on("ssh", "*' launch eurobot '*", LAUNCH);
     lab.on("ssh", "*ControlMaster=yes*", MASTER);

@@ -29,12 +29,12 @@ fn a_first_deploy_builds_brings_the_registry_pushes_pulls_and_starts() {
             "docker image inspect --format {{.Id}} xtask-base:trixie-",
             "docker buildx bake '--builder=default' '--provenance=false' '--sbom=false' --file",
             "--progress=plain' --metadata-file",
-            &format!("docker tag eurobot:camera localhost:{port}/eurobot:camera\n"),
-            &format!("docker push localhost:{port}/eurobot:camera\n"),
-            &format!("docker image rm localhost:{port}/eurobot:camera\n"),
-            &format!("docker tag eurobot:navigation localhost:{port}/eurobot:navigation\n"),
-            &format!("docker push localhost:{port}/eurobot:navigation\n"),
-            &format!("docker image rm localhost:{port}/eurobot:navigation"),
+            &format!("docker tag eurobot:camera 127.0.0.1:{port}/eurobot:camera\n"),
+            &format!("docker push 127.0.0.1:{port}/eurobot:camera\n"),
+            &format!("docker image rm 127.0.0.1:{port}/eurobot:camera\n"),
+            &format!("docker tag eurobot:navigation 127.0.0.1:{port}/eurobot:navigation\n"),
+            &format!("docker push 127.0.0.1:{port}/eurobot:navigation\n"),
+            &format!("docker image rm 127.0.0.1:{port}/eurobot:navigation"),
         ],
     );
     let there = lab.calls_of("ssh ").join("\n");
@@ -43,17 +43,17 @@ fn a_first_deploy_builds_brings_the_registry_pushes_pulls_and_starts() {
         &[
             "'ControlMaster=yes' -o 'ControlPath=",
             "-- nuc@main.lab 'echo xtask-connection-ready; exec cat >/dev/null'\n",
-            "'sh -s -- eurobot localhost:5000/eurobot'\n",
+            "'sh -s -- eurobot 127.0.0.1:5000/eurobot'\n",
             "'sh -s -- xtask-registry xtask-registry:",
             "'docker load --quiet'\n",
             "'sh -s -- xtask-registry xtask-registry:",
             "-O forward -L ",
             &format!(
-                "'sh -s -- localhost:5000/eurobot@{} localhost:5000/eurobot:camera eurobot:camera ",
+                "'sh -s -- 127.0.0.1:5000/eurobot@{} 127.0.0.1:5000/eurobot:camera eurobot:camera ",
                 registry.digest("camera")
             ),
             "launch eurobot ",
-            "'sh -s -- eurobot localhost:5000/eurobot'",
+            "'sh -s -- eurobot 127.0.0.1:5000/eurobot'",
         ],
     );
     assert!(lab.all_masters_are_gone());

@@ -35,19 +35,21 @@ fn dry(lab: &Lab, args: &[&str]) -> Ran {
 }
 
 /// What the steps of a whole deploy to `robot` look like, from the registry on.
-const DELIVERY: [&str; 14] = [
+const DELIVERY: [&str; 16] = [
     "docker save xtask-registry:",
     " | ssh ",
     "'docker load --quiet'",
     "'sh -s -- xtask-registry xtask-registry:",
     " -L 127.0.0.1:5000:127.0.0.1:5000 -f -N -- ",
-    "\ndocker tag eurobot:camera localhost:5000/eurobot:camera\n",
-    "docker push localhost:5000/eurobot:camera\n",
-    "docker image rm localhost:5000/eurobot:camera\n",
-    "docker push localhost:5000/eurobot:navigation\n",
-    "sh -s -- localhost:5000/eurobot@sha256:DIGEST-OF-camera localhost:5000/eurobot:camera eurobot:camera \
-     localhost:5000/eurobot@sha256:DIGEST-OF-navigation",
+    " | docker login --username xtask --password-stdin 127.0.0.1:5000\n",
+    "\ndocker tag eurobot:camera 127.0.0.1:5000/eurobot:camera\n",
+    "docker push 127.0.0.1:5000/eurobot:camera\n",
+    "docker image rm 127.0.0.1:5000/eurobot:camera\n",
+    "docker push 127.0.0.1:5000/eurobot:navigation\n",
+    "sh -s -- 127.0.0.1:5000/eurobot@sha256:DIGEST-OF-camera 127.0.0.1:5000/eurobot:camera eurobot:camera \
+     127.0.0.1:5000/eurobot@sha256:DIGEST-OF-navigation",
     "docker pull --quiet",
+    "docker logout 127.0.0.1:5000\n",
     " -O exit -- ",
     "launch eurobot RELEASE-ID ",
     "' < release.tar.gz\n",
@@ -198,7 +200,7 @@ fn setup_robot_shows_host_key_login_and_registry() {
 fn a_tunnel_is_the_ssh_that_people_know() {
     let lab = Lab::new();
     let ran = dry(&lab, &["tunnel", "--robot", "main", "--port", "5001"]);
-    in_order(&ran.stdout, &["-L 127.0.0.1:5001:127.0.0.1:5000 -N -- nuc@main.lab\n"]);
+    in_order(&ran.stdout, &["-L 127.0.0.1:5001:127.0.0.1:5000 -N -- nuc@main.lab\n", " | docker login "]);
     assert!(!ran.stdout.contains("ControlPath"));
 }
 

@@ -116,7 +116,7 @@ fn an_image_that_arrived_differently_is_not_started() {
         "deploy again",
     ]);
     assert!(lab.calls().iter().all(|call| !call.contains("launch eurobot")));
-    let (given, removed) = (lab.calls_of("docker tag "), lab.calls_of("docker image rm localhost:"));
+    let (given, removed) = (lab.calls_of("docker tag "), lab.calls_of("docker image rm 127.0.0.1:"));
     assert!(
         !given.is_empty() && given.len() == removed.len(),
         "the temporary tags are gone: {given:#?} {removed:#?}"
@@ -146,7 +146,7 @@ fn a_push_that_fails_over_a_live_connection_is_not_repeated() {
     lab.fails("docker", "'push '*", 1, "denied: no space left on device");
     lab.run(&["deploy"]).expect(1).says(&["error: push `camera`", "no space left on device"]);
     assert_eq!(lab.calls_of("docker push").len(), 1);
-    assert_eq!(lab.calls_of("docker image rm localhost:").len(), 1);
+    assert_eq!(lab.calls_of("docker image rm 127.0.0.1:").len(), 1);
 }
 
 #[test]
@@ -188,7 +188,7 @@ exit 255"#;
 
 /// How often the robot was to pull.
 fn pulls(lab: &Lab) -> usize {
-    lab.calls_of("ssh ").iter().filter(|call| call.contains("sh -s -- localhost:5000/eurobot@")).count()
+    lab.calls_of("ssh ").iter().filter(|call| call.contains("sh -s -- 127.0.0.1:5000/eurobot@")).count()
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_link_that_is_lost_while_the_robot_pulls_is_made_anew() {
         "if [ -e \"$lab/lost\" ]; then cat >/dev/null; : >\"$lab/pulled\"; cat \"$lab/images\"; exit; fi\n\
          : >\"$lab/lost\"\n{LOSES_LINK}"
     );
-    lab.on("ssh", "*'sh -s -- localhost:5000/'*", &once);
+    lab.on("ssh", "*'sh -s -- 127.0.0.1:5000/'*", &once);
     lab.run(&["deploy"])
         .expect(0)
         .says(&["the connection dropped: connected again, the robot goes on pulling"]);
@@ -211,7 +211,7 @@ fn a_link_that_is_lost_while_the_robot_pulls_is_made_anew() {
 fn a_link_that_is_lost_whenever_the_robot_pulls_is_given_up() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
-    lab.on("ssh", "*'sh -s -- localhost:5000/'*", LOSES_LINK);
+    lab.on("ssh", "*'sh -s -- 127.0.0.1:5000/'*", LOSES_LINK);
     lab.run(&["deploy"])
         .expect(3)
         .says(&["the connection to `main` drops again and again", "help: what arrived is kept there"]);

@@ -76,7 +76,7 @@ fn layers_that_this_machine_does_not_have_any_more() {
     let (exported, pushed): (Vec<String>, Vec<String>) =
         lab.calls_of("docker push").into_iter().partition(|call| call.contains("/layers/eurobot:"));
     assert_eq!((exported.len(), pushed.len()), (2, 2), "{exported:#?} {pushed:#?}");
-    assert_eq!(lab.calls_of("docker image rm localhost:").len(), 4, "the temporary tags are gone");
+    assert_eq!(lab.calls_of("docker image rm 127.0.0.1:").len(), 4, "the temporary tags are gone");
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Registry {
         let metadata: serde_json::Map<_, _> =
             metadata.into_iter().map(|(image, digests)| (image.to_owned(), digests)).collect();
         fs::write(lab.dir.join("metadata"), serde_json::to_string(&metadata).unwrap()).unwrap();
-        let reference = |image: &str| format!("localhost:5000/eurobot@{}", registry.digest(image));
+        let reference = |image: &str| format!("127.0.0.1:5000/eurobot@{}", registry.digest(image));
         let lines = |line: &dyn Fn(&str) -> String| IMAGES.map(line).concat();
         let images = lines(&|image| {
             let pulled = reference(image);
@@ -141,7 +141,7 @@ impl Registry {
 
     /// The local port that the tunnel got: other tests may have the first ones.
     pub fn port_seen(&self, lab: &Lab) -> String {
-        let pushed = lab.calls_of("docker push localhost:");
+        let pushed = lab.calls_of("docker push 127.0.0.1:");
         pushed[0].split(['/', ':']).nth(1).unwrap().to_owned()
     }
 }

@@ -22,7 +22,7 @@ fn a_signal_takes_the_tag_back_and_ends_the_connection() {
         let running = pushing(&lab, HANGS);
         running.signal(signal);
         running.end().expect(130).says(&["interrupted"]);
-        assert_eq!(lab.calls_of("docker image rm localhost:").len(), 1, "{signal}: {:#?}", lab.calls());
+        assert_eq!(lab.calls_of("docker image rm 127.0.0.1:").len(), 1, "{signal}: {:#?}", lab.calls());
         assert!(lab.all_masters_are_gone(), "{signal}");
         assert!(lab.all_gone("pushing"), "{signal}: the push goes on");
         assert!(lab.temporary_files().is_empty(), "{signal}: {:?}", lab.temporary_files());

@@ -34,7 +34,7 @@ fn shape(rate: &str) {
 /// How many images of the project the robot has that have no name. Whole ones have.
 fn nameless_images() -> usize {
     let list = ["docker", "image", "ls", "--digests", "--format", "{{.Repository}} {{.Tag}}"];
-    let nameless = format!("localhost:5000/{PROJECT} <none>");
+    let nameless = format!("127.0.0.1:5000/{PROJECT} <none>");
     MAIN.exec(&list).lines().filter(|image| **image == nameless).count()
 }
 

@@ -20,11 +20,11 @@ fn couriers() -> Vec<String> {
 
 /// Has a Python program answer in the registry's place, until its container is removed.
 fn replace_registry(program: &str) {
-    let image = MAIN.exec(&["docker", "inspect", "--format", "{{.Config.Image}}", "xtask-registry"]);
+    let [image, settings] = MAIN.registry_is_of();
     MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
     let run = ["docker", "run", "--detach", "--name", "xtask-registry", "--network", "host"];
     let volume = ["--volume", "xtask-registry:/var/lib/registry", "--entrypoint", "python3"];
-    MAIN.exec(&[&run[..], &volume, &[&image, "-c", program]].concat());
+    MAIN.exec(&[&run[..], &volume, &["--label", &settings, &image, "-c", program]].concat());
 }
 
 pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &Lab) {
@@ -41,7 +41,7 @@ pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &L
         eventually("the courier to end", || couriers().is_empty().then_some(()));
         assert_eq!(MAIN.sh(&format!("ls {COURIER} | grep -c part || true")), "0");
         assert_eq!(MAIN.services(), before);
-        Engine::remove_images(&format!("localhost:5000/{PROJECT}"));
+        Engine::remove_images(&format!("127.0.0.1:5000/{PROJECT}"));
         workspace.forget_temporary_files();
     }
     let start = MAIN.received();

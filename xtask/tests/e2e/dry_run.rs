@@ -12,7 +12,7 @@ pub fn nothing_is_touched_and_commands_can_be_pasted(lab: &Lab) {
         .wait_for_all()
         .expect_exit(0)
         .says("docker buildx bake")
-        .says(&format!("docker push localhost:5000/{PROJECT}:navigation"));
+        .says(&format!("docker push 127.0.0.1:5000/{PROJECT}:navigation"));
 
     assert_eq!(Engine::simulation(&PROJECT), [""; 0], "robots were made");
     assert!(Engine::ids(&PROJECT).is_empty(), "images were made");

@@ -47,13 +47,13 @@ pub fn a_robot_short_of_memory(lab: &Lab) {
     let workspace = lab.deployed();
     write_map(workspace);
     // The same registry, as it would be where other programs have taken nearly all memory.
-    let image = MAIN.exec(&["docker", "inspect", "--format", "{{.Config.Image}}", "xtask-registry"]);
+    let [image, settings] = MAIN.registry_is_of();
     MAIN.sh(&format!(
         "sed 's/^MemAvailable:.*/MemAvailable: 100000 kB/' /proc/meminfo >/tmp/meminfo
          docker stop xtask-registry
          docker rename xtask-registry aside
          docker run --detach --name xtask-registry --network host --volume /tmp/meminfo:/proc/meminfo:ro \
-             --volume xtask-registry:/var/lib/registry --env REGISTRY_HTTP_ADDR=127.0.0.1:5000 {image}"
+             --volume xtask-registry:/var/lib/registry --env REGISTRY_HTTP_ADDR=127.0.0.1:5000 --label '{settings}' {image}"
     ));
     the_push_carries_it(lab, "the robot has only 102.4 MB of memory to spare");
     MAIN.sh(

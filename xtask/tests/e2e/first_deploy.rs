@@ -14,7 +14,7 @@ pub fn everything_arrives_on_a_fresh_robot(lab: &Lab) {
     let revision = lab.workspace.git(&["rev-parse", "HEAD"]);
     for (service, container) in &services {
         MAIN.assert_has_built(service);
-        let reference = format!("localhost:5000/{PROJECT}@{}", MAIN.digest(service));
+        let reference = format!("127.0.0.1:5000/{PROJECT}@{}", MAIN.digest(service));
         assert_eq!(container.reference, reference);
         let id = MAIN.exec(&["docker", "image", "inspect", "--format", "{{.Id}}", &reference]);
         assert_eq!(container.image, id, "what runs is what was delivered");

@@ -4,6 +4,10 @@ use super::harness::{
     Container, Lab, MAIN, MAP, ODOMETRY, PROJECT, RegistryDisk, Workspace, eventually, incompressible, output,
 };
 
+/// Where the robot's registry keeps what has not been pushed to its end.
+const UPLOADS: &str =
+    "/var/lib/docker/volumes/xtask-registry/_data/docker/registry/v2/repositories/*/_uploads";
+
 /// An edit that has never been built before.
 pub fn edit(workspace: &Workspace) {
     let line = format!("    half = turn / 2  # {:?}", std::time::SystemTime::now());
@@ -211,22 +215,24 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     // Somebody pushes something of their own.
     let upload = format!(
         "import http.client, time\n\
-         c = http.client.HTTPConnection('127.0.0.1', 5000)\n\
-         c.request('POST', '/v2/{PROJECT}/blobs/uploads/')\n\
+         c, login = http.client.HTTPConnection('127.0.0.1', 5000), 'Basic {}'\n\
+         c.request('POST', '/v2/{PROJECT}/blobs/uploads/', headers={{'Authorization': login}})\n\
          answer = c.getresponse(); answer.read(); place = answer.headers['Location']\n\
          c.putrequest('PATCH', place[place.index('/v2/'):])\n\
-         c.putheader('Content-Length', '1000000'); c.endheaders(); c.send(b'x' * 100000)\n\
-         open('/tmp/uploading', 'w'); time.sleep(600)"
+         c.putheader('Authorization', login); c.putheader('Content-Length', '1000000')\n\
+         c.endheaders(); c.send(b'x' * 100000)\n\
+         open('/tmp/uploading', 'w'); time.sleep(600)",
+        MAIN.registry_login()
     );
     output(&["docker", "exec", "--detach", &MAIN.container(), "python3", "-c", &upload]);
     eventually("the upload", || MAIN.can(&["test", "-e", "/tmp/uploading"]).then_some(()));
     workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0).says("somebody pushes into its registry");
     assert_eq!(blobs(), before);
+    // One that has come to nothing keeps no garbage, however long somebody holds it open.
+    MAIN.sh(&format!("find {UPLOADS} -name data -exec touch -d '11 minutes ago' {{}} +"));
+    workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0).says("freed").never_says("somebody pushes");
+    MAIN.sh("pgrep -f '^python3 -c import http.client'");
     MAIN.sh("pkill -f '^python3 -c import http.client'; rm /tmp/uploading");
-    eventually("the registry to be free", || {
-        let pruned = workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0).says("freed");
-        (!pruned.stderr.contains("somebody pushes")).then_some(())
-    });
     let after = blobs();
     let kept: Vec<bool> = manifests.iter().map(|manifest| after.contains(manifest)).collect();
     assert_eq!(kept, [false, false, true, true]);
@@ -240,6 +246,56 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
+}
+
+/// Older versions called the robot's registry `localhost:5000`: releases with such names are gone back to, and go in
+/// their time with all their names.
+pub fn releases_with_names_of_older_versions_work(lab: &Lab) {
+    let workspace = lab.deployed();
+    edit(workspace);
+    lab.deploy(MAIN);
+    let old = current();
+    let home = format!("/home/robot/.deploy/{PROJECT}");
+    // As an older version has left it: images pulled under that name, and a release that runs them.
+    let auths = format!("{{\"auths\":{{\"localhost:5000\":{{\"auth\":\"{}\"}}}}}}", MAIN.registry_login());
+    MAIN.sh(&format!(
+        "mkdir /tmp/older; printf '%s' '{auths}' >/tmp/older/config.json
+         sed 's/127.0.0.1:5000/localhost:5000/g' {home}/releases/{old}/images |
+             while read -r reference name; do
+                 docker --config /tmp/older pull --quiet \"$reference\"
+                 docker tag \"$reference\" \"${{reference%@*}}:${{name##*:}}\"
+             done
+         rm -r /tmp/older
+         cd {home}/releases/{old}
+         sed -i 's/127.0.0.1:5000/localhost:5000/g' images compose.json release.json"
+    ));
+    let older = ["docker", "image", "ls", "--quiet", &format!("localhost:5000/{PROJECT}")];
+    assert_ne!(MAIN.exec(&older), "");
+    let before = images(&MAIN.services());
+    edit(workspace);
+    lab.deploy(MAIN);
+    let new = current();
+    for release in [&old, &new] {
+        workspace.xtask(&["rollback", "--robot", "main", "--to", release]).expect_exit(0);
+        assert_runs(release);
+        workspace.xtask(&["status", "--robot", "main"]).expect_exit(0);
+        workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0);
+    }
+    workspace.xtask(&["rollback", "--robot", "main", "--to", &old]).expect_exit(0);
+    assert_eq!(images(&MAIN.services()), before);
+    assert!(MAIN.services().values().any(|container| container.reference.starts_with("localhost:5000/")));
+
+    // With the last of these releases their names go.
+    MAIN.sh(&format!(
+        "sed -i 's/\"outcome\": \"healthy\"/\"outcome\": \"unhealthy\"/' {home}/releases/{old}/release.json"
+    ));
+    for _ in 0..3 {
+        edit(workspace);
+        lab.deploy(MAIN);
+    }
+    workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0);
+    assert_eq!(MAIN.exec(&older), "");
+    assert_runs(&current());
 }
 
 pub fn this_machine_keeps_what_the_next_deploy_needs(lab: &Lab) {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::harness::{
-    Lab, MAIN, MAP, ODOMETRY, PROJECT, Robot, SECONDARY, Single, Socket, Workspace, incompressible, output,
+    Lab, MAIN, MAP, ODOMETRY, PROJECT, Robot, SECONDARY, Single, Socket, Workspace, eventually,
+    incompressible, output,
 };
 use super::releases::add_service;
 
@@ -61,6 +62,105 @@ pub fn the_robot_listens_on_loopback_only(lab: &Lab) {
     assert_on_loopback(&others);
     assert!(of_nodes.iter().any(|socket| !socket.is_on_loopback()), "nodes are not told from others");
     assert!(of_nodes.iter().all(|socket| socket.kind == "udp"), "{of_nodes:?}");
+}
+
+/// Everything that can be done at a robot's registry, and what it answers: REPOSITORY MANIFEST BLOB.
+const INTRUDER: &str = "
+import http.client, sys
+repository, manifest, blob = sys.argv[1:]
+def ask(method, path, body=None):
+    connection = http.client.HTTPConnection('127.0.0.1', 5000)
+    connection.request(method, '/v2/' + path, body, {'Accept': 'application/vnd.oci.image.manifest.v1+json'})
+    return str(connection.getresponse().status)
+print(ask('GET', '_catalog'), ask('GET', f'{repository}/tags/list'),
+      ask('GET', f'{repository}/manifests/{manifest}'), ask('GET', f'{repository}/blobs/{blob}'),
+      ask('POST', f'{repository}/blobs/uploads/'),
+      ask('PUT', f'{repository}/manifests/mine', '{}'),
+      ask('DELETE', f'{repository}/manifests/{manifest}'))
+";
+
+/// What another user's container on the robot's network is answered by the registry.
+fn intrude() -> String {
+    let [image, _] = MAIN.registry_is_of();
+    let digest = MAIN.digest("navigation");
+    let blob = "python3 -c 'import json,sys; print(json.load(sys.stdin)[\"config\"][\"digest\"])'";
+    let data = "/var/lib/docker/volumes/xtask-registry/_data/docker/registry/v2/blobs/sha256";
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    let config = MAIN.sh(&format!("{blob} <{data}/{}/{hex}/data", &hex[..2]));
+    let container = ["docker", "run", "--rm", "--network", "host", "--user", "65534:65534"];
+    let program = ["--entrypoint", "python3", &image, "-c", INTRUDER, &PROJECT, &digest, &config];
+    MAIN.exec(&[&container[..], &program].concat())
+}
+
+pub fn others_on_the_robot_cannot_use_its_registry(lab: &Lab) {
+    let workspace = lab.deployed();
+    assert_eq!(intrude(), "401 401 401 401 401 401 401");
+    let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "cat"];
+    let volume = "/var/lib/docker/volumes/xtask-registry/_data";
+    for file in ["credential", "htpasswd"] {
+        assert!(!MAIN.can(&[&nobody[..], &[&format!("{volume}/{file}")]].concat()), "{file} can be read");
+        assert_eq!(MAIN.exec(&["stat", "-c", "%a %U", &format!("{volume}/{file}")]), "600 root");
+    }
+    let login = MAIN.registry_login();
+    let deploy = |line: &str| {
+        workspace.edit(ODOMETRY, "    half = turn / 2", &format!("    half = turn / 2  # {line}"));
+        let mut processes = BTreeSet::new();
+        let run = workspace.start(&["deploy", "--robot", "main", "--yes", "--verbose"]);
+        run.watched(|_| note_processes(&mut processes)).expect_exit(0).never_says(&login);
+        assert!(processes.iter().all(|line| !contains(line, &login)), "it stands in a process list");
+    };
+    deploy("with a login");
+    assert_eq!(files_with(workspace.path(".."), &[&login]), [""; 0]);
+    let found = files_on_robot_with(MAIN, &login);
+    assert!(found.iter().all(|path| path.ends_with("/_data/credential")) && !found.is_empty(), "{found:?}");
+    // It stays what it is, whoever starts the registry again, and so does what the container may do.
+    let restricted = "{{.HostConfig.CapDrop}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.SecurityOpt}}";
+    let inspect = ["docker", "inspect", "--format", restricted, "xtask-registry"];
+    assert_eq!(MAIN.exec(&inspect), "[ALL] true [no-new-privileges]");
+
+    // One of the same image that lets everybody in does not stay, though it runs.
+    let [image, _] = MAIN.registry_is_of();
+    MAIN.sh(&format!(
+        "docker rm --force xtask-registry
+         docker run --detach --name xtask-registry --restart always --network host \
+             --volume xtask-registry:/var/lib/registry --env REGISTRY_HTTP_ADDR=127.0.0.1:5000 \
+             --env REGISTRY_AUTH=none --env REGISTRY_STORAGE_DELETE_ENABLED=true {image}"
+    ));
+    eventually("that registry", || MAIN.can(&["test", "-e", &format!("{volume}/credential")]).then_some(()));
+    eventually("it to let in everybody", || intrude().starts_with("200 200 200 200 202 400 ").then_some(()));
+    deploy("after somebody else");
+    assert_eq!(intrude(), "401 401 401 401 401 401 401");
+    assert_eq!(
+        (MAIN.exec(&inspect).as_str(), MAIN.registry_login()),
+        ("[ALL] true [no-new-privileges]", login)
+    );
+}
+
+/// Who has the registry's port before the registry gets neither its login nor images.
+pub fn who_takes_the_registrys_port_gets_nothing(lab: &Lab) {
+    let workspace = lab.deployed();
+    let squatter = "import http.server as s\n\
+        class Squatter(s.BaseHTTPRequestHandler):\n\
+        \x20protocol_version = 'HTTP/1.1'\n\
+        \x20def do_GET(self):\n\
+        \x20 open('/tmp/asked', 'a').write(str(self.headers))\n\
+        \x20 self.send_response(200); self.send_header('Docker-Distribution-Api-Version', 'registry/2.0')\n\
+        \x20 self.send_header('Content-Length', '0'); self.end_headers()\n\
+        \x20do_HEAD = do_POST = do_PUT = do_PATCH = do_GET\n\
+        s.ThreadingHTTPServer(('127.0.0.1', 5000), Squatter).serve_forever()";
+    MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
+    output(&["docker", "exec", "--detach", &MAIN.container(), "python3", "-c", squatter]);
+    eventually("the port to be taken", || (!MAIN.listeners(5000).is_empty()).then_some(()));
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # not for everybody");
+    workspace
+        .xtask(&["deploy", "--robot", "main", "--yes"])
+        .expect_exit(1)
+        .says("the registry on `main` does not start")
+        .says("docker logs xtask-registry");
+    assert!(!MAIN.can(&["test", "-e", "/tmp/asked"]), "it was asked");
+    MAIN.sh("pkill -f '^python3 -c import http.server'");
+    lab.deploy(MAIN);
+    MAIN.assert_has_built("localization");
 }
 
 /// Words that nobody else has in any file.

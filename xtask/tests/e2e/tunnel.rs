@@ -1,6 +1,6 @@
 //! The tunnel for people's own `docker push`.
 
-use super::harness::{Lab, MAIN, PROJECT, output};
+use super::harness::{Lab, PROJECT, output, succeeds};
 
 pub fn it_takes_a_push_and_closes_on_ctrl_c(lab: &Lab) {
     let workspace = lab.deployed();
@@ -11,9 +11,22 @@ pub fn it_takes_a_push_and_closes_on_ctrl_c(lab: &Lab) {
     output(&["docker", "tag", &format!("{PROJECT}:navigation"), &name]);
     output(&["docker", "push", &name]);
     output(&["docker", "image", "rm", &name]);
-    let list = format!("r.urlopen('http://127.0.0.1:5000/v2/{PROJECT}/tags/list').read()");
-    let tags = MAIN.exec(&["python3", "-c", &format!("import urllib.request as r; print({list})")]);
+    // The tunnel adds the login, for this user: not for another one, and not for a page of a browser.
+    let url = format!("http://{host}/v2/{PROJECT}/tags/list");
+    let curl = ["curl", "--silent", "--noproxy", "*", "--max-time", "20", &url];
+    let tags = output(&curl);
     assert!(tags.contains("by-hand"), "{tags}");
+    let page =
+        |header: &str| output(&[&curl[..], &["--header", header, "--write-out", "%{http_code}"]].concat());
+    for header in ["Host: evil.example", "Origin: http://evil.example"] {
+        assert_eq!(page(header), "403", "{header}");
+    }
+    let delete = ["--request", "DELETE", "--write-out", "%{http_code}"];
+    assert_eq!(output(&[&curl[..], &delete].concat()), "405");
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    if succeeds(&[&nobody[..], &["true"]].concat()) {
+        assert!(!succeeds(&[&nobody[..], &curl].concat()), "another user of this machine reaches the robot");
+    }
 
     tunnel.interrupt();
     tunnel.wait_for_all().expect_exit(130);

@@ -53,6 +53,11 @@ tidy() {
     printf '%s\n' "$names" | while read -r name; do
         has "$wanted" "$name" || docker image rm "$name"
     done
+    # Older versions called the registry of the robot by a name: what only they knew goes with the last of their releases.
+    named=localhost:5000/$project
+    printf '%s\n' "$images" | grep -q "^$named@" ||
+        docker image ls --digests --format '{{.Repository}}@{{.Digest}} {{.Repository}}:{{.Tag}}' "$named" | tr ' ' '\n' |
+        grep -v '<none>' | sort -u | while read -r name; do docker image rm "$name"; done
     # What has a tag is the latest: delivered, perhaps, to be started later.
     wanted=$(printf '%s\n' "$images" | sed 's/ .*//')
     printf '%s\n' "$wanted" | sed -n 's/@sha256:.*//p' | sort -u | while read -r repository; do

@@ -30,7 +30,7 @@ impl Engine {
 
     /// Names that a push needed and that should be gone after it.
     pub fn temporary_tags(project: &str) -> Vec<String> {
-        Self::names(&format!("localhost:*/{project}"))
+        Self::names(&format!("127.0.0.1:*/{project}"))
     }
 
     /// The names of images in the repositories that a pattern matches. A list of all would fail where another lab

@@ -10,6 +10,9 @@ use super::{Engine, PROJECT, eventually};
 /// Where the robot's courier works.
 pub const COURIER: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
 
+/// The login at the robot's registry.
+const LOGIN: &str = "/var/lib/docker/volumes/xtask-registry/_data/credential";
+
 /// See the module.
 #[derive(Clone, Copy)]
 pub struct Robot {
@@ -92,7 +95,7 @@ impl Robot {
     /// The digest of the manifest of an image that the robot's engine has.
     pub fn digest(self, image: &str) -> String {
         let digests = self.inspect(image, "{{join .RepoDigests \" \"}}");
-        let prefix = format!("localhost:5000/{PROJECT}@");
+        let prefix = format!("127.0.0.1:5000/{PROJECT}@");
         let digest = digests.split(' ').find_map(|name| name.strip_prefix(&prefix));
         digest.unwrap_or_else(|| panic!("{image} is known as {digests} only")).to_owned()
     }
@@ -115,11 +118,24 @@ impl Robot {
         let manifest = self.assert_engine_has_built(image);
         let script = format!(
             "import json, urllib.request as r\n\
-             q = r.Request('http://127.0.0.1:5000/v2/{PROJECT}/manifests/{manifest}', headers={{'Accept': \
-             'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'}})\n\
-             print(json.loads(r.urlopen(q).read())['config']['digest'])"
+             q = r.Request('http://127.0.0.1:5000/v2/{PROJECT}/manifests/{manifest}', headers={{'Authorization': \
+             'Basic {}', 'Accept': 'application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json'}})\n\
+             print(json.loads(r.urlopen(q).read())['config']['digest'])",
+            self.registry_login()
         );
         assert_ne!(self.exec(&["python3", "-c", &script]), "");
+    }
+
+    /// The login at its registry, as HTTP's `Basic` has it.
+    pub fn registry_login(self) -> String {
+        self.exec(&["cat", LOGIN])
+    }
+
+    /// The image of its registry, and the label that says how that was started.
+    pub fn registry_is_of(self) -> [String; 2] {
+        let inspect = |format: &str| self.exec(&["docker", "inspect", "--format", format, "xtask-registry"]);
+        let settings = inspect("{{index .Config.Labels \"xtask.settings\"}}");
+        [inspect("{{.Config.Image}}"), format!("xtask.settings={settings}")]
     }
 
     /// Asks the robot's engine about an image.

@@ -1,0 +1,268 @@
+//! Heads of HTTP requests, as the two ends of a push on this machine read them: the relay to a robot's registry and the
+//! receiver of an export.
+//!
+//! Loopback is not a person: a page in somebody's browser reaches it as well, under a name of its own that leads here
+//! (DNS rebinding), or across origins. A request that does not call this machine by one of its own names, or that a
+//! browser has marked, is refused. RFC 9112 (HTTP/1.1).
+
+use std::io::{self, BufRead, Read as _, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+/// The longest head of a request, and its most headers.
+const HEAD: (usize, usize) = (64 << 10, 64);
+
+/// The first byte of a TLS connection (RFC 8446, section 5.1: a record with a handshake).
+const TLS: u8 = 22;
+
+/// Names of this machine's loopback interface, that of an engine in a virtual machine included.
+const HOSTS: [&str; 4] = ["localhost", "127.0.0.1", "[::1]", "host.docker.internal"];
+
+/// Headers that browsers add and no client of a registry does.
+const OF_BROWSERS: [&str; 2] = ["origin", "sec-fetch-site"];
+
+/// Seconds and bytes for a client that has been refused to read the answer in.
+const FAREWELL: (Duration, u64) = (Duration::from_secs(2), 1 << 20);
+
+/// Length of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// That many bytes.
+    Length(u64),
+    /// It says so as it goes.
+    Chunked,
+}
+
+/// A request without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// `GET`, `PUT`, …
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Names and values, in their order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Framing of the body.
+    pub body: Body,
+}
+
+/// Status line of the answer to a request that is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal(pub &'static str);
+
+const BAD: Refusal = Refusal("400 Bad Request");
+const FORBIDDEN: Refusal = Refusal("403 Forbidden");
+const TOO_LARGE: Refusal = Refusal("431 Request Header Fields Too Large");
+
+impl Head {
+    /// Reads the next head of a connection to a port of this machine; none where the connection ends.
+    ///
+    /// # Errors
+    /// Fails when the connection breaks off in the middle of a head.
+    pub fn read(requests: &mut impl BufRead, port: u16) -> io::Result<Option<Result<Self, Refusal>>> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let room = HEAD.0 - head.len();
+            if room == 0 {
+                return Ok(Some(Err(TOO_LARGE)));
+            }
+            match requests.take(room as u64).read_until(b'\n', &mut head)? {
+                0 if head.is_empty() => return Ok(None),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => {}
+            }
+        }
+        Ok(Some(Self::parse(&head, port)))
+    }
+
+    fn parse(text: &[u8], port: u16) -> Result<Self, Refusal> {
+        let mut headers = [httparse::EMPTY_HEADER; HEAD.1];
+        let mut parsed = httparse::Request::new(&mut headers);
+        let end = parsed.parse(text).map_err(|error| match error {
+            httparse::Error::TooManyHeaders => TOO_LARGE,
+            _ => BAD,
+        })?;
+        let target = parsed.path.filter(|target| target.starts_with('/')).ok_or(BAD)?;
+        // Two requests in what one end takes for one head are how a second one is smuggled past the first.
+        if end != httparse::Status::Complete(text.len()) || parsed.version != Some(1) {
+            return Err(BAD);
+        }
+        let headers: Vec<(String, Vec<u8>)> =
+            parsed.headers.iter().map(|header| (header.name.to_owned(), header.value.to_owned())).collect();
+        let method = parsed.method.unwrap_or_default().to_owned();
+        let mut head = Self { method, target: target.to_owned(), headers, body: Body::Length(0) };
+        if !head.is_for_us(port) {
+            return Err(FORBIDDEN);
+        }
+        head.body = head.framing().ok_or(BAD)?;
+        Ok(head)
+    }
+
+    /// The values of a header.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.iter().filter(move |(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..])
+    }
+
+    /// Whether the body is sent only once it has been asked for.
+    pub fn waits(&self) -> bool {
+        self.all("expect").next().is_some()
+    }
+
+    fn is_for_us(&self, port: u16) -> bool {
+        let is_ours = |host: &[u8]| {
+            let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+            let name = host.strip_suffix(&format!(":{port}")).unwrap_or(&host);
+            HOSTS.contains(&name)
+        };
+        let hosts: Vec<&[u8]> = self.all("host").collect();
+        let is_of_browser = OF_BROWSERS.iter().any(|name| self.all(name).next().is_some());
+        matches!(hosts[..], [host] if is_ours(host)) && !is_of_browser
+    }
+
+    /// None for what two readers could understand in two ways, and for what is not HTTP any more afterwards.
+    fn framing(&self) -> Option<Body> {
+        if self.all("upgrade").next().is_some() {
+            return None;
+        }
+        let lengths: Vec<&[u8]> = self.all("content-length").collect();
+        let codings: Vec<&[u8]> = self.all("transfer-encoding").collect();
+        match (&lengths[..], &codings[..]) {
+            ([], []) => Some(Body::Length(0)),
+            ([length], []) if length.iter().all(u8::is_ascii_digit) => {
+                std::str::from_utf8(length).ok()?.parse().ok().map(Body::Length)
+            }
+            ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") => Some(Body::Chunked),
+            _ => None,
+        }
+    }
+
+    /// Writes it down with `value` for the header `name`, whatever the client said there.
+    ///
+    /// # Errors
+    /// Fails when it cannot be written.
+    pub fn write_with(&self, to: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
+        write!(to, "{} {} HTTP/1.1\r\n{name}: {value}\r\n", self.method, self.target)?;
+        for (other, value) in self.headers.iter().filter(|(other, _)| !other.eq_ignore_ascii_case(name)) {
+            write!(to, "{other}: ")?;
+            to.write_all(value)?;
+            to.write_all(b"\r\n")?;
+        }
+        to.write_all(b"\r\n")
+    }
+}
+
+/// Whether a client begins with TLS, as Docker does with every registry.
+///
+/// # Errors
+/// Fails when the connection ends in an error before anything is said.
+pub fn is_tls(client: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(client.peek(&mut first)? == 1 && first[0] == TLS)
+}
+
+/// Docker tries TLS first; a plain-HTTP reply makes it fall back.
+pub fn answer_tls(client: &TcpStream) {
+    hang_up(client, "HTTP/1.0 400 Bad Request\r\n\r\n");
+}
+
+/// Refuses a request and everything that follows it on the connection.
+pub fn refuse(client: &TcpStream, Refusal(status): Refusal) {
+    hang_up(client, &format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+}
+
+/// The last words on a connection. Closing it before the client has been heard out would take the answer back.
+fn hang_up(mut client: &TcpStream, answer: &str) {
+    let patience = client.set_read_timeout(Some(FAREWELL.0));
+    let said = client.write_all(answer.as_bytes()).and_then(|()| client.shutdown(Shutdown::Write));
+    if patience.and(said).is_ok() {
+        drop(io::copy(&mut client.take(FAREWELL.1), &mut io::sink()));
+    }
+    drop(client.shutdown(Shutdown::Both));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Head, Refusal> {
+        Head::read(&mut text.as_bytes(), 5000).unwrap().unwrap()
+    }
+
+    fn with(headers: &str) -> Result<Head, Refusal> {
+        read(&format!("PUT /v2/ HTTP/1.1\r\n{headers}\r\n"))
+    }
+
+    #[test]
+    fn this_machine_has_few_names() {
+        for host in
+            ["localhost:5000", "127.0.0.1:5000", "[::1]:5000", "LocalHost", "host.docker.internal:5000"]
+        {
+            assert!(with(&format!("Host: {host}\r\n")).is_ok(), "{host}");
+        }
+        for host in ["evil.example", "evil.example:5000", "localhost:5001", "localhost.evil.example:5000", ""]
+        {
+            assert_eq!(with(&format!("Host: {host}\r\n")), Err(FORBIDDEN), "{host}");
+        }
+        assert_eq!(with(""), Err(FORBIDDEN), "a host is named");
+        assert_eq!(with("Host: localhost\r\nHost: evil.example\r\n"), Err(FORBIDDEN), "once");
+    }
+
+    #[test]
+    fn what_a_browser_sends_is_refused() {
+        for header in ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+            assert_eq!(with(&format!("Host: localhost:5000\r\n{header}\r\n")), Err(FORBIDDEN), "{header}");
+        }
+    }
+
+    #[test]
+    fn bodies_have_one_length() {
+        let body = |headers: &str| with(&format!("Host: localhost\r\n{headers}")).map(|head| head.body);
+        assert_eq!(body(""), Ok(Body::Length(0)));
+        assert_eq!(body("Content-Length: 12\r\n"), Ok(Body::Length(12)));
+        assert_eq!(body("Transfer-Encoding: Chunked\r\n"), Ok(Body::Chunked));
+        for headers in [
+            "Content-Length: 1\r\nContent-Length: 1\r\n",
+            "Content-Length: +1\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Connection: Upgrade\r\nUpgrade: h2c\r\n",
+        ] {
+            assert_eq!(body(headers), Err(BAD), "{headers}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_request_is_refused() {
+        let host = "Host: localhost\r\n\r\n";
+        for text in [
+            format!("GET http://localhost/v2/ HTTP/1.1\r\n{host}"),
+            format!("CONNECT localhost:22 HTTP/1.1\r\n{host}"),
+            format!("GET /v2/ HTTP/1.0\r\n{host}"),
+            "PRI * HTTP/2.0\r\n\r\n".to_owned(),
+            format!("GET /v2/ HTTP/1.1\r\nHost: localhost\n\nDELETE /v2/ HTTP/1.1\r\n{host}"),
+            format!("GET /v2/ HTTP/1.1\r\nHost : localhost\r\n{host}"),
+        ] {
+            assert_eq!(read(&text), Err(BAD), "{text}");
+        }
+        let endless = format!("GET /v2/ HTTP/1.1\r\nX: {}", "x".repeat(100_000));
+        assert_eq!(read(&endless), Err(TOO_LARGE));
+        assert!(Head::read(&mut "GET / HTTP/1.1\r\n".as_bytes(), 5000).is_err(), "it broke off");
+        assert_eq!(Head::read(&mut "".as_bytes(), 5000).unwrap(), None);
+    }
+
+    #[test]
+    fn a_header_is_replaced_and_nothing_else() -> io::Result<()> {
+        let head = with("Host: localhost\r\nauthorization: Basic x\r\nX-Y: z\r\nAuthorization: Bearer y\r\n")
+            .unwrap();
+        let mut text = Vec::new();
+        head.write_with(&mut text, "Authorization", "Basic ours")?;
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "PUT /v2/ HTTP/1.1\r\nAuthorization: Basic ours\r\nHost: localhost\r\nX-Y: z\r\n\r\n"
+        );
+        Ok(())
+    }
+}
