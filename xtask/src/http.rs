@@ -183,6 +183,24 @@ fn hang_up(mut client: &TcpStream, answer: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::fuzz;
+
+    #[test]
+    fn fuzzed_requests_are_understood_or_refused() {
+        let put = "PUT /v2/a/b/blobs/uploads/upload?digest=sha256%3Aaa&x=1 HTTP/1.1\r\nHost: localhost\r\n\
+                   Content-Length: 4\r\n\r\ntext";
+        let patch = "PATCH /v2/a/blobs/uploads/x HTTP/1.1\r\nHost: 127.0.0.1:5000\r\nExpect: 100-continue\r\n\
+                     Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n";
+        fuzz("request", 1_000, &[put.as_bytes(), patch.as_bytes()], |bytes| {
+            let mut requests = bytes;
+            while let Ok(Some(Ok(head))) = Head::read(&mut requests, 5000) {
+                assert!(head.is_for_us(5000));
+                if let Body::Length(length) = head.body {
+                    drop(io::copy(&mut (&mut requests).take(length), &mut io::sink()));
+                }
+            }
+        });
+    }
 
     fn read(text: &str) -> Result<Head, Refusal> {
         Head::read(&mut text.as_bytes(), 5000).unwrap().unwrap()

@@ -19,6 +19,8 @@ pub mod digest;
 pub mod doctor;
 pub mod error;
 pub mod files;
+#[cfg(test)]
+mod fuzz;
 pub mod host;
 mod http;
 pub mod hub;

@@ -174,10 +174,29 @@ fn control(value: &str) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
 
     fn read(text: &str) -> Result<BTreeMap<String, String>, String> {
         let source = Source { shown: "match.env".to_owned(), text: text.to_owned() };
         parse(&source).map_err(|mistakes| mistakes.into_error().to_string())
+    }
+
+    #[test]
+    fn fuzzed_files_are_read_or_refused() {
+        let file =
+            b"# a comment\nexport A=1 # one\r\nB='it\\'s $5'\nC=\"a \\\"b\\\" \\$x\\t\"\n\nD=\nE=\"unclosed";
+        fuzz("env file", 1_000, &[file], |bytes| {
+            let text = text(bytes);
+            // Each mistake is looked up from the beginning.
+            let Some(Ok(variables)) = (text.lines().count() < 200).then(|| read(&text)) else { return };
+            for (name, value) in variables {
+                assert!(names::is_variable(&name), "{name:?}");
+                assert!(
+                    !value.chars().any(|character| character.is_control() && character != '\t'),
+                    "{value:?}"
+                );
+            }
+        });
     }
 
     #[test]

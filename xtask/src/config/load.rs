@@ -66,3 +66,40 @@ pub fn current_dir() -> Utf8PathBuf {
     let here = std::env::current_dir().ok().and_then(|here| Utf8PathBuf::from_path_buf(here).ok());
     here.unwrap_or_else(|| Utf8PathBuf::from("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Exit, exit_of};
+    use crate::fuzz::fuzz;
+
+    #[test]
+    fn fuzzed_files_are_read_or_refused() {
+        let shipped = include_bytes!("../../../robots.toml");
+        let other = br#"[project]
+name = "eurobot"
+[bases.ros]
+image = "docker.io/library/ros:jazzy@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+[images.navigation]
+packages = ["navigation"]
+[hub]
+repository = "registry.lab:5000/team/eurobot"
+[robots.main]
+host = "ssh://nuc@[fe80::1]:2222"
+platform = "linux/arm64"
+env = { ROS_DOMAIN_ID = "7" }
+env_files = ["../match.env"]
+busy = { container = "radio", file = "/run/match" }
+settle = "10 s"
+"#;
+        fuzz("robots.toml", 400, &[shipped, other], |bytes| {
+            let dir = tempfile::tempdir().unwrap();
+            let root = Utf8Path::from_path(dir.path()).unwrap();
+            fs_err::write(root.join(FILE), bytes).unwrap();
+            match Workspace::load(root) {
+                Ok(workspace) => assert_eq!(workspace.root, root),
+                Err(error) => assert_eq!(exit_of(&error), Exit::Config, "{error:#}"),
+            }
+        });
+    }
+}

@@ -237,3 +237,30 @@ fn offset(text: &str, at: TextPos) -> usize {
     let line = &text[before_line..];
     before_line + line.char_indices().nth(column).map_or(line.len(), |(offset, _)| offset)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::{fuzz, text};
+
+    #[test]
+    fn fuzzed_packages_are_read_or_refused() {
+        let package = br#"<?xml version="1.0"?>
+<!-- of the lab -->
+<package format="3">
+  <name>navigation</name>
+  <depend condition="$ROS_VERSION == 2">msgs</depend>
+  <exec_depend> tf2 &amp; co </exec_depend><group_depend>lidars</group_depend>
+  <run_depends>x</run_depends><description><![CDATA[ it <drives> ]]></description>
+</package>"#;
+        let entities =
+            br#"<!DOCTYPE p [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><package><name>&b;</name></package>"#;
+        fuzz("package.xml", 800, &[package, entities], |bytes| {
+            let source = Source { shown: "package.xml".to_owned(), text: text(bytes) };
+            match Manifest::parse(source, "navigation".into()) {
+                Ok(manifest) => assert!(names::is_package(&manifest.name), "{:?}", manifest.name),
+                Err(mistakes) => drop(mistakes.into_error().to_string()),
+            }
+        });
+    }
+}

@@ -143,6 +143,39 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Platform, host};
+    use crate::fuzz::{fuzz, text};
+    use crate::hub::tags;
+
+    #[test]
+    fn fuzzed_names_have_only_what_they_may_have() {
+        let samples: [&[u8]; 6] = [
+            b"eurobot-2026",
+            b"nuc@[fe80::1%eth0]:2222",
+            b"ssh://a@b.c:22/",
+            b"linux/arm/v7",
+            b"Nav_1.2-rc",
+            b"a b",
+        ];
+        fuzz("names", 2_000, &samples, |bytes| {
+            let text = text(&bytes[..bytes.len().min(2_000)]);
+            let plain = |extra: &str| {
+                let allowed =
+                    |character: char| character.is_ascii_alphanumeric() || extra.contains(character);
+                text.chars().all(allowed) && !text.starts_with('-')
+            };
+            assert!(project(&text).is_err() || plain("-_") && text.len() <= PROJECT_LENGTH);
+            assert!(robot(&text).is_err() || plain("-_") && text.len() <= ROBOT_LENGTH);
+            assert!(tag(&text).is_err() || plain("-_.") && !text.starts_with('.'));
+            assert!(!is_package(&text) || plain("-_"));
+            drop((instead("names", &text, ["navigation", &text]), Platform::parse(&text)));
+            let tag = tags::sanitised(&text);
+            assert!(tag.chars().all(|one| one.is_ascii_alphanumeric() || "_.-".contains(one)), "{tag}");
+            if let Ok(host::Destination { destination, .. }) = host::parse(&text) {
+                assert!(!destination.starts_with('-') && !destination.contains(char::is_whitespace));
+            }
+        });
+    }
 
     #[test]
     fn project_names_fit_docker_and_compose() {

@@ -112,11 +112,24 @@ fn platform(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
 
     fn digest(text: &str, image: &str, machine: &str) -> Result<String> {
         let inspected: Inspected = serde_json::from_str(text)?;
         let wanted = Wanted { image: image.into(), platform: Platform::from_machine(machine) };
         inspected.digest("a.b/c:navigation-main", &wanted).map(str::to_owned)
+    }
+
+    #[test]
+    fn fuzzed_answers_of_a_registry_are_read_or_refused() {
+        let index = br#"{"manifest":{"digest":"sha256:i","manifests":[
+            {"digest":"sha256:a","platform":{"os":"linux","architecture":"amd64"}},
+            {"digest":"sha256:r","platform":{"os":"linux","architecture":"arm64","variant":"v8"}}]},
+            "image":{"linux/amd64":{"config":{"Labels":{"org.opencontainers.image.title":"navigation"}}}}}"#;
+        let one = br#"{"manifest":{"digest":"sha256:m"},"image":{"os":"linux","architecture":"amd64"}}"#;
+        fuzz("hub", 1_000, &[index, one], |bytes| {
+            drop(digest(&text(bytes), "navigation", "x86_64"));
+        });
     }
 
     #[test]

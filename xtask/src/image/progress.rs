@@ -158,10 +158,24 @@ fn title(rest: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
 
     fn condensed(text: &str) -> Vec<String> {
         let mut log = Log::default();
         text.lines().filter_map(|line| log.line(line)).collect()
+    }
+
+    #[test]
+    fn fuzzed_logs_of_builds_are_shown() {
+        let log = b"#5 [camera build-camera 2/2] RUN build-package camera\n#5 0.123 compiling\n#5 DONE 12.5s\n\
+            #6 exporting to image\n#6 exporting manifest sha256:aa 0.1s done\n#6 naming to docker.io/library/a:b 0.0s done\n\
+            #7 CACHED\n#5 ERROR: exit code: 3\n------\nERROR: failed";
+        fuzz("build log", 1_000, &[log], |bytes| {
+            let mut filter = condense(|_, _| ());
+            for line in text(bytes).lines() {
+                drop(filter(line));
+            }
+        });
     }
 
     #[test]

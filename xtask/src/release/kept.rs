@@ -173,6 +173,19 @@ pub(super) fn parse(text: &str) -> Vec<Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
+
+    #[test]
+    fn fuzzed_lists_of_releases_are_read() {
+        let list = br#"release	9	previous	{"rel
+release	10	current	{"outcome":"healthy","reason":"","since":"2026","deploy":{"revision":"v1","dirty":true,"by":"a@b","at":"c","via":"registry","images":{"a":"b"}}}
+wanted	navigation	cafe
+release	4294967295	-	null"#;
+        fuzz("releases", 1_000, &[list], |bytes| {
+            let text = text(bytes);
+            drop((parse(&text), wanted(&text)));
+        });
+    }
 
     #[test]
     fn releases_are_read_latest_first_and_lost_records_are_no_obstacle() {

@@ -59,6 +59,14 @@ fn parse(text: &str) -> Pruned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
+
+    #[test]
+    fn fuzzed_answers_to_prune_are_read() {
+        fuzz("prune", 500, &[b"Welcome\nfree\t1000\nbusy\nfree\t1500"], |bytes| {
+            let _pruned = parse(&text(bytes));
+        });
+    }
 
     #[test]
     fn what_is_freed_is_the_difference_and_never_negative() {

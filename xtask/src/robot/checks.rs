@@ -130,9 +130,29 @@ fn registry(robot: &str, state: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
 
     fn bad(outcome: &Outcome) -> bool {
         matches!(outcome, Outcome::Bad { .. })
+    }
+
+    #[test]
+    fn fuzzed_examinations_are_read() {
+        let examined = b"machine\tx86_64\nclock\t1700000000\ndocker\t26.1.5\tio.containerd.snapshotter\t/\n\
+            docker-error\tnot installed\nfree\t9000000\ncompose\t2.26.1\nregistry\trunning";
+        fuzz("doctor", 500, &[examined], |bytes| {
+            for line in text(bytes).lines() {
+                let words: Vec<&str> = line.split('\t').collect();
+                let _outcome = match words[..] {
+                    ["clock", seconds] => clock(seconds, SystemTime::now()),
+                    ["docker", version, status, _] => engine(version, status),
+                    ["free", kilobytes] => disk("main", kilobytes),
+                    ["compose", version] => compose(version),
+                    [_, state] => registry("main", state),
+                    _ => continue,
+                };
+            }
+        });
     }
 
     #[test]

@@ -174,6 +174,7 @@ fn lines(known_hosts: &Utf8Path) -> Result<Vec<String>> {
 mod tests {
     use super::*;
     use crate::error::{Exit, exit_of, hints_of};
+    use crate::fuzz::{fuzz, text};
 
     fn explained(said: &str) -> anyhow::Error {
         let endpoint = Endpoint {
@@ -186,6 +187,20 @@ mod tests {
             reconnect: std::time::Duration::ZERO,
         };
         explain(&endpoint, &anyhow::anyhow!(said.to_owned()))
+    }
+
+    #[test]
+    fn fuzzed_files_of_host_keys_keep_the_keys_of_other_robots() {
+        let known = b"main ssh-ed25519 AAAA\n# a comment\n@cert-authority *.lab ssh-rsa BBBB x\n|1|aa=|bb= ssh-rsa C\n";
+        fuzz("known hosts", 200, &[known], |bytes| {
+            let dir = tempfile::tempdir().unwrap();
+            let file = Utf8PathBuf::from_path_buf(dir.path().join("known_hosts")).unwrap();
+            fs_err::write(&file, text(bytes)).unwrap();
+            let before = recorded(&file, "secondary").unwrap();
+            record(&file, "main", "main ssh-ed25519 DDDD").unwrap();
+            assert_eq!(recorded(&file, "main").unwrap(), ["main ssh-ed25519 DDDD"]);
+            assert_eq!(recorded(&file, "secondary").unwrap(), before);
+        });
     }
 
     #[test]

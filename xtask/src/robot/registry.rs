@@ -149,6 +149,14 @@ impl Manifest {
 mod tests {
     use super::*;
     use crate::digest::testing::digest;
+    use crate::fuzz::fuzz;
+
+    #[test]
+    fn fuzzed_manifests_are_read_or_refused() {
+        let blob = serde_json::json!({ "digest": digest("blob"), "size": 3 });
+        let text = serde_json::json!({ "config": blob, "layers": [blob] }).to_string();
+        fuzz("manifest", 1_000, &[text.as_bytes()], |bytes| drop(Manifest::parse(bytes)));
+    }
 
     #[test]
     fn a_manifests_digest_is_that_of_its_bytes() -> Result<()> {

@@ -167,7 +167,7 @@ impl Survey {
     }
 
     /// Reads what the script printed.
-    fn parse(robot: &str, text: &str) -> Result<Self> {
+    pub(crate) fn parse(robot: &str, text: &str) -> Result<Self> {
         let mut survey = Self { robot: robot.to_owned(), ..Self::default() };
         for line in text.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
@@ -293,6 +293,23 @@ pub fn no_docker(robot: &str, reason: &str) -> anyhow::Error {
 mod tests {
     use super::*;
     use crate::error::{Exit, exit_of};
+    use crate::fuzz::{fuzz, text};
+
+    #[test]
+    fn fuzzed_surveys_are_read() {
+        let survey = b"Welcome!\nmachine\tx86_64\nclock\t1700000000\nrelease\tcafe\nnumber\t3\nstamp\t1\n\
+            news\t3\trestored\tcamera is not well\nimage\ta/x@sha256:aa\tnavigation\tsha256:bb\n\
+            in-use\tsha256:bb\ta/x@sha256:aa x@sha256:aa\ta/x:navigation x:navigation\n\
+            container\tnavigation\ta/x@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00.5Z\thealthy\t0\tcafe";
+        fuzz("survey", 1_000, &[survey, b"no-docker\tnot installed"], |bytes| {
+            let Ok(survey) = Survey::parse("main", &text(bytes)) else { return };
+            for container in &survey.containers {
+                drop((survey.runs(container, &container.reference), container.since()));
+            }
+            let _ = (survey.has_image("a/x@sha256:aa"), survey.has_tag("a/x@sha256:aa", "navigation"));
+            drop(survey.news.map(|news| news.to_string()));
+        });
+    }
 
     #[test]
     fn a_survey_is_read_and_greetings_are_skipped() -> Result<()> {

@@ -1,6 +1,9 @@
 //! The robot's end of the courier: a program that is sent along and runs inside the registry's container for
 //! as long as a delivery takes, and what is said to it.
 
+#[cfg(test)]
+mod fuzz;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{PipeWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};

@@ -1,0 +1,56 @@
+//! What a false robot answers.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::fuzz::fuzz;
+use crate::process::Cmd;
+
+/// The digits of the layer that is asked about.
+const ASKED: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// An agent that answers nothing by itself.
+fn mute() -> Agent {
+    let (child, words, answers) = Cmd::new("sh").args(["-c", "cat >/dev/null"]).converse().unwrap();
+    let (words, answers) = (Some(Words::new(words)), process::lines(answers));
+    Agent { words, answers, child, heard: VecDeque::new(), sent: 0, patience: ANSWER, is_stuck: false }
+}
+
+fn contents(records: &[u8]) -> String {
+    let packed = base64::prelude::BASE64_STANDARD.encode(zstd::bulk::compress(records, 3).unwrap());
+    json!({ "digest": format!("sha256:{ASKED}"), "contents": packed }).to_string()
+}
+
+/// What a robot says of a file in one of its layers: checksum, length, place.
+fn record(checksum: u32, length: u64, place: u64) -> Vec<u8> {
+    [&checksum.to_le_bytes()[..], &length.to_le_bytes(), &place.to_le_bytes()].concat()
+}
+
+#[test]
+fn fuzzed_answers_are_understood_or_refused() {
+    let look = br#"{"held":"0011223344556677:20:1 8899aabbccddeeff:5:0","spools":{"x":5},"parts":1,"memory":5,"disk":5,"engine":5,"shared":true,"copies":2}"#;
+    let samples = [
+        look.to_vec(),
+        br#"{"made":"sha256:aa","memory":5,"read":6}"#.to_vec(),
+        br#"{"refused":"disk","why":"the robot's disk is full"}"#.to_vec(),
+        br#"{"bad":["sha256:aa",5]}"#.to_vec(),
+        contents(&[record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat()).into_bytes(),
+    ];
+    let agent = Mutex::new(mute());
+    fuzz("agent's answers", 1_000, &samples.each_ref().map(Vec::as_slice), move |bytes| {
+        let mut agent = agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let line = crate::fuzz::text(bytes).replace('\n', " ");
+        let questions: [fn(&mut Agent) -> Result<()>; 6] = [
+            |agent| agent.look("eurobot").map(drop),
+            |agent| agent.begin("owner", "eurobot", &[], None).map(drop),
+            |agent| agent.check(&["sha256:aa".to_owned()], 5).map(drop),
+            |agent| agent.attach("eurobot", "sha256:aa"),
+            |agent| agent.made(5).map(drop),
+            |agent| agent.contents(&ASKED[..16], 30 << 20).map(drop),
+        ];
+        for ask in questions {
+            agent.heard = [line.clone()].into();
+            drop(ask(&mut agent));
+        }
+    });
+}
