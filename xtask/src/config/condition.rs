@@ -6,9 +6,12 @@ use std::cmp::Ordering;
 const VARIABLES: [(&str, &str); 3] =
     [("ROS_VERSION", "2"), ("ROS_DISTRO", "jazzy"), ("ROS_PYTHON_VERSION", "3")];
 
+/// The most tokens of a condition: parentheses are read by recursion.
+const MOST: usize = 1_000;
+
 /// Whether `condition` holds. One that cannot be understood holds: better a dependency too many.
 pub fn holds(condition: &str) -> bool {
-    let Some(tokens) = tokens(condition) else { return true };
+    let Some(tokens) = tokens(condition).filter(|tokens| tokens.len() <= MOST) else { return true };
     let mut parser = Parser { tokens: &tokens };
     match parser.either() {
         Some(value) if parser.tokens.is_empty() => value,
@@ -130,6 +133,15 @@ impl Parser<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
+
+    #[test]
+    fn fuzzed_conditions_hold_or_do_not() {
+        let condition = b"($ROS_VERSION == 2 and $ROS_DISTRO != 'humble') or $X < \"a b\"";
+        fuzz("condition", 1_000, &[condition], |bytes| {
+            let _ = holds(&text(bytes));
+        });
+    }
 
     #[test]
     fn conditions_know_ros_2_jazzy() {
