@@ -169,7 +169,8 @@ impl Members {
     fn find(path: &Utf8Path, file: File) -> Result<Self> {
         let length = file.metadata()?.len();
         let mut places = BTreeMap::new();
-        for entry in tar::Archive::new(&file).entries_with_seek()? {
+        // Names in it are short: what says otherwise is no member, and not read into memory.
+        for entry in tar::Archive::new(&file).entries_with_seek()?.raw(true) {
             let entry = entry?;
             let (start, size) = (entry.raw_file_position(), entry.size());
             anyhow::ensure!(start.checked_add(size).is_some_and(|end| end <= length), "its end is missing");
@@ -273,5 +274,92 @@ impl Source for Images<'_> {
             .hint(format!("it was written against {other}: load that one first"))
             .hint("or write one with everything: `--to FILE` without `--against`")
             .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::fuzz::{fuzz, with_sums};
+
+    /// What `bundle.json` says.
+    const SAID: &str = r#"{"format":1,"project":"eurobot","revision":"v1","made":1700000000,"against":null,
+        "archives":[{"name":"images-1.tar.zst","platform":"linux/amd64","left_out":["sha256:aa"],
+          "images":[{"image":"navigation","digest":"sha256:bb","other":null,"layers":["sha256:aa"]}]}],
+        "robots":{"main":{"release":"robots/main.tar","images":"images-1.tar.zst"}}}"#;
+
+    /// A bundle that says this of itself.
+    fn bundle(said: &[u8]) -> Vec<u8> {
+        let members: [(&str, &[u8]); 3] =
+            [("images-1.tar.zst", b"images"), ("robots/main.tar", b"release"), (CONTENTS, said)];
+        let sums: String =
+            members.iter().map(|(name, bytes)| format!("{:x}  {name}\n", Sha256::digest(bytes))).collect();
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, bytes) in members.into_iter().chain([(SUMS, sums.as_bytes())]) {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, name, bytes).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    /// Whether it can be read; reads all that there is in it.
+    fn read(bytes: &[u8]) -> bool {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), bytes).unwrap();
+        let Ok(bundle) = Bundle::open(Utf8Path::from_path(file.path()).unwrap()) else { return false };
+        let Contents { archives, robots, .. } = bundle.contents();
+        for archive in archives {
+            drop(
+                bundle
+                    .file
+                    .open(&archive.name)
+                    .and_then(|mut member| Ok(io::copy(&mut member, &mut io::sink())?)),
+            );
+        }
+        for robot in robots.values() {
+            drop(
+                bundle
+                    .file
+                    .open(&robot.release)
+                    .and_then(|mut member| Ok(io::copy(&mut member, &mut io::sink())?)),
+            );
+        }
+        drop((bundle.contents().title(), bundle.contents().check_project("eurobot")));
+        bundle.verify().is_ok()
+    }
+
+    #[test]
+    fn a_name_without_end_takes_little_memory() {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(150 << 20);
+        header.set_cksum();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), header.as_bytes()).unwrap();
+        file.as_file().set_len(151 << 20).unwrap();
+        let memory = allocation_counter::measure(|| {
+            drop(Bundle::open(Utf8Path::from_path(file.path()).unwrap()).unwrap_err());
+        });
+        assert!(memory.bytes_max < 16 << 20, "{} bytes of memory", memory.bytes_max);
+    }
+
+    #[test]
+    fn fuzzed_bundles_are_read_or_refused() {
+        let whole = bundle(SAID.as_bytes());
+        assert!(read(&whole));
+        fuzz("bundle", 300, &[&whole], |bytes| {
+            let _ = read(&with_sums(bytes));
+        });
+    }
+
+    #[test]
+    fn fuzzed_bundles_may_say_anything_of_themselves() {
+        let far = SAID.replace("1700000000", "18446744073709551615");
+        fuzz("bundle.json", 400, &[SAID.as_bytes(), far.as_bytes()], |bytes| {
+            let _ = read(&bundle(bytes));
+        });
     }
 }

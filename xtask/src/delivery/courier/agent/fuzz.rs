@@ -2,7 +2,10 @@
 
 use std::sync::Mutex;
 
+use base64::Engine as _;
+
 use super::*;
+use crate::digest::testing::digest;
 use crate::fuzz::fuzz;
 use crate::process::Cmd;
 
@@ -12,7 +15,7 @@ const ASKED: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccd
 /// An agent that answers nothing by itself.
 fn mute() -> Agent {
     let (child, words, answers) = Cmd::new("sh").args(["-c", "cat >/dev/null"]).converse().unwrap();
-    let (words, answers) = (Some(Words::new(words)), process::lines(answers));
+    let (words, answers) = (Some(Words::new(words)), process::lines(&child, answers, LINE));
     Agent { words, answers, child, heard: VecDeque::new(), sent: 0, patience: ANSWER, is_stuck: false }
 }
 
@@ -43,7 +46,7 @@ fn fuzzed_answers_are_understood_or_refused() {
         let questions: [fn(&mut Agent) -> Result<()>; 6] = [
             |agent| agent.look("eurobot").map(drop),
             |agent| agent.begin("owner", "eurobot", &[], None).map(drop),
-            |agent| agent.check(&["sha256:aa".to_owned()], 5).map(drop),
+            |agent| agent.check(&[digest("layer")], 5).map(drop),
             |agent| agent.attach("eurobot", "sha256:aa"),
             |agent| agent.made(5).map(drop),
             |agent| agent.contents(&ASKED[..16], 30 << 20).map(drop),
