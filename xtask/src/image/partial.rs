@@ -1,7 +1,7 @@
 //! An image of the lowest layers of another: an engine that has pulled it has them unpacked when the other one comes.
 
 use anyhow::Context as _;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -23,19 +23,24 @@ impl Partial {
     /// # Errors
     /// Fails when these are not an image's.
     pub fn of(manifest: &[u8], config: &[u8], layers: usize) -> Result<Self> {
-        let whole: Value = serde_json::from_slice(config).context("read an image's configuration")?;
+        let whole: Map<String, Value> =
+            serde_json::from_slice(config).context("read an image's configuration")?;
         let mut config = serde_json::json!({ "config": {} });
         for name in ["architecture", "os", "variant", "rootfs"] {
             if let Some(value) = whole.get(name) {
                 config[name] = value.clone();
             }
         }
-        truncate(&mut config["rootfs"]["diff_ids"], layers)?;
+        truncate(config.pointer_mut("/rootfs/diff_ids"), layers)?;
         let config = config.to_string();
         let mut manifest: Value = serde_json::from_slice(manifest).context("read a manifest")?;
-        truncate(&mut manifest["layers"], layers)?;
-        manifest["config"]["digest"] = Value::from(&*Digest::of(&config));
-        manifest["config"]["size"] = Value::from(config.len());
+        truncate(manifest.get_mut("layers"), layers)?;
+        let described =
+            manifest.get_mut("config").and_then(Value::as_object_mut).context("read a manifest")?;
+        described.extend([
+            ("digest".to_owned(), String::from(Digest::of(&config)).into()),
+            ("size".to_owned(), config.len().into()),
+        ]);
         Ok(Self { config, manifest: manifest.to_string() })
     }
 
@@ -45,14 +50,26 @@ impl Partial {
     }
 }
 
-fn truncate(list: &mut Value, length: usize) -> Result<()> {
-    list.as_array_mut().context("an image without layers")?.truncate(length);
+fn truncate(list: Option<&mut Value>, length: usize) -> Result<()> {
+    list.and_then(Value::as_array_mut).context("an image without layers")?.truncate(length);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::fuzz;
+
+    #[test]
+    fn fuzzed_manifests_and_configurations_are_read_or_refused() {
+        let image =
+            br#"{"os":"linux","config":{"digest":"sha256:c","size":1},"rootfs":{"diff_ids":["sha256:a"]},
+            "layers":[{"digest":"sha256:a","size":5},{"digest":"sha256:b","size":6}]}"#;
+        fuzz("partial image", 1_000, &[image, b"[]", br#"{"rootfs":"x","layers":[]}"#], |bytes| {
+            drop(Partial::of(bytes, bytes, 1));
+            drop(Partial::of(bytes, br#"{"rootfs":{"diff_ids":[]}}"#, 1));
+        });
+    }
 
     #[test]
     fn it_has_the_lowest_layers_and_nothing_that_runs() -> Result<()> {
