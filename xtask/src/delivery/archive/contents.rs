@@ -16,7 +16,7 @@ const LEVEL: i32 = 3;
 const SMALL: u64 = 1 << 20;
 
 /// Bytes that all manifests of an archive may have.
-const MANIFESTS: usize = 64 << 20;
+const MANIFESTS: usize = 32 << 20;
 
 /// A layer, as it is in the archive or was left out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
     let mut small: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut held = 0;
     let mut archive = tar::Archive::new(source);
-    for entry in archive.entries().context("read the archive of `docker save`")? {
+    // Names in it are short: what says otherwise is passed on, and not read into memory.
+    for entry in archive.entries().context("read the archive of `docker save`")?.raw(true) {
         let mut entry = entry.context("read the archive of `docker save`")?;
         let header = entry.header().clone();
         let size = header.size()?;
@@ -153,6 +154,7 @@ pub fn common<S: AsRef<str> + PartialEq>(wanted: &[Vec<S>], there: &[Vec<S>]) ->
 mod tests {
     use super::*;
     use crate::digest::testing::digest;
+    use crate::fuzz::{fuzz, with_sums};
 
     const LAYER: &str = "layer";
     const BASE: &str = "base of it";
@@ -189,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_archives_are_passed_on_or_refused() -> Result<()> {
+        let mut pax = saved()?;
+        pax[156] = b'x';
+        fuzz("archive", 300, &[&saved()?, &pax, &saved()?[1024..]], |bytes| {
+            let skip = ["sha256:22".to_owned()].into();
+            let Ok(contents) = pack(with_sums(bytes).as_slice(), std::io::sink(), &skip) else { return };
+            drop((contents.ids("sha256:cc"), contents.layers(true), contents.layers(false)));
+        });
+        Ok(())
+    }
+
+    #[test]
     fn layers_that_are_there_are_left_out_and_the_rest_passes() -> Result<()> {
         let mut sent = Vec::new();
         let contents = pack(saved()?.as_slice(), &mut sent, &[digest(BASE).to_string()].into())?;
@@ -205,6 +219,45 @@ mod tests {
             .map(|entry| Ok(entry?.path()?.to_string_lossy().into_owned()))
             .collect::<Result<Vec<_>>>()?;
         assert_eq!(names, [path(LAYER), path(&manifest()), "index.json".to_owned()]);
+        Ok(())
+    }
+
+    /// A member's header and its content, as far as it is not zeros.
+    fn member(name: &str, kind: tar::EntryType, size: u64, begins: &[u8]) -> Result<Box<dyn Read>> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name)?;
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_cksum();
+        let content = std::io::Cursor::new(begins.to_vec()).chain(std::io::repeat(0)).take(size);
+        Ok(Box::new(std::io::Cursor::new(header.as_bytes().to_vec()).chain(content)))
+    }
+
+    #[test]
+    fn a_hostile_archive_takes_little_memory() -> Result<()> {
+        let many = |begins: &'static [u8]| {
+            let blobs = (0..150).map(|number| {
+                member(&format!("blobs/sha256/{number}"), tar::EntryType::Regular, SMALL, begins)
+            });
+            blobs.collect::<Result<Vec<_>>>()
+        };
+        let long = |kind| -> Result<Vec<Box<dyn Read>>> { Ok(vec![member("long", kind, 150 << 20, b"")?]) };
+        for (members, refused) in [
+            (many(b"\0")?, "older form"),
+            (many(b"{")?, "more than images can have"),
+            (long(tar::EntryType::GNULongName)?, "older form"),
+            (long(tar::EntryType::XHeader)?, "older form"),
+        ] {
+            let empty: Box<dyn Read> = Box::new(std::io::empty());
+            let archive = members.into_iter().fold(empty, |all, one| Box::new(all.chain(one)));
+            let mut packed = None;
+            let memory = allocation_counter::measure(|| {
+                packed = Some(pack(archive, std::io::sink(), &BTreeSet::new()));
+            });
+            let error = packed.unwrap().unwrap_err();
+            assert!(format!("{error:#}").contains(refused), "{error:#}");
+            assert!(memory.bytes_max < 64 << 20, "{refused}: {} bytes of memory", memory.bytes_max);
+        }
         Ok(())
     }
 
