@@ -42,6 +42,9 @@ impl Entry {
     }
 }
 
+/// The longest description of an entry, its name and the like: what no engine unpacks either (Go, `archive/tar`).
+const DESCRIPTION: u64 = 1 << 20;
+
 /// The entries of a layer, in order and without gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
@@ -87,6 +90,7 @@ impl Contents {
     /// The entries as their headers tell; checksums follow.
     fn headers(path: &Utf8Path) -> Result<Vec<Entry>> {
         let size = fs_err::metadata(path)?.len();
+        check_names(path)?;
         let mut archive = tar::Archive::new(fs_err::File::open(path)?);
         let mut entries: Vec<Entry> = Vec::new();
         for entry in archive.entries_with_seek().context("read a layer's archive")? {
@@ -132,6 +136,21 @@ impl Contents {
     }
 }
 
+/// Fails where an entry has a longer name than there can be: names are read into memory.
+fn check_names(path: &Utf8Path) -> Result<()> {
+    let mut archive = tar::Archive::new(fs_err::File::open(path)?);
+    for entry in archive.entries_with_seek().context("read a layer's archive")?.raw(true) {
+        let entry = entry.context("read a layer's archive")?;
+        let kind = entry.header().entry_type();
+        let describes = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        anyhow::ensure!(!describes || entry.size() <= DESCRIPTION, "a layer's archive has too long a name");
+    }
+    Ok(())
+}
+
 fn feed(reader: &mut impl Read, bytes: u64, hashers: &mut [&mut crc32fast::Hasher]) -> Result<()> {
     let mut left = bytes;
     let mut buffer = vec![0; 64 * 1024];
@@ -151,6 +170,7 @@ mod tests {
     use camino::Utf8PathBuf;
 
     use super::*;
+    use crate::fuzz::{fuzz, with_sums};
 
     fn contents(bytes: &[u8]) -> Result<Contents> {
         let guard = tempfile::NamedTempFile::new()?;
@@ -167,6 +187,31 @@ mod tests {
             builder.append_data(&mut header, path, *content).unwrap();
         }
         builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn fuzzed_layers_are_covered_by_their_entries() {
+        let long = "a/".repeat(120) + "long";
+        let usual = archive(&[("one", b"1"), (&long, &[7; 600]), ("empty", b"")]);
+        let mut sparse = tar::Header::new_gnu();
+        sparse.set_entry_type(tar::EntryType::GNUSparse);
+        sparse.set_size(512);
+        sparse.set_cksum();
+        let sparse = [sparse.as_bytes().as_slice(), &[1; 1536]].concat();
+        let pax = [
+            archive(&[("x", b"30 path=another/name/for/it\n\n")])[..1024].to_vec(),
+            archive(&[("one", b"1")]),
+        ];
+        let pax = {
+            let mut bytes = pax.concat();
+            bytes[156] = b'x';
+            bytes
+        };
+        fuzz("layer", 400, &[&usual, &sparse, &pax], |bytes| {
+            let bytes = with_sums(bytes);
+            let contents = contents(&bytes).unwrap();
+            assert!(contents.cover(bytes.len() as u64), "{contents:?}");
+        });
     }
 
     #[test]
@@ -194,6 +239,26 @@ mod tests {
         assert_eq!(a.entries[0].fingerprint(), b.entries[0].fingerprint());
         assert_ne!(a.entries[0].whole, b.entries[0].whole);
         assert_ne!(a.entries[1].fingerprint(), b.entries[0].fingerprint());
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_without_end_takes_little_memory() -> Result<()> {
+        for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader, tar::EntryType::XGlobalHeader] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(150 << 20);
+            header.set_cksum();
+            let file = tempfile::NamedTempFile::new()?;
+            fs_err::write(file.path(), header.as_bytes())?;
+            file.as_file().set_len(151 << 20)?;
+            let path = Utf8PathBuf::from_path_buf(file.path().to_owned()).unwrap();
+            let mut entries = 0;
+            let memory =
+                allocation_counter::measure(|| entries = Contents::read(&path).unwrap().entries.len());
+            assert_eq!(entries, 1);
+            assert!(memory.bytes_max < 16 << 20, "{kind:?}: {} bytes of memory", memory.bytes_max);
+        }
         Ok(())
     }
 
