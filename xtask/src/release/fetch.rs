@@ -148,8 +148,11 @@ impl<'a> Remote<'a> {
         })
     }
 
+    /// Its time; the first that there is where a robot says one that no clock has.
     fn time(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(self.modified)
+        SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(self.modified))
+            .unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// Whether a file is this one, as far as size and time tell.
@@ -219,6 +222,22 @@ fn place(path: &str, name: &str, into: &Utf8Path) -> Result<Utf8PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
+
+    #[test]
+    fn fuzzed_lists_of_files_lead_nowhere_else() {
+        let list = b"d 4096 1700000000 /tmp/log\nf 12 1700000000 /tmp/log/a b/c.log\nf 0 18446744073709551615 /tmp/log/x";
+        fuzz("pull-data", 1_000, &[list], |bytes| {
+            let into = Utf8Path::new("data/main");
+            for line in text(bytes).lines() {
+                let Ok(remote) = Remote::parse(line) else { continue };
+                let Ok(place) = place("/tmp/log", remote.name, into) else { continue };
+                let is_plain = place.components().all(|part| matches!(part, Utf8Component::Normal(_)));
+                assert!(place.starts_with(into) && is_plain, "{place}");
+                let _time = remote.time();
+            }
+        });
+    }
 
     #[test]
     fn files_go_where_scp_would_put_them() {
