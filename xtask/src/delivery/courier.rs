@@ -434,7 +434,7 @@ impl<'a> Courier<'a> {
 
     /// What the robot refuses to make is packed anew where that can help, and else left to the push.
     fn refused(&self, refusal: &Refusal, consignment: &mut Consignment) -> Result<()> {
-        let Some(item) = consignment.items().first().cloned() else { return Ok(()) };
+        let Some(item) = consignment.items().first().cloned() else { return Err(refusal.clone().into()) };
         match refusal.kind.as_str() {
             // The parcel is begun anew; a robot that goes on disagreeing is left to the push.
             "spool" if consignment.retry(None) => Ok(()),
