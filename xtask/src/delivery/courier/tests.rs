@@ -3,6 +3,7 @@
 //! Each case has a seed of its own, which is printed when it fails: `COURIER_SEED=… cargo test courier` runs
 //! that one alone.
 
+mod agent;
 mod robot;
 mod trees;
 

@@ -426,6 +426,9 @@ def steps(parcel, sources, out):
 def decode(frame, prefix, size):
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if prefix else None
     try:
+        # A frame that tells its size is given that much memory, whatever the limit.
+        if zstandard.frame_content_size(frame) not in (size, -1):
+            raise Refusal("parcel", "the parcel is damaged")
         made = zstandard.ZstdDecompressor(dict_data=dictionary).decompress(frame, max_output_size=size)
     except zstandard.ZstdError:
         raise Refusal("digest", "a part of the layer cannot be decoded with what the robot has") from None
@@ -460,10 +463,10 @@ def serve():
             look(**words)
         elif do == "contents":
             contents(**words)
-        elif do == "begin":
+        elif do == "begin" and lock is None:
             lock = begin(**words)
-        elif lock is None:
-            raise Refusal("parcel", f"{do} before begin")
+        elif lock is None or do == "begin":
+            raise Refusal("parcel", f"{do} {'before' if lock is None else 'after'} begin")
         elif do == "attach":
             attach(**words)
             answer(attached=words["layer"])
@@ -487,6 +490,8 @@ def main():
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         answer(refused="disk" if full else "system", why="the robot's disk is full" if full else str(error))
+    except Exception as error:
+        answer(refused="system", why=f"a command that cannot be understood: {type(error).__name__}: {error}"[:300])
     sys.exit(1)
 
 
