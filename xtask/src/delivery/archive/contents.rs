@@ -244,7 +244,7 @@ mod tests {
         let long = |kind| -> Result<Vec<Box<dyn Read>>> { Ok(vec![member("long", kind, 150 << 20, b"")?]) };
         for (members, refused) in [
             (many(b"\0")?, "older form"),
-            (many(b"{")?, "more than images can have"),
+            (many(b"{")?, "more manifests than images have"),
             (long(tar::EntryType::GNULongName)?, "older form"),
             (long(tar::EntryType::XHeader)?, "older form"),
         ] {

@@ -483,8 +483,6 @@ def main():
     except Refusal as refusal:
         kind, text = refusal.args
         answer(refused=kind, why=text)
-    except (ValueError, TypeError, LookupError, RecursionError, struct.error):
-        answer(refused="parcel", why="the command is damaged")
     except MemoryError:
         answer(refused="memory", why="the robot is short of memory")
     except OSError as error:
