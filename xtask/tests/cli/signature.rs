@@ -159,14 +159,32 @@ fn a_change_of_anything_that_is_used_is_refused() {
 #[test]
 fn what_the_file_becomes_after_it_was_checked_reaches_no_robot() {
     let (lab, registry) = signed();
-    // While the robot is connected to, the stick says something else, in the same file and in another.
-    let file = path(&lab);
-    let spoil =
-        format!("printf evil | dd of='{file}' conv=notrunc 2>/dev/null; printf evil >'{file}'; rm '{file}'");
-    std::os::unix::fs::symlink(which::which("dd").unwrap(), lab.dir.join("bin/dd")).unwrap();
-    lab.on("ssh", "*ControlMaster=yes*", &format!("{spoil}\n{}", super::answers::MASTER));
+    let (file, whole) = (path(&lab), fs::read(path(&lab)).unwrap());
+    let arrived = || {
+        let mut text = Vec::new();
+        let release = lab.bytes("release.tar.gz");
+        flate2::read::GzDecoder::new(release.as_slice()).read_to_end(&mut text).unwrap();
+        assert_eq!(zstd::decode_all(lab.bytes("loaded.tar.zst").as_slice()).unwrap(), registry.saved());
+        String::from_utf8_lossy(&text).contains("evil")
+    };
+    // While the robot is connected to, the stick says something else, and is then pulled out.
+    let says = format!("sed 's/swordfish/evil_fish/' '{file}' >\"$lab/evil\"; cat \"$lab/evil\" >'{file}'");
+    for spoil in [says.clone(), format!("{says}; rm '{file}'")] {
+        fs::write(&file, &whole).unwrap();
+        lab.on("ssh", "*ControlMaster=yes*", &format!("{spoil}\n{}", super::answers::MASTER));
+        lab.run(&LOAD).expect(0);
+        assert!(!arrived());
+        assert!(
+            fs::read(lab.dir.join("evil")).unwrap().len() == whole.len(),
+            "it is as long as the real one"
+        );
+    }
+    // Without a signature nothing is promised: it arrives.
+    fs::remove_file(lab.root.join("robots.signers")).unwrap();
+    fs::write(&file, &whole).unwrap();
+    lab.on("ssh", "*ControlMaster=yes*", &format!("{says}\n{}", super::answers::MASTER));
     lab.run(&LOAD).expect(0);
-    assert_eq!(zstd::decode_all(lab.bytes("loaded.tar.zst").as_slice()).unwrap(), registry.saved());
+    assert!(arrived());
 }
 
 #[test]
