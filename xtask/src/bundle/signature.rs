@@ -1,6 +1,6 @@
 //! Signatures of bundles by the SSH keys of people who may decide what robots run, as ssh-keygen(1) makes and checks them.
 //!
-//! Who may is in a committed file, [`FILE`], in the format that ssh-keygen(1) calls allowed signers: a line
+//! They are named in a committed file, [`FILE`], in the format that ssh-keygen(1) calls allowed signers: a line
 //! `NAME KEY` for each person. Where it exists, every bundle has to be signed.
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ const FILE: &str = "robots.signers";
 /// Keeps signatures of other things, say of commits, from being taken for those of bundles.
 const NAMESPACE: &str = "xtask-bundle";
 
-/// Those whose bundles are loaded.
+/// The people whose bundles are loaded.
 #[derive(Debug)]
 pub struct Signers {
     file: Utf8PathBuf,
@@ -31,12 +31,12 @@ pub struct Signer<'a> {
     signers: &'a Signers,
     /// The file with the public key, beside which the private one is, unless the agent has it.
     key: Utf8PathBuf,
-    /// Where that file is, if only the agent has the key.
+    /// Directory of that file, if only the agent has the key.
     _of_agent: Option<TempDir>,
 }
 
 impl Signers {
-    /// Those of a workspace; none where it has no such file.
+    /// Those of a workspace; none if it has no such file.
     pub fn of(workspace: &Workspace) -> Option<Self> {
         let file = workspace.root.join(FILE);
         // One that cannot be read, or leads nowhere, is no permission for everybody.

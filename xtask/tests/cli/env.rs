@@ -2,7 +2,7 @@
 
 use super::lab::Lab;
 
-/// What the robot says of the release that runs, whose token came from an `.env` file.
+/// A lab whose robot runs a release with a token that came from an `.env` file.
 fn lab() -> Lab {
     let lab = Lab::new();
     let record = r#"{"outcome":"healthy","deploy":{"dirty":false,"by":"anna@laptop","at":"","via":"registry","images":{

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::shell;
 
-/// What takes a release in, without what starts it.
+/// The script that takes a release in, without the part that starts it.
 const LAUNCH: &str = concat!(
     include_str!("../../src/release/scripts/release.sh"),
     "go_over() { echo \"release $1\"; }\n",
@@ -55,12 +55,12 @@ impl Robot {
         assert!(success && said.starts_with("release "), "{}: {said}", self.shell);
     }
 
-    /// What the container sees of its mounted directory.
+    /// The mounted directory that the container sees.
     fn maps(&self) -> Utf8PathBuf {
         self.dir.join("home/.deploy/eurobot").join(PLACE).join("maps")
     }
 
-    /// What no container sees.
+    /// A directory that no container sees.
     fn outside(&self) -> Utf8PathBuf {
         self.dir.join("home/.ssh")
     }

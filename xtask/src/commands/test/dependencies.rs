@@ -17,7 +17,7 @@ use crate::ui;
 /// Time that advisories may take to arrive.
 const FETCH: Duration = Duration::from_secs(60);
 
-/// What this check reads of `deny.toml`.
+/// The part of `deny.toml` that this check reads.
 #[derive(Deserialize)]
 struct Rules {
     licenses: Licences,
@@ -117,8 +117,8 @@ impl Rules {
         refused.map(|(licence, name)| format!("{}: licence `{licence}`", name.trim_end_matches(" (*)")))
     }
 
-    /// Whether a licence, as SPDX or older crates write it, can be had by allowed ones: of each part of an AND one that an OR
-    /// leaves to choose. That is never laxer than the parentheses, which are not read.
+    /// Tells whether an SPDX expression, or `A/B` as older crates write it, can be had by allowed licences. Parentheses are not
+    /// read, which refuses more than is right and never less.
     fn allows(&self, licence: &str) -> bool {
         let text = licence.replace(['(', ')'], "").replace('/', " OR ");
         text.split(" AND ")
