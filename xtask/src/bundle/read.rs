@@ -49,7 +49,7 @@ impl Bundle {
     /// # Errors
     /// Fails when the file cannot be read, is no bundle, or was cut off.
     pub fn open(path: &Utf8Path) -> Result<Self> {
-        Self::of_file(path, file(path)?, |_| Ok(()))
+        Self::of_file(path, file(path)?, |_, _| Ok(()))
     }
 
     /// The same of one that one of `signers` has to have signed: nothing of it is believed before that is known. Its bytes
@@ -63,25 +63,29 @@ impl Bundle {
         if !process::mode().dry_run {
             file = private_copy(file, dir).with_context(|| format!("copy `{path}` into `{dir}`"))?;
         }
-        Self::of_file(path, file, |members| {
+        Self::of_file(path, file, |members, sums| {
             if !members.places.contains_key(SIGNATURE) {
                 return Err(Failure::failed(format!("`{path}` is not signed"))
                     .hint("have it written anew: `cargo xtask deploy --via archive --to FILE` signs it")
                     .into());
             }
-            let name = signers.verify(path, &members.text(SUMS)?, &members.text(SIGNATURE)?)?;
+            let name = signers.verify(path, sums, &members.text(SIGNATURE)?)?;
             ui::step("bundle", &format!("signed by {name}"));
             Ok(())
         })
     }
 
-    fn of_file(path: &Utf8Path, file: File, check: impl FnOnce(&Members) -> Result<()>) -> Result<Self> {
+    fn of_file(
+        path: &Utf8Path,
+        file: File,
+        check: impl FnOnce(&Members, &str) -> Result<()>,
+    ) -> Result<Self> {
         let broken =
             |error: anyhow::Error| damaged(path, "it is cut off, or no bundle at all").because(error);
         let file = Members::find(path, file).map_err(broken)?;
-        check(&file)?;
+        let sums = file.text(SUMS).map_err(broken)?;
+        check(&file, &sums)?;
         let read = || -> Result<Self> {
-            let sums = file.text(SUMS)?;
             let pairs = sums.lines().filter_map(|line| line.split_once("  "));
             let sums = pairs.map(|(sum, name)| (name.to_owned(), sum.to_owned())).collect();
             let bundle = Self { contents: serde_json::from_str(&file.text(CONTENTS)?)?, file, sums };

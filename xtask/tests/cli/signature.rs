@@ -146,7 +146,12 @@ fn a_change_of_anything_that_is_used_is_refused() {
         pack(&lab, &changed, false);
         assert_refused(&lab, &["is damaged"]);
     }
+    // One that was cut off is called so.
     pack(&lab, &whole, false);
+    let bytes = fs::read(path(&lab)).unwrap();
+    fs::write(path(&lab), &bytes[..bytes.len() / 2]).unwrap();
+    assert_refused(&lab, &["is damaged", "cut off"]);
+    fs::write(path(&lab), bytes).unwrap();
     lab.run(&LOAD).expect(0);
     // Where nobody has to sign, whoever writes the file decides what robots run.
     let mut changed = whole;
