@@ -4,8 +4,9 @@
 # Sets $now to a line for each container: SERVICE HASH STATE EXIT-CODE RESTARTS HEALTH ID STARTED DEVICES. Containers of
 # `cargo xtask run` are not services. Nothing of it is ever in a file: containers of this user might see and write it.
 look() {
-    containers=$(docker container ls --all --quiet --no-trunc --filter "label=com.docker.compose.project=$project" \
-        --filter label=com.docker.compose.oneoff=False) || return
+    containers=$(docker container ls --all --no-trunc --filter "label=com.docker.compose.project=$project" \
+        --format '{{.ID}} {{json (.Label "com.docker.compose.oneoff")}}') || return
+    containers=$(printf '%s\n' "$containers" | sed -n '/ "True"$/!s/^\([0-9a-f]*\) .*/\1/p')
     look_again
 }
 

@@ -29,9 +29,8 @@ if [ -n "$repository" ]; then
     list "$project" &
     loaded=$!
 fi
-# Those of `cargo xtask run` are no services.
-containers=$(docker container ls --all --no-trunc --format '{{.ID}} {{.Image}}' --filter label=com.docker.compose.oneoff=False \
-    --filter "label=com.docker.compose.project=$project" 2>&1) || {
+containers=$(docker container ls --all --no-trunc --filter "label=com.docker.compose.project=$project" \
+    --format '{{.ID}} {{.Image}} {{json (.Label "com.docker.compose.oneoff")}}' 2>&1) || {
     printf 'no-docker\t%s\n' "$(printf '%s' "$containers" | tr '\n\t' '  ')"
     # shellcheck disable=SC2086 # none, or one
     wait $images $loaded
@@ -39,7 +38,9 @@ containers=$(docker container ls --all --no-trunc --format '{{.ID}} {{.Image}}' 
 }
 ids='' names=''
 if [ -n "$containers" ]; then
-    while read -r id name; do
+    while read -r id name one_off; do
+        # Those of `cargo xtask run` are no services.
+        [ "$one_off" != '"True"' ] || continue
         ids="$ids $id" names="$names $name"
     done <<END
 $containers
