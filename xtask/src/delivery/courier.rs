@@ -399,7 +399,7 @@ impl<'a> Courier<'a> {
                     self.route.progress.expect(total);
                 }
                 self.route.progress.advance(count);
-                let images = items[..made].iter().skip(told).filter_map(|item| item.image.as_ref());
+                let images = items.iter().take(made).skip(told).filter_map(|item| item.image.as_ref());
                 images.for_each(|image| self.arrivals.arrived(image));
                 told = told.max(made);
             })

@@ -248,6 +248,9 @@ impl Survey {
         if process::mode().dry_run {
             return Ok(());
         }
+        if self.machine.is_empty() {
+            return Err(no_answer(robot, anyhow::anyhow!("it says nothing of its processor")));
+        }
         let found = Platform::from_machine(&self.machine);
         if found.arch == platform.arch {
             return Ok(());

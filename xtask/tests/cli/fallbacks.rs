@@ -37,6 +37,14 @@ fn is_left_to_the_push((lab, ran): (Lab, Ran), why: &str) {
 }
 
 #[test]
+fn a_robot_that_refuses_to_name_what_it_has_is_not_asked_for_ever() {
+    let layer = &Registry::layer()[7..23];
+    let look = ROOM.replace(r#""held":"""#, &format!(r#""held":"{layer}:400000:0""#));
+    let (_lab, ran) = deploy(&[&look, r#"{"refused":"odd","why":"not today"}"#]);
+    ran.says(&["not today: the push carries whole layers"]);
+}
+
+#[test]
 fn a_robot_without_memory_to_spare() {
     let short = ROOM.replace("\"memory\":1000000000000", "\"memory\":64000000");
     is_left_to_the_push(deploy(&[&short]), "the robot has only 64.0 MB of memory to spare");

@@ -17,6 +17,7 @@ mod fallbacks;
 mod greedy;
 mod host_keys;
 mod hostile;
+mod false_robot;
 mod hub;
 mod lab;
 mod launch;
