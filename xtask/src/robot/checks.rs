@@ -28,9 +28,10 @@ pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
     let mut checks = vec![check("reachable", Outcome::good("over SSH; its host key is the recorded one"))];
     let script =
         session.script(include_str!("scripts/examine.sh"), &[CONTAINER]).deadline(Duration::from_secs(20));
+    let asked = SystemTime::now();
     match script.read() {
         Ok(text) => {
-            let outcomes = text.lines().flat_map(|line| look(robot, line));
+            let outcomes = text.lines().flat_map(|line| look(robot, line, asked));
             checks.extend(outcomes.map(|(name, outcome)| check(name, outcome)));
         }
         Err(error) => checks.push(check("shell", Outcome::error(&error))),
@@ -38,12 +39,12 @@ pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
     checks
 }
 
-/// What one line of the script means.
-fn look(robot: &Robot, line: &str) -> Vec<(&'static str, Outcome)> {
+/// What one line of the script means, which was `asked` for at that time.
+fn look(robot: &Robot, line: &str, asked: SystemTime) -> Vec<(&'static str, Outcome)> {
     let fields: Vec<&str> = line.split('\t').collect();
     match fields[..] {
         ["machine", machine] => vec![("architecture", architecture(robot, machine))],
-        ["clock", seconds] => vec![("clock", clock(seconds, SystemTime::now()))],
+        ["clock", seconds] => vec![("clock", clock(seconds, asked, SystemTime::now()))],
         ["docker-error", reason] => vec![("docker", Outcome::error(&no_docker(&robot.name, reason)))],
         ["docker", version, status, _] => vec![("docker", engine(version, status))],
         ["free", kilobytes] => vec![("disk", disk(&robot.name, kilobytes))],
@@ -64,15 +65,19 @@ fn architecture(robot: &Robot, machine: &str) -> Outcome {
     )
 }
 
-fn clock(seconds: &str, now: SystemTime) -> Outcome {
-    let here = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+/// The robot looked at its clock at some time between the question and the end of its answer, which takes a slow robot
+/// seconds.
+fn clock(seconds: &str, asked: SystemTime, answered: SystemTime) -> Outcome {
+    let [asked, answered] = [asked, answered]
+        .map(|time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs());
     let there = number::said(seconds).unwrap_or_default();
+    let here = there.clamp(asked.min(answered), answered);
     match here.abs_diff(there) {
         skew @ 0..=SKEW => Outcome::good(format!("{skew} s from this machine's")),
         skew => Outcome::bad(
             format!("{skew} s {} this machine's", if there > here { "ahead of" } else { "behind" }),
             format!(
-                "on the robot: `sudo date --set=@{here}`; with a network, `sudo timedatectl set-ntp true`"
+                "on the robot: `sudo date --set=@{answered}`; with a network, `sudo timedatectl set-ntp true`"
             ),
         ),
     }
@@ -144,7 +149,7 @@ mod tests {
             for line in text(bytes).lines() {
                 let words: Vec<&str> = line.split('\t').collect();
                 let _outcome = match words[..] {
-                    ["clock", seconds] => clock(seconds, SystemTime::now()),
+                    ["clock", seconds] => clock(seconds, SystemTime::now(), SystemTime::now()),
                     ["docker", version, status, _] => engine(version, status),
                     ["free", kilobytes] => disk("main", kilobytes),
                     ["compose", version] => compose(version),
@@ -158,8 +163,9 @@ mod tests {
     #[test]
     fn clocks_that_differ_are_bad_and_the_remedy_sets_them() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        assert!(!bad(&clock("1000001", now)));
-        let outcome = clock("913600", now);
+        assert!(!bad(&clock("1000001", now, now)));
+        assert!(!bad(&clock("999990", now - Duration::from_secs(12), now)), "a slow answer");
+        let outcome = clock("913600", now, now);
         assert!(matches!(&outcome, Outcome::Bad { problem, remedy }
             if problem.starts_with("86400 s behind") && remedy.contains("date --set=@1000000")));
     }
