@@ -10,7 +10,7 @@ pub fn touched_files_and_fresh_clones_change_no_digest(lab: &Lab) {
     let workspace = &lab.workspace;
     // A clone has no edits of other tests.
     workspace.reset();
-    build(workspace);
+    lab.deploy(MAIN);
     let images = || {
         let mut images = Engine::ids(&PROJECT);
         // Those of other verbs are there when their tests have run.
