@@ -73,8 +73,9 @@ impl<'a> ByHand<'a> {
         let image = service::registry(copy.workspace(), builder, &Platform::of_this_machine())?;
         let address = format!("REGISTRY_HTTP_ADDR={REGISTRY}");
         let run = ["docker", "run", "--detach", "--restart", "always", "--network", "host"];
-        let settings = ["--name", "registry", "--env", &address, "--env", "REGISTRY_AUTH=none", &image];
-        robot.endpoint().command([&run[..], &settings].concat()).run()
+        let volume = ["--name", "registry", "--volume", "registry:/var/lib/registry"];
+        let settings = ["--env", &address, "--env", "REGISTRY_AUTH=none", &image];
+        robot.endpoint().command([&run[..], &volume, &settings].concat()).run()
     }
 
     /// What happens on the robot once the image has arrived, in one connection.
