@@ -32,12 +32,13 @@ exec cat >/dev/null"#;
 const EXAMINED: &str = r"cat >/dev/null
 printf 'machine\tx86_64\nclock\t1700000000\ndocker\t26.1.5\tio.containerd.snapshotter.v1\t/\nfree\t9000000\ncompose\t2.26.1\nregistry\trunning\n'";
 
-const QUESTIONS: [Question; 14] = [
+const QUESTIONS: [Question; 15] = [
     ("connection", &["deploy"], "*ControlMaster=yes*", Some(MASTER)),
     ("survey", &["deploy"], "*'sh -s -- eurobot '*", None),
     ("registry", &["deploy"], "*'sh -s -- xtask-registry '*", None),
     ("agent", &["deploy"], "*xtask-registry*python3*", Some(AGENT)),
-    ("pull", &["deploy"], "*'sh -s -- localhost:5000/'*", None),
+    ("login", &["deploy"], "*'sh -s --'", None),
+    ("pull", &["deploy"], "*'sh -s -- 127.0.0.1:5000/'*", None),
     ("lock", &["deploy"], "*' lock eurobot '*", None),
     (
         "launch",
@@ -143,7 +144,7 @@ fn lab((name, _, pattern, honest): Question, lie: Lie) -> Lab {
             format!("( . \"$lab/rules/honest\" ) | while IFS= read -r line; do\n{script}\ndone")
         }
     };
-    lab.on("ssh", pattern, &script);
+    lab.on("ssh", pattern, &format!(": >\"$lab/asked\"\n{script}"));
     lab
 }
 
@@ -191,6 +192,7 @@ fn foreign_files(lab: &Lab) -> BTreeMap<String, Vec<u8>> {
     let own = lab.root.join("target/xtask");
     let known = [
         "answer",
+        "asked",
         "bin",
         "rules",
         "log",
@@ -228,6 +230,7 @@ fn complaint(question: Question, lie: Lie) -> Option<String> {
     let said = format!("{}{}", ran.stdout, ran.stderr);
     let is_control = |character: char| character.is_control() && !"\n\t".contains(character);
     let complaint = match ran.code {
+        _ if !lab.dir.join("asked").exists() => "the robot is not asked".to_owned(),
         _ if memory > MEMORY => format!("{} MB of memory", memory / 1_000_000),
         _ if said.contains("panicked") => "panics".to_owned(),
         _ if said.contains(is_control) => "prints control characters".to_owned(),
