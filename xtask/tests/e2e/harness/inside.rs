@@ -55,7 +55,10 @@ impl Process {
         // An engine in a virtual machine has other numbers.
         let is_it = fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(id));
         let may_enter = fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok();
-        (is_it && may_enter).then(|| started(pid)).flatten().map(|started| Self { pid, started })
+        // One that is being started does not see the container's files yet.
+        let is_up =
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| !name.starts_with("runc"));
+        (is_it && is_up && may_enter).then(|| started(pid)).flatten().map(|started| Self { pid, started })
     }
 }
 
