@@ -22,6 +22,7 @@ mod dry_run;
 mod edits;
 mod everyday;
 mod fallbacks;
+mod false_robot;
 mod faults;
 mod first_deploy;
 mod fleet;
@@ -190,6 +191,7 @@ fn main() -> ExitCode {
         security::odd_names_in_a_compose_file_arrive,
         security::others_on_the_robot_cannot_use_its_registry,
         security::who_takes_the_registrys_port_gets_nothing,
+        false_robot::whatever_its_programs_say_xtask_ends_and_says_what_is_wrong,
         fleet::a_robot_that_is_off_does_not_stop_the_other,
         archive::both_image_stores_load_it_without_a_registry,
         archive::only_what_differs_is_in_it,
