@@ -395,9 +395,31 @@ pub mod testing {
 mod tests {
     use super::*;
     use crate::error::{Exit, Failure, exit_of};
+    use crate::fuzz::fuzz;
 
     fn layout(guard: &tempfile::TempDir) -> Layout {
         Layout::at(Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())
+    }
+
+    #[test]
+    fn fuzzed_manifests_lead_to_no_other_file() {
+        let image = format!(
+            r#"{{"config":{{"digest":"{}","size":2}},"layers":[{{"digest":"sha256:../../../outside","size":4}}]}}"#,
+            Digest::of(b"{}")
+        );
+        let other = image.replace("sha256:../../../outside", Digest::of(b"one").as_str());
+        fuzz("layout", 200, &[image.as_bytes(), other.as_bytes()], |bytes| {
+            let guard = tempfile::tempdir().unwrap();
+            let top = Utf8PathBuf::from_path_buf(guard.path().join("a/b/c/d")).unwrap();
+            let layout = Layout::at(top.join("layers"));
+            layout.put(b"{}");
+            layout.put(b"one");
+            fs_err::write(top.join("outside"), "outside").unwrap();
+            let Ok(digest) = layout.receive_manifest(bytes) else { return };
+            drop((layout.discard_incomplete(&digest), layout.image(&digest), layout.histories()));
+            drop((layout.retain(&[digest].into()), layout.evict(0)));
+            assert_eq!(fs_err::read_to_string(top.join("outside")).unwrap_or_default(), "outside");
+        });
     }
 
     #[test]

@@ -63,9 +63,14 @@ mod tests {
 
     #[test]
     fn fuzzed_answers_to_prune_are_read() {
-        fuzz("prune", 500, &[b"Welcome\nfree\t1000\nbusy\nfree\t1500"], |bytes| {
-            let _pruned = parse(&text(bytes));
-        });
+        fuzz(
+            "prune",
+            500,
+            &[b"Welcome\nfree\t1000\nbusy\nfree\t1500", b"free\t1\nfree\t18446744073709551615"],
+            |bytes| {
+                let _pruned = parse(&text(bytes));
+            },
+        );
     }
 
     #[test]

@@ -172,8 +172,21 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz::{fuzz, text};
     use crate::process::Cmd;
     use crate::robot::survey::Image;
+
+    #[test]
+    fn fuzzed_states_of_robots_are_read() {
+        let state = b"clock\t86400\ngoing\t3\nbroken-off\t4\nwanted\tnavigation\th1\nwanted\tgone\th4\n\
+            disk\t1000\t2000\nload\t0.25\t4\ntemperature\t48500\nrelease\t3\tcurrent\t{}\n\
+            container\tnavigation\ta@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z\t\t0\th1";
+        fuzz("status", 1_000, &[state, b"disk\t18446744073709551615\t1"], |bytes| {
+            let text = text(bytes);
+            let survey = Survey::parse("main", &text).unwrap_or_default();
+            drop(serde_json::to_string(&Status::from(&survey, SystemTime::now(), &text)).unwrap());
+        });
+    }
 
     #[test]
     fn a_robot_to_which_nothing_was_deployed_tells_that() -> Result<()> {

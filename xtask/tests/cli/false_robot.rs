@@ -90,7 +90,7 @@ printf 'release\t1\ndoing\twaiting camera\nlog\tcamera\ta line\nend\tactive\t\t7
 ];
 
 /// What becomes of an honest answer, in shell: of all of it, or of each `$line`.
-const LIES: [(&str, Lie); 9] = [
+const LIES: [(&str, Lie); 14] = [
     ("nothing", Lie::Instead("cat >/dev/null; exit 0")),
     ("a failure", Lie::Instead("cat >/dev/null; echo 'no such thing' >&2; exit 3")),
     (
@@ -108,6 +108,16 @@ const LIES: [(&str, Lie); 9] = [
     ),
     ("not UTF-8", Lie::Line(r#"printf '%s\n' "$line" | sed "s/[a-z0-9]$/$(printf '\377\300')/""#)),
     ("a word instead of each number", Lie::Line(r#"printf '%s\n' "$line" | sed 's/[0-9][0-9]*/many/g'"#)),
+    ("huge numbers", Lie::Line(r#"printf '%s\n' "$line" | sed 's/[0-9][0-9]*/18446744073709551615/g'"#)),
+    (
+        "escapes",
+        Lie::Line(
+            r#"escape=$(printf '\033]52;c;eA==\007\033[2J'); printf '%s\n' "$line" | sed "s/\t/\t$escape/g; s/ /$escape /g""#,
+        ),
+    ),
+    ("a huge line", Lie::Instead("cat \"$lab/huge\"; exit 0")),
+    ("no end", Lie::Instead("while cat \"$lab/rules/ssh\"; do :; done; exit 0")),
+    ("no end of a line", Lie::Instead("exec cat /dev/zero")),
 ];
 
 /// The questions that have no end before this machine wants one.

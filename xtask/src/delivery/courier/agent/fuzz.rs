@@ -4,6 +4,8 @@ use std::sync::Mutex;
 
 use base64::Engine as _;
 
+use super::super::contents::Entry;
+use super::super::recipe::{Basis, Recipe};
 use super::*;
 use crate::digest::testing::digest;
 use crate::fuzz::fuzz;
@@ -29,6 +31,20 @@ fn record(checksum: u32, length: u64, place: u64) -> Vec<u8> {
     [&checksum.to_le_bytes()[..], &length.to_le_bytes(), &place.to_le_bytes()].concat()
 }
 
+/// A layer on this machine with a small file and a large one.
+fn layer() -> Contents {
+    let entry = |path: &str, start: u64, length: u64, checksum| Entry {
+        path: path.to_owned(),
+        start,
+        content: start + 512,
+        end: start + 512 + length.next_multiple_of(512),
+        whole: checksum,
+        length,
+        checksum,
+    };
+    Contents { entries: vec![entry("d/small", 0, 1_000, 7), entry("d/large", 1_536, 20 << 20, 8)] }
+}
+
 #[test]
 fn fuzzed_answers_are_understood_or_refused() {
     let look = br#"{"held":"0011223344556677:20:1 8899aabbccddeeff:5:0","spools":{"x":5},"parts":1,"memory":5,"disk":5,"engine":5,"shared":true,"copies":2}"#;
@@ -38,6 +54,7 @@ fn fuzzed_answers_are_understood_or_refused() {
         br#"{"refused":"disk","why":"the robot's disk is full"}"#.to_vec(),
         br#"{"bad":["sha256:aa",5]}"#.to_vec(),
         contents(&[record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat()).into_bytes(),
+        contents(&vec![0; 100 << 20]).into_bytes(),
     ];
     let agent = Mutex::new(mute());
     fuzz("agent's answers", 1_000, &samples.each_ref().map(Vec::as_slice), move |bytes| {
@@ -55,5 +72,20 @@ fn fuzzed_answers_are_understood_or_refused() {
             agent.heard = [line.clone()].into();
             drop(ask(&mut agent));
         }
+    });
+}
+
+#[test]
+fn fuzzed_contents_of_layers_make_recipes() {
+    let sample = [record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat();
+    let agent = Mutex::new(mute());
+    fuzz("contents of a robot's layer", 500, &[&sample, &record(7, 1_000, u64::MAX)], move |bytes| {
+        let mut agent = agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        agent.heard = [contents(bytes)].into();
+        let size = 30 << 20;
+        let Ok((_, contents)) = agent.contents(&ASKED[..16], size) else { return };
+        let recipe =
+            Recipe::new(&layer(), &[Basis { contents: &contents, same_history: false, is_here: false }]);
+        assert!(!recipe.steps.is_empty());
     });
 }
