@@ -38,7 +38,7 @@ use crate::ui;
 pub use child::Child;
 pub use display::plan_file;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
-pub use lines::{LINE, lines, next_line, piece};
+pub use lines::{GREETING, LINE, lines, next_line, piece};
 pub use poll::{pause, poll};
 
 /// How the whole run behaves, from the command line.

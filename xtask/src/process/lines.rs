@@ -10,6 +10,9 @@ use crate::error::Result;
 /// Bytes that a line may have, as people and scripts write them.
 pub const LINE: usize = 1 << 20;
 
+/// Lines without a meaning that a login shell may print before what was asked for, and between.
+pub const GREETING: usize = 10_000;
+
 /// How long a child may say nothing before somebody looks whether this run has been interrupted.
 const QUIET: Duration = Duration::from_millis(100);
 

@@ -245,9 +245,13 @@ impl Activation<'_> {
         let sent = words.write_all(input);
         drop(words);
         let answers = process::lines(&child, answers, process::LINE);
-        let mut events = 0;
+        let (mut events, mut greeting) = (0, 0..process::GREETING);
         while let Some(line) = process::next_line(&answers)? {
-            events += usize::from(self.take_in(&line, heard));
+            if self.take_in(&line, heard) {
+                events += 1;
+            } else {
+                anyhow::ensure!(greeting.next().is_some(), "it says much, and nothing of the release");
+            }
         }
         heard.repeats = if events > heard.events { 0 } else { heard.repeats + 1 };
         heard.events = heard.events.max(events);

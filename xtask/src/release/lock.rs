@@ -103,6 +103,7 @@ impl Holder {
         let answers = process::lines(&child, answers, process::LINE);
         let (beats, ended) = channel();
         thread::spawn(move || beat(words, &ended));
+        let mut greeting = 0..process::GREETING;
         while let Some(line) = process::next_line(&answers)? {
             match line.split('\t').collect::<Vec<_>>()[..] {
                 ["held", stamp] => return Ok((Self { child, _beats: beats }, stamp.to_owned())),
@@ -122,7 +123,11 @@ impl Holder {
                     progress.waiting("waiting for its lock");
                 }
                 // A login shell may print a greeting of its own.
-                _ => {}
+                _ => anyhow::ensure!(
+                    greeting.next().is_some(),
+                    "`{}` says much, and nothing of its lock",
+                    session.robot()
+                ),
             }
         }
         child.wait()?;
