@@ -104,7 +104,7 @@ pub fn gather(sources: Vec<Source<'_>>) -> Vec<Check> {
     })
 }
 
-/// What is found where a source panics.
+/// The finding of a source that panics.
 fn broken(panic: &(dyn std::any::Any + Send)) -> Check {
     let outcome = Outcome::bad(panicked(panic).to_string(), "please report it, with the lines above");
     Check { scope: "xtask".to_owned(), name: "itself", outcome }

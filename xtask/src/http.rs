@@ -103,7 +103,7 @@ impl Head {
         self.headers.iter().filter(move |(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..])
     }
 
-    /// Whether the body is sent only once it has been asked for.
+    /// Returns whether the body is sent only once it has been asked for.
     pub fn waits(&self) -> bool {
         self.all("expect").next().is_some()
     }
@@ -151,7 +151,7 @@ impl Head {
     }
 }
 
-/// Whether a client begins with TLS, as Docker does with every registry.
+/// Returns whether a client begins with TLS, as Docker does with every registry.
 ///
 /// # Errors
 /// Fails when the connection ends in an error before anything is said.

@@ -10,7 +10,7 @@
 //! | [`Cmd::spawn`], [`Cmd::converse`] | a child that works beside us, ended by its guard | not to be called |
 //! | [`Cmd::clean_up`] | undoing, also after Ctrl-C | printed only |
 //!
-//! What a child writes is read up to a limit, whoever it speaks for: see [`capture`] and [`lines`](mod@lines).
+//! Output of a child is read up to a limit, whoever it speaks for: see [`capture`] and [`lines`](mod@lines).
 //!
 //! Ctrl-C, SIGTERM and SIGHUP end the children and make every further command fail with
 //! [`Exit::Interrupted`], so that errors travel up and guards clean up on the way.

@@ -142,7 +142,7 @@ fn tracing_exit(error: &anyhow::Error) {
     }
 }
 
-/// What this program's own mistakes print before their threads end; for [`std::panic::set_hook`].
+/// Prints this program's own mistakes before their threads end; for [`std::panic::set_hook`].
 pub fn panic(info: &std::panic::PanicHookInfo<'_>) {
     let text = paint(RED, &format!("xtask {info}"));
     let trace = Backtrace::capture();

@@ -19,7 +19,7 @@ use crate::image::{Builder, service};
 use crate::process::{self, Cmd};
 use crate::robot::registry::RegistryClient;
 
-/// Where people's own registry listens on the robot. As they start it, it asks for no login.
+/// Address of people's own registry on the robot. As they start it, it asks for no login.
 const REGISTRY: &str = "127.0.0.1:5001";
 
 /// How the image travels.

@@ -309,7 +309,7 @@ mod tests {
         tar.into_inner().unwrap()
     }
 
-    /// Whether it can be read; reads all that there is in it.
+    /// Returns whether it can be read; reads all that there is in it.
     fn read(bytes: &[u8]) -> bool {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs_err::write(file.path(), bytes).unwrap();

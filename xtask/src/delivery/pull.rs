@@ -5,7 +5,7 @@ use crate::error::{Failure, Result};
 use crate::process;
 use crate::robot::Survey;
 
-/// What the robot's shell does, with [`arguments`], where images are in the robot's own registry: the robot knows the
+/// Script for the robot's shell, with [`arguments`], where images are in the robot's own registry: the robot knows the
 /// login itself.
 pub const SCRIPT: &str = concat!(
     include_str!("../robot/scripts/credential.sh"),

@@ -31,7 +31,7 @@ const NUMBERS: [&str; 22] = [
     "NaN",
 ];
 
-/// What has a meaning somewhere, and what is no UTF-8 or no printable character.
+/// Bytes that have a meaning somewhere, and bytes that are not UTF-8 or no printable character.
 const WORDS: [&[u8]; 42] = [
     b"{",
     b"}",

@@ -8,7 +8,7 @@
 //! OCI distribution specification, "Pushing blobs" and "Pushing manifests": of what it allows, the part that
 //! Docker's push of an image uses whose store has it as it is pushed.
 //!
-//! What is pushed becomes files that every later deploy reads. So only this user and Docker's engine are let in (see
+//! Pushed blobs become files that every later deploy reads. So only this user and Docker's engine are let in (see
 //! [`Listener`]), no web page, and only below a name that this export has made up; and a digest is a digest before it
 //! becomes a path.
 
@@ -230,7 +230,7 @@ mod tests {
         (layout, receiver)
     }
 
-    /// What a registry answers to what is said on one connection; NAME is what its repositories begin with.
+    /// Answer of a registry to the words of one connection; NAME is what its repositories begin with.
     fn say(receiver: &Receiver, words: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, receiver.port())).unwrap();
         stream.write_all(words.replace("NAME", &receiver.shared.name).as_bytes()).unwrap();

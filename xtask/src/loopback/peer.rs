@@ -9,10 +9,10 @@ use std::os::unix::fs::MetadataExt as _;
 /// The kernel's tables: a client may have a socket of either family for the same address.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/// How often a table is read that does not have a socket: one that changes while it is read may leave out a row.
+/// Number of times that a table is read that does not have a socket: one that changes while it is read may leave out a row.
 const TRIES: u32 = 3;
 
-/// Whether the client at the other end belongs to this process's own user, or to root, as Docker's engine does.
+/// Returns whether the client at the other end belongs to this process's own user, or to root, as Docker's engine does.
 ///
 /// A user of another user namespace has no number here: it is nobody of ours.
 pub(super) fn is_ours(connection: &TcpStream) -> bool {

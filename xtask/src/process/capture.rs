@@ -1,4 +1,4 @@
-//! What is kept of what children write: they may write more than any memory holds.
+//! Output of children, as far as it is kept: they may write more than any memory holds.
 
 use std::collections::VecDeque;
 use std::io::{PipeReader, Read as _};
@@ -52,7 +52,7 @@ impl Capture {
         })
     }
 
-    /// What was read, at the end, once; none where somebody still holds the pipe at the deadline.
+    /// Returns what was read, at the end, once; none where somebody still holds the pipe at the deadline.
     pub(super) fn end(&self, deadline: Option<Instant>) -> Option<Vec<u8>> {
         match deadline {
             Some(deadline) => {

@@ -19,10 +19,10 @@ pub struct Child {
     handle: Arc<duct::Handle>,
     command: Cmd,
     held: Option<PipeWriter>,
-    /// What it says on stderr, until that is asked for, and then.
+    /// Its stderr, being read.
     words: Capture,
     last_words: OnceLock<Vec<u8>>,
-    /// Why it was ended, if it was for what it said.
+    /// The reason for which it was ended, if it was for what it said.
     ended_for: Arc<OnceLock<String>>,
     /// Present where a signal ends the child before its guard does.
     ended_by_signals: Option<Registered>,
@@ -72,7 +72,7 @@ impl Child {
         matches!(self.handle.try_wait(), Ok(None))
     }
 
-    /// What ends it for what it says, with a reason, from another thread.
+    /// Returns a function that ends it for what it says, with a reason, from another thread.
     pub(super) fn end_for(&self) -> impl FnOnce(String) + Send + use<> {
         let (handle, ended_for) = (self.handle.clone(), self.ended_for.clone());
         move |reason| {

@@ -161,7 +161,7 @@ impl<'a> Remote<'a> {
         metadata.len() == self.size && metadata.modified().is_ok_and(|time| time == self.time())
     }
 
-    /// Where it is while it is copied.
+    /// Its place while it is copied.
     fn part(&self, target: &Utf8Path) -> Utf8PathBuf {
         let name = target.file_name().unwrap_or_default();
         target.with_file_name(format!(".{name}.{}.part", self.modified))

@@ -39,7 +39,7 @@ pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
     checks
 }
 
-/// What one line of the script means, which was `asked` for at that time.
+/// Findings in one line of the script, which was `asked` for at that time.
 fn look(robot: &Robot, line: &str, asked: SystemTime) -> Vec<(&'static str, Outcome)> {
     let fields: Vec<&str> = line.split('\t').collect();
     match fields[..] {

@@ -24,7 +24,7 @@ const TELL_PASSWORD: &str =
 /// Digits of a login: a name of five letters, a colon and 64 hexadecimal digits in base64.
 const DIGITS: usize = 94;
 
-/// How long a registry that has just been started may take until it has a login.
+/// Time that a registry which has just been started may take until it has a login.
 const READY: Duration = Duration::from_secs(20);
 
 /// See the module. Never printed.

@@ -17,7 +17,7 @@ use crate::{number, process, ui};
 /// Where the registry listens on the robot: nowhere else, so that SSH is the only way in.
 pub const ADDRESS: &str = "127.0.0.1:5000";
 
-/// What image references on the robot begin with: an address, because a name may lead to somebody else's `[::1]:5000`.
+/// Beginning of image references on the robot: an address, because a name may lead to somebody else's `[::1]:5000`.
 pub const HOST: &str = ADDRESS;
 
 /// A project's repository in the registry, as the robot's engine calls it.

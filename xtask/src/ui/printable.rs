@@ -31,7 +31,7 @@ pub fn on_one_line(text: &str) -> String {
     printable(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
-/// Whether a character does something to a terminal, or to the order of the others.
+/// Returns whether a character does something to a terminal, or to the order of the others.
 fn acts(letter: char) -> bool {
     match letter {
         '\n' | '\t' => false,
@@ -40,7 +40,7 @@ fn acts(letter: char) -> bool {
     }
 }
 
-/// What follows the control sequence for colour (SGR, ECMA-48) that `text` begins with, if it does.
+/// Returns what follows the control sequence for colour (SGR, ECMA-48) that `text` begins with, if it does.
 fn behind_colour(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     parameters

@@ -15,7 +15,7 @@ use super::registry::Registry;
 /// The most memory that a run may take, in bytes.
 const MEMORY: u64 = 300_000_000;
 
-/// How long a run may take: a robot is asked many questions on a machine that does other things as well.
+/// Time that a run may take: a robot is asked many questions on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Bytes of a huge answer.
@@ -89,7 +89,7 @@ printf 'release\t1\ndoing\twaiting camera\nlog\tcamera\ta line\nend\tactive\t\t7
     ("examination", &["doctor", "--robot", "main"], "*'sh -s -- xtask-registry'*", Some(EXAMINED)),
 ];
 
-/// What becomes of an honest answer, in shell: of all of it, or of each `$line`.
+/// Changes to an honest answer, in shell: of all of it, or of each `$line`.
 const LIES: [(&str, Lie); 14] = [
     ("nothing", Lie::Instead("cat >/dev/null; exit 0")),
     ("a failure", Lie::Instead("cat >/dev/null; echo 'no such thing' >&2; exit 3")),
@@ -235,7 +235,7 @@ fn foreign_files(lab: &Lab) -> BTreeMap<String, Vec<u8>> {
     others.chain(files.map(|(path, bytes)| (path.into_string(), bytes))).collect()
 }
 
-/// What is wrong with a run; none where all is well.
+/// Returns what is wrong with a run; none where all is well.
 fn complaint(question: Question, lie: Lie) -> Option<String> {
     let lab = lab(question, lie);
     let before = foreign_files(&lab);

@@ -2,7 +2,7 @@
 
 use super::harness::{Lab, MAIN, MAP, PROJECT, Running, eventually, incompressible};
 
-/// Where the robot's registry keeps what it has.
+/// Directory in which the robot's registry keeps what it has.
 const BLOBS: &str = "/var/lib/docker/volumes/xtask-registry/_data";
 
 /// A deploy to an empty robot, at the moment when the robot has unpacked a part of it; from there on over a slow link.

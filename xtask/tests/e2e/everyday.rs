@@ -82,8 +82,9 @@ pub fn commands_in_a_container_have_the_environment_of_ros(lab: &Lab) {
     assert_eq!(run(&["printf", "%s", odd]).expect_exit(0).stdout, odd);
     run(&["false"]).expect_exit(1);
     run(&["ros-run", "navigation", "no_such_node"]).expect_exit(1).says("has no executable `no_such_node`");
-    let shell = workspace.xtask(&["shell", "--robot", "main", "navigation"]).expect_exit(0);
-    assert_eq!(shell.stdout, "", "without a terminal there is nothing to read");
+    // An end of stdin alone is lost by some engines where it comes before the shell has begun.
+    let shell = workspace.xtask_told("echo here; exit", &["shell", "--robot", "main", "navigation"]);
+    assert_eq!(shell.expect_exit(0).stdout, "here\n", "without a terminal it reads what it is told");
 }
 
 pub fn unknown_services_are_named_with_those_there_are(lab: &Lab) {

@@ -4,7 +4,7 @@ use super::harness::{
     Container, Lab, MAIN, MAP, ODOMETRY, PROJECT, RegistryDisk, Workspace, eventually, incompressible, output,
 };
 
-/// Where the robot's registry keeps what has not been pushed to its end.
+/// Directory in which the robot's registry keeps what has not been pushed to its end.
 const UPLOADS: &str =
     "/var/lib/docker/volumes/xtask-registry/_data/docker/registry/v2/repositories/*/_uploads";
 

@@ -79,7 +79,7 @@ print(ask('GET', '_catalog'), ask('GET', f'{repository}/tags/list'),
       ask('DELETE', f'{repository}/manifests/{manifest}'))
 ";
 
-/// What another user's container on the robot's network is answered by the registry.
+/// Answers that another user's container on the robot's network gets from the registry.
 fn intrude() -> String {
     let [image, _] = MAIN.registry_is_of();
     let digest = MAIN.digest("navigation");
@@ -136,7 +136,7 @@ pub fn others_on_the_robot_cannot_use_its_registry(lab: &Lab) {
     );
 }
 
-/// Who has the registry's port before the registry gets neither its login nor images.
+/// A program that has the registry's port before the registry gets neither its login nor images.
 pub fn who_takes_the_registrys_port_gets_nothing(lab: &Lab) {
     let workspace = lab.deployed();
     let squatter = "import http.server as s\n\

@@ -1,4 +1,4 @@
-//! What a robot's agent says is in a layer that this machine does not have: checksum, length and place of each file.
+//! The agent's record of a layer that this machine does not have: checksum, length and place of each file.
 
 use std::io::Read as _;
 

@@ -46,7 +46,7 @@ struct Way<R: Read, W: Write> {
 }
 
 impl<R: Read, W: Write> Way<R, W> {
-    /// What the client has said goes on before it is waited for: it may be waiting for an answer to that.
+    /// Passes on what the client has said before waiting for more: it may be waiting for an answer to that.
     fn next(&mut self) -> io::Result<&[u8]> {
         if self.client.buffer().is_empty() {
             self.registry.flush()?;
@@ -109,7 +109,7 @@ mod tests {
 
     const HOST: &str = "Host: localhost:5000\r\n";
 
-    /// What passes of what a client says, and how that ended.
+    /// Returns what passes of a client's words, and how that ended.
     fn passed(text: &str) -> (String, io::Result<Option<Refusal>>) {
         let mut out = Vec::new();
         let end = pass_on(text.as_bytes(), &mut out, 5000, "Basic ours");

@@ -219,6 +219,12 @@ impl Workspace {
         self.start(args).wait()
     }
 
+    /// Runs `cargo xtask ARGS…` with this line on stdin.
+    pub fn xtask_told(&self, line: &str, args: &[&str]) -> Finished {
+        let around = ["sh", "-c", "line=$1; shift; echo \"$line\" | \"$@\"", "told", line];
+        Run { around: &around, args, dir: &self.root, tmp: &self.tmp(), env: &[] }.start().wait()
+    }
+
     /// Starts `cargo xtask ARGS…`.
     pub fn start(&self, args: &[&str]) -> Running {
         self.start_with(&[], args)

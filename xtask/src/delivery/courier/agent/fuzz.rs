@@ -1,4 +1,4 @@
-//! What a false robot answers.
+//! Answers of a false robot.
 
 use std::sync::Mutex;
 
@@ -26,7 +26,7 @@ fn contents(records: &[u8]) -> String {
     json!({ "digest": format!("sha256:{ASKED}"), "contents": packed }).to_string()
 }
 
-/// What a robot says of a file in one of its layers: checksum, length, place.
+/// A robot's record of a file in one of its layers: checksum, length, place.
 fn record(checksum: u32, length: u64, place: u64) -> Vec<u8> {
     [&checksum.to_le_bytes()[..], &length.to_le_bytes(), &place.to_le_bytes()].concat()
 }

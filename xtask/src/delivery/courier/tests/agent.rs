@@ -1,4 +1,4 @@
-//! What a false laptop says to the robot's agent: `scripts/courier.py` itself, see `false_laptop.py`.
+//! Commands of a false laptop to the robot's agent: `scripts/courier.py` itself, see `false_laptop.py`.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::process::{Child, Cmd};
 /// More than the largest frame, what it refers to and what it makes take, and Python itself.
 const MEMORY: u64 = 200 << 20;
 
-/// How a conversation ended.
+/// The end of a conversation.
 #[derive(Debug, Deserialize)]
 struct Ended {
     /// Negative for a signal.
@@ -65,7 +65,7 @@ impl Robot {
         line
     }
 
-    /// How a conversation ends.
+    /// Returns the end of a conversation.
     fn converse(&mut self, bytes: &[u8]) -> Ended {
         self.say(bytes);
         serde_json::from_str(&self.hear()).unwrap()
