@@ -12,6 +12,10 @@ use super::answers::MASTER;
 use super::lab::{Lab, Ran};
 use super::registry::Registry;
 
+/// The fast tests try one of so many rows: each question meets some lies, and each lie some questions. `FALSE_ROBOT=all`
+/// tries all of them, `FALSE_ROBOT=TEXT` those with a text in their name.
+const DIAGONAL: usize = 4;
+
 /// The most memory that a run may take, in bytes.
 const MEMORY: u64 = 300_000_000;
 
@@ -269,11 +273,22 @@ fn complaint(question: Question, lie: Lie) -> Option<String> {
     ))
 }
 
+/// Each question with each lie; or, of the diagonals of that table, every `DIAGONAL`th.
+fn rows(is_quick: bool) -> Vec<(Question, (&'static str, Lie))> {
+    let lies = |question: usize| {
+        let row = move |(lie, it): (usize, &(&'static str, Lie))| {
+            (!is_quick || (question + lie).is_multiple_of(DIAGONAL)).then_some((QUESTIONS[question], *it))
+        };
+        LIES.iter().enumerate().filter_map(row)
+    };
+    (0..QUESTIONS.len()).flat_map(lies).collect()
+}
+
 #[test]
 fn whatever_a_robot_says_xtask_ends_and_says_what_is_wrong() {
-    let wanted = std::env::var("FALSE_ROBOT").unwrap_or_default();
-    let rows: Vec<(Question, (&str, Lie))> =
-        QUESTIONS.iter().flat_map(|question| LIES.iter().map(|lie| (*question, *lie))).collect();
+    let wanted = std::env::var("FALSE_ROBOT").ok();
+    let rows = rows(wanted.is_none());
+    let wanted = wanted.filter(|wanted| wanted != "all").unwrap_or_default();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let complaints = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
