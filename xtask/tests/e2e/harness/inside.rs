@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use super::shell::command;
@@ -55,9 +56,10 @@ impl Process {
         // An engine in a virtual machine has other numbers.
         let is_it = fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(id));
         let may_enter = fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok();
-        // One that is being started does not see the container's files yet.
-        let is_up =
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| !name.starts_with("runc"));
+        // One that is being started does not see the container's files yet, but ours.
+        let root = |path: &str| fs::metadata(path).ok().map(|root| (root.dev(), root.ino()));
+        let own = root("/");
+        let is_up = root(&format!("/proc/{pid}/root/")).is_some_and(|root| Some(root) != own);
         (is_it && is_up && may_enter).then(|| started(pid)).flatten().map(|started| Self { pid, started })
     }
 }
