@@ -83,8 +83,7 @@ struct Robot {
 impl Contents {
     /// The bundle as people call it: `v1.2 of 2026-11-24 01:40 UTC`.
     pub fn title(&self) -> String {
-        let made = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(self.made));
-        let made = made.map_or_else(|| "an unknown time".to_owned(), crate::ui::utc);
+        let made = crate::ui::utc(std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.made));
         format!("{} of {made}", self.revision.as_deref().unwrap_or("a state that git does not know"))
     }
 

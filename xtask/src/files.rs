@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -62,6 +63,28 @@ pub fn free_in(df: &str) -> Option<u64> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let percentage = words.iter().rposition(|word| word.ends_with('%'))?;
     number::kibibytes(words.get(percentage.checked_sub(1)?)?)
+}
+
+/// A place for a file of this name in a directory of its own, which nobody else can write to and which ends with its
+/// guard.
+///
+/// # Errors
+/// Fails when there is no room for a directory, or it has a path that is not UTF-8.
+pub fn apart(name: &str) -> Result<(TempDir, Utf8PathBuf)> {
+    let dir = tempfile::tempdir().context("make a directory for a file")?;
+    let file = Utf8PathBuf::from_path_buf(dir.path().join(name))
+        .map_err(|path| anyhow::anyhow!("`{}` is not UTF-8", path.display()))?;
+    Ok((dir, file))
+}
+
+/// 32 hexadecimal digits that nobody guesses.
+///
+/// # Errors
+/// Fails where the system has no random numbers.
+pub fn random() -> Result<String> {
+    let mut bytes = [0; 16];
+    fs_err::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 /// Removes a file, and gives the bytes that it had.

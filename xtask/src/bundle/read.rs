@@ -288,7 +288,7 @@ mod tests {
     use super::*;
     use crate::fuzz::{fuzz, with_sums};
 
-    /// What `bundle.json` says.
+    /// Content of `bundle.json`.
     const SAID: &str = r#"{"format":1,"project":"eurobot","revision":"v1","made":1700000000,"against":null,
         "archives":[{"name":"images-1.tar.zst","platform":"linux/amd64","left_out":["sha256:aa"],
           "images":[{"image":"navigation","digest":"sha256:bb","other":null,"layers":["sha256:aa"]}]}],
@@ -315,21 +315,10 @@ mod tests {
         fs_err::write(file.path(), bytes).unwrap();
         let Ok(bundle) = Bundle::open(Utf8Path::from_path(file.path()).unwrap()) else { return false };
         let Contents { archives, robots, .. } = bundle.contents();
-        for archive in archives {
-            drop(
-                bundle
-                    .file
-                    .open(&archive.name)
-                    .and_then(|mut member| Ok(io::copy(&mut member, &mut io::sink())?)),
-            );
-        }
-        for robot in robots.values() {
-            drop(
-                bundle
-                    .file
-                    .open(&robot.release)
-                    .and_then(|mut member| Ok(io::copy(&mut member, &mut io::sink())?)),
-            );
+        let members = archives.iter().map(|archive| &archive.name);
+        for name in members.chain(robots.values().map(|robot| &robot.release)) {
+            let member = bundle.file.open(name);
+            drop(member.and_then(|mut member| Ok(io::copy(&mut member, &mut io::sink())?)));
         }
         drop((bundle.contents().title(), bundle.contents().check_project("eurobot")));
         bundle.verify().is_ok()

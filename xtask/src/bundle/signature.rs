@@ -3,15 +3,16 @@
 //! They are named in a committed file, [`FILE`], in the format that ssh-keygen(1) calls allowed signers: a line
 //! `NAME KEY` for each person. Where it exists, every bundle has to be signed.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::collections::BTreeSet;
 use tempfile::TempDir;
 
 use crate::config::Workspace;
 use crate::error::{Failure, Result};
 use crate::process::Cmd;
-use crate::ui;
+use crate::{files, ui};
 
 /// The file beside `robots.toml`.
 const FILE: &str = "robots.signers";
@@ -120,11 +121,9 @@ impl Signer<'_> {
     }
 }
 
-/// A file in a directory of its own, which nobody else can write to.
+/// A file with this text, which nobody else can write to.
 fn temporary(name: &str, text: &str) -> Result<(TempDir, Utf8PathBuf)> {
-    let dir = tempfile::tempdir().context("make a directory for a signature")?;
-    let file = Utf8PathBuf::from_path_buf(dir.path().join(name))
-        .map_err(|path| anyhow::anyhow!("`{}` is not UTF-8", path.display()))?;
+    let (dir, file) = files::apart(name)?;
     fs_err::write(&file, text)?;
     Ok((dir, file))
 }

@@ -38,8 +38,8 @@ pub struct Args {
 /// Loads.
 ///
 /// # Errors
-/// Fails before any robot is touched when the bundle is damaged, not signed as it has to be, or not made for the robots; else when any robot
-/// fails, and the others are served all the same.
+/// Fails before any robot is touched when the bundle is damaged, not signed as it has to be, or not made for the
+/// robots; else when any robot fails, and the others are served all the same.
 pub fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let workspace = workspace()?;

@@ -22,6 +22,7 @@ use super::layout::Layout;
 use super::oci::{self, MANIFEST_LIMIT};
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::files;
 use crate::http::{self, Body, Head};
 use crate::loopback::Listener;
 
@@ -53,7 +54,7 @@ impl Receiver {
     /// # Errors
     /// Fails when no port is free.
     pub fn start(layout: &Layout) -> Result<Self> {
-        let name = random_name().context("make up a name for an export")?;
+        let name = files::random().context("make up a name for an export")?;
         let shared = Arc::new(Shared { layout: layout.clone(), name, failure: Mutex::new(None) });
         let serving = Arc::clone(&shared);
         let listener = Listener::start(PORT, move |client| {
@@ -78,13 +79,6 @@ impl Receiver {
     pub fn failure(&self) -> Option<anyhow::Error> {
         self.shared.failure().take()
     }
-}
-
-/// A name that nobody guesses, as repositories may be called.
-fn random_name() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 /// An answer without a body.

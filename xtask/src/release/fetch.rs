@@ -148,11 +148,8 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// Its time; the first that there is where a robot says one that no clock has.
     fn time(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
-            .checked_add(Duration::from_secs(self.modified))
-            .unwrap_or(SystemTime::UNIX_EPOCH)
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.modified)
     }
 
     /// Whether a file is this one, as far as size and time tell.

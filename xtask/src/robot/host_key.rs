@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use anyhow::Context as _;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use super::Endpoint;
 use crate::cmd;
@@ -55,9 +55,7 @@ fn last_words(said: &str) -> String {
 /// # Errors
 /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer.
 pub fn fetch(endpoint: &Endpoint) -> Result<String> {
-    let dir = tempfile::tempdir().context("make a directory for the host key")?;
-    let file = Utf8PathBuf::from_path_buf(dir.path().join("known_hosts"))
-        .map_err(|path| anyhow::anyhow!("`{}` is not UTF-8", path.display()))?;
+    let (_dir, file) = files::apart("known_hosts")?;
     // Logging in without any method fails: the key has been shown before that.
     let refusal = probe(endpoint, &file).run().err();
     match fs_err::read_to_string(&file) {
@@ -172,6 +170,8 @@ fn lines(known_hosts: &Utf8Path) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use camino::Utf8PathBuf;
+
     use super::*;
     use crate::error::{Exit, exit_of, hints_of};
     use crate::fuzz::{fuzz, text};

@@ -40,13 +40,6 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// slow memory card takes 10 MB in a second.
 const MAKING: (u64, Duration) = (5_000_000, Duration::from_secs(60));
 
-/// The digest that the robot's answer is about, which has to be of the layer that it was asked about.
-fn digest_of(answer: &Value, name: &str) -> Result<Digest> {
-    let digest: Digest = answer["digest"].as_str().context("read the courier's answer")?.parse()?;
-    anyhow::ensure!(digest.hex().starts_with(name), "the robot tells of layer {digest}, asked for {name}");
-    Ok(digest)
-}
-
 /// Digits of a digest by which the robot names a blob.
 const SHORT: usize = 16;
 
@@ -397,6 +390,13 @@ impl Agent {
             }
         }
     }
+}
+
+/// The digest that the robot's answer is about, which has to be of the layer that it was asked about.
+fn digest_of(answer: &Value, name: &str) -> Result<Digest> {
+    let digest: Digest = answer["digest"].as_str().context("read the courier's answer")?.parse()?;
+    anyhow::ensure!(digest.hex().starts_with(name), "the robot tells of layer {digest}, asked for {name}");
+    Ok(digest)
 }
 
 fn making(bytes: u64) -> Duration {

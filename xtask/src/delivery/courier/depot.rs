@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
-use sha2::{Digest as _, Sha256};
 
 use super::agent::Look;
 use super::contents::Contents;
@@ -121,9 +120,7 @@ impl Depot {
         {
             return Ok(owner);
         }
-        let file = tempfile::NamedTempFile::new()?;
-        let seed = format!("{:?} {:?} {}", file.path(), std::time::SystemTime::now(), std::process::id());
-        let owner = format!("{:x}", Sha256::digest(seed))[..16].to_owned();
+        let owner = files::random()?[..16].to_owned();
         files::replace(&path, &owner)?;
         Ok(owner)
     }

@@ -47,12 +47,12 @@ fn layer() -> Contents {
 
 #[test]
 fn fuzzed_answers_are_understood_or_refused() {
-    let look = br#"{"held":"0011223344556677:20:1 8899aabbccddeeff:5:0","spools":{"x":5},"parts":1,"memory":5,"disk":5,"engine":5,"shared":true,"copies":2}"#;
+    let look = br#"{"held":"0011223344556677:20:1 8899aabbccddeeff:5:0","spools":{"00112233445566778899aabbccddeeff":5},"parts":1,"memory":5,"disk":5,"engine":5,"shared":true,"copies":2}"#;
     let samples = [
         look.to_vec(),
         br#"{"made":"sha256:aa","memory":5,"read":6}"#.to_vec(),
         br#"{"refused":"disk","why":"the robot's disk is full"}"#.to_vec(),
-        br#"{"bad":["sha256:aa",5]}"#.to_vec(),
+        json!({ "bad": [digest("layer"), 5] }).to_string().into_bytes(),
         contents(&[record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat()).into_bytes(),
         contents(&vec![0; 100 << 20]).into_bytes(),
     ];
