@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Platform;
-use crate::delivery::archive::Item;
+use crate::delivery::archive::ArchiveImage;
 use crate::error::{Failure, Result};
 use crate::number;
 
@@ -69,7 +69,7 @@ struct Archive {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Image {
     #[serde(flatten)]
-    item: Item,
+    item: ArchiveImage,
     layers: Vec<String>,
 }
 

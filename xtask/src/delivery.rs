@@ -1,14 +1,14 @@
 //! Fourth stage: brings built images onto a robot, and knows what that cost.
 
-mod account;
-mod ahead;
 pub mod archive;
-mod courier;
+mod delta;
+mod digest_cache;
+mod early_pull;
 pub mod hub;
-mod memory;
 pub mod plan;
 mod pull;
 mod registry;
+mod stats;
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ use crate::image::{Builder, Built, ImageId};
 use crate::robot::{Session, Survey};
 use crate::ui::Progress;
 
-pub use courier::{Depot, is_full, prune};
-pub use memory::Memory;
+pub use delta::{DeltaCache, is_full, prune};
+pub use digest_cache::DigestCache;
 pub use registry::{deliver, pull_lacking};
 
-/// How images come to robots.
+/// Transport images come to robots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Via {
     /// Through a tunnel into the registry on the robot: only what changed in layers travels
@@ -38,7 +38,7 @@ pub enum Via {
 pub struct Delivered {
     /// The image's name in `robots.toml`.
     pub image: String,
-    /// How the robot's engine calls it: what Compose is told there.
+    /// Transport the robot's engine calls it: what Compose is told there.
     pub reference: String,
 }
 
@@ -64,20 +64,20 @@ pub struct Cost {
 pub struct Delivery {
     /// The images, all of them on the robot.
     pub images: Vec<Delivered>,
-    /// How many of them the robot's engine had before.
+    /// Transport many of them the robot's engine had before.
     pub images_there: usize,
     /// What it cost.
     pub cost: Cost,
 }
 
 impl Delivery {
-    /// How the robot's engine calls each image.
+    /// Transport the robot's engine calls each image.
     pub fn references(&self) -> BTreeMap<String, String> {
         references(&self.images)
     }
 }
 
-/// How a robot's engine calls each image.
+/// Transport a robot's engine calls each image.
 pub fn references(images: &[Delivered]) -> BTreeMap<String, String> {
     images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect()
 }
@@ -107,9 +107,9 @@ pub struct Route<'a> {
     /// The image of the registry for the robot's platform, in this machine's image store.
     pub registry_image: &'a str,
     /// What earlier deliveries found out.
-    pub memory: &'a Memory,
+    pub digest_cache: &'a DigestCache,
     /// Layers on this machine, and what is made of them for robots.
-    pub depot: &'a Depot,
+    pub cache: &'a DeltaCache,
     /// The robot's line on the terminal.
     pub progress: &'a Progress,
 }
@@ -118,21 +118,26 @@ pub struct Route<'a> {
 pub fn already_there(
     workspace: &Workspace,
     survey: &Survey,
-    memory: &Memory,
+    digest_cache: &DigestCache,
     built: &[Built],
 ) -> Option<Vec<Delivered>> {
-    built.iter().map(|built| known_as(workspace, survey, memory, built)).collect()
+    built.iter().map(|built| known_as(workspace, survey, digest_cache, built)).collect()
 }
 
 /// The name under which the robot of a route knows an image, if it has it.
 fn is_there(route: &Route<'_>, built: &Built) -> Option<Delivered> {
-    known_as(route.workspace, route.survey, route.memory, built)
+    known_as(route.workspace, route.survey, route.digest_cache, built)
 }
 
-fn known_as(workspace: &Workspace, survey: &Survey, memory: &Memory, built: &Built) -> Option<Delivered> {
+fn known_as(
+    workspace: &Workspace,
+    survey: &Survey,
+    digest_cache: &DigestCache,
+    built: &Built,
+) -> Option<Delivered> {
     let digest = match &built.id {
         ImageId::Manifest(digest) => digest.clone(),
-        ImageId::Config(config) => memory.pushed_as(config)?,
+        ImageId::Config(config) => digest_cache.pushed_as(config)?,
     };
     let reference = crate::release::compose::reference(&workspace.project.name, &digest);
     survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), reference })

@@ -84,7 +84,7 @@ pub struct Span {
 
 /// How a layer came to be on a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum Transport {
     /// It was there.
     There,
     /// As a patch of a layer that was there.
@@ -114,7 +114,7 @@ pub struct Layer {
     /// Bytes that travelled for it.
     pub sent: u64,
     /// How it came.
-    pub how: How,
+    pub how: Transport,
 }
 
 /// All that was recorded up to now.

@@ -113,7 +113,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::timeline::{How, Lane, Layer, Phase, Span};
+    use crate::timeline::{Lane, Layer, Phase, Span, Transport};
 
     fn sample() -> (Subject, Timeline) {
         let span = |lane: Lane, phase, name: &str, start, end| Span {
@@ -152,10 +152,10 @@ mod tests {
                     "COPY --link /out/ / # <b>",
                     2_000,
                     200,
-                    How::Patch { basis },
+                    Transport::Patch { basis },
                 ),
-                layer("sha256:bbbbbbbbbbbbbbbb", "RUN apt-get install", 4_000_000, 0, How::There),
-                layer("sha256:cccccccccccccccc", "COPY node", 9_000, 8_000, How::Push),
+                layer("sha256:bbbbbbbbbbbbbbbb", "RUN apt-get install", 4_000_000, 0, Transport::There),
+                layer("sha256:cccccccccccccccc", "COPY node", 9_000, 8_000, Transport::Push),
             ],
             cached_steps: 31,
             failures: Vec::new(),

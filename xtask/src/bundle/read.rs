@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Archive, CONTENTS, Contents, FORMAT, SIGNATURE, SUMS, Signers};
 use crate::config::Robot;
-use crate::delivery::archive::{self, Contents as Loaded, Item, Pass, Source};
+use crate::delivery::archive::{self, ArchiveContents, ArchiveImage, ArchiveSource, Pass};
 use crate::error::{Failure, Result};
 use crate::files;
 use crate::process::{self, Cmd};
@@ -236,28 +236,34 @@ fn damaged(path: &Utf8Path, how: &str) -> Failure {
 pub struct Images<'a> {
     bundle: &'a Bundle,
     archive: &'a Archive,
-    items: Vec<Item>,
+    items: Vec<ArchiveImage>,
 }
 
 impl Images<'_> {
     /// The images.
-    pub fn items(&self) -> &[Item] {
+    pub fn items(&self) -> &[ArchiveImage] {
         &self.items
     }
 }
 
-impl Source for Images<'_> {
-    fn layers(&self, items: &[&Item]) -> Result<Vec<Vec<String>>> {
+impl ArchiveSource for Images<'_> {
+    fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>> {
         let wanted = self.archive.images.iter().filter(|image| items.contains(&&image.item));
         Ok(wanted.map(|image| image.layers.clone()).collect())
     }
 
-    fn command(&self, _items: &[&Item]) -> Cmd {
+    fn command(&self, _items: &[&ArchiveImage]) -> Cmd {
         Cmd::new("tar").args(["-xOf", self.bundle.file.path.as_str(), &self.archive.name])
     }
 
-    fn send(&self, _items: &[&Item], session: &Session, load: &Cmd, pass: Pass<'_>) -> Result<Loaded> {
-        archive::give(session, load, |sink| {
+    fn send(
+        &self,
+        _items: &[&ArchiveImage],
+        session: &Session,
+        load: &Cmd,
+        pass: Pass<'_>,
+    ) -> Result<ArchiveContents> {
+        archive::write_to(session, load, |sink| {
             let mut plain = zstd::Decoder::new(self.bundle.file.open(&self.archive.name)?)?;
             pass(&mut plain, sink)
         })

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::{Archive, CONTENTS, Contents, FORMAT, Image, Robot, SIGNATURE, SUMS, Signer};
 use crate::config::Platform;
-use crate::delivery::archive::{self, Engine, Item, Source as _};
+use crate::delivery::archive::{self, ArchiveImage, ArchiveSource as _, Engine};
 use crate::error::{Failure, Result, explained, has_kind};
 use crate::ui::Progress;
 
@@ -24,7 +24,7 @@ pub struct Load<'a> {
     /// Its platform.
     pub platform: &'a Platform,
     /// The images that it runs, all in this machine's engine.
-    pub images: Vec<Item>,
+    pub images: Vec<ArchiveImage>,
     /// The archive of its Compose project.
     pub release: Vec<u8>,
 }
@@ -122,7 +122,7 @@ fn images(
     against: Option<&Contents>,
     progress: &Progress,
 ) -> Result<Archive> {
-    let items: Vec<&Item> = load.images.iter().collect();
+    let items: Vec<&ArchiveImage> = load.images.iter().collect();
     let layers = Engine.layers(&items)?;
     anyhow::ensure!(layers.len() == items.len(), "Docker does not say which layers the images have");
     let there = against.map(|contents| contents.chains(load.platform)).unwrap_or_default();
@@ -130,14 +130,14 @@ fn images(
     progress.doing(&format!("writing {} images", items.len()), None);
     let packed = tar.append_with(name, |sink| {
         let counted = archive::Observed::new(sink, |bytes| progress.advance(bytes.len() as u64));
-        archive::take(&Engine.command(&items), |source| archive::pack(source, counted, &left_out))
+        archive::read_from(&Engine.command(&items), |source| archive::pack(source, counted, &left_out))
     })?;
     let skipped: BTreeSet<String> =
         packed.layers(true).into_iter().map(|layer| layer.digest.to_string()).collect();
-    let image = |(item, layers): (&Item, Vec<String>)| {
+    let image = |(item, layers): (&ArchiveImage, Vec<String>)| {
         let ids = packed.ids(&item.digest)?;
         let other = ids.into_iter().find(|id| *id != item.digest);
-        Ok(Image { item: Item { other, ..item.clone() }, layers })
+        Ok(Image { item: ArchiveImage { other, ..item.clone() }, layers })
     };
     Ok(Archive {
         name: name.to_owned(),

@@ -14,9 +14,9 @@ use camino::Utf8PathBuf;
 
 use super::{Which, builder, endpoint, fleet, plan, reach, timings, workspace};
 use crate::config::{Robot, Workspace};
-use crate::delivery::archive::{self, Item};
+use crate::delivery::archive::{self, ArchiveImage};
 use crate::delivery::plan::{Plan, Services};
-use crate::delivery::{self, Cost, Delivery, Depot, Memory, Route, Via};
+use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
 use crate::error::{Failure, Result};
 use crate::image::{self, Builder, Built, ImageId, Wanted, service};
 use crate::release::about::{About, Source};
@@ -88,8 +88,8 @@ struct Deploy<'a> {
     workspace: &'a Workspace,
     builder: Builder,
     drafts: BTreeMap<&'a str, Draft>,
-    memory: Memory,
-    depot: Depot,
+    digest_cache: DigestCache,
+    cache: DeltaCache,
     build: Build,
     via: Via,
     source: Source,
@@ -151,8 +151,8 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     });
     let deploy = Deploy {
         drafts: drafts?,
-        memory: Memory::load(&workspace.state_dir()),
-        depot: Depot::open(workspace),
+        digest_cache: DigestCache::load(&workspace.state_dir()),
+        cache: DeltaCache::open(workspace),
         build: Build::default(),
         via: args.via,
         source,
@@ -191,7 +191,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let outcomes: Vec<(String, Outcome)> =
         outcomes.into_iter().filter_map(|(robot, outcome)| Some((robot, outcome?))).collect();
     costs.extend(outcomes.iter().map(|(robot, outcome)| (robot.clone(), outcome.delivery.cost)));
-    deploy.depot.tidy();
+    deploy.cache.evict();
     report(&outcomes)?;
     // Where both failed, the robots failed first and the build was stopped because of that.
     served.and(build)
@@ -236,7 +236,7 @@ fn images_of(drafts: &BTreeMap<&str, Draft>, robot: &Robot, built: &[Built]) -> 
 impl Deploy<'_> {
     /// Everything for one robot; none if the build failed, which is told once and not per robot.
     fn serve(&self, robot: &Robot) -> Result<Option<Outcome>> {
-        let Self { workspace, memory, .. } = self;
+        let Self { workspace, digest_cache, .. } = self;
         let progress = Progress::new(&robot.name);
         let repository = registry::repository(&workspace.project.name);
         let way = || reach(workspace, robot);
@@ -249,7 +249,7 @@ impl Deploy<'_> {
         let draft = &self.drafts[robot.name.as_str()];
         let built = images_of(&self.drafts, robot, built);
         // Who changes nothing is in nobody's way.
-        let is_done = match delivery::already_there(workspace, &target.survey, memory, &built) {
+        let is_done = match delivery::already_there(workspace, &target.survey, digest_cache, &built) {
             // An archive gives images other names.
             Some(images) if self.via == Via::Registry => {
                 target.runs(&draft.with_references(&delivery::references(&images))?)
@@ -271,7 +271,7 @@ impl Deploy<'_> {
 
     /// What [`Deploy::serve`] would do. A simulated robot that is off stays off.
     fn plan(&self, robot: &Robot, built: &[Built]) -> Result<Plan> {
-        let Self { workspace, builder, memory, depot, .. } = self;
+        let Self { workspace, builder, digest_cache, cache, .. } = self;
         let (workspace, builder, project) = (*workspace, *builder, &self.workspace.project.name);
         let progress = &Progress::new(&robot.name);
         progress.waiting("planning");
@@ -282,13 +282,14 @@ impl Deploy<'_> {
         let built = images_of(&self.drafts, robot, built);
         let digest = |built: &Built| match &built.id {
             ImageId::Manifest(digest) => digest.clone(),
-            ImageId::Config(config) => memory.pushed_as(config).unwrap_or_else(|| config.clone()),
+            ImageId::Config(config) => digest_cache.pushed_as(config).unwrap_or_else(|| config.clone()),
         };
         let reference = |built: &Built| compose::reference(project, &digest(built));
         let references = built.iter().map(|built| (built.wanted.image.clone(), reference(built))).collect();
         let release = self.drafts[robot.name.as_str()].with_references(&references)?;
         let registry_image = &service::registry(workspace, builder, &robot.platform)?;
-        let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
+        let route =
+            Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress };
         let about = About::now(&self.source, self.via.name(), references);
         let archive = match state::is_current(&release, survey) {
             true => 0,
@@ -324,19 +325,21 @@ impl Deploy<'_> {
     ) -> Result<Delivery> {
         let (session, survey) = (&target.session, &target.survey);
         if self.via == Via::Archive {
-            let (project, memory) = (&self.workspace.project.name, &self.memory);
-            let items: Vec<Item> = built.iter().map(|built| Item::of(built, memory)).collect();
-            let route = archive::Route { project, session, survey, memory, progress };
+            let (project, digest_cache) = (&self.workspace.project.name, &self.digest_cache);
+            let items: Vec<ArchiveImage> =
+                built.iter().map(|built| ArchiveImage::of(built, digest_cache)).collect();
+            let route = archive::ArchiveRoute { project, session, survey, digest_cache, progress };
             return archive::deliver(&route, &archive::Engine, &items);
         }
-        if let Some(images) = delivery::already_there(self.workspace, survey, &self.memory, built) {
+        if let Some(images) = delivery::already_there(self.workspace, survey, &self.digest_cache, built) {
             delivery::pull_lacking(session, &self.workspace.project.name, survey, &images)?;
             return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
         }
         let registry_image = &service::registry(self.workspace, self.builder, &robot.platform)?;
-        let Self { workspace, builder, memory, depot, .. } = self;
+        let Self { workspace, builder, digest_cache, cache, .. } = self;
         let (workspace, builder) = (*workspace, *builder);
-        let route = Route { workspace, builder, session, survey, registry_image, memory, depot, progress };
+        let route =
+            Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress };
         delivery::deliver(&route, built)
     }
 }

@@ -8,7 +8,7 @@ use super::deploy::{Activate, Outcome, Target, report};
 use super::{Which, fleet, reach, workspace};
 use crate::bundle::{Bundle, Signers};
 use crate::config::Robot;
-use crate::delivery::{Memory, archive};
+use crate::delivery::{DigestCache, archive};
 use crate::error::Result;
 use crate::release::about::Source;
 use crate::release::compose::Project;
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     ui::step("bundle", &format!("{}: comparing it with its checksums", bundle.contents().title()));
     bundle.verify()?;
     let source = Source::parse(bundle.contents().revision.as_deref().unwrap_or_default());
-    let memory = Memory::load(&workspace.state_dir());
+    let digest_cache = DigestCache::load(&workspace.state_dir());
     let serve = |robot: &Robot| {
         let progress = Progress::new(&robot.name);
         let way = || reach(&workspace, robot);
@@ -66,11 +66,11 @@ pub fn run(args: &Args) -> Result<()> {
         let images = bundle.images_of(robot)?;
         // Before anything is sent: a stick that is pulled out later has nothing left to fail.
         let release = bundle.release_of(robot)?;
-        let route = archive::Route {
+        let route = archive::ArchiveRoute {
             project,
             session: &target.session,
             survey: &target.survey,
-            memory: &memory,
+            digest_cache: &digest_cache,
             progress: &progress,
         };
         let mut delivery = archive::deliver(&route, &images, images.items())?;

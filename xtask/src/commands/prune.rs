@@ -15,7 +15,7 @@ use crate::{delivery, image, process};
     after_help = "Every deploy removes the releases that are not kept any more, with their images. This collects the \
                         registry's garbage as well; nothing but this project's things is touched.\n\n\
                         On this machine, what the images as they are now do not need goes: those that were built \
-                        before, and layers and parcels that were kept for the next deploy."
+                        before, and layers and deltas that were kept for the next deploy."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -72,7 +72,7 @@ fn here(workspace: &Workspace) -> Result<()> {
             .into());
     };
     let freed = ui::bytes(freed);
-    ui::done("prune", &format!("{images} of images and {freed} of layers and parcels freed"));
+    ui::done("prune", &format!("{images} of images and {freed} of layers and deltas freed"));
     ui::step("prune", "Docker's build cache is shared with other projects: `docker buildx prune` empties it");
     Ok(())
 }

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use super::workspace;
 use crate::error::Result;
 use crate::process::{self, Cmd};
-use crate::saves::Saves;
 use crate::ui;
+use crate::watcher::Watcher;
 
 /// Deploy whenever something is saved in the ROS workspace, in docker/ or in robots.toml, until Ctrl-C
 #[derive(clap::Args, Debug)]
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
     if process::mode().dry_run {
         return deploy.run();
     }
-    let saves = Saves::of(&workspace)?;
+    let saves = Watcher::of(&workspace)?;
     loop {
         let began = Instant::now();
         let deployed = deploy.interactive();

@@ -5,7 +5,7 @@
 //! read that. Images get their names when they are complete and known to be those that were built.
 
 mod contents;
-mod exchange;
+mod pipe;
 mod source;
 
 use std::collections::BTreeSet;
@@ -13,11 +13,11 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-pub use contents::{Contents, Packed, common, pack};
-pub use exchange::{Observed, give, take};
-pub use source::{Engine, Pass, Source};
+pub use contents::{ArchiveContents, PackedLayer, common, pack};
+pub use pipe::{Observed, read_from, write_to};
+pub use source::{ArchiveSource, Engine, Pass};
 
-use super::{Cost, Delivered, Delivery, Memory};
+use super::{Cost, Delivered, Delivery, DigestCache};
 use crate::error::{Failure, Result};
 use crate::image::{Built, short};
 use crate::process;
@@ -27,7 +27,7 @@ use crate::ui::{self, Progress};
 
 /// Where images come from and go to.
 #[derive(Clone, Copy, Debug)]
-pub struct Route<'a> {
+pub struct ArchiveRoute<'a> {
     /// The project: the repository of its images.
     pub project: &'a str,
     /// The robot.
@@ -35,14 +35,14 @@ pub struct Route<'a> {
     /// What was on the robot before.
     pub survey: &'a Survey,
     /// Which manifest belongs to which configuration.
-    pub memory: &'a Memory,
+    pub digest_cache: &'a DigestCache,
     /// The robot's line on the terminal.
     pub progress: &'a Progress,
 }
 
 /// An image, and the digests by which engines may know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
+pub struct ArchiveImage {
     /// Its name in `robots.toml`.
     pub image: String,
     /// Of its manifest or of its configuration, whichever the engine that built it goes by.
@@ -51,12 +51,12 @@ pub struct Item {
     pub other: Option<String>,
 }
 
-impl Item {
+impl ArchiveImage {
     /// An image that has been built on this machine.
-    pub fn of(built: &Built, memory: &Memory) -> Self {
+    pub fn of(built: &Built, digest_cache: &DigestCache) -> Self {
         let digest = built.id.digest();
         // A robot may have got it by a push.
-        let other = memory.saved_with(digest).or_else(|| memory.pushed_as(digest));
+        let other = digest_cache.saved_with(digest).or_else(|| digest_cache.pushed_as(digest));
         Self { image: built.wanted.image.clone(), digest: digest.to_owned(), other }
     }
 
@@ -74,7 +74,7 @@ impl Item {
 /// An image on its way to its names: what the robot's engine may know it by.
 #[derive(Clone, Debug)]
 struct Known<'a> {
-    item: &'a Item,
+    item: &'a ArchiveImage,
     ids: [String; 2],
 }
 
@@ -83,9 +83,13 @@ struct Known<'a> {
 /// # Errors
 /// Fails when the connection drops or Docker fails on either side, or the robot lacks what the source leaves
 /// out; what the robot had and ran is untouched then. An archive starts anew the next time.
-pub fn deliver(route: &Route<'_>, source: &dyn Source, items: &[Item]) -> Result<Delivery> {
+pub fn deliver(
+    route: &ArchiveRoute<'_>,
+    source: &dyn ArchiveSource,
+    items: &[ArchiveImage],
+) -> Result<Delivery> {
     let mut delivery = Delivery::default();
-    let (there, lacking): (Vec<&Item>, Vec<&Item>) =
+    let (there, lacking): (Vec<&ArchiveImage>, Vec<&ArchiveImage>) =
         items.iter().partition(|item| known_as(route.survey, item).is_some());
     delivery.images_there = there.len();
     let archived = if source.is_fixed() { items.iter().collect() } else { lacking.clone() };
@@ -117,14 +121,16 @@ pub fn deliver(route: &Route<'_>, source: &dyn Source, items: &[Item]) -> Result
         }
         result => result?,
     }
-    let delivered =
-        |item: &Item| Delivered { image: item.image.clone(), reference: item.reference(route.project) };
+    let delivered = |item: &ArchiveImage| Delivered {
+        image: item.image.clone(),
+        reference: item.reference(route.project),
+    };
     delivery.images = items.iter().map(delivered).collect();
     Ok(delivery)
 }
 
 /// What the robot's engine knows an image by that it has, whichever way it came.
-fn known_as(survey: &Survey, item: &Item) -> Option<String> {
+fn known_as(survey: &Survey, item: &ArchiveImage) -> Option<String> {
     let is_it = |image: &&survey::Image| {
         let (_, by_digest) = image.reference.split_once('@').unwrap_or_default();
         item.is(&image.id) || item.is(by_digest)
@@ -132,7 +138,7 @@ fn known_as(survey: &Survey, item: &Item) -> Option<String> {
     Some(survey.images.iter().find(is_it)?.id.clone())
 }
 
-fn is_named(route: &Route<'_>, known: &Known<'_>) -> bool {
+fn is_named(route: &ArchiveRoute<'_>, known: &Known<'_>) -> bool {
     let tag = format!("{}:{}", route.project, known.item.image);
     let has = |name: &str| {
         let is = |image: &survey::Image| image.is_called(name) && known.ids.contains(&image.id);
@@ -143,19 +149,19 @@ fn is_named(route: &Route<'_>, known: &Known<'_>) -> bool {
 
 /// Sends an archive of these images, without the layers `skipped`.
 fn send(
-    route: &Route<'_>,
-    source: &dyn Source,
-    items: &[&Item],
+    route: &ArchiveRoute<'_>,
+    source: &dyn ArchiveSource,
+    items: &[&ArchiveImage],
     skipped: &BTreeSet<String>,
     cost: &mut Cost,
-) -> Result<Contents> {
+) -> Result<ArchiveContents> {
     let load = route.session.command(["docker", "load"]);
     let robot = route.session.robot();
     let mut span = timeline::span(Lane::robot(robot), Phase::Transfer, "archive");
     route.progress.doing(&format!("sending {} images as an archive", items.len()), None);
     if process::mode().dry_run {
         load.feed(&source.command(items))?;
-        return Ok(Contents::default());
+        return Ok(ArchiveContents::default());
     }
     let mut sent = 0;
     let mut pass = |archive: &mut dyn std::io::Read, sink| {
@@ -170,12 +176,12 @@ fn send(
         .with_context(|| format!("load images on `{robot}`"))?;
     span.sent(sent);
     for (config, manifest) in contents.pairs() {
-        route.memory.remember_saved(config, manifest);
+        route.digest_cache.record_saved(config, manifest);
     }
     cost.sent += sent;
     cost.layers_sent = contents.layers(false).len();
     cost.layers_reused = contents.layers(true).len();
-    let bytes = |packed: Vec<&Packed>| packed.iter().map(|blob| blob.size).sum::<u64>();
+    let bytes = |packed: Vec<&PackedLayer>| packed.iter().map(|blob| blob.size).sum::<u64>();
     cost.bytes_reused = bytes(contents.layers(true));
     cost.layer_bytes = bytes(contents.layers(false)) + cost.bytes_reused;
     route.progress.done(&format!("loaded {} images: {} sent", items.len(), ui::bytes(sent)));
@@ -190,7 +196,11 @@ fn is_incomplete(error: &anyhow::Error) -> bool {
 
 /// The layers of these images that the robot can complete by itself: those below the first one that differs,
 /// so that a classic store, which knows layers by all that is below them, can as well.
-fn layers_there(route: &Route<'_>, source: &dyn Source, items: &[&Item]) -> Result<BTreeSet<String>> {
+fn layers_there(
+    route: &ArchiveRoute<'_>,
+    source: &dyn ArchiveSource,
+    items: &[&ArchiveImage],
+) -> Result<BTreeSet<String>> {
     let there: BTreeSet<&str> = route.survey.images.iter().map(|image| image.id.as_str()).collect();
     if there.is_empty() {
         return Ok(BTreeSet::new());
@@ -202,7 +212,7 @@ fn layers_there(route: &Route<'_>, source: &dyn Source, items: &[&Item]) -> Resu
 }
 
 /// Gives loaded images their names, and makes sure that they are what was built.
-fn name(route: &Route<'_>, images: &[Known<'_>]) -> Result<()> {
+fn name(route: &ArchiveRoute<'_>, images: &[Known<'_>]) -> Result<()> {
     let mut args = Vec::new();
     for Known { item, ids } in images {
         args.extend([item.reference(route.project), format!("{}:{}", route.project, item.image)]);

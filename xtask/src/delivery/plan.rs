@@ -11,13 +11,13 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::Route;
-use super::courier::{self, Carriage, Courier};
+use super::delta::{self, LayerReport, Transfer};
 use crate::error::Result;
 use crate::image::{Built, layout};
 use crate::number;
 use crate::process::{self, Cmd};
 use crate::robot::{Session, registry, survey};
-use crate::timeline::How;
+use crate::timeline::Transport;
 
 /// How long the link's speed is measured.
 const PROBE: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ pub struct Layer {
     pub created_by: String,
     /// Bytes of it.
     pub size: u64,
-    /// How it would travel: `there`, `patch`, `whole`, `push`.
+    /// Transport it would travel: `there`, `patch`, `whole`, `push`.
     pub how: &'static str,
     /// The layer that a patch refers to.
     pub basis: Option<String>,
@@ -199,48 +199,49 @@ impl Plan {
             );
             return Ok(());
         }
-        let courier = Courier::of(route);
-        let way = match answers.registry.as_str() {
-            "running" => courier::Way::Running,
-            "stopped" => courier::Way::Stopped(route.registry_image),
+        let transfer = Transfer::of(route);
+        let registry = match answers.registry.as_str() {
+            "running" => delta::RegistryAccess::Running,
+            "stopped" => delta::RegistryAccess::Stopped(route.registry_image),
             "absent" if !route.survey.images.is_empty() => {
                 self.notes.push(
                     "the robot's registry is of another version of xtask: what it holds is known only once it \
                      has been replaced, so less than this may travel"
                         .to_owned(),
                 );
-                courier::Way::Absent
+                delta::RegistryAccess::Absent
             }
-            _ => courier::Way::Absent,
+            _ => delta::RegistryAccess::Absent,
         };
-        let forecast = courier.forecast(lacking, way)?;
+        let forecast = transfer.forecast(lacking, registry)?;
         self.notes
             .extend(forecast.why_push.map(|why| format!("{why}: the push carries whole layers, compressed")));
         let mut seen = BTreeSet::new();
-        for (built, exported) in lacking.iter().zip(&forecast.carried.images) {
+        for (built, exported) in lacking.iter().zip(&forecast.report.images) {
             let Some(image) = self.images.iter_mut().find(|image| image.image == built.wanted.image) else {
                 continue;
             };
             image.digest = exported.digest.to_string();
             for layer in &exported.layers {
-                let pushed = || Carriage { how: How::Push, sent: layer.size };
-                let Carriage { how, sent } = forecast.carried.way(layer, &mut seen).unwrap_or_else(pushed);
-                if how != How::There {
+                let pushed = || LayerReport { how: Transport::Push, sent: layer.size };
+                let LayerReport { how, sent } =
+                    forecast.report.report_for(layer, &mut seen).unwrap_or_else(pushed);
+                if how != Transport::There {
                     self.layer_bytes += sent;
                     self.disk_needed += layer.size * if answers.is_classic { 2 } else { 3 };
                 }
                 let (how, basis) = match how {
-                    How::There => ("there", None),
-                    How::Patch { basis } => ("patch", Some(basis)),
-                    How::Whole => ("whole", None),
-                    How::Push => ("push", None),
+                    Transport::There => ("there", None),
+                    Transport::Patch { basis } => ("patch", Some(basis)),
+                    Transport::Whole => ("whole", None),
+                    Transport::Push => ("push", None),
                 };
                 let (digest, created_by) = (layer.digest.to_string(), layer.created_by.clone());
                 image.layers.push(Layer { digest, created_by, size: layer.size, how, basis, bytes: sent });
             }
-            self.other_bytes += exported.own_bytes + route.memory.push_talk(exported.layers.len());
+            self.other_bytes += exported.own_bytes + route.digest_cache.push_overhead(exported.layers.len());
         }
-        self.other_bytes += forecast.talk;
+        self.other_bytes += forecast.overhead;
         Ok(())
     }
 }

@@ -6,9 +6,9 @@
 
 use anyhow::Context as _;
 
-use super::account::Account;
-use super::ahead;
-use super::courier::{Arrivals, Carried, Courier, Unheard};
+use super::delta::{LayerObserver, NoObserver, Transfer, TransferReport};
+use super::early_pull;
+use super::stats::TransferStats;
 use super::{Delivered, Delivery, Route, pull as pulling};
 use crate::digest::Digest;
 use crate::error::{Exit, Failure, Result, exit_of};
@@ -56,12 +56,13 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     }
     delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
-    let pulled_ahead =
-        ahead::while_sending(route, |arrivals| bring(route, &tunnel, &lacking, &mut delivery, arrivals))?;
+    let early = early_pull::while_sending(route, |observer| {
+        bring(route, &tunnel, &lacking, &mut delivery, observer)
+    })?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
     let pulled = pull(route, &tunnel, &delivery.images);
-    drop(pulled_ahead);
+    drop(early);
     let Err(error) = pulled else { return Ok(delivery) };
     if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) {
         return Err(error);
@@ -73,7 +74,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     };
     ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
     delivery.images = before;
-    bring(route, &tunnel, &lacking, &mut delivery, &Unheard)?;
+    bring(route, &tunnel, &lacking, &mut delivery, &NoObserver)?;
     pull(route, &tunnel, &delivery.images)?;
     Ok(delivery)
 }
@@ -104,7 +105,7 @@ fn check(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[&Built]) -> Result<us
         let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.wanted.image)?;
         blobs.extend(manifest.blobs);
     }
-    Courier::of(route).check(&blobs)
+    Transfer::of(route).check(&blobs)
 }
 
 /// Fills the robot's registry: the courier brings what it can, the push completes it.
@@ -113,22 +114,22 @@ fn bring(
     tunnel: &Tunnel<'_>,
     lacking: &[&Built],
     delivery: &mut Delivery,
-    arrivals: &dyn Arrivals,
+    observer: &dyn LayerObserver,
 ) -> Result<()> {
-    let carried = if process::mode().dry_run {
+    let report = if process::mode().dry_run {
         // What is printed is a script, and the push is right on its own.
-        Carried::default()
+        TransferReport::default()
     } else {
-        Courier::of(route).telling(arrivals).carry(tunnel, lacking)?
+        Transfer::of(route).observed_by(observer).carry(tunnel, lacking)?
     };
     let cost = &mut delivery.cost;
-    cost.sent += carried.sent;
-    let compressed = compressed_session(route, &carried)?;
+    cost.sent += report.sent;
+    let compressed = compressed_session(route, &report)?;
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
     let (usual, tunnel) = (tunnel, compressed.as_ref().unwrap_or(tunnel));
     let start = tunnel.traffic().sent;
     cost.compressed |= compressed.is_some();
-    let mut account = Account::new(route.session.robot(), &carried);
+    let mut stats = TransferStats::new(route.session.robot(), &report);
     for built in lacking {
         let name = &built.wanted.image;
         let before = tunnel.traffic().sent;
@@ -138,12 +139,14 @@ fn bring(
         let sent = tunnel.traffic().sent - before;
         span.sent(sent);
         if pushed.sent == 0
-            && let Some(exported) = carried.images.iter().find(|exported| *exported.digest == manifest.digest)
+            && let Some(exported) = report.images.iter().find(|exported| *exported.digest == manifest.digest)
         {
-            route.memory.remember_talk(exported.layers.len(), sent.saturating_sub(exported.own_bytes));
+            route
+                .digest_cache
+                .record_overhead(exported.layers.len(), sent.saturating_sub(exported.own_bytes));
         }
-        let (layers, by_courier) = account.settle(name, &manifest.digest, pushed, sent);
-        report(route.progress, name, layers, by_courier + sent);
+        let (layers, by_delta) = stats.record(name, &manifest.digest, pushed, sent);
+        print_pushed(route.progress, name, layers, by_delta + sent);
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
         cost.layer_bytes += manifest.layer_bytes;
@@ -151,8 +154,8 @@ fn bring(
         delivery.images.push(Delivered { image: name.clone(), reference });
     }
     cost.sent += tunnel.traffic().sent - start;
-    cost.bytes_reused += match carried.images.is_empty() {
-        false => account.reused(),
+    cost.bytes_reused += match report.images.is_empty() {
+        false => stats.reused(),
         // Who cannot look into layers knows their sum only.
         true => cost.layer_bytes.saturating_sub(cost.sent),
     };
@@ -164,15 +167,15 @@ fn bring(
 }
 
 /// A connection that compresses, where the push has to carry layers that are not.
-fn compressed_session(route: &Route<'_>, carried: &Carried) -> Result<Option<Session>> {
-    let has_to = carried.images.is_empty() || carried.left() > LITTLE;
+fn compressed_session(route: &Route<'_>, report: &TransferReport) -> Result<Option<Session>> {
+    let has_to = report.images.is_empty() || report.left() > LITTLE;
     if process::mode().dry_run || !layout::can_export(route.builder) || !has_to {
         return Ok(None);
     }
     Session::open(Endpoint { compressed: true, ..route.session.endpoint().clone() }).map(Some)
 }
 
-fn report(progress: &Progress, image: &str, layers: Layers, sent: u64) {
+fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {
     if process::mode().dry_run {
         return;
     }
@@ -210,7 +213,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
     let manifest = tunnel.registry().manifest(repository, &built.wanted.image)?;
     verify(built, &manifest)?;
     if let ImageId::Config(config) = &built.id {
-        route.memory.remember_pushed(config, &manifest.digest);
+        route.digest_cache.record_pushed(config, &manifest.digest);
     }
     Ok((layers, manifest))
 }

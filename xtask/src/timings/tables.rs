@@ -7,7 +7,7 @@ use super::html::{element, escape, table};
 use super::{Subject, seconds};
 use crate::delivery::Cost;
 use crate::image;
-use crate::timeline::{How, Layer, Phase, Span, Timeline};
+use crate::timeline::{Layer, Phase, Span, Timeline, Transport};
 use crate::ui;
 
 /// Build steps that are shown one by one; what is shorter than all of these is of no interest.
@@ -64,7 +64,7 @@ fn steps(timeline: &Timeline) -> String {
 fn layers(robot: &str, timeline: &Timeline) -> String {
     let mut layers: Vec<&Layer> = timeline.layers.iter().filter(|layer| layer.robot == robot).collect();
     // What travelled comes first, the most expensive at the top.
-    layers.sort_by_key(|layer| (std::cmp::Reverse(layer.sent), layer.how == How::There));
+    layers.sort_by_key(|layer| (std::cmp::Reverse(layer.sent), layer.how == Transport::There));
     let row = |layer: &&Layer| {
         vec![
             escape(&layer.image),
@@ -84,7 +84,7 @@ fn layers(robot: &str, timeline: &Timeline) -> String {
         ("sent", "number"),
         ("saved", "number"),
     ];
-    let there = layers.iter().filter(|layer| layer.how == How::There).count();
+    let there = layers.iter().filter(|layer| layer.how == Transport::There).count();
     let note = format!("{} layers, of which {there} were there already.", layers.len());
     section(&format!("Layers of {robot}"), &note, &table("layers", &columns, &rows))
 }
@@ -108,21 +108,21 @@ fn made_by(layer: &Layer) -> String {
     )
 }
 
-fn how(how: &How) -> String {
+fn how(how: &Transport) -> String {
     match how {
-        How::There => "there already".to_owned(),
-        How::Patch { basis } => format!("patch of {}", escape(image::short(basis))),
-        How::Whole => "whole".to_owned(),
-        How::Push => "pushed".to_owned(),
+        Transport::There => "there already".to_owned(),
+        Transport::Patch { basis } => format!("patch of {}", escape(image::short(basis))),
+        Transport::Whole => "whole".to_owned(),
+        Transport::Push => "pushed".to_owned(),
     }
 }
 
-fn class(how: &How) -> &'static str {
+fn class(how: &Transport) -> &'static str {
     match how {
-        How::There => "there",
-        How::Patch { .. } => "patch",
-        How::Whole => "complete",
-        How::Push => "pushed",
+        Transport::There => "there",
+        Transport::Patch { .. } => "patch",
+        Transport::Whole => "complete",
+        Transport::Push => "pushed",
     }
 }
 

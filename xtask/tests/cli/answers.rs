@@ -45,7 +45,7 @@ printf 'machine\tARCH\nclock\t1700000000\n'
 [ ! -e "$lab/running" ] || cat "$lab/containers""#;
 
 /// The courier's end on the robot, which has no memory to spare.
-const COURIER: &str = r#"echo '{"held":"","spools":{},"parts":0,"memory":0,' \
+const AGENT: &str = r#"echo '{"held":"","spools":{},"parts":0,"memory":0,' \
     '"disk":1000000000000,"engine":1000000000000,"shared":true,"copies":2}'
 exec cat >/dev/null"#;
 
@@ -69,7 +69,7 @@ pub fn good_times(lab: &Lab) {
     lab.on("mmdebstrap", "*", "echo tarball");
     lab.says("git", "*'log -1'*", "0123456789abcdef0123456789abcdef01234567 1700000000");
     lab.on("ssh", "*", "cat >/dev/null");
-    lab.on("ssh", "*xtask-registry*python3*", COURIER);
+    lab.on("ssh", "*xtask-registry*python3*", AGENT);
     lab.on("ssh", "*'sh -s -- eurobot '*", &SURVEY.replace("ARCH", arch));
     lab.on("ssh", "*'sh -s -- xtask-registry '*", "cat >/dev/null; echo running");
     lab.on("ssh", "*'sh -s -- 127.0.0.1:5000/'*", PULL);

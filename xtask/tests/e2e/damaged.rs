@@ -85,7 +85,7 @@ pub fn a_damaged_layer_of_this_machine_is_exported_again(lab: &Lab) {
     // As what is to be sent, with no parcel made of it before.
     let marker = module.planned(workspace);
     let layer = layer_with(workspace, &marker);
-    std::fs::remove_dir_all(workspace.path("target/xtask/parcels")).unwrap();
+    std::fs::remove_dir_all(workspace.path("target/xtask/deltas")).unwrap();
     flip(&layer, &marker);
     deploy_around(lab).says("was damaged; it will be exported again");
     assert!(!layer.exists(), "what is damaged is not used again");
@@ -99,10 +99,10 @@ pub fn a_damaged_layer_of_this_machine_is_exported_again(lab: &Lab) {
     assert!(std::fs::read(&layer).unwrap() == bytes);
 }
 
-pub fn damaged_parcels_and_memories_of_this_machine_are_made_again(lab: &Lab) {
+pub fn damaged_deltas_and_indexes_of_this_machine_are_made_again(lab: &Lab) {
     let workspace = lab.deployed();
-    Module::new("damaged_parcels").planned(workspace);
-    for dir in ["target/xtask/parcels", "target/xtask/contents"] {
+    Module::new("damaged_deltas").planned(workspace);
+    for dir in ["target/xtask/deltas", "target/xtask/indexes"] {
         let files = std::fs::read_dir(workspace.path(dir)).unwrap();
         let damaged = files.map(|file| std::fs::write(file.unwrap().path(), "damaged").unwrap()).count();
         assert!(damaged > 0, "there is nothing in {dir}");

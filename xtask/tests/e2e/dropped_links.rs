@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::harness::{
-    COURIER, Finished, Lab, MAIN, MAP, MAP_THERE, PROJECT, Rival, Running, Workspace, incompressible, kill,
+    AGENT_DIR, Finished, Lab, MAIN, MAP, MAP_THERE, PROJECT, Rival, Running, Workspace, incompressible, kill,
     note, signal,
 };
 
@@ -91,7 +91,7 @@ pub fn what_the_robot_made_of_it_is_not_sent_again(lab: &Lab) {
     let master = deploy.until_it_runs(&["ssh", "ControlMaster=yes"]);
     signal(master, "STOP");
     MAIN.exec(&["pkill", "-CONT", "-f", AGENTS]);
-    deploy.until("the layer to be made", |_| (MAIN.sh(&format!("ls {COURIER}")) == "lock").then_some(()));
+    deploy.until("the layer to be made", |_| (MAIN.sh(&format!("ls {AGENT_DIR}")) == "lock").then_some(()));
     kill(master);
     deploy.wait_for_all().expect_exit(0).never_says("the push carries");
     let received = MAIN.received() - before;

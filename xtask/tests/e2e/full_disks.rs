@@ -95,8 +95,8 @@ fn the_push_carries_it(workspace: &Workspace, disk: &SmallDisk<'_>, dir: &str) {
     assert_eq!(MAIN.unfinished(), [""; 0]);
 }
 
-pub fn no_room_for_parcels_on_this_machine(lab: &Lab) {
-    without_room_in(lab, "target/xtask/parcels");
+pub fn no_room_for_deltas_on_this_machine(lab: &Lab) {
+    without_room_in(lab, "target/xtask/deltas");
 }
 
 pub fn no_room_for_layers_on_this_machine(lab: &Lab) {

@@ -107,7 +107,7 @@ fn the_next_one_brings_the_map(lab: &Lab) {
     assert_eq!(arrived.split(' ').next(), sum.split(' ').next());
 }
 
-pub fn signals_while_the_courier_sends(lab: &Lab) {
+pub fn signals_while_deltas_are_sent(lab: &Lab) {
     ended_by_each_signal(lab, &["ssh", "docker exec -i xtask-registry python3"]);
     the_next_one_brings_the_map(lab);
 }

@@ -10,15 +10,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod activation;
-mod ahead;
 mod archive;
 mod bases;
 mod bundles;
-mod courier;
 mod damaged;
 mod delivery;
+mod delta;
 mod dropped_links;
 mod dry_run;
+mod early_pull;
 mod edits;
 mod everyday;
 mod fallbacks;
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
         activation::links_that_are_cut_for_good_before_anything_starts,
         dropped_links::ten_cuts_cost_little,
         activation::whoever_leaves_the_robot_goes_on,
-        courier::a_registry_that_never_answers_is_given_up,
+        delta::a_registry_that_never_answers_is_given_up,
         faults::a_link_that_is_away_for_five_seconds_at_any_phase,
         activation::an_engine_that_stays_away_goes_back_when_it_returns,
         hub::a_login_is_in_no_file_of_robots_while_they_pull,
@@ -96,8 +96,8 @@ fn main() -> ExitCode {
     ];
     let plain = tests![Plain:
         dry_run::nothing_is_touched_and_commands_can_be_pasted,
-        ahead::layers_are_unpacked_while_others_are_on_their_way,
-        ahead::a_killed_run_leaves_nothing_of_them,
+        early_pull::layers_are_unpacked_while_others_are_on_their_way,
+        early_pull::a_killed_run_leaves_nothing_of_them,
         provenance::an_unrelated_commit_changes_no_digest,
         provenance::labels_tell_the_revision_and_whether_it_was_edited,
         plan::an_empty_robot_gets_what_was_planned,
@@ -118,21 +118,21 @@ fn main() -> ExitCode {
         dropped_links::what_the_robot_made_of_it_is_not_sent_again,
         dropped_links::a_later_run_sends_the_rest,
         dropped_links::a_push_survives_the_death_of_its_connection,
-        courier::a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped,
-        courier::a_registry_that_fails_stops_the_delivery_and_nothing_else,
-        courier::a_registry_that_is_stopped_for_a_while_is_waited_for,
-        courier::layers_of_a_teammates_machine_are_built_upon,
+        delta::a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped,
+        delta::a_registry_that_fails_stops_the_delivery_and_nothing_else,
+        delta::a_registry_that_is_stopped_for_a_while_is_waited_for,
+        delta::layers_of_a_teammates_machine_are_built_upon,
         damaged::a_damaged_layer_of_this_machine_is_exported_again,
-        damaged::damaged_parcels_and_memories_of_this_machine_are_made_again,
+        damaged::damaged_deltas_and_indexes_of_this_machine_are_made_again,
         full_disks::a_robot_without_room_is_sent_nothing,
         full_disks::a_robots_disk_that_fills_up_in_the_middle,
-        full_disks::no_room_for_parcels_on_this_machine,
+        full_disks::no_room_for_deltas_on_this_machine,
         full_disks::no_room_for_layers_on_this_machine,
         full_disks::this_machines_disk_fills_up_in_the_middle,
         fallbacks::while_another_machine_delivers,
         fallbacks::a_robot_short_of_memory,
         interrupts::ctrl_c_while_building,
-        interrupts::signals_while_the_courier_sends,
+        interrupts::signals_while_deltas_are_sent,
         interrupts::signals_while_pushing,
         interrupts::a_start_that_broke_off_is_made_up_for,
         releases::a_release_can_be_understood_on_the_robot,

@@ -310,7 +310,7 @@ pub fn this_machine_keeps_what_the_next_deploy_needs(lab: &Lab) {
     let (old, new) = (deploy(), deploy());
     let is_there = |path: &str| std::path::Path::new(path).exists();
     assert!(is_there(old) && is_there(new), "{old} {new}");
-    workspace.xtask(&["prune", "--local"]).expect_exit(0).says("of layers and parcels freed");
+    workspace.xtask(&["prune", "--local"]).expect_exit(0).says("of layers and deltas freed");
     assert_eq!((is_there(old), is_there(new)), (false, true));
     edit(workspace);
     lab.deploy(MAIN).says("1 new layers");

@@ -8,8 +8,8 @@ use super::{Args, drafts, images_of, images_wanted};
 use crate::bundle::{self, Bundle, Load, Order, Signers};
 use crate::commands::builder;
 use crate::config::Workspace;
-use crate::delivery::Memory;
-use crate::delivery::archive::{Engine, Item, Source as _};
+use crate::delivery::DigestCache;
+use crate::delivery::archive::{ArchiveImage, ArchiveSource as _, Engine};
 use crate::error::Result;
 use crate::hub::tags;
 use crate::release::about::Source;
@@ -31,12 +31,13 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     let drafts = drafts(workspace, &robots)?;
     let wanted = images_wanted(&drafts, &robots);
     let built = image::build(workspace, builder, &wanted, image::Options::default())?;
-    let memory = Memory::load(&workspace.state_dir());
+    let digest_cache = DigestCache::load(&workspace.state_dir());
     let mut loads = Vec::new();
     for robot in robots {
         let images = images_of(&drafts, robot, &built);
-        let images: Vec<Item> = images.iter().map(|built| Item::of(built, &memory)).collect();
-        let reference = |item: &Item| (item.image.clone(), item.reference(&workspace.project.name));
+        let images: Vec<ArchiveImage> =
+            images.iter().map(|built| ArchiveImage::of(built, &digest_cache)).collect();
+        let reference = |item: &ArchiveImage| (item.image.clone(), item.reference(&workspace.project.name));
         let references: BTreeMap<String, String> = images.iter().map(reference).collect();
         let release = drafts[robot.name.as_str()].with_references(&references)?.archive;
         loads.push(Load { robot: &robot.name, platform: &robot.platform, images, release });

@@ -20,7 +20,7 @@ const MANIFESTS: usize = 32 << 20;
 
 /// A layer, as it is in the archive or was left out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packed {
+pub struct PackedLayer {
     /// Its digest.
     pub digest: Digest,
     /// Bytes, before the archive was compressed.
@@ -31,8 +31,8 @@ pub struct Packed {
 
 /// What an archive holds.
 #[derive(Clone, Debug, Default)]
-pub struct Contents {
-    blobs: BTreeMap<Digest, Packed>,
+pub struct ArchiveContents {
+    blobs: BTreeMap<Digest, PackedLayer>,
     manifests: BTreeMap<Digest, Manifest>,
 }
 
@@ -40,12 +40,12 @@ pub struct Contents {
 ///
 /// # Errors
 /// Fails when it breaks off, is no image layout, or cannot be written.
-pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Result<Contents> {
+pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Result<ArchiveContents> {
     let mut compressed = zstd::Encoder::new(sink, LEVEL).context("compress the archive")?;
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     compressed.multithread(threads).context("compress the archive")?;
     let mut packed = tar::Builder::new(compressed);
-    let mut contents = Contents::default();
+    let mut contents = ArchiveContents::default();
     let mut small: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut held = 0;
     let mut archive = tar::Archive::new(source);
@@ -58,7 +58,7 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
         let digest = path.strip_prefix("blobs/sha256/").and_then(Digest::from_hex);
         let skipped = digest.as_ref().is_some_and(|digest| skip.contains(digest.as_str()));
         if let Some(digest) = &digest {
-            let blob = Packed { digest: digest.clone(), size, skipped };
+            let blob = PackedLayer { digest: digest.clone(), size, skipped };
             drop(contents.blobs.insert(digest.clone(), blob));
         }
         if skipped {
@@ -101,7 +101,7 @@ fn manifests(small: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, Manif
     index.manifests.into_iter().map(read).collect()
 }
 
-impl Contents {
+impl ArchiveContents {
     /// The digests of manifest and configuration of the image that has `digest` as one of them.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Contents {
     }
 
     /// The layers that were left out, or those that were not.
-    pub fn layers(&self, skipped: bool) -> Vec<&Packed> {
+    pub fn layers(&self, skipped: bool) -> Vec<&PackedLayer> {
         let digests: BTreeSet<&Digest> =
             self.manifests.values().flat_map(|of| &of.layers).map(|layer| &layer.digest).collect();
         digests

@@ -3,30 +3,36 @@
 use std::collections::BTreeSet;
 use std::io::{PipeWriter, Read};
 
-use super::{Contents, Item, exchange};
+use super::{ArchiveContents, ArchiveImage, pipe};
 use crate::error::Result;
 use crate::process::Cmd;
 use crate::robot::Session;
 
 /// How an archive is passed on: from its source to whatever reads what comes of it.
-pub type Pass<'a> = &'a mut dyn FnMut(&mut dyn Read, PipeWriter) -> Result<Contents>;
+pub type Pass<'a> = &'a mut dyn FnMut(&mut dyn Read, PipeWriter) -> Result<ArchiveContents>;
 
 /// See the module.
-pub trait Source {
+pub trait ArchiveSource {
     /// The layers of each of these images, lowest first, by the digests of what is in them.
     ///
     /// # Errors
     /// Fails when an image is not there.
-    fn layers(&self, items: &[&Item]) -> Result<Vec<Vec<String>>>;
+    fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>>;
 
     /// The command that would write the archive, for a dry run.
-    fn command(&self, items: &[&Item]) -> Cmd;
+    fn command(&self, items: &[&ArchiveImage]) -> Cmd;
 
     /// Lets `load` on the robot read what `pass` makes of the archive.
     ///
     /// # Errors
     /// Fails when the archive cannot be read, or `load` fails.
-    fn send(&self, items: &[&Item], session: &Session, load: &Cmd, pass: Pass<'_>) -> Result<Contents>;
+    fn send(
+        &self,
+        items: &[&ArchiveImage],
+        session: &Session,
+        load: &Cmd,
+        pass: Pass<'_>,
+    ) -> Result<ArchiveContents>;
 
     /// Whether it is one archive with all images, wanted or not.
     fn is_fixed(&self) -> bool;
@@ -44,19 +50,25 @@ pub trait Source {
 #[derive(Clone, Copy, Debug)]
 pub struct Engine;
 
-impl Source for Engine {
-    fn layers(&self, items: &[&Item]) -> Result<Vec<Vec<String>>> {
+impl ArchiveSource for Engine {
+    fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>> {
         let ids = items.iter().map(|item| item.digest.as_str());
         Ok(chains(&Cmd::new("docker").args(question(ids)).read()?))
     }
 
-    fn command(&self, items: &[&Item]) -> Cmd {
+    fn command(&self, items: &[&ArchiveImage]) -> Cmd {
         let ids: BTreeSet<&str> = items.iter().map(|item| item.digest.as_str()).collect();
         Cmd::new("docker").arg("save").args(ids)
     }
 
-    fn send(&self, items: &[&Item], session: &Session, load: &Cmd, pass: Pass<'_>) -> Result<Contents> {
-        exchange::exchange(session, load, &self.command(items), |source, sink| pass(source, sink))
+    fn send(
+        &self,
+        items: &[&ArchiveImage],
+        session: &Session,
+        load: &Cmd,
+        pass: Pass<'_>,
+    ) -> Result<ArchiveContents> {
+        pipe::pipe(session, load, &self.command(items), |source, sink| pass(source, sink))
     }
 
     fn is_fixed(&self) -> bool {

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-# Who holds its lock may change the registry's data (see delivery/scripts/courier.py).
-COURIER = "/var/lib/registry/courier"
+# Who holds its lock may change the registry's data (see delivery/scripts/registry_agent.py).
+WORK = "/var/lib/registry/courier"
 COLLECT = ["docker-registry", "garbage-collect", "--delete-untagged", "/etc/registry.yml"]
 
 ROOT = "/var/lib/registry/docker/registry/v2"
@@ -29,8 +29,8 @@ DEAD = 10 * 60
 
 def tried_lock():
     """The courier's lock; none while a courier holds it."""
-    os.makedirs(COURIER, exist_ok=True)
-    lock = open(COURIER + "/lock", "a+")
+    os.makedirs(WORK, exist_ok=True)
+    lock = open(WORK + "/lock", "a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

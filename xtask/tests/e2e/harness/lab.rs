@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::run::end_all_runs;
 use super::shell::{output, succeeds};
-use super::{COURIER, Engine, Finished, Hub, ODOMETRY, PROJECT, Project, Robot, Workspace, emulation};
+use super::{AGENT_DIR, Engine, Finished, Hub, ODOMETRY, PROJECT, Project, Robot, Workspace, emulation};
 
 /// The robot whose engine has the containerd store.
 pub const MAIN: Robot = Robot { name: "main" };
@@ -77,7 +77,7 @@ impl Lab {
         self.workspace.reset();
         self.workspace.write(ODOMETRY, edited);
         self.deploy(MAIN);
-        MAIN.sh(&format!("rm -f {COURIER}/*.spool"));
+        MAIN.sh(&format!("rm -f {AGENT_DIR}/*.spool"));
         &self.workspace
     }
 

@@ -33,7 +33,7 @@ pub use hub::{AUTH, As, Hub, PASSWORD};
 pub use lab::{Lab, MAIN, SECONDARY, World};
 pub use project::{PROJECT, Project};
 pub use rival::Rival;
-pub use robot::{COURIER, Container, Robot};
+pub use robot::{AGENT_DIR, Container, Robot};
 pub use run::{Finished, Running};
 pub(crate) use runner::tests;
 pub use runner::{Test, run_all};

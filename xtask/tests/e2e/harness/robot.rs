@@ -8,7 +8,7 @@ use super::sockets::{self, Socket};
 use super::{Engine, PROJECT, eventually};
 
 /// Where the robot's courier works.
-pub const COURIER: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
+pub const AGENT_DIR: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
 
 /// The login at the robot's registry.
 const LOGIN: &str = "/var/lib/docker/volumes/xtask-registry/_data/credential";
@@ -193,7 +193,7 @@ impl Robot {
 
     /// Waits until no agent of a courier runs any more; what it is started with imports `zstandard`.
     pub fn wait_until_no_agent_is_left(self) {
-        eventually("the courier's agents to end", || {
+        eventually("the registry agents to end", || {
             let processes = self.exec(&["docker", "top", "xtask-registry", "-o", "pid,args"]);
             (!processes.contains("zstandard")).then_some(())
         });
@@ -207,7 +207,7 @@ impl Robot {
 
     /// Bytes of layers that the courier has brought in part.
     pub fn spooled(self) -> u64 {
-        self.sh(&format!("cat {COURIER}/*.spool 2>/dev/null | wc -c")).parse().unwrap()
+        self.sh(&format!("cat {AGENT_DIR}/*.spool 2>/dev/null | wc -c")).parse().unwrap()
     }
 
     /// What couriers have not finished: names of files.

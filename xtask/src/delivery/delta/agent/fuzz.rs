@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use base64::Engine as _;
 
-use super::super::contents::Entry;
-use super::super::recipe::{Basis, Recipe};
+use super::super::index::Entry;
+use super::super::plan::{Basis, DeltaPlan};
 use super::*;
 use crate::digest::testing::digest;
 use crate::fuzz::fuzz;
@@ -32,7 +32,7 @@ fn record(checksum: u32, length: u64, place: u64) -> Vec<u8> {
 }
 
 /// A layer on this machine with a small file and a large one.
-fn layer() -> Contents {
+fn layer() -> LayerIndex {
     let entry = |path: &str, start: u64, length: u64, checksum| Entry {
         path: path.to_owned(),
         start,
@@ -42,14 +42,14 @@ fn layer() -> Contents {
         length,
         checksum,
     };
-    Contents { entries: vec![entry("d/small", 0, 1_000, 7), entry("d/large", 1_536, 20 << 20, 8)] }
+    LayerIndex { entries: vec![entry("d/small", 0, 1_000, 7), entry("d/large", 1_536, 20 << 20, 8)] }
 }
 
 #[test]
 fn fuzzed_answers_are_understood_or_refused() {
-    let look = br#"{"held":"0011223344556677:20:1 8899aabbccddeeff:5:0","spools":{"00112233445566778899aabbccddeeff":5},"parts":1,"memory":5,"disk":5,"engine":5,"shared":true,"copies":2}"#;
+    let inventory = br#"{"held":"0011223344556677:20:1 8899aabbccddeeff:5:0","spools":{"00112233445566778899aabbccddeeff":5},"parts":1,"memory":5,"disk":5,"engine":5,"shared":true,"copies":2}"#;
     let samples = [
-        look.to_vec(),
+        inventory.to_vec(),
         br#"{"made":"sha256:aa","memory":5,"read":6}"#.to_vec(),
         br#"{"refused":"disk","why":"the robot's disk is full"}"#.to_vec(),
         json!({ "bad": [digest("layer"), 5] }).to_string().into_bytes(),
@@ -61,7 +61,7 @@ fn fuzzed_answers_are_understood_or_refused() {
         let mut agent = agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let line = crate::fuzz::text(bytes).replace('\n', " ");
         let questions: [fn(&mut Agent) -> Result<()>; 6] = [
-            |agent| agent.look("eurobot").map(drop),
+            |agent| agent.inventory("eurobot").map(drop),
             |agent| agent.begin("owner", "eurobot", &[], None).map(drop),
             |agent| agent.check(&[digest("layer")], 5).map(drop),
             |agent| agent.attach("eurobot", "sha256:aa"),
@@ -76,7 +76,7 @@ fn fuzzed_answers_are_understood_or_refused() {
 }
 
 #[test]
-fn fuzzed_contents_of_layers_make_recipes() {
+fn fuzzed_indexes_of_layers_make_plans() {
     let sample = [record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat();
     let agent = Mutex::new(mute());
     fuzz("contents of a robot's layer", 500, &[&sample, &record(7, 1_000, u64::MAX)], move |bytes| {
@@ -84,8 +84,8 @@ fn fuzzed_contents_of_layers_make_recipes() {
         agent.heard = [contents(bytes)].into();
         let size = 30 << 20;
         let Ok((_, contents)) = agent.contents(&ASKED[..16], size) else { return };
-        let recipe =
-            Recipe::new(&layer(), &[Basis { contents: &contents, same_history: false, is_here: false }]);
-        assert!(!recipe.steps.is_empty());
+        let plan =
+            DeltaPlan::new(&layer(), &[Basis { contents: &contents, same_history: false, is_here: false }]);
+        assert!(!plan.ops.is_empty());
     });
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
-use super::agent::Look;
-use super::contents::Contents;
-use super::parcel::{Ingredients, NAME, Parcel};
-use super::recipe::{Basis, Recipe};
+use super::agent::Inventory;
+use super::file::{DeltaFile, Inputs, NAME};
+use super::index::LayerIndex;
+use super::plan::{Basis, DeltaPlan};
 use crate::config::Workspace;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -26,7 +26,7 @@ use crate::{process, ui};
 const FORMAT: &str = "1";
 
 /// Bytes that parcels may take on this machine's disk. They are kept for transfers that broke off.
-const PARCELS: u64 = 1_000_000_000;
+const DELTAS: u64 = 1_000_000_000;
 
 /// Bytes that what is known of layers may take.
 const CONTENTS: u64 = 100_000_000;
@@ -39,7 +39,7 @@ const REMEMBERED: u64 = 1 << 20;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Depot {
+pub struct DeltaCache {
     /// The layers.
     pub layout: Layout,
     dir: Utf8PathBuf,
@@ -51,13 +51,13 @@ pub struct Depot {
 
 #[derive(Debug)]
 struct State {
-    parcels: BTreeMap<String, Arc<Parcel>>,
-    contents: HashMap<Digest, Arc<Contents>>,
+    deltas: BTreeMap<String, Arc<DeltaFile>>,
+    contents: HashMap<Digest, Arc<LayerIndex>>,
     /// None once the deploy is over.
     orders: Option<Sender<Work>>,
 }
 
-type Work = (Arc<Parcel>, Ingredients, tempfile::NamedTempFile);
+type Work = (Arc<DeltaFile>, Inputs, tempfile::NamedTempFile);
 
 /// A layer that a robot has and that may help to make another.
 #[derive(Clone, Debug)]
@@ -65,24 +65,31 @@ pub struct Candidate {
     /// Its digest.
     pub digest: Digest,
     /// What is in it.
-    pub contents: Arc<Contents>,
+    pub contents: Arc<LayerIndex>,
     /// Whether its bytes are on this machine.
     pub is_here: bool,
 }
 
 /// A parcel, and the layers on the robot that it refers to.
 #[derive(Clone, Debug)]
-pub struct Packed {
+pub struct PackedDelta {
     /// The parcel; it may still be in the making.
-    pub parcel: Arc<Parcel>,
+    pub delta: Arc<DeltaFile>,
     /// Digests; none where the layer is sent whole.
     pub bases: Vec<Digest>,
 }
 
-impl Depot {
+impl DeltaCache {
     /// Opens the depot of a workspace.
     pub fn open(workspace: &Workspace) -> Self {
-        Self::at(Layout::of(workspace), workspace.state_dir().join("parcels"))
+        let state = workspace.state_dir();
+        for (old, new) in [("parcels", "deltas"), ("contents", "indexes"), ("courier-owner", "owner")] {
+            // Names of earlier versions. A file that cannot be renamed is made again.
+            if !state.join(new).exists() {
+                fs_err::rename(state.join(old), state.join(new)).unwrap_or_default();
+            }
+        }
+        Self::at(Layout::of(workspace), state.join("deltas"))
     }
 
     /// A depot of these layers that keeps its parcels in `dir`.
@@ -92,14 +99,14 @@ impl Depot {
         let is_over = Arc::clone(&over);
         // One parcel at a time, each on all cores: who waits for the first gets it soonest.
         let maker = std::thread::spawn(move || {
-            for (parcel, ingredients, target) in work {
+            for (delta, inputs, target) in work {
                 if is_over.load(Ordering::SeqCst) {
                     return;
                 }
-                parcel.make(&ingredients, target, &kept);
+                delta.make(&inputs, target, &kept);
             }
         });
-        let state = State { parcels: BTreeMap::new(), contents: HashMap::new(), orders: Some(orders) };
+        let state = State { deltas: BTreeMap::new(), contents: HashMap::new(), orders: Some(orders) };
         Self { layout, dir, state: Mutex::new(state), over, maker: Some(maker) }
     }
 
@@ -114,7 +121,7 @@ impl Depot {
     pub fn owner(&self) -> Result<String> {
         // Robots are served at the same time, and one word is to come of it.
         let _one_at_a_time = self.state();
-        let path = self.dir.with_file_name("courier-owner");
+        let path = self.dir.with_file_name("owner");
         if let Ok(owner) = fs_err::read_to_string(&path)
             && owner.len() == 16
         {
@@ -130,22 +137,22 @@ impl Depot {
     ///
     /// # Errors
     /// Fails when it takes longer than a delivery can, or the run is interrupted.
-    pub fn turn(&self, robot: &str) -> Result<File> {
-        let dir = self.dir.with_file_name("turns");
+    pub fn lock(&self, robot: &str) -> Result<File> {
+        let dir = self.dir.with_file_name("locks");
         fs_err::create_dir_all(&dir)?;
-        let turn = File::create(dir.join(robot)).context("wait for other deploys")?;
-        if turn.try_lock().is_err() {
+        let lock = File::create(dir.join(robot)).context("wait for other deploys")?;
+        if lock.try_lock().is_err() {
             ui::step(robot, "waiting for another deploy of this workspace");
-            process::poll("another deploy of this workspace to end", TURN, || Ok(turn.try_lock()?))?;
+            process::poll("another deploy of this workspace to end", TURN, || Ok(lock.try_lock()?))?;
         }
-        Ok(turn)
+        Ok(lock)
     }
 
     /// What is in a layer that is on this machine.
     ///
     /// # Errors
     /// Fails when it cannot be read.
-    pub fn contents(&self, digest: &Digest) -> Result<Arc<Contents>> {
+    pub fn contents(&self, digest: &Digest) -> Result<Arc<LayerIndex>> {
         if let Some(contents) = self.state().contents.get(digest) {
             return Ok(Arc::clone(contents));
         }
@@ -154,11 +161,11 @@ impl Depot {
         let remembered = self.remembered(digest);
         let known = fs_err::read(&remembered).ok().and_then(|text| serde_json::from_slice(&text).ok());
         // What is remembered of a layer that was other then would make a bad recipe: costly, not wrong.
-        let known = known.filter(|contents: &Contents| contents.cover(size));
+        let known = known.filter(|contents: &LayerIndex| contents.cover(size));
         let contents = match known {
             Some(contents) => Arc::new(contents),
             None => {
-                let contents = Contents::read(&layer)?;
+                let contents = LayerIndex::read(&layer)?;
                 if size >= REMEMBERED {
                     files::replace(&remembered, &serde_json::to_string(&contents)?)?;
                 }
@@ -171,11 +178,11 @@ impl Depot {
 
     /// Where the contents of a layer are remembered.
     fn remembered(&self, digest: &Digest) -> Utf8PathBuf {
-        self.dir.with_file_name("contents").join(digest.hex())
+        self.dir.with_file_name("indexes").join(digest.hex())
     }
 
     /// Forgets what is known of a layer's contents.
-    fn forget(&self, digest: &Digest) -> Result<()> {
+    fn remove(&self, digest: &Digest) -> Result<()> {
         drop(self.state().contents.remove(digest));
         let remembered = self.remembered(digest);
         if remembered.exists() {
@@ -186,9 +193,9 @@ impl Depot {
 
     /// The layers on this machine that a robot has, too. What cannot be read here, or has another size on
     /// either side, is of no use.
-    pub fn candidates(&self, look: &Look) -> Vec<Candidate> {
+    pub fn candidates(&self, inventory: &Inventory) -> Vec<Candidate> {
         let same_size = |digest: &Digest| {
-            let held = look.get(digest)?;
+            let held = inventory.get(digest)?;
             let here = self.layout.blob(digest).metadata().ok()?;
             (held.size == here.len()).then_some(())
         };
@@ -199,64 +206,64 @@ impl Depot {
         here.filter_map(candidate).collect()
     }
 
-    /// How a layer is best made of others.
+    /// Transport a layer is best made of others.
     ///
     /// # Errors
     /// Fails when the layer cannot be read.
-    pub fn recipe(
+    pub fn plan(
         &self,
         layer: &Layer,
         candidates: &[Candidate],
         made_by: &BTreeMap<Digest, String>,
-    ) -> Result<Recipe> {
+    ) -> Result<DeltaPlan> {
         if candidates.is_empty() {
-            return Ok(Recipe::whole(layer.size));
+            return Ok(DeltaPlan::whole(layer.size));
         }
         let basis = |candidate: &'_ Candidate| {
-            made_by.get(&candidate.digest).is_some_and(|step| *step == layer.created_by)
+            made_by.get(&candidate.digest).is_some_and(|op| *op == layer.created_by)
         };
         let bases: Vec<Basis<'_>> = candidates
             .iter()
             .map(|one| Basis { contents: &one.contents, same_history: basis(one), is_here: one.is_here })
             .collect();
-        let recipe = Recipe::new(self.contents(&layer.digest)?.as_ref(), &bases);
+        let plan = DeltaPlan::new(self.contents(&layer.digest)?.as_ref(), &bases);
         // The same parcel for all robots, whatever else they have.
-        Ok(if recipe.is_whole() { Recipe::whole(layer.size) } else { recipe })
+        Ok(if plan.is_whole() { DeltaPlan::whole(layer.size) } else { plan })
     }
 
     /// The parcel for a layer; it is made in the background unless it is there or in the making.
     ///
     /// # Errors
     /// Fails when no file can be made for it.
-    pub fn pack(&self, layer: &Layer, recipe: Recipe, candidates: &[Candidate]) -> Result<Packed> {
-        let used: Vec<&Candidate> = recipe.bases.iter().map(|number| &candidates[*number]).collect();
+    pub fn pack(&self, layer: &Layer, plan: DeltaPlan, candidates: &[Candidate]) -> Result<PackedDelta> {
+        let used: Vec<&Candidate> = plan.bases.iter().map(|number| &candidates[*number]).collect();
         let bases: Vec<Digest> = used.iter().map(|candidate| candidate.digest.clone()).collect();
-        let name = name(layer, &bases, &recipe);
+        let name = name(layer, &bases, &plan);
         let mut state = self.state();
-        if let Some(parcel) = state.parcels.get(&name) {
-            return Ok(Packed { parcel: Arc::clone(parcel), bases });
+        if let Some(delta) = state.deltas.get(&name) {
+            return Ok(PackedDelta { delta: Arc::clone(delta), bases });
         }
-        let parcel = match Parcel::kept(&self.dir, &name) {
-            Some(parcel) => Arc::new(parcel),
+        let delta = match DeltaFile::kept(&self.dir, &name) {
+            Some(delta) => Arc::new(delta),
             None => {
-                let (parcel, target) = Parcel::empty(&self.dir, &name)?;
+                let (delta, target) = DeltaFile::empty(&self.dir, &name)?;
                 files::replace(
-                    &self.order(&name),
+                    &self.request(&name),
                     &[std::slice::from_ref(&layer.digest), &*bases].concat().join("\n"),
                 )?;
-                let parcel = Arc::new(parcel);
+                let delta = Arc::new(delta);
                 let path = |one: &&Candidate| one.is_here.then(|| self.layout.blob(&one.digest));
                 let bases = used.iter().map(path).collect();
-                let ingredients = Ingredients { layer: self.layout.blob(&layer.digest), bases, recipe };
+                let inputs = Inputs { layer: self.layout.blob(&layer.digest), bases, plan };
                 if let Some(orders) = &state.orders {
                     // The maker lives as long as this.
-                    drop(orders.send((Arc::clone(&parcel), ingredients, target)));
+                    drop(orders.send((Arc::clone(&delta), inputs, target)));
                 }
-                parcel
+                delta
             }
         };
-        drop(state.parcels.insert(name, Arc::clone(&parcel)));
-        Ok(Packed { parcel, bases })
+        drop(state.deltas.insert(name, Arc::clone(&delta)));
+        Ok(PackedDelta { delta, bases })
     }
 
     /// The recipe of a transfer that broke off in an earlier run, and the bytes of it that the robot has. The
@@ -270,29 +277,29 @@ impl Depot {
         spools: &BTreeMap<String, u64>,
         candidates: &[Candidate],
         made_by: &BTreeMap<Digest, String>,
-    ) -> Result<Option<(Recipe, u64)>> {
+    ) -> Result<Option<(DeltaPlan, u64)>> {
         for (spool, bytes) in spools {
-            let order = fs_err::read_to_string(self.order(spool)).unwrap_or_default();
-            let Some(bases) = order.strip_prefix(layer.digest.as_str()) else { continue };
+            let request = fs_err::read_to_string(self.request(spool)).unwrap_or_default();
+            let Some(bases) = request.strip_prefix(layer.digest.as_str()) else { continue };
             let bases: Vec<&str> = bases.split_whitespace().collect();
             let places: Vec<usize> = (0..candidates.len())
                 .filter(|place| bases.contains(&candidates[*place].digest.as_str()))
                 .collect();
             let offered: Vec<Candidate> = places.iter().map(|place| candidates[*place].clone()).collect();
-            let mut recipe = self.recipe(layer, &offered, made_by)?;
-            recipe.bases = recipe.bases.iter().map(|number| places[*number]).collect();
+            let mut plan = self.plan(layer, &offered, made_by)?;
+            plan.bases = plan.bases.iter().map(|number| places[*number]).collect();
             let bases: Vec<Digest> =
-                recipe.bases.iter().map(|place| candidates[*place].digest.clone()).collect();
-            if name(layer, &bases, &recipe) == *spool {
-                return Ok(Some((recipe, *bytes)));
+                plan.bases.iter().map(|place| candidates[*place].digest.clone()).collect();
+            if name(layer, &bases, &plan) == *spool {
+                return Ok(Some((plan, *bytes)));
             }
         }
         Ok(None)
     }
 
     /// Where it is kept what a parcel makes out of what: digests, one a line.
-    fn order(&self, parcel: &str) -> Utf8PathBuf {
-        self.dir.join(format!("{parcel}.order"))
+    fn request(&self, delta: &str) -> Utf8PathBuf {
+        self.dir.join(format!("{delta}.order"))
     }
 
     /// Forgets a parcel that did not make what it should, what was remembered of the layers it was made of, and
@@ -300,15 +307,15 @@ impl Depot {
     ///
     /// # Errors
     /// Fails when a damaged file cannot be removed.
-    pub fn distrust(&self, layer: &Digest, packed: &Packed) -> Result<Vec<Digest>> {
-        drop(self.state().parcels.remove(&packed.parcel.name));
-        let path = self.dir.join(&packed.parcel.name);
+    pub fn invalidate(&self, layer: &Digest, packed: &PackedDelta) -> Result<Vec<Digest>> {
+        drop(self.state().deltas.remove(&packed.delta.name));
+        let path = self.dir.join(&packed.delta.name);
         if path.exists() {
             fs_err::remove_file(path)?;
         }
         let mut damaged = Vec::new();
         for digest in packed.bases.iter().chain([layer]) {
-            self.forget(digest)?;
+            self.remove(digest)?;
             if self.layout.blob(digest).exists() && !self.layout.is_intact(digest)? {
                 self.layout.discard(digest)?;
                 damaged.push(digest.clone());
@@ -319,11 +326,11 @@ impl Depot {
 
     /// Removes what was not used for longest, where it has become too much: layers that a robot has were used
     /// when it was last delivered to.
-    pub fn tidy(&self) {
-        let contents = self.dir.with_file_name("contents");
+    pub fn evict(&self) {
+        let contents = self.dir.with_file_name("indexes");
         let results = [
             self.layout.evict(layout::LIMIT),
-            files::evict(&self.dir, PARCELS),
+            files::evict(&self.dir, DELTAS),
             files::evict(&contents, CONTENTS),
         ];
         for error in results.into_iter().filter_map(Result::err) {
@@ -340,17 +347,17 @@ impl Depot {
 /// Fails when it cannot be read or removed.
 pub fn prune(workspace: &Workspace, images: &BTreeSet<Digest>) -> Result<Option<u64>> {
     let Some(layers) = Layout::of(workspace).retain(images)? else { return Ok(None) };
-    Ok(Some(layers + files::evict(&workspace.state_dir().join("parcels"), 0)?))
+    Ok(Some(layers + files::evict(&workspace.state_dir().join("deltas"), 0)?))
 }
 
 /// What a parcel is called.
-fn name(layer: &Layer, bases: &[Digest], recipe: &Recipe) -> String {
+fn name(layer: &Layer, bases: &[Digest], plan: &DeltaPlan) -> String {
     let library = zstd::zstd_safe::version_number();
-    let name = format!("{FORMAT} {library} {} {bases:?} {:?}", layer.digest, recipe.steps);
+    let name = format!("{FORMAT} {library} {} {bases:?} {:?}", layer.digest, plan.ops);
     Digest::of(name).hex()[..NAME].to_owned()
 }
 
-impl Drop for Depot {
+impl Drop for DeltaCache {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
         self.state().orders = None;

@@ -1,4 +1,4 @@
-//! Commands of a false laptop to the robot's agent: `scripts/courier.py` itself, see `false_laptop.py`.
+//! Commands of a false laptop to the robot's agent: `scripts/registry_agent.py` itself, see `false_laptop.py`.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Desk, Held, digest, trees};
+use super::{Desk, RemoteBlob, digest, trees};
 use crate::fuzz::fuzz;
 use crate::process::{Child, Cmd};
 
@@ -45,8 +45,9 @@ impl Robot {
             return None;
         }
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/delivery");
-        let laptop = format!("{directory}/courier/tests/false_laptop.py");
-        let python = Cmd::new("python3").args(["-B", &laptop, &format!("{directory}/scripts/courier.py")]);
+        let laptop = format!("{directory}/delta/tests/false_laptop.py");
+        let python =
+            Cmd::new("python3").args(["-B", &laptop, &format!("{directory}/scripts/registry_agent.py")]);
         let (child, words, answers) = python.converse().unwrap();
         let mut robot = Self { _child: child, words, answers };
         robot.say(blob);
@@ -73,10 +74,10 @@ impl Robot {
 }
 
 /// A command, and what follows it.
-fn command(command: &serde_json::Value, parcel: Option<&[u8]>) -> Vec<u8> {
+fn command(command: &serde_json::Value, delta: Option<&[u8]>) -> Vec<u8> {
     let mut bytes = format!("{command}\n").into_bytes();
-    if let Some(parcel) = parcel {
-        for part in parcel.chunks(50_000) {
+    if let Some(delta) = delta {
+        for part in delta.chunks(50_000) {
             bytes.extend(u32::try_from(part.len()).unwrap().to_le_bytes());
             bytes.extend(part);
         }
@@ -93,14 +94,14 @@ fn conversations() -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut layer = old.clone();
     layer.splice(5_000..5_000, *b"an edit").for_each(drop);
     let desk = Desk::new();
-    let held = [Held { bytes: old.clone(), is_here: true }];
-    let (recipe, ingredients) = desk.recipe(&layer, &held);
-    assert!(!recipe.is_whole());
+    let held = [RemoteBlob { bytes: old.clone(), is_here: true }];
+    let (plan, inputs) = desk.plan(&layer, &held);
+    assert!(!plan.is_whole());
     let [old_digest, digest] = [&old, &layer].map(|bytes| format!("sha256:{}", digest(bytes)));
     let begin = json!({ "do": "begin", "owner": "me", "repository": "eurobot", "layers": [digest], "keep": ["begun"] });
     let make = |bases: &[&str]| {
         json!({
-            "do": "make", "repository": "eurobot", "layer": digest, "size": layer.len(), "name": "parcel", "offset": 0,
+            "do": "make", "repository": "eurobot", "layer": digest, "size": layer.len(), "name": "delta", "offset": 0,
             "bases": bases, "image": [r#"{"os":"linux"}"#, r#"{"layers":[]}"#],
         })
     };
@@ -108,18 +109,18 @@ fn conversations() -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut copies = vec![b'C', 0, 0];
     copies.extend([0_u64, 20_000].iter().flat_map(|number| number.to_le_bytes()));
     copies.push(b'E');
-    let look = command(&json!({ "do": "look", "repository": "eurobot" }), None);
+    let inventory = command(&json!({ "do": "look", "repository": "eurobot" }), None);
     let contents = command(&json!({ "do": "contents", "name": &old_digest[7..23] }), None);
     let check = command(&json!({ "do": "check", "layers": [old_digest] }), None);
     let attach = command(&json!({ "do": "attach", "repository": "eurobot", "layer": old_digest }), None);
     let begin = command(&begin, None);
-    let make_patch = command(&make(&[&old_digest]), Some(&desk.parcel(&ingredients)));
+    let make_patch = command(&make(&[&old_digest]), Some(&desk.delta(&inputs)));
     let make_copy = command(&make(&[&old_digest]), Some(&copies));
     let all = [
-        [&look[..], &begin, &attach, &make_patch].concat(),
+        [&inventory[..], &begin, &attach, &make_patch].concat(),
         [&begin[..], &make_copy].concat(),
         [&begin[..], &check, &begin].concat(),
-        [look, contents].concat(),
+        [inventory, contents].concat(),
     ];
     (old, all.into())
 }

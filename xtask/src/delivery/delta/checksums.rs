@@ -5,7 +5,7 @@ use std::io::Read as _;
 use anyhow::Context as _;
 use base64::Engine as _;
 
-use super::contents::{Contents, Entry};
+use super::index::{Entry, LayerIndex};
 use crate::error::Result;
 
 /// Bytes of what is said of a file.
@@ -22,7 +22,7 @@ const FILES: u64 = 1 << 19;
 ///
 /// # Errors
 /// Fails when it is anything else.
-pub fn read(packed: &str, size: u64) -> Result<Contents> {
+pub fn read(packed: &str, size: u64) -> Result<LayerIndex> {
     let unreadable = "read what the robot says is in a layer";
     let packed = base64::prelude::BASE64_STANDARD.decode(packed).context(unreadable)?;
     let mut unpacked = zstd::Decoder::new(packed.as_slice()).context(unreadable)?;
@@ -33,10 +33,10 @@ pub fn read(packed: &str, size: u64) -> Result<Contents> {
     let _count = unpacked.take(limit + 1).read_to_end(&mut bytes).context(unreadable)?;
     if bytes.len() as u64 > limit {
         anyhow::ensure!(fit > FILES, "the robot says that a layer has more files than fit into it");
-        return Ok(Contents::default());
+        return Ok(LayerIndex::default());
     }
     let (records, _rest) = bytes.as_chunks::<RECORD>();
-    Ok(Contents { entries: records.iter().filter_map(|record| entry(record, size)).collect() })
+    Ok(LayerIndex { entries: records.iter().filter_map(|record| entry(record, size)).collect() })
 }
 
 fn entry(record: &[u8; RECORD], size: u64) -> Option<Entry> {
@@ -84,7 +84,7 @@ mod tests {
             let error = read(&bomb, size).unwrap_err();
             assert!(error.to_string().contains("more files than fit"), "{error:#}");
         }
-        assert_eq!(read(&bomb, u64::MAX).unwrap(), Contents::default());
+        assert_eq!(read(&bomb, u64::MAX).unwrap(), LayerIndex::default());
     }
 
     #[test]

@@ -22,12 +22,12 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
 
-use super::recipe::{Piece, Recipe, Step};
+use super::plan::{DeltaPlan, Op, Span};
 use crate::digest::is_hex;
 use crate::error::Result;
 use crate::process;
 
-/// How hard frames are compressed: a whole layer of 100 MB takes a second of two cores, and a stronger level
+/// Transport hard frames are compressed: a whole layer of 100 MB takes a second of two cores, and a stronger level
 /// would gain a percent.
 const LEVEL: i32 = 9;
 
@@ -59,13 +59,13 @@ pub fn is_name(text: &str) -> bool {
 
 /// What a parcel is made of.
 #[derive(Debug)]
-pub struct Ingredients {
+pub struct Inputs {
     /// The layer.
     pub layer: Utf8PathBuf,
     /// The layers that the recipe counts; nothing for one that is not on this machine.
     pub bases: Vec<Option<Utf8PathBuf>>,
-    /// How.
-    pub recipe: Recipe,
+    /// Transport.
+    pub plan: DeltaPlan,
 }
 
 /// How far the making has come.
@@ -80,7 +80,7 @@ struct State {
 
 /// A parcel that is being made, or is there.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct DeltaFile {
     /// What it is called: the same name means the same bytes.
     pub name: String,
     file: File,
@@ -88,7 +88,7 @@ pub struct Parcel {
     more: Condvar,
 }
 
-impl Parcel {
+impl DeltaFile {
     /// One that an earlier run has made, unless it has been damaged since.
     pub fn kept(dir: &Utf8Path, name: &str) -> Option<Self> {
         let file = File::open(dir.join(name)).ok()?;
@@ -99,7 +99,7 @@ impl Parcel {
         Some(Self { name: name.to_owned(), file, state, more: Condvar::new() })
     }
 
-    /// One that [`Parcel::make`] will fill, and the file to be filled.
+    /// One that [`DeltaFile::make`] will fill, and the file to be filled.
     ///
     /// # Errors
     /// Fails when no file can be made in `dir`.
@@ -107,7 +107,7 @@ impl Parcel {
         fs_err::create_dir_all(dir)?;
         let target =
             tempfile::NamedTempFile::new_in(dir).with_context(|| format!("make a file in `{dir}`"))?;
-        let file = target.reopen().context("open a parcel")?;
+        let file = target.reopen().context("open a delta file")?;
         let state = Mutex::new(State::default());
         Ok((Self { name: name.to_owned(), file, state, more: Condvar::new() }, target))
     }
@@ -138,7 +138,7 @@ impl Parcel {
     /// Waits for the end; gives the parcel's size in bytes.
     ///
     /// # Errors
-    /// As [`Parcel::wait`].
+    /// As [`DeltaFile::wait`].
     pub fn size(&self) -> Result<u64> {
         self.wait(u64::MAX).map(|(written, _)| written)
     }
@@ -170,16 +170,16 @@ impl Parcel {
     /// # Errors
     /// Fails when the file cannot be read.
     pub fn read(&self, buffer: &mut [u8], position: u64) -> Result<()> {
-        self.file.read_exact_at(buffer, position).context("read a parcel")
+        self.file.read_exact_at(buffer, position).context("read a delta file")
     }
 
     /// Fills the parcel, on all cores, and keeps it in `dir` once it is complete.
-    pub fn make(&self, ingredients: &Ingredients, target: tempfile::NamedTempFile, dir: &Utf8Path) {
-        let result = self.fill(ingredients, &target, dir).and_then(|()| {
+    pub fn make(&self, inputs: &Inputs, target: tempfile::NamedTempFile, dir: &Utf8Path) {
+        let result = self.fill(inputs, &target, dir).and_then(|()| {
             target
                 .persist(dir.join(&self.name))
                 .map(drop)
-                .with_context(|| format!("keep a parcel in `{dir}`"))
+                .with_context(|| format!("keep a delta file in `{dir}`"))
         });
         let mut state = self.state();
         state.failure = result.err().map(|error| format!("{error:#}"));
@@ -187,33 +187,28 @@ impl Parcel {
         self.more.notify_all();
     }
 
-    fn fill(
-        &self,
-        ingredients: &Ingredients,
-        target: &tempfile::NamedTempFile,
-        dir: &Utf8Path,
-    ) -> Result<()> {
-        let sources = Sources::open(ingredients)?;
+    fn fill(&self, inputs: &Inputs, target: &tempfile::NamedTempFile, dir: &Utf8Path) -> Result<()> {
+        let sources = Sources::open(inputs)?;
         let full = || format!("this machine cannot write to `{dir}`");
-        let steps = &ingredients.recipe.steps;
-        let level = level(steps);
+        let ops = &inputs.plan.ops;
+        let level = level(ops);
         let line = Line::default();
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
         std::thread::scope(|scope| {
-            for _ in 0..workers.min(steps.len()) {
-                scope.spawn(|| line.work(steps, &sources, level, workers * AHEAD));
+            for _ in 0..workers.min(ops.len()) {
+                scope.spawn(|| line.work(ops, &sources, level, workers * AHEAD));
             }
             // However this ends, nobody is to wait for a turn that does not come.
             let _closing = Closing(&line);
             let mut out = target.as_file();
             let mut sum = crc32fast::Hasher::new();
-            self.state().made.1 = steps.iter().map(makes).sum();
-            for (number, step) in steps.iter().enumerate() {
+            self.state().made.1 = ops.iter().map(makes).sum();
+            for (number, op) in ops.iter().enumerate() {
                 process::check_interrupted()?;
                 let bytes = line.take(number)?;
                 out.write_all(&bytes).with_context(full)?;
                 sum.update(&bytes);
-                self.wrote(bytes.len(), makes(step));
+                self.wrote(bytes.len(), makes(op));
             }
             sum.update(b"E");
             out.write_all(b"E").with_context(full)?;
@@ -251,19 +246,18 @@ fn intact(file: &File) -> Option<u64> {
 }
 
 /// Bytes of the layer that have to be encoded for a step.
-fn makes(step: &Step) -> u64 {
-    match step {
-        Step::Copy(_) => 0,
-        Step::Frame { made, .. } => made.end - made.start,
+fn makes(op: &Op) -> u64 {
+    match op {
+        Op::Copy(_) => 0,
+        Op::Frame { made, .. } => made.end - made.start,
     }
 }
 
-fn level(steps: &[Step]) -> i32 {
-    let bytes = steps.iter().map(|step| match step {
-        Step::Copy(_) => 0,
-        Step::Frame { prefix, made } => {
-            made.end - made.start
-                + prefix.iter().map(|piece| piece.range.end - piece.range.start).sum::<u64>()
+fn level(ops: &[Op]) -> i32 {
+    let bytes = ops.iter().map(|op| match op {
+        Op::Copy(_) => 0,
+        Op::Frame { prefix, made } => {
+            made.end - made.start + prefix.iter().map(|span| span.range.end - span.range.start).sum::<u64>()
         }
     });
     if bytes.sum::<u64>() <= SMALL { LEVEL_SMALL } else { LEVEL }
@@ -276,35 +270,35 @@ struct Sources {
 }
 
 impl Sources {
-    fn open(ingredients: &Ingredients) -> Result<Self> {
+    fn open(inputs: &Inputs) -> Result<Self> {
         let open = |path: &Utf8PathBuf| File::open(path).with_context(|| format!("open `{path}`"));
-        let bases = ingredients.bases.iter().map(|path| path.as_ref().map(open).transpose());
-        Ok(Self { layer: open(&ingredients.layer)?, bases: bases.collect::<Result<_>>()? })
+        let bases = inputs.bases.iter().map(|path| path.as_ref().map(open).transpose());
+        Ok(Self { layer: open(&inputs.layer)?, bases: bases.collect::<Result<_>>()? })
     }
 
-    fn piece(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<()> {
-        let (file, start) = match (piece.twin, self.bases.get(piece.basis)) {
+    fn span(&self, span: &Span, buffer: &mut Vec<u8>) -> Result<()> {
+        let (file, start) = match (span.twin, self.bases.get(span.basis)) {
             (Some(twin), _) => (&self.layer, twin),
-            (None, Some(Some(file))) => (file, piece.range.start),
-            (None, _) => anyhow::bail!("a layer that the recipe refers to is not here"),
+            (None, Some(Some(file))) => (file, span.range.start),
+            (None, _) => anyhow::bail!("a layer that the delta refers to is not here"),
         };
-        append(file, start, piece.range.end - piece.range.start, buffer)
+        append(file, start, span.range.end - span.range.start, buffer)
     }
 
     /// A step as it stands in the parcel.
-    fn encode(&self, step: &Step, level: i32) -> Result<Vec<u8>> {
+    fn encode(&self, op: &Op, level: i32) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        match step {
-            Step::Copy(piece) => {
+        match op {
+            Op::Copy(span) => {
                 out.push(b'C');
-                out.extend(u16::try_from(piece.basis)?.to_le_bytes());
-                out.extend(piece.range.start.to_le_bytes());
-                out.extend((piece.range.end - piece.range.start).to_le_bytes());
+                out.extend(u16::try_from(span.basis)?.to_le_bytes());
+                out.extend(span.range.start.to_le_bytes());
+                out.extend((span.range.end - span.range.start).to_le_bytes());
             }
-            Step::Frame { prefix, made } => {
+            Op::Frame { prefix, made } => {
                 let (mut before, mut content) = (Vec::new(), Vec::new());
-                for piece in prefix {
-                    self.piece(piece, &mut before)?;
+                for span in prefix {
+                    self.span(span, &mut before)?;
                 }
                 append(&self.layer, made.start, made.end - made.start, &mut content)?;
                 let frame = compress(&content, &before, level)?;
@@ -312,10 +306,10 @@ impl Sources {
                 out.extend(u16::try_from(prefix.len())?.to_le_bytes());
                 out.extend(u32::try_from(content.len())?.to_le_bytes());
                 out.extend(u32::try_from(frame.len())?.to_le_bytes());
-                for piece in prefix {
-                    out.extend(u16::try_from(piece.basis)?.to_le_bytes());
-                    out.extend(piece.range.start.to_le_bytes());
-                    out.extend(u32::try_from(piece.range.end - piece.range.start)?.to_le_bytes());
+                for span in prefix {
+                    out.extend(u16::try_from(span.basis)?.to_le_bytes());
+                    out.extend(span.range.start.to_le_bytes());
+                    out.extend(u32::try_from(span.range.end - span.range.start)?.to_le_bytes());
                 }
                 out.extend(frame);
             }
@@ -362,7 +356,7 @@ struct Line {
 
 #[derive(Default)]
 struct Ready {
-    steps: BTreeMap<usize, Result<Vec<u8>>>,
+    ops: BTreeMap<usize, Result<Vec<u8>>>,
     taken: usize,
     closed: bool,
 }
@@ -372,26 +366,26 @@ impl Line {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, steps: &[Step], sources: &Sources, level: i32, ahead: usize) {
+    fn work(&self, ops: &[Op], sources: &Sources, level: i32, ahead: usize) {
         let _panicking = Panicking(self);
         while let number = self.next.fetch_add(1, Ordering::Relaxed)
-            && let Some(step) = steps.get(number)
+            && let Some(op) = ops.get(number)
         {
             let too_far = |ready: &mut Ready| number > ready.taken + ahead && !ready.closed;
             let waited = self.change.wait_while(self.ready(), too_far);
             if waited.unwrap_or_else(PoisonError::into_inner).closed {
                 return;
             }
-            let bytes = sources.encode(step, level);
-            self.ready().steps.insert(number, bytes);
+            let bytes = sources.encode(op, level);
+            self.ready().ops.insert(number, bytes);
             self.change.notify_all();
         }
     }
 
     fn take(&self, number: usize) -> Result<Vec<u8>> {
-        let missing = |ready: &mut Ready| !ready.steps.contains_key(&number) && !ready.closed;
+        let missing = |ready: &mut Ready| !ready.ops.contains_key(&number) && !ready.closed;
         let mut ready = self.change.wait_while(self.ready(), missing).unwrap_or_else(PoisonError::into_inner);
-        let bytes = ready.steps.remove(&number).context("encode a step")?;
+        let bytes = ready.ops.remove(&number).context("encode a step")?;
         ready.taken = number + 1;
         self.change.notify_all();
         bytes

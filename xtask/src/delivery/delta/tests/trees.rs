@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use super::super::recipe::FRAME;
+use super::super::plan::FRAME;
 
 /// What can be at a path.
 #[derive(Clone, Debug)]

@@ -14,11 +14,11 @@ use crate::ui;
 ///
 /// An image of a classic store has no manifest: a push makes one, of compressed layers, and `docker save` another.
 #[derive(Debug)]
-pub struct Memory {
+pub struct DigestCache {
     pushed: Manifests,
     saved: Manifests,
     talk_file: Utf8PathBuf,
-    talk: Mutex<BTreeMap<usize, u64>>,
+    overhead: Mutex<BTreeMap<usize, u64>>,
 }
 
 /// Digests of manifests by those of their configurations, as one way of delivery makes them.
@@ -31,27 +31,27 @@ struct Manifests {
 /// Bytes of the requests of a push, as Docker 26 makes them, with the login that each gets: besides, and per layer.
 const TALK: (u64, u64) = (3_260, 841);
 
-impl Memory {
+impl DigestCache {
     /// Reads what is remembered; a damaged or missing file costs one push each, nothing else.
     pub fn load(state_dir: &Utf8Path) -> Self {
         let talk_file = state_dir.join("push-talk.json");
         let (pushed, saved) = (state_dir.join("manifests.json"), state_dir.join("saved-manifests.json"));
-        let talk = Mutex::new(read(&talk_file));
-        Self { pushed: Manifests::load(pushed), saved: Manifests::load(saved), talk_file, talk }
+        let overhead = Mutex::new(read(&talk_file));
+        Self { pushed: Manifests::load(pushed), saved: Manifests::load(saved), talk_file, overhead }
     }
 
     /// Bytes that the requests of a push take whose layers are all there, besides manifest and configuration:
     /// as the last push of an image with as many layers took, else an estimate.
-    pub fn push_talk(&self, layers: usize) -> u64 {
-        let known = self.talk.lock().unwrap_or_else(PoisonError::into_inner).get(&layers).copied();
+    pub fn push_overhead(&self, layers: usize) -> u64 {
+        let known = self.overhead.lock().unwrap_or_else(PoisonError::into_inner).get(&layers).copied();
         known.unwrap_or(TALK.0 + TALK.1 * layers as u64)
     }
 
     /// Remembers what they took.
-    pub fn remember_talk(&self, layers: usize, bytes: u64) {
-        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        if talk.insert(layers, bytes) != Some(bytes) {
-            keep(&self.talk_file, &*talk);
+    pub fn record_overhead(&self, layers: usize, bytes: u64) {
+        let mut overhead = self.overhead.lock().unwrap_or_else(PoisonError::into_inner);
+        if overhead.insert(layers, bytes) != Some(bytes) {
+            keep(&self.talk_file, &*overhead);
         }
     }
 
@@ -61,7 +61,7 @@ impl Memory {
     }
 
     /// Remembers one that was pushed.
-    pub fn remember_pushed(&self, config: &str, manifest: &str) {
+    pub fn record_pushed(&self, config: &str, manifest: &str) {
         self.pushed.remember(config, manifest);
     }
 
@@ -71,7 +71,7 @@ impl Memory {
     }
 
     /// Remembers one that was in an archive.
-    pub fn remember_saved(&self, config: &str, manifest: &str) {
+    pub fn record_saved(&self, config: &str, manifest: &str) {
         self.saved.remember(config, manifest);
     }
 }
@@ -106,9 +106,10 @@ fn read<T: DeserializeOwned + Default>(file: &Utf8Path) -> T {
 
 /// Writes what is remembered. What cannot be kept, say on a full disk, costs a later run time: no reason to call a
 /// delivery failed that has succeeded.
-fn keep(file: &Utf8Path, memory: &impl serde::Serialize) {
-    let kept =
-        serde_json::to_string_pretty(memory).map_err(Into::into).and_then(|text| files::replace(file, &text));
+fn keep(file: &Utf8Path, digest_cache: &impl serde::Serialize) {
+    let kept = serde_json::to_string_pretty(digest_cache)
+        .map_err(Into::into)
+        .and_then(|text| files::replace(file, &text));
     if let Err(error) = kept {
         ui::warn("memory", &format!("{error:#}"));
     }
@@ -123,17 +124,17 @@ mod tests {
     fn manifests_are_remembered_across_runs() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = Utf8Path::from_path(dir.path()).unwrap();
-        Memory::load(path).remember_pushed("sha256:c", "sha256:m");
-        assert_eq!(Memory::load(path).pushed_as("sha256:c").as_deref(), Some("sha256:m"));
+        DigestCache::load(path).record_pushed("sha256:c", "sha256:m");
+        assert_eq!(DigestCache::load(path).pushed_as("sha256:c").as_deref(), Some("sha256:m"));
         fs_err::write(path.join("manifests.json"), "not json")?;
-        assert_eq!(Memory::load(path).pushed_as("sha256:c"), None);
+        assert_eq!(DigestCache::load(path).pushed_as("sha256:c"), None);
 
         // Where nothing can be kept, the same run remembers it all the same.
         fs_err::remove_file(path.join("manifests.json"))?;
         fs_err::create_dir(path.join("manifests.json"))?;
-        let memory = Memory::load(path);
-        memory.remember_pushed("sha256:c", "sha256:m");
-        assert_eq!(memory.pushed_as("sha256:c").as_deref(), Some("sha256:m"));
+        let digest_cache = DigestCache::load(path);
+        digest_cache.record_pushed("sha256:c", "sha256:m");
+        assert_eq!(digest_cache.pushed_as("sha256:c").as_deref(), Some("sha256:m"));
         Ok(())
     }
 
@@ -141,14 +142,17 @@ mod tests {
     fn what_an_archive_has_says_nothing_of_pushes() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = Utf8Path::from_path(dir.path()).unwrap();
-        Memory::load(path).remember_pushed("sha256:c", "sha256:pushed");
-        Memory::load(path).remember_saved("sha256:c", "sha256:saved");
-        let memory = Memory::load(path);
-        assert_eq!(memory.pushed_as("sha256:c").as_deref(), Some("sha256:pushed"));
-        assert_eq!(memory.saved_with("sha256:c").as_deref(), Some("sha256:saved"));
-        assert_eq!(memory.saved_with("sha256:saved").as_deref(), Some("sha256:c"));
-        memory.remember_saved("sha256:d", "sha256:other");
-        assert_eq!((memory.pushed_as("sha256:d"), memory.saved_with("sha256:pushed")), (None, None));
+        DigestCache::load(path).record_pushed("sha256:c", "sha256:pushed");
+        DigestCache::load(path).record_saved("sha256:c", "sha256:saved");
+        let digest_cache = DigestCache::load(path);
+        assert_eq!(digest_cache.pushed_as("sha256:c").as_deref(), Some("sha256:pushed"));
+        assert_eq!(digest_cache.saved_with("sha256:c").as_deref(), Some("sha256:saved"));
+        assert_eq!(digest_cache.saved_with("sha256:saved").as_deref(), Some("sha256:c"));
+        digest_cache.record_saved("sha256:d", "sha256:other");
+        assert_eq!(
+            (digest_cache.pushed_as("sha256:d"), digest_cache.saved_with("sha256:pushed")),
+            (None, None)
+        );
         Ok(())
     }
 }

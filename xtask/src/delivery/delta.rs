@@ -11,13 +11,13 @@
 //! the push would fill its disk.
 
 mod agent;
+mod cache;
 mod checksums;
-mod consignment;
-mod contents;
-mod depot;
-mod lowest;
-mod parcel;
-mod recipe;
+mod file;
+mod index;
+mod plan;
+mod prefix;
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -30,16 +30,16 @@ use crate::image::oci::Descriptor;
 use crate::image::partial::Partial;
 use crate::image::{self, Builder, Built};
 use crate::robot::{Endpoint, Tunnel};
-use crate::timeline::{How, Lane, Phase};
+use crate::timeline::{Lane, Phase, Transport};
 use crate::{process, timeline, ui};
 
 use super::Route;
-use agent::{Agent, Begun, Look, Made, Refusal};
-use consignment::{Consignment, Item};
+use agent::{Agent, Inventory, Made, Refusal, Started};
+use queue::{Job, Queue};
 
-pub use depot::{Depot, prune};
+pub use cache::{DeltaCache, prune};
 
-/// Memory that the robot has to spare, twice what making a layer takes there.
+/// DigestCache that the robot has to spare, twice what making a layer takes there.
 const MEMORY: u64 = 200_000_000;
 
 /// What is true of a transfer that is given up.
@@ -56,13 +56,13 @@ const STALE: &str = "stale";
 
 /// A courier to one robot.
 #[derive(Clone, Copy)]
-pub struct Courier<'a> {
+pub struct Transfer<'a> {
     route: &'a Route<'a>,
-    arrivals: &'a dyn Arrivals,
+    observer: &'a dyn LayerObserver,
 }
 
 /// Hears of images that the robot's registry has got, of layers that have arrived, while others are on their way.
-pub trait Arrivals: Sync {
+pub trait LayerObserver: Sync {
     /// There will be some.
     fn soon(&self);
 
@@ -71,42 +71,42 @@ pub trait Arrivals: Sync {
 }
 
 /// Where nobody wants to know.
-pub struct Unheard;
+pub struct NoObserver;
 
-impl Arrivals for Unheard {
+impl LayerObserver for NoObserver {
     fn soon(&self) {}
 
     fn arrived(&self, _image: &Partial) {}
 }
 
-/// How a layer came to the robot.
+/// Transport a layer came to the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Carriage {
+pub struct LayerReport {
     /// By what way.
-    pub how: How,
+    pub how: Transport,
     /// Bytes that travelled for it.
     pub sent: u64,
 }
 
 /// What the courier brought.
 #[derive(Clone, Debug, Default)]
-pub struct Carried {
+pub struct TransferReport {
     /// The images, as far as their layers are known.
     pub images: Vec<Exported>,
     /// Their layers, by digest; those that are missing here are left to the push.
-    pub layers: BTreeMap<Digest, Carriage>,
+    pub layers: BTreeMap<Digest, LayerReport>,
     /// Bytes that went to the robot.
     pub sent: u64,
 }
 
-impl Carried {
-    /// How a layer of an image travels that comes after the images whose layers were `seen`; none where the push
+impl TransferReport {
+    /// Transport a layer of an image travels that comes after the images whose layers were `seen`; none where the push
     /// carries it. A layer travels once, whichever images have it.
-    pub fn way<'a>(&self, layer: &'a Layer, seen: &mut BTreeSet<&'a str>) -> Option<Carriage> {
+    pub fn report_for<'a>(&self, layer: &'a Layer, seen: &mut BTreeSet<&'a str>) -> Option<LayerReport> {
         if seen.insert(&layer.digest) {
             self.layers.get(&layer.digest).cloned()
         } else {
-            Some(Carriage { how: How::There, sent: 0 })
+            Some(LayerReport { how: Transport::There, sent: 0 })
         }
     }
 
@@ -120,7 +120,7 @@ impl Carried {
 
 /// Where the robot's registry can be looked into.
 #[derive(Clone, Copy, Debug)]
-pub enum Way<'a> {
+pub enum RegistryAccess<'a> {
     /// It runs.
     Running,
     /// Its data is there, and this image of it.
@@ -133,22 +133,22 @@ pub enum Way<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Forecast {
     /// What it would bring.
-    pub carried: Carried,
+    pub report: TransferReport,
     /// Bytes that would be said besides the parcels.
-    pub talk: u64,
+    pub overhead: u64,
     /// Why the push would carry everything, if it would.
     pub why_push: Option<String>,
 }
 
-impl<'a> Courier<'a> {
+impl<'a> Transfer<'a> {
     /// The courier on a route.
     pub fn of(route: &'a Route<'a>) -> Self {
-        Self { route, arrivals: &Unheard }
+        Self { route, observer: &NoObserver }
     }
 
     /// The same, telling what arrives as soon as it has.
-    pub fn telling(self, arrivals: &'a dyn Arrivals) -> Self {
-        Self { arrivals, ..self }
+    pub fn observed_by(self, observer: &'a dyn LayerObserver) -> Self {
+        Self { observer, ..self }
     }
 
     /// The project's repository.
@@ -156,64 +156,65 @@ impl<'a> Courier<'a> {
         &self.route.workspace.project.name
     }
 
-    /// Says what [`Courier::carry`] would do, and changes nothing on the robot. Parcels are made.
+    /// Says what [`Transfer::carry`] would do, and changes nothing on the robot. Parcels are made.
     ///
     /// # Errors
     /// Fails when the connection is gone, the robot has no room for the layers, or layers on this machine cannot
     /// be read.
-    pub fn forecast(&self, built: &[&Built], way: Way<'_>) -> Result<Forecast> {
+    pub fn forecast(&self, built: &[&Built], registry: RegistryAccess<'_>) -> Result<Forecast> {
         let images = self.export(built)?;
-        let mut agent = match way {
-            Way::Running => Some(Agent::start(self.route.session)?),
-            Way::Stopped(image) => Some(Agent::start_in(self.route.session, image)?),
-            Way::Absent => None,
+        let mut agent = match registry {
+            RegistryAccess::Running => Some(Agent::start(self.route.session)?),
+            RegistryAccess::Stopped(image) => Some(Agent::start_in(self.route.session, image)?),
+            RegistryAccess::Absent => None,
         };
-        let look = match &mut agent {
-            Some(agent) => agent.look(self.repository())?,
-            None => Look { memory: u64::MAX, disk: u64::MAX, ..Look::default() },
+        let inventory = match &mut agent {
+            Some(agent) => agent.inventory(self.repository())?,
+            None => Inventory { memory: u64::MAX, disk: u64::MAX, ..Inventory::default() },
         };
-        let mut consignment = Consignment::new(self, agent.as_mut(), &look, &images)?;
-        if let Some(why) = consignment.excess(&look) {
+        let mut queue = Queue::new(self, agent.as_mut(), &inventory, &images)?;
+        if let Some(why) = queue.excess(&inventory) {
             return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
         }
-        let why_push = Self::shortage(&look);
+        let why_push = Self::shortage(&inventory);
         let mut forecast = Forecast { why_push, ..Forecast::default() };
-        forecast.carried.images = images;
-        let there = [consignment.there(), consignment.attachable()].concat();
-        forecast.carried.layers =
-            there.into_iter().map(|layer| (layer, Carriage { how: How::There, sent: 0 })).collect();
+        forecast.report.images = images;
+        let there = [queue.there(), queue.attachable()].concat();
+        forecast.report.layers =
+            there.into_iter().map(|layer| (layer, LayerReport { how: Transport::There, sent: 0 })).collect();
         if forecast.why_push.is_some() {
             return Ok(forecast);
         }
-        forecast.talk = match &agent {
+        forecast.overhead = match &agent {
             Some(agent) => agent.sent(),
             None => agent::opening(self.repository())?,
         };
-        if !consignment.items().is_empty() {
-            let (owner, layers, keep) = (self.route.depot.owner()?, consignment.layers(), consignment.keep());
-            forecast.talk += agent::beginning(&owner, self.repository(), &layers, keep.as_deref());
+        if !queue.jobs().is_empty() {
+            let (owner, layers, keep) = (self.route.cache.owner()?, queue.layers(), queue.keep());
+            forecast.overhead += agent::beginning(&owner, self.repository(), &layers, keep.as_deref());
         }
-        for item in consignment.items() {
-            let carriage = item.carriage()?;
-            let arrived = look.spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
-            let sent = carriage.sent.saturating_sub(arrived);
-            forecast.talk += agent::overhead(&item.order(self.repository()), &item.packed.parcel.name, sent);
-            drop(forecast.carried.layers.insert(item.layer.digest.clone(), Carriage { sent, ..carriage }));
+        for job in queue.jobs() {
+            let report = job.report()?;
+            let arrived = inventory.spools.get(&job.packed.delta.name).copied().unwrap_or_default();
+            let sent = report.sent.saturating_sub(arrived);
+            forecast.overhead +=
+                agent::overhead(&job.request(self.repository()), &job.packed.delta.name, sent);
+            drop(forecast.report.layers.insert(job.layer.digest.clone(), LayerReport { sent, ..report }));
         }
         Ok(forecast)
     }
 
     /// What the robot has too little of for a courier to work there.
-    fn shortage(look: &Look) -> Option<String> {
-        (look.memory < MEMORY)
-            .then(|| format!("the robot has only {} of memory to spare", ui::bytes(look.memory)))
+    fn shortage(inventory: &Inventory) -> Option<String> {
+        (inventory.memory < MEMORY)
+            .then(|| format!("the robot has only {} of memory to spare", ui::bytes(inventory.memory)))
     }
 
     /// Brings what the robot lacks of these images. What it cannot bring is left to the push, with a warning.
     ///
     /// # Errors
     /// Fails when the robot is gone for good or has no room for the layers, or the run is interrupted.
-    pub fn carry(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<Carried> {
+    pub fn carry(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<TransferReport> {
         if !layout::can_export(self.route.builder) {
             if !built.is_empty() {
                 // The push compresses them itself: as good as it gets there, and nothing to be warned of each time.
@@ -222,11 +223,11 @@ impl<'a> Courier<'a> {
                     &format!("{}: the push carries whole layers", why_not(self.route.builder)),
                 );
             }
-            return Ok(Carried::default());
+            return Ok(TransferReport::default());
         }
-        let mut carried = Carried::default();
+        let mut report = TransferReport::default();
         for tries in 1.. {
-            let Err(error) = self.try_to_carry(tunnel, built, &mut carried) else { break };
+            let Err(error) = self.try_to_carry(tunnel, built, &mut report) else { break };
             if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) || is_full(&error) {
                 return Err(error);
             }
@@ -237,60 +238,60 @@ impl<'a> Courier<'a> {
             }
             ui::warn(self.route.session.robot(), "the connection dropped: looking at its layers again");
         }
-        Ok(carried)
+        Ok(report)
     }
 
     fn leave(&self, why: &str) {
         ui::warn(self.route.session.robot(), &format!("{why}: the push carries whole layers"));
     }
 
-    fn try_to_carry(&self, tunnel: &Tunnel<'_>, built: &[&Built], carried: &mut Carried) -> Result<()> {
-        let _turn = self.route.depot.turn(self.route.session.robot())?;
+    fn try_to_carry(&self, tunnel: &Tunnel<'_>, built: &[&Built], report: &mut TransferReport) -> Result<()> {
+        let _turn = self.route.cache.lock(self.route.session.robot())?;
         let (exported, agent) = std::thread::scope(|scope| {
             // The robot is looked at while BuildKit writes what it has built.
-            let looking = scope.spawn(|| self.look());
+            let looking = scope.spawn(|| self.inventory());
             let exported = self.export(built);
             (exported, looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        carried.images = exported?;
-        let (mut agent, look) = agent?;
+        report.images = exported?;
+        let (mut agent, inventory) = agent?;
         let preparing =
             timeline::span(Lane::robot(self.route.session.robot()), Phase::Prepare, "compare layers");
-        let mut consignment = Consignment::new(self, Some(&mut agent), &look, &carried.images)?;
+        let mut queue = Queue::new(self, Some(&mut agent), &inventory, &report.images)?;
         drop(preparing);
-        for layer in consignment.there() {
+        for layer in queue.there() {
             // An earlier try may have brought it.
-            let there = Carriage { how: How::There, sent: 0 };
-            let _carriage = carried.layers.entry(layer.clone()).or_insert(there);
+            let there = LayerReport { how: Transport::There, sent: 0 };
+            let _report = report.layers.entry(layer.clone()).or_insert(there);
         }
-        if consignment.is_empty() {
-            carried.sent += agent.sent();
+        if queue.is_empty() {
+            report.sent += agent.sent();
             return Ok(());
         }
-        if let Some(shortage) = Self::shortage(&look) {
+        if let Some(shortage) = Self::shortage(&inventory) {
             anyhow::bail!(shortage);
         }
-        if let Some(why) = consignment.excess(&look) {
+        if let Some(why) = queue.excess(&inventory) {
             return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
         }
         let mut span =
             timeline::span(Lane::robot(self.route.session.robot()), Phase::Transfer, "send layers");
-        let result = self.send(tunnel, agent, &mut consignment, carried);
-        span.sent(carried.sent);
+        let result = self.send(tunnel, agent, &mut queue, report);
+        span.sent(report.sent);
         result
     }
 
     fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
         self.route.progress.waiting("reading the layers of the images");
         let _span = timeline::span(Lane::robot(self.route.session.robot()), Phase::Prepare, "export layers");
-        built.iter().map(|built| self.route.depot.layout.export(self.route.builder, built)).collect()
+        built.iter().map(|built| self.route.cache.layout.export(self.route.builder, built)).collect()
     }
 
-    fn look(&self) -> Result<(Agent, Look)> {
+    fn inventory(&self) -> Result<(Agent, Inventory)> {
         let _span = timeline::span(Lane::robot(self.route.session.robot()), Phase::Connect, "look at layers");
         let mut agent = Agent::start(self.route.session)?;
-        let look = agent.look(self.repository())?;
-        Ok((agent, look))
+        let inventory = agent.inventory(self.repository())?;
+        Ok((agent, inventory))
     }
 
     /// Sends until everything has arrived or been left to the push, however often the connection breaks off.
@@ -298,35 +299,35 @@ impl<'a> Courier<'a> {
         &self,
         tunnel: &Tunnel<'_>,
         first: Agent,
-        consignment: &mut Consignment,
-        carried: &mut Carried,
+        queue: &mut Queue,
+        report: &mut TransferReport,
     ) -> Result<()> {
         let mut connected = Some(first);
         let mut tries = 0;
-        while !consignment.is_empty() {
+        while !queue.is_empty() {
             let mut agent = match connected.take() {
                 Some(agent) => agent,
                 None => self.reconnect(tunnel)?,
             };
-            let outcome = self.converse(&mut agent, consignment, carried);
-            carried.sent += agent.sent();
+            let outcome = self.converse(&mut agent, queue, report);
+            report.sent += agent.sent();
             let Err(error) = outcome else { continue };
             process::check_interrupted()?;
             let refusal = error.downcast_ref::<Refusal>();
             let is_stale = refusal.is_some_and(|refusal| refusal.kind == STALE);
             if let Some(refusal) = refusal.filter(|_| !is_stale) {
-                self.refused(refusal, consignment)?;
+                self.refused(refusal, queue)?;
                 continue;
             }
-            if consignment.has_failed() {
+            if queue.has_failed() {
                 return Err(error);
             }
             // Only a connection that gets nothing across is worth giving up.
-            tries = if consignment.arrived_since() { 0 } else { tries + 1 };
+            tries = if queue.arrived_since() { 0 } else { tries + 1 };
             if tries == TRIES {
                 return Err(error);
             }
-            if !consignment.is_empty() {
+            if !queue.is_empty() {
                 let text = match is_stale {
                     true => format!("{error}: asking once more"),
                     false => "the connection dropped: the transfer goes on where it stopped".to_owned(),
@@ -342,9 +343,9 @@ impl<'a> Courier<'a> {
         let Endpoint { robot, reconnect, .. } = self.route.session.endpoint();
         // Without its registry a robot can take nothing, from the push neither.
         tunnel.reopen(KEPT)?;
-        let back = process::poll("the robot's courier to answer", *reconnect, || {
+        let back = process::poll("the registry agent to answer", *reconnect, || {
             tunnel.ensure_open()?;
-            self.look()
+            self.inventory()
         });
         back.map(|(agent, _look)| agent).map_err(|error| {
             explained(error, |error| {
@@ -355,23 +356,18 @@ impl<'a> Courier<'a> {
     }
 
     /// One connection's worth of work.
-    fn converse(
-        &self,
-        agent: &mut Agent,
-        consignment: &mut Consignment,
-        carried: &mut Carried,
-    ) -> Result<()> {
-        let owner = self.route.depot.owner()?;
-        let (layers, keep) = (consignment.layers(), consignment.keep());
-        let Begun { held, spools } = agent.begin(&owner, self.repository(), &layers, keep.as_deref())?;
+    fn converse(&self, agent: &mut Agent, queue: &mut Queue, report: &mut TransferReport) -> Result<()> {
+        let owner = self.route.cache.owner()?;
+        let (layers, keep) = (queue.layers(), queue.keep());
+        let Started { held, spools } = agent.begin(&owner, self.repository(), &layers, keep.as_deref())?;
         // A connection may break off when all of a layer has arrived, and the robot makes it all the same.
-        for item in consignment.made_meanwhile(&held) {
-            drop(carried.layers.insert(item.layer.digest.clone(), item.carriage()?));
+        for job in queue.made_meanwhile(&held) {
+            drop(report.layers.insert(job.layer.digest.clone(), job.report()?));
         }
-        let suspects = consignment.take_suspects();
+        let suspects = queue.take_suspects();
         if !suspects.is_empty() {
             let sizes =
-                suspects.iter().filter_map(|digest| self.route.depot.layout.blob(digest).metadata().ok());
+                suspects.iter().filter_map(|digest| self.route.cache.layout.blob(digest).metadata().ok());
             let bytes = sizes.map(|metadata| metadata.len()).sum();
             let damaged = agent.check(&suspects, bytes)?.len();
             if damaged > 0 {
@@ -379,28 +375,29 @@ impl<'a> Courier<'a> {
                 ui::warn(self.route.session.robot(), &text);
             }
         }
-        self.route.progress.doing("sending layers", consignment.expected());
-        self.route.progress.set(consignment.arrived(&spools));
-        while let Some(layer) = consignment.to_attach() {
+        self.route.progress.doing("sending layers", queue.expected());
+        self.route.progress.set(queue.arrived(&spools));
+        while let Some(layer) = queue.to_attach() {
             agent.attach(self.repository(), &layer)?;
-            consignment.attached();
-            let _carriage = carried.layers.entry(layer).or_insert(Carriage { how: How::There, sent: 0 });
+            queue.attached();
+            let _report =
+                report.layers.entry(layer).or_insert(LayerReport { how: Transport::There, sent: 0 });
         }
-        let items = consignment.items().to_vec();
-        if items.iter().any(|item| item.image.is_some()) {
-            self.arrivals.soon();
+        let jobs = queue.jobs().to_vec();
+        if jobs.iter().any(|job| job.image.is_some()) {
+            self.observer.soon();
         }
         let mut told = 0;
-        let result = items.iter().try_for_each(|item| {
-            let offset = spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
-            let order = item.order(self.repository());
-            agent.send(&order, &item.packed.parcel, offset, &mut |count, made| {
-                if let Some(total) = consignment.expected() {
+        let result = jobs.iter().try_for_each(|job| {
+            let offset = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
+            let request = job.request(self.repository());
+            agent.send(&request, &job.packed.delta, offset, &mut |count, made| {
+                if let Some(total) = queue.expected() {
                     self.route.progress.expect(total);
                 }
                 self.route.progress.advance(count);
-                let images = items.iter().take(made).skip(told).filter_map(|item| item.image.as_ref());
-                images.for_each(|image| self.arrivals.arrived(image));
+                let images = jobs.iter().take(made).skip(told).filter_map(|job| job.image.as_ref());
+                images.for_each(|image| self.observer.arrived(image));
                 told = told.max(made);
             })
         });
@@ -408,15 +405,15 @@ impl<'a> Courier<'a> {
             agent.hang_up();
         }
         // Whatever became of the sending: what has been made has been made, and a refusal is in the answers.
-        for item in &items {
-            match agent.made(item.layer.size) {
-                Ok(made) => self.tell(&item.layer, made),
+        for job in &jobs {
+            match agent.made(job.layer.size) {
+                Ok(made) => self.tell(&job.layer, made),
                 // Where it was this machine that hung up, the reason is here and not there.
                 Err(error) if error.is::<Refusal>() => return Err(error),
                 Err(error) => return Err(result.err().unwrap_or(error)),
             }
-            consignment.done(&item.layer.digest);
-            carried.layers.insert(item.layer.digest.clone(), item.carriage()?);
+            queue.done(&job.layer.digest);
+            report.layers.insert(job.layer.digest.clone(), job.report()?);
         }
         result
     }
@@ -433,34 +430,34 @@ impl<'a> Courier<'a> {
     }
 
     /// What the robot refuses to make is packed anew where that can help, and else left to the push.
-    fn refused(&self, refusal: &Refusal, consignment: &mut Consignment) -> Result<()> {
-        let Some(item) = consignment.items().first().cloned() else { return Err(refusal.clone().into()) };
+    fn refused(&self, refusal: &Refusal, queue: &mut Queue) -> Result<()> {
+        let Some(job) = queue.jobs().first().cloned() else { return Err(refusal.clone().into()) };
         match refusal.kind.as_str() {
             // The parcel is begun anew; a robot that goes on disagreeing is left to the push.
-            "spool" if consignment.retry(None) => Ok(()),
+            "spool" if queue.retry(None) => Ok(()),
             // What an earlier connection left there may have been damaged since, say by a power cut.
-            "digest" | "parcel" if consignment.begin_anew() => Ok(()),
-            "digest" | "basis" | "parcel" => {
-                let damaged = self.route.depot.distrust(&item.layer.digest, &item.packed)?;
-                if damaged.contains(&item.layer.digest) {
+            "digest" | "delta" if queue.begin_anew() => Ok(()),
+            "digest" | "basis" | "delta" => {
+                let damaged = self.route.cache.invalidate(&job.layer.digest, &job.packed)?;
+                if damaged.contains(&job.layer.digest) {
                     anyhow::bail!("a layer on this machine was damaged; it will be exported again");
                 }
                 if damaged.is_empty() && refusal.kind == "digest" {
-                    consignment.suspect(&item.packed.bases);
+                    queue.suspect(&job.packed.bases);
                 }
-                if consignment.retry(Some(self.route.depot)) {
+                if queue.retry(Some(self.route.cache)) {
                     ui::warn(self.route.session.robot(), &format!("{refusal}: the layer is sent whole"));
                     return Ok(());
                 }
                 self.leave(&refusal.to_string());
-                consignment.drop_first();
+                queue.drop_first();
                 Ok(())
             }
             FULL => Err(self.full(refusal.clone())),
             "memory" | "busy" | "system" => Err(refusal.clone().into()),
             _ => {
                 self.leave(&refusal.to_string());
-                consignment.drop_first();
+                queue.drop_first();
                 Ok(())
             }
         }
@@ -482,8 +479,8 @@ impl<'a> Courier<'a> {
     /// # Errors
     /// Fails when the connection is gone.
     pub fn check(&self, blobs: &[Descriptor]) -> Result<usize> {
-        let (mut agent, _look) = self.look()?;
-        let _begun = agent.begin(&self.route.depot.owner()?, self.repository(), &[], None)?;
+        let (mut agent, _look) = self.inventory()?;
+        let _begun = agent.begin(&self.route.cache.owner()?, self.repository(), &[], None)?;
         let sizes: BTreeMap<&Digest, u64> = blobs.iter().map(|blob| (&blob.digest, blob.size)).collect();
         let digests: Vec<Digest> = sizes.keys().map(|digest| (*digest).clone()).collect();
         Ok(agent.check(&digests, sizes.values().sum())?.len())
@@ -495,13 +492,13 @@ pub fn is_full(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<Refusal>()).any(|refusal| refusal.kind == FULL)
 }
 
-impl Item {
-    fn carriage(&self) -> Result<Carriage> {
+impl Job {
+    fn report(&self) -> Result<LayerReport> {
         let how = match self.packed.bases.first() {
-            Some(basis) => How::Patch { basis: basis.to_string() },
-            None => How::Whole,
+            Some(basis) => Transport::Patch { basis: basis.to_string() },
+            None => Transport::Whole,
         };
-        Ok(Carriage { how, sent: self.packed.parcel.size()? })
+        Ok(LayerReport { how, sent: self.packed.delta.size()? })
     }
 }
 

@@ -1,42 +1,42 @@
-//! What a robot makes of a parcel: the steps of `scripts/courier.py`, with every bound that it counts on.
+//! What a robot makes of a parcel: the steps of `scripts/registry_agent.py`, with every bound that it counts on.
 
 use sha2::{Digest as _, Sha256};
 use zstd::zstd_safe::DCtx;
 
-use super::super::recipe::{FRAME, PREFIX};
+use super::super::plan::{FRAME, PREFIX};
 
 /// The layer, and whether the robot would let its registry have it as `digest`.
-pub fn make(parcel: &[u8], bases: &[&[u8]], digest: &str) -> Result<Vec<u8>, String> {
-    let made = steps(parcel, bases)?;
+pub fn make(delta: &[u8], bases: &[&[u8]], digest: &str) -> Result<Vec<u8>, String> {
+    let made = ops(delta, bases)?;
     if format!("{:x}", Sha256::digest(&made)) == digest { Ok(made) } else { Err("another digest".into()) }
 }
 
-fn steps(parcel: &[u8], bases: &[&[u8]]) -> Result<Vec<u8>, String> {
-    let mut parcel = Reader(parcel);
+fn ops(delta: &[u8], bases: &[&[u8]]) -> Result<Vec<u8>, String> {
+    let mut delta = Reader(delta);
     let mut made = Vec::new();
     loop {
-        match parcel.take(1)? {
+        match delta.take(1)? {
             b"E" => break,
             b"C" => {
-                let (basis, offset, length) = (parcel.number(2)?, parcel.number(8)?, parcel.number(8)?);
-                made.extend_from_slice(piece(bases, basis, offset, length)?);
+                let (basis, offset, length) = (delta.number(2)?, delta.number(8)?, delta.number(8)?);
+                made.extend_from_slice(span(bases, basis, offset, length)?);
             }
             b"F" => {
-                let (pieces, size, length) = (parcel.number(2)?, parcel.number(4)?, parcel.number(4)?);
+                let (spans, size, length) = (delta.number(2)?, delta.number(4)?, delta.number(4)?);
                 let mut prefix = Vec::new();
-                for _ in 0..pieces {
-                    let (basis, offset, length) = (parcel.number(2)?, parcel.number(8)?, parcel.number(4)?);
-                    prefix.extend_from_slice(piece(bases, basis, offset, length)?);
+                for _ in 0..spans {
+                    let (basis, offset, length) = (delta.number(2)?, delta.number(8)?, delta.number(4)?);
+                    prefix.extend_from_slice(span(bases, basis, offset, length)?);
                 }
-                let frame = parcel.take(length)?;
+                let frame = delta.take(length)?;
                 assert!(size <= FRAME as usize, "a frame of {size} bytes");
                 assert!(prefix.len() <= PREFIX as usize, "a prefix of {} bytes", prefix.len());
                 made.extend(decode(frame, &prefix, size)?);
             }
-            other => return Err(format!("the parcel is damaged: {other:?}")),
+            other => return Err(format!("the delta is damaged: {other:?}")),
         }
     }
-    if parcel.0.is_empty() { Ok(made) } else { Err("more than the layer needs".into()) }
+    if delta.0.is_empty() { Ok(made) } else { Err("more than the layer needs".into()) }
 }
 
 fn decode(frame: &[u8], prefix: &[u8], size: usize) -> Result<Vec<u8>, String> {
@@ -50,7 +50,7 @@ fn decode(frame: &[u8], prefix: &[u8], size: usize) -> Result<Vec<u8>, String> {
     if made.len() == size { Ok(made) } else { Err(format!("{} bytes for {size}", made.len())) }
 }
 
-fn piece<'a>(bases: &[&'a [u8]], basis: usize, offset: usize, length: usize) -> Result<&'a [u8], String> {
+fn span<'a>(bases: &[&'a [u8]], basis: usize, offset: usize, length: usize) -> Result<&'a [u8], String> {
     let basis = bases.get(basis).ok_or("no such basis")?;
     offset.checked_add(length).and_then(|end| basis.get(offset..end)).ok_or_else(|| "a shorter basis".into())
 }
@@ -59,7 +59,7 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or("the parcel ended early")?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or("the delta ended early")?;
         self.0 = rest;
         Ok(taken)
     }

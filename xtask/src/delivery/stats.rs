@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use super::courier::{Carriage, Carried};
+use super::delta::{LayerReport, TransferReport};
 use crate::image::layout::Layer;
 use crate::image::push::Layers;
-use crate::timeline::{self, How};
+use crate::timeline::{self, Transport};
 
 /// The account of one robot.
 #[derive(Debug)]
-pub struct Account<'a> {
+pub struct TransferStats<'a> {
     robot: &'a str,
-    carried: &'a Carried,
+    report: &'a TransferReport,
     seen: BTreeSet<&'a str>,
     reused: u64,
 }
 
-impl<'a> Account<'a> {
+impl<'a> TransferStats<'a> {
     /// An account to which the courier's part is known.
-    pub fn new(robot: &'a str, carried: &'a Carried) -> Self {
-        Self { robot, carried, seen: BTreeSet::new(), reused: 0 }
+    pub fn new(robot: &'a str, report: &'a TransferReport) -> Self {
+        Self { robot, report, seen: BTreeSet::new(), reused: 0 }
     }
 
     /// Bytes of the layers that were there, of all images that have been settled.
@@ -29,11 +29,11 @@ impl<'a> Account<'a> {
 
     /// Settles an image that has been pushed, which took `sent` bytes: how many of its layers travelled, and
     /// how many bytes the courier needed for them.
-    pub fn settle(&mut self, image: &str, manifest: &str, pushed: Layers, sent: u64) -> (Layers, u64) {
-        let carried = self.carried;
-        let exported = carried.images.iter().find(|exported| *exported.digest == *manifest);
+    pub fn record(&mut self, image: &str, manifest: &str, pushed: Layers, sent: u64) -> (Layers, u64) {
+        let report = self.report;
+        let exported = report.images.iter().find(|exported| *exported.digest == *manifest);
         let layers = exported.map(|exported| exported.layers.as_slice()).unwrap_or_default();
-        let left = |layer: &&Layer| !carried.layers.contains_key(&layer.digest);
+        let left = |layer: &&Layer| !report.layers.contains_key(&layer.digest);
         let by_push: u64 = layers
             .iter()
             .filter(left)
@@ -44,29 +44,30 @@ impl<'a> Account<'a> {
         for layer in layers {
             // Of the layers that it carries the push tells the number only.
             let share = u128::from(sent) * u128::from(layer.size) / u128::from(by_push.max(1));
-            let pushed = || Carriage { how: How::Push, sent: u64::try_from(share).unwrap_or(u64::MAX) };
-            let carriage = carried.way(layer, &mut self.seen).unwrap_or_else(pushed);
-            if matches!(carriage.how, How::Patch { .. } | How::Whole) {
+            let pushed =
+                || LayerReport { how: Transport::Push, sent: u64::try_from(share).unwrap_or(u64::MAX) };
+            let layer_report = report.report_for(layer, &mut self.seen).unwrap_or_else(pushed);
+            if matches!(layer_report.how, Transport::Patch { .. } | Transport::Whole) {
                 brought += 1;
-                bytes += carriage.sent;
+                bytes += layer_report.sent;
             }
-            if carriage.how == How::There {
+            if layer_report.how == Transport::There {
                 self.reused += layer.size;
             }
-            self.note(image, layer, carriage);
+            self.note(image, layer, layer_report);
         }
         (Layers { sent: pushed.sent + brought, reused: pushed.reused.saturating_sub(brought) }, bytes)
     }
 
-    fn note(&self, image: &str, layer: &Layer, carriage: Carriage) {
+    fn note(&self, image: &str, layer: &Layer, layer_report: LayerReport) {
         timeline::layer(timeline::Layer {
             robot: self.robot.to_owned(),
             image: image.to_owned(),
             digest: layer.digest.to_string(),
             created_by: layer.created_by.clone(),
             size: layer.size,
-            sent: carriage.sent,
-            how: carriage.how,
+            sent: layer_report.sent,
+            how: layer_report.how,
         });
     }
 }
@@ -84,17 +85,18 @@ mod tests {
 
     #[test]
     fn a_layer_that_two_images_have_travels_once() {
-        let layers = [("old", How::There, 0), ("shared", How::Whole, 40)];
-        let carriage = |(name, how, sent): (&str, How, u64)| (digest(name), Carriage { how, sent });
-        let carried = Carried {
+        let layers = [("old", Transport::There, 0), ("shared", Transport::Whole, 40)];
+        let layer_report =
+            |(name, how, sent): (&str, Transport, u64)| (digest(name), LayerReport { how, sent });
+        let report = TransferReport {
             images: vec![image("m1", &["old", "shared"]), image("m2", &["shared", "pushed"])],
-            layers: layers.into_iter().map(carriage).collect(),
+            layers: layers.into_iter().map(layer_report).collect(),
             sent: 40,
         };
-        let mut account = Account::new("main", &carried);
+        let mut stats = TransferStats::new("main", &report);
         let pushed = |sent, reused| Layers { sent, reused };
-        assert_eq!(account.settle("one", &digest("m1"), pushed(0, 2), 7), (pushed(1, 1), 40));
-        assert_eq!(account.settle("two", &digest("m2"), pushed(1, 1), 60), (pushed(1, 1), 0));
-        assert_eq!(account.reused(), 200, "`old`, and `shared` for the second image");
+        assert_eq!(stats.record("one", &digest("m1"), pushed(0, 2), 7), (pushed(1, 1), 40));
+        assert_eq!(stats.record("two", &digest("m2"), pushed(1, 1), 60), (pushed(1, 1), 0));
+        assert_eq!(stats.reused(), 200, "`old`, and `shared` for the second image");
     }
 }

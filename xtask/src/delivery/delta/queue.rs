@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Courier;
-use super::agent::{Agent, Held, Look, Order, short};
-use super::depot::{Candidate, Depot, Packed};
-use super::lowest;
-use super::recipe::{Recipe, Step};
+use super::Transfer;
+use super::agent::{Agent, Inventory, MakeRequest, RemoteBlob, short};
+use super::cache::{Candidate, DeltaCache, PackedDelta};
+use super::plan::{DeltaPlan, Op};
+use super::prefix;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
@@ -24,11 +24,11 @@ const FILES: usize = 1 << 20;
 
 /// A layer on its way.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct Job {
     /// The layer.
     pub layer: Layer,
-    /// How it travels.
-    pub packed: Packed,
+    /// Transport it travels.
+    pub packed: PackedDelta,
     /// An image of the layers up to this one, for the robot to unpack while others are on their way.
     pub image: Option<Partial>,
     /// Whether it has been packed anew after the robot could make nothing of it.
@@ -39,19 +39,19 @@ pub struct Item {
     resumed: Option<bool>,
 }
 
-impl Item {
+impl Job {
     /// What the robot is told of it.
-    pub fn order<'a>(&'a self, repository: &'a str) -> Order<'a> {
+    pub fn request<'a>(&'a self, repository: &'a str) -> MakeRequest<'a> {
         let Self { layer, packed, image, .. } = self;
         let (layer, size) = (&layer.digest, layer.size);
-        Order { repository, layer, size, bases: &packed.bases, image: image.as_ref() }
+        MakeRequest { repository, layer, size, bases: &packed.bases, image: image.as_ref() }
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub struct Consignment {
-    items: Vec<Item>,
+pub struct Queue {
+    jobs: Vec<Job>,
     attach: Vec<Digest>,
     /// Layers on the robot out of which another could not be made.
     suspects: Vec<Digest>,
@@ -64,26 +64,26 @@ pub struct Consignment {
     done_before: usize,
 }
 
-impl Consignment {
+impl Queue {
     /// Compares what the images need with what the robot has. Parcels are made in the background from here on.
     ///
     /// # Errors
     /// Fails when layers on this machine cannot be read, or the connection is gone.
     pub fn new(
-        courier: &Courier<'_>,
+        transfer: &Transfer<'_>,
         agent: Option<&mut Agent>,
-        look: &Look,
+        inventory: &Inventory,
         images: &[Exported],
     ) -> Result<Self> {
-        let depot = courier.route.depot;
+        let cache = transfer.route.cache;
         let mut layers: Vec<&Layer> = Vec::new();
         for layer in images.iter().flat_map(|image| &image.layers) {
             if !layers.iter().any(|known| known.digest == layer.digest) {
                 layers.push(layer);
             }
         }
-        let mut consignment = Self {
-            items: Vec::new(),
+        let mut queue = Self {
+            jobs: Vec::new(),
             attach: Vec::new(),
             suspects: Vec::new(),
             there: Vec::new(),
@@ -94,57 +94,57 @@ impl Consignment {
         };
         let mut missing = Vec::new();
         for layer in layers {
-            match is_whole(&look.held, layer) {
-                Some(held) if held.linked => consignment.there.push(layer.digest.clone()),
-                Some(_) => consignment.attach.push(layer.digest.clone()),
+            match is_whole(&inventory.held, layer) {
+                Some(held) if held.linked => queue.there.push(layer.digest.clone()),
+                Some(_) => queue.attach.push(layer.digest.clone()),
                 None => missing.push(layer),
             }
         }
-        depot.layout.touch(images.iter().flat_map(|image| &image.layers).map(|layer| &layer.digest));
+        cache.layout.touch(images.iter().flat_map(|image| &image.layers).map(|layer| &layer.digest));
         if missing.is_empty() {
-            return Ok(consignment);
+            return Ok(queue);
         }
-        let mut candidates = depot.candidates(look);
-        depot.layout.touch(candidates.iter().map(|candidate| &candidate.digest));
-        let made_by = depot.layout.histories();
-        let mut recipes = Vec::new();
+        let mut candidates = cache.candidates(inventory);
+        cache.layout.touch(candidates.iter().map(|candidate| &candidate.digest));
+        let made_by = cache.layout.histories();
+        let mut plans = Vec::new();
         for layer in &missing {
-            recipes.push(depot.recipe(layer, &candidates, &made_by)?);
+            plans.push(cache.plan(layer, &candidates, &made_by)?);
         }
         // Layers of machines other than this one: worth a question where much would be sent.
-        if recipes.iter().map(new_bytes).sum::<u64>() > WORTH_ASKING
+        if plans.iter().map(new_bytes).sum::<u64>() > WORTH_ASKING
             && let Some(agent) = agent
-            && ask_about_others(agent, look, &mut candidates)?
+            && ask_about_others(agent, inventory, &mut candidates)?
         {
-            for (recipe, layer) in recipes.iter_mut().zip(&missing) {
-                if new_bytes(recipe) > WORTH_ASKING {
-                    *recipe = depot.recipe(layer, &candidates, &made_by)?;
+            for (plan, layer) in plans.iter_mut().zip(&missing) {
+                if new_bytes(plan) > WORTH_ASKING {
+                    *plan = cache.plan(layer, &candidates, &made_by)?;
                 }
             }
         }
-        for (mut recipe, layer) in recipes.into_iter().zip(missing) {
+        for (mut plan, layer) in plans.into_iter().zip(missing) {
             // What an earlier run has begun is finished, unless there is a shorter way by now.
-            if let Some((begun, bytes)) = depot.begun(layer, &look.spools, &candidates, &made_by)?
-                && new_bytes(&begun).saturating_sub(bytes) <= new_bytes(&recipe)
+            if let Some((begun, bytes)) = cache.begun(layer, &inventory.spools, &candidates, &made_by)?
+                && new_bytes(&begun).saturating_sub(bytes) <= new_bytes(&plan)
             {
-                recipe = begun;
+                plan = begun;
             }
-            let new = new_bytes(&recipe);
-            let packed = depot.pack(layer, recipe, &candidates)?;
+            let new = new_bytes(&plan);
+            let packed = cache.pack(layer, plan, &candidates)?;
             let (layer, resumed) = (layer.clone(), Some(false));
-            consignment.items.push(Item { layer, packed, image: None, retried: false, new, resumed });
+            queue.jobs.push(Job { layer, packed, image: None, retried: false, new, resumed });
         }
-        consignment.add_images(depot, images)?;
-        Ok(consignment)
+        queue.add_images(cache, images)?;
+        Ok(queue)
     }
 
     /// Adds images of lowest layers to the layers that complete one, where those that follow will take their time.
-    fn add_images(&mut self, depot: &Depot, images: &[Exported]) -> Result<()> {
+    fn add_images(&mut self, cache: &DeltaCache, images: &[Exported]) -> Result<()> {
         let there = [self.there.as_slice(), &self.attach].concat();
-        let items: Vec<(&Layer, u64)> = self.items.iter().map(|item| (&item.layer, item.new)).collect();
-        let found = lowest::find(images, &there, &items);
-        for (item, lowest) in self.items.iter_mut().zip(found) {
-            item.image = lowest.map(|(image, layers)| depot.layout.partial(image, layers)).transpose()?;
+        let jobs: Vec<(&Layer, u64)> = self.jobs.iter().map(|job| (&job.layer, job.new)).collect();
+        let found = prefix::find(images, &there, &jobs);
+        for (job, prefix) in self.jobs.iter_mut().zip(found) {
+            job.image = prefix.map(|(image, layers)| cache.layout.partial(image, layers)).transpose()?;
         }
         Ok(())
     }
@@ -180,69 +180,69 @@ impl Consignment {
     }
 
     /// Layers that are on their way.
-    pub fn items(&self) -> &[Item] {
-        &self.items
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
     }
 
     /// The digests of those.
     pub fn layers(&self) -> Vec<&str> {
-        self.items.iter().map(|item| item.layer.digest.as_str()).collect()
+        self.jobs.iter().map(|job| job.layer.digest.as_str()).collect()
     }
 
     /// Takes those off the list that the robot holds by now.
-    pub fn made_meanwhile(&mut self, held: &BTreeMap<String, Held>) -> Vec<Item> {
-        let items = std::mem::take(&mut self.items);
-        let made: Vec<Item>;
-        (made, self.items) = items.into_iter().partition(|item| is_whole(held, &item.layer).is_some());
-        self.attach.extend(made.iter().map(|item| item.layer.digest.clone()));
+    pub fn made_meanwhile(&mut self, held: &BTreeMap<String, RemoteBlob>) -> Vec<Job> {
+        let jobs = std::mem::take(&mut self.jobs);
+        let made: Vec<Job>;
+        (made, self.jobs) = jobs.into_iter().partition(|job| is_whole(held, &job.layer).is_some());
+        self.attach.extend(made.iter().map(|job| job.layer.digest.clone()));
         self.done += made.len();
         made
     }
 
     /// Whether there is nothing left to do.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.attach.is_empty()
+        self.jobs.is_empty() && self.attach.is_empty()
     }
 
     /// The parcels whose unfinished transfers are all that may stay on the robot, where it has no room for others.
     pub fn keep(&self) -> Option<Vec<&str>> {
-        self.is_tight.then(|| self.parcels().collect())
+        self.is_tight.then(|| self.deltas().collect())
     }
 
-    fn parcels(&self) -> impl Iterator<Item = &str> {
-        self.items.iter().map(|item| item.packed.parcel.name.as_str())
+    fn deltas(&self) -> impl Iterator<Item = &str> {
+        self.jobs.iter().map(|job| job.packed.delta.name.as_str())
     }
 
     /// Why the layers do not fit on the robot, if they do not; finds out what has to go there, too.
     ///
     /// What has arrived of the parcels is a part of what they need. What others have left unfinished makes room.
-    pub fn excess(&mut self, look: &Look) -> Option<String> {
-        let layers: u64 = self.items.iter().map(|item| item.layer.size).sum();
-        let parcel = |item: &Item| {
-            let (size, is_known) = item.packed.parcel.size_so_far();
-            if is_known { size } else { size.max(item.new / 2) }
+    pub fn excess(&mut self, inventory: &Inventory) -> Option<String> {
+        let layers: u64 = self.jobs.iter().map(|job| job.layer.size).sum();
+        let delta = |job: &Job| {
+            let (size, is_known) = job.packed.delta.size_so_far();
+            if is_known { size } else { size.max(job.new / 2) }
         };
-        let parcel = self.items.iter().map(parcel).max().unwrap_or_default();
-        let own = number::sum(self.parcels().filter_map(|name| look.spools.get(name).copied()));
-        self.is_tight = lack(look, layers, parcel, own).is_some();
+        let delta = self.jobs.iter().map(delta).max().unwrap_or_default();
+        let own = number::sum(self.deltas().filter_map(|name| inventory.spools.get(name).copied()));
+        self.is_tight = lack(inventory, layers, delta, own).is_some();
         if !self.is_tight {
             return None;
         }
-        lack(look, layers, parcel, number::sum(look.spools.values().copied()))
+        lack(inventory, layers, delta, number::sum(inventory.spools.values().copied()))
     }
 
     /// Bytes of all parcels, as it looks now; none before anything can be said.
     pub fn expected(&self) -> Option<u64> {
-        let parts: Vec<_> = self.items.iter().map(|item| (item.new, item.packed.parcel.expected())).collect();
+        let parts: Vec<_> = self.jobs.iter().map(|job| (job.new, job.packed.delta.expected())).collect();
         expected(&parts)
     }
 
     /// Bytes of the parcels that are on the robot already, of its unfinished transfers.
     pub fn arrived(&mut self, spools: &BTreeMap<String, u64>) -> u64 {
         let mut bytes = 0;
-        for item in &mut self.items {
-            let spool = spools.get(&item.packed.parcel.name).copied().unwrap_or_default();
-            item.resumed = item.resumed.map(|before| before || spool > 0);
+        for job in &mut self.jobs {
+            let spool = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
+            job.resumed = job.resumed.map(|before| before || spool > 0);
             bytes = number::sum([bytes, spool]);
         }
         self.arrived = (bytes, self.arrived.0);
@@ -260,35 +260,35 @@ impl Consignment {
 
     /// Whether a parcel cannot be made.
     pub fn has_failed(&self) -> bool {
-        self.items.iter().any(|item| item.packed.parcel.has_failed())
+        self.jobs.iter().any(|job| job.packed.delta.has_failed())
     }
 
     /// A layer has been made on the robot.
     pub fn done(&mut self, digest: &str) {
-        self.items.retain(|item| *item.layer.digest != *digest);
+        self.jobs.retain(|job| *job.layer.digest != *digest);
         self.done += 1;
     }
 
     /// Leaves the first layer to the push.
     pub fn drop_first(&mut self) {
-        drop(self.items.remove(0));
+        drop(self.jobs.remove(0));
     }
 
     /// Sends the first layer once more from its beginning, if a part of it was on the robot before; not a second
     /// time.
     pub fn begin_anew(&mut self) -> bool {
-        self.items.first_mut().and_then(|item| item.resumed.take()).unwrap_or_default()
+        self.jobs.first_mut().and_then(|job| job.resumed.take()).unwrap_or_default()
     }
 
     /// Tries the first layer once more, sent whole where a depot is given; not a second time.
-    pub fn retry(&mut self, whole: Option<&Depot>) -> bool {
-        let Some(item) = self.items.first_mut().filter(|item| !item.retried) else { return false };
-        item.retried = true;
-        let Some(depot) = whole else { return true };
-        match depot.pack(&item.layer, Recipe::whole(item.layer.size), &[]) {
+    pub fn retry(&mut self, whole: Option<&DeltaCache>) -> bool {
+        let Some(job) = self.jobs.first_mut().filter(|job| !job.retried) else { return false };
+        job.retried = true;
+        let Some(cache) = whole else { return true };
+        match cache.pack(&job.layer, DeltaPlan::whole(job.layer.size), &[]) {
             Ok(packed) => {
-                item.packed = packed;
-                item.new = item.layer.size;
+                job.packed = packed;
+                job.new = job.layer.size;
                 true
             }
             Err(_) => false,
@@ -301,21 +301,21 @@ impl Consignment {
 ///
 /// Its registry keeps each layer once, uncompressed, beside the parcel that is being worked off. Then
 /// its engine keeps the unpacked files, and in a containerd store the layer as well.
-fn lack(look: &Look, layers: u64, parcel: u64, spools: u64) -> Option<String> {
-    let disk = look.disk.saturating_add(look.parts).saturating_add(spools);
-    let engine = layers.saturating_mul(look.copies);
+fn lack(inventory: &Inventory, layers: u64, delta: u64, spools: u64) -> Option<String> {
+    let disk = inventory.disk.saturating_add(inventory.parts).saturating_add(spools);
+    let engine = layers.saturating_mul(inventory.copies);
     let words = |whose: &str, free: u64, needed: u64| {
         let (free, needed) = (ui::bytes(free), ui::bytes(needed));
         format!("{whose} has {free} free, the new layers need {needed} there")
     };
-    let shared = layers.saturating_add(engine.max(parcel));
-    if look.shared {
+    let shared = layers.saturating_add(engine.max(delta));
+    if inventory.shared {
         return (disk < shared).then(|| words("its disk", disk, shared));
     }
-    if disk < layers + parcel {
-        return Some(words("its registry's disk", disk, layers + parcel));
+    if disk < layers + delta {
+        return Some(words("its registry's disk", disk, layers + delta));
     }
-    (look.engine < engine).then(|| words("its engine's disk", look.engine, engine))
+    (inventory.engine < engine).then(|| words("its engine's disk", inventory.engine, engine))
 }
 
 /// What parts come to of which some have a size and all a measure: the others are taken to be like those.
@@ -332,16 +332,16 @@ fn expected(parts: &[(u64, Option<u64>)]) -> Option<u64> {
 }
 
 /// A layer among the blobs of a robot, if all of it is there.
-fn is_whole(held: &BTreeMap<String, Held>, layer: &Layer) -> Option<Held> {
+fn is_whole(held: &BTreeMap<String, RemoteBlob>, layer: &Layer) -> Option<RemoteBlob> {
     held.get(short(&layer.digest)).filter(|held| held.size == layer.size).copied()
 }
 
 /// Bytes of a layer that nothing on the robot is known to resemble.
-fn new_bytes(recipe: &Recipe) -> u64 {
-    let new = recipe.steps.iter().map(|step| match step {
-        Step::Copy(_) => 0,
-        Step::Frame { prefix, made } => {
-            let resembling: u64 = prefix.iter().map(|piece| piece.range.end - piece.range.start).sum();
+fn new_bytes(plan: &DeltaPlan) -> u64 {
+    let new = plan.ops.iter().map(|op| match op {
+        Op::Copy(_) => 0,
+        Op::Frame { prefix, made } => {
+            let resembling: u64 = prefix.iter().map(|span| span.range.end - span.range.start).sum();
             (made.end - made.start).saturating_sub(resembling)
         }
     });
@@ -349,9 +349,13 @@ fn new_bytes(recipe: &Recipe) -> u64 {
 }
 
 /// Asks what is in layers that this machine does not have. Tells whether there are any.
-fn ask_about_others(agent: &mut Agent, look: &Look, candidates: &mut Vec<Candidate>) -> Result<bool> {
+fn ask_about_others(
+    agent: &mut Agent,
+    inventory: &Inventory,
+    candidates: &mut Vec<Candidate>,
+) -> Result<bool> {
     let known: BTreeSet<String> = candidates.iter().map(|one| short(&one.digest).to_owned()).collect();
-    let unknown: BTreeMap<&String, u64> = look
+    let unknown: BTreeMap<&String, u64> = inventory
         .held
         .iter()
         .filter(|(name, held)| held.size >= TOO_SMALL && !known.contains(*name))
@@ -374,37 +378,41 @@ fn ask_about_others(agent: &mut Agent, look: &Look, candidates: &mut Vec<Candida
 
 #[cfg(test)]
 mod tests {
-    use super::super::agent::Look;
+    use super::super::agent::Inventory;
     use super::{expected, lack};
 
     #[test]
     fn what_an_interrupted_transfer_left_is_room_for_the_next() {
-        let look = Look { disk: 250, shared: true, copies: 1, ..Look::default() };
-        assert_eq!(lack(&look, 100, 150, 0), None);
-        assert!(lack(&look, 200, 0, 149).unwrap().contains("its disk has"));
-        assert_eq!(lack(&look, 200, 0, 150), None);
-        assert_eq!(lack(&Look { parts: 100, ..look.clone() }, 200, 0, 50), None);
-        let twice = Look { copies: 2, ..look };
+        let inventory = Inventory { disk: 250, shared: true, copies: 1, ..Inventory::default() };
+        assert_eq!(lack(&inventory, 100, 150, 0), None);
+        assert!(lack(&inventory, 200, 0, 149).unwrap().contains("its disk has"));
+        assert_eq!(lack(&inventory, 200, 0, 150), None);
+        assert_eq!(lack(&Inventory { parts: 100, ..inventory.clone() }, 200, 0, 50), None);
+        let twice = Inventory { copies: 2, ..inventory };
         assert!(lack(&twice, 100, 0, 49).is_some() && lack(&twice, 100, 0, 50).is_none());
     }
 
     #[test]
     fn numbers_of_a_robot_may_be_anything() {
         let most = u64::MAX;
-        let look = Look { disk: most, parts: most, copies: most, shared: true, ..Look::default() };
-        assert_eq!(lack(&look, 100, most, most), None);
-        let look = Look { disk: most, parts: most, copies: most, ..Look::default() };
-        assert!(lack(&look, 100, 1, most).unwrap().contains("its engine's disk"));
+        let inventory =
+            Inventory { disk: most, parts: most, copies: most, shared: true, ..Inventory::default() };
+        assert_eq!(lack(&inventory, 100, most, most), None);
+        let inventory = Inventory { disk: most, parts: most, copies: most, ..Inventory::default() };
+        assert!(lack(&inventory, 100, 1, most).unwrap().contains("its engine's disk"));
     }
 
     #[test]
     fn an_engine_with_a_disk_of_its_own_gains_nothing_by_it() {
-        let look = Look { disk: 100, engine: 300, copies: 2, ..Look::default() };
-        assert!(lack(&look, 100, 50, 49).unwrap().contains("its registry's disk"));
-        assert_eq!(lack(&look, 100, 50, 50), None);
-        assert!(lack(&look, 151, 0, 1_000).unwrap().contains("its engine's disk"));
+        let inventory = Inventory { disk: 100, engine: 300, copies: 2, ..Inventory::default() };
+        assert!(lack(&inventory, 100, 50, 49).unwrap().contains("its registry's disk"));
+        assert_eq!(lack(&inventory, 100, 50, 50), None);
+        assert!(lack(&inventory, 151, 0, 1_000).unwrap().contains("its engine's disk"));
         // Where nothing can be known, there is no end of room.
-        assert_eq!(lack(&Look { disk: u64::MAX, parts: 1, copies: 0, ..Look::default() }, 9, 9, 9), None);
+        assert_eq!(
+            lack(&Inventory { disk: u64::MAX, parts: 1, copies: 0, ..Inventory::default() }, 9, 9, 9),
+            None
+        );
     }
 
     #[test]

@@ -47,12 +47,12 @@ const DESCRIPTION: u64 = 1 << 20;
 
 /// The entries of a layer, in order and without gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contents {
+pub struct LayerIndex {
     /// The entries.
     pub entries: Vec<Entry>,
 }
 
-impl Contents {
+impl LayerIndex {
     /// Reads a layer's archive. What cannot be understood is one entry.
     ///
     /// # Errors
@@ -172,10 +172,10 @@ mod tests {
     use super::*;
     use crate::fuzz::{fuzz, with_sums};
 
-    fn contents(bytes: &[u8]) -> Result<Contents> {
+    fn contents(bytes: &[u8]) -> Result<LayerIndex> {
         let guard = tempfile::NamedTempFile::new()?;
         fs_err::write(guard.path(), bytes)?;
-        Contents::read(&Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())
+        LayerIndex::read(&Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())
     }
 
     fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -255,7 +255,7 @@ mod tests {
             let path = Utf8PathBuf::from_path_buf(file.path().to_owned()).unwrap();
             let mut entries = 0;
             let memory =
-                allocation_counter::measure(|| entries = Contents::read(&path).unwrap().entries.len());
+                allocation_counter::measure(|| entries = LayerIndex::read(&path).unwrap().entries.len());
             assert_eq!(entries, 1);
             assert!(memory.bytes_max < 16 << 20, "{kind:?}: {} bytes of memory", memory.bytes_max);
         }

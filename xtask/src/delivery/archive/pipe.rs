@@ -13,20 +13,23 @@ use crate::process::Cmd;
 ///
 /// # Errors
 /// Fails when one of the two commands fails, the connection drops, or `work` fails.
-pub fn exchange<T>(
+pub fn pipe<T>(
     session: &Session,
     consumer: &Cmd,
     producer: &Cmd,
     work: impl FnOnce(&mut io::BufReader<PipeReader>, PipeWriter) -> Result<T>,
 ) -> Result<T> {
-    give(session, consumer, |sink| take(producer, |source| work(source, sink)))
+    write_to(session, consumer, |sink| read_from(producer, |source| work(source, sink)))
 }
 
 /// Lets `work` read what `producer` writes.
 ///
 /// # Errors
 /// Fails when `producer` or `work` fails.
-pub fn take<T>(producer: &Cmd, work: impl FnOnce(&mut io::BufReader<PipeReader>) -> Result<T>) -> Result<T> {
+pub fn read_from<T>(
+    producer: &Cmd,
+    work: impl FnOnce(&mut io::BufReader<PipeReader>) -> Result<T>,
+) -> Result<T> {
     let (child, words, mut source) = producer.converse()?;
     drop(words);
     let result = work(&mut source);
@@ -49,8 +52,12 @@ pub fn take<T>(producer: &Cmd, work: impl FnOnce(&mut io::BufReader<PipeReader>)
 /// Lets `work` write what `consumer` on the robot reads.
 ///
 /// # Errors
-/// As [`exchange`].
-pub fn give<T>(session: &Session, consumer: &Cmd, work: impl FnOnce(PipeWriter) -> Result<T>) -> Result<T> {
+/// As [`pipe`].
+pub fn write_to<T>(
+    session: &Session,
+    consumer: &Cmd,
+    work: impl FnOnce(PipeWriter) -> Result<T>,
+) -> Result<T> {
     let (child, sink, mut answers) = consumer.converse()?;
     let listening = std::thread::spawn(move || {
         drop(io::copy(&mut answers, &mut io::sink()));

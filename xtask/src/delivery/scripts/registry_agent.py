@@ -1,7 +1,7 @@
 """Makes layers in a robot's registry out of those it has: the robot's end of the courier.
 
 Runs inside the registry's container for the length of one delivery. Each line of stdin is a command in JSON,
-each line of stdout the answer to one. A layer comes as a parcel (see courier/parcel.rs): its bytes are kept in a
+each line of stdout the answer to one. A layer comes as a delta (see courier/delta.rs): its bytes are kept in a
 spool as they arrive, so that a transfer that breaks off goes on where it stopped, and are worked off while the rest
 is on its way. Blobs are put where the registry's file system driver keeps them, under their digest, only
 once they have it; nobody sees an unfinished one.
@@ -25,7 +25,7 @@ import zstandard
 ROOT = "/var/lib/registry"
 BLOBS = ROOT + "/docker/registry/v2/blobs/sha256"
 REPOSITORIES = ROOT + "/docker/registry/v2/repositories"
-WORK = ROOT + "/courier"
+WORK = ROOT + "/courier"  # named so by the first versions: all versions of xtask share this directory and its lock
 DAY = 24 * 60 * 60
 CHUNK = 1 << 20
 
@@ -51,7 +51,7 @@ class Refusal(Exception):
 def checked(text, pattern):
     """A word of the other end that becomes a part of a path."""
     if not isinstance(text, str) or not re.fullmatch(pattern, text):
-        raise Refusal("parcel", "the command is damaged")
+        raise Refusal("delta", "the command is damaged")
     return text
 
 
@@ -183,7 +183,7 @@ def peak():
 
 def begin(owner, repository, layers, keep=None):
     """Takes the place of an agent of the same owner whose connection was cut; another's is left alone. Tells what is
-    here by now of the layers that are to come, and of unfinished ones. Where room is short, only spools of the parcels
+    here by now of the layers that are to come, and of unfinished ones. Where room is short, only spools of the deltas
     `keep` stay.
     """
     os.makedirs(WORK, exist_ok=True)
@@ -259,8 +259,8 @@ def length_in(field):
     return int(digits, 8) if re.fullmatch(b"[0-7]+", digits) else None if digits else 0
 
 
-class Parcel:
-    """The bytes of a parcel: first those that an earlier connection brought, then those that arrive. A thread puts
+class Delta:
+    """The bytes of a delta: first those that an earlier connection brought, then those that arrive. A thread puts
     them into the spool as they come, however long a step takes: what is there is not sent again.
     """
 
@@ -299,7 +299,7 @@ class Parcel:
             raise self.failure
         part = os.pread(self.spool.fileno(), count, self.position)
         if len(part) < count:
-            raise Refusal("parcel", "the parcel ended early")
+            raise Refusal("delta", "the delta ended early")
         self.position += count
         return part
 
@@ -308,7 +308,7 @@ class Parcel:
         if self.failure:
             raise self.failure
         if self.position != self.arrived:
-            raise Refusal("parcel", "there is more in the parcel than its layer needs")
+            raise Refusal("delta", "there is more in the delta than its layer needs")
 
 
 class Sources:
@@ -323,7 +323,7 @@ class Sources:
 
     def piece(self, basis, offset, length):
         if basis >= len(self.files):
-            raise Refusal("parcel", "the parcel is damaged")
+            raise Refusal("delta", "the delta is damaged")
         file = self.files[basis].fileno()
         part = os.pread(file, length, offset)
         while len(part) < length:
@@ -345,11 +345,11 @@ def make(repository, layer, size, name, offset, bases, image=()):
     """Makes one layer, checks it, and only then lets the registry have it, and an image that it completes."""
     unfinished, begun = f"{WORK}/{hexadecimal(layer)}.part", spool(name)
     try:
-        parcel = Parcel(name, offset)
+        delta = Delta(name, offset)
         sources = Sources(bases)
         with open(unfinished, "wb", buffering=0) as out:
-            made, count = steps(parcel, sources, out)
-            parcel.end()
+            made, count = apply(delta, sources, out)
+            delta.end()
             if (made, count) != (layer, size):
                 raise Refusal("digest", "what was made of it is not the layer")
             os.fsync(out.fileno())
@@ -394,8 +394,8 @@ def publish(repository, *image):
         attach(repository, digest, kind)
 
 
-def steps(parcel, sources, out):
-    """Works off a parcel; the digest and the size of what came out."""
+def apply(delta, sources, out):
+    """Works off a delta; the digest and the size of what came out."""
     digest, count = hashlib.sha256(), 0
 
     def emit(part):
@@ -404,22 +404,22 @@ def steps(parcel, sources, out):
         count += len(part)
         write(out, part)
 
-    while (kind := parcel.read(1)) != b"E":
+    while (kind := delta.read(1)) != b"E":
         if kind == b"C":
-            basis, offset, length = struct.unpack("<HQQ", parcel.read(18))
+            basis, offset, length = struct.unpack("<HQQ", delta.read(18))
             while length:
                 part = sources.piece(basis, offset, min(length, CHUNK))
                 emit(part)
                 offset, length = offset + len(part), length - len(part)
         elif kind == b"F":
-            pieces, size, length = struct.unpack("<HII", parcel.read(10))
-            places = [struct.unpack("<HQI", parcel.read(14)) for _ in range(pieces)]
+            spans, size, length = struct.unpack("<HII", delta.read(10))
+            places = [struct.unpack("<HQI", delta.read(14)) for _ in range(spans)]
             if max(size, length, sum(place[2] for place in places)) > MOST:
-                raise Refusal("parcel", "the parcel is damaged")
+                raise Refusal("delta", "the delta is damaged")
             prefix = b"".join(sources.piece(*place) for place in places)
-            emit(decode(parcel.read(length), prefix, size))
+            emit(decode(delta.read(length), prefix, size))
         else:
-            raise Refusal("parcel", "the parcel is damaged")
+            raise Refusal("delta", "the delta is damaged")
     return f"sha256:{digest.hexdigest()}", count
 
 
@@ -428,12 +428,12 @@ def decode(frame, prefix, size):
     try:
         # A frame that tells its size is given that much memory, whatever the limit.
         if zstandard.frame_content_size(frame) not in (size, -1):
-            raise Refusal("parcel", "the parcel is damaged")
+            raise Refusal("delta", "the delta is damaged")
         made = zstandard.ZstdDecompressor(dict_data=dictionary).decompress(frame, max_output_size=size)
     except zstandard.ZstdError:
         raise Refusal("digest", "a part of the layer cannot be decoded with what the robot has") from None
     if len(made) != size:
-        raise Refusal("parcel", "the parcel is damaged")
+        raise Refusal("delta", "the delta is damaged")
     return made
 
 
@@ -466,7 +466,7 @@ def serve():
         elif do == "begin" and lock is None:
             lock = begin(**words)
         elif lock is None or do == "begin":
-            raise Refusal("parcel", f"{do} {'before' if lock is None else 'after'} begin")
+            raise Refusal("delta", f"{do} {'before' if lock is None else 'after'} begin")
         elif do == "attach":
             attach(**words)
             answer(attached=words["layer"])

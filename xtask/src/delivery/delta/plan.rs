@@ -1,16 +1,16 @@
-//! How a robot makes a layer out of those it has: what is copied, and what is patched against what.
+//! Transport a robot makes a layer out of those it has: what is copied, and what is patched against what.
 //!
 //! Each entry of the new layer is looked for in all layers that the robot has: by name and content, by name,
 //! by content, by a name that differs in its version only. Runs of entries that are the same in both are
 //! copied; what is between them is sent as zstd frames that refer to their counterparts as a prefix
 //! (`zstd --patch-from`). Where nothing matches, the prefix is empty and the frame is plain compression.
 //!
-//! Memory is bounded on both sides: a frame makes at most [`FRAME`] bytes out of at most [`PREFIX`].
+//! DigestCache is bounded on both sides: a frame makes at most [`FRAME`] bytes out of at most [`PREFIX`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use super::contents::{Contents, Entry};
+use super::index::{Entry, LayerIndex};
 
 /// Most bytes that one frame makes.
 pub const FRAME: u64 = 8 << 20;
@@ -35,7 +35,7 @@ const MARGIN: u64 = 4 << 20;
 
 /// Bytes of a basis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct Span {
     /// Which basis, as the recipe counts them.
     pub basis: usize,
     /// Its bytes.
@@ -44,7 +44,7 @@ pub struct Piece {
     pub twin: Option<u64>,
 }
 
-impl Piece {
+impl Span {
     fn bytes(&self) -> u64 {
         self.range.end - self.range.start
     }
@@ -52,13 +52,13 @@ impl Piece {
 
 /// The next bytes of the new layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Op {
     /// They are these.
-    Copy(Piece),
+    Copy(Span),
     /// They are in a frame.
     Frame {
         /// What the frame refers to.
-        prefix: Vec<Piece>,
+        prefix: Vec<Span>,
         /// Which bytes of the new layer.
         made: Range<u64>,
     },
@@ -66,55 +66,55 @@ pub enum Step {
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recipe {
+pub struct DeltaPlan {
     /// The bases that are used, by their position among those offered.
     pub bases: Vec<usize>,
     /// The steps; what they make, one after another, is the layer.
-    pub steps: Vec<Step>,
+    pub ops: Vec<Op>,
 }
 
 /// A layer that a robot has.
 #[derive(Clone, Copy, Debug)]
 pub struct Basis<'a> {
     /// Its entries.
-    pub contents: &'a Contents,
+    pub contents: &'a LayerIndex,
     /// Whether the same instruction made it: such a layer is looked into first.
     pub same_history: bool,
     /// Whether its bytes are on this machine. If not, only contents that are the same can be used.
     pub is_here: bool,
 }
 
-impl Recipe {
+impl DeltaPlan {
     /// The recipe for a layer that is sent whole.
     pub fn whole(size: u64) -> Self {
-        let mut steps = Vec::new();
-        push_frames(&mut steps, 0..size);
-        Self { bases: Vec::new(), steps }
+        let mut ops = Vec::new();
+        push_frames(&mut ops, 0..size);
+        Self { bases: Vec::new(), ops }
     }
 
     /// The recipe for a layer out of `bases`.
-    pub fn new(layer: &Contents, bases: &[Basis<'_>]) -> Self {
+    pub fn new(layer: &LayerIndex, bases: &[Basis<'_>]) -> Self {
         let index = Index::new(layer, bases);
-        let mut recipe = Self::default();
+        let mut plan = Self::default();
         let mut frame = Frame::default();
         let mut position = 0;
         let entries = &layer.entries;
         while position < entries.len() {
             let entry = &entries[position];
             let found = index.find(entry, frame.last());
-            if let Some((piece, run)) = same_run(&entries[position..], found.as_ref(), bases) {
-                frame.finish(&mut recipe.steps);
-                recipe.steps.push(Step::Copy(piece));
+            if let Some((span, run)) = same_run(&entries[position..], found.as_ref(), bases) {
+                frame.finish(&mut plan.ops);
+                plan.ops.push(Op::Copy(span));
                 position += run;
                 continue;
             }
             let found = found.map(|found| (bases[found.basis].is_here, found));
-            frame.add(entry, found, &mut recipe.steps);
+            frame.add(entry, found, &mut plan.ops);
             position += 1;
         }
-        frame.finish(&mut recipe.steps);
-        recipe.renumber();
-        recipe
+        frame.finish(&mut plan.ops);
+        plan.renumber();
+        plan
     }
 
     /// Whether it uses nothing of what the robot has.
@@ -125,22 +125,22 @@ impl Recipe {
     /// Keeps only the bases that are used, the one that gives most first.
     fn renumber(&mut self) {
         let mut given: BTreeMap<usize, u64> = BTreeMap::new();
-        for piece in self.pieces() {
-            *given.entry(piece.basis).or_default() += piece.bytes();
+        for span in self.spans() {
+            *given.entry(span.basis).or_default() += span.bytes();
         }
         self.bases = given.keys().copied().collect();
         self.bases.sort_by_key(|basis| std::cmp::Reverse(given[basis]));
         let numbers: HashMap<usize, usize> =
             self.bases.iter().enumerate().map(|(number, basis)| (*basis, number)).collect();
-        for piece in self.pieces() {
-            piece.basis = numbers[&piece.basis];
+        for span in self.spans() {
+            span.basis = numbers[&span.basis];
         }
     }
 
-    fn pieces(&mut self) -> impl Iterator<Item = &mut Piece> {
-        self.steps.iter_mut().flat_map(|step| match step {
-            Step::Copy(piece) => std::slice::from_mut(piece),
-            Step::Frame { prefix, .. } => prefix.as_mut_slice(),
+    fn spans(&mut self) -> impl Iterator<Item = &mut Span> {
+        self.ops.iter_mut().flat_map(|op| match op {
+            Op::Copy(span) => std::slice::from_mut(span),
+            Op::Frame { prefix, .. } => prefix.as_mut_slice(),
         })
     }
 }
@@ -169,9 +169,9 @@ enum Likeness {
 
 impl Found<'_> {
     /// What it gives a frame that makes `entry`.
-    fn piece(&self, entry: &Entry, basis_is_here: bool) -> Piece {
+    fn span(&self, entry: &Entry, basis_is_here: bool) -> Span {
         let twin = (!basis_is_here).then_some(entry.content);
-        Piece { basis: self.basis, range: self.range.clone(), twin }
+        Span { basis: self.basis, range: self.range.clone(), twin }
     }
 }
 
@@ -184,7 +184,7 @@ struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    fn new(layer: &Contents, bases: &'a [Basis<'a>]) -> Self {
+    fn new(layer: &LayerIndex, bases: &'a [Basis<'a>]) -> Self {
         let mut index =
             Self { bases, by_path: HashMap::new(), by_content: HashMap::new(), by_likeness: HashMap::new() };
         for basis in ranked(layer, bases) {
@@ -245,7 +245,7 @@ impl<'a> Index<'a> {
 }
 
 /// The bases, the likeliest first: by the bytes that they have in common with the layer.
-fn ranked(layer: &Contents, bases: &[Basis<'_>]) -> Vec<usize> {
+fn ranked(layer: &LayerIndex, bases: &[Basis<'_>]) -> Vec<usize> {
     let wanted: HashMap<&str, &Entry> =
         layer.entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
     let score = |basis: &Basis<'_>| -> u64 {
@@ -256,13 +256,13 @@ fn ranked(layer: &Contents, bases: &[Basis<'_>]) -> Vec<usize> {
         });
         common.sum()
     };
-    let mut order: Vec<(bool, u64, usize)> = bases
+    let mut request: Vec<(bool, u64, usize)> = bases
         .iter()
         .enumerate()
         .map(|(number, basis)| (!basis.same_history, u64::MAX - score(basis), number))
         .collect();
-    order.sort_unstable();
-    order.into_iter().map(|(.., number)| number).collect()
+    request.sort_unstable();
+    request.into_iter().map(|(.., number)| number).collect()
 }
 
 fn is_same(a: &Entry, b: &Entry) -> bool {
@@ -277,20 +277,20 @@ fn likeness(path: &str) -> String {
 
 /// The longest run of entries that are the same, one after another, in a basis: what to copy, and how many
 /// entries it makes.
-fn same_run(entries: &[Entry], first: Option<&Found<'_>>, bases: &[Basis<'_>]) -> Option<(Piece, usize)> {
+fn same_run(entries: &[Entry], first: Option<&Found<'_>>, bases: &[Basis<'_>]) -> Option<(Span, usize)> {
     let first = first.filter(|found| found.likeness == Likeness::Same)?;
     let others = &bases[first.basis].contents.entries[first.number..];
     let run = entries.iter().zip(others).take_while(|(entry, other)| is_same(entry, other)).count();
     let range = first.entry.start..others[run - 1].end;
     (range.end - range.start >= SHORTEST_COPY)
-        .then_some((Piece { basis: first.basis, range, twin: None }, run))
+        .then_some((Span { basis: first.basis, range, twin: None }, run))
 }
 
 /// A frame in the making.
 #[derive(Default)]
 struct Frame {
     made: Range<u64>,
-    prefix: Vec<Piece>,
+    prefix: Vec<Span>,
     prefix_bytes: u64,
     last: Option<(usize, usize)>,
 }
@@ -300,40 +300,40 @@ impl Frame {
         self.last
     }
 
-    fn add(&mut self, entry: &Entry, found: Option<(bool, Found<'_>)>, steps: &mut Vec<Step>) {
+    fn add(&mut self, entry: &Entry, found: Option<(bool, Found<'_>)>, ops: &mut Vec<Op>) {
         if let Some((_, found)) = &found
             && found.likeness == Likeness::Content
             && entry.length > LARGE
             && entry.size() - entry.length <= FRAME
         {
             // A large file that has got another place or other headers: only those are sent.
-            self.extend(entry.start..entry.content, steps);
-            self.finish(steps);
-            steps.push(Step::Copy(Piece { basis: found.basis, range: found.range.clone(), twin: None }));
-            self.extend(entry.content + entry.length..entry.end, steps);
+            self.extend(entry.start..entry.content, ops);
+            self.finish(ops);
+            ops.push(Op::Copy(Span { basis: found.basis, range: found.range.clone(), twin: None }));
+            self.extend(entry.content + entry.length..entry.end, ops);
             return;
         }
         if entry.size() > FRAME {
-            self.finish(steps);
-            large(entry, found.as_ref().filter(|(is_here, _)| *is_here).map(|(_, found)| found), steps);
+            self.finish(ops);
+            large(entry, found.as_ref().filter(|(is_here, _)| *is_here).map(|(_, found)| found), ops);
             return;
         }
         let bytes = found.as_ref().map_or(0, |(_, found)| found.range.end - found.range.start);
         if self.prefix_bytes + bytes > PREFIX || self.prefix.len() >= PIECES {
-            self.finish(steps);
+            self.finish(ops);
         }
-        self.extend(entry.start..entry.end, steps);
+        self.extend(entry.start..entry.end, ops);
         // A counterpart that would fill the prefix alone cannot be of much help.
         if let Some((is_here, found)) = found.filter(|_| bytes <= PREFIX) {
             self.last = Some((found.basis, found.number));
-            self.refer_to(found.piece(entry, is_here));
+            self.refer_to(found.span(entry, is_here));
         }
     }
 
     /// Takes the next bytes of the layer in, into a new frame where this one is full.
-    fn extend(&mut self, bytes: Range<u64>, steps: &mut Vec<Step>) {
+    fn extend(&mut self, bytes: Range<u64>, ops: &mut Vec<Op>) {
         if !self.made.is_empty() && bytes.end - self.made.start > FRAME {
-            self.finish(steps);
+            self.finish(ops);
         }
         if self.made.is_empty() {
             self.made = bytes;
@@ -342,14 +342,14 @@ impl Frame {
         }
     }
 
-    fn refer_to(&mut self, piece: Piece) {
+    fn refer_to(&mut self, span: Span) {
         // The bytes between two pieces are only known of a basis that is here.
         let room = PREFIX - self.prefix_bytes;
-        let near = self.prefix.iter_mut().filter(|_| piece.twin.is_none()).find_map(|known| {
-            let joined = known.range.start.min(piece.range.start)..known.range.end.max(piece.range.end);
-            let is_near = known.basis == piece.basis
+        let near = self.prefix.iter_mut().filter(|_| span.twin.is_none()).find_map(|known| {
+            let joined = known.range.start.min(span.range.start)..known.range.end.max(span.range.end);
+            let is_near = known.basis == span.basis
                 && known.twin.is_none()
-                && joined.end - joined.start <= known.bytes() + piece.bytes() + GAP
+                && joined.end - joined.start <= known.bytes() + span.bytes() + GAP
                 && joined.end - joined.start - known.bytes() <= room;
             is_near.then_some((known, joined))
         });
@@ -358,21 +358,21 @@ impl Frame {
             known.range = joined;
             return;
         }
-        self.prefix_bytes += piece.bytes();
-        self.prefix.push(piece);
+        self.prefix_bytes += span.bytes();
+        self.prefix.push(span);
     }
 
-    fn finish(&mut self, steps: &mut Vec<Step>) {
+    fn finish(&mut self, ops: &mut Vec<Op>) {
         let Self { made, prefix, .. } = std::mem::take(self);
         if !made.is_empty() {
-            steps.push(Step::Frame { prefix, made });
+            ops.push(Op::Frame { prefix, made });
         }
     }
 }
 
 /// A file larger than a frame: its parts, each against about the same part of its counterpart.
-fn large(entry: &Entry, found: Option<&Found<'_>>, steps: &mut Vec<Step>) {
-    let Some(found) = found else { return push_frames(steps, entry.start..entry.end) };
+fn large(entry: &Entry, found: Option<&Found<'_>>, ops: &mut Vec<Op>) {
+    let Some(found) = found else { return push_frames(ops, entry.start..entry.end) };
     let mut start = entry.start;
     while start < entry.end {
         let end = (start + FRAME).min(entry.end);
@@ -382,20 +382,20 @@ fn large(entry: &Entry, found: Option<&Found<'_>>, steps: &mut Vec<Step>) {
         let range = low.saturating_sub(MARGIN.min(shift + GAP)).max(found.range.start)
             ..(low + (end - start) + shift + GAP).min(found.range.end);
         let prefix = if range.start < range.end {
-            vec![Piece { basis: found.basis, range, twin: None }]
+            vec![Span { basis: found.basis, range, twin: None }]
         } else {
             Vec::new()
         };
-        steps.push(Step::Frame { prefix, made: start..end });
+        ops.push(Op::Frame { prefix, made: start..end });
         start = end;
     }
 }
 
-fn push_frames(steps: &mut Vec<Step>, range: Range<u64>) {
+fn push_frames(ops: &mut Vec<Op>, range: Range<u64>) {
     let mut start = range.start;
     while start < range.end {
         let end = (start + FRAME).min(range.end);
-        steps.push(Step::Frame { prefix: Vec::new(), made: start..end });
+        ops.push(Op::Frame { prefix: Vec::new(), made: start..end });
         start = end;
     }
 }

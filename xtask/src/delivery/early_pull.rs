@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Route;
-use super::courier::Arrivals;
+use super::delta::LayerObserver;
 use crate::error::Result;
 use crate::image::partial::Partial;
 use crate::process::Child;
@@ -24,7 +24,7 @@ use crate::{process, ui};
 const SCRIPT: &str = concat!(
     include_str!("../robot/scripts/credential.sh"),
     include_str!("scripts/login.sh"),
-    include_str!("scripts/ahead.sh")
+    include_str!("scripts/early-pull.sh")
 );
 
 /// How long a robot may say nothing before somebody looks whether it is still waited for.
@@ -38,7 +38,7 @@ enum News {
     Arrived(String),
 }
 
-impl Arrivals for Sender<News> {
+impl LayerObserver for Sender<News> {
     fn soon(&self) {
         // Who pulls has given up: nothing is lost. So with the others.
         drop(self.send(News::Soon));
@@ -113,7 +113,10 @@ impl Drop for Robot {
 ///
 /// # Errors
 /// As `work`.
-pub fn while_sending(route: &Route<'_>, work: impl FnOnce(&dyn Arrivals) -> Result<()>) -> Result<Pulled> {
+pub fn while_sending(
+    route: &Route<'_>,
+    work: impl FnOnce(&dyn LayerObserver) -> Result<()>,
+) -> Result<Pulled> {
     let (tell, news) = channel();
     let is_wanted = &AtomicBool::new(true);
     std::thread::scope(|scope| {

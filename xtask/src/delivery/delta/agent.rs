@@ -14,15 +14,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::checksums;
-use super::contents::Contents;
-use super::parcel::{self, Parcel};
+use super::file::{self, DeltaFile};
+use super::index::LayerIndex;
 use crate::digest::{Digest, is_hex};
 use crate::error::Result;
 use crate::image::partial::Partial;
 use crate::process::{self, Child};
 use crate::robot::{Session, registry};
 
-const PROGRAM: &str = include_str!("../scripts/courier.py");
+const PROGRAM: &str = include_str!("../scripts/registry_agent.py");
 
 /// How much of a parcel is sent at a time; each time costs four bytes.
 const CHUNK: usize = 64 * 1024;
@@ -62,7 +62,7 @@ impl std::error::Error for Refusal {}
 
 /// A blob in the robot's registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct RemoteBlob {
     /// Bytes of it.
     pub size: u64,
     /// Whether the project's repository has it.
@@ -71,9 +71,9 @@ pub struct Held {
 
 /// What the robot's registry has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct Inventory {
     /// Its blobs, by the first sixteen digits of their digests.
-    pub held: BTreeMap<String, Held>,
+    pub held: BTreeMap<String, RemoteBlob>,
     /// Bytes of unfinished transfers, by the name of the parcel.
     pub spools: BTreeMap<String, u64>,
     /// Bytes of layers that were being made when an agent ended: beginning removes them.
@@ -91,7 +91,7 @@ pub struct Look {
 }
 
 #[derive(Deserialize)]
-struct RawLook {
+struct RawInventory {
     held: String,
     spools: BTreeMap<String, u64>,
     parts: u64,
@@ -102,46 +102,46 @@ struct RawLook {
     memory: u64,
 }
 
-impl Look {
+impl Inventory {
     /// The blob with a digest, if the robot has it.
-    pub fn get(&self, digest: &str) -> Option<Held> {
+    pub fn get(&self, digest: &str) -> Option<RemoteBlob> {
         self.held.get(short(digest)).copied()
     }
 
     fn parse(answer: Value) -> Result<Self> {
-        let raw: RawLook = serde_json::from_value(answer).context("read what the robot has")?;
-        let RawLook { held, spools, parts, disk, engine, shared, copies, memory } = raw;
+        let raw: RawInventory = serde_json::from_value(answer).context("read what the robot has")?;
+        let RawInventory { held, spools, parts, disk, engine, shared, copies, memory } = raw;
         Ok(Self { held: blobs(&held), spools: named(spools), parts, disk, engine, shared, copies, memory })
     }
 }
 
 /// Blobs as the agent names them, one after another.
-fn blobs(words: &str) -> BTreeMap<String, Held> {
+fn blobs(words: &str) -> BTreeMap<String, RemoteBlob> {
     let blob = |word: &str| {
         let mut parts = word.split(':');
         let name = parts.next().filter(|name| is_hex(name, SHORT))?.to_owned();
-        Some((name, Held { size: parts.next()?.parse().ok()?, linked: parts.next()? == "1" }))
+        Some((name, RemoteBlob { size: parts.next()?.parse().ok()?, linked: parts.next()? == "1" }))
     };
     words.split_whitespace().filter_map(blob).collect()
 }
 
 /// Those unfinished transfers that have the name of a parcel: it becomes the name of a file.
 fn named(mut spools: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    spools.retain(|name, _| parcel::is_name(name));
+    spools.retain(|name, _| file::is_name(name));
     spools
 }
 
 /// What is on the robot of what is to come, once nobody else adds to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Begun {
+pub struct Started {
     /// Those of the layers that are there after all, by the first sixteen digits of their digests.
-    pub held: BTreeMap<String, Held>,
+    pub held: BTreeMap<String, RemoteBlob>,
     /// Bytes of unfinished transfers, by the name of the parcel.
     pub spools: BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize)]
-struct RawBegun {
+struct RawStarted {
     held: String,
     spools: BTreeMap<String, u64>,
 }
@@ -163,7 +163,7 @@ pub struct Made {
 
 /// A layer to be made on the robot.
 #[derive(Clone, Debug)]
-pub struct Order<'a> {
+pub struct MakeRequest<'a> {
     /// The project's repository.
     pub repository: &'a str,
     /// The layer's digest.
@@ -232,10 +232,10 @@ impl Agent {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let words = self.words.as_ref().context("the robot's courier was let go")?;
+        let words = self.words.as_ref().context("the registry agent was let go")?;
         self.is_stuck = !words.say(bytes, self.patience)?;
         if self.is_stuck {
-            anyhow::bail!("the robot's courier has taken nothing for {} s", self.patience.as_secs());
+            anyhow::bail!("the registry agent has taken nothing for {} s", self.patience.as_secs());
         }
         self.sent += bytes.len() as u64;
         Ok(())
@@ -252,7 +252,7 @@ impl Agent {
 
     /// The next answer; a line without an end is none. `patience` is for a robot that says nothing.
     fn next(&mut self, patience: Duration) -> Result<Value> {
-        anyhow::ensure!(!self.is_stuck, "the robot's courier is stuck");
+        anyhow::ensure!(!self.is_stuck, "the registry agent is stuck");
         let deadline = Instant::now() + patience;
         let line = loop {
             process::check_interrupted()?;
@@ -263,18 +263,18 @@ impl Agent {
                 Ok(line) => break line,
                 Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    anyhow::bail!("the robot's courier has not answered for {} s", patience.as_secs())
+                    anyhow::bail!("the registry agent has not answered for {} s", patience.as_secs())
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     process::check_interrupted()?;
                     self.hang_up();
-                    return Err(self.child.reason().context("the robot's courier has ended"));
+                    return Err(self.child.reason().context("the registry agent has ended"));
                 }
             }
         };
         let values = line.bytes().filter(|byte| b",[{".contains(byte)).count();
-        anyhow::ensure!(values < VALUES, "the robot's courier says more than it was asked");
-        let answer: Value = serde_json::from_str(&line).context("read the courier's answer")?;
+        anyhow::ensure!(values < VALUES, "the registry agent says more than it was asked");
+        let answer: Value = serde_json::from_str(&line).context("read the registry agent's answer")?;
         match (answer["refused"].as_str(), answer["why"].as_str()) {
             (Some(kind), Some(why)) => Err(Refusal { kind: kind.to_owned(), why: why.to_owned() }.into()),
             _ => Ok(answer),
@@ -298,20 +298,20 @@ impl Agent {
     ///
     /// # Errors
     /// Fails when the connection is gone or the registry's data cannot be read.
-    pub fn look(&mut self, repository: &str) -> Result<Look> {
-        Look::parse(self.ask(&look(repository))?)
+    pub fn inventory(&mut self, repository: &str) -> Result<Inventory> {
+        Inventory::parse(self.ask(&inventory(repository))?)
     }
 
     /// What is in a layer that is not on this machine, and its digest: contents by checksum, without names.
-    /// `name` is what the robot calls the layer in a [`Look`], `size` its bytes: the robot reads them all.
+    /// `name` is what the robot calls the layer in a [`Inventory`], `size` its bytes: the robot reads them all.
     ///
     /// # Errors
     /// As [`Agent::look`].
-    pub fn contents(&mut self, name: &str, size: u64) -> Result<(Digest, Contents)> {
+    pub fn contents(&mut self, name: &str, size: u64) -> Result<(Digest, LayerIndex)> {
         self.command(&json!({ "do": "contents", "name": name }))?;
         let answer = self.next(making(size))?;
         let digest = digest_of(&answer, name)?;
-        let packed = answer["contents"].as_str().context("read the courier's answer")?;
+        let packed = answer["contents"].as_str().context("read the registry agent's answer")?;
         Ok((digest, checksums::read(packed, size)?))
     }
 
@@ -327,11 +327,11 @@ impl Agent {
         repository: &str,
         layers: &[&str],
         keep: Option<&[&str]>,
-    ) -> Result<Begun> {
+    ) -> Result<Started> {
         let answer = self.ask(&begin(owner, repository, layers, keep))?;
-        let RawBegun { held, spools } =
-            serde_json::from_value(answer).context("read the courier's answer")?;
-        Ok(Begun { held: blobs(&held), spools: named(spools) })
+        let RawStarted { held, spools } =
+            serde_json::from_value(answer).context("read the registry agent's answer")?;
+        Ok(Started { held: blobs(&held), spools: named(spools) })
     }
 
     /// Lets the project's repository have a blob that is on the robot.
@@ -349,7 +349,7 @@ impl Agent {
     pub fn check(&mut self, layers: &[Digest], bytes: u64) -> Result<Vec<Digest>> {
         self.command(&json!({ "do": "check", "layers": layers }))?;
         let answer = self.next(making(bytes))?;
-        let bad = answer["bad"].as_array().context("read the courier's answer")?;
+        let bad = answer["bad"].as_array().context("read the registry agent's answer")?;
         let is_bad = |layer: &&Digest| bad.iter().any(|one| one == layer.as_str());
         Ok(layers.iter().filter(is_bad).cloned().collect())
     }
@@ -362,25 +362,25 @@ impl Agent {
     /// Fails when the parcel cannot be made or the connection is gone.
     pub fn send(
         &mut self,
-        order: &Order<'_>,
-        parcel: &Parcel,
+        request: &MakeRequest<'_>,
+        delta: &DeltaFile,
         offset: u64,
         gone: &mut dyn FnMut(u64, usize),
     ) -> Result<()> {
-        self.patience = self.patience.max(making(order.size));
-        self.command(&make(order, &parcel.name, offset))?;
+        self.patience = self.patience.max(making(request.size));
+        self.command(&make(request, &delta.name, offset))?;
         let mut position = offset;
         let mut buffer = vec![0; CHUNK];
         loop {
-            let (written, ended) = parcel.wait(position)?;
+            let (written, ended) = delta.wait(position)?;
             while position < written {
                 let count = usize::try_from(written - position)?.min(CHUNK);
-                parcel.read(&mut buffer[..count], position)?;
+                delta.read(&mut buffer[..count], position)?;
                 self.write(&u32::try_from(count)?.to_le_bytes())?;
                 self.write(&buffer[..count])?;
                 position += count as u64;
                 let heard: usize = self.heard.iter().map(String::len).sum();
-                anyhow::ensure!(heard <= process::LINE, "the robot's courier says more than it was asked");
+                anyhow::ensure!(heard <= process::LINE, "the registry agent says more than it was asked");
                 self.heard.extend(self.answers.try_iter().take(1));
                 let made = self.heard.iter().filter(|line| serde_json::from_str::<Made>(line).is_ok());
                 gone(count as u64, made.count());
@@ -394,7 +394,7 @@ impl Agent {
 
 /// The digest that the robot's answer is about, which has to be of the layer that it was asked about.
 fn digest_of(answer: &Value, name: &str) -> Result<Digest> {
-    let digest: Digest = answer["digest"].as_str().context("read the courier's answer")?.parse()?;
+    let digest: Digest = answer["digest"].as_str().context("read the registry agent's answer")?.parse()?;
     anyhow::ensure!(digest.hex().starts_with(name), "the robot tells of layer {digest}, asked for {name}");
     Ok(digest)
 }
@@ -436,11 +436,11 @@ impl Words {
         loop {
             match self.said.recv_timeout(Duration::from_millis(100)) {
                 Ok(written) => {
-                    written.context("the connection to the robot's courier broke off")?;
+                    written.context("the connection to the registry agent broke off")?;
                     return Ok(true);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    anyhow::bail!("the connection to the robot's courier broke off")
+                    anyhow::bail!("the connection to the registry agent broke off")
                 }
                 Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
             }
@@ -453,10 +453,10 @@ impl Words {
 
 /// The agent's program, as it is sent.
 fn program() -> Result<Vec<u8>> {
-    zstd::bulk::compress(PROGRAM.as_bytes(), 19).context("pack the courier")
+    zstd::bulk::compress(PROGRAM.as_bytes(), 19).context("compress the registry agent")
 }
 
-fn look(repository: &str) -> Value {
+fn inventory(repository: &str) -> Value {
     json!({ "do": "look", "repository": repository })
 }
 
@@ -468,12 +468,12 @@ fn begin(owner: &str, repository: &str, layers: &[&str], keep: Option<&[&str]>) 
     command
 }
 
-fn make(order: &Order<'_>, parcel: &str, offset: u64) -> Value {
+fn make(request: &MakeRequest<'_>, delta: &str, offset: u64) -> Value {
     let mut command = json!({
-        "do": "make", "repository": order.repository, "layer": order.layer, "size": order.size,
-        "name": parcel, "offset": offset, "bases": order.bases,
+        "do": "make", "repository": request.repository, "layer": request.layer, "size": request.size,
+        "name": delta, "offset": offset, "bases": request.bases,
     });
-    if let Some(Partial { config, manifest }) = order.image {
+    if let Some(Partial { config, manifest }) = request.image {
         command["image"] = json!([config, manifest]);
     }
     command
@@ -484,7 +484,7 @@ fn make(order: &Order<'_>, parcel: &str, offset: u64) -> Value {
 /// # Errors
 /// Fails when the program cannot be compressed.
 pub fn opening(repository: &str) -> Result<u64> {
-    Ok((program()?.len() + said(&look(repository))) as u64)
+    Ok((program()?.len() + said(&inventory(repository))) as u64)
 }
 
 /// Bytes that [`Agent::begin`] takes.
@@ -493,8 +493,8 @@ pub fn beginning(owner: &str, repository: &str, layers: &[&str], keep: Option<&[
 }
 
 /// Bytes that [`Agent::send`] takes besides the parcel's: what goes before, between and behind.
-pub fn overhead(order: &Order<'_>, parcel: &str, bytes: u64) -> u64 {
-    said(&make(order, parcel, 0)) as u64 + 4 * (bytes.div_ceil(CHUNK as u64) + 1)
+pub fn overhead(request: &MakeRequest<'_>, delta: &str, bytes: u64) -> u64 {
+    said(&make(request, delta, 0)) as u64 + 4 * (bytes.div_ceil(CHUNK as u64) + 1)
 }
 
 fn said(command: &Value) -> usize {
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn names_from_the_robot_are_names_of_blobs_and_parcels() {
+    fn names_from_the_robot_are_names_of_blobs_and_deltas() {
         let spool = "0123456789abcdef".repeat(2);
         let spools = [(spool.clone(), 1), ("../../x".to_owned(), 2), ("a".repeat(33), 3)];
         assert_eq!(named(spools.into()), [(spool, 1)].into());

@@ -146,7 +146,7 @@ def main():
     blob = words()
     with tempfile.TemporaryDirectory() as directory:
         top = os.path.realpath(directory) + "/case"
-        program = compile(source.replace("/var/lib/registry", f"{top}/registry"), "courier.py", "exec")
+        program = compile(source.replace("/var/lib/registry", f"{top}/registry"), "registry_agent.py", "exec")
         print(json.dumps({"zstandard": hasattr(zstandard, "__version__")}), flush=True)
         while True:
             conversation = words()

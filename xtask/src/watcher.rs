@@ -23,14 +23,14 @@ const AGAIN: Duration = Duration::from_millis(100);
 const OF_TOOLS: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
 
 /// A look at the files of a workspace.
-pub struct Saves {
+pub struct Watcher {
     root: Utf8PathBuf,
     events: Receiver<notify::Result<Event>>,
     /// Its end is the end of the events.
     _watcher: RecommendedWatcher,
 }
 
-impl Saves {
+impl Watcher {
     /// Begins to look: at the ROS packages, the Dockerfiles and Compose files, and robots.toml.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::harness::{
-    COURIER, Engine, Lab, MAIN, MAP, ODOMETRY, PROJECT, Workspace, eventually, incompressible,
+    AGENT_DIR, Engine, Lab, MAIN, MAP, ODOMETRY, PROJECT, Workspace, eventually, incompressible,
 };
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
@@ -13,7 +13,7 @@ fn edit(workspace: &Workspace, line: &str) {
 }
 
 /// The processes in the container of the robot's registry, besides the registry.
-fn couriers() -> Vec<String> {
+fn agents() -> Vec<String> {
     let table = MAIN.exec(&["docker", "top", "xtask-registry", "-eo", "pid,args"]);
     table.lines().filter(|line| line.contains("python")).map(str::to_owned).collect()
 }
@@ -38,8 +38,8 @@ pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &L
         run.signal(signal);
         // The processes of this machine end, and the robot's do when they hear no more.
         drop(run.wait_for_all());
-        eventually("the courier to end", || couriers().is_empty().then_some(()));
-        assert_eq!(MAIN.sh(&format!("ls {COURIER} | grep -c part || true")), "0");
+        eventually("the registry agent to end", || agents().is_empty().then_some(()));
+        assert_eq!(MAIN.sh(&format!("ls {AGENT_DIR} | grep -c part || true")), "0");
         assert_eq!(MAIN.services(), before);
         Engine::remove_images(&format!("127.0.0.1:5000/{PROJECT}"));
         workspace.forget_temporary_files();
@@ -50,7 +50,7 @@ pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &L
     let sent = MAIN.received() - start;
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     assert!(sent < 12_000_000 - there + 2_000_000, "{sent} bytes, with {there} of 12 MB there");
-    assert_eq!(MAIN.sh(&format!("ls {COURIER}")), "lock");
+    assert_eq!(MAIN.sh(&format!("ls {AGENT_DIR}")), "lock");
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
@@ -101,7 +101,7 @@ pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
-    assert_eq!(MAIN.sh(&format!("ls {COURIER}")), "lock");
+    assert_eq!(MAIN.sh(&format!("ls {AGENT_DIR}")), "lock");
 }
 
 pub fn a_registry_that_never_answers_is_given_up(lab: &Lab) {
@@ -131,7 +131,7 @@ pub fn layers_of_a_teammates_machine_are_built_upon(lab: &Lab) {
     workspace.commit("Maps");
     lab.deploy(MAIN);
     // As on another machine: nothing is here of what the robot was sent, and one file is another.
-    for dir in ["layers", "contents", "parcels"] {
+    for dir in ["layers", "indexes", "deltas"] {
         std::fs::remove_dir_all(workspace.path(&format!("target/xtask/{dir}"))).unwrap();
     }
     workspace.write(&format!("{config}/part-3.yaml"), incompressible(100_000));

@@ -21,7 +21,7 @@ pub fn find<'a, 'b>(
 ) -> Vec<Option<(&'a Exported, usize)>> {
     let mut arrived: BTreeSet<&'b str> = there.iter().map(Digest::as_str).collect();
     let mut left: u64 = sent.iter().map(|(_, bytes)| bytes).sum();
-    let lowest = |&(layer, bytes): &(&'b Layer, u64)| {
+    let prefix = |&(layer, bytes): &(&'b Layer, u64)| {
         left -= bytes;
         arrived.insert(&layer.digest);
         let has_arrived = |layer: &&Layer| arrived.contains(&*layer.digest);
@@ -33,7 +33,7 @@ pub fn find<'a, 'b>(
         let most = found.rev().max_by_key(|(_, layers)| *layers);
         most.filter(|_| layer.size >= LAYER && left >= LEFT)
     };
-    sent.iter().map(lowest).collect()
+    sent.iter().map(prefix).collect()
 }
 
 #[cfg(test)]
