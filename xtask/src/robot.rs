@@ -7,6 +7,7 @@
 pub mod checks;
 pub mod credential;
 pub mod host_key;
+pub mod outcome;
 pub mod registry;
 mod relay;
 pub mod ssh;

@@ -19,9 +19,9 @@ use crate::delivery::plan::{Plan, Services};
 use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
 use crate::error::{Failure, Result};
 use crate::image::{self, Builder, Built, ImageId, Wanted, service};
-use crate::release::about::{About, Source};
 use crate::release::activate;
-use crate::release::compose::{self, Draft};
+use crate::release::compose::{self, ComposeDraft};
+use crate::release::metadata::{Metadata, Source};
 use crate::release::{prune, state};
 use crate::robot::{Session, registry};
 use crate::timeline::{self, Lane, Phase};
@@ -29,7 +29,7 @@ use crate::ui::{self, Progress};
 use crate::{host, process};
 
 use build::Build;
-pub use options::{Activate, Disturb};
+pub use options::{Activate, OnBusy};
 pub use outcome::{Outcome, report, show_running};
 pub use target::Target;
 
@@ -87,7 +87,7 @@ pub struct Args {
 struct Deploy<'a> {
     workspace: &'a Workspace,
     builder: Builder,
-    drafts: BTreeMap<&'a str, Draft>,
+    drafts: BTreeMap<&'a str, ComposeDraft>,
     digest_cache: DigestCache,
     cache: DeltaCache,
     build: Build,
@@ -197,9 +197,9 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     served.and(build)
 }
 
-fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'a str, Draft>> {
+fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'a str, ComposeDraft>> {
     std::thread::scope(|scope| {
-        let render = |robot: &'a Robot| (robot, scope.spawn(move || Draft::render(workspace, robot)));
+        let render = |robot: &'a Robot| (robot, scope.spawn(move || ComposeDraft::render(workspace, robot)));
         let threads: Vec<_> = robots.iter().copied().map(render).collect();
         threads
             .into_iter()
@@ -212,7 +212,7 @@ fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'
 }
 
 /// All images that the robots run, each for the platforms of those that do.
-fn images_wanted(drafts: &BTreeMap<&str, Draft>, robots: &[&Robot]) -> BTreeSet<Wanted> {
+fn images_wanted(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<Wanted> {
     let of = |robot: &&Robot| {
         let platform = robot.platform.clone();
         let images = drafts[robot.name.as_str()].images();
@@ -225,7 +225,7 @@ fn images_wanted(drafts: &BTreeMap<&str, Draft>, robots: &[&Robot]) -> BTreeSet<
 }
 
 /// The images that a robot runs, of all that were built.
-fn images_of(drafts: &BTreeMap<&str, Draft>, robot: &Robot, built: &[Built]) -> Vec<Built> {
+fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, built: &[Built]) -> Vec<Built> {
     let images = drafts[robot.name.as_str()].images();
     let is_of = |built: &&Built| {
         built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
@@ -290,10 +290,10 @@ impl Deploy<'_> {
         let registry_image = &service::registry(workspace, builder, &robot.platform)?;
         let route =
             Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress };
-        let about = About::now(&self.source, self.via.name(), references);
+        let metadata = Metadata::now(&self.source, self.via.name(), references);
         let archive = match state::is_current(&release, survey) {
             true => 0,
-            false => activate::archive(&release, &about)?.len() as u64,
+            false => activate::archive(&release, &metadata)?.len() as u64,
         };
         delivery::plan::plan(
             &route,

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::deploy::{Activate, Disturb, Target, show_running};
+use super::deploy::{Activate, OnBusy, Target, show_running};
 use super::{Which, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::delivery::{Delivered, Delivery};
 use crate::error::{Failure, Result};
 use crate::process;
-use crate::release::compose::Draft;
+use crate::release::compose::ComposeDraft;
 use crate::release::difference;
-use crate::release::kept::{self, Kept};
+use crate::release::stored::{self, StoredRelease};
 use crate::robot::registry;
 use crate::ui::{self, Progress};
 
@@ -31,7 +31,7 @@ pub struct Args {
     plan: bool,
 
     #[command(flatten)]
-    disturb: Disturb,
+    on_busy: OnBusy,
 }
 
 /// Applies them, and prints what runs then.
@@ -44,25 +44,25 @@ pub fn run(args: &Args) -> Result<()> {
     let project = &workspace.project.name;
     let robots = args.which.robots(&workspace)?;
     let repository = registry::repository(project);
-    let options = Activate::from(args.disturb);
+    let options = Activate::from(args.on_busy);
     let serve = |robot: &Robot| {
-        let draft = Draft::render(&workspace, robot)?;
+        let draft = ComposeDraft::render(&workspace, robot)?;
         let progress = Progress::new(&robot.name);
         let way = || reach(&workspace, robot);
         let mut target = Target::connect(&workspace, robot, way, &repository, &progress, options)?;
         if !args.plan {
             target.lock()?;
         }
-        let releases = kept::list(&target.session, project)?;
-        let current = releases.iter().find(|kept| kept.is_current);
+        let releases = stored::list(&target.session, project)?;
+        let current = releases.iter().find(|stored| stored.is_current);
         let references = references(&robot.name, current, &draft.images())?;
         let release = draft.with_references(&references)?;
-        let wanted = kept::services(&target.session, project)?;
+        let wanted = stored::services(&target.session, project)?;
         let changed: Vec<&str> = difference(&wanted, &release.hashes).into_iter().collect();
         if changed.is_empty() {
             ui::done(&robot.name, "its services have these values: nothing to do");
         } else {
-            let before = kept::definitions(&target.session, project)?;
+            let before = stored::definitions(&target.session, project)?;
             tell(robot, &changed, &before, &release.definitions)?;
         }
         if args.plan || changed.is_empty() {
@@ -74,8 +74,8 @@ pub fn run(args: &Args) -> Result<()> {
         let images: Vec<Delivered> = images.collect();
         let mut delivery = Delivery { images_there: images.len(), images, ..Delivery::default() };
         // The sources of the images are those of the release that runs.
-        let about = current.and_then(|kept| kept.record.as_ref()?.deploy.as_ref());
-        let source = about.map(|about| about.source.clone()).unwrap_or_default();
+        let metadata = current.and_then(|stored| stored.record.as_ref()?.deploy.as_ref());
+        let source = metadata.map(|metadata| metadata.source.clone()).unwrap_or_default();
         Ok(target.activate(&release, &source, "env", &mut delivery)?.0)
     };
     let (surveys, served) = fleet::each(&robots, serve);
@@ -99,14 +99,14 @@ fn tell(robot: &Robot, services: &[&str], before: &Value, after: &Value) -> Resu
 /// How the robot's engine calls the images of the release that runs.
 fn references(
     robot: &str,
-    current: Option<&Kept>,
+    current: Option<&StoredRelease>,
     images: &BTreeSet<&str>,
 ) -> Result<BTreeMap<String, String>> {
     let unknown = |image: &str| format!("sha256:DIGEST-OF-{image}");
     if process::mode().dry_run {
         return Ok(images.iter().map(|image| ((*image).to_owned(), unknown(image))).collect());
     }
-    let deploy = current.and_then(|kept| kept.record.as_ref()?.deploy.as_ref()).ok_or_else(|| {
+    let deploy = current.and_then(|stored| stored.record.as_ref()?.deploy.as_ref()).ok_or_else(|| {
         Failure::failed(format!("`{robot}` has no release whose images are known"))
             .hint(format!("`cargo xtask deploy --robot {robot}` makes one"))
     })?;

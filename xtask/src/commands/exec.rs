@@ -3,7 +3,7 @@
 
 use super::{One, reach, workspace};
 use crate::error::Result;
-use crate::release::{kept, services};
+use crate::release::{history, services};
 use crate::robot::{Endpoint, Session};
 
 /// Run a command in a service's container, with the environment of ROS
@@ -80,6 +80,6 @@ fn inside(
     let robot = args.one.robot(&workspace)?;
     let session = Session::open(reach(&workspace, robot)?)?;
     services::check(&session, project, std::slice::from_ref(&args.service))?;
-    kept::mention(&session, project, verb, &[std::slice::from_ref(&args.service), command].concat());
+    history::try_record(&session, project, verb, &[std::slice::from_ref(&args.service), command].concat());
     work(session.endpoint(), project, &args.service, command)
 }

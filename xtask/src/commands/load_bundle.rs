@@ -10,8 +10,8 @@ use crate::bundle::{Bundle, Signers};
 use crate::config::Robot;
 use crate::delivery::{DigestCache, archive};
 use crate::error::Result;
-use crate::release::about::Source;
-use crate::release::compose::Project;
+use crate::release::compose::ComposeProject;
+use crate::release::metadata::Source;
 use crate::robot::registry;
 use crate::ui::{self, Progress};
 
@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
             progress: &progress,
         };
         let mut delivery = archive::deliver(&route, &images, images.items())?;
-        let release = Project::read(release, &delivery.references())?;
+        let release = ComposeProject::read(release, &delivery.references())?;
         let (running, changed) = target.activate(&release, &source, "bundle", &mut delivery)?;
         Ok(Outcome { delivery, running, changed, took: began.elapsed() })
     };

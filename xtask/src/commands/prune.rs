@@ -3,8 +3,8 @@
 use super::{Which, fleet, reach, workspace};
 use crate::config::{Robot, Workspace};
 use crate::error::{Exit, Failure, Result};
-use crate::release::lock::{Lock, Patience};
-use crate::release::{kept, prune};
+use crate::release::lock::{Lock, OnLocked};
+use crate::release::{history, prune};
 use crate::robot::Session;
 use crate::ui::{self, Progress};
 use crate::{delivery, image, process};
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
         let progress = Progress::new(&robot.name);
         progress.waiting("connecting");
         let session = Session::open(reach(&workspace, robot)?)?;
-        let (_lock, _) = Lock::take(&session, project, Patience::Refuse, None, &progress)?;
+        let (_lock, _) = Lock::take(&session, project, OnLocked::Refuse, None, &progress)?;
         progress.doing("removing what no release needs", None);
         let pruned = prune::prune(&session, project, workspace.releases.keep)?;
         if pruned.registry_is_busy {
@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
             );
         }
         let freed = ui::bytes(pruned.freed);
-        kept::note(&session, project, "prune", &format!("{freed} freed"))?;
+        history::record(&session, project, "prune", &format!("{freed} freed"))?;
         if !process::mode().dry_run {
             progress.done(&format!("{freed} freed"));
         }

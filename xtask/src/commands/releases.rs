@@ -5,8 +5,9 @@ use serde_json::json;
 use super::{Which, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::Result;
-use crate::release::about::About;
-use crate::release::kept::{self, Deed, Kept};
+use crate::release::history;
+use crate::release::metadata::Metadata;
+use crate::release::stored::{self, StoredRelease};
 use crate::robot::Session;
 use crate::ui;
 
@@ -26,9 +27,11 @@ pub struct Args {
 /// # Errors
 /// Fails when a robot cannot be reached; the others are shown all the same.
 pub fn run(args: &Args) -> Result<()> {
-    show(args, kept::list, |all| {
-        let rows: Vec<_> =
-            all.iter().flat_map(|(robot, kept)| kept.iter().map(|kept| release(robot, kept))).collect();
+    show(args, stored::list, |all| {
+        let rows: Vec<_> = all
+            .iter()
+            .flat_map(|(robot, stored)| stored.iter().map(|stored| release(robot, stored)))
+            .collect();
         ui::table(["ROBOT", "RELEASE", "", "OUTCOME", "REVISION", "BY", "DEPLOYED", "VIA"], &rows)
     })
 }
@@ -38,9 +41,9 @@ pub fn run(args: &Args) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub fn history(args: &Args) -> Result<()> {
-    show(args, kept::history, |all| {
+    show(args, history::read, |all| {
         let rows: Vec<_> =
-            all.iter().flat_map(|(robot, deeds)| deeds.iter().map(|deed| line(robot, deed))).collect();
+            all.iter().flat_map(|(robot, entrys)| entrys.iter().map(|entry| line(robot, entry))).collect();
         ui::table(["ROBOT", "TIME (UTC)", "BY", "WHAT", "RELEASE", "OUTCOME"], &rows)
     })
 }
@@ -66,23 +69,23 @@ fn show<T: serde::Serialize + Send>(
     served
 }
 
-fn release(robot: &str, kept: &Kept) -> [String; 8] {
-    let rank = match (kept.is_current, kept.is_previous) {
+fn release(robot: &str, stored: &StoredRelease) -> [String; 8] {
+    let rank = match (stored.is_current, stored.is_previous) {
         (true, _) => "current",
         (_, true) => "previous",
         _ => "",
     };
-    let record = kept.record.as_ref();
+    let record = stored.record.as_ref();
     let deploy = record.and_then(|record| record.deploy.as_ref());
     let outcome =
         record.map_or("unknown: its record is lost".to_owned(), |record| match record.reason.as_str() {
             "" => record.outcome.clone(),
             reason => format!("{}: {reason}", record.outcome),
         });
-    let of = |text: fn(&About) -> String| deploy.map(text).unwrap_or_default();
+    let of = |text: fn(&Metadata) -> String| deploy.map(text).unwrap_or_default();
     [
         robot.to_owned(),
-        kept.release.to_string(),
+        stored.release.to_string(),
         rank.to_owned(),
         outcome,
         of(|deploy| deploy.source.in_words()),
@@ -92,8 +95,8 @@ fn release(robot: &str, kept: &Kept) -> [String; 8] {
     ]
 }
 
-fn line(robot: &str, deed: &Deed) -> [String; 6] {
-    let Deed { at, by, what, release, outcome } = deed;
+fn line(robot: &str, entry: &history::Entry) -> [String; 6] {
+    let history::Entry { at, by, what, release, outcome } = entry;
     let at = at.replace('T', " ").replace('Z', "");
     [robot.to_owned(), at, by.clone(), what.clone(), release.clone(), outcome.clone()]
 }

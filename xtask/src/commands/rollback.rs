@@ -1,11 +1,11 @@
 //! `cargo xtask rollback`: back to a release that the robot has kept. Nothing is built, nothing is sent.
 
-use super::deploy::{Activate, Disturb, Target, show_running};
+use super::deploy::{Activate, OnBusy, Target, show_running};
 use super::{Which, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::{Failure, Result};
 use crate::process;
-use crate::release::kept::{self, Kept};
+use crate::release::stored::{self, StoredRelease};
 use crate::robot::{Survey, registry};
 use crate::ui::{self, Progress};
 
@@ -23,7 +23,7 @@ pub struct Args {
     to: Option<u32>,
 
     #[command(flatten)]
-    disturb: Disturb,
+    on_busy: OnBusy,
 }
 
 /// Goes back, and prints what runs then.
@@ -35,13 +35,13 @@ pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.which.robots(&workspace)?;
     let repository = registry::repository(&workspace.project.name);
-    let options = Activate::from(args.disturb);
+    let options = Activate::from(args.on_busy);
     let serve = |robot: &Robot| -> Result<Survey> {
         let progress = Progress::new(&robot.name);
         let way = || reach(&workspace, robot);
         let mut target = Target::connect(&workspace, robot, way, &repository, &progress, options)?;
         target.lock()?;
-        let releases = kept::list(&target.session, &workspace.project.name)?;
+        let releases = stored::list(&target.session, &workspace.project.name)?;
         let number = if process::mode().dry_run { 0 } else { choose(&robot.name, &releases, args.to)? };
         ui::step(&robot.name, &format!("going to release {number}"));
         target.return_to(number)
@@ -52,9 +52,9 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// The release meant: without a wish the latest before the one that runs that was well.
-fn choose(robot: &str, releases: &[Kept], wish: Option<u32>) -> Result<u32> {
-    let current = releases.iter().find(|kept| kept.is_current).map(|kept| kept.release);
-    let all = releases.iter().map(|kept| kept.release.to_string()).collect::<Vec<_>>().join(", ");
+fn choose(robot: &str, releases: &[StoredRelease], wish: Option<u32>) -> Result<u32> {
+    let current = releases.iter().find(|stored| stored.is_current).map(|stored| stored.release);
+    let all = releases.iter().map(|stored| stored.release.to_string()).collect::<Vec<_>>().join(", ");
     let hint = if releases.is_empty() {
         "nothing has been deployed to it".to_owned()
     } else {
@@ -64,13 +64,14 @@ fn choose(robot: &str, releases: &[Kept], wish: Option<u32>) -> Result<u32> {
         Some(wish) if current == Some(wish) => {
             Err(Failure::failed(format!("`{robot}` runs release {wish}")).hint(hint).into())
         }
-        Some(wish) if releases.iter().any(|kept| kept.release == wish) => Ok(wish),
+        Some(wish) if releases.iter().any(|stored| stored.release == wish) => Ok(wish),
         Some(wish) => Err(Failure::failed(format!("`{robot}` has no release {wish}")).hint(hint).into()),
         None => {
-            let was_well =
-                |kept: &&Kept| kept.record.as_ref().is_some_and(|record| record.outcome == "healthy");
-            let is_before = |kept: &&Kept| current.is_none_or(|current| kept.release < current);
-            let found = releases.iter().filter(was_well).find(is_before).map(|kept| kept.release);
+            let was_well = |stored: &&StoredRelease| {
+                stored.record.as_ref().is_some_and(|record| record.outcome == "healthy")
+            };
+            let is_before = |stored: &&StoredRelease| current.is_none_or(|current| stored.release < current);
+            let found = releases.iter().filter(was_well).find(is_before).map(|stored| stored.release);
             found.ok_or_else(|| {
                 Failure::failed(format!("`{robot}` has kept no release before the one that runs"))
                     .hint(hint)
@@ -84,21 +85,21 @@ fn choose(robot: &str, releases: &[Kept], wish: Option<u32>) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::kept::Record;
+    use crate::release::stored::Record;
 
-    fn kept(release: u32, outcome: &str, is_current: bool) -> Kept {
+    fn stored(release: u32, outcome: &str, is_current: bool) -> StoredRelease {
         let record =
             Record { outcome: outcome.to_owned(), reason: String::new(), since: String::new(), deploy: None };
-        Kept { release, is_current, is_previous: false, record: Some(record) }
+        StoredRelease { release, is_current, is_previous: false, record: Some(record) }
     }
 
     #[test]
     fn back_is_the_latest_before_the_current_that_was_well() {
         let releases = [
-            kept(9, "restored", false),
-            kept(8, "healthy", true),
-            kept(7, "unhealthy", false),
-            kept(5, "healthy", false),
+            stored(9, "restored", false),
+            stored(8, "healthy", true),
+            stored(7, "unhealthy", false),
+            stored(5, "healthy", false),
         ];
         assert_eq!(choose("main", &releases, None).unwrap(), 5);
         assert_eq!(choose("main", &releases, Some(7)).unwrap(), 7);

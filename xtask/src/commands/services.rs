@@ -4,8 +4,8 @@ use super::deploy::show_running;
 use super::{Which, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::Result;
-use crate::release::lock::{Lock, Patience};
-use crate::release::{kept, services};
+use crate::release::lock::{Lock, OnLocked};
+use crate::release::{history, services};
 use crate::robot::{Session, Survey, registry};
 use crate::ui::Progress;
 
@@ -74,10 +74,10 @@ pub fn run(verb: Verb, args: &Args) -> Result<()> {
         progress.waiting("connecting");
         let session = Session::open(reach(&workspace, robot)?)?;
         services::check(&session, project, &args.services)?;
-        let (_lock, _) = Lock::take(&session, project, Patience::Refuse, None, &progress)?;
+        let (_lock, _) = Lock::take(&session, project, OnLocked::Refuse, None, &progress)?;
         progress.doing(verb.doing(), None);
         // First: a robot that still watches its release has to know that it was no crash.
-        kept::note(&session, project, verb.name(), &args.services.join(" "))?;
+        history::record(&session, project, verb.name(), &args.services.join(" "))?;
         services::compose(&session, project, &words).run()?;
         Survey::of(&session, project, &registry::repository(project))
     };

@@ -3,7 +3,7 @@
 use super::{One, reach, workspace};
 use crate::error::Result;
 use crate::process;
-use crate::release::kept;
+use crate::release::history;
 
 /// Open a shell on a robot, or run a command there
 #[derive(clap::Args, Debug)]
@@ -40,6 +40,6 @@ pub fn run(args: &Args) -> Result<()> {
         let command = (!args.command.is_empty()).then(|| shell_words::join(&args.command));
         return ssh.args(command).interactive();
     }
-    let argv = kept::mentioned(&workspace.project.name, "ssh", &args.command);
+    let argv = history::recorded(&workspace.project.name, "ssh", &args.command);
     ssh.arg(shell_words::join(argv)).interactive()
 }

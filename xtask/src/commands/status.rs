@@ -147,11 +147,15 @@ fn row(robot: &str, status: &Result<Status>) -> [String; 9] {
             return row;
         }
     };
-    let record = status.release.as_ref().and_then(|kept| kept.record.as_ref());
+    let record = status.release.as_ref().and_then(|stored| stored.record.as_ref());
     let deploy = record.and_then(|record| record.deploy.as_ref());
-    let release = status.release.as_ref().map_or("none".to_owned(), |kept| {
+    let release = status.release.as_ref().map_or("none".to_owned(), |stored| {
         let unwell = record.filter(|record| record.outcome != "healthy");
-        format!("{}{}", kept.release, unwell.map_or(String::new(), |record| format!(" ({})", record.outcome)))
+        format!(
+            "{}{}",
+            stored.release,
+            unwell.map_or(String::new(), |record| format!(" ({})", record.outcome))
+        )
     });
     let disk = |free: u64| match status.disk_size {
         Some(size) if size > 0 => format!("{} ({} %)", ui::bytes(free), free.saturating_mul(100) / size),
@@ -207,7 +211,7 @@ mod tests {
     #[test]
     fn clocks_are_told_in_the_largest_unit_that_fits() {
         assert!(clock(i64::MIN).ends_with(" d behind"));
-        let told = [0, 2, 3, -90, 300, -7_200, 86_400, 400_000].map(clock);
+        let reported = [0, 2, 3, -90, 300, -7_200, 86_400, 400_000].map(clock);
         let expected = [
             "right",
             "right",
@@ -218,6 +222,6 @@ mod tests {
             "24 h ahead",
             "4 d ahead",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(reported, expected);
     }
 }

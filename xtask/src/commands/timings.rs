@@ -8,7 +8,7 @@ use crate::config::Workspace;
 use crate::delivery::Cost;
 use crate::error::Result;
 use crate::process;
-use crate::release::about::Source;
+use crate::release::metadata::Source;
 use crate::timings::{self, Subject};
 use crate::{timeline, ui};
 

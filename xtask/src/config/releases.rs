@@ -15,7 +15,7 @@ pub struct Releases {
     pub keep: u32,
     /// How long a service without a health check has to run, without being restarted, to count as well.
     pub settle: Duration,
-    /// How long a release may take to be well; one that takes longer is taken back.
+    /// How long a release may take to be well; one that takes longer is rolled back.
     pub deadline: Duration,
 }
 
@@ -46,7 +46,7 @@ pub fn releases(raw: &RawReleases, reader: &mut Reader<'_>) -> Releases {
             releases.deadline.as_secs(),
             releases.settle.as_secs()
         );
-        reader.refuse(written.span(), "every release would be taken back", help);
+        reader.refuse(written.span(), "every release would be rolled back", help);
     }
     releases
 }

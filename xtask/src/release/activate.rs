@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::about::{About, somebody};
-use super::compose::Project;
+use super::compose::ComposeProject;
+use super::metadata::{Metadata, whoami};
 use crate::config::Releases;
 use crate::error::{Exit, Failure, Result, exit_of};
 use crate::process::{self, Cmd};
 use crate::robot::Session;
+use crate::robot::outcome::Outcome;
 use crate::ui::{self, Progress};
 
 /// What the robot does on its own, as it is kept there.
@@ -55,8 +56,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// None that is known of: it is packed in memory.
-pub fn archive(project: &Project, about: &About) -> Result<Vec<u8>> {
-    let tar = project.with_files(&[("about.json", about.to_json()?), ("activate", ACTIVATE.to_owned())])?;
+pub fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<Vec<u8>> {
+    let tar =
+        project.with_files(&[("about.json", metadata.to_json()?), ("activate", ACTIVATE.to_owned())])?;
     // The header says nothing of the time: the same bytes for the same content.
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(&tar).context("compress the release")?;
@@ -72,7 +74,7 @@ pub struct Activation<'a> {
     pub project: &'a str,
     /// When a release counts as well, and how many are kept.
     pub releases: Releases,
-    /// Whether a release that is not well is taken back.
+    /// Whether a release that is not well is rolled back.
     pub rollback: bool,
     /// The robot's line on the terminal.
     pub progress: &'a Progress,
@@ -81,8 +83,7 @@ pub struct Activation<'a> {
 /// How an activation ended.
 #[derive(Debug)]
 struct End {
-    /// What became of it, in a word of `activate.sh`.
-    word: String,
+    outcome: Outcome,
     /// Why, unless all went well.
     reason: String,
     /// The release that ran before.
@@ -131,7 +132,7 @@ impl Activation<'_> {
         let rollback = if self.rollback { "yes" } else { "no" };
         let [settle, deadline] = [settle, deadline].map(|time| time.as_secs().to_string());
         let keep = keep.to_string();
-        let by = somebody();
+        let by = whoami();
         self.session.command([
             "sh",
             "-c",
@@ -273,7 +274,7 @@ impl Activation<'_> {
             }
             ["end", word, reason, from] => {
                 let from = (!from.is_empty()).then(|| from.to_owned());
-                heard.end = Some(End { word: word.to_owned(), reason: reason.to_owned(), from });
+                heard.end = Some(End { outcome: Outcome::parse(word), reason: reason.to_owned(), from });
             }
             // A login shell may print a greeting of its own.
             _ => return false,
@@ -295,39 +296,39 @@ impl Activation<'_> {
 
     fn conclude(&self, number: String, end: End) -> Result<String> {
         let robot = self.session.robot();
-        let End { word, reason, from } = end;
+        let End { outcome, reason, from } = end;
         let before = from.map_or_else(
             || "nothing ran before, and nothing runs now".to_owned(),
             |from| format!("release {from} runs again"),
         );
         let looking = format!("`--no-rollback` leaves it running on `{robot}`, to look at");
-        let failure = match word.as_str() {
-            "active" => return Ok(number),
-            "restored" => {
-                Failure::new(Exit::Unhealthy, format!("release {number} was taken back: {reason}; {before}"))
+        let failure = match outcome {
+            Outcome::Active => return Ok(number),
+            Outcome::RolledBack => {
+                Failure::new(Exit::Unhealthy, format!("release {number} was rolled back: {reason}; {before}"))
                     .hint(looking)
                     .hint(format!("`cargo xtask releases --robot {robot}` shows what there is to go back to"))
             }
-            "broken-off" => {
-                Failure::new(Exit::Unhealthy, format!("release {number} was taken back: {reason}; {before}"))
+            Outcome::BrokenOff => {
+                Failure::new(Exit::Unhealthy, format!("release {number} was rolled back: {reason}; {before}"))
                     .hint("the same command tries again")
             }
-            "kept" => {
-                Failure::failed(format!("release {number} is not well, and was left running: {reason}"))
+            Outcome::Kept => {
+                Failure::failed(format!("release {number} is unhealthy and was left running: {reason}"))
                     .hint(format!("`cargo xtask rollback --robot {robot}` goes back"))
             }
-            "unhealthy" => {
-                Failure::failed(format!("release {number}, which was there before, is not well: {reason}"))
+            Outcome::Unhealthy => {
+                Failure::failed(format!("release {number}, which was there before, is unhealthy: {reason}"))
                     .hint(format!("`cargo xtask rollback --robot {robot}` goes back to the one before"))
             }
-            "put-off" => Failure::failed(format!(
-                "release {number} is to be taken back: {reason}; Docker on `{robot}` does not run, and the robot does it \
-                 as soon as it does"
+            Outcome::PutOff => Failure::failed(format!(
+                "release {number} will be rolled back: {reason}; Docker on `{robot}` does not run, and the robot rolls \
+                 back as soon as it does"
             ))
             .hint(format!("`cargo xtask ssh --robot {robot} -- sudo systemctl restart docker` starts it")),
-            "refused" => Failure::failed(format!("`{robot}` does not begin with release {number}: {reason}"))
+            Outcome::Refused => Failure::failed(format!("`{robot}` does not begin with release {number}: {reason}"))
                 .hint(format!("`cargo xtask prune --robot {robot}` makes room")),
-            _ => Failure::failed(format!("release {number} is not well: {reason}"))
+            Outcome::Stuck => Failure::failed(format!("release {number} is unhealthy: {reason}"))
                 .hint(format!("`cargo xtask doctor --robot {robot}` looks at what has to be right there")),
         };
         Err(failure.into())

@@ -8,7 +8,7 @@ use crate::process;
 use crate::robot::Session;
 use crate::ui::{self, Progress};
 
-use super::lock::Patience;
+use super::lock::OnLocked;
 
 /// The robot's part.
 const SCRIPT: &str = include_str!("scripts/busy.sh");
@@ -24,7 +24,7 @@ pub fn check(
     session: &Session,
     project: &str,
     busy: &Busy,
-    patience: Patience,
+    on_locked: OnLocked,
     progress: &Progress,
 ) -> Result<()> {
     let mut is_told = false;
@@ -35,7 +35,7 @@ pub fn check(
             break;
         }
         let message = format!("`{}` must not be disturbed: {reason}", session.robot());
-        if patience == Patience::Refuse {
+        if on_locked == OnLocked::Refuse {
             return Err(Failure::new(Exit::Busy, message)
                 .hint("everything is delivered: the same command starts it later, with `--wait` as soon as may be")
                 .hint("`--force` starts it now; `busy` in robots.toml says what counts")

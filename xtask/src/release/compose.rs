@@ -35,7 +35,7 @@ const DEVICES_LABEL: &str = "xtask.devices";
 /// A rendered project whose images are still named by tag: which images it needs is known, their digests
 /// are not.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct ComposeDraft {
     model: Value,
     /// Image of the workspace that each service runs, where it is one.
     images: BTreeMap<String, String>,
@@ -49,7 +49,7 @@ pub struct Draft {
 
 /// A project as it goes to the robot.
 #[derive(Clone, Debug)]
-pub struct Project {
+pub struct ComposeProject {
     /// A tar archive: `compose.json`, the files it mounts, `images`, and `services`, which says of each service what
     /// it is: a hash that changes when it has to be restarted.
     pub archive: Vec<u8>,
@@ -67,7 +67,7 @@ pub struct Project {
     pub hashes: BTreeMap<String, String>,
 }
 
-impl Draft {
+impl ComposeDraft {
     /// Lets Compose read the robot's file with the robot's variables.
     ///
     /// # Errors
@@ -131,11 +131,11 @@ impl Draft {
         self.images.values().map(String::as_str).collect()
     }
 
-    /// Names the images as the robot's engine does; `references` has one for each of [`Draft::images`].
+    /// Names the images as the robot's engine does; `references` has one for each of [`ComposeDraft::images`].
     ///
     /// # Errors
     /// Fails when a file that the project mounts cannot be read.
-    pub fn with_references(&self, references: &BTreeMap<String, String>) -> Result<Project> {
+    pub fn with_references(&self, references: &BTreeMap<String, String>) -> Result<ComposeProject> {
         let mut model = self.model.clone();
         for (service, image) in &self.images {
             let reference =
@@ -152,11 +152,11 @@ impl Draft {
         let text = serde_json::to_string_pretty(&model).context("write the Compose project")?;
         let images = image_lines(&self.project, references);
         let archive = files.archive(&[(COMPOSE, text), (SERVICES, lines), (IMAGES, images)])?;
-        Project::read(archive, references)
+        ComposeProject::read(archive, references)
     }
 }
 
-impl Project {
+impl ComposeProject {
     /// Reads a project's archive. `references` has the images of the workspace among those that services run.
     ///
     /// # Errors
@@ -201,7 +201,7 @@ impl Project {
     }
 }
 
-impl Project {
+impl ComposeProject {
     /// The project's archive with more files in it, which only their owner can read.
     ///
     /// # Errors
@@ -318,8 +318,8 @@ mod tests {
 
     use super::*;
 
-    fn draft(dir: &Utf8Path) -> Draft {
-        Draft {
+    fn draft(dir: &Utf8Path) -> ComposeDraft {
+        ComposeDraft {
             model: json!({
                 "services": {
                     "navigation": {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     /// The files of a project's archive: mode and text by name.
-    fn unpack(project: &Project) -> Result<BTreeMap<String, (u32, String)>> {
+    fn unpack(project: &ComposeProject) -> Result<BTreeMap<String, (u32, String)>> {
         let mut files = BTreeMap::new();
         for entry in tar::Archive::new(project.archive.as_slice()).entries()? {
             let mut entry = entry?;

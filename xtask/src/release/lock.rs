@@ -8,11 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::about;
+use super::metadata;
 use crate::error::{Exit, Failure, Result};
 use crate::process::{self, Child};
 use crate::robot::Session;
-use crate::robot::survey::News;
+use crate::robot::outcome::PendingOutcome;
 use crate::ui::{self, Progress};
 
 /// The robot's part.
@@ -40,7 +40,7 @@ struct Holder {
 
 /// Whether to wait for a lock that another has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum OnLocked {
     /// Fail at once.
     Refuse,
     /// Wait, however long it takes.
@@ -57,15 +57,15 @@ impl Lock {
     pub fn take(
         session: &Session,
         project: &str,
-        patience: Patience,
-        told: Option<&News>,
+        on_locked: OnLocked,
+        reported: Option<&PendingOutcome>,
         progress: &Progress,
     ) -> Result<(Self, String)> {
         let token = format!("{}-{:x}", std::process::id(), fresh());
         if process::mode().dry_run {
             return Ok((Self { token, holder: None }, String::new()));
         }
-        let (holder, stamp) = Holder::start(session, project, &token, patience, told, progress)?;
+        let (holder, stamp) = Holder::start(session, project, &token, on_locked, reported, progress)?;
         Ok((Self { token, holder: Some(holder) }, stamp))
     }
 
@@ -81,7 +81,7 @@ impl Lock {
             let _again = session.ensure_connected()?;
             let stamp;
             (*holder, stamp) =
-                Holder::start(session, project, &self.token, Patience::Refuse, None, progress)?;
+                Holder::start(session, project, &self.token, OnLocked::Refuse, None, progress)?;
             return Ok(Some(stamp));
         }
         Ok(None)
@@ -93,12 +93,12 @@ impl Holder {
         session: &Session,
         project: &str,
         token: &str,
-        patience: Patience,
-        told: Option<&News>,
+        on_locked: OnLocked,
+        reported: Option<&PendingOutcome>,
         progress: &Progress,
     ) -> Result<(Self, String)> {
-        let wait = if patience == Patience::Wait { "yes" } else { "no" };
-        let argv = ["sh", "-c", SCRIPT, "lock", project, token, &about::somebody(), wait];
+        let wait = if on_locked == OnLocked::Wait { "yes" } else { "no" };
+        let argv = ["sh", "-c", SCRIPT, "lock", project, token, &metadata::whoami(), wait];
         let (child, words, answers) = session.command(argv).converse()?;
         let answers = process::lines(&child, answers, process::LINE);
         let (beats, ended) = channel();
@@ -108,14 +108,14 @@ impl Holder {
             match line.split('\t').collect::<Vec<_>>()[..] {
                 ["held", stamp] => return Ok((Self { child, _beats: beats }, stamp.to_owned())),
                 ["news", release, word, reason] => {
-                    let news = News::new(release, word, reason);
-                    if told != Some(&news) {
-                        ui::warn(session.robot(), &news.to_string());
+                    let pending = PendingOutcome::parse(release, word, reason);
+                    if reported != Some(&pending) {
+                        ui::warn(session.robot(), &pending.to_string());
                     }
                 }
                 ["busy", age, who] => {
                     let message = format!("{who} has been deploying to `{}` for {age} s", session.robot());
-                    if patience == Patience::Refuse {
+                    if on_locked == OnLocked::Refuse {
                         let hint = "`--wait` waits for it; the lock is gone as soon as that run is";
                         return Err(Failure::new(Exit::Busy, message).hint(hint).into());
                     }

@@ -1,18 +1,18 @@
 //! Whether what a robot runs is what a release says.
 
-use super::compose::Project;
+use super::compose::ComposeProject;
 use crate::error::{Failure, Result};
 use crate::robot::Survey;
 use crate::robot::survey::Container;
 
 /// Whether the robot runs exactly this project, so that nothing has to be done.
-pub fn is_current(project: &Project, survey: &Survey) -> bool {
+pub fn is_current(project: &ComposeProject, survey: &Survey) -> bool {
     survey.release.as_deref() == Some(project.id.as_str()) && runs(project, survey)
 }
 
 /// Whether all services run as they have to, with the images that they have to, and no others. Services that nobody
 /// restarts may have ended, but only successfully.
-fn runs(project: &Project, survey: &Survey) -> bool {
+fn runs(project: &ComposeProject, survey: &Survey) -> bool {
     let is_wanted = |container: &Container| {
         project.hashes.get(&container.service).is_some_and(|hash| *hash == container.hash)
     };
@@ -34,7 +34,7 @@ fn runs(project: &Project, survey: &Survey) -> bool {
 ///
 /// # Errors
 /// Names the first that does not.
-pub fn check_images(project: &Project, survey: &Survey) -> Result<()> {
+pub fn check_images(project: &ComposeProject, survey: &Survey) -> Result<()> {
     for container in &survey.containers {
         if let Some(expected) = project.services.get(&container.service)
             && !survey.runs(container, expected)

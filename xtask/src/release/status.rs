@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::kept::{self, Kept};
+use super::stored::{self, StoredRelease};
 use crate::error::Result;
 use crate::number::kibibytes;
 use crate::robot::survey::{Container, no_answer};
@@ -25,7 +25,7 @@ const SCRIPT: &str = concat!(
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
     /// The release that runs; none where nothing has been deployed.
-    pub release: Option<Kept>,
+    pub release: Option<StoredRelease>,
     /// What is going on or has gone wrong: an activation that has not ended, or one that ended unseen.
     pub note: Option<String>,
     /// The services, those of the release and others that were started by hand.
@@ -91,9 +91,9 @@ impl Status {
 
     fn from(survey: &Survey, now: SystemTime, text: &str) -> Self {
         let Facts { activation, mut status } = Facts::parse(text);
-        let wanted = kept::wanted(text);
-        status.release = kept::parse(text).into_iter().find(|kept| kept.is_current);
-        status.note = activation.or_else(|| survey.news.as_ref().map(ToString::to_string));
+        let wanted = stored::wanted(text);
+        status.release = stored::parse(text).into_iter().find(|stored| stored.is_current);
+        status.note = activation.or_else(|| survey.pending.as_ref().map(ToString::to_string));
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         status.clock_ahead = survey.clock.cast_signed().saturating_sub(now.cast_signed());
         let mut services: Vec<Service> =
@@ -243,6 +243,6 @@ mod tests {
         ];
         assert_eq!(drift, expected);
         assert_eq!((status.disk_free, status.temperature), (Some(1_024_000), Some(48.5)));
-        assert_eq!((status.clock_ahead, status.release.map(|kept| kept.release)), (86_400, Some(3)));
+        assert_eq!((status.clock_ahead, status.release.map(|stored| stored.release)), (86_400, Some(3)));
     }
 }

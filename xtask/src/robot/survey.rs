@@ -4,6 +4,7 @@ use crate::config::Platform;
 use crate::error::{Failure, Result, explained};
 
 use super::Session;
+use super::outcome::PendingOutcome;
 use crate::{number, process};
 
 /// A container of the project on the robot.
@@ -84,39 +85,6 @@ impl Image {
     }
 }
 
-/// How an activation ended of which nobody has been told yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
-    /// The release that the robot was to go over to.
-    pub release: String,
-    /// What came of it, in a word: `active`, `restored`, `broken-off`, …
-    pub word: String,
-    /// Why, unless all went well.
-    pub reason: String,
-}
-
-impl News {
-    /// As the robot says it.
-    pub fn new(release: &str, word: &str, reason: &str) -> Self {
-        let [release, word, reason] = [release, word, reason].map(str::to_owned);
-        Self { release, word, reason }
-    }
-}
-
-impl std::fmt::Display for News {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { release, reason, .. } = self;
-        match self.word.as_str() {
-            "active" => write!(f, "release {release} was activated after the connection was lost"),
-            "restored" | "broken-off" => write!(f, "release {release} was taken back: {reason}"),
-            "unhealthy" => {
-                write!(f, "release {release} is not well: {reason}; `cargo xtask logs` shows what it prints")
-            }
-            _ => write!(f, "release {release} is not well: {reason}"),
-        }
-    }
-}
-
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
@@ -132,8 +100,8 @@ pub struct Survey {
     pub number: Option<String>,
     /// Changes with every activation.
     pub stamp: String,
-    /// What nobody has been told yet.
-    pub news: Option<News>,
+    /// Result of the last activation, unless a person has seen it.
+    pub pending: Option<PendingOutcome>,
     /// The project's images there, as far as the engine lists them: those that it has whole.
     pub images: Vec<Image>,
     /// What containers run, listed or not: of layers that it had unpacked before, an engine with containerd's store
@@ -186,7 +154,7 @@ impl Survey {
                 ["number", number] => survey.number = Some(number.to_owned()),
                 ["stamp", stamp] => survey.stamp = stamp.to_owned(),
                 ["news", release, word, reason] => {
-                    survey.news = Some(News::new(release, word, reason));
+                    survey.pending = Some(PendingOutcome::parse(release, word, reason));
                 }
                 [
                     "container",
@@ -310,7 +278,7 @@ mod tests {
                 drop((survey.runs(container, &container.reference), container.since()));
             }
             let _ = (survey.has_image("a/x@sha256:aa"), survey.has_tag("a/x@sha256:aa", "navigation"));
-            drop(survey.news.map(|news| news.to_string()));
+            drop(survey.pending.map(|pending| pending.to_string()));
         });
     }
 

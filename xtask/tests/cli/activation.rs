@@ -21,7 +21,7 @@ fn a_release_that_is_taken_back_has_its_own_exit_code_and_shows_its_last_words()
         "starting camera",
         "camera | no\tdevice",
         "going back to release 7",
-        "error: release 8 was taken back: camera ended with exit code 3; release 7 runs again",
+        "error: release 8 was rolled back: camera ended with exit code 3; release 7 runs again",
         "--no-rollback",
     ]);
 }
@@ -48,7 +48,7 @@ fn what_ended_unseen_is_told_by_the_next_command() {
     let _registry = Registry::start(&lab);
     let survey = "cat >/dev/null; printf 'machine\\tARCH\\nnews\\t8\\trestored\\tcamera is unhealthy\\n'";
     lab.on("ssh", "*'sh -s -- eurobot '*", &survey.replace("ARCH", std::env::consts::ARCH));
-    lab.run(&["deploy", "--no-start"]).expect(0).says(&["release 8 was taken back: camera is unhealthy"]);
+    lab.run(&["deploy", "--no-start"]).expect(0).says(&["release 8 was rolled back: camera is unhealthy"]);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn logs_that_are_no_text_do_not_hide_the_end() {
     let (lab, _registry) = answering(
         "release\\t8\\nlog\\tcamera\\t\\377\\nend\\trestored\\tcamera ended with exit code 3\\t7\\n",
     );
-    lab.run(&["deploy"]).expect(5).says(&["camera | \u{fffd}", "release 8 was taken back"]);
+    lab.run(&["deploy"]).expect(5).says(&["camera | \u{fffd}", "release 8 was rolled back"]);
 }
 
 /// How often the robot was listened to again.
@@ -240,7 +240,7 @@ fn whoever_takes_the_lock_is_told_how_it_ended_once() {
     lab.on("ssh", "*' lock eurobot '*", news);
     for args in [&["restart", "--robot", "main"][..], &["prune", "--robot", "main"], &["deploy"]] {
         let ran = lab.run(args).expect(0);
-        let told = ran.stderr.matches("release 7 was taken back: camera is unhealthy").count();
+        let told = ran.stderr.matches("release 7 was rolled back: camera is unhealthy").count();
         assert_eq!(told, 1, "{args:?}: {}", ran.stderr);
     }
 }

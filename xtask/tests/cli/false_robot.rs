@@ -73,7 +73,7 @@ printf 'release\t1\ndoing\twaiting camera\nlog\tcamera\ta line\nend\tactive\t\t7
         "history",
         &["history"],
         "*' list eurobot history'*",
-        Some(r"printf 'deed\t2026-01-01T00:00:00Z\tanna@laptop\tdeploy\t3\tactive\n'"),
+        Some(r"printf 'entry\t2026-01-01T00:00:00Z\tanna@laptop\tdeploy\t3\tactive\n'"),
     ),
     ("prune", &["prune"], "*' prune eurobot '*", Some(r"printf 'free\t1000\nbusy\nfree\t1500\n'")),
     (

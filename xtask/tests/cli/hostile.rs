@@ -94,7 +94,7 @@ fn an_activation_and_its_reasons_do_nothing_to_a_terminal() {
         "pulling ",
         SHOWN,
         &format!("camera | {SHOWN}"),
-        &format!("was taken back: {SHOWN}"),
+        &format!("was rolled back: {SHOWN}"),
     ]);
     assert_harmless(&ran);
 }

@@ -389,7 +389,7 @@ fn every_mistake_has_a_place_and_a_remedy() {
         (
             hub("[releases]\ndeadline = 5"),
             "11:12",
-            "every release would be taken back",
+            "every release would be rolled back",
             "longer than `settle` (8 s)",
         ),
         (hub("[releases]\nkep = 3"), "11:1", "unknown key `kep`", "did you mean `keep`?"),

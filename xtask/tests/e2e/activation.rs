@@ -41,7 +41,7 @@ pub fn a_node_that_crashes_at_once(lab: &Lab) {
         let crash = "sh -c 'echo no such node; exit 127'";
         workspace.edit("docker/compose.yaml", "node navigation ${ROBOT_NAME}", crash);
     };
-    taken_back(lab, wrong, &["navigation | no such node", "was taken back: navigation crashes"]);
+    taken_back(lab, wrong, &["navigation | no such node", "was rolled back: navigation crashes"]);
 }
 
 pub fn a_service_that_crashes_while_it_settles(lab: &Lab) {
@@ -318,7 +318,7 @@ pub fn a_power_cut_ends_with_the_old_release_by_itself(lab: &Lab) {
     workspace
         .xtask(&["status", "--robot", "main"])
         .expect_exit(0)
-        .says(&format!("release {number} was taken back"));
+        .says(&format!("release {number} was rolled back"));
     the_next_succeeds(lab);
 }
 
@@ -354,7 +354,7 @@ pub fn an_engine_that_stays_away_goes_back_when_it_returns(lab: &Lab) {
     until_it_has_ended();
     assert_eq!(record(&number)["outcome"], "broken-off");
     assert_runs(&before);
-    workspace.xtask(&["status", "--robot", "main"]).expect_exit(0).says("was taken back: Docker was gone");
+    workspace.xtask(&["status", "--robot", "main"]).expect_exit(0).says("was rolled back: Docker was gone");
     the_next_succeeds(lab);
 }
 
@@ -363,7 +363,7 @@ pub fn an_activation_that_is_killed_is_ended_by_who_listens(lab: &Lab) {
     let before = current();
     let (run, number) = activating(workspace);
     MAIN.exec(&["pkill", "-KILL", "-f", &format!("^sh .*/activate {PROJECT} switch")]);
-    run.wait_for_all().expect_exit(5).says("was taken back").says(&format!("release {before} runs again"));
+    run.wait_for_all().expect_exit(5).says("was rolled back").says(&format!("release {before} runs again"));
     assert_eq!(record(&number)["outcome"], "broken-off");
     assert_runs(&before);
     the_next_succeeds(lab);

@@ -114,8 +114,8 @@ pub fn a_command_runs_once_beside_the_service(lab: &Lab) {
     workspace.xtask(&["ssh", "--robot", "main", "--", "test", "it's", "=", "it's"]).expect_exit(0);
     let history = workspace.xtask(&["history", "--robot", "main"]).expect_exit(0);
     let history = history.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    for deed in ["run N navigation sh -c", "exec N navigation true", r"ssh N test 'it'\''s' '=' 'it'\''s'"] {
-        assert!(history.contains(&deed.replace('N', &current())), "{history}");
+    for entry in ["run N navigation sh -c", "exec N navigation true", r"ssh N test 'it'\''s' '=' 'it'\''s'"] {
+        assert!(history.contains(&entry.replace('N', &current())), "{history}");
     }
 }
 

@@ -132,7 +132,7 @@ pub fn a_start_that_broke_off_is_made_up_for(lab: &Lab) {
     ));
     let broken = workspace.xtask(&DEPLOY);
     MAIN.exec(&["rm", docker]);
-    broken.expect_exit(5).says("was taken back");
+    broken.expect_exit(5).says("was rolled back");
     assert_eq!(MAIN.services(), before);
 
     // Not a repetition, but the next edit on top.

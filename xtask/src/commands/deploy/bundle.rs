@@ -12,7 +12,7 @@ use crate::delivery::DigestCache;
 use crate::delivery::archive::{ArchiveImage, ArchiveSource as _, Engine};
 use crate::error::Result;
 use crate::hub::tags;
-use crate::release::about::Source;
+use crate::release::metadata::Source;
 use crate::ui::{self, Progress};
 use crate::{host, image, process};
 

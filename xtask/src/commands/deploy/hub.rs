@@ -12,7 +12,7 @@ use crate::host::Need;
 use crate::hub::login::Login;
 use crate::hub::{resolve, tags};
 use crate::image::Wanted;
-use crate::release::about::Source;
+use crate::release::metadata::Source;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 

@@ -1,6 +1,6 @@
 //! What deploys, whatever they deploy, are told about activation.
 
-use crate::release::lock::Patience;
+use crate::release::lock::OnLocked;
 
 /// Whether and how what was delivered is started.
 #[derive(clap::Args, Debug, Clone, Copy)]
@@ -11,7 +11,7 @@ pub struct Activate {
 
     /// What is done about robots that are another's, or busy.
     #[command(flatten)]
-    pub disturb: Disturb,
+    pub on_busy: OnBusy,
 
     /// Leave a release running that is not well, to look at; otherwise the robot goes back to the one before
     #[arg(long, conflicts_with = "no_start")]
@@ -20,7 +20,7 @@ pub struct Activate {
 
 /// What is done about robots that are another's, or busy.
 #[derive(clap::Args, Debug, Clone, Copy)]
-pub struct Disturb {
+pub struct OnBusy {
     /// Wait while somebody else deploys to a robot, and until it may be disturbed
     #[arg(long)]
     wait: bool,
@@ -30,16 +30,16 @@ pub struct Disturb {
     pub force: bool,
 }
 
-impl From<Disturb> for Activate {
+impl From<OnBusy> for Activate {
     /// For verbs that always start something.
-    fn from(disturb: Disturb) -> Self {
-        Self { no_start: false, disturb, no_rollback: false }
+    fn from(on_busy: OnBusy) -> Self {
+        Self { no_start: false, on_busy, no_rollback: false }
     }
 }
 
-impl Disturb {
+impl OnBusy {
     /// Whether others are waited for.
-    pub fn patience(self) -> Patience {
-        if self.wait { Patience::Wait } else { Patience::Refuse }
+    pub fn on_locked(self) -> OnLocked {
+        if self.wait { OnLocked::Wait } else { OnLocked::Refuse }
     }
 }

@@ -5,10 +5,10 @@ use crate::config::{Robot, Workspace};
 use crate::delivery::Delivery;
 use crate::error::{Failure, Result, explained};
 use crate::process;
-use crate::release::about::{About, Source};
 use crate::release::activate::{self, Activation};
-use crate::release::compose::Project;
+use crate::release::compose::ComposeProject;
 use crate::release::lock::Lock;
+use crate::release::metadata::{Metadata, Source};
 use crate::release::{busy, state};
 use crate::robot::{Endpoint, Session, Survey};
 use crate::timeline::{self, Lane, Phase};
@@ -47,7 +47,7 @@ impl<'a> Target<'a> {
         let session = Session::open(way()?)?;
         let survey = Survey::of(&session, &workspace.project.name, repository)?;
         survey.check_platform(&robot.name, &robot.platform)?;
-        if let Some(news) = &survey.news {
+        if let Some(news) = &survey.pending {
             ui::warn(&robot.name, &news.to_string());
         }
         Ok(Self { session, survey, robot, workspace, repository, progress, options, lock: None })
@@ -59,8 +59,8 @@ impl<'a> Target<'a> {
     /// Fails where another deploys to it and is not to be waited for.
     pub fn lock(&mut self) -> Result<()> {
         let project = &self.workspace.project.name;
-        let (patience, told) = (self.options.disturb.patience(), self.survey.news.as_ref());
-        let (lock, stamp) = Lock::take(&self.session, project, patience, told, self.progress)?;
+        let (on_locked, reported) = (self.options.on_busy.on_locked(), self.survey.pending.as_ref());
+        let (lock, stamp) = Lock::take(&self.session, project, on_locked, reported, self.progress)?;
         self.lock = Some(lock);
         self.look_again(&stamp)
     }
@@ -83,7 +83,7 @@ impl<'a> Target<'a> {
     }
 
     /// Whether the robot runs a release as it has to, so that there is nothing to start.
-    pub fn runs(&self, release: &Project) -> bool {
+    pub fn runs(&self, release: &ComposeProject) -> bool {
         self.options.no_start || state::is_current(release, &self.survey)
     }
 
@@ -94,7 +94,7 @@ impl<'a> Target<'a> {
     /// Fails when the robot is busy, and when the release is not well there.
     pub fn activate(
         &mut self,
-        release: &Project,
+        release: &ComposeProject,
         source: &Source,
         via: &str,
         delivery: &mut Delivery,
@@ -110,8 +110,8 @@ impl<'a> Target<'a> {
         self.may_be_disturbed()?;
         self.progress.doing("starting", None);
         let _span = timeline::span(Lane::robot(&self.robot.name), Phase::Start, "start");
-        let about = About::now(source, via, delivery.references());
-        let archive = activate::archive(release, &about)?;
+        let metadata = Metadata::now(source, via, delivery.references());
+        let archive = activate::archive(release, &metadata)?;
         delivery.cost.sent += archive.len() as u64;
         let number = self.activation().release(&release.id, &archive)?;
         let survey = self.after(&number)?;
@@ -136,9 +136,9 @@ impl<'a> Target<'a> {
     /// Fails where the robot is busy.
     fn may_be_disturbed(&self) -> Result<()> {
         let project = &self.workspace.project.name;
-        match self.robot.busy.as_ref().filter(|_| !self.options.disturb.force) {
+        match self.robot.busy.as_ref().filter(|_| !self.options.on_busy.force) {
             Some(busy) => {
-                busy::check(&self.session, project, busy, self.options.disturb.patience(), self.progress)
+                busy::check(&self.session, project, busy, self.options.on_busy.on_locked(), self.progress)
             }
             None => Ok(()),
         }

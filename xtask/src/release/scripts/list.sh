@@ -21,5 +21,5 @@ case $1 in
         done <"$home/current/services"
         ;;
     compose) [ ! -r "$home/current/compose.json" ] || cat "$home/current/compose.json" ;;
-    history) [ ! -r "$home/history" ] || sed 's/^/deed	/' "$home/history" ;;
+    history) [ ! -r "$home/history" ] || sed 's/^/entry	/' "$home/history" ;;
 esac

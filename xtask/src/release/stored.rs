@@ -1,34 +1,21 @@
-//! The releases that a robot keeps, and its diary.
+//! Releases that are stored on a robot.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::about::{self, About};
+use super::metadata::Metadata;
 use crate::error::Result;
-use crate::process::{self, Cmd};
+use crate::process;
 use crate::robot::Session;
 
-/// The robot's part.
+/// `list.sh` with its common part.
 const LIST: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/list.sh"));
-
-/// The robot's part: `WHO WHAT WORDS`.
-const NOTE: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/note.sh"));
-
-/// The same, and then what is noted.
-const MENTIONED: &str = concat!(
-    "mask=$(umask)\n",
-    include_str!("scripts/release.sh"),
-    "(\n",
-    include_str!("scripts/note.sh"),
-    ") 2>/dev/null\n",
-    "umask \"$mask\"\nshift 3\n[ $# -gt 0 ] || set -- \"${SHELL:-sh}\" -l\nexec \"$@\"\n",
-);
 
 /// A release that a robot keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub struct StoredRelease {
     /// Its number: releases of a robot are counted.
     pub release: u32,
     /// Whether it is the one that runs.
@@ -52,50 +39,11 @@ pub struct Record {
     #[serde(default)]
     pub since: String,
     /// Who brought it, and what it is.
-    pub deploy: Option<About>,
+    pub deploy: Option<Metadata>,
 }
 
-/// What somebody did on a robot, and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Deed {
-    /// When, by the robot's clock.
-    pub at: String,
-    /// Who: `user@machine`, or `robot` for what it did by itself.
-    pub by: String,
-    /// The verb.
-    pub what: String,
-    /// The release that it was about.
-    pub release: String,
-    /// What came of it.
-    pub outcome: String,
-}
-
-/// Writes into a robot's diary what has been done there.
-///
-/// # Errors
-/// Fails when the connection is gone.
-pub fn note(session: &Session, project: &str, what: &str, words: &str) -> Result<()> {
-    entry(session, project, what, words).run()
-}
-
-/// The same for what people look at or try by hand, which a diary that cannot be written must not keep them from.
-pub fn mention(session: &Session, project: &str, what: &str, words: &[String]) {
-    entry(session, project, what, &shell_words::join(words)).clean_up();
-}
-
-/// What runs a command on a robot, or a shell of its user if there is none, after the same.
-pub fn mentioned(project: &str, what: &str, command: &[String]) -> Vec<String> {
-    let words =
-        ["sh", "-c", MENTIONED, "note", project, &about::somebody(), what, &shell_words::join(command)];
-    words.into_iter().map(str::to_owned).chain(command.iter().cloned()).collect()
-}
-
-fn entry(session: &Session, project: &str, what: &str, words: &str) -> Cmd {
-    session.command(["sh", "-c", NOTE, "note", project, &about::somebody(), what, words])
-}
-
-/// What a robot says of itself. A dry run asks nobody.
-fn ask(session: &Session, project: &str, what: &str) -> Result<String> {
+/// Returns what `list.sh` prints about a subject. A dry run asks nothing.
+pub(super) fn ask(session: &Session, project: &str, what: &str) -> Result<String> {
     if process::mode().dry_run {
         return Ok(String::new());
     }
@@ -106,7 +54,7 @@ fn ask(session: &Session, project: &str, what: &str) -> Result<String> {
 ///
 /// # Errors
 /// Fails when the connection is gone.
-pub fn list(session: &Session, project: &str) -> Result<Vec<Kept>> {
+pub fn list(session: &Session, project: &str) -> Result<Vec<StoredRelease>> {
     Ok(parse(&ask(session, project, "releases")?))
 }
 
@@ -136,27 +84,10 @@ pub(super) fn wanted(text: &str) -> BTreeMap<String, String> {
     text.lines().filter_map(service).collect()
 }
 
-/// What was done on a robot, oldest first.
-///
-/// # Errors
-/// Fails when the connection is gone.
-pub fn history(session: &Session, project: &str) -> Result<Vec<Deed>> {
-    let text = ask(session, project, "history")?;
-    let deed = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
-        ["deed", at, by, what, release, outcome] => {
-            let [at, by, what, release, outcome] = [at, by, what, release, outcome].map(str::to_owned);
-            Some(Deed { at, by, what, release, outcome })
-        }
-        // A login shell may print a greeting of its own.
-        _ => None,
-    };
-    Ok(text.lines().filter_map(deed).collect())
-}
-
 /// The releases in what the robot's script says.
-pub(super) fn parse(text: &str) -> Vec<Kept> {
-    let kept = |line: &str| match line.splitn(4, '\t').collect::<Vec<_>>()[..] {
-        ["release", number, place, record] => Some(Kept {
+pub(super) fn parse(text: &str) -> Vec<StoredRelease> {
+    let stored = |line: &str| match line.splitn(4, '\t').collect::<Vec<_>>()[..] {
+        ["release", number, place, record] => Some(StoredRelease {
             release: number.parse().ok()?,
             is_current: place == "current",
             is_previous: place == "previous",
@@ -165,8 +96,8 @@ pub(super) fn parse(text: &str) -> Vec<Kept> {
         }),
         _ => None,
     };
-    let mut releases: Vec<Kept> = text.lines().filter_map(kept).collect();
-    releases.sort_by_key(|kept| std::cmp::Reverse(kept.release));
+    let mut releases: Vec<StoredRelease> = text.lines().filter_map(stored).collect();
+    releases.sort_by_key(|stored| std::cmp::Reverse(stored.release));
     releases
 }
 
@@ -196,7 +127,7 @@ release	4294967295	-	null"#;
             record.replace('\n', " ")
         );
         let releases = parse(&text);
-        assert_eq!(releases.iter().map(|kept| kept.release).collect::<Vec<_>>(), [10, 9]);
+        assert_eq!(releases.iter().map(|stored| stored.release).collect::<Vec<_>>(), [10, 9]);
         let record = releases[0].record.as_ref().unwrap();
         assert_eq!(record.deploy.as_ref().unwrap().source.in_words(), "v1 (dirty)");
         assert!(releases[0].is_current && releases[1].is_previous && releases[1].record.is_none());

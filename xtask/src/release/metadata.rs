@@ -13,7 +13,7 @@ use crate::ui;
 
 /// The part of `release.json` that this machine knows; how it went the robot adds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct About {
+pub struct Metadata {
     /// The sources.
     #[serde(flatten)]
     pub source: Source,
@@ -27,12 +27,12 @@ pub struct About {
     pub images: BTreeMap<String, String>,
 }
 
-impl About {
+impl Metadata {
     /// What is deployed now, by whoever runs this.
     pub fn now(source: &Source, via: &str, images: BTreeMap<String, String>) -> Self {
         Self {
             source: source.clone(),
-            by: somebody(),
+            by: whoami(),
             at: ui::utc(SystemTime::now()),
             via: via.to_owned(),
             images,
@@ -84,14 +84,19 @@ impl Source {
     }
 }
 
-/// Who runs this, for those who share the robot: `user@machine`.
-pub fn somebody() -> String {
-    let user =
-        ["USER", "LOGNAME"].into_iter().find_map(|name| env::var(name).ok().filter(|user| !user.is_empty()));
+/// Returns `user@machine` for the history of the robot: the login name of the person who runs xtask.
+pub fn whoami() -> String {
+    let from_environment = |name| env::var(name).ok().filter(|user: &String| !user.is_empty());
+    let user = from_environment("USER").or_else(|| from_environment("LOGNAME")).unwrap_or_else(login_name);
     let machine = gethostname::gethostname().to_string_lossy().into_owned();
-    let text = format!("{}@{machine}", user.as_deref().unwrap_or("somebody"));
-    // It stands in lists with tabs between.
+    let text = format!("{user}@{machine}");
+    // The history is tab-separated lines.
     text.replace(char::is_control, " ")
+}
+
+/// Returns the name that belongs to the user id of this process, or the number where it has no name.
+fn login_name() -> String {
+    Cmd::new("sh").args(["-c", "id -un 2>/dev/null || id -u"]).read().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,0 +1,74 @@
+//! Results of activations, as the robot's `activate` script reports them.
+
+use std::fmt;
+
+/// Result of an activation: the word behind `end` in the events of a release (`release/scripts/activate.sh`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The new release runs and is healthy.
+    Active,
+    /// The new release was unhealthy, and the robot rolled back to the one before.
+    RolledBack,
+    /// The activation was broken off, for example by a power cut, and the robot rolled back.
+    BrokenOff,
+    /// The new release is unhealthy and was left running (`--no-rollback`).
+    Kept,
+    /// The release is unhealthy, and there is no other release to roll back to.
+    Unhealthy,
+    /// The robot rolls back as soon as its Docker runs again.
+    PutOff,
+    /// The robot did not begin.
+    Refused,
+    /// The new release was unhealthy, and the one before does not work any more either. Also every word that
+    /// this version of xtask does not know.
+    Stuck,
+}
+
+impl Outcome {
+    /// Reads the word that the robot reports.
+    pub fn parse(word: &str) -> Self {
+        match word {
+            "active" => Self::Active,
+            "restored" => Self::RolledBack,
+            "broken-off" => Self::BrokenOff,
+            "kept" => Self::Kept,
+            "unhealthy" => Self::Unhealthy,
+            "put-off" => Self::PutOff,
+            "refused" => Self::Refused,
+            _ => Self::Stuck,
+        }
+    }
+}
+
+/// Result of an activation that no person has seen yet, because the connection was lost before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingOutcome {
+    /// Number of the release that was to be activated.
+    pub release: String,
+    pub outcome: Outcome,
+    /// Empty for [`Outcome::Active`].
+    pub reason: String,
+}
+
+impl PendingOutcome {
+    /// Reads the fields of a line `news`.
+    pub fn parse(release: &str, word: &str, reason: &str) -> Self {
+        Self { release: release.to_owned(), outcome: Outcome::parse(word), reason: reason.to_owned() }
+    }
+}
+
+impl fmt::Display for PendingOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { release, outcome, reason } = self;
+        match outcome {
+            Outcome::Active => write!(f, "release {release} was activated after the connection was lost"),
+            Outcome::RolledBack | Outcome::BrokenOff => {
+                write!(f, "release {release} was rolled back: {reason}")
+            }
+            Outcome::Unhealthy => {
+                write!(f, "release {release} is unhealthy: {reason}; `cargo xtask logs` shows its output")
+            }
+            _ => write!(f, "release {release} is unhealthy: {reason}"),
+        }
+    }
+}
