@@ -1,7 +1,7 @@
-# What `cargo xtask bench` compares with: the Dockerfile that a team writes by hand, done reasonably.
+# Dockerfile for deploying by hand, for the comparison in `cargo xtask bench`: as a team would reasonably write it.
 # Dependencies come first, so that they are cached; then all sources, then one `colcon build`.
 #
-# Same base, same pinned wheels, same scripts to start nodes as docker/ros.Dockerfile.
+# Same base, pinned wheels and start scripts as docker/ros.Dockerfile.
 FROM base
 
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \

@@ -1,1 +1,1 @@
-"""Finds the nearest obstacle in scans of a lidar."""
+"""Nearest obstacle in lidar scans."""

@@ -1,4 +1,4 @@
-"""Stands for a node that looks at scans: what it prints is of no interest, only that it runs."""
+"""Stands in for a node that processes scans: its output does not matter, only that it runs."""
 
 from time import sleep
 

@@ -1,9 +1,9 @@
-"""Scans: distances in metres, evenly spread over a full turn."""
+"""Lidar scans: distances in metres, evenly spread over a full turn."""
 
 import numpy as np
 
 BEAMS = 720
-# Nearer than this a lidar sees itself.
+# Closer readings are reflections from the lidar itself.
 BLIND = 0.1
 
 
