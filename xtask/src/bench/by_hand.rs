@@ -1,75 +1,75 @@
-//! What people do by hand: one Dockerfile for the whole workspace, one image for all services, and one of
-//! two ways of getting it onto the robot.
+//! Deploying by hand: one Dockerfile for the whole workspace, one image for all services, and one of two ways
+//! to bring the image to the robot.
 //!
-//! One image, because it costs them least: images of one stage hold the whole workspace, so that an image
-//! per service is as many builds and as many new layers for every edit, and no byte less for the first deploy.
+//! One image is the cheapest choice by hand. A single-stage image contains the whole workspace. With one
+//! image per service, every edit would cause one build and one new layer per service, and the first deploy
+//! would send as much.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::contender::Contender;
-use super::copy::Workshop;
+use super::fixture::Fixture;
+use super::method::Method;
 use super::robot::TestRobot;
-use super::subject::Subject;
+use super::workload::Workload;
 use crate::config::{Platform, Store};
 use crate::error::Result;
 use crate::image::{Builder, service};
 use crate::process::{self, Cmd};
 use crate::robot::registry::RegistryClient;
 
-/// Address of people's own registry on the robot. As they start it, it asks for no login.
+/// Address of a plain registry on the robot. It requires no login, as usual for a registry started by hand.
 const REGISTRY: &str = "127.0.0.1:5001";
 
-/// How the image travels.
+/// Way of bringing the image to the robot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// Through a tunnel into the robot's registry: only new layers.
+pub enum ImageTransport {
+    /// `docker push` through a tunnel to the robot's registry: sends only new layers.
     Push,
-    /// As one archive: everything, every time.
+    /// `docker save` piped to `docker load`: sends the whole image every time.
     Load,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct ByHand<'a> {
-    workshop: &'a Workshop,
-    way: Way,
-    /// Where the tunnel begins.
+    fixture: &'a Fixture,
+    transport: ImageTransport,
+    /// Local port of the tunnel.
     port: u16,
 }
 
 impl<'a> ByHand<'a> {
-    /// Finds a free port.
-    pub fn new(workshop: &'a Workshop, way: Way) -> Result<Self> {
+    pub fn new(fixture: &'a Fixture, transport: ImageTransport) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
         let port = listener.local_addr().context("find a free port")?.port();
-        Ok(Self { workshop, way, port })
+        Ok(Self { fixture, transport, port })
     }
 
-    fn pushed(&self, subject: Subject) -> String {
-        format!("{}/{}", self.workshop.builder.registry_host(self.port), subject.image_by_hand())
+    /// Name under which `docker push` reaches the robot's registry.
+    fn pushed(&self, workload: Workload) -> String {
+        format!("{}/{}", self.fixture.builder.registry_host(self.port), workload.image_by_hand())
     }
 
-    /// `ssh -N -L`, `docker tag`, `docker push`, and the tunnel closed again.
-    fn push(&self, subject: Subject, robot: &TestRobot<'_>) -> Result<()> {
+    /// Runs `ssh -N -L`, `docker tag` and `docker push`, and closes the tunnel.
+    fn push(&self, workload: Workload, robot: &TestRobot<'_>) -> Result<()> {
         let endpoint = robot.endpoint();
         let forward = format!("127.0.0.1:{}:{REGISTRY}", self.port);
         let tunnel =
             endpoint.ssh_that_forwards().args(["-N", "-L", &forward, "--", &endpoint.destination]).spawn()?;
         let registry = RegistryClient::on_port(self.port);
         process::poll("the registry to answer", Duration::from_secs(20), || registry.ping())?;
-        let pushed = self.pushed(subject);
-        Cmd::new("docker").args(["tag", subject.image_by_hand(), &pushed]).run()?;
+        let pushed = self.pushed(workload);
+        Cmd::new("docker").args(["tag", workload.image_by_hand(), &pushed]).run()?;
         Cmd::new("docker").args(["push", "--quiet", &pushed]).run()?;
         drop(tunnel);
         Ok(())
     }
 
-    /// Starts a registry, once: the image is there.
+    /// Starts the registry on the robot, which has the registry's image.
     fn start_registry(&self, robot: &TestRobot<'_>) -> Result<()> {
-        let (copy, builder) = (&self.workshop.copy, self.workshop.builder);
+        let (copy, builder) = (&self.fixture.copy, self.fixture.builder);
         let image = service::registry(copy.workspace(), builder, &Platform::of_this_machine())?;
         let address = format!("REGISTRY_HTTP_ADDR={REGISTRY}");
         let run = ["docker", "run", "--detach", "--restart", "always", "--network", "host"];
@@ -78,22 +78,23 @@ impl<'a> ByHand<'a> {
         robot.endpoint().command([&run[..], &volume, &settings].concat()).run()
     }
 
-    /// What happens on the robot once the image has arrived, in one connection.
-    fn start(&self, subject: Subject) -> String {
+    /// Script that starts the image on the robot, over one connection.
+    fn start_script(&self, workload: Workload) -> String {
         let up = "cd bench && docker compose up --detach";
-        match self.way {
-            Way::Push => {
-                let image = subject.image_by_hand();
+        match self.transport {
+            ImageTransport::Push => {
+                let image = workload.image_by_hand();
                 let name = format!("{REGISTRY}/{image}");
                 format!("docker pull --quiet {name} && docker tag {name} {image} && {up}")
             }
-            Way::Load => up.to_owned(),
+            ImageTransport::Load => up.to_owned(),
         }
     }
 }
 
-/// How `docker build` leaves an image where nobody else has built: engines with a containerd store would take the
-/// layers that they have as others left them, uncompressed for instance, which costs more on the way.
+/// Output options with which `docker build` compresses all layers, as on a machine where only this method
+/// builds. Engines with a containerd store would otherwise reuse layers as another method left them,
+/// uncompressed for instance, which would send more bytes.
 fn output(builder: Builder, image: &str) -> [String; 2] {
     match builder {
         Builder::Engine { store: Store::Containerd } => {
@@ -104,44 +105,44 @@ fn output(builder: Builder, image: &str) -> [String; 2] {
     }
 }
 
-impl Contender for ByHand<'_> {
+impl Method for ByHand<'_> {
     fn title(&self) -> &'static str {
-        match self.way {
-            Way::Push => "docker push over ssh -L",
-            Way::Load => "docker save | ssh docker load",
+        match self.transport {
+            ImageTransport::Push => "docker push over ssh -L",
+            ImageTransport::Load => "docker save | ssh docker load",
         }
     }
 
     fn description(&self) -> &'static str {
-        match self.way {
-            Way::Push => {
-                "of the workspace one image of one stage for all services: docker build, ssh -N -L, docker push, \
+        match self.transport {
+            ImageTransport::Push => {
+                "the workspace as one single-stage image for all services; docker build, ssh -N -L, docker push, \
                  ssh (docker pull, docker tag, docker compose up -d)"
             }
-            Way::Load => {
-                "of the workspace one image of one stage for all services: docker build, \
+            ImageTransport::Load => {
+                "the workspace as one single-stage image for all services; docker build, \
                  docker save | ssh docker load, ssh docker compose up -d"
             }
         }
     }
 
-    fn images(&self, subject: Subject) -> Vec<String> {
-        vec![subject.image_by_hand().to_owned()]
+    fn images(&self, workload: Workload) -> Vec<String> {
+        vec![workload.image_by_hand().to_owned()]
     }
 
-    fn build(&self, subject: Subject) -> Result<()> {
-        let output = output(self.workshop.builder, subject.image_by_hand());
-        subject.build_by_hand(self.workshop).args(output).run()
+    fn build(&self, workload: Workload) -> Result<()> {
+        let output = output(self.fixture.builder, workload.image_by_hand());
+        workload.build_by_hand(self.fixture).args(output).run()
     }
 
-    /// The Compose file and its variables, copied once.
+    /// Copies the Compose file and its variables.
     fn set_up(&self, robot: &TestRobot<'_>) -> Result<()> {
-        if self.way == Way::Push {
+        if self.transport == ImageTransport::Push {
             self.start_registry(robot)?;
         }
-        let image = robot.subject().image_by_hand();
+        let image = robot.workload().image_by_hand();
         let variables = robot.variables()?.into_iter().map(|(name, value)| format!("{name}={value}\n"));
-        let compose = self.workshop.copy.compose_with(robot.name(), image)?;
+        let compose = self.fixture.copy.compose_with(robot.name(), image)?;
         let files = [("compose.yaml", compose), (".env", variables.collect())];
         files.into_iter().try_for_each(|(name, text)| {
             let script = format!("mkdir -p bench && cat >bench/{name}");
@@ -149,31 +150,31 @@ impl Contender for ByHand<'_> {
         })
     }
 
-    fn deploy(&self, subject: Subject, robots: &[TestRobot<'_>]) -> Result<()> {
-        self.build(subject)?;
+    fn deploy(&self, workload: Workload, robots: &[TestRobot<'_>]) -> Result<()> {
+        self.build(workload)?;
         for robot in robots {
-            match self.way {
-                Way::Push => self.push(subject, robot)?,
-                Way::Load => {
+            match self.transport {
+                ImageTransport::Push => self.push(workload, robot)?,
+                ImageTransport::Load => {
                     let load = robot.endpoint().command(["docker", "load", "--quiet"]);
-                    let _bytes = load.feed(&Cmd::new("docker").args(["save", subject.image_by_hand()]))?;
+                    load.feed(&Cmd::new("docker").args(["save", workload.image_by_hand()]))?;
                 }
             }
-            robot.endpoint().command(["sh", "-c", &self.start(subject)]).run()?;
+            robot.endpoint().command(["sh", "-c", &self.start_script(workload)]).run()?;
         }
         Ok(())
     }
 
     fn status(&self, _robots: &[TestRobot<'_>]) -> Result<String> {
-        anyhow::bail!("by hand there is no status of robots: the plan leaves it out")
+        anyhow::bail!("deploying by hand has no status command; the plan leaves this case out")
     }
 }
 
 impl Drop for ByHand<'_> {
-    /// The names that `docker push` needed; the images themselves go with everybody's.
+    /// Removes the tags that `docker push` needed; [`super::copy::CleanUp`] removes the images.
     fn drop(&mut self) {
-        if self.way == Way::Push {
-            let names = Subject::ALL.map(|subject| self.pushed(subject));
+        if self.transport == ImageTransport::Push {
+            let names = Workload::ALL.map(|workload| self.pushed(workload));
             Cmd::new("docker").args(["image", "rm", "--force"]).args(names).clean_up();
         }
     }

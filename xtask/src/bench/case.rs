@@ -1,10 +1,9 @@
-//! What is deployed: one kind of edit each.
+//! The cases of the benchmark, most of them with an edit that is deployed.
 
 use serde::{Deserialize, Serialize};
 
-use super::subject::Subject;
+use super::workload::Workload;
 
-/// A case of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Case {
@@ -16,34 +15,34 @@ pub enum Case {
     Cpp,
     /// One line changed in a Python package, three robots at once
     Fleet,
-    /// The first deploy to an empty robot, everything built
+    /// First deploy to an empty robot, with everything built
     First,
-    /// One apt package more in a layer of 680 MB; from the point where apt has finished
+    /// One more apt package in a layer of 680 MB; the clock starts when apt has finished
     Layer,
     /// One line changed in a Python package inside a layer of 60 MB
     Monolith,
-    /// No deploy: `status` of three robots
+    /// `status` of three robots, without a deploy
     Status,
 }
 
-/// One place that becomes another, never the same twice: build systems remember what they built once.
+/// Replacement of one text in one file, different every time: build systems cache earlier results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edit {
-    /// The file, from the root of the repository.
+    /// Path relative to the root of the repository.
     pub file: &'static str,
-    /// What is in it exactly once.
+    /// Text that the file contains exactly once.
     pub find: &'static str,
-    /// What stands there instead, digits that never were there before for `{}`.
+    /// Its replacement; `{}` stands for digits that were never used before.
     pub replace: &'static str,
-    /// The service that has to run the edit.
+    /// Service that has to run the edit.
     pub service: &'static str,
-    /// What became of the file, as the shell in the service's container finds it.
+    /// Shell pattern, in the service's container, of the file that results from the edit.
     pub installed: &'static str,
-    /// What the service writes when it works, if it does: how long it was interrupted is measured.
+    /// Text in the service's log that marks it as ready; without one, downtime is not measured.
     pub ready: Option<&'static str>,
 }
 
-/// What `robot_node` writes, the node's name before it.
+/// Log message of `robot_node`, after the node's name.
 const READY: Option<&str> = Some("]: ready");
 
 const PYTHON: Edit = Edit {
@@ -64,7 +63,7 @@ const CPP: Edit = Edit {
     ready: READY,
 };
 
-/// Each time another package is added to the list that the robot has: the first once, the second the next time.
+/// Edits that add one package to the committed list, used in turn.
 const PACKAGES: [Edit; 2] = [
     Edit {
         file: "docker/bench/layer/Dockerfile",
@@ -94,7 +93,7 @@ const MONOLITH: Edit = Edit {
 };
 
 impl Case {
-    /// All of them, as the default run has them.
+    /// All cases, which are the default.
     pub const ALL: [Self; 8] = [
         Self::Nothing,
         Self::Python,
@@ -106,7 +105,7 @@ impl Case {
         Self::Status,
     ];
 
-    /// What people call it.
+    /// Name in tables and plots.
     pub fn title(self) -> &'static str {
         match self {
             Self::Nothing => "nothing changed",
@@ -120,16 +119,15 @@ impl Case {
         }
     }
 
-    /// What is deployed.
-    pub fn subject(self) -> Subject {
+    pub fn workload(self) -> Workload {
         match self {
-            Self::Layer => Subject::Layer,
-            Self::Monolith => Subject::Monolith,
-            _ => Subject::Workspace,
+            Self::Layer => Workload::Layer,
+            Self::Monolith => Workload::Monolith,
+            _ => Workload::Workspace,
         }
     }
 
-    /// What is edited the `number`th time, if anything.
+    /// The `number`th edit, for cases that have edits.
     pub fn edit(self, number: usize) -> Option<Edit> {
         match self {
             Self::Nothing | Self::First | Self::Status => None,
@@ -140,20 +138,20 @@ impl Case {
         }
     }
 
-    /// Whether all robots of the subject take part, and not the first alone.
-    pub fn is_of_fleet(self) -> bool {
+    /// Returns whether the case involves all robots of the workload, not only the first.
+    pub fn uses_fleet(self) -> bool {
         matches!(self, Self::Fleet | Self::Status)
     }
 
-    /// Whether BuildKit has the edit's new layer when the clock starts: how long apt takes is the same for
-    /// everybody, and not what is compared.
-    pub fn is_prepared(self) -> bool {
+    /// Returns whether BuildKit builds the edit's layer before the clock starts: apt takes equally long with
+    /// every method and would only blur the comparison.
+    pub fn is_built_in_advance(self) -> bool {
         self == Self::Layer
     }
 }
 
 impl Edit {
-    /// `text` edited; `None` where what is looked for is not in it exactly once.
+    /// Returns `text` with the edit, or `None` unless it contains [`Self::find`] exactly once.
     pub fn apply(&self, text: &str, digits: u64) -> Option<String> {
         let (before, after) = text.split_once(self.find)?;
         let replaced = self.replace.replace("{}", &digits.to_string());
@@ -166,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edit_adds_digits_to_what_is_there_once() {
+    fn an_edit_adds_digits_to_text_that_occurs_once() {
         let text = "constexpr double kAhead = 0.4;\n";
         assert_eq!(CPP.apply(text, 17).as_deref(), Some("constexpr double kAhead = 0.417;\n"));
         assert_eq!(CPP.apply("nothing", 17), None);
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_repository_has_what_is_edited() {
+    fn the_repository_contains_the_text_of_every_edit() {
         for edit in Case::ALL.into_iter().flat_map(|case| [case.edit(0), case.edit(1)]).flatten() {
             let path = camino::Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(edit.file);
             let text = fs_err::read_to_string(path).unwrap();

@@ -1,16 +1,16 @@
-//! What of a report is plotted.
+//! The chart of a report.
 
 use super::case::Case;
 use super::plot::{Bar, Chart, Group};
 use super::report::Report;
 
 impl Report {
-    /// All medians of deploys.
+    /// Chart of all medians of deploys.
     pub fn chart(&self) -> Chart {
         let groups = self.rows().into_iter().filter(|row| row.case != Case::Status).map(|row| {
-            let bars = row.measured.iter().enumerate().filter_map(|(series, measured)| {
-                let measured = (*measured)?;
-                Some(Bar { series, seconds: measured.seconds(), bytes: measured.wire() })
+            let bars = row.measurements.iter().enumerate().filter_map(|(series, measurement)| {
+                let measurement = (*measurement)?;
+                Some(Bar { series, seconds: measurement.seconds(), bytes: measurement.wire() })
             });
             Group {
                 title: row.case.title().to_owned(),
@@ -20,8 +20,8 @@ impl Report {
             }
         });
         Chart {
-            title: "From an edit to its container running".to_owned(),
-            series: self.contenders.iter().map(|entrant| entrant.title.clone()).collect(),
+            title: "From an edit to the running container".to_owned(),
+            series: self.methods.iter().map(|method| method.title.clone()).collect(),
             groups: groups.collect(),
             floor: "zstd --patch-from of the file trees".to_owned(),
             note: format!("{} · {} · {}", self.machine.summary(), self.revision, &self.date[..10]),

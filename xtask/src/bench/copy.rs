@@ -1,4 +1,5 @@
-//! The workspace that is edited and deployed: a copy, as a fresh clone would have it, in a project of its own.
+//! The copy of the workspace that the benchmark edits and deploys: like a fresh clone, but with its own
+//! project name.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,65 +9,39 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::case::Edit;
 use super::robots_toml;
-use super::subject::Subject;
+use super::workload::Workload;
 use crate::config::{FILE, Host, Robot, Workspace};
 use crate::error::{Failure, Result};
-use crate::image::{Builder, base, secrets};
 use crate::process::Cmd;
 
-/// The project's name: nothing else on this machine is called so.
+/// Project name of the copy; nothing else on this machine uses it.
 pub const PROJECT: &str = "bench";
 /// The robots that run the example workspace.
 pub const ROBOTS: [&str; 3] = ["main", "second", "third"];
 
-/// What all contenders work with.
-#[derive(Debug)]
-pub struct Workshop {
-    /// What is edited and deployed.
-    pub copy: Copy,
-    /// What builds.
-    pub builder: Builder,
-    /// The named context of the base that everybody builds on.
-    pub base: String,
-}
-
-impl Workshop {
-    /// Makes the copy, and sees to it that the base exists.
-    pub fn new(workspace: &Workspace, dir: &Utf8Path, builder: Builder) -> Result<Self> {
-        let copy = Copy::make(workspace, dir)?;
-        let source = &copy.workspace().bases.values().next().context("no base")?.source;
-        let base = base::ensure(copy.workspace(), builder, source, &copy.robot(ROBOTS[0])?.platform)?;
-        Ok(Self { copy, builder, base })
-    }
-
-    /// The options that hand this machine's certificates to `docker build`.
-    pub fn secrets(&self) -> impl Iterator<Item = String> {
-        secrets::of_this_machine().into_iter().flat_map(|secret| ["--secret".to_owned(), secret])
-    }
-}
-
 /// A copy of the workspace, and a copy of this program to deploy it with.
 #[derive(Debug)]
-pub struct Copy {
+pub struct WorkspaceCopy {
     workspace: Workspace,
     program: Utf8PathBuf,
-    /// The digits of the next edit: no two runs have the same.
+    /// Digits of the next edit; they start at the current time, so that no two runs share any.
     digits: Cell<u64>,
 }
 
-impl Copy {
-    /// Copies what git knows or would add, renames the project, gives it images and robots of its own.
-    fn make(workspace: &Workspace, dir: &Utf8Path) -> Result<Self> {
+impl WorkspaceCopy {
+    /// Copies all files that git tracks or would add, renames the project, and adds the benchmark's own
+    /// images and robots.
+    pub fn make(workspace: &Workspace, dir: &Utf8Path) -> Result<Self> {
         let root = dir.join("workspace");
         if root.exists() {
-            // Of a run that was killed: its robot was made by this copy's key.
+            // Left by a killed run, whose robots accept only the key in this directory.
             remove_robots(&this_program()?, &root);
             fs_err::remove_dir_all(&root)?;
         }
         fs_err::create_dir_all(&root)?;
-        // Somebody may compile while this runs.
+        // The developer may recompile during the benchmark.
         let program = dir.join("xtask");
-        let _size = fs_err::copy(this_program()?, &program)?;
+        fs_err::copy(this_program()?, &program)?;
         let files = Cmd::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .dir(&workspace.root)
@@ -74,7 +49,7 @@ impl Copy {
         for file in files.split_terminator('\0').filter(|file| workspace.root.join(file).is_file()) {
             let to = root.join(file);
             fs_err::create_dir_all(to.parent().unwrap_or(&root))?;
-            let _size = fs_err::copy(workspace.root.join(file), &to)?;
+            fs_err::copy(workspace.root.join(file), &to)?;
         }
         let original = &workspace.project.name;
         let robot = workspace
@@ -93,37 +68,35 @@ impl Copy {
         Ok(Self { workspace: Workspace::load(&root)?, program, digits: Cell::new(since.as_secs() * 100) })
     }
 
-    /// The copy.
     pub fn workspace(&self) -> &Workspace {
         &self.workspace
     }
 
-    /// A robot of the copy.
     pub fn robot(&self, name: &str) -> Result<&Robot> {
         self.workspace.robot(name)
     }
 
-    /// The names of a subject's images.
-    pub fn images(&self, subject: Subject) -> impl Iterator<Item = &str> {
-        let foreign = |name: &str| Subject::FOREIGN.iter().any(|subject| subject.name() == name);
-        let of = move |name: &&String| match subject {
-            Subject::Workspace => !foreign(name),
-            _ => *name == subject.name(),
+    /// Names of a workload's images.
+    pub fn images(&self, workload: Workload) -> impl Iterator<Item = &str> {
+        let third_party = |name: &str| Workload::THIRD_PARTY.iter().any(|workload| workload.name() == name);
+        let of = move |name: &&String| match workload {
+            Workload::Workspace => !third_party(name),
+            _ => *name == workload.name(),
         };
         self.workspace.images.keys().filter(of).map(String::as_str)
     }
 
-    /// This program, as it was when the benchmark began.
+    /// The copy of this program.
     pub fn program(&self) -> &Utf8Path {
         &self.program
     }
 
-    /// This program, run in the copy.
+    /// Command that runs the copy of this program in the copied workspace.
     pub fn xtask(&self, args: &[&str]) -> Cmd {
         Cmd::new(self.program.as_str()).args(args.iter().copied()).dir(&self.workspace.root)
     }
 
-    /// A robot's Compose file, all services running `image`.
+    /// Returns a robot's Compose file in which every service runs `image`.
     pub fn compose_with(&self, robot: &str, image: &str) -> Result<String> {
         let text = fs_err::read_to_string(&self.robot(robot)?.compose)?;
         let ours = format!("image: {PROJECT}:");
@@ -134,20 +107,20 @@ impl Copy {
         Ok(text.lines().map(line).collect())
     }
 
-    /// Changes one place to what it never was.
+    /// Applies `edit` to the committed file, with digits that were never used before.
     pub fn apply(&self, edit: &Edit) -> Result<()> {
         let file = self.workspace.root.join(edit.file);
         let original = self.git(&["show", &format!("HEAD:{}", edit.file)]).read()?;
         let digits = self.digits.get();
         self.digits.set(digits + 1);
         let edited = edit.apply(&original, digits).ok_or_else(|| {
-            Failure::failed(format!("`{}` is not once in `{}`", edit.find, edit.file))
-                .hint("the benchmark edits that place: adapt xtask/src/bench/case.rs")
+            Failure::failed(format!("expected `{}` exactly once in `{}`", edit.find, edit.file))
+                .hint("the benchmark edits that text: adapt `xtask/src/bench/case.rs`")
         })?;
         Ok(fs_err::write(&file, format!("{edited}\n"))?)
     }
 
-    /// Takes all edits back.
+    /// Reverts all edits.
     pub fn reset(&self) -> Result<()> {
         self.git(&["checkout", "--quiet", "--", "."]).run()
     }
@@ -156,7 +129,7 @@ impl Copy {
         Cmd::new("git").args(args.iter().copied()).dir(&self.workspace.root)
     }
 
-    /// A guard that removes robots, images and the copy itself, however the run ends.
+    /// Returns a guard that removes the robots, `images` and the copy itself, however the benchmark ends.
     pub fn clean_up(&self, images: Vec<String>, keep: bool) -> CleanUp<'_> {
         CleanUp { copy: self, images, keep }
     }
@@ -167,7 +140,7 @@ fn this_program() -> Result<Utf8PathBuf> {
     Utf8PathBuf::from_path_buf(path).map_err(|path| anyhow::anyhow!("`{}` is not UTF-8", path.display()))
 }
 
-/// Images carry the revision of their inputs: the copy has one.
+/// Commits the copy: images are labelled with the revision of their inputs.
 fn commit(root: &Utf8Path) -> Result<()> {
     let git = |args: &[&str]| Cmd::new("git").args(args.iter().copied()).dir(root);
     git(&["init", "--quiet"]).run()?;
@@ -177,15 +150,15 @@ fn commit(root: &Utf8Path) -> Result<()> {
         .run()
 }
 
-/// With their disks, their network and their key.
+/// Removes all simulated robots with their disks, network and key.
 fn remove_robots(program: &Utf8Path, root: &Utf8Path) {
     Cmd::new(program.as_str()).args(["sim", "down"]).dir(root).clean_up();
 }
 
-/// See [`Copy::clean_up`].
+/// Guard returned by [`WorkspaceCopy::clean_up`].
 #[derive(Debug)]
 pub struct CleanUp<'a> {
-    copy: &'a Copy,
+    copy: &'a WorkspaceCopy,
     images: Vec<String>,
     keep: bool,
 }

@@ -1,8 +1,12 @@
-//! What is the least that could have travelled: the difference of the images' whole file trees, by `zstd`.
+//! The floor, a reference for the bytes on the wire: the size of the difference between the images' whole
+//! file trees, compressed by `zstd`.
 //!
-//! The tree of an image is what `docker export` makes of a container that was never started: one archive, always
-//! in the same order. Each image that an edit changes counts; nothing is counted for the others. Of a first deploy
-//! the first image counts whole, and each other one by its difference from it.
+//! The tree of an image is the archive that `docker export` makes of a container that was never started; its
+//! order is always the same. Only images that the edit changes count. For a first deploy, the first image
+//! counts in full, and every other image counts by its difference from the first.
+//!
+//! The floor is a reference, not a strict minimum: it is measured for the first of a case's edits, and later
+//! samples may deploy a smaller edit.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +14,37 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::case::Case;
-use super::contender::Contender;
-use super::copy::Copy;
+use super::copy::WorkspaceCopy;
+use super::method::Method;
 use crate::error::Result;
 use crate::process::Cmd;
 use crate::ui;
 
-/// The levels that are tried, with what `zstd` itself advises for comparing files with the highest. That one takes
-/// minutes, and is not always the best: the smallest counts.
+/// Compression levels, with the options that `zstd` recommends for `--patch-from` at the highest level. That
+/// level takes minutes and is not always the best, so the smallest result counts.
 const LEVELS: [(u8, &[&str]); 3] = [(3, &[]), (9, &[]), (HIGHEST, &["--zstd=targetLength=4096,chainLog=28"])];
 
 const HIGHEST: u8 = 19;
 
-/// Trees of more bytes are not compared with the highest level.
+/// Trees above this size, in bytes, are not compared at the highest level.
 const LARGE: u64 = 300_000_000;
 
-/// The floor of a case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Floor {
-    /// Of what.
     pub case: Case,
-    /// Bytes.
     pub bytes: u64,
-    /// The sums that each level gave, where all of it could be compressed with it.
+    /// Total bytes per level, for the levels at which every tree was compressed.
     pub levels: Vec<(u8, u64)>,
 }
 
-/// The floors of cases, measured on the images that `contender` builds.
-pub fn all(cases: &[Case], contender: &dyn Contender, copy: &Copy, dir: &Utf8Path) -> Result<Vec<Floor>> {
+/// Measures the floors of cases, on the images that `method` builds.
+pub fn all(cases: &[Case], method: &dyn Method, copy: &WorkspaceCopy, dir: &Utf8Path) -> Result<Vec<Floor>> {
     let dir = dir.join("floor");
     let mut floors = Vec::new();
-    // Two at a time: one thread compresses each, and archives of all cases would fill disks.
+    // Two at a time, one thread each: the archives of all cases at once could fill the disk.
     for cases in cases.chunks(2) {
         let trees =
-            cases.iter().map(|case| Trees::of(*case, contender, copy, &dir)).collect::<Result<Vec<Trees>>>();
+            cases.iter().map(|case| Trees::of(*case, method, copy, &dir)).collect::<Result<Vec<Trees>>>();
         let compress = |trees: Vec<Trees>| {
             std::thread::scope(|scope| {
                 let threads: Vec<_> = trees.iter().map(|trees| scope.spawn(|| trees.compress())).collect();
@@ -60,7 +61,7 @@ pub fn all(cases: &[Case], contender: &dyn Contender, copy: &Copy, dir: &Utf8Pat
     Ok(floors)
 }
 
-/// What is compared: each tree with what is there before it, if anything.
+/// Trees of a case, each with the tree that it is compared with, if there is one.
 struct Trees {
     case: Case,
     dir: Utf8PathBuf,
@@ -68,19 +69,19 @@ struct Trees {
 }
 
 impl Trees {
-    fn of(case: Case, contender: &dyn Contender, copy: &Copy, dir: &Utf8Path) -> Result<Self> {
-        ui::step("bench", &format!("the floor of: {}", case.title()));
+    fn of(case: Case, method: &dyn Method, copy: &WorkspaceCopy, dir: &Utf8Path) -> Result<Self> {
+        ui::step("bench", &format!("measuring the floor of: {}", case.title()));
         let dir = dir.join(format!("{case:?}"));
         fs_err::create_dir_all(&dir)?;
-        let images = contender.images(case.subject());
+        let images = method.images(case.workload());
         copy.reset()?;
-        contender.build(case.subject())?;
+        method.build(case.workload())?;
         let mut pairs = Vec::new();
         if let Some(edit) = case.edit(0) {
             let before = ids(&images)?;
             let old = export(&images, &dir, "old")?;
             copy.apply(&edit)?;
-            contender.build(case.subject())?;
+            method.build(case.workload())?;
             let after = ids(&images)?;
             let new = export(&images, &dir, "new")?;
             let changed = before.iter().zip(&after).map(|(before, after)| before != after);
@@ -106,11 +107,11 @@ impl Trees {
             let large = fs_err::metadata(new)?.len() > LARGE;
             let mut sizes = Vec::new();
             for (level, options) in LEVELS {
-                let pointless = match old {
+                let skip = match old {
                     Some(_) => level == HIGHEST && (large || self.case == Case::First),
                     None => level != HIGHEST,
                 };
-                if !pointless {
+                if !skip {
                     let size = self.size(level, options, old.as_deref(), new)?;
                     levels.entry(level).or_default().push(size);
                     sizes.push(size);
@@ -135,11 +136,11 @@ impl Trees {
     }
 }
 
-/// The trees of images as archives.
+/// Exports the trees of images as archives.
 fn export(images: &[String], dir: &Utf8Path, name: &str) -> Result<Vec<Utf8PathBuf>> {
     let tree = |(number, image): (usize, &String)| {
         let file = dir.join(format!("{name}-{number}.tar"));
-        // Images may have no command of their own; this one is never run.
+        // Images may have no command; `true` is never run.
         let container = Cmd::new("docker").args(["create", image, "true"]).run_for_output()?;
         let exported = Cmd::new("docker").args(["export", "--output", file.as_str(), &container]).run();
         Cmd::new("docker").args(["rm", &container]).clean_up();
@@ -148,7 +149,7 @@ fn export(images: &[String], dir: &Utf8Path, name: &str) -> Result<Vec<Utf8PathB
     images.iter().enumerate().map(tree).collect()
 }
 
-/// What the image store identifies images by.
+/// IDs of images in this machine's image store.
 fn ids(images: &[String]) -> Result<Vec<String>> {
     let inspect = Cmd::new("docker").args(["image", "inspect", "--format", "{{.Id}}"]);
     Ok(inspect.args(images.iter().map(String::as_str)).read()?.lines().map(str::to_owned).collect())

@@ -1,4 +1,4 @@
-//! How fast a robot's link is made.
+//! The rate to which a robot's link is limited.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link(pub String);
 
-/// Below this many bits per second a link is slow: what sends everything takes many minutes.
+/// Links below this many bits per second are slow: sending a whole image takes many minutes.
 const SLOW: f64 = 20e6;
 
 impl Link {
-    /// Bits per second; none where that cannot be told.
+    /// Bits per second; `None` for `off` and unknown units.
     pub fn rate(&self) -> Option<f64> {
         let (digits, unit) = self.parts();
         let unit = match unit {
@@ -23,12 +23,12 @@ impl Link {
         digits.parse::<f64>().ok().map(|number| number * unit)
     }
 
-    /// Whether it is a slow one.
+    /// Returns whether the link is below [`SLOW`].
     pub fn is_slow(&self) -> bool {
         self.rate().is_some_and(|rate| rate < SLOW)
     }
 
-    /// The digits and the unit.
+    /// Digits and unit.
     fn parts(&self) -> (&str, &str) {
         let digits = self.0.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
         (digits, &self.0[digits.len()..])
@@ -36,7 +36,7 @@ impl Link {
 }
 
 impl fmt::Display for Link {
-    /// As people write it.
+    /// Writes the rate with the usual unit, as in `50 Mbit/s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (digits, unit) = self.parts();
         match unit {

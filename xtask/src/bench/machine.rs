@@ -1,4 +1,5 @@
-//! The machine that the figures are from: what makes them comparable, nothing that says whose it is.
+//! The machine on which the benchmark ran: what makes results comparable, without anything that identifies
+//! its owner.
 
 use std::time::Instant;
 
@@ -13,18 +14,17 @@ use crate::host;
 use crate::process::Cmd;
 use crate::ui;
 
-/// See the module.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
-    /// Processors that this program may use.
+    /// Number of processors that this program may use.
     cores: usize,
-    /// What they are called.
+    /// Model of the processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     processor: Option<String>,
-    /// In bytes.
+    /// Size of the RAM in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<u64>,
-    /// `uname -srm`.
+    /// Output of `uname -srm`.
     kernel: String,
     engine: String,
     image_store: String,
@@ -32,7 +32,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one.
+    /// Describes this machine.
     pub fn this() -> Result<Self> {
         let engine = host::engine()?;
         let proc = |file: &str| fs_err::read_to_string(file).unwrap_or_default();
@@ -50,14 +50,14 @@ impl Machine {
         })
     }
 
-    /// Stands for a machine in tests.
+    /// A machine for tests.
     #[cfg(test)]
     pub fn unknown() -> Self {
         let [kernel, engine, image_store, buildx] = [(); 4].map(|()| String::new());
         Self { cores: 2, processor: None, memory: None, kernel, engine, image_store, buildx }
     }
 
-    /// The machine in a sentence.
+    /// Describes the machine in a sentence.
     pub fn describe(&self) -> String {
         let processor = self.processor.as_deref().map_or(String::new(), |name| format!(" ({name})"));
         let memory = self.memory.map_or(String::new(), |bytes| format!(", {} of memory", ui::bytes(bytes)));
@@ -65,34 +65,35 @@ impl Machine {
         format!("{cores} cores{processor}{memory}, {kernel}, Docker Engine {engine} with the {image_store}")
     }
 
-    /// The machine in one line, below a plot.
+    /// Describes the machine in a few words, for captions.
     pub fn summary(&self) -> String {
         format!("{} cores, Docker Engine {}, {}", self.cores, self.engine, self.image_store)
     }
 }
 
-/// The value of `name : value` in the files of /proc.
+/// Value of `name` in a file of /proc with lines `name: value`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let value = |line: &'a str| line.strip_prefix(name)?.trim_start().strip_prefix(':');
     text.lines().find_map(value).map(str::trim)
 }
 
-/// The load average of the last minute: a machine that does something else as well measures that, too.
+/// Load average of the last minute. Other work on the machine distorts the results.
 pub fn load() -> Option<f64> {
     fs_err::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
-/// What `cargo` adds to each call of this program, in seconds; none where this is not run by `cargo`.
+/// Seconds that `cargo` adds to each call of this program; `None` if this program was not started by `cargo`.
 pub fn cargo_overhead(workspace: &Workspace, program: &Utf8Path) -> Result<Option<f64>> {
     let Ok(cargo) = std::env::var("CARGO") else { return Ok(None) };
     let by_cargo = Cmd::new(cargo)
         .args(["run", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--", "--version"])
         .dir(&workspace.root);
-    // Sources may have changed since this program was compiled.
+    // The first call compiles sources that changed since this program was compiled.
     by_cargo.run()?;
     Ok(Some((time(&by_cargo)? - time(&Cmd::new(program.as_str()).arg("--version"))?).max(0.0)))
 }
 
+/// Median duration of five runs, in seconds.
 fn time(command: &Cmd) -> Result<f64> {
     let once = || {
         let begin = Instant::now();

@@ -1,13 +1,13 @@
-//! A report as the README has it: what was measured and how, and the medians as a table.
+//! The report as Markdown for the README: the method of measurement, and the medians as a table.
 
-use super::report::{Measured, Report, seconds};
+use super::report::{Measurement, Report, seconds};
 use crate::ui;
 
-/// What stands where nothing was measured.
+/// Cell without a result.
 const NOTHING: &str = "–";
 
 impl Report {
-    /// Paragraphs, plot and table; the plot is at `plot`, seen from the README.
+    /// Paragraphs, plot and table; `plot` is the path of the plot relative to the README.
     pub fn markdown(&self, plot: &str) -> String {
         let mut text = vec![
             format!(
@@ -24,22 +24,22 @@ impl Report {
         ];
         if !self.left_out.is_empty() {
             text.push(format!(
-                "{NOTHING}: left out of the run, because it takes minutes and shows nothing new, or because \
-                 nobody does it by hand."
+                "{NOTHING}: not measured, because it takes minutes and adds no new information, or because it has \
+                 no equivalent by hand."
             ));
         }
         text.join("\n\n")
     }
 
     fn markdown_table(&self) -> String {
-        // A bar in a cell would end it.
-        let head = self.contenders.iter().map(|entrant| format!("`{}`", entrant.title.replace('|', "\\|")));
+        // An unescaped `|` would end the cell.
+        let head = self.methods.iter().map(|method| format!("`{}`", method.title.replace('|', "\\|")));
         let mut lines =
             vec![row(["".to_owned(), "link".to_owned()].into_iter().chain(head).chain(["floor".to_owned()]))];
-        lines.push(format!("|{}", "---|".repeat(self.contenders.len() + 3)));
+        lines.push(format!("|{}", "---|".repeat(self.methods.len() + 3)));
         for each in self.rows() {
-            let cells = each.measured.iter().enumerate().map(|(number, measured)| match measured {
-                Some(measured) => cell(measured, number == 0),
+            let cells = each.measurements.iter().enumerate().map(|(number, measurement)| match measurement {
+                Some(measurement) => cell(measurement, number == 0),
                 None => NOTHING.to_owned(),
             });
             let floor = each.floor.map_or(NOTHING.to_owned(), ui::bytes);
@@ -50,24 +50,27 @@ impl Report {
     }
 }
 
-const METHOD: &str = "Each time is from the edit to the new container running, by `deploy` until its health check \
-succeeds as well; each number of bytes is what the robot's network interface saw, both ways; medians of three, and \
-what takes over 20 seconds once. By hand means: `docker build`, the commands in the column's head (`docker pull` \
-after the push), `docker compose up`; and of this workspace one image of one stage for all services, which costs \
-less than one for each.";
+const METHOD: &str = "Times are from the edit until the deploy command returns; `deploy` also waits until \
+the health check succeeds. Bytes are counted at the robot's network interface, in both directions. Values \
+are medians; cases that take over 20 seconds, *an empty robot* and *an apt package* are measured once. \
+Deploying by hand means: `docker build`, the commands in the column's header (`docker pull` after the \
+push), and `docker compose up`. By hand, this workspace is one single-stage image for all services, which \
+is cheaper than one image per service.";
 
-const FOOTNOTES: &str = "*Gap*: how long the edited service was interrupted, on several robots the longest: from the \
-end of its old container until the new node writes that it is ready, for everybody by the clock of the robot's \
-engine; from then on its health check succeeds. By hand all services are replaced at once, having one image. *An apt \
-package*: one more in a layer of 680 MB of somebody else's Dockerfile, from the moment apt has finished. *A line in \
-60 MB*: of Python, in a layer of that size of somebody else's Dockerfile. *Floor*: what `zstd --patch-from` makes of \
-the images' whole file trees, old and new, by the level (3, 9; 19 below 300 MB) that makes least of them.";
+const FOOTNOTES: &str = "*Downtime*: time without the edited service, the longest of several robots, by \
+the clock of the robot's engine: from the end of the old container until the new node logs that it is \
+ready, which is when its health check starts to succeed. By hand, all services are replaced at once, \
+because they share one image. *An apt package*: one more package in a layer of 680 MB of a third-party \
+Dockerfile; the clock starts when apt has finished. *A line in 60 MB*: a line of Python in a layer of that \
+size of a third-party Dockerfile. *Floor*: size of the difference between the images' whole file trees, \
+old and new, by `zstd --patch-from`; the smallest result of the levels 3, 9 and, below 300 MB, 19.";
 
-fn cell(measured: &Measured, is_ours: bool) -> String {
-    let time = seconds(measured.seconds());
+fn cell(measurement: &Measurement, is_ours: bool) -> String {
+    let time = seconds(measurement.seconds());
     let time = if is_ours { format!("**{time}**") } else { time };
-    let gap = measured.gap().map_or(String::new(), |gap| format!(", gap {}", seconds(gap)));
-    format!("{time}, {}{gap}", ui::bytes(measured.wire()))
+    let downtime =
+        measurement.downtime().map_or(String::new(), |value| format!(", downtime {}", seconds(value)));
+    format!("{time}, {}{downtime}", ui::bytes(measurement.wire()))
 }
 
 fn row(cells: impl Iterator<Item = String>) -> String {
@@ -79,7 +82,7 @@ mod tests {
     use crate::bench::report::tests::report;
 
     #[test]
-    fn the_table_has_a_cell_for_everybody() {
+    fn the_table_has_a_cell_for_every_method() {
         let text = report().markdown("docs/bench.svg");
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
         assert_eq!(
@@ -87,7 +90,7 @@ mod tests {
             [
                 "|  | link | `xtask` | `push` | floor |",
                 "|---|---|---|---|---|",
-                "| a line of Python | 50 Mbit/s | **2.00 s**, 1.0 kB, gap 0.75 s | 30.0 s, 1.0 kB, gap 7.75 s | \
+                "| a line of Python | 50 Mbit/s | **2.00 s**, 1.0 kB, downtime 0.75 s | 30.0 s, 1.0 kB, downtime 7.75 s | \
                  400 B |",
                 "| a line of Python | 10 Mbit/s | **3.00 s**, 1.0 kB | – | 400 B |",
             ]

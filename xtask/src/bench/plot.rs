@@ -1,23 +1,21 @@
-//! The plot: a picture of its own, without scripts, fonts or colours from elsewhere, readable on light and on
-//! dark pages. Both scales are logarithmic, because seconds and minutes have to fit on one.
+//! The plot: a self-contained SVG without scripts or external fonts, readable on light and dark pages. Both
+//! scales are logarithmic, because seconds and minutes have to fit on one.
 
 use std::fmt::Write as _;
 
 use super::report::{ratio, seconds};
 use crate::ui;
 
-/// What is plotted.
+/// Data of the plot.
 #[derive(Debug, Default)]
 pub struct Chart {
-    /// What it shows.
     pub title: String,
-    /// What bars of one colour have in common; the others are compared with the first.
+    /// Names of the series, one colour each; the others are compared with the first.
     pub series: Vec<String>,
-    /// Bars that belong together.
     pub groups: Vec<Group>,
-    /// What the mark among the bytes is.
+    /// Legend of the mark among the bytes.
     pub floor: String,
-    /// Below it: where the figures are from.
+    /// Text below the plot: the source of the figures.
     pub note: String,
 }
 
@@ -25,37 +23,37 @@ pub struct Chart {
 #[derive(Debug)]
 pub struct Group {
     pub title: String,
-    /// In small letters below.
+    /// Small text below the title.
     pub subtitle: String,
     pub bars: Vec<Bar>,
-    /// Bytes that are marked.
+    /// Number of bytes that is marked.
     pub floor: Option<u64>,
 }
 
 impl Group {
-    /// How tall it is, its two lines of title at least.
+    /// Height of the group, enough for its title and subtitle.
     #[expect(clippy::cast_precision_loss, reason = "a few bars")]
     fn height(&self) -> f64 {
         (self.bars.len() as f64 * STEP).max(30.0)
     }
 }
 
-/// One contender in a case.
+/// One method in a case.
 #[derive(Clone, Copy, Debug)]
 pub struct Bar {
-    /// Which of the chart's series.
+    /// Index of the chart's series.
     pub series: usize,
     pub seconds: f64,
     pub bytes: u64,
 }
 
-/// Ours, and the others by turns: all of them visible on white and on black.
+/// Colours of the series in order, visible on white and on black.
 const COLOURS: [&str; 4] = ["#2f81f7", "#d29922", "#a371f7", "#57ab5a"];
 
-/// Grey with a contrast of 4.5:1 on white and on GitHub's black, and the same for words that matter.
+/// Grey for all text, with a contrast of 4.5:1 on white and on GitHub's dark background.
 const INK: &str = "#747c86";
 
-/// What is marked among the bars: visible on all of their colours.
+/// Colour of the mark among the bars, visible on all their colours.
 const MARK: &str = "#e5534b";
 
 const WIDTH: f64 = 880.0;
@@ -65,14 +63,14 @@ const GROUP_GAP: f64 = 16.0;
 const TOP: f64 = 112.0;
 const MARGIN: f64 = 20.0;
 
-/// One of the two halves: what it measures, and where.
+/// One of the two halves of the plot.
 struct Panel {
     title: &'static str,
     left: f64,
-    /// Up to where bars may go; their labels stand behind them.
+    /// Maximum width of bars; the labels follow the bars.
     width: f64,
     value: fn(&Bar) -> f64,
-    /// What is marked in a group.
+    /// Value that is marked in a group.
     floor: fn(&Group) -> Option<f64>,
     label: fn(f64) -> String,
 }
@@ -109,7 +107,7 @@ fn size(bytes: f64) -> String {
     }
 }
 
-/// A logarithmic scale that begins below the least value, so that every bar has a length.
+/// A logarithmic scale that begins below the smallest value, so that every bar is visible.
 struct Scale {
     low: f64,
     high: f64,
@@ -127,12 +125,12 @@ impl Scale {
         Self { low, high: most.log10().max(low + 1.0) }
     }
 
-    /// Where a value lies, from 0 to 1.
-    fn place(&self, value: f64) -> f64 {
+    /// Position of a value, from 0 to 1.
+    fn position(&self, value: f64) -> f64 {
         ((value.max(f64::MIN_POSITIVE).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// The powers of ten on it.
+    /// Powers of ten on the scale.
     fn ticks(&self) -> impl Iterator<Item = f64> {
         let high = self.high;
         std::iter::successors(Some(self.low), |power| Some(power + 1.0))
@@ -141,7 +139,7 @@ impl Scale {
     }
 }
 
-/// The picture, as SVG.
+/// Renders the chart as SVG.
 pub fn render(chart: &Chart) -> String {
     let bottom = TOP + chart.groups.iter().map(|group| group.height() + GROUP_GAP).sum::<f64>();
     let height = bottom + 34.0;
@@ -190,7 +188,7 @@ fn legend(svg: &mut String, chart: &Chart) {
 fn axis(svg: &mut String, panel: &Panel, scale: &Scale, bottom: f64) {
     text(svg, panel.left, TOP - 26.0, "font-weight=\"600\"", panel.title);
     for tick in scale.ticks() {
-        let x = panel.left + panel.width * scale.place(tick);
+        let x = panel.left + panel.width * scale.position(tick);
         line(
             svg,
             &format!(
@@ -203,7 +201,7 @@ fn axis(svg: &mut String, panel: &Panel, scale: &Scale, bottom: f64) {
     }
 }
 
-/// A power of ten without decimals.
+/// Label of a power of ten, without decimals.
 fn short(panel: &Panel, tick: f64) -> String {
     let label = if tick < 1.0 { format!("{tick} s") } else { (panel.label)(tick) };
     label.replace(".00 ", " ").replace(".0 ", " ")
@@ -216,7 +214,7 @@ fn draw(svg: &mut String, panel: &Panel, scale: &Scale, chart: &Chart) {
         let reference = group.bars.iter().find(|bar| bar.series == 0).map(panel.value);
         for bar in &group.bars {
             let value = (panel.value)(bar);
-            let wide = (panel.width * scale.place(value)).max(1.0);
+            let wide = (panel.width * scale.position(value)).max(1.0);
             rect(svg, [panel.left, y, wide, BAR], COLOURS[bar.series % COLOURS.len()]);
             let times = match reference.filter(|_| bar.series != 0) {
                 Some(reference) => format!("  {}", ratio(value, reference)),
@@ -229,7 +227,7 @@ fn draw(svg: &mut String, panel: &Panel, scale: &Scale, chart: &Chart) {
         }
         y = top + group.height() + GROUP_GAP;
         if let Some(floor) = (panel.floor)(group) {
-            let x = panel.left + panel.width * scale.place(floor);
+            let x = panel.left + panel.width * scale.position(floor);
             mark(svg, x, top - 3.0, y - GROUP_GAP);
         }
     }
@@ -284,13 +282,13 @@ mod tests {
                 group("nothing", None, vec![bar(0, 0.9, 30_000), bar(1, 9.0, 70_000)]),
                 group("much", Some(50_000), vec![bar(0, 1.8, 90_000), bar(1, 83.0, 406_000_000)]),
             ],
-            floor: "the least".into(),
+            floor: "the floor".into(),
             note: "2 cores".into(),
         }
     }
 
     #[test]
-    fn the_picture_is_well_formed_and_complete() -> crate::error::Result<()> {
+    fn the_plot_is_well_formed_and_complete() -> crate::error::Result<()> {
         let svg = render(&chart());
         let document = roxmltree::Document::parse(&svg)?;
         let count = |name| {
@@ -311,16 +309,16 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_a_picture_as_well() -> crate::error::Result<()> {
-        drop(roxmltree::Document::parse(&render(&Chart::default()))?);
+    fn an_empty_chart_is_well_formed() -> crate::error::Result<()> {
+        roxmltree::Document::parse(&render(&Chart::default()))?;
         Ok(())
     }
 
     #[test]
-    fn bars_have_lengths_and_scales_have_ticks() {
+    fn every_bar_is_visible_and_scales_have_ticks() {
         let scale = Scale::over([1.0, 83.0].into_iter());
-        assert!(scale.place(1.0) > 0.0 && (scale.place(83.0) - 1.0).abs() < 1e-9);
-        assert!(scale.place(9.0) > scale.place(2.0));
+        assert!(scale.position(1.0) > 0.0 && (scale.position(83.0) - 1.0).abs() < 1e-9);
+        assert!(scale.position(9.0) > scale.position(2.0));
         assert_eq!(scale.ticks().count(), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! The results of the last run, where people look: a table in the README, and the plot beside it.
+//! Publishes the results of the last run: a table in the README, and the plot that the README shows.
 
 use camino::Utf8Path;
 
@@ -8,22 +8,21 @@ use crate::config::Workspace;
 use crate::error::{Failure, Result};
 use crate::{files, ui};
 
-/// Between these lines of the README nothing is written by hand.
+/// First line of the generated part of the README.
 const BEGIN: &str = "<!-- written by `cargo xtask bench --publish` -->\n";
-/// See [`BEGIN`].
-const END: &str = "<!-- end of what is written by it -->\n";
+/// Last line of the generated part.
+const END: &str = "<!-- end of the benchmark results -->\n";
 
-/// Where the plot is, from the root of the repository.
+/// Path of the plot, relative to the root of the repository.
 const PLOT: &str = "docs/bench.svg";
 
-/// Writes them.
-///
-/// # Errors
-/// Fails when there was no run, or it did not come to its end, or the README has no place for it.
+/// Writes the table and the plot.
 pub fn publish(workspace: &Workspace) -> Result<()> {
     let dir = super::dir(workspace);
     let report = Report::load(&dir).map_err(|error| {
-        Failure::failed("there are no results to publish").hint("`cargo xtask bench` measures").because(error)
+        Failure::failed("there are no results to publish")
+            .hint("run `cargo xtask bench` first")
+            .because(error)
     })?;
     let readme = workspace.root.join("README.md");
     let text = insert(&fs_err::read_to_string(&readme)?, &report)?;
@@ -41,17 +40,21 @@ fn write(path: &Utf8Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The README with the results in their place.
+/// Returns the README with the results in their place.
 fn insert(readme: &str, report: &Report) -> Result<String> {
     if report.seconds == 0.0 {
-        return Err(Failure::failed("the last run did not come to its end")
-            .hint("`cargo xtask bench` measures again")
+        return Err(Failure::failed("the last benchmark run did not finish")
+            .hint("run `cargo xtask bench` again")
             .into());
     }
     let place = readme.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
     let Some((before, after)) = place else {
         return Err(Failure::failed("README.md has no place for the results")
-            .hint(format!("put these two lines where they shall be: `{}` and `{}`", BEGIN.trim(), END.trim()))
+            .hint(format!(
+                "put these two lines where the results should be: `{}` and `{}`",
+                BEGIN.trim(),
+                END.trim()
+            ))
             .into());
     };
     Ok(format!("{before}{BEGIN}\n{}\n\n{END}{after}", report.markdown(PLOT)))

@@ -1,4 +1,4 @@
-//! What came of a benchmark: every sample, as JSON; the medians, as a table.
+//! The report of a benchmark: every sample as JSON, and the medians as a table.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use super::case::Case;
-use super::contender::{Choice, Contender};
+use super::downtime::Downtime;
 use super::floor::Floor;
-use super::gap::Gap;
 use super::link::Link;
 use super::machine::Machine;
+use super::method::{Method, MethodId};
 use super::plan::{Plan, Step};
 use super::{Options, plot};
 use crate::config::Workspace;
@@ -19,96 +19,98 @@ use crate::files;
 use crate::process::Cmd;
 use crate::ui;
 
-/// Everything that was measured, and what it takes to measure it again.
+/// All results, with the data needed to repeat the benchmark. The JSON keys keep their earlier names, so that
+/// reports of earlier versions can be loaded.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// When, in UTC.
+    /// Date and time of the run in UTC.
     pub(super) date: String,
-    /// Of what.
+    /// Git revision of the workspace.
     pub(super) revision: String,
-    /// How to repeat it.
+    /// Command that repeats the run.
     pub(super) command: String,
-    /// The rates of the robots' links.
     pub(super) links: Vec<String>,
     pub(super) machine: Machine,
-    /// What `cargo xtask` takes longer than the program itself, which is what was measured.
+    /// Seconds that `cargo xtask` takes longer than the program itself; the samples do not include them.
     pub(super) cargo_seconds: Option<f64>,
-    /// What the whole run took; nothing if it did not come to its end.
+    /// Duration of the whole run; zero if it did not finish.
     pub(super) seconds: f64,
-    pub(super) contenders: Vec<Entrant>,
-    pub(super) results: Vec<Measured>,
+    #[serde(rename = "contenders")]
+    pub(super) methods: Vec<MethodInfo>,
+    pub(super) results: Vec<Measurement>,
     pub(super) left_out: Vec<LeftOut>,
     pub(super) floors: Vec<Floor>,
 }
 
-/// Who deployed.
+/// Description of a deploy method.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Entrant {
+pub struct MethodInfo {
     pub id: String,
     pub title: String,
     pub description: String,
 }
 
-/// One case of one contender over one link.
+/// One case of one method over one link.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Measured {
-    pub contender: String,
+pub struct Measurement {
+    #[serde(rename = "contender")]
+    pub method: String,
     pub case: Case,
     pub link: String,
     pub samples: Vec<Sample>,
 }
 
-/// What was not measured.
+/// A step that was not measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LeftOut {
-    pub contender: String,
+    #[serde(rename = "contender")]
+    pub method: String,
     pub case: Case,
     pub link: String,
     pub why: String,
 }
 
 impl LeftOut {
-    /// A step, and why.
     pub fn new(step: &Step, why: &str) -> Self {
-        let (contender, link) = (step.contender.id().to_owned(), step.link.0.clone());
-        Self { contender, case: step.case, link, why: why.to_owned() }
+        let (method, link) = (step.method.as_str().to_owned(), step.link.0.clone());
+        Self { method, case: step.case, link, why: why.to_owned() }
     }
 }
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (case, link) = (self.case.title(), Link(self.link.clone()));
-        write!(f, "{}: {case}, over {link} ({})", self.contender, self.why)
+        write!(f, "{}: {case}, over {link} ({})", self.method, self.why)
     }
 }
 
-/// A line of a table: one case over one link, and what each contender made of it.
+/// A line of a table: one case over one link, with the results of all methods.
 #[derive(Debug)]
 pub struct Row<'a> {
     pub case: Case,
     pub link: Link,
-    /// In the order of the contenders.
-    pub measured: Vec<Option<&'a Measured>>,
-    /// Bytes, for all robots of the case.
+    /// Results in the order of the methods.
+    pub measurements: Vec<Option<&'a Measurement>>,
+    /// Floor in bytes, for all robots of the case.
     pub floor: Option<u64>,
 }
 
-/// One deploy.
+/// One sample: a deploy, or a `status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
-    /// From the edit until the deploy says it is done.
+    /// Time from the edit until the deploy command returns.
     pub seconds: f64,
-    /// Bytes at the robot's network interface, everything of every protocol included.
+    /// Bytes received at the robot's network interface, with all protocol overhead.
     pub to_robot: u64,
-    /// See `to_robot`.
+    /// Bytes sent at the robot's network interface.
     pub from_robot: u64,
-    /// Containers that were made anew.
+    /// Number of new containers.
     pub recreated: usize,
-    /// How long the edited service was interrupted, of several robots the longest; none where that is not told, and in
-    /// what was saved before it was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gap: Option<Gap>,
-    /// The load average before.
+    /// Downtime of the edited service, the longest of several robots; `None` if the service logs no ready
+    /// message, and in reports of earlier versions.
+    #[serde(rename = "gap", default, skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<Downtime>,
+    /// Load average before the sample.
     pub load: Option<f64>,
 }
 
@@ -118,17 +120,19 @@ impl Sample {
         self.to_robot + self.from_robot
     }
 
-    /// One line for people who watch.
+    /// One line of progress output.
     pub fn summary(&self) -> String {
-        let gap = self.gap.map_or(String::new(), |gap| format!(", a gap of {}", seconds(gap.seconds())));
-        format!("{}, {} on the wire{gap}", seconds(self.seconds), ui::bytes(self.wire()))
+        let downtime = self
+            .downtime
+            .map_or(String::new(), |downtime| format!(", downtime {}", seconds(downtime.seconds())));
+        format!("{}, {} on the wire{downtime}", seconds(self.seconds), ui::bytes(self.wire()))
     }
 }
 
-impl Measured {
+impl Measurement {
     pub fn new(step: &Step, samples: Vec<Sample>) -> Self {
-        let (contender, link) = (step.contender.id().to_owned(), step.link.0.clone());
-        Self { contender, case: step.case, link, samples }
+        let (method, link) = (step.method.as_str().to_owned(), step.link.0.clone());
+        Self { method, case: step.case, link, samples }
     }
 
     pub fn seconds(&self) -> f64 {
@@ -145,13 +149,13 @@ impl Measured {
         median(self.samples.iter().map(|sample| sample.wire() as f64)).unwrap_or_default() as u64
     }
 
-    /// Seconds in which the edited service did not work, where that was measured.
-    pub fn gap(&self) -> Option<f64> {
-        median(self.samples.iter().filter_map(|sample| sample.gap).map(Gap::seconds))
+    /// Median downtime of the edited service in seconds, if it was measured.
+    pub fn downtime(&self) -> Option<f64> {
+        median(self.samples.iter().filter_map(|sample| sample.downtime).map(Downtime::seconds))
     }
 }
 
-/// The middle value; of an even number the mean of the two in the middle.
+/// Median; for an even number of values, the mean of the two in the middle.
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -160,12 +164,12 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-/// Seconds with as many digits as are worth reading.
+/// Formats seconds with a sensible number of digits.
 pub fn seconds(value: f64) -> String {
     if value < 10.0 { format!("{value:.2} s") } else { format!("{value:.1} s") }
 }
 
-/// How many times as much.
+/// Formats `value / of`, as in `2.5×`.
 pub fn ratio(value: f64, of: f64) -> String {
     match value / of {
         ratio if !ratio.is_finite() => String::new(),
@@ -180,14 +184,15 @@ impl Report {
         plan: &Plan,
         machine: Machine,
         workspace: &Workspace,
-        contenders: &[(Choice, Box<dyn Contender + '_>)],
+        methods: &[(MethodId, Box<dyn Method + '_>)],
     ) -> Result<Self> {
         let git = |args: &[&str]| Cmd::new("git").args(args.iter().copied()).dir(&workspace.root).read();
-        let dirty = if git(&["status", "--porcelain"])?.is_empty() { "" } else { ", with changes" };
-        let entrant = |(choice, contender): &(Choice, Box<dyn Contender + '_>)| Entrant {
-            id: choice.id().to_owned(),
-            title: contender.title().to_owned(),
-            description: contender.description().to_owned(),
+        let dirty =
+            if git(&["status", "--porcelain"])?.is_empty() { "" } else { ", with uncommitted changes" };
+        let info = |(id, method): &(MethodId, Box<dyn Method + '_>)| MethodInfo {
+            id: id.as_str().to_owned(),
+            title: method.title().to_owned(),
+            description: method.description().to_owned(),
         };
         Ok(Self {
             date: Cmd::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).read()?,
@@ -197,47 +202,42 @@ impl Report {
             machine,
             cargo_seconds: None,
             seconds: 0.0,
-            contenders: contenders.iter().map(entrant).collect(),
+            methods: methods.iter().map(info).collect(),
             results: Vec::new(),
             left_out: plan.left_out.clone(),
             floors: Vec::new(),
         })
     }
 
-    pub(super) fn add(&mut self, measured: Measured) {
-        self.results.push(measured);
+    pub(super) fn add(&mut self, measurement: Measurement) {
+        self.results.push(measurement);
     }
 
-    /// What the last run saved.
-    ///
-    /// # Errors
-    /// Fails when there is none, or another version of this program wrote it.
+    /// Loads the report of the last run.
     pub fn load(dir: &Utf8Path) -> Result<Self> {
         Ok(serde_json::from_str(&fs_err::read_to_string(dir.join("bench.json"))?)?)
     }
 
     /// Writes `bench.json` and `bench.svg`.
-    ///
-    /// # Errors
-    /// Fails when they cannot be written.
     pub fn save(&self, dir: &Utf8Path) -> Result<()> {
         files::replace(&dir.join("bench.json"), &format!("{}\n", serde_json::to_string_pretty(self)?))?;
         files::replace(&dir.join("bench.svg"), &plot::render(&self.chart()))
     }
 
-    /// Cases in the order of [`Case::ALL`], links in theirs; what nobody was measured with has no row.
+    /// Rows of the table: cases in the order of [`Case::ALL`], then links in order. Rows without any result
+    /// are left out.
     pub(super) fn rows(&self) -> Vec<Row<'_>> {
         let mut rows = Vec::new();
         for case in Case::ALL {
             for link in &self.links {
-                let of = |entrant: &Entrant| {
+                let measurement = |method: &MethodInfo| {
                     self.results.iter().find(|result| {
-                        result.contender == entrant.id && result.case == case && result.link == *link
+                        result.method == method.id && result.case == case && result.link == *link
                     })
                 };
-                let measured: Vec<Option<&Measured>> = self.contenders.iter().map(of).collect();
-                if measured.iter().any(Option::is_some) {
-                    rows.push(Row { case, link: Link(link.clone()), measured, floor: self.floor(case) });
+                let measurements: Vec<Option<&Measurement>> = self.methods.iter().map(measurement).collect();
+                if measurements.iter().any(Option::is_some) {
+                    rows.push(Row { case, link: Link(link.clone()), measurements, floor: self.floor(case) });
                 }
             }
         }
@@ -247,65 +247,54 @@ impl Report {
     fn floor(&self, case: Case) -> Option<u64> {
         let bytes = |case: Case| self.floors.iter().find(|floor| floor.case == case).map(|floor| floor.bytes);
         match case {
-            // The difference of a tree from itself.
+            // No file changes.
             Case::Nothing => Some(0),
             Case::Fleet => bytes(Case::Python).map(|bytes| 3 * bytes),
             _ => bytes(case),
         }
     }
 
-    /// The medians, for a terminal.
+    /// Table of the medians, for a terminal.
     pub fn table(&self) -> String {
         let mut lines: Vec<[String; 11]> = Vec::new();
         for row in self.rows() {
-            let first = row.measured.first().copied().flatten();
-            for (entrant, measured) in self.contenders.iter().zip(&row.measured) {
-                let Some(measured) = measured else { continue };
-                let compared = |value: fn(&Measured) -> Option<f64>| {
-                    let values = value(measured).zip(first.and_then(value));
+            let first = row.measurements.first().copied().flatten();
+            for (method, measurement) in self.methods.iter().zip(&row.measurements) {
+                let Some(measurement) = measurement else { continue };
+                let compared = |value: fn(&Measurement) -> Option<f64>| {
+                    let values = value(measurement).zip(first.and_then(value));
                     values.map_or(String::new(), |(value, of)| ratio(value, of))
                 };
                 #[expect(clippy::cast_precision_loss, reason = "a ratio with two digits")]
-                let wire = |measured: &Measured| Some(measured.wire() as f64);
-                let recreated = measured.samples.iter().map(|sample| sample.recreated).max();
+                let wire = |measurement: &Measurement| Some(measurement.wire() as f64);
+                let recreated = measurement.samples.iter().map(|sample| sample.recreated).max();
                 lines.push([
                     row.case.title().to_owned(),
                     row.link.to_string(),
-                    entrant.title.clone(),
-                    seconds(measured.seconds()),
-                    compared(|measured| Some(measured.seconds())),
-                    ui::bytes(measured.wire()),
+                    method.title.clone(),
+                    seconds(measurement.seconds()),
+                    compared(|measurement| Some(measurement.seconds())),
+                    ui::bytes(measurement.wire()),
                     compared(wire),
-                    measured.gap().map_or(String::new(), seconds),
-                    compared(Measured::gap),
+                    measurement.downtime().map_or(String::new(), seconds),
+                    compared(Measurement::downtime),
                     row.floor.map_or(String::new(), ui::bytes),
                     recreated.unwrap_or_default().to_string(),
                 ]);
             }
         }
-        let head = [
-            "CASE",
-            "LINK",
-            "DEPLOYED BY",
-            "TIME",
-            "",
-            "ON THE WIRE",
-            "",
-            "GAP",
-            "",
-            "FLOOR",
-            "CONTAINERS MADE",
-        ];
+        let head =
+            ["CASE", "LINK", "METHOD", "TIME", "", "TRAFFIC", "", "DOWNTIME", "", "FLOOR", "NEW CONTAINERS"];
         ui::table(head, &lines)
     }
 
-    /// What surrounds the table: what was left out, machine, command.
+    /// Text below the table: steps left out, explanations, machine, command.
     pub fn caption(&self) -> String {
         let mut lines: Vec<String> =
             self.left_out.iter().map(|left_out| format!("left out: {left_out}")).collect();
-        if self.results.iter().any(|measured| measured.gap().is_some()) {
+        if self.results.iter().any(|measurement| measurement.downtime().is_some()) {
             lines.push(
-                "gap: from the end of the edited service's old container until the new node is ready"
+                "downtime: from the end of the edited service's old container until the new node is ready"
                     .to_owned(),
             );
         }
@@ -314,10 +303,9 @@ impl Report {
             self.machine.summary(),
             self.seconds / 60.0
         ));
-        lines.extend(
-            self.cargo_seconds
-                .map(|seconds| format!("`cargo xtask` itself adds {seconds:.2} s to the first of each")),
-        );
+        lines.extend(self.cargo_seconds.map(|seconds| {
+            format!("`cargo xtask` adds {seconds:.2} s to each call, which the times do not include")
+        }));
         lines.push(format!("repeat: {}", self.command));
         lines.join("\n")
     }
@@ -328,7 +316,7 @@ pub(super) mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn the_median_is_the_middle_value() {
         assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median([7.0]), Some(7.0));
@@ -336,17 +324,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn numbers_have_the_digits_worth_reading() {
+    fn numbers_have_a_sensible_number_of_digits() {
         assert_eq!([0.0, 1.234, 83.21].map(seconds), ["0.00 s", "1.23 s", "83.2 s"]);
         assert_eq!([(5.0, 2.0), (83.0, 2.0)].map(|(a, b)| ratio(a, b)), ["2.5×", "42×"]);
         assert_eq!(ratio(1.0, 0.0), "");
     }
 
-    /// A line of Python over two links: by us over both, by hand over the first.
+    /// A line of Python over two links: by `xtask` over both, by `push` over the first.
     pub fn report() -> Report {
-        let entrant = |id: &str| Entrant { id: id.into(), title: id.into(), description: String::new() };
-        let measured = |contender: &str, link: &str, times: &[f64]| Measured {
-            contender: contender.into(),
+        let method = |id: &str| MethodInfo { id: id.into(), title: id.into(), description: String::new() };
+        let measurement = |method: &str, link: &str, times: &[f64]| Measurement {
+            method: method.into(),
             case: Case::Python,
             link: link.into(),
             samples: times
@@ -356,7 +344,8 @@ pub(super) mod tests {
                     to_robot: 900,
                     from_robot: 100,
                     recreated: 1,
-                    gap: (link == "50mbit").then_some(Gap { to_start: 0.25, to_ready: seconds / 4.0 }),
+                    downtime: (link == "50mbit")
+                        .then_some(Downtime { to_start: 0.25, to_ready: seconds / 4.0 }),
                     load: None,
                 })
                 .collect(),
@@ -369,11 +358,11 @@ pub(super) mod tests {
             machine: Machine::unknown(),
             cargo_seconds: None,
             seconds: 600.0,
-            contenders: vec![entrant("xtask"), entrant("push")],
+            methods: vec![method("xtask"), method("push")],
             results: vec![
-                measured("xtask", "50mbit", &[2.0, 1.0, 9.0]),
-                measured("push", "50mbit", &[30.0]),
-                measured("xtask", "10mbit", &[3.0]),
+                measurement("xtask", "50mbit", &[2.0, 1.0, 9.0]),
+                measurement("push", "50mbit", &[30.0]),
+                measurement("xtask", "10mbit", &[3.0]),
             ],
             left_out: Vec::new(),
             floors: vec![Floor { case: Case::Python, bytes: 400, levels: vec![(9, 400)] }],
@@ -405,7 +394,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_saved_can_be_read() -> Result<()> {
+    fn a_saved_report_can_be_loaded() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let dir = Utf8Path::from_path(dir.path()).unwrap();
         Report::load(dir).unwrap_err();
@@ -415,9 +404,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_was_saved_before_there_were_gaps_can_be_read() -> Result<()> {
+    fn the_keys_of_saved_reports_stay() -> Result<()> {
+        let json = serde_json::to_value(report())?;
+        assert_eq!(json["contenders"][0]["id"], "xtask");
+        assert_eq!(json["results"][1]["contender"], "push");
+        assert_eq!(json["results"][0]["samples"][0]["gap"]["to_start"], 0.25);
+        Ok(())
+    }
+
+    #[test]
+    fn a_sample_saved_without_downtime_can_be_loaded() -> Result<()> {
         let text = r#"{ "seconds": 3.8, "to_robot": 1, "from_robot": 2, "recreated": 1, "load": null }"#;
-        assert_eq!(serde_json::from_str::<Sample>(text)?.gap, None);
+        assert_eq!(serde_json::from_str::<Sample>(text)?.downtime, None);
         Ok(())
     }
 }

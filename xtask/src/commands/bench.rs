@@ -1,40 +1,40 @@
-//! `cargo xtask bench`: `deploy` against what people do by hand, on slow links.
+//! `cargo xtask bench`: compares `deploy` with deploying by hand, over slow links.
 
 use super::workspace;
-use crate::bench::{self, Case, Choice, Link, Options};
+use crate::bench::{self, Case, Link, MethodId, Options};
 use crate::error::Result;
 use crate::host::{self, Need};
 use crate::image::Builder;
 use crate::{process, ui};
 
-/// Measure deploys on simulated robots with slow links, against what people do by hand
+/// Measure deploys to simulated robots over slow links, compared with deploying by hand
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// What to measure; everything if nothing is named
+    /// Cases to measure; all by default
     #[arg(value_name = "CASE")]
     cases: Vec<Case>,
 
-    /// The rates of the robots' links in both directions, as tc(8) writes them
+    /// Rates of the robots' links, applied in both directions, as tc(8) writes them
     #[arg(long = "link", value_name = "RATE", value_delimiter = ',', default_value = "50mbit,10mbit")]
     links: Vec<String>,
 
-    /// How often each case is measured; what takes long is measured once
+    /// Samples per case; slow cases are measured once
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     repeat: u8,
 
-    /// Who deploys; everybody if nobody is named
+    /// Deploy methods to measure; all by default
     #[arg(long = "contender", value_name = "NAME", value_delimiter = ',')]
-    contenders: Vec<Choice>,
+    methods: Vec<MethodId>,
 
-    /// Measure also what takes many minutes and shows nothing new
+    /// Also measure slow combinations that add no new information
     #[arg(long)]
     thorough: bool,
 
-    /// Measure nothing: put the results of the last run into README.md and docs/bench.svg
-    #[arg(long, conflicts_with_all = ["cases", "links", "repeat", "contenders", "thorough", "keep"])]
+    /// Write the results of the last run to README.md and docs/bench.svg, without measuring
+    #[arg(long, conflicts_with_all = ["cases", "links", "repeat", "methods", "thorough", "keep"])]
     publish: bool,
 
-    /// Leave the images and the copy of the workspace
+    /// Keep the images and the copy of the workspace
     #[arg(long)]
     keep: bool,
 
@@ -43,11 +43,8 @@ pub struct Args {
     yes: bool,
 }
 
-/// Measures, prints a table, and leaves all samples and a plot in `target/xtask/bench/`. A dry run prints what
-/// would be measured.
-///
-/// # Errors
-/// Fails when a deploy does, or the robot does not run what was deployed.
+/// Runs the benchmark, prints a table, and saves all samples and a plot in `target/xtask/bench/`. A dry run
+/// prints the plan.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     if args.publish {
@@ -65,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
     let report = bench::run(&workspace, builder, &options, &plan)?;
     ui::result(&format!("{}\n\n{}", report.table(), report.caption()))?;
     let dir = bench::dir(&workspace);
-    ui::done("bench", &format!("all samples in {dir}/bench.json, plotted in {dir}/bench.svg"));
+    ui::done("bench", &format!("saved all samples in {dir}/bench.json and a plot in {dir}/bench.svg"));
     Ok(())
 }
 
@@ -75,11 +72,7 @@ impl Args {
             links: self.links.iter().cloned().map(Link).collect(),
             repeat: self.repeat.into(),
             cases: if self.cases.is_empty() { Case::ALL.to_vec() } else { self.cases.clone() },
-            contenders: if self.contenders.is_empty() {
-                Choice::ALL.to_vec()
-            } else {
-                self.contenders.clone()
-            },
+            methods: if self.methods.is_empty() { MethodId::ALL.to_vec() } else { self.methods.clone() },
             thorough: self.thorough,
             keep: self.keep,
         }

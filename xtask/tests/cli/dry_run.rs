@@ -254,7 +254,7 @@ fn checks_and_a_benchmark_say_what_they_would_do() {
         "xtask: a line of Python, over 50 Mbit/s",
         "push: an apt package, over 10 Mbit/s",
         "left out: load: an apt package, over 10 Mbit/s",
-        "in all about ",
+        "minutes in total",
     ]);
     let before = lab.files();
     lab.run(&["bench", "--publish"])

@@ -33,10 +33,10 @@ fn run(workspace: &Workspace, words: &[&str]) {
     match words {
         // This very test is part of it: its checks are run by whoever runs this.
         ["test", ..] => drop(workspace.xtask(&[words, &["--dry-run"]].concat()).expect_exit(0)),
-        // Most of an hour, shortened to what shows that it works.
+        // A full run takes most of an hour; one case shows that it works.
         ["bench"] => {
             let short = ["bench", "nothing", "--contender", "xtask", "--link", "50mbit", "--repeat", "1"];
-            // What Cargo adds to each call is measured of something that compiles nothing.
+            // The overhead of `cargo` is measured with `true`, which compiles nothing.
             workspace.start_with(&[("CARGO", "true")], &short).wait().expect_exit(0);
             assert!(workspace.read("target/xtask/bench/bench.svg").starts_with("<svg"));
         }
