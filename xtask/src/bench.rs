@@ -75,7 +75,7 @@ impl Options {
             vec![format!("cargo xtask bench --link {} --repeat {}", links.join(","), self.repeat)];
         if self.methods != MethodId::ALL {
             let names: Vec<&str> = self.methods.iter().map(|method| method.as_str()).collect();
-            words.push(format!("--contender {}", names.join(",")));
+            words.push(format!("--method {}", names.join(",")));
         }
         words.extend(self.thorough.then(|| "--thorough".to_owned()));
         if self.cases != Case::ALL {

@@ -23,7 +23,7 @@ pub struct Args {
     repeat: u8,
 
     /// Deploy methods to measure; all by default
-    #[arg(long = "contender", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "method", alias = "contender", value_name = "NAME", value_delimiter = ',')]
     methods: Vec<MethodId>,
 
     /// Also measure slow combinations that add no new information

@@ -35,7 +35,7 @@ fn run(workspace: &Workspace, words: &[&str]) {
         ["test", ..] => drop(workspace.xtask(&[words, &["--dry-run"]].concat()).expect_exit(0)),
         // A full run takes most of an hour; one case shows that it works.
         ["bench"] => {
-            let short = ["bench", "nothing", "--contender", "xtask", "--link", "50mbit", "--repeat", "1"];
+            let short = ["bench", "nothing", "--method", "xtask", "--link", "50mbit", "--repeat", "1"];
             // The overhead of `cargo` is measured with `true`, which compiles nothing.
             workspace.start_with(&[("CARGO", "true")], &short).wait().expect_exit(0);
             assert!(workspace.read("target/xtask/bench/bench.svg").starts_with("<svg"));
