@@ -42,7 +42,7 @@ fn named_in(file: &str) -> Vec<String> {
 }
 
 fn assert_are_there(file: &str) {
-    let there = [("tests/e2e", ""), ("tests/cli", "cli::"), ("src", "")]
+    let there = [("tests/e2e", ""), ("tests/cli", "cli::"), ("crates/robot-deploy/src", "")]
         .map(|(dir, module)| tests_in(dir, module))
         .into_iter()
         .flatten()

@@ -9,9 +9,9 @@ use super::shell;
 
 /// The script that takes a release in, without the part that starts it.
 const LAUNCH: &str = concat!(
-    include_str!("../../src/release/scripts/release.sh"),
+    include_str!("../../crates/robot-deploy/src/release/scripts/release.sh"),
     "go_over() { echo \"release $1\"; }\n",
-    include_str!("../../src/release/scripts/launch.sh"),
+    include_str!("../../crates/robot-deploy/src/release/scripts/launch.sh"),
 );
 
 /// The name of the mounted files' content.

@@ -97,7 +97,7 @@ fn names_addresses_and_numbers_are_refused_before_anything_is_asked() {
 
 #[test]
 fn every_key_there_is_has_been_thought_of() {
-    let source = include_str!("../../src/config/raw.rs");
+    let source = include_str!("../../crates/robot-deploy/src/config/raw.rs");
     let is_known = |key: &str| FREE.contains(&key) || REFUSED.iter().any(|(refused, ..)| *refused == key);
     let mut count = 0;
     for reader in ["string", "strings", "integer", "boolean", "string_table", "table", "tables"] {

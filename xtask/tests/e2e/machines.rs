@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use xtask::config::Platform;
-use xtask::error::Result;
-use xtask::image::base;
-use xtask::process::Cmd;
+use robot_deploy::config::Platform;
+use robot_deploy::error::Result;
+use robot_deploy::image::base;
+use robot_deploy::process::Cmd;
 
 use super::harness::Lab;
 

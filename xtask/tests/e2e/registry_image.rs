@@ -1,8 +1,8 @@
 //! What the image of the robots' registry brings along besides the registry.
 
 use camino::Utf8Path;
-use xtask::config::{Platform, Workspace};
-use xtask::image::{Builder, service};
+use robot_deploy::config::{Platform, Workspace};
+use robot_deploy::image::{Builder, service};
 
 use super::harness::{Lab, MAIN, emulation, output};
 
@@ -51,7 +51,7 @@ pub fn the_image_is_small_and_whole_on_other_processors(lab: &Lab) {
     let workspace = &lab.workspace;
     workspace.reset();
     let config = Workspace::load(Utf8Path::new(workspace.path(""))).unwrap();
-    let builder = Builder::for_engine(xtask::host::engine().unwrap());
+    let builder = Builder::for_engine(robot_deploy::host::engine().unwrap());
     emulation::ended();
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
     for (platform, machine) in [("linux/amd64", "x86_64"), ("linux/arm64", "aarch64")] {

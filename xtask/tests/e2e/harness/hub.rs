@@ -8,11 +8,11 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use camino::Utf8Path;
+use robot_deploy::config::{Platform, Workspace as Config};
+use robot_deploy::image::{Builder, service};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use xtask::config::{Platform, Workspace as Config};
-use xtask::image::{Builder, service};
 
 use super::shell::{command, output, succeeds};
 use super::{Finished, PROJECT, Robot, Running, Workspace, eventually};
@@ -76,7 +76,7 @@ impl Hub {
         let hub = Self { dir, address: free.to_string() };
         hub.write_configuration(&gateway);
         let config = Config::load(Utf8Path::new(workspace.path(""))).unwrap();
-        let builder = Builder::for_engine(xtask::host::engine().unwrap());
+        let builder = Builder::for_engine(robot_deploy::host::engine().unwrap());
         let image = service::registry(&config, builder, &Platform::of_this_machine()).unwrap();
         let (name, label) = (container(), format!("{LABEL}={}", hub.address));
         let files = format!("{}:/etc/hub:ro", hub.path(""));

@@ -1,0 +1,175 @@
+//! The copy of the workspace that the benchmark edits and deploys: like a fresh clone, but with its own
+//! project name.
+
+use std::cell::Cell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::case::Edit;
+use super::robots_toml;
+use super::workload::Workload;
+use robot_deploy::config::{FILE, Host, Robot, Workspace};
+use robot_deploy::error::{Failure, Result};
+use robot_deploy::process::Cmd;
+
+/// Project name of the copy; nothing else on this machine uses it.
+pub const PROJECT: &str = "bench";
+/// The robots that run the example workspace.
+pub const ROBOTS: [&str; 3] = ["main", "second", "third"];
+
+/// A copy of the workspace, and a copy of `xtask` to deploy it with.
+#[derive(Debug)]
+pub struct WorkspaceCopy {
+    workspace: Workspace,
+    program: Utf8PathBuf,
+    /// Digits of the next edit; they start at the current time, so that no two runs share any.
+    digits: Cell<u64>,
+}
+
+impl WorkspaceCopy {
+    /// Copies all files that git tracks or would add, renames the project, and adds the benchmark's own
+    /// images and robots.
+    pub fn make(workspace: &Workspace, xtask: &Utf8Path, dir: &Utf8Path) -> Result<Self> {
+        let root = dir.join("workspace");
+        if root.exists() {
+            // Left by a killed run, whose robots accept only the key in this directory.
+            remove_robots(xtask, &root);
+            fs_err::remove_dir_all(&root)?;
+        }
+        fs_err::create_dir_all(&root)?;
+        // The developer may recompile during the benchmark.
+        let program = dir.join("xtask");
+        fs_err::copy(xtask, &program)?;
+        let files = Cmd::new("git")
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .dir(&workspace.root)
+            .read()?;
+        for file in files.split_terminator('\0').filter(|file| workspace.root.join(file).is_file()) {
+            let to = root.join(file);
+            fs_err::create_dir_all(to.parent().unwrap_or(&root))?;
+            fs_err::copy(workspace.root.join(file), &to)?;
+        }
+        let original = &workspace.project.name;
+        let robot = workspace
+            .robots
+            .values()
+            .find(|robot| matches!(robot.host, Host::Simulated { .. }))
+            .with_context(|| format!("{FILE} has no simulated robot"))?;
+        let compose = root.join(workspace.relative(&robot.compose));
+        let text = fs_err::read_to_string(&compose)?;
+        fs_err::write(&compose, text.replace(&format!("image: {original}:"), &format!("image: {PROJECT}:")))?;
+        let text = fs_err::read_to_string(root.join(FILE))?;
+        let renamed = robots_toml::adapt(&text, workspace, robot)?;
+        fs_err::write(root.join(FILE), renamed)?;
+        commit(&root)?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
+        Ok(Self { workspace: Workspace::load(&root)?, program, digits: Cell::new(since.as_secs() * 100) })
+    }
+
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    pub fn robot(&self, name: &str) -> Result<&Robot> {
+        self.workspace.robot(name)
+    }
+
+    /// Names of a workload's images.
+    pub fn images(&self, workload: Workload) -> impl Iterator<Item = &str> {
+        let third_party = |name: &str| Workload::THIRD_PARTY.iter().any(|workload| workload.name() == name);
+        let of = move |name: &&String| match workload {
+            Workload::Workspace => !third_party(name),
+            _ => *name == workload.name(),
+        };
+        self.workspace.images.keys().filter(of).map(String::as_str)
+    }
+
+    /// The copy of `xtask`.
+    pub fn program(&self) -> &Utf8Path {
+        &self.program
+    }
+
+    /// Command that runs the copy of `xtask` in the copied workspace.
+    pub fn xtask(&self, args: &[&str]) -> Cmd {
+        Cmd::new(self.program.as_str()).args(args.iter().copied()).dir(&self.workspace.root)
+    }
+
+    /// Returns a robot's Compose file in which every service runs `image`.
+    pub fn compose_with(&self, robot: &str, image: &str) -> Result<String> {
+        let text = fs_err::read_to_string(&self.robot(robot)?.compose)?;
+        let ours = format!("image: {PROJECT}:");
+        let line = |line: &str| match line.split_once(&ours) {
+            Some((before, _)) => format!("{before}image: {image}\n"),
+            None => format!("{line}\n"),
+        };
+        Ok(text.lines().map(line).collect())
+    }
+
+    /// Applies `edit` to the committed file, with digits that were never used before.
+    pub fn apply(&self, edit: &Edit) -> Result<()> {
+        let file = self.workspace.root.join(edit.file);
+        let original = self.git(&["show", &format!("HEAD:{}", edit.file)]).read()?;
+        let digits = self.digits.get();
+        self.digits.set(digits + 1);
+        let edited = edit.apply(&original, digits).ok_or_else(|| {
+            Failure::failed(format!("expected `{}` exactly once in `{}`", edit.find, edit.file))
+                .hint("the benchmark edits that text: adapt `xtask/crates/deploy-bench/src/case.rs`")
+        })?;
+        Ok(fs_err::write(&file, format!("{edited}\n"))?)
+    }
+
+    /// Reverts all edits.
+    pub fn reset(&self) -> Result<()> {
+        self.git(&["checkout", "--quiet", "--", "."]).run()
+    }
+
+    fn git(&self, args: &[&str]) -> Cmd {
+        Cmd::new("git").args(args.iter().copied()).dir(&self.workspace.root)
+    }
+
+    /// Returns a guard that removes the robots, `images` and the copy itself, however the benchmark ends.
+    pub fn clean_up(&self, images: Vec<String>, keep: bool) -> CleanUp<'_> {
+        CleanUp { copy: self, images, keep }
+    }
+}
+
+/// Commits the copy: images are labelled with the revision of their inputs.
+fn commit(root: &Utf8Path) -> Result<()> {
+    let git = |args: &[&str]| Cmd::new("git").args(args.iter().copied()).dir(root);
+    git(&["init", "--quiet"]).run()?;
+    git(&["add", "--all"]).run()?;
+    git(&["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"])
+        .args(["commit", "--quiet", "--message", "The workspace of the benchmark"])
+        .run()
+}
+
+/// Removes all simulated robots with their disks, network and key.
+fn remove_robots(program: &Utf8Path, root: &Utf8Path) {
+    Cmd::new(program.as_str()).args(["sim", "down"]).dir(root).clean_up();
+}
+
+/// Guard returned by [`WorkspaceCopy::clean_up`].
+#[derive(Debug)]
+pub struct CleanUp<'a> {
+    copy: &'a WorkspaceCopy,
+    images: Vec<String>,
+    keep: bool,
+}
+
+impl Drop for CleanUp<'_> {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        let root = &self.copy.workspace.root;
+        remove_robots(&self.copy.program, root);
+        Cmd::new("docker").args(["image", "rm", "--force"]).args(self.images.iter().cloned()).clean_up();
+        for result in [fs_err::remove_dir_all(root), fs_err::remove_file(&self.copy.program)] {
+            if let Err(error) = result {
+                robot_deploy::ui::warn("clean-up", &error.to_string());
+            }
+        }
+    }
+}

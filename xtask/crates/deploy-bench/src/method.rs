@@ -1,0 +1,98 @@
+//! The deploy methods that are compared: `cargo xtask deploy`, and two ways of deploying by hand.
+
+use super::by_hand::{ByHand, ImageTransport};
+use super::copy::PROJECT;
+use super::fixture::Fixture;
+use super::robot::TestRobot;
+use super::workload::Workload;
+use robot_deploy::error::Result;
+
+pub trait Method {
+    /// Name in tables and plots.
+    fn title(&self) -> &'static str;
+    /// The commands and images of the method, so that readers can judge the figures.
+    fn description(&self) -> &'static str;
+    /// Names, on this machine, of the images that robots run.
+    fn images(&self, workload: Workload) -> Vec<String>;
+    /// Builds the images, so that the build cache is warm when the clock starts.
+    fn build(&self, workload: Workload) -> Result<()>;
+    /// Sets up a robot, once before the first deploy.
+    fn set_up(&self, robot: &TestRobot<'_>) -> Result<()>;
+    /// Builds the current sources and starts them on the robots.
+    fn deploy(&self, workload: Workload, robots: &[TestRobot<'_>]) -> Result<()>;
+    /// Status of the robots; an error for methods without a status command.
+    fn status(&self, robots: &[TestRobot<'_>]) -> Result<String>;
+}
+
+/// Identifies a method on the command line and in results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum MethodId {
+    /// `cargo xtask deploy`
+    Xtask,
+    /// `docker build`, `docker push` through `ssh -L`, `docker pull`, `docker compose up`
+    Push,
+    /// `docker build`, `docker save` into `ssh docker load`, `docker compose up`
+    Load,
+}
+
+impl MethodId {
+    /// All methods; the others are compared with the first.
+    pub const ALL: [Self; 3] = [Self::Xtask, Self::Push, Self::Load];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Xtask => "xtask",
+            Self::Push => "push",
+            Self::Load => "load",
+        }
+    }
+
+    pub(super) fn create<'a>(self, fixture: &'a Fixture) -> Result<Box<dyn Method + 'a>> {
+        Ok(match self {
+            Self::Xtask => Box::new(Xtask { fixture }),
+            Self::Push => Box::new(ByHand::new(fixture, ImageTransport::Push)?),
+            Self::Load => Box::new(ByHand::new(fixture, ImageTransport::Load)?),
+        })
+    }
+}
+
+/// This program, process start included. The overhead of `cargo` is measured separately.
+struct Xtask<'a> {
+    fixture: &'a Fixture,
+}
+
+impl Method for Xtask<'_> {
+    fn title(&self) -> &'static str {
+        "cargo xtask deploy"
+    }
+
+    fn description(&self) -> &'static str {
+        "xtask deploy --robot NAME; the workspace as one image per service, one stage and layer per package"
+    }
+
+    fn images(&self, workload: Workload) -> Vec<String> {
+        self.fixture.copy.images(workload).map(|image| format!("{PROJECT}:{image}")).collect()
+    }
+
+    fn build(&self, workload: Workload) -> Result<()> {
+        let images: Vec<&str> = self.fixture.copy.images(workload).collect();
+        self.fixture.copy.xtask(&[&["build-images"], images.as_slice()].concat()).run()
+    }
+
+    fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn deploy(&self, _workload: Workload, robots: &[TestRobot<'_>]) -> Result<()> {
+        self.fixture.copy.xtask(&["deploy", "--robot", &names(robots)]).run()
+    }
+
+    fn status(&self, robots: &[TestRobot<'_>]) -> Result<String> {
+        self.fixture.copy.xtask(&["status", "--robot", &names(robots)]).read()
+    }
+}
+
+/// Value of `--robot`.
+fn names(robots: &[TestRobot<'_>]) -> String {
+    robots.iter().map(TestRobot::name).collect::<Vec<_>>().join(",")
+}

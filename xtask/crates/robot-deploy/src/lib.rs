@@ -1,0 +1,39 @@
+//! Builds a team's ROS 2 packages into images and delivers them to robots over the local network.
+//!
+//! ```text
+//! robots.toml ─▶ config ─▶ image ─▶ delivery ─▶ release
+//!                 what     BuildKit  registry    compose on the robot
+//!                 & where            over ssh -L
+//! ```
+//!
+//! Data flows one way: each stage has one input and one output type and none reaches back. The verbs in
+//! [`verbs`] wire the stages together and print.
+
+pub mod bundle;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod digest;
+pub mod doctor;
+pub mod error;
+pub mod files;
+#[cfg(test)]
+mod fuzz;
+pub mod host;
+mod http;
+pub mod hub;
+pub mod image;
+pub mod loopback;
+pub mod number;
+pub mod process;
+pub mod publish;
+pub mod release;
+pub mod robot;
+pub mod sim;
+pub mod timeline;
+pub mod timings;
+pub mod ui;
+pub mod verbs;
+pub mod watcher;
+
+pub use cli::{HELP, Options, Verb, main};

@@ -1,0 +1,72 @@
+//! `cargo xtask deploy --via archive --to FILE`: everything that robots need, in a file. No robot is touched.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
+
+use super::{Args, drafts, images_of, images_wanted};
+use crate::bundle::{self, Bundle, Load, Order, Signers};
+use crate::config::Workspace;
+use crate::delivery::DigestCache;
+use crate::delivery::archive::{ArchiveImage, ArchiveSource as _, Engine};
+use crate::error::Result;
+use crate::hub::tags;
+use crate::release::metadata::Source;
+use crate::ui::{self, Progress};
+use crate::verbs::builder;
+use crate::{host, image, process};
+
+/// Builds, and writes the bundle.
+pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result<()> {
+    let robots = args.which.robots(workspace)?;
+    let against = args.against.as_deref().map(Bundle::open).transpose()?;
+    let against = against.as_ref().map(Bundle::contents);
+    if let Some(contents) = against {
+        contents.check_project(&workspace.project.name)?;
+    }
+    // Before a build of minutes.
+    let signers = Signers::of(workspace);
+    let signer = signers.as_ref().map(Signers::signer).transpose()?;
+    let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
+    let drafts = drafts(workspace, &robots)?;
+    let wanted = images_wanted(&drafts, &robots);
+    let built = image::build(workspace, builder, &wanted, image::Options::default())?;
+    let digest_cache = DigestCache::load(&workspace.state_dir());
+    let mut loads = Vec::new();
+    for robot in robots {
+        let images = images_of(&drafts, robot, &built);
+        let images: Vec<ArchiveImage> =
+            images.iter().map(|built| ArchiveImage::of(built, &digest_cache)).collect();
+        let reference = |item: &ArchiveImage| (item.image.clone(), item.reference(&workspace.project.name));
+        let references: BTreeMap<String, String> = images.iter().map(reference).collect();
+        let release = drafts[robot.name.as_str()].with_references(&references)?.archive;
+        loads.push(Load { robot: &robot.name, platform: &robot.platform, images, release });
+    }
+    let project = workspace.project.name.as_str();
+    let revision = Source::of(workspace).title();
+    let path = if to.is_dir() {
+        let revision =
+            revision.as_deref().map_or_else(String::new, |text| format!("-{}", tags::sanitised(text)));
+        to.join(format!("{project}{revision}.bundle"))
+    } else {
+        to.to_owned()
+    };
+    if process::mode().dry_run {
+        ui::step(
+            "bundle",
+            &format!("{path} would have these images, compressed, and what each robot starts"),
+        );
+        let save = |load: &Load<'_>| Engine.command(&load.images.iter().collect::<Vec<_>>()).run();
+        return loads.iter().try_for_each(save);
+    }
+    let progress = Progress::new("bundle");
+    let order =
+        Order { project, revision: revision.as_deref(), loads: &loads, against, signer: signer.as_ref() };
+    let size = bundle::write(&path, &order, &progress)?;
+    progress.finish();
+    ui::done(
+        "bundle",
+        &format!("{path}: {}; `cargo xtask load-bundle {path}` brings it to robots", ui::bytes(size)),
+    );
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask deploy --via hub`: published images, which robots pull themselves. Nothing is built.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{Args, Outcome, Target, drafts, images_wanted, report};
+use crate::config::{Robot, Workspace};
+use crate::delivery::{Cost, Delivered, hub};
+use crate::error::Result;
+use crate::host::Need;
+use crate::hub::login::Login;
+use crate::hub::{resolve, tags};
+use crate::image::Wanted;
+use crate::release::metadata::Source;
+use crate::timeline::{self, Lane, Phase};
+use crate::ui::{self, Progress};
+use crate::verbs::{builder, fleet, reach};
+
+/// Deploys what is published as the tag, or else as the current revision.
+pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>) -> Result<()> {
+    let began = Instant::now();
+    let hub = crate::hub::of(workspace)?;
+    let robots = args.which.robots(workspace)?;
+    let _builder = builder(args.yes, &Need::ALWAYS)?;
+    let name = match &args.tag {
+        Some(tag) => tag.clone(),
+        None => tags::revision(&workspace.root)?,
+    };
+    let drafts = drafts(workspace, &robots)?;
+    ui::step("hub", &format!("looking up `{name}` in {}", hub.repository));
+    let published = resolve(hub, &name, &images_wanted(&drafts, &robots))?;
+    let login = Login::of(hub)?;
+    let source = Source { revision: Some(name.clone()), dirty: false };
+    let serve = |robot: &Robot| {
+        let project = &workspace.project.name;
+        let progress = Progress::new(&robot.name);
+        let way = || reach(workspace, robot);
+        let mut target = Target::connect(workspace, robot, way, &hub.repository, &progress, args.activate)?;
+        target.lock()?;
+        let draft = &drafts[robot.name.as_str()];
+        let image = |image: &str| {
+            let wanted = Wanted { image: image.to_owned(), platform: robot.platform.clone() };
+            Delivered { image: image.to_owned(), reference: published[&wanted].clone() }
+        };
+        let images: Vec<Delivered> = draft.images().into_iter().map(image).collect();
+        progress.doing(&format!("pulling from {}", hub.registry()), None);
+        let pulling = timeline::span(Lane::robot(&robot.name), Phase::Pull, "pull");
+        let (session, survey) = (&target.session, &target.survey);
+        let route = hub::Route { project, hub, login: login.as_ref(), session, survey };
+        let mut delivery = hub::deliver(&route, images)?;
+        drop(pulling);
+        let release = draft.with_references(&delivery.references())?;
+        let (running, changed) = target.activate(&release, &source, "hub", &mut delivery)?;
+        Ok(Outcome { delivery, running, changed, took: began.elapsed() })
+    };
+    let (outcomes, served) = fleet::each(&robots, serve);
+    costs.extend(outcomes.iter().map(|(robot, outcome)| (robot.clone(), outcome.delivery.cost)));
+    report(&outcomes)?;
+    served
+}

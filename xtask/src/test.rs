@@ -1,0 +1,251 @@
+//! `cargo xtask test`: every check that the project has, the cheap ones first.
+
+mod dependencies;
+
+use std::io::IsTerminal as _;
+use std::time::Instant;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use robot_deploy::config::Workspace;
+use robot_deploy::config::current_dir;
+use robot_deploy::error::{Exit, Failure, Result, exit_of};
+use robot_deploy::host::{self, Need};
+use robot_deploy::image::{self, Builder};
+use robot_deploy::process::{self, Cmd};
+use robot_deploy::ui;
+
+/// Run every check of this project: formatting, lints, tests, the ROS packages' tests, deploys to
+/// simulated robots
+#[derive(clap::Args, Debug)]
+#[command(after_help = COSTS)]
+pub struct Args {
+    /// The checks to run, with commas between: fmt, clippy, unit, shell, deny, ros, e2e
+    #[arg(long, value_name = "CHECK", value_delimiter = ',', conflicts_with = "fast")]
+    only: Vec<String>,
+
+    /// With `--only unit` or `--only e2e`: only tests whose names contain one of these
+    #[arg(value_name = "NAME", requires = "only")]
+    names: Vec<String>,
+
+    /// Only what needs neither Docker nor minutes
+    #[arg(long)]
+    fast: bool,
+
+    /// Number of end-to-end tests that run at the same time, each with robots of its own; by default it follows
+    /// processors and memory
+    #[arg(long, conflicts_with = "fast", value_parser = clap::value_parser!(u8).range(1..=8))]
+    lanes: Option<u8>,
+
+    /// Run the end-to-end tests in random order; the seed, which is printed, repeats it
+    #[arg(long, conflicts_with = "fast", num_args = 0..=1, require_equals = true, value_name = "SEED")]
+    shuffle: Option<Option<u64>>,
+
+    /// Leave the robots of the end-to-end tests up, and use those that an earlier run has left
+    #[arg(long, conflicts_with = "fast")]
+    keep: bool,
+
+    /// Do not ask before installing what this machine lacks
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Measured on two processors.
+const COSTS: &str = "\
+What the checks cost on two processors, once everything is compiled:
+  fmt, clippy, unit, shell   45 s in all; they need no Docker, and --fast runs no others but deny
+  deny                       licences, sources and duplicates of the crates, by deny.toml: a second; known advisories
+                             too, where cargo-deny is installed and a network there
+  ros                        the tests of the ROS packages: 5 s, and two minutes the first time
+  e2e                        deploys to simulated robots: a quarter of an hour; a few tests by NAME take seconds each
+
+`cargo xtask test --only e2e --keep locks::` runs the tests of locks and leaves their robots up for the next time.
+What is known of a test that failed is in target/xtask/test-logs/.";
+
+/// One check: what it is chosen by, what the summary calls it, what it needs of this machine, what it does.
+struct Check {
+    key: &'static str,
+    name: &'static str,
+    needs: &'static [Need],
+    run: fn(&Workspace, &Args) -> Result<()>,
+}
+
+const FAST: [Check; 5] = [
+    Check {
+        key: "fmt",
+        name: "formatting",
+        needs: &[],
+        run: |it, _| cargo(it, &["fmt", "--all", "--check"]),
+    },
+    Check { key: "clippy", name: "lints", needs: &[], run: |it, _| lints(it) },
+    Check { key: "unit", name: "xtask's tests", needs: &[], run: unit },
+    Check { key: "shell", name: "shell scripts", needs: &[Need::Shellcheck], run: |it, _| shellcheck(it) },
+    Check {
+        key: "deny",
+        name: "dependencies",
+        needs: &[],
+        run: |it, _| dependencies::check(&it.root, &program()),
+    },
+];
+
+/// The pages that deploys write are looked at in a browser.
+const END_TO_END: [Need; 6] =
+    [Need::Engine, Need::Buildx, Need::Compose, Need::Mmdebstrap, Need::Ssh, Need::Chromium];
+
+const SLOW: [Check; 2] = [
+    Check { key: "ros", name: "ROS packages' tests", needs: &Need::ALWAYS, run: |it, _| ros_packages(it) },
+    Check { key: "e2e", name: "end-to-end tests", needs: &END_TO_END, run: end_to_end },
+];
+
+/// The checks whose tests have names.
+const NAMED: [&str; 2] = ["unit", "e2e"];
+
+/// Runs the checks, all of them, whatever became of the ones before.
+///
+/// # Errors
+/// Fails when a check fails or cannot be run.
+pub fn run(args: &Args) -> Result<()> {
+    let workspace = Workspace::load(&current_dir())?;
+    let checks = chosen(args)?;
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    let mut failed = 0;
+    for check in checks {
+        ui::step("test", check.name);
+        let began = Instant::now();
+        let outcome = host::ensure(args.yes, check.needs).and_then(|()| (check.run)(&workspace, args));
+        let word = match &outcome {
+            Ok(()) => "passed",
+            Err(error) if exit_of(error) == Exit::Interrupted => return outcome,
+            Err(error) => {
+                ui::error(Some(check.name), error);
+                failed += 1;
+                "failed"
+            }
+        };
+        rows.push([check.name.to_owned(), word.to_owned(), format!("{:.1}", began.elapsed().as_secs_f32())]);
+    }
+    if process::mode().dry_run {
+        return Ok(());
+    }
+    ui::result(&ui::table(["CHECK", "RESULT", "SECONDS"], &rows))?;
+    ui::result(&format!("{} passed, {failed} failed", rows.len() - failed))?;
+    if failed == 0 { Ok(()) } else { Err(Failure::failed(format!("{failed} checks failed")).into()) }
+}
+
+fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
+    let all = || FAST.iter().chain(&SLOW);
+    if let Some(unknown) = args.only.iter().find(|key| all().all(|check| check.key != key.as_str())) {
+        let keys: Vec<&str> = all().map(|check| check.key).collect();
+        return Err(Failure::config(format!("there is no check `{unknown}`"))
+            .hint(format!("the checks are {}", keys.join(", ")))
+            .into());
+    }
+    if !args.names.is_empty() && args.only.iter().any(|key| !NAMED.contains(&key.as_str())) {
+        return Err(Failure::config(format!("only {} have tests with names", NAMED.join(" and ")))
+            .hint("`cargo xtask test --only e2e NAME`")
+            .into());
+    }
+    let is_end_to_end = args.only.is_empty() || args.only.iter().any(|key| key == "e2e");
+    if !is_end_to_end && (args.lanes.is_some() || args.shuffle.is_some() || args.keep) {
+        return Err(Failure::config("`--lanes`, `--shuffle` and `--keep` are for the end-to-end tests")
+            .hint("`cargo xtask test --only e2e --keep NAME`")
+            .into());
+    }
+    let wanted = |check: &&Check| args.only.is_empty() || args.only.iter().any(|key| key == check.key);
+    Ok(FAST.iter().chain(SLOW.iter().filter(|_| !args.fast)).filter(wanted).collect())
+}
+
+/// Cargo, which tells those that it runs which one it is.
+fn program() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
+    let mut command = Cmd::new(program()).args(args.iter().copied()).dir(&workspace.root);
+    if !std::io::stderr().is_terminal() {
+        // The configuration of this repository shows a bar everywhere, for the sake of the alias.
+        command = command.env("CARGO_TERM_PROGRESS_WHEN", "never");
+    }
+    let result = command.interactive();
+    let component = match args {
+        ["fmt", ..] => "rustfmt",
+        ["clippy", ..] => "clippy",
+        _ => return result,
+    };
+    result.map_err(|error| {
+        let hint = format!("if cargo knows no such command: `rustup component add {component}`");
+        Failure::failed("cargo found something, or could not look").hint(hint).because(error).into()
+    })
+}
+
+fn unit(workspace: &Workspace, args: &Args) -> Result<()> {
+    let names = args.names.iter().map(String::as_str);
+    let separator: &[&str] = if args.names.is_empty() { &[] } else { &["--"] };
+    cargo(
+        workspace,
+        &["test", "--workspace"].iter().chain(separator).copied().chain(names).collect::<Vec<_>>(),
+    )
+}
+
+fn end_to_end(workspace: &Workspace, args: &Args) -> Result<()> {
+    let mut words: Vec<String> =
+        ["test", "--package", "xtask", "--test", "e2e", "--"].map(str::to_owned).into();
+    words.extend(args.lanes.map(|lanes| format!("--lanes={lanes}")));
+    words.extend(
+        args.shuffle.map(|seed| seed.map_or("--shuffle".to_owned(), |seed| format!("--shuffle={seed}"))),
+    );
+    words.extend(args.keep.then(|| "--keep".to_owned()));
+    words.extend(args.names.iter().cloned());
+    cargo(workspace, &words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn lints(workspace: &Workspace) -> Result<()> {
+    // Cargo's "all" leaves out what `cargo test` is to leave out.
+    let slow = ["--package", "xtask", "--test", "e2e"];
+    [&["--workspace", "--all-targets"][..], &slow]
+        .into_iter()
+        .try_for_each(|targets| cargo(workspace, &[&["clippy"], targets, &["--", "-D", "warnings"]].concat()))
+}
+
+fn ros_packages(workspace: &Workspace) -> Result<()> {
+    image::test(workspace, Builder::for_engine(host::engine()?)).map(drop)
+}
+
+/// Checks the shell scripts of robots, images and CI; those without a first line that names their shell
+/// are sent to a robot's `sh`.
+fn shellcheck(workspace: &Workspace) -> Result<()> {
+    let mut named = Vec::new();
+    let mut sent = Vec::new();
+    for dir in ["docker", "xtask", ".ci"] {
+        for path in files(&workspace.root.join(dir))? {
+            let Ok(text) = fs_err::read_to_string(&path) else { continue };
+            let first = text.lines().next().unwrap_or_default();
+            if first.starts_with("#!") && (first.ends_with("sh") || first.contains("sh ")) {
+                named.push(path);
+            } else if path.extension() == Some("sh") {
+                sent.push(path);
+            }
+        }
+    }
+    let check = |paths: Vec<Utf8PathBuf>| Cmd::new("shellcheck").args(paths.into_iter().map(String::from));
+    check(named).interactive()?;
+    check(sent).arg("--shell=sh").interactive()
+}
+
+/// All files below a directory, sorted.
+fn files(dir: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+    let mut found = Vec::new();
+    if !dir.is_dir() {
+        return Ok(found);
+    }
+    for entry in dir.read_dir_utf8()? {
+        let path = entry?.into_path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
