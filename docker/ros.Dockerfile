@@ -1,23 +1,23 @@
-# The hand-written half of the robot images. `cargo xtask` appends the generated half: per colcon
-# package a stage `build-NAME` (FROM build-tools), a stage `test-NAME`, and per image a stage
+# The hand-written half of the robot images. `cargo xtask` appends the generated half: for each colcon
+# package a stage `build-NAME` (FROM build-tools) and a stage `test-NAME`, and for each image a stage
 # `image-NAME` (FROM runtime) with one layer per package.
 #
 # Named contexts: `base` is a Debian or Ubuntu with python3 and ca-certificates; `docker` is this
 # directory. The main context is the workspace's src/. Optional secrets: `ca`, the CA bundle of the
-# machine that builds (networks that intercept TLS), and `pip`, its pip.conf.
+# build machine (for networks that intercept TLS), and `pip`, its pip.conf.
 #
-# What ships is COPY --link of trees whose bytes depend on their inputs only (see ros/seal-tree): a
-# robot is not sent a layer again because a build cache was lost.
+# The layers are COPY --link of trees whose bytes depend only on their inputs (see ros/seal-tree), so
+# that a lost build cache does not change a layer and it is not sent to robots again.
 #
-# A base that brings ROS itself (/opt/ros/$ROS_DISTRO, as the official images do) should work too:
-# no wheels are installed then. Nobody has tried; with such a base, what nodes need beyond it must
-# be in the base.
+# A base that already contains ROS (/opt/ros/$ROS_DISTRO, as in the official images) should work too,
+# but is untested. No wheels are installed then: such a base must contain all other dependencies of the
+# nodes.
 
-# ---- this directory's scripts and lists, fetched by one transfer: each COPY --from=docker would be one
+# ---- this directory's scripts and lists, in one transfer; each COPY --from=docker would make another one
 FROM scratch AS scripts
 COPY --from=docker ros/ /
 
-# ---- apt: everything at once and early, because apt layers never come out the same twice
+# ---- apt: everything at once and early, because apt layers are not reproducible
 FROM base AS apt
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     set -eux; \
@@ -31,8 +31,8 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     fi; \
     rm -rf /var/lib/apt/lists/*
 
-# ---- wheels: ROS, and apart from it the Python packages of the team, so that adding one of the
-# latter does not make robots fetch ROS again
+# ---- wheels: ROS, and separately the team's Python packages, so that robots need not fetch ROS again
+# when a package is added
 FROM apt AS ros-wheels
 COPY --link --from=scripts /install-wheels /usr/local/bin/
 COPY --link --from=scripts /requirements/ros.txt /requirements/
@@ -57,19 +57,19 @@ FROM python-wheels AS python-tree
 RUN --mount=type=bind,from=scripts,target=/ros \
     /ros/prune-venv && mkdir -p /out/opt && cp -a /opt/venv /out/opt/ && /ros/seal-tree /out
 
-# ---- the rest of what ships: a user, the scripts that start nodes
+# ---- the other files of the images: a user, and the scripts that start nodes
 FROM base AS system-tree
 RUN --mount=type=bind,from=scripts,target=/ros \
     /ros/make-system-tree /out
 
-# ---- what images start from
+# ---- the stage that all images start from
 FROM base AS runtime
 COPY --link --from=ros-tree /out/ /
 COPY --link --from=python-tree /out/ /
 COPY --link --from=system-tree /out/ /
-# LD_LIBRARY_PATH: the wheels' libraries find each other by it alone. FASTDDS_BUILTIN_TRANSPORTS:
-# shared memory made by one user is unreadable to others, and its failure is silent. ROS_HOME: logs
-# go where compose mounts a tmpfs, not to an SD card.
+# LD_LIBRARY_PATH: without it, the wheels' libraries do not find each other. FASTDDS_BUILTIN_TRANSPORTS:
+# other users cannot read one user's shared memory, and DDS then fails silently. ROS_HOME: logs go to
+# the tmpfs that compose mounts, not to an SD card.
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LD_LIBRARY_PATH=/opt/venv/lib \
     AMENT_PREFIX_PATH=/opt/venv \
@@ -82,7 +82,7 @@ USER ros
 ENTRYPOINT ["/usr/local/bin/entrypoint"]
 CMD ["bash"]
 
-# ---- what builds and tests packages
+# ---- tools that build and test packages
 FROM ros-wheels AS build-tools
 COPY --link --from=scripts /requirements/python.txt /requirements/build.txt /requirements/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
@@ -92,7 +92,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     install-wheels /requirements/python.txt /requirements/build.txt; \
     mkdir -p /opt/ws/install; \
     cp /proc/sys/kernel/random/uuid /opt/ws/build-tools.id
-# PYTHONHASHSEED: the message generators write in the order of their sets.
+# PYTHONHASHSEED: the message generators' output follows the order of Python sets.
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LD_LIBRARY_PATH=/opt/venv/lib \
     AMENT_PREFIX_PATH=/opt/venv \
@@ -105,9 +105,9 @@ COPY --link --from=scripts /environment.sh /opt/ws/
 COPY --link --from=scripts \
     /build-package /test-package /colcon-package /seal-tree /usr/local/bin/
 
-# ---- what people work in: `cargo xtask dev-shell` and .devcontainer/. They have a user there, whose UID becomes
-# theirs when the container starts; who has it in the base (Ubuntu's has a user `ubuntu`) gives way. Shells know what
-# `colcon build` has installed; login shells begin with a PATH of their own.
+# ---- development: `cargo xtask dev-shell` and .devcontainer/. The user `dev` gets the developer's UID when the
+# container starts; a user of the base with UID 1000 (Ubuntu's `ubuntu`) is removed. Shells source the result of
+# `colcon build`; /etc/profile.d is needed because login shells reset PATH.
 FROM build-tools AS dev-shell
 RUN set -eu; \
     ! other=$(id -nu 1000 2>/dev/null) || userdel "$other"; \
@@ -118,7 +118,7 @@ RUN set -eu; \
 ENV ROS_HOME=/tmp/ros
 WORKDIR /ws
 
-# ---- `docker buildx build --target requirements --output docker/ros/requirements`: pin anew
+# ---- `docker buildx build --target requirements --output docker/ros/requirements`: update the pins
 FROM apt AS locking
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \

@@ -1,7 +1,8 @@
-"""Starts the registry, with a login that root can read, and so whoever may use Docker on the robot.
+"""Starts the registry with a login that only root, and so every user of Docker on the robot, can read.
 
-The login is made once and stays with the volume: a deploy goes on where the registry is started again meanwhile. It can be
-read only after the registry's port was found free: whoever took the port before gets neither login nor images.
+The login is created once and stays in the volume, so that a deploy continues if the registry restarts. It becomes
+readable only after the registry's port was found free: a program that took the port before gets neither the login
+nor images.
 """
 import binascii
 import os
@@ -26,7 +27,7 @@ def put(path, text):
 
 
 def is_whole():
-    """Whether an earlier start has left a login, and a power cut has left it whole."""
+    """Returns whether a complete login from an earlier start is there; a power cut may have damaged it."""
     try:
         with open(HIDDEN, "rb") as login, open(PASSWORDS, "rb") as passwords:
             user, password = binascii.a2b_base64(login.read()).split(b":")
@@ -43,7 +44,7 @@ def prepare():
     socket.create_server((host, int(port))).close()
     if not is_whole():
         password = os.urandom(32).hex().encode()
-        # Nobody guesses 256 random bits: the hash need not be slow.
+        # Nobody can guess 256 random bits, so the hash need not be slow.
         put(PASSWORDS, USER + b":" + bcrypt.hashpw(password, bcrypt.gensalt(4)) + b"\n")
         put(HIDDEN, binascii.b2a_base64(USER + b":" + password))
     os.rename(HIDDEN, LOGIN)

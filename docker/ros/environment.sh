@@ -1,9 +1,9 @@
-# shellcheck shell=sh disable=SC1090  # what it sources is known at run time only
-# Sourced: the environment of every package in /opt/ws/install (and /opt/ros, where there is one).
+# shellcheck shell=sh disable=SC1090  # the sourced paths are known only at run time
+# To be sourced: the environment of every package in /opt/ws/install (and of /opt/ros, if it exists).
 #
-# colcon's own setup.sh starts Python several times to sort the packages; their number here is small
-# and their prefixes are disjoint, so their order does not matter. What each package asks for (its
-# environment hooks included) comes from the script that colcon wrote into it.
+# colcon's own setup.sh starts Python several times to sort the packages. Here there are few packages, and
+# their prefixes are disjoint, so their order does not matter. Each package's environment, with its hooks,
+# comes from the script that colcon wrote into it.
 
 if [ -n "${ROS_DISTRO:-}" ] && [ -e "/opt/ros/$ROS_DISTRO/setup.sh" ]; then
     . "/opt/ros/$ROS_DISTRO/setup.sh"

@@ -19,7 +19,7 @@ struct Args {
     options: robot_deploy::Options,
 
     /// The program that is measured
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, default_value = "xtask")]
     xtask: Utf8PathBuf,
 
     /// Cases to measure; all by default

@@ -1,4 +1,5 @@
 //! The benchmark's command line, as far as it needs no robots.
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::path::Path;
 use std::process::{Command, Output};
