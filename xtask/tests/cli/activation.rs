@@ -1,9 +1,9 @@
-//! What people are told of releases that go well or not, of robots that are another's, and of robots that are busy.
+//! Output for releases that succeed or fail, for robots of another project, and for busy robots.
 
 use super::lab::{Lab, robot};
 use super::registry::Registry;
 
-/// A robot that says this of the release that it gets.
+/// A lab whose robot prints these events about the release that it receives.
 fn answering(events: &str) -> (Lab, Registry) {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
@@ -68,7 +68,7 @@ fn logs_that_are_no_text_do_not_hide_the_end() {
     lab.run(&["deploy"]).expect(5).says(&["camera | \u{fffd}", "release 8 was rolled back"]);
 }
 
-/// How often the robot was listened to again.
+/// Number of times that xtask reconnected to follow the activation.
 fn follows(lab: &Lab) -> usize {
     lab.calls_of("ssh ").iter().filter(|call| call.contains(" follow eurobot 8")).count()
 }

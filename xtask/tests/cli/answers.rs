@@ -1,5 +1,5 @@
-//! What the fakes answer when all is well: an engine with the containerd store, a robot that has nothing
-//! yet, and its registry.
+//! Answers of the fakes when everything works: an engine with the containerd store, a robot without images or
+//! releases, and its registry.
 
 use super::lab::Lab;
 
@@ -8,58 +8,58 @@ const INFO: &str = r#"{"ServerVersion":"26.1.5","OperatingSystem":"SYSTEM","Arch
 "RegistryConfig":{"IndexConfigs":{"docker.io":{"Secure":true}},"InsecureRegistryCIDRs":["127.0.0.0/8"]},
 "ClientInfo":{"Version":"28.2.2","Context":"CONTEXT"}}"#;
 
-/// What `docker compose config` makes of the file; the token comes from its environment.
+/// Output of `docker compose config`; the token comes from its environment.
 pub const COMPOSE: &str = r#"cat <<END
 {"name":"eurobot","services":{
  "navigation":{"image":"eurobot:navigation","environment":{"TOKEN":"$API_TOKEN"}},
  "camera":{"image":"eurobot:camera"}}}
 END"#;
 
-/// `docker buildx bake`: says of each image that it is what the registry has.
+/// `docker buildx bake`: reports for each image the digest that the registry has.
 pub const BAKE: &str = r#"while [ $# -gt 0 ]; do
     [ "$1" != --metadata-file ] || cp "$lab/metadata" "$2"
     shift
 done"#;
 
-/// The platform of the robot, which is this machine's.
+/// Platform of the robot: the same as this machine's.
 pub const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
 
-/// The SSH fake's part of a connection: it goes on until its stdin ends, and can be found.
+/// The fake SSH side of a connection: runs until its stdin closes, and records its process id.
 pub const MASTER: &str = r#"echo $$ >>"$lab/masters"
 echo "Welcome to Ubuntu!"
 echo xtask-connection-ready
 exec cat >/dev/null"#;
 
-/// `ssh -O forward -L SOCKET:127.0.0.1:5000`: leads to the test's own registry, if it has one.
+/// `ssh -O forward -L SOCKET:127.0.0.1:5000`: links to the test's registry, if it has one.
 const FORWARD: &str = r#"while [ "$1" != -L ]; do shift; done
 ln -s "$lab/registry" "${2%:127.0.0.1:5000}""#;
 
-/// The login at the robot's registry: a name and 64 hexadecimal digits, in base64.
+/// Login at the robot's registry: a name and 64 hexadecimal digits, in base64.
 pub const LOGIN: &str =
     "eHRhc2s6MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==";
 
-/// What a robot's survey says before and after the images are there.
+/// Output of a robot's survey before and after the images have arrived.
 const SURVEY: &str = r#"cat >/dev/null
 printf 'machine\tARCH\nclock\t1700000000\n'
 [ ! -e "$lab/pulled" ] || cat "$lab/images"
 [ ! -e "$lab/running" ] || cat "$lab/containers""#;
 
-/// The courier's end on the robot, which has no memory to spare.
+/// The agent on a robot that has no memory to spare.
 const AGENT: &str = r#"echo '{"held":"","spools":{},"parts":0,"memory":0,' \
     '"disk":1000000000000,"engine":1000000000000,"shared":true,"copies":2}'
 exec cat >/dev/null"#;
 
-/// The script that pulls and tags says under which names the engine has the images.
+/// The script that pulls and tags, which prints the engine's names for the images.
 const PULL: &str = r#"cat >/dev/null
 : >"$lab/pulled"
 cat "$lab/images""#;
 
-/// A robot that goes over to a release without trouble.
+/// A robot that activates a release without problems.
 const LAUNCH: &str = r#"cat >"$lab/release.tar.gz"
 : >"$lab/running"
 printf 'release\t1\nend\tactive\t\t\n'"#;
 
-pub fn good_times(lab: &Lab) {
+pub fn install_answers(lab: &Lab) {
     let arch = std::env::consts::ARCH;
     lab.says("docker", "'info '*", &info("Debian GNU/Linux 13 (trixie)", "default"));
     lab.on("docker", "'compose '*config*", COMPOSE);
@@ -80,7 +80,7 @@ pub fn good_times(lab: &Lab) {
     lab.on("ssh", "*'-O forward'*", FORWARD);
 }
 
-/// What `docker info` says of an engine.
+/// Output of `docker info` for an engine.
 pub fn info(system: &str, context: &str) -> String {
     let info = INFO.replace("ARCH", std::env::consts::ARCH);
     info.replace("SYSTEM", system).replace("CONTEXT", context)

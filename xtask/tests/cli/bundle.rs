@@ -1,4 +1,4 @@
-//! `deploy --via archive --to FILE` and `load-bundle`: everything that a robot needs, in a file.
+//! `deploy --via archive --to FILE` and `load-bundle`: everything that a robot needs, in one file.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -64,7 +64,7 @@ fn what_is_not_whole_is_refused_before_a_robot_is_touched() {
         fs::write(path(&lab), &whole[..length]).unwrap();
         lab.run(&LOAD).expect(1).says(&["`team.bundle` is damaged", "copy it anew"]);
     }
-    // In every half block: where nothing is, nothing can be damaged.
+    // In every half block; bytes of padding cannot be damaged.
     for place in (0..whole.len() - 1024).step_by(256) {
         let mut bytes = whole.clone();
         bytes[place] ^= 0x40;

@@ -1,9 +1,9 @@
-//! Completion scripts: shells read them, and bash really completes `cargo xtask`.
+//! Completion scripts: shells can read them, and bash completes `cargo xtask`.
 
 use super::lab::Lab;
 use super::shell;
 
-/// The script for a shell; none where the shell is not installed.
+/// Completion script for a shell; `None` if the shell is not installed.
 fn script(name: &str) -> Option<String> {
     let script = Lab::new().run(&["completions", name]).expect(0).stdout;
     which::which(name).is_ok().then_some(script)
@@ -22,7 +22,7 @@ fn shells_read_their_scripts() {
     }
 }
 
-/// What bash offers for a command line of these words, the last of them being completed.
+/// Completions that bash offers for the last of these words.
 fn offered(before: &str, words: &[&str]) -> Option<Vec<String>> {
     let script = script("bash")?;
     let quoted = shell_words::join(words);

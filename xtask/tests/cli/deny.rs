@@ -1,4 +1,4 @@
-//! `test --only deny`: crates that deny.toml does not allow, and what is said where advisories cannot be looked for.
+//! `test --only deny`: crates that deny.toml does not allow, and the output without cargo-deny.
 
 use super::lab::Lab;
 
@@ -7,7 +7,7 @@ const DENY: [&str; 3] = ["test", "--only", "deny"];
 /// The rules of this repository.
 const RULES: &str = include_str!("../../../deny.toml");
 
-/// A lab that depends on one more crate than this repository, from some place and under some licence.
+/// A lab that depends on one more crate than this repository, with the given source and licence.
 fn lab(name: &str, source: &str, licence: &str) -> Lab {
     let lab = Lab::new();
     lab.write("deny.toml", RULES);

@@ -1,4 +1,4 @@
-//! `deploy` when all is well: what runs, in which order, and what a person sees.
+//! A `deploy` without problems: its commands, their order, and its output.
 
 use std::io::Read as _;
 
@@ -19,7 +19,7 @@ fn a_first_deploy_builds_brings_the_registry_pushes_pulls_and_starts() {
     let ran = lab.run(&["deploy"]).expect(0);
     in_order(&ran.stdout, &["ROBOT  SERVICE", "main   camera", "main   navigation"]);
     let port = registry.port_seen(&lab);
-    // What happens at the same time, on this machine and on the robot, comes in any order.
+    // Commands that run at the same time, on this machine and on the robot, may come in any order.
     let here: Vec<String> = lab.calls().into_iter().filter(|call| !call.starts_with("ssh ")).collect();
     in_order(
         &here.join("\n"),
@@ -117,7 +117,7 @@ fn verbose_echoes_what_runs_ready_to_paste() {
     assert!(!ran.stdout.contains('$'), "progress is no result: {}", ran.stdout);
 }
 
-/// The commands of verbose mode, with their here-documents, and without what else is on stderr.
+/// Commands that verbose mode printed, with their here-documents and without the rest of stderr.
 fn echoed(stderr: &str) -> String {
     let mut script = String::new();
     let mut inside = false;
@@ -127,7 +127,7 @@ fn echoed(stderr: &str) -> String {
             script.push_str(line);
             script.push('\n');
             inside = (inside || line.contains("<<'END-OF-INPUT'")) && line != "END-OF-INPUT";
-            // The script that starts containers is an argument of several lines.
+            // The script that starts containers is a multi-line argument.
             inside |= command.is_some() && line.contains("sh -c '") && !line.ends_with("release.tar.gz");
             inside &= !line.ends_with("< release.tar.gz");
         }
@@ -139,7 +139,7 @@ fn echoed(stderr: &str) -> String {
 fn two_robots_are_served_at_once_through_ports_of_their_own() {
     let lab = Lab::with(&(robot("main") + &robot("second")));
     let _registry = Registry::start(&lab);
-    // Each robot's first push goes on until the other's has begun.
+    // Each robot's first push waits until the other robot's push has started.
     lab.on(
         "docker",
         "'push '*camera",
@@ -171,7 +171,8 @@ fn timings_are_written_where_one_wants_them_and_only_if_asked_for() {
     in_order(&page, &["<title>build-images eurobot</title>", "data-lane=\"build\"", "build of camera"]);
 }
 
-/// A lab whose build tells of what the store has, goes on until the robot has it, and then ends like this.
+/// A lab whose build prints the stored digests, waits until the robot has the images, and then ends with
+/// `end`.
 fn unpacking_while_it_is_delivered(end: &str) -> (Lab, Registry) {
     let lab = Lab::new();
     let registry = Registry::start(&lab);

@@ -1,9 +1,9 @@
-//! `dev-shell`: which image runs, as whom, and what it gets of this machine.
+//! `dev-shell`: the image, the user, and the files of this machine that the container sees.
 
 use super::answers;
 use super::lab::{Lab, in_order};
 
-/// A lab of somebody with these numbers.
+/// A lab whose user has these ids.
 fn lab() -> Lab {
     let lab = Lab::new();
     lab.install("id");

@@ -1,10 +1,10 @@
-//! `--dry-run`: prints what would run, as a script, and touches nothing.
+//! `--dry-run`: prints the commands as a script, and changes nothing.
 
 use super::lab::{Lab, Ran, in_order, robot, simulated};
 use super::shell::assert_takes;
 
-/// Questions: what a dry run may call.
-const QUESTIONS: [&str; 10] = [
+/// Read-only commands, which a dry run may call.
+const READ_ONLY: [&str; 10] = [
     "docker info ",
     "docker image inspect ",
     "docker container inspect ",
@@ -17,7 +17,8 @@ const QUESTIONS: [&str; 10] = [
     "ssh-keygen -F ",
 ];
 
-/// Runs dry, and makes sure that nothing was touched, nothing but questions asked, and a shell takes it.
+/// Runs with `--dry-run`; fails unless nothing changed, only read-only commands ran, and a shell can read the
+/// script.
 #[track_caller]
 fn dry(lab: &Lab, args: &[&str]) -> Ran {
     let before = lab.files();
@@ -26,7 +27,7 @@ fn dry(lab: &Lab, args: &[&str]) -> Ran {
     let after = lab.files();
     assert!(before == after, "before: {before:#?}\nafter: {after:#?}");
     for call in &lab.calls()[asked..] {
-        assert!(QUESTIONS.iter().any(|question| call.starts_with(question)), "`{call}` is no question");
+        assert!(READ_ONLY.iter().any(|allowed| call.starts_with(allowed)), "`{call}` is not read-only");
     }
     assert_takes("sh", &ran.stdout);
     let temporary = lab.dir.join("tmp");
@@ -34,7 +35,7 @@ fn dry(lab: &Lab, args: &[&str]) -> Ran {
     ran
 }
 
-/// What the steps of a whole deploy to `robot` look like, from the registry on.
+/// Steps of a whole deploy to `robot`, from the registry on.
 const DELIVERY: [&str; 16] = [
     "docker save xtask-registry:",
     " | ssh ",

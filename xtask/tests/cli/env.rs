@@ -1,4 +1,4 @@
-//! `env --plan`: which services would restart, and no value that was ever secret.
+//! `env --plan`: lists the services that would restart, and shows no value that was ever secret.
 
 use super::lab::Lab;
 

@@ -1,10 +1,10 @@
-//! What goes wrong between here and a robot: the exit code, the words, and what is left behind.
+//! Failures between this machine and a robot: exit codes, messages, and the state left behind.
 
 use super::answers::BAKE;
 use super::lab::{Lab, Ran, robot};
 use super::registry::Registry;
 
-/// A deploy over a connection that `ssh` refuses with these words.
+/// A deploy over a connection that `ssh` refuses with this message.
 fn refused(words: &str) -> Ran {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
@@ -156,7 +156,8 @@ fn a_connection_that_drops_while_pushing_is_made_again() {
     lab.on(
         "docker",
         "'push '*camera",
-        // The last connection, which is the push's own. Ended, but not waited for yet: a zombie.
+        // The last connection is the push's own. Wait until the process is a zombie: ended, but not yet
+        // waited for.
         "[ -e \"$lab/dropped\" ] && exit 0; : >\"$lab/dropped\"
          while read -r next; do master=$next; done <\"$lab/masters\"; kill $master
          while read -r _ _ state _ 2>/dev/null </proc/$master/stat && [ \"$state\" != Z ]; do :; done; exit 1",
@@ -178,7 +179,7 @@ fn a_build_that_buildkit_lost_its_way_in_is_asked_for_once_more() {
     lab.run(&["build-images", "--no-cache"]).expect(1).says(&["asking it once more", "docker buildx bake"]);
 }
 
-/// Takes the connections away, as the robot pulls.
+/// Cuts the connections while the robot pulls.
 const LOSES_LINK: &str = r#"cat >/dev/null
 for master in $(cat "$lab/masters"); do
     kill "$master" 2>/dev/null || continue
@@ -186,7 +187,7 @@ for master in $(cat "$lab/masters"); do
 done
 exit 255"#;
 
-/// How often the robot was to pull.
+/// Number of pulls that the robot was asked for.
 fn pulls(lab: &Lab) -> usize {
     lab.calls_of("ssh ").iter().filter(|call| call.contains("sh -s -- 127.0.0.1:5000/eurobot@")).count()
 }

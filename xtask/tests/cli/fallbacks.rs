@@ -1,13 +1,13 @@
-//! What keeps the courier from bringing layers: the push carries them, compressed on the way, and says why; a
-//! robot without room is sent nothing.
+//! Failures of the delta transfer: `docker push` sends the layers over a compressed connection, and the
+//! output says why. A robot without room is sent nothing.
 
 use super::lab::{Lab, Ran, in_order};
 use super::registry::Registry;
 
-/// What the courier sees of a robot that has room for it.
+/// The agent's report on a robot that has room for it.
 const ROOM: &str = r#"{"held":"","spools":{},"parts":0,"disk":1000000000000,"engine":1000000000000,"shared":true,"copies":2,"memory":1000000000000}"#;
 
-/// A deploy to a robot on which the courier's end says these lines, whatever it is asked, and then no more.
+/// A deploy to a robot whose agent prints these lines, whatever it is asked, and then nothing.
 fn deploy(lines: &[&str]) -> (Lab, Ran) {
     deploy_and_exit(lines, 0)
 }
@@ -24,7 +24,7 @@ fn deploy_and_exit(lines: &[&str], code: i32) -> (Lab, Ran) {
     (lab, ran)
 }
 
-/// The push carries the layers over a connection of its own that compresses, and the output says why.
+/// Fails unless `docker push` sent the layers over its own compressed connection, and the output says why.
 #[track_caller]
 fn is_left_to_the_push((lab, ran): (Lab, Ran), why: &str) {
     ran.says(&[why, ": the push carries whole layers", "pushed camera", "pushed navigation"]);
@@ -76,7 +76,7 @@ fn a_robot_that_another_machine_delivers_to() {
 fn layers_that_this_machine_does_not_have_any_more() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
-    // A push that brings nothing: the image has another manifest by now.
+    // A push that has no effect: the image has another manifest by now.
     std::fs::remove_dir_all(lab.root.join("target/xtask/layers")).unwrap();
     lab.on("docker", "'push '*/layers/*", "true");
     let ran = lab.run(&["deploy"]).expect(0);

@@ -1,7 +1,8 @@
-//! A robot that lies: each question that it is asked is answered in each wrong way. Whatever it says, xtask comes to an
-//! end and says what is wrong, in little memory, and touches no file that is not its own.
+//! A robot that lies: each request gets each kind of wrong answer. Whatever the answer, xtask ends, reports
+//! the error, needs little memory, and changes no file except its own.
 //!
-//! The questions are those of the fakes in `answers.rs`; the same on a simulated robot: `e2e/false_robot.rs`.
+//! The requests are those of the fakes in `answers.rs`. `e2e/false_robot.rs` tries the same on a simulated
+//! robot.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -12,22 +13,22 @@ use super::answers::MASTER;
 use super::lab::{Lab, Ran};
 use super::registry::Registry;
 
-/// The fast tests try one of so many rows: each question meets some lies, and each lie some questions. `FALSE_ROBOT=all`
-/// tries all of them, `FALSE_ROBOT=TEXT` those with a text in their name.
+/// The fast tests try one in `DIAGONAL` rows, so that each request gets some lies and each lie is tried on
+/// some requests. `FALSE_ROBOT=all` tries all rows, `FALSE_ROBOT=TEXT` those whose name contains the text.
 const DIAGONAL: usize = 4;
 
-/// The most memory that a run may take, in bytes.
+/// Limit of a run's memory, in bytes.
 const MEMORY: u64 = 300_000_000;
 
-/// Time that a run may take: a robot is asked many questions on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// Time limit of a run, which asks a robot many things while the machine does other work.
+const TIMEOUT: Duration = Duration::from_secs(100);
 
 /// Bytes of a huge answer.
 const HUGE: u64 = 400_000_000;
 
-/// A question: how it is called here, what asks it, the arguments of `ssh` by which it is known, an honest answer where
-/// the lab has none.
-type Question = (&'static str, &'static [&'static str], &'static str, Option<&'static str>);
+/// A request: its name here, the command that makes it, the arguments of `ssh` that identify it, and an
+/// honest answer if the lab has none.
+type Request = (&'static str, &'static [&'static str], &'static str, Option<&'static str>);
 
 const AGENT: &str = r#"printf '%s\n' '{"held":"","spools":{},"parts":0,"disk":1000000000000,"engine":1000000000000,"shared":true,"copies":2,"memory":1000000000000}' \
     '{"held":"","spools":{}}' '{"made":"sha256:aa","memory":5,"read":0}'
@@ -36,7 +37,7 @@ exec cat >/dev/null"#;
 const EXAMINED: &str = r"cat >/dev/null
 printf 'machine\tx86_64\nclock\t1700000000\ndocker\t26.1.5\tio.containerd.snapshotter.v1\t/\nfree\t9000000\ncompose\t2.26.1\nregistry\trunning\n'";
 
-const QUESTIONS: [Question; 15] = [
+const REQUESTS: [Request; 15] = [
     ("connection", &["deploy"], "*ControlMaster=yes*", Some(MASTER)),
     ("survey", &["deploy"], "*'sh -s -- eurobot '*", None),
     ("registry", &["deploy"], "*'sh -s -- xtask-registry '*", None),
@@ -93,7 +94,7 @@ printf 'release\t1\ndoing\twaiting camera\nlog\tcamera\ta line\nend\tactive\t\t7
     ("examination", &["doctor", "--robot", "main"], "*'sh -s -- xtask-registry'*", Some(EXAMINED)),
 ];
 
-/// Changes to an honest answer, in shell: of all of it, or of each `$line`.
+/// Changes to an honest answer, as shell code: to the whole answer, or to each `$line`.
 const LIES: [(&str, Lie); 14] = [
     ("nothing", Lie::Instead("cat >/dev/null; exit 0")),
     ("a failure", Lie::Instead("cat >/dev/null; echo 'no such thing' >&2; exit 3")),
@@ -124,7 +125,7 @@ const LIES: [(&str, Lie); 14] = [
     ("no end of a line", Lie::Instead("exec cat /dev/zero")),
 ];
 
-/// Those that take as long as a log-in may, and logs that are as long as they are.
+/// Rows that take as long as the time limit of a login, and logs that never end.
 const LONG: [&str; 5] = [
     "connection: not UTF-8",
     "connection: no end",
@@ -133,19 +134,19 @@ const LONG: [&str; 5] = [
     "logs: a huge line",
 ];
 
-/// The questions that have no end before this machine wants one.
+/// Requests whose connection stays open until xtask closes it.
 const HELD: [&str; 4] = ["connection", "agent", "lock", "logs"];
 
 #[derive(Clone, Copy)]
 enum Lie {
-    /// Of the whole answer.
+    /// Replaces the whole answer.
     Instead(&'static str),
-    /// Of each line of it.
+    /// Changes each line of the answer.
     Line(&'static str),
 }
 
-/// A lab whose robot answers honestly, except for one question.
-fn lab((name, _, pattern, honest): Question, lie: Lie) -> Lab {
+/// A lab whose robot answers honestly, except for one request.
+fn lab((name, _, pattern, honest): Request, lie: Lie) -> Lab {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     if let Some(honest) = honest {
@@ -155,7 +156,7 @@ fn lab((name, _, pattern, honest): Question, lie: Lie) -> Lab {
     huge.set_len(HUGE).unwrap();
     std::fs::copy(lab.dir.join("rules/ssh"), lab.dir.join("rules/honest")).unwrap();
     let script = match lie {
-        // What holds the robot's end open is not waited for.
+        // These requests do not close their stdin, so do not wait for its end.
         Lie::Instead(script) if HELD.contains(&name) => script.replace("cat >/dev/null; ", ""),
         Lie::Instead(script) => script.to_owned(),
         Lie::Line(script) if HELD.contains(&name) => format!(
@@ -171,14 +172,14 @@ fn lab((name, _, pattern, honest): Question, lie: Lie) -> Lab {
     lab
 }
 
-/// The high-water mark of a process's memory, in bytes; 0 where the kernel does not say.
+/// Peak memory of a process, in bytes; 0 if the kernel does not report it.
 fn memory(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
-/// Runs it to its end, which has to come, and gives the most memory that it took.
+/// Waits until the run ends, and returns its peak memory; fails if it exceeds a limit.
 fn run(lab: &Lab, args: &[&str]) -> Result<(Ran, u64), String> {
     let mut child = lab.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -198,7 +199,7 @@ fn run(lab: &Lab, args: &[&str]) -> Result<(Ran, u64), String> {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        if most > MEMORY || begin.elapsed() > PATIENCE {
+        if most > MEMORY || begin.elapsed() > TIMEOUT {
             child.kill().unwrap();
             child.wait().unwrap();
             return Err(format!("{} MB after {:?}, and no end", most / 1_000_000, begin.elapsed()));
@@ -210,7 +211,7 @@ fn run(lab: &Lab, args: &[&str]) -> Result<(Ran, u64), String> {
     Ok((Ran { code: status.code(), stdout, stderr }, most))
 }
 
-/// All that is in the lab except for what the fakes and xtask itself keep there.
+/// All files of the lab, except those that the fakes and xtask itself keep there.
 fn foreign_files(lab: &Lab) -> BTreeMap<String, Vec<u8>> {
     let own = lab.root.join("target/xtask");
     let known = [
@@ -239,21 +240,21 @@ fn foreign_files(lab: &Lab) -> BTreeMap<String, Vec<u8>> {
     others.chain(files.map(|(path, bytes)| (path.into_string(), bytes))).collect()
 }
 
-/// Returns what is wrong with a run; none where all is well.
-fn complaint(question: Question, lie: Lie) -> Option<String> {
-    let lab = lab(question, lie);
+/// Returns the error in a run, if there is one.
+fn complaint(request: Request, lie: Lie) -> Option<String> {
+    let lab = lab(request, lie);
     let before = foreign_files(&lab);
-    let (ran, memory) = match run(&lab, question.1) {
+    let (ran, memory) = match run(&lab, request.1) {
         Ok(ran) => ran,
         Err(complaint) => return Some(complaint),
     };
     let mut after = foreign_files(&lab);
-    // The destination of `pull-data`.
+    // `pull-data` may write here.
     after.retain(|path, _| !path.starts_with(lab.root.join("data").as_str()));
     let said = format!("{}{}", ran.stdout, ran.stderr);
     let is_control = |character: char| character.is_control() && !"\n\t".contains(character);
     let complaint = match ran.code {
-        _ if !lab.dir.join("asked").exists() => "the robot is not asked".to_owned(),
+        _ if !lab.dir.join("asked").exists() => "the request did not reach the robot".to_owned(),
         _ if memory > MEMORY => format!("{} MB of memory", memory / 1_000_000),
         _ if said.contains("panicked") => "panics".to_owned(),
         _ if said.contains(is_control) => "prints control characters".to_owned(),
@@ -273,15 +274,15 @@ fn complaint(question: Question, lie: Lie) -> Option<String> {
     ))
 }
 
-/// Each question with each lie; or, of the diagonals of that table, every `DIAGONAL`th.
-fn rows(is_quick: bool) -> Vec<(Question, (&'static str, Lie))> {
-    let lies = |question: usize| {
+/// Each request with each lie; if `is_quick`, only every `DIAGONAL`th diagonal of that table.
+fn rows(is_quick: bool) -> Vec<(Request, (&'static str, Lie))> {
+    let lies = |request: usize| {
         let row = move |(lie, it): (usize, &(&'static str, Lie))| {
-            (!is_quick || (question + lie).is_multiple_of(DIAGONAL)).then_some((QUESTIONS[question], *it))
+            (!is_quick || (request + lie).is_multiple_of(DIAGONAL)).then_some((REQUESTS[request], *it))
         };
         LIES.iter().enumerate().filter_map(row)
     };
-    (0..QUESTIONS.len()).flat_map(lies).collect()
+    (0..REQUESTS.len()).flat_map(lies).collect()
 }
 
 #[test]
@@ -294,15 +295,15 @@ fn whatever_a_robot_says_xtask_ends_and_says_what_is_wrong() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((question, (name, lie))) =
+                while let Some((request, (name, lie))) =
                     rows.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
                 {
-                    let row = format!("{}: {name}", question.0);
+                    let row = format!("{}: {name}", request.0);
                     if !row.contains(&wanted) || LONG.contains(&row.as_str()) {
                         continue;
                     }
                     let begin = Instant::now();
-                    let complaint = complaint(*question, *lie);
+                    let complaint = complaint(*request, *lie);
                     println!("{row}: {:.1} s", begin.elapsed().as_secs_f32());
                     complaints
                         .lock()

@@ -1,9 +1,9 @@
-//! Robots that would take what this machine has: memory, disk, the other robots' deploys.
+//! Robots that would exhaust this machine's memory or disk, or block the deploys to other robots.
 
 use super::lab::{Lab, robot};
 use super::registry::Registry;
 
-/// Ends the list of what a fake would say without an end.
+/// Endless output, as the end of a fake's script.
 const ENDLESS: &str = "exec cat /dev/zero";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Host keys by the real ssh-keygen: lines that are for a robot and others.
+//! Host keys with the real ssh-keygen: lines that cover a robot and other names.
 
 use super::lab::Lab;
 

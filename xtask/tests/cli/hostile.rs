@@ -1,17 +1,17 @@
-//! Robots that say what a terminal would obey.
+//! Robots whose output contains control sequences for the terminal.
 
 use super::lab::{Lab, Ran, robot};
 
-/// Fills the clipboard (OSC 52), erases the line above, goes back to the beginning of the line, clears the screen by the
-/// C1 form of CSI, and writes from right to left.
+/// Fills the clipboard (OSC 52), erases the line above, returns to the start of the line, clears the screen
+/// with the C1 form of CSI, and switches to right-to-left text.
 const WORDS: &str =
     "\u{1b}]52;c;cm0gLXJmIH4=\u{7}\u{1b}[1A\u{1b}[2Kfine\rfine\u{9b}2J\u{202e}lla\u{2066}\u{2028}\u{7f}";
 
-/// The same, as people see it.
+/// The same text as users see it.
 const SHOWN: &str =
     r"\u001b]52;c;cm0gLXJmIH4=\u0007\u001b[1A\u001b[2Kfine\rfine\u009b2J\u202ella\u2066\u2028\u007f";
 
-/// Nothing in it does anything to a terminal, and the words are there to be read.
+/// Fails unless the output contains the words and no control characters.
 #[track_caller]
 fn assert_harmless(ran: &Ran) {
     for text in [&ran.stdout, &ran.stderr] {

@@ -1,11 +1,11 @@
-//! `deploy --via hub`: tags become digests here, the robot pulls, and a login is nowhere to be seen.
+//! `deploy --via hub`: this machine resolves tags to digests, the robot pulls, and the login appears nowhere.
 
 use super::lab::{Lab, in_order, robot};
 
 const REPOSITORY: &str = "registry.lab:5000/team/eurobot";
 const DEPLOY: [&str; 4] = ["deploy", "--via", "hub", "--tag"];
 
-/// A lab with a registry that has both images as `stable`, and a robot that keeps what it pulls.
+/// A lab with a registry that has both images as `stable`, and a robot that keeps pulled images.
 pub fn lab() -> Lab {
     let lab = Lab::with(&(robot("main") + &format!("[hub]\nrepository = \"{REPOSITORY}\"\n")));
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };

@@ -1,5 +1,4 @@
-//! A lab without hardware: a small workspace, a HOME of its own, and a PATH that has fakes and a few real
-//! programs, nothing else.
+//! A lab without hardware: a small workspace, its own HOME, and a PATH with fakes and a few real programs.
 
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};
@@ -12,11 +11,11 @@ const REAL: [&str; 15] = [
     "cat", "chmod", "cp", "df", "env", "grep", "kill", "ln", "mkdir", "mv", "rm", "sed", "sh", "sleep", "tar",
 ];
 
-/// How long anything may take that a test waits for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit for every condition that a test waits for.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A fake looks whether one of its rules fits `$*`, the latest first; without one it succeeds in silence.
-/// What it was called with is one record in the log: arguments end with U+001F, records with U+001E.
+/// A fake runs the first of its rules that matches `$*`, the latest rule first; without a match it succeeds
+/// silently. Each call is a record in the log: arguments end with U+001F, records with U+001E.
 const FAKE: &str = r#"#!/bin/sh
 lab=LAB
 name=${0##*/}
@@ -27,17 +26,16 @@ for last; do :; done
 . "$lab/rules/$name"
 "#;
 
-/// See the module.
 pub struct Lab {
     _directory: tempfile::TempDir,
-    /// Holds everything below.
+    /// Holds all other directories of the lab.
     pub dir: Utf8PathBuf,
     /// The directory of `robots.toml`.
     pub root: Utf8PathBuf,
     pub home: Utf8PathBuf,
 }
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -46,12 +44,12 @@ pub struct Ran {
 }
 
 impl Lab {
-    /// A lab with a robot `main` (real) and a `docker`, `ssh` and so on that answer as in good times.
+    /// A lab with a real robot `main`, whose fakes (`docker`, `ssh`, …) answer as if everything works.
     pub fn new() -> Self {
         Self::with(&robot("main"))
     }
 
-    /// A lab with other robots.
+    /// A lab with the given robots.
     pub fn with(robots: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("lab").tempdir().unwrap();
         let dir = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
@@ -64,7 +62,7 @@ impl Lab {
             let path = which::which(program).unwrap();
             std::os::unix::fs::symlink(path, lab.dir.join("bin").join(program)).unwrap();
         }
-        // Plugins are looked for as files.
+        // xtask looks for plugins as files.
         for plugin in ["docker-buildx", "docker-compose"] {
             fs::write(lab.home.join(".docker/cli-plugins").join(plugin), "").unwrap();
         }
@@ -74,33 +72,33 @@ impl Lab {
         for program in ["docker", "git", "mmdebstrap", "ssh", "ssh-keygen", "sudo"] {
             lab.install(program);
         }
-        super::answers::good_times(&lab);
+        super::answers::install_answers(&lab);
         lab
     }
 
-    /// A file of the workspace.
+    /// Writes a file of the workspace.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    /// A fake without rules.
+    /// Installs a fake without rules.
     pub fn install(&self, program: &str) {
         fs::write(self.dir.join("rules").join(program), "").unwrap();
         let path = self.dir.join("bin").join(program);
-        // Written by another process: a test beside us that forks while we write would keep the file busy.
+        // Another process writes it: a parallel test that forks while we write would keep the file busy.
         let write = ["-c", "cat >\"$1\" && chmod +x \"$1\"", "sh", path.as_str()];
         let (success, said) = super::shell::run("sh", &write, &FAKE.replace("LAB", self.dir.as_str()));
         assert!(success, "{said}");
     }
 
-    /// Takes a program away.
+    /// Removes a program from PATH.
     pub fn remove(&self, program: &str) {
         fs::remove_file(self.dir.join("bin").join(program)).unwrap();
     }
 
-    /// From now on `program` does `script` where its arguments fit the shell pattern; `$lab` is the lab's
+    /// From now on `program` runs `script` if its arguments match the shell pattern; `$lab` is the lab's
     /// directory, `$last` the last argument.
     pub fn on(&self, program: &str, pattern: &str, script: &str) {
         let path = self.dir.join("rules").join(program);
@@ -108,17 +106,17 @@ impl Lab {
         fs::write(path, format!("case $* in ({pattern})\n{script}\nexit;; esac\n{older}")).unwrap();
     }
 
-    /// `program` prints `text` where its arguments fit.
+    /// `program` prints `text` if its arguments match.
     pub fn says(&self, program: &str, pattern: &str, text: &str) {
         self.on(program, pattern, &format!("cat <<'END'\n{text}\nEND"));
     }
 
-    /// `program` fails with `text` on stderr where its arguments fit.
+    /// `program` fails with `text` on stderr if its arguments match.
     pub fn fails(&self, program: &str, pattern: &str, code: u8, text: &str) {
         self.on(program, pattern, &format!("cat >&2 <<'END'\n{text}\nEND\nexit {code}"));
     }
 
-    /// `cargo xtask` as it would be started, with nothing of this machine around it.
+    /// The command `cargo xtask`, isolated from this machine's environment.
     #[expect(clippy::disallowed_methods, reason = "the program under test is no process of the program")]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -133,12 +131,12 @@ impl Lab {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs xtask until it ends.
     pub fn run(&self, args: &[&str]) -> Ran {
         self.command(args).output().unwrap().into()
     }
 
-    /// Runs it to its end where it gets 1 GB of address space and may write files of 50 MB.
+    /// Runs xtask with 1 GB of address space and files of at most 50 MB.
     #[expect(clippy::disallowed_methods, reason = "the program under test is no process of the program")]
     pub fn run_small(&self, args: &[&str]) -> Ran {
         let program = self.command(args);
@@ -157,27 +155,31 @@ impl Lab {
         assert!(success, "{said}");
     }
 
-    /// Starts it and leaves it running; what it prints is read by [`Running::end`].
+    /// Starts xtask and leaves it running; [`Running::end`] reads its output.
     pub fn start(&self, args: &[&str]) -> Running {
         let child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Running { child }
     }
 
-    /// Waits until something has come about.
+    /// Waits until the condition is true.
     pub fn wait_for(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let begin = Instant::now();
         while !condition() {
-            assert!(begin.elapsed() < PATIENCE, "waited for {what}; called was\n{}", self.calls().join("\n"));
+            assert!(
+                begin.elapsed() < TIMEOUT,
+                "waited for {what}; the calls were\n{}",
+                self.calls().join("\n")
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Waits until a call begins so.
+    /// Waits for a call that starts with `beginning`.
     pub fn wait_for_call(&self, beginning: &str) {
         self.wait_for(beginning, || self.calls().iter().any(|call| call.starts_with(beginning)));
     }
 
-    /// What the fakes were called with so far, in order, quoted as for a shell.
+    /// All calls of fakes so far, in order, quoted for a shell.
     pub fn calls(&self) -> Vec<String> {
         let log = fs::read_to_string(self.dir.join("log")).unwrap();
         log.split_terminator('\u{1e}')
@@ -185,12 +187,12 @@ impl Lab {
             .collect()
     }
 
-    /// Those calls that begin so.
+    /// The calls that start with `beginning`.
     pub fn calls_of(&self, beginning: &str) -> Vec<String> {
         self.calls().into_iter().filter(|call| call.starts_with(beginning)).collect()
     }
 
-    /// Every file below the workspace, HOME and TMPDIR with its content.
+    /// Every file in the workspace, HOME and TMPDIR with its content.
     pub fn files(&self) -> Vec<(Utf8PathBuf, Vec<u8>)> {
         let mut found = Vec::new();
         for top in [&self.root, &self.home, &self.dir.join("tmp")] {
@@ -200,12 +202,12 @@ impl Lab {
         found
     }
 
-    /// What a fake left in the lab's directory.
+    /// Content of a file in the lab's directory.
     pub fn bytes(&self, path: &str) -> Vec<u8> {
         fs::read(self.dir.join(path)).unwrap_or_default()
     }
 
-    /// From now on the robot says that it runs the release that it got last.
+    /// From now on the robot reports that it runs the last release that it received.
     pub fn remember_release(&self) {
         let calls = self.calls_of("ssh ");
         let start = calls.iter().rfind(|call| call.contains(" launch eurobot ")).unwrap();
@@ -236,18 +238,18 @@ impl Lab {
         self.dir.join(path).exists()
     }
 
-    /// Whether no connection to a robot is left.
+    /// Returns whether all connections to robots have ended.
     pub fn all_masters_are_gone(&self) -> bool {
         self.all_gone("masters")
     }
 
-    /// Whether none of the processes runs whose numbers fakes wrote into a file.
+    /// Returns whether all processes have ended whose ids fakes wrote into a file.
     pub fn all_gone(&self, file: &str) -> bool {
         let numbers = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
         numbers.lines().all(|number| !super::shell::run("kill", &["-0", number], "").0)
     }
 
-    /// What is left in TMPDIR.
+    /// Remaining files in TMPDIR.
     pub fn temporary_files(&self) -> Vec<Utf8PathBuf> {
         let mut found = Vec::new();
         collect(&self.dir.join("tmp"), &mut found);
@@ -284,14 +286,14 @@ impl Ran {
         self
     }
 
-    /// All of these stand on stderr, in this order.
+    /// Fails unless stderr contains all of these, in this order.
     #[track_caller]
     pub fn says(self, parts: &[&str]) -> Self {
         in_order(&self.stderr, parts);
         self
     }
 
-    /// All of these stand on stdout, in this order.
+    /// Fails unless stdout contains all of these, in this order.
     #[track_caller]
     pub fn shows(self, parts: &[&str]) -> Self {
         in_order(&self.stdout, parts);
@@ -299,7 +301,7 @@ impl Ran {
     }
 }
 
-/// All of `parts` stand in `text`, in this order.
+/// Fails unless `text` contains all `parts`, in this order.
 #[track_caller]
 pub fn in_order(text: &str, parts: &[&str]) {
     let mut rest = text;
@@ -315,20 +317,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// Sends it a signal: `INT`, `TERM`.
+    /// Sends xtask a signal: `INT`, `TERM`.
     #[expect(clippy::disallowed_methods, reason = "tests send signals with kill(1)")]
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    /// Waits for its end.
+    /// Waits until xtask ends.
     pub fn end(self) -> Ran {
         self.child.wait_with_output().unwrap().into()
     }
 }
 
-/// The `[robots.NAME]` of a real robot.
+/// The `[robots.NAME]` table of a real robot.
 pub fn robot(name: &str) -> String {
     let platform = super::answers::PLATFORM;
     format!(
@@ -337,7 +339,7 @@ pub fn robot(name: &str) -> String {
     )
 }
 
-/// The `[robots.NAME]` of a simulated one.
+/// The `[robots.NAME]` table of a simulated robot.
 pub fn simulated(name: &str) -> String {
     format!("[robots.{name}]\nsimulated = true\n")
 }

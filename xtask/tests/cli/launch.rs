@@ -1,4 +1,4 @@
-//! `launch.sh` by real shells: files that containers write to, and what they may have left there.
+//! `launch.sh` in real shells: files that containers write to, and links that they may leave there.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,17 +7,17 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::shell;
 
-/// The script that takes a release in, without the part that starts it.
+/// The script that receives a release, without the part that activates it.
 const LAUNCH: &str = concat!(
     include_str!("../../crates/robot-deploy/src/release/scripts/release.sh"),
     "go_over() { echo \"release $1\"; }\n",
     include_str!("../../crates/robot-deploy/src/release/scripts/launch.sh"),
 );
 
-/// The name of the mounted files' content.
+/// Directory of the mounted files, named after their content.
 const PLACE: &str = "files/0123456789abcdef";
 
-/// A robot's home directory that has taken in a release with mounted files.
+/// A robot's home directory that has received a release with mounted files.
 struct Robot {
     _dir: tempfile::TempDir,
     dir: Utf8PathBuf,
@@ -45,7 +45,7 @@ impl Robot {
         robot
     }
 
-    /// Takes the release in, as another one each time.
+    /// Receives the release, each time as a different one.
     fn launch(&self) {
         let script =
             "chmod +x \"$2/bin/docker\"; export HOME=\"$2/home\" PATH=\"$2/bin:$PATH\"; mkdir -p \"$HOME\"
@@ -65,7 +65,7 @@ impl Robot {
         self.dir.join("home/.ssh")
     }
 
-    /// Files outside, with what is in them.
+    /// Files in `outside`, with their contents.
     fn found(&self) -> Vec<(String, String)> {
         let mut found: Vec<_> = self.outside().read_dir_utf8().unwrap().map(Result::unwrap).collect();
         found.sort_by_key(|entry| entry.file_name().to_owned());
@@ -77,7 +77,7 @@ fn text(path: &Utf8Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// Each shell that this machine has and a robot's `sh` may be.
+/// One robot for each shell of this machine that could be a robot's `sh`.
 fn robots() -> impl Iterator<Item = Robot> {
     ["sh", "bash"].into_iter().filter(|shell| which::which(shell).is_ok()).map(Robot::new)
 }
@@ -89,7 +89,7 @@ fn what_was_lost_is_put_back_and_what_was_written_stays() {
         fs::remove_dir_all(maps.join("deep")).unwrap();
         fs::write(maps.join("legend"), "").unwrap();
         fs::write(maps.join("own"), "own").unwrap();
-        // As a container has a file that is mounted alone.
+        // Open, like a single file that is mounted into a container.
         let open = fs::File::open(maps.join("legend")).unwrap();
         robot.launch();
         assert_eq!(text(&maps.join("deep/table.pgm")), "P5");
@@ -109,7 +109,7 @@ fn links_that_a_container_left_are_not_followed() {
         let (maps, outside) = (robot.maps(), robot.outside());
         fs::write(outside.join("authorized_keys"), "").unwrap();
         let before = robot.found();
-        // A directory, a file that is empty, one that is not there; by a whole path and by another.
+        // Links to a directory, to an empty file and to a missing file; with absolute and relative paths.
         fs::remove_dir_all(maps.join("deep")).unwrap();
         for target in [outside.as_str(), "../../../../../.ssh", "."] {
             symlink(target, maps.join("deep")).unwrap();
@@ -124,7 +124,7 @@ fn links_that_a_container_left_are_not_followed() {
             assert_eq!(robot.found(), before, "{}: legend -> {target}", robot.shell);
             assert_eq!(text(&maps.join("legend")), "legend", "it is put back in the link's place");
         }
-        // Of a link to a directory the same, whatever is in that.
+        // The same for a link to a directory in place of a file.
         fs::remove_file(maps.join("legend")).unwrap();
         symlink(&outside, maps.join("legend")).unwrap();
         robot.launch();

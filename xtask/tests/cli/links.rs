@@ -1,4 +1,4 @@
-//! Links beside the Compose file: robots get nothing that is not the repository's.
+//! Links beside the Compose file: robots get no files from outside the repository.
 
 use std::os::unix::fs::symlink;
 

@@ -1,4 +1,4 @@
-//! The whole command line, against fakes on PATH.
+//! The whole command line, with fakes on PATH.
 
 #![allow(clippy::unwrap_used, reason = "a lab that cannot be set up ends the test")]
 

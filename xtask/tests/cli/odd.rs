@@ -1,4 +1,4 @@
-//! Words that a shell would make something of, and a robot whose shell is a real one.
+//! Words with a special meaning in a shell, and a robot with a real shell.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use super::answers;
 use super::lab::Lab;
 
-/// Each makes a file `canary` somewhere, or is taken for something else, where it meets a shell unquoted.
+/// Each word creates a file `canary` somewhere, or is misread, if a shell gets it unquoted.
 pub const WORDS: [&str; 10] = [
     "a b",
     "it's",
@@ -21,39 +21,39 @@ pub const WORDS: [&str; 10] = [
     "\\$HOME*",
 ];
 
-/// What sshd does: has the user's shell make of the text what it will. Who ends `ssh` ends that, too.
+/// As sshd does, runs the text in the user's shell. `exec`, so that ending `ssh` also ends the command.
 pub const SSHD: &str =
     r#"cd "$lab/robot" && HOME=$lab/robot PATH=$lab/robot-bin:/usr/bin:/bin exec /bin/sh -c "exec $last""#;
 
-/// Programs that the robot has, fakes like those here.
-const THERE: [&str; 2] = ["docker", "probe"];
+/// Programs of the robot: the same fakes as on this machine.
+const ON_ROBOT: [&str; 2] = ["docker", "probe"];
 
-/// A robot whose shell takes what it is sent, and where something runs.
+/// A robot whose shell really runs commands, and that has a running release.
 pub fn robot(lab: &Lab) {
     for dir in ["robot-bin", "robot/.deploy/eurobot/current"] {
         fs::create_dir_all(lab.dir.join(dir)).unwrap();
     }
     fs::write(lab.dir.join("robot/.deploy/eurobot/current/compose.json"), "{}").unwrap();
     lab.install("probe");
-    for name in THERE {
+    for name in ON_ROBOT {
         std::os::unix::fs::symlink(lab.dir.join("bin").join(name), lab.dir.join("robot-bin").join(name))
             .unwrap();
     }
     lab.says("docker", "'compose '*'config --services'*", "navigation\ncamera");
 }
 
-/// Has everything done for real that is sent over `ssh`, except the connection itself.
-pub fn do_as_told(lab: &Lab) {
+/// Really runs everything that is sent over `ssh`, except the connection itself.
+pub fn run_for_real(lab: &Lab) {
     lab.on("ssh", "*", SSHD);
     lab.on("ssh", "*ControlMaster=yes*", answers::MASTER);
 }
 
-/// The words of each call of a fake that begin so.
+/// Words of each call that starts with `beginning`.
 pub fn calls(lab: &Lab, beginning: &str) -> Vec<Vec<String>> {
     lab.calls_of(beginning).iter().map(|call| shell_words::split(call).unwrap()).collect()
 }
 
-/// Fails if any word has been run.
+/// Fails if a shell ran any of the words.
 #[track_caller]
 pub fn assert_no_canary(lab: &Lab, about: &str) {
     let here = std::env::current_dir().unwrap();
@@ -68,7 +68,7 @@ fn find(dir: &Utf8Path) -> bool {
     })
 }
 
-/// As TOML writes it.
+/// The word as a TOML string.
 pub fn toml(word: &str) -> String {
     let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("\"{escaped}\"")

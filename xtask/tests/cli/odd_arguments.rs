@@ -1,8 +1,8 @@
-//! Arguments with anything in them: each arrives as it is, or names nothing and is refused.
+//! Arguments with special characters: each arrives unchanged, or is refused because nothing has that name.
 
 use super::hub;
 use super::lab::Lab;
-use super::odd::{WORDS, assert_no_canary, calls, do_as_told, robot};
+use super::odd::{WORDS, assert_no_canary, calls, robot, run_for_real};
 
 const EXEC: [&str; 5] = ["exec", "--robot", "main", "navigation", "--"];
 const RUN: [&str; 5] = ["run", "--robot", "main", "navigation", "--"];
@@ -11,7 +11,7 @@ const SSH: [&str; 4] = ["ssh", "--robot", "main", "--"];
 fn lab() -> Lab {
     let lab = Lab::new();
     robot(&lab);
-    do_as_told(&lab);
+    run_for_real(&lab);
     lab
 }
 

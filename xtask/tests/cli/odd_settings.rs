@@ -1,4 +1,4 @@
-//! `robots.toml` with anything in it: what is there arrives as it is, or is refused with its place.
+//! `robots.toml` with special characters: values arrive unchanged, or are refused with their position.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use super::lab::Lab;
 use super::odd::{self, SSHD, WORDS, assert_no_canary, calls, toml};
 use super::registry::Registry;
 
-/// A whole `robots.toml`; each test puts words in.
+/// A complete `robots.toml`; tests insert the words.
 const TOML: &str = r#"
 [project]
 name = "eurobot"
@@ -37,7 +37,7 @@ busy = { command = ["probe"] }
 reconnect = 60
 "#;
 
-/// Keys that no word may be the value of, or in the name of; where that is, and how it is put there.
+/// Keys that accept none of the words, as value or in a name; the text to replace, and its replacement.
 const REFUSED: [(&str, &str, &str); 21] = [
     ("name", "name = \"eurobot\"", "name = WORD"),
     ("repository", "\"registry.lab/team/eurobot\"", "WORD"),
@@ -62,7 +62,7 @@ const REFUSED: [(&str, &str, &str); 21] = [
     ("lock", "{ command = [\"probe\"] }", "{ lock = WORD }"),
 ];
 
-/// Keys whose values may have anything in them, or others: the other tests say how those arrive.
+/// Keys that accept any word, or that contain other keys: the other tests check that these words arrive.
 const FREE: [&str; 11] = [
     "ros_workspace",
     "dockerfile",
@@ -110,7 +110,7 @@ fn every_key_there_is_has_been_thought_of() {
     assert!(count >= REFUSED.len() + FREE.len(), "{count}");
 }
 
-/// A lab with a robot that is asked for real whether it is busy.
+/// A lab whose robot really runs the busy check.
 fn lab() -> (Lab, Registry) {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
@@ -120,7 +120,7 @@ fn lab() -> (Lab, Registry) {
     (lab, registry)
 }
 
-/// Keeps the variables that Compose is given.
+/// Saves the variables that Compose is given.
 const COMPOSE: &str = r#"printf %s "$SPEED" >"$lab/speed"; printf %s "$FILED" >"$lab/filed""#;
 
 #[test]
@@ -196,7 +196,7 @@ fn what_tells_that_a_robot_is_busy_is_asked_as_it_is_written() {
             assert_no_canary(&lab, word);
             (ran, lab.calls().split_off(before))
         };
-        // A program that nobody has says nothing.
+        // A program that does not exist does not count as busy.
         let (ran, _) = with_busy(format!("{{ command = [{}] }}", toml(word)));
         ran.expect(0);
 
@@ -205,7 +205,7 @@ fn what_tells_that_a_robot_is_busy_is_asked_as_it_is_written() {
         let file = fs::File::open(&path).unwrap();
         file.lock().unwrap();
         let (ran, _) = with_busy(format!("{{ lock = {} }}", toml(path.as_str())));
-        // Further lines are set in: none of them looks like one of ours.
+        // Further lines are indented, so that none looks like a message of xtask.
         ran.expect(4).says(&[&format!("{path} is locked").replace('\n', "\n       ")]);
         drop(file);
 

@@ -1,4 +1,4 @@
-//! `publish`: from a clean tree only, and under the names that CI uses.
+//! `publish`: only from a clean tree, and with the names that CI uses.
 
 use sha2::{Digest as _, Sha256};
 
@@ -7,10 +7,10 @@ use super::lab::{Lab, in_order, robot};
 
 const HUB: &str = "[hub]\nrepository = \"registry.lab:5000/team/eurobot\"\n";
 
-/// The manifest of whatever is pushed, as the registry has it.
+/// Manifest in the registry for every pushed image.
 const MANIFEST: &str = r#"{"schemaVersion":2}"#;
 
-/// The digest of [`MANIFEST`], by which the engine knows what it has pushed.
+/// Digest of [`MANIFEST`], which the engine reports after a push.
 fn digest() -> String {
     format!("sha256:{:x}", Sha256::digest(MANIFEST))
 }
@@ -21,7 +21,7 @@ fn lab() -> Lab {
     lab.says("git", "'rev-parse --verify HEAD'", "0123456789abcdef0123456789abcdef01234567");
     lab.says("git", "'symbolic-ref '*", "feature/arm");
     lab.says("git", "'tag --points-at HEAD'", "v1.2");
-    // A checkout has what the workspace has.
+    // A checkout has the same files as the workspace.
     lab.on("git", "'worktree add '*", "mkdir -p \"$5\" && cp -r robots.toml docker ros_ws \"$5\"");
     lab.on("git", "'worktree remove '*", "rm -r \"$4\"");
     lab.says("docker", "'push '*", &format!("x: digest: {} size: 1234", digest()));
@@ -67,7 +67,7 @@ fn images_of_a_clean_checkout_get_the_names_that_ci_uses() {
 fn a_registry_that_has_another_image_than_was_pushed_is_not_believed() {
     let another = r#"{"schemaVersion":2,"config":"another"}"#;
     let index = r#"{"manifests":[{"digest":"sha256:another"}]}"#;
-    // Under the name that is pushed, under one that it gets afterwards, and in an index.
+    // For the name that is pushed, for a name that is added afterwards, and in an index.
     for (name, text) in [("*-linux-*", another), ("*camera-v1.2", another), ("*camera-v1.2", index)] {
         let lab = lab();
         lab.on("docker", &format!("'buildx imagetools inspect '{name}"), &format!("printf '{text}'"));

@@ -1,8 +1,8 @@
-//! Robots that send other files than they said.
+//! Robots that send other files than they listed.
 
 use super::lab::Lab;
 
-/// A lab whose robot says of a file what it is, and sends something.
+/// A lab whose robot lists a file with this size and time, and sends the output of `script`.
 fn sending(size: &str, modified: &str, script: &str) -> Lab {
     let lab = Lab::new();
     lab.says("ssh", "*'find -H'*", &format!("d 4096 1700000000 bags\nf {size} {modified} bags/a.db3"));

@@ -1,4 +1,4 @@
-//! The robot's registry: a Unix socket that the fake `ssh -O forward` leads to, and just enough HTTP.
+//! The robot's registry: a Unix socket that the fake `ssh -O forward` links to, with a minimal HTTP server.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,24 +11,24 @@ use super::lab::Lab;
 
 const IMAGES: [&str; 2] = ["camera", "navigation"];
 
-/// Bytes of the layer that both images consist of.
+/// Bytes of the only layer of both images.
 const LAYER: u64 = 400_000;
 
-/// The configuration of both images, as far as this machine is asked for it.
+/// Configuration of both images, with the fields that this machine reads.
 const CONFIG: &str = "{\"history\":[]}";
 
-/// The script that names loaded images says what they are.
+/// The script that tags loaded images prints their digests.
 const NAME: &str = r#"cat >/dev/null
 : >"$lab/pulled"
 for argument in $last; do
     case $argument in eurobot:*-*) reference=$argument ;; sha256:*) printf '%s %s\n' "$reference" "$argument" ;; esac
 done"#;
 
-/// A registry that has what `docker buildx bake` says it has built.
+/// A registry that has the images that `docker buildx bake` reports.
 pub struct Registry;
 
 impl Registry {
-    /// Listens, and tells the fakes what is in it.
+    /// Starts the registry, and tells the fakes its content.
     pub fn start(lab: &Lab) -> Self {
         let registry = Self;
         let metadata = IMAGES.map(|image| {
@@ -58,7 +58,7 @@ impl Registry {
         registry
     }
 
-    /// Something that answers every request by `body`.
+    /// A registry that answers every request with `body`.
     pub fn that_says(lab: &Lab, body: &'static str) {
         Self::start(lab);
         fs::remove_file(lab.dir.join("registry")).unwrap();
@@ -69,13 +69,13 @@ impl Registry {
         let listener = UnixListener::bind(lab.dir.join("registry")).unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // It ends with the test.
+                // The thread ends with the test.
                 std::thread::spawn(move || drop(converse(stream, answer)));
             }
         });
     }
 
-    /// From now on the images travel as archives: what was loaded on the robot last is `loaded.tar.zst`.
+    /// From now on images are sent as archives: the last archive that the robot loaded is `loaded.tar.zst`.
     pub fn save(&self, lab: &Lab) {
         lab.on("docker", "'save '*", "cat \"$lab/saved.tar\"");
         lab.on("ssh", "*\"'docker load'\"|*'docker load'", "cat >\"$lab/loaded.tar.zst\"");
@@ -99,7 +99,7 @@ impl Registry {
         fs::write(lab.dir.join("containers"), containers).unwrap();
     }
 
-    /// Puts the images where they are exported to, so that their layers are on this machine.
+    /// Writes the exported images, so that this machine has their layers.
     fn export(&self, lab: &Lab) {
         let blobs = lab.root.join("target/xtask/layers/blobs/sha256");
         fs::create_dir_all(&blobs).unwrap();
@@ -111,17 +111,17 @@ impl Registry {
         blob(&digest("layer")).set_len(LAYER).unwrap();
     }
 
-    /// The digest of the layer that all images have.
+    /// Digest of the layer that all images have.
     pub fn layer() -> String {
         digest("layer")
     }
 
-    /// The digest of an image's manifest.
+    /// Digest of an image's manifest.
     pub fn digest(&self, image: &str) -> String {
         digest(&manifest(image))
     }
 
-    /// What `docker save` writes of all images.
+    /// Output of `docker save` for all images.
     pub fn saved(&self) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
         let mut add = |name: String, text: &str| {
@@ -139,7 +139,7 @@ impl Registry {
         archive.into_inner().unwrap()
     }
 
-    /// The local port that the tunnel got: other tests may have the first ones.
+    /// Local port of the tunnel; other tests may use the first ports.
     pub fn port_seen(&self, lab: &Lab) -> String {
         let pushed = lab.calls_of("docker push 127.0.0.1:");
         pushed[0].split(['/', ':']).nth(1).unwrap().to_owned()

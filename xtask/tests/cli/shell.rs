@@ -1,9 +1,9 @@
-//! Shells, asked whether they take a script.
+//! Runs scripts in shells, and checks their syntax.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-/// Gives a script to a shell on stdin; what it says and whether it succeeded.
+/// Runs a shell with a script on stdin; returns whether it succeeded, and its output.
 #[expect(clippy::disallowed_methods, reason = "a test asks a shell")]
 pub fn run(shell: &str, args: &[&str], script: &str) -> (bool, String) {
     let mut child = Command::new(shell)
@@ -19,13 +19,13 @@ pub fn run(shell: &str, args: &[&str], script: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
-/// A program of this machine, for tests that need another environment than their own.
+/// A program of this machine, for tests that need a different environment.
 #[expect(clippy::disallowed_methods, reason = "a test starts a program")]
 pub fn command(program: &str) -> Command {
     Command::new(program)
 }
 
-/// The shell can read the script.
+/// Fails unless the shell can read the script.
 #[track_caller]
 pub fn assert_takes(shell: &str, script: &str) {
     let (success, said) = run(shell, &["-n"], script);

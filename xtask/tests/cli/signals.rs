@@ -3,7 +3,7 @@
 use super::lab::{Lab, Running};
 use super::registry::Registry;
 
-/// A deploy whose `docker push` hangs, at that point.
+/// A deploy whose `docker push` runs this script and has reached it.
 fn pushing(lab: &Lab, push: &str) -> Running {
     lab.on("docker", "'push '*", push);
     let running = lab.start(&["deploy"]);
@@ -11,7 +11,7 @@ fn pushing(lab: &Lab, push: &str) -> Running {
     running
 }
 
-/// Says where it is, and goes on for as long as nobody ends it.
+/// Records its process id and hangs until it is killed.
 const HANGS: &str = "echo $$ >\"$lab/pushing\"; exec sleep 600";
 
 #[test]

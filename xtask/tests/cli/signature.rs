@@ -1,4 +1,5 @@
-//! Bundles that have to be signed, with the real ssh-keygen: who signs, and what is refused before a robot is touched.
+//! Signed bundles, with the real ssh-keygen: valid signers, and bundles that are refused before a robot is
+//! changed.
 
 use std::fs;
 use std::io::Read as _;
@@ -11,7 +12,7 @@ use super::lab::{Lab, Ran};
 use super::registry::Registry;
 use super::shell;
 
-/// A lab with a bundle that nobody has signed, and the real `ssh-keygen`.
+/// A lab with an unsigned bundle and the real `ssh-keygen`.
 fn unsigned() -> (Lab, Registry) {
     let (lab, registry) = lab();
     lab.remove("ssh-keygen");
@@ -19,7 +20,7 @@ fn unsigned() -> (Lab, Registry) {
     (lab, registry)
 }
 
-/// Makes a key; gives the public one.
+/// Creates a key and returns the public key.
 fn key(lab: &Lab, name: &str) -> String {
     let file = lab.dir.join(name);
     let made = shell::run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", file.as_str()], "");
@@ -27,7 +28,7 @@ fn key(lab: &Lab, name: &str) -> String {
     fs::read_to_string(file.with_extension("pub")).unwrap()
 }
 
-/// A lab whose person has a key that may sign, and has signed the bundle.
+/// A lab whose user has a key in `robots.signers` and has signed the bundle.
 fn signed() -> (Lab, Registry) {
     let (lab, registry) = unsigned();
     let key = key(&lab, "home/.ssh/id_ed25519");
@@ -43,7 +44,7 @@ fn assert_refused(lab: &Lab, says: &[&str]) {
     assert_eq!(lab.calls_of("ssh ").len(), before, "no robot is touched");
 }
 
-/// The members of the bundle.
+/// Members of the bundle.
 fn members(lab: &Lab) -> Vec<(String, Vec<u8>)> {
     let mut archive = tar::Archive::new(fs::File::open(path(lab)).unwrap());
     let read = |entry: Result<tar::Entry<'_, fs::File>, _>| {
@@ -55,7 +56,7 @@ fn members(lab: &Lab) -> Vec<(String, Vec<u8>)> {
     archive.entries().unwrap().map(read).collect()
 }
 
-/// Writes a bundle of these members, with right checksums of all of them if that is wanted.
+/// Writes a bundle of these members; `with_sums` also computes new checksums.
 fn pack(lab: &Lab, members: &[(String, Vec<u8>)], with_sums: bool) {
     let mut archive = tar::Builder::new(fs::File::create(path(lab)).unwrap());
     let mut append = |name: &str, bytes: &[u8]| {
@@ -88,7 +89,7 @@ fn one_that_nobody_has_signed_is_refused_where_there_are_signers() {
     let (lab, _registry) = unsigned();
     lab.write("robots.signers", &format!("anna {}", key(&lab, "home/.ssh/id_ed25519")));
     assert_refused(&lab, &["`team.bundle` is not signed", "cargo xtask deploy --via archive --to FILE"]);
-    // The file is what asks for signatures, whatever is in it.
+    // Signatures are required as soon as the file exists, whatever its content.
     lab.write("robots.signers", "");
     assert_refused(&lab, &["is not signed"]);
     fs::remove_file(lab.root.join("robots.signers")).unwrap();
@@ -108,7 +109,7 @@ fn one_that_somebody_else_has_signed_is_refused() {
 #[test]
 fn a_signature_of_something_else_is_no_signature_of_a_bundle() {
     let (lab, _registry) = signed();
-    // As git has commits signed: with the same key.
+    // The signature of a git commit with the same key.
     let sums = members(&lab).into_iter().find(|(name, _)| name == "SHA256SUMS").unwrap().1;
     let key = lab.home.join(".ssh/id_ed25519");
     let args = ["-q", "-Y", "sign", "-n", "git", "-f", key.as_str()];
@@ -133,27 +134,27 @@ fn a_change_of_anything_that_is_used_is_refused() {
         let bytes = &mut changed.iter_mut().find(|(member, _)| member == name).unwrap().1;
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
-        // Checksums are no help against somebody who can compute them.
+        // Checksums do not help against an attacker who can compute them.
         pack(&lab, &changed, true);
         assert_refused(&lab, &["`team.bundle` is not what was signed", "do not load it"]);
         pack(&lab, &changed, false);
         assert_refused(&lab, &["is damaged"]);
     }
-    // A second member of the same name, and one more.
+    // A second member of the same name, and an additional member.
     for (name, bytes) in [("robots/main.tar", "evil"), ("more", "evil")] {
         let mut changed = whole.clone();
         changed.push((name.to_owned(), bytes.as_bytes().to_vec()));
         pack(&lab, &changed, false);
         assert_refused(&lab, &["is damaged"]);
     }
-    // One that was cut off is called so.
+    // A truncated bundle is reported as such.
     pack(&lab, &whole, false);
     let bytes = fs::read(path(&lab)).unwrap();
     fs::write(path(&lab), &bytes[..bytes.len() / 2]).unwrap();
     assert_refused(&lab, &["is damaged", "cut off"]);
     fs::write(path(&lab), bytes).unwrap();
     lab.run(&LOAD).expect(0);
-    // Where nobody has to sign, whoever writes the file decides what robots run.
+    // Without `robots.signers`, anyone who writes the file decides what robots run.
     let mut changed = whole;
     *changed[1].1.last_mut().unwrap() ^= 1;
     pack(&lab, &changed, true);
@@ -172,7 +173,7 @@ fn what_the_file_becomes_after_it_was_checked_reaches_no_robot() {
         assert_eq!(zstd::decode_all(lab.bytes("loaded.tar.zst").as_slice()).unwrap(), registry.saved());
         String::from_utf8_lossy(&text).contains("evil")
     };
-    // While the robot is connected to, the stick says something else, and is then pulled out.
+    // The stick changes its content while xtask connects to the robot, and is then removed.
     let says = format!("sed 's/swordfish/evil_fish/' '{file}' >\"$lab/evil\"; cat \"$lab/evil\" >'{file}'");
     for spoil in [says.clone(), format!("{says}; rm '{file}'")] {
         fs::write(&file, &whole).unwrap();
@@ -184,7 +185,7 @@ fn what_the_file_becomes_after_it_was_checked_reaches_no_robot() {
             "it is as long as the real one"
         );
     }
-    // Without a signature nothing is promised: it arrives.
+    // Without signatures nothing is guaranteed: the changed content arrives.
     fs::remove_file(lab.root.join("robots.signers")).unwrap();
     fs::write(&file, &whole).unwrap();
     lab.on("ssh", "*ControlMaster=yes*", &format!("{says}\n{}", super::answers::MASTER));
@@ -210,7 +211,7 @@ fn a_key_that_only_the_agent_has_signs() {
         let real = which::which(program).unwrap();
         std::os::unix::fs::symlink(real, lab.dir.join("bin").join(program)).unwrap();
     }
-    // The agent lives as long as what it is started with.
+    // The agent lives as long as the command that it starts.
     let script = "ssh-add -q \"$1\" && rm \"$1\" && shift && exec \"$@\"";
     let private: Utf8PathBuf = lab.dir.join("anna");
     let program = env!("CARGO_BIN_EXE_xtask");

@@ -1,4 +1,4 @@
-//! Engines in a virtual machine: Docker Desktop and its like, played by what `docker info` says.
+//! Engines in a virtual machine, such as Docker Desktop, simulated by the answers of `docker info`.
 
 use super::answers;
 use super::lab::{Lab, in_order};
@@ -38,7 +38,7 @@ fn our_own_builder_is_made_once_and_pushes_to_the_host() {
         ],
     );
     assert!(lab.calls_of("docker push").is_empty() && lab.calls_of("docker tag").is_empty());
-    // Beside the definition of the build there is one for each image that is pushed.
+    // Besides the build's definition there is one for each image that is pushed.
     let files = lab.files().into_iter().filter(|(path, _)| path.as_str().contains("/bake-"));
     let definitions = files.map(|(_, text)| serde_json::from_slice::<serde_json::Value>(&text).unwrap());
     let definition = definitions
@@ -130,7 +130,7 @@ fn a_taken_port_is_stepped_over() {
         if !pushed.contains("host.docker.internal:5000/") {
             return;
         }
-        // Another test's tunnel had it, which is just as good, and has given it back in between.
+        // Another test's tunnel had the port, which is just as good, and has released it since.
         assert!(taken.is_err(), "{pushed}\n{}", ran.stderr);
     }
 }

@@ -1,16 +1,17 @@
-//! Releases that are not well, and everything that can happen while a robot goes over to one: it runs the old or the
-//! new release afterwards, whole.
+//! Unhealthy releases, and faults during an activation: afterwards the robot runs the complete old or the
+//! complete new release.
 
 use super::harness::{Lab, MAIN, MAP, PROJECT, Running, SECONDARY, Workspace, eventually, incompressible};
 use super::releases::{add_service, assert_runs, current, edit, previous, record};
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
-/// A service that needs its settling time: the activation takes a while.
+/// A service that has to settle, so that the activation takes a while.
 const SLOW: &str =
     "  slow:\n    image: PROJECT:navigation\n    restart: unless-stopped\n    command: [sleep, \"600\"]";
 
-/// A deploy of an edit that fails, with this exit code; the robot runs what it ran before, and the next deploy succeeds.
+/// Deploys a broken edit, which must fail with exit code 5; the robot keeps the old release, and the next
+/// deploy succeeds.
 fn taken_back(lab: &Lab, break_it: impl FnOnce(&Workspace), words: &[&str]) {
     let workspace = lab.deployed();
     let (number, before) = (current(), MAIN.services());
@@ -25,7 +26,7 @@ fn taken_back(lab: &Lab, break_it: impl FnOnce(&Workspace), words: &[&str]) {
     the_next_succeeds(lab);
 }
 
-/// A deploy of yet another edit, which is what later tests start from: nothing would be learned by taking it back.
+/// Deploys another edit and makes it the baseline of later tests, because undoing it would only take time.
 pub fn the_next_succeeds(lab: &Lab) {
     lab.workspace.reset();
     edit(&lab.workspace);
@@ -57,22 +58,23 @@ pub fn a_service_that_crashes_while_it_settles(lab: &Lab) {
     );
 }
 
-/// A service that is well by its health check, and crashes when it is told to, and from then on.
+/// A service that is healthy by its health check, and crashes on command and at every restart after that.
 const LATER: &str = "  late:\n    image: PROJECT:navigation\n    restart: unless-stopped\n    \
                      healthcheck: { test: [\"CMD\", \"true\"] }\n    \
                      command: [\"sh\", \"-c\", \"echo this far; until [ -e /crash ]; do sleep 0.05; done; exit 3\"]";
 
-/// Deploys it, which succeeds, and waits for what becomes of it; gives the release's number.
+/// Deploys the service, which succeeds, and waits for this outcome of the release; returns the release's
+/// number.
 fn crashes_later(lab: &Lab, outcome: &str) -> String {
     let workspace = &lab.workspace;
     workspace.edit("robots.toml", "settle = 2", "settle = 8");
     add_service(workspace, LATER);
     lab.deploy(MAIN);
-    // It may be gone before the command has ended.
+    // The container may be gone before the command ends.
     MAIN.can(&["docker", "exec", &format!("{PROJECT}-late-1"), "touch", "/crash"]);
     let number = current();
     eventually(outcome, || (record(&number)["outcome"] == outcome).then_some(()));
-    until_it_has_ended();
+    until_activation_has_ended();
     let log = MAIN.sh(&format!("tail -n 1 /home/robot/.deploy/{PROJECT}/releases/{number}/late.log"));
     assert_eq!(log, "this far");
     workspace.xtask(&["status", "--robot", "main"]).expect_exit(0).says("after it had been well");
@@ -91,31 +93,31 @@ pub fn a_node_that_is_well_and_crashes_later(lab: &Lab) {
 
 pub fn a_first_release_that_crashes_later_is_told_of(lab: &Lab) {
     lab.deployed();
-    until_nobody_looks();
+    until_it_stops_watching();
     MAIN.sh(&format!(
         "docker rm --force $(docker ps --all --quiet --filter label=com.docker.compose.project={PROJECT}) && \
          rm -r /home/robot/.deploy/{PROJECT}"
     ));
     let number = crashes_later(lab, "unhealthy");
     assert_eq!(current(), number);
-    // There is nothing to go back to: what works of it works.
+    // There is no release to roll back to: the working services keep running.
     assert!(MAIN.services().len() >= 4);
     the_next_succeeds(lab);
 }
 
-/// Whether the robot still looks at what it has gone over to.
-fn looks() -> bool {
+/// Returns whether the robot still watches the release that it activated.
+fn is_watching() -> bool {
     MAIN.can(&["pgrep", "-f", &format!("^sh .*/activate {PROJECT} switch")])
 }
 
-/// Waits until it does not.
-fn until_nobody_looks() {
-    eventually("the robot to look no longer", || (!looks()).then_some(()));
+/// Waits until the robot stops watching.
+fn until_it_stops_watching() {
+    eventually("the robot to stop watching", || (!is_watching()).then_some(()));
 }
 
 pub fn a_service_that_was_stopped_has_to_be_well_again(lab: &Lab) {
     let workspace = lab.deployed();
-    // It runs once, and crashes whenever it is started again.
+    // The service runs once, and crashes whenever it is started again.
     let once = "  once:\n    image: PROJECT:navigation\n    restart: unless-stopped\n    command: [\"sh\", \"-c\", \
                 \"[ ! -e /tmp/ran ] || exit 3; touch /tmp/ran; exec sleep 600\"]";
     add_service(workspace, once);
@@ -132,9 +134,9 @@ pub fn what_people_stop_is_no_crash(lab: &Lab) {
     edit(workspace);
     lab.deploy(MAIN);
     let number = current();
-    assert!(looks(), "the robot has stopped looking already");
+    assert!(is_watching(), "the robot has already stopped watching");
     workspace.xtask(&["stop", "--robot", "main", "navigation"]).expect_exit(0);
-    until_nobody_looks();
+    until_it_stops_watching();
     assert_eq!((current(), &record(&number)["outcome"]), (number.clone(), &"healthy".into()));
     assert_eq!(MAIN.services().len(), 3);
     workspace.xtask(&["start", "--robot", "main"]).expect_exit(0);
@@ -195,7 +197,7 @@ pub fn a_file_that_compose_refuses_touches_nothing(lab: &Lab) {
     the_next_succeeds(lab);
 }
 
-/// Begins an activation that takes seconds; gives the number that the robot gave it.
+/// Starts an activation that takes seconds; returns the number that the robot gave to the release.
 fn activating(workspace: &Workspace) -> (Running, String) {
     edit(workspace);
     add_service(workspace, SLOW);
@@ -206,8 +208,8 @@ fn activating(workspace: &Workspace) -> (Running, String) {
     (run, going)
 }
 
-/// Waits until the robot has ended its activation.
-pub fn until_it_has_ended() {
+/// Waits until the robot has finished its activation.
+pub fn until_activation_has_ended() {
     let home = format!("/home/robot/.deploy/{PROJECT}");
     eventually("the robot to end its activation", || {
         (!MAIN.can(&["test", "-e", &format!("{home}/activation")])).then_some(())
@@ -226,7 +228,7 @@ pub fn whoever_leaves_the_robot_goes_on(lab: &Lab) {
         } else {
             ended.expect_exit(130).says(&format!("`main` goes on by itself, to release {number}"));
         }
-        until_it_has_ended();
+        until_activation_has_ended();
         assert_eq!((current(), &record(&number)["outcome"]), (number.clone(), &"healthy".into()), "{signal}");
         workspace
             .xtask(&["status", "--robot", "main"])
@@ -263,15 +265,15 @@ pub fn links_that_are_cut_for_good(lab: &Lab) {
     let number = MAIN.sh(&format!("cut -d ' ' -f 1 {home}/activation"));
     MAIN.cut_link();
     let ended = run.wait_for_all();
-    until_it_has_ended();
+    until_activation_has_ended();
     MAIN.mend_link();
     SECONDARY.mend_link();
     workspace.xtask(&["sim", "up", "secondary", "--link", "off"]).expect_exit(0);
-    // One goes on by itself; nothing has become of the other.
+    // One robot continues by itself; on the other, nothing has started.
     ended.expect_exit(3).says(&format!("`main` goes on by itself, to release {number}"));
     assert_eq!(current(), number);
     assert_eq!(runs(), before);
-    SECONDARY.wait_until_it_is_nobodys();
+    SECONDARY.wait_until_unlocked();
     the_next_succeeds(lab);
     lab.deploy(SECONDARY);
     assert_ne!(runs(), before);
@@ -286,7 +288,7 @@ pub fn links_that_are_cut_for_good_before_anything_starts(lab: &Lab) {
     let before = runs();
     edit(workspace);
     let mut run = workspace.start(&["deploy", "--robot", "main,secondary", "--yes"]);
-    // One while it is connected to, one while it pulls.
+    // One link is cut while connecting, the other while pulling.
     run.until_it_runs(&["ssh", "HostKeyAlias=secondary"]);
     SECONDARY.cut_link();
     run.until_it_says("main pulling from its registry");
@@ -295,7 +297,7 @@ pub fn links_that_are_cut_for_good_before_anything_starts(lab: &Lab) {
     robots.iter().for_each(|robot| robot.mend_link());
     ended.expect_exit(3).says("`main` ").says("`secondary` ");
     assert_eq!(runs(), before);
-    robots.iter().for_each(|robot| robot.wait_until_it_is_nobodys());
+    robots.iter().for_each(|robot| robot.wait_until_unlocked());
     the_next_succeeds(lab);
     lab.deploy(SECONDARY);
     assert!(runs().iter().zip(&before).all(|(now, before)| now != before));
@@ -306,12 +308,12 @@ pub fn a_power_cut_ends_with_the_old_release_by_itself(lab: &Lab) {
     let before = current();
     let (run, number) = activating(workspace);
     MAIN.cut_power();
-    // Nobody is there to help.
+    // Kill xtask, so that the robot has to roll back without it.
     run.signal("KILL");
     drop(run.wait_for_all());
     workspace.forget_temporary_files();
     MAIN.switch_on();
-    until_it_has_ended();
+    until_activation_has_ended();
     assert_eq!(record(&number)["outcome"], "broken-off");
     assert_runs(&before);
     workspace.xtask(&["sim", "up", "main"]).expect_exit(0);
@@ -322,7 +324,7 @@ pub fn a_power_cut_ends_with_the_old_release_by_itself(lab: &Lab) {
     the_next_succeeds(lab);
 }
 
-/// Kills the robot's engine; the system starts it again.
+/// Kills the robot's engine and starts it again, as the system would.
 pub fn engine_is_killed() {
     MAIN.sh("pkill -KILL dockerd; pkill -KILL containerd; \
          while pgrep -x dockerd || pgrep -x containerd; do sleep 0.05; done; \
@@ -335,8 +337,8 @@ pub fn an_engine_that_is_killed_while_activating(lab: &Lab) {
     let (run, number) = activating(workspace);
     engine_is_killed();
     let ended = run.wait_for_all();
-    until_it_has_ended();
-    // What was to settle began anew, in time or not: either is whole.
+    until_activation_has_ended();
+    // The services had to settle again, which may or may not have ended in time: either release is fine.
     assert!([&before, &number].contains(&&current()), "{}\n{}", ended.stdout, ended.stderr);
     assert_runs(&current());
     the_next_succeeds(lab);
@@ -351,7 +353,7 @@ pub fn an_engine_that_stays_away_goes_back_when_it_returns(lab: &Lab) {
     run.wait_for_all().expect_exit(1).says("the robot does it as soon as it does");
     assert_eq!(current(), before);
     MAIN.exec(&["robotctl", "docker", "start"]);
-    until_it_has_ended();
+    until_activation_has_ended();
     assert_eq!(record(&number)["outcome"], "broken-off");
     assert_runs(&before);
     workspace.xtask(&["status", "--robot", "main"]).expect_exit(0).says("was rolled back: Docker was gone");
@@ -384,7 +386,7 @@ pub fn a_release_directory_that_is_lost_is_made_anew(lab: &Lab) {
 
 pub fn a_clock_that_is_a_day_off_changes_nothing(lab: &Lab) {
     let workspace = lab.deployed();
-    // The kernel's clock is that of this machine: what the robot's programs are told is another.
+    // The kernel's clock is that of this machine, so give the robot's programs a different date.
     MAIN.sh("printf '#!/bin/sh\\nexec /usr/bin/date -d \"1 day ago\" \"$@\"\\n' >/usr/local/bin/date; chmod 755 /usr/local/bin/date");
     edit(workspace);
     let deploy = workspace.xtask(&DEPLOY);
@@ -395,7 +397,7 @@ pub fn a_clock_that_is_a_day_off_changes_nothing(lab: &Lab) {
     assert_runs(&current());
 }
 
-/// The directory of releases on a disk of its own, of which little is left; as it was before with the end of this guard.
+/// Mounts a nearly full disk over the directory of releases; dropping it restores the old directory.
 struct SmallHome;
 
 impl SmallHome {
@@ -419,8 +421,8 @@ impl SmallHome {
 
 impl Drop for SmallHome {
     fn drop(&mut self) {
-        // Its log is on it.
-        until_nobody_looks();
+        // The log of the activation is on this disk.
+        until_it_stops_watching();
         eventually("the disk to be free", || MAIN.can(&["umount", &Self::place()]).then_some(()));
     }
 }
@@ -444,12 +446,12 @@ pub fn a_disk_that_fills_up_while_activating(lab: &Lab) {
     let (run, number) = activating(workspace);
     disk.fill();
     let ended = run.wait_for_all();
-    until_it_has_ended();
-    // There was room kept for writing down how it ended.
+    until_activation_has_ended();
+    // Space was reserved for recording the result.
     ended.expect_exit(0);
     assert_eq!((current(), &record(&number)["outcome"]), (number, &"healthy".into()));
     drop(disk);
-    // The disk that is there again knows of the release before.
+    // The original directory still has the previous release.
     assert_eq!(current(), before);
     the_next_succeeds(lab);
 }

@@ -1,4 +1,4 @@
-//! Images as archives: nothing on the robot but Docker.
+//! Images as archives: the robot has only Docker.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ fn fresh(lab: &Lab) {
     lab.workspace.xtask(&["sim", "up"]).expect_exit(0);
 }
 
-/// Fails unless the containers run what was built on this machine, whatever the robot's engine calls it.
+/// Fails unless the containers run the images that this machine built, whatever ids the robot's engine uses.
 #[track_caller]
 fn assert_runs_what_was_built(robot: Robot) -> BTreeMap<String, Container> {
     let services = robot.services();

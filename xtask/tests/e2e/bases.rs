@@ -1,4 +1,4 @@
-//! Bases of their own: for robots of another architecture than this machine's, and one that fails.
+//! Special bases: for robots of another architecture than this machine's, and a base that fails to build.
 
 use super::harness::{Engine, Lab, PROJECT, emulation, output, small_workspace, succeeds};
 
@@ -30,7 +30,7 @@ pub fn an_arm64_image_is_built_under_emulation(_lab: &Lab) {
 
 pub fn a_base_that_could_not_be_made_is_not_kept(_lab: &Lab) {
     let workspace = small_workspace(&PROJECT);
-    // A release that nobody else's base is of.
+    // A Debian release that no other test uses for a base.
     workspace.edit("robots.toml", "\"trixie\"", "\"forky\"");
     let fake = workspace.path("../bin/mmdebstrap");
     workspace.write("../bin/mmdebstrap", "#!/bin/sh\necho 'E: the network is gone' >&2\nexit 1\n");

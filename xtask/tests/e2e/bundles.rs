@@ -1,4 +1,4 @@
-//! Bundles: what robots need, in a file that is carried to them.
+//! Bundles: files with everything that robots need, to be carried to them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use super::harness::{
 
 const FLEET: [Robot; 2] = [MAIN, SECONDARY];
 
-/// Writes a bundle for both robots.
+/// Writes a bundle for both robots; returns its size.
 fn write(workspace: &Workspace, file: &str, more: &[&str]) -> u64 {
     let path = workspace.path(file);
     let args = ["deploy", "--all", "--via", "archive", "--to", path, "--yes"];
@@ -18,7 +18,7 @@ fn write(workspace: &Workspace, file: &str, more: &[&str]) -> u64 {
     fs::metadata(path).unwrap().len()
 }
 
-/// Bundles are kept where resetting the workspace leaves them.
+/// Bundles are outside the workspace, so that resetting it does not remove them.
 const FIRST: &str = "../first.bundle";
 const SECOND: &str = "../second.bundle";
 
@@ -44,7 +44,7 @@ pub fn one_brings_empty_robots_what_was_built(lab: &Lab) {
     for robot in FLEET {
         assert!(!succeeds(&["docker", "container", "inspect", &robot.container()]), "no robot was needed");
     }
-    // Nothing that was built is needed any more: it might have been another machine.
+    // A clone has none of the built images, like another machine.
     let elsewhere = workspace.clone_privately();
     elsewhere.xtask(&["load-bundle", path, "--all"]).expect_exit(0);
     assert_run_what_was_built(&FLEET);
@@ -56,7 +56,7 @@ pub fn one_brings_empty_robots_what_was_built(lab: &Lab) {
     assert_eq!(FLEET.map(Robot::services), before);
 }
 
-/// `main` has got the first bundle, and both files are there.
+/// Loads the first bundle onto `main`, and writes a second one.
 fn with_two_bundles(lab: &Lab) -> u64 {
     let workspace = &lab.workspace;
     workspace.reset();
@@ -128,7 +128,8 @@ pub fn a_stick_that_is_pulled_out_leaves_the_robot_as_it_was(lab: &Lab) {
     write(workspace, FIRST, &[]);
     workspace.xtask(&["load-bundle", workspace.path(FIRST), "--robot", "main"]).expect_exit(0);
     let before = (MAIN.services(), MAIN.layers("localization"));
-    // More than compression and the connection hold on their way: the end has not been read when it is gone.
+    // Large enough that compression and the connection cannot buffer all of it: the file is truncated before
+    // its end is read.
     workspace.write(MAP, incompressible(60_000_000));
     write(workspace, SECOND, &[]);
     let path = workspace.path(SECOND);
@@ -137,7 +138,7 @@ pub fn a_stick_that_is_pulled_out_leaves_the_robot_as_it_was(lab: &Lab) {
     let mut load = workspace.start(&["load-bundle", path, "--robot", "main"]);
     load.until_it_runs(&["docker load"]);
     MAIN.wait_until_it_has_received(3_000_000);
-    // As reading does from a device that has gone.
+    // Like a device that was removed during a read.
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
     load.wait_for_all().expect_exit(1);
     assert_eq!((MAIN.services(), MAIN.layers("localization")), before);
@@ -163,7 +164,7 @@ pub fn a_stick_that_is_full_keeps_what_was_on_it(lab: &Lab) {
     assert_eq!(fs::read_to_string(&to).unwrap(), "older");
 }
 
-/// A small file system, gone with its guard.
+/// A small file system, unmounted on drop.
 struct Stick(&'static str);
 
 impl Stick {

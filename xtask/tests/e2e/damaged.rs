@@ -1,4 +1,4 @@
-//! What is damaged, on this machine or on the robot, costs time: what is delivered is what was built.
+//! Damaged data on this machine or on the robot costs time, but the robot still gets exactly what was built.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::harness::{Finished, Lab, MAIN, ODOMETRY_THERE, PROJECT, Workspace, output};
 
-/// Where the robot's registry keeps its data.
+/// Data directory of the robot's registry.
 const REGISTRY: &str = "/var/lib/docker/volumes/xtask-registry/_data/docker/registry/v2";
 
-/// A module of `localization` that no other test has: it is in the layers that a test makes and in no others.
+/// A module of `localization` that no other test has, so that it is only in layers of this test.
 struct Module {
     path: String,
-    /// A line of it that stays, whatever is changed.
+    /// A line that no edit changes.
     line: String,
     text: String,
 }
@@ -25,7 +25,7 @@ impl Module {
         Self { path, line: line(50).trim().to_owned(), text }
     }
 
-    /// Changes it to what it never was; gives what is new in it.
+    /// Changes the module to new content; returns the new marker in it.
     fn edit(&self, workspace: &Workspace) -> String {
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
         let marker = format!("marker {nanos}");
@@ -33,7 +33,7 @@ impl Module {
         marker
     }
 
-    /// Takes it back, makes another change and has everything made for it here that a deploy sends.
+    /// Edits the module, and prepares everything that a deploy sends.
     fn planned(&self, workspace: &Workspace) -> String {
         let marker = self.edit(workspace);
         workspace.xtask(&["deploy", "--robot", "main", "--plan"]).expect_exit(0);
@@ -41,16 +41,16 @@ impl Module {
     }
 }
 
-/// The layer on this machine that has a text in it.
+/// The layer on this machine that contains the text.
 fn layer_with(workspace: &Workspace, marker: &str) -> PathBuf {
     let blobs = workspace.path("target/xtask/layers/blobs/sha256");
-    // The newest first: other tests have left large ones.
+    // The newest first, because other tests have left large layers.
     let script =
         "cd \"$1\" && for it in $(ls -t); do ! grep -qF -e \"$2\" $it || { echo \"$1/$it\"; exit; }; done";
     output(&["sh", "-c", script, "search", blobs, marker]).into()
 }
 
-/// Flips bits around a text in a file.
+/// Flips bits of a text in a file.
 fn flip(file: &Path, text: &str) {
     let mut bytes = std::fs::read(file).unwrap();
     let place = bytes.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
@@ -58,7 +58,7 @@ fn flip(file: &Path, text: &str) {
     std::fs::write(file, bytes).unwrap();
 }
 
-/// Deploys; only `localization` may have changed on the robot, and it has to be what was built.
+/// Deploys; only `localization` may have changed on the robot, and its image must be the one that was built.
 fn deploy_around(lab: &Lab) -> Finished {
     let before = MAIN.services();
     let run = lab.deploy(MAIN);
@@ -76,13 +76,13 @@ pub fn a_damaged_layer_of_this_machine_is_exported_again(lab: &Lab) {
     let old = module.edit(workspace);
     deploy_around(lab);
 
-    // As what a new layer is compared with: what is referred to is what both have.
+    // Damage in the basis on this machine: the delta refers only to data that both sides have.
     let basis = layer_with(workspace, &old);
     module.edit(workspace);
     flip(&basis, &module.line);
     deploy_around(lab).never_says("the push carries");
 
-    // As what is to be sent, with no parcel made of it before.
+    // Damage in the new layer, before a delta file is made of it.
     let marker = module.planned(workspace);
     let layer = layer_with(workspace, &marker);
     std::fs::remove_dir_all(workspace.path("target/xtask/deltas")).unwrap();
@@ -90,7 +90,7 @@ pub fn a_damaged_layer_of_this_machine_is_exported_again(lab: &Lab) {
     deploy_around(lab).says("was damaged; it will be exported again");
     assert!(!layer.exists(), "what is damaged is not used again");
 
-    // Shorter than it was.
+    // Truncated.
     let marker = module.planned(workspace);
     let layer = layer_with(workspace, &marker);
     let bytes = std::fs::read(&layer).unwrap();
@@ -126,7 +126,7 @@ pub fn a_damaged_layer_of_the_robot_is_brought_again(lab: &Lab) {
         MAIN.exec(&["python3", "-c", &program]);
     };
 
-    // As what a new layer is made of: other bytes, as many.
+    // Damage in the robot's basis: different bytes of the same length.
     let basis = blob(&layer_with(workspace, &old));
     damage(&basis, &module.line, "b[at + 3] ^= 1");
     module.edit(workspace);
@@ -135,7 +135,7 @@ pub fn a_damaged_layer_of_the_robot_is_brought_again(lab: &Lab) {
     module.edit(workspace);
     deploy_around(lab).never_says("sent whole").never_says("the push carries");
 
-    // As a part of the image that is pulled: a release that the robot's engine has no longer.
+    // Damage in the image to be pulled, of a release that the robot's engine no longer has.
     for how in ["b[at] ^= 1", "del b[at:]"] {
         let marker = module.edit(workspace);
         let source = workspace.read(&module.path);

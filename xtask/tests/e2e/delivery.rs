@@ -1,4 +1,4 @@
-//! What arrives on a robot, and what is left alone.
+//! Changes that arrive on a robot, and things that stay unchanged.
 
 use std::net::TcpListener;
 
@@ -17,7 +17,7 @@ pub fn without_start_images_arrive_and_containers_stay(lab: &Lab) {
 
 pub fn a_taken_port_is_stepped_over(lab: &Lab) {
     let workspace = lab.deployed();
-    // Where somebody else has it already it is taken as well.
+    // The test also works if another program already has the port.
     let _taken = TcpListener::bind("127.0.0.1:5000").ok();
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # next port");
     lab.deploy(MAIN);

@@ -1,4 +1,4 @@
-//! The courier in company: other machines, runs that were killed, registries that fail.
+//! The delta transfer together with other machines, killed runs and failing registries.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ fn edit(workspace: &Workspace, line: &str) {
     workspace.edit(ODOMETRY, "    half = turn / 2", &format!("    half = turn / 2  # {line}"));
 }
 
-/// The processes in the container of the robot's registry, besides the registry.
+/// Processes in the container of the robot's registry, besides the registry.
 fn agents() -> Vec<String> {
     let table = MAIN.exec(&["docker", "top", "xtask-registry", "-eo", "pid,args"]);
     table.lines().filter(|line| line.contains("python")).map(str::to_owned).collect()
 }
 
-/// Has a Python program answer in the registry's place, until its container is removed.
+/// Runs a Python program in place of the registry, until its container is removed.
 fn replace_registry(program: &str) {
-    let [image, settings] = MAIN.registry_is_of();
+    let [image, settings] = MAIN.registry_image_and_settings();
     MAIN.exec(&["docker", "rm", "--force", "xtask-registry"]);
     let run = ["docker", "run", "--detach", "--name", "xtask-registry", "--network", "host"];
     let volume = ["--volume", "xtask-registry:/var/lib/registry", "--entrypoint", "python3"];
@@ -36,9 +36,9 @@ pub fn a_killed_run_leaves_nothing_and_the_next_goes_on_where_it_stopped(lab: &L
         let (mut run, there) = (workspace.start(&DEPLOY), MAIN.spooled());
         run.until("bytes to arrive", |_| (MAIN.spooled() > there + 3_000_000).then_some(()));
         run.signal(signal);
-        // The processes of this machine end, and the robot's do when they hear no more.
+        // The processes of this machine end, and the robot's agents end when their input closes.
         drop(run.wait_for_all());
-        eventually("the registry agent to end", || agents().is_empty().then_some(()));
+        eventually("the agents to end", || agents().is_empty().then_some(()));
         assert_eq!(MAIN.sh(&format!("ls {AGENT_DIR} | grep -c part || true")), "0");
         assert_eq!(MAIN.services(), before);
         Engine::remove_images(&format!("127.0.0.1:5000/{PROJECT}"));
@@ -60,7 +60,7 @@ pub fn a_registry_that_fails_stops_the_delivery_and_nothing_else(lab: &Lab) {
     let workspace = lab.deployed();
     let before = MAIN.services();
     edit(workspace, "while the registry fails");
-    // Each connection has a thread: clients keep some open of which they make no use yet.
+    // Each connection needs a thread, because clients open some in advance.
     let failing = "import socket, threading\n\
         def serve(client):\n\
         \x20asked = client.recv(65536)\n\
@@ -85,7 +85,7 @@ pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
     workspace.write(MAP, incompressible(12_000_000));
     let mut run = workspace.start(&DEPLOY);
     run.until("bytes to arrive", |_| (MAIN.spooled() > 3_000_000).then_some(()));
-    // In its tracks, as a disk does that has fallen asleep.
+    // Paused in the middle, like a disk that has gone to sleep.
     MAIN.exec(&["docker", "pause", "xtask-registry"]);
     let mut last = (MAIN.received(), Instant::now());
     run.until("the transfer to stand still", |_| {
@@ -130,7 +130,7 @@ pub fn layers_of_a_teammates_machine_are_built_upon(lab: &Lab) {
     }
     workspace.commit("Maps");
     lab.deploy(MAIN);
-    // As on another machine: nothing is here of what the robot was sent, and one file is another.
+    // As on another machine: the layers that the robot has are missing here, and one file differs.
     for dir in ["layers", "indexes", "deltas"] {
         std::fs::remove_dir_all(workspace.path(&format!("target/xtask/{dir}"))).unwrap();
     }

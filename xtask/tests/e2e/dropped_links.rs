@@ -1,4 +1,4 @@
-//! Connections that end in the middle of a delivery, and runs that do: what has arrived is not sent again.
+//! Connections and runs that end in the middle of a delivery: data that arrived is not sent again.
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,10 +9,11 @@ use super::harness::{
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
-/// The robot's end of every connection to it.
+/// Kills the robot's end of every connection to it.
 const SESSIONS: [&str; 4] = ["pkill", "-KILL", "-f", "^sshd-session: robot"];
 
-/// Starts a deploy of so many new bytes over a link that makes it last; gives their SHA-256, too.
+/// Starts a deploy of this many new bytes over a link so slow that it takes a while; also returns their
+/// SHA-256.
 fn deploy_map(workspace: &Workspace, size: usize, link: &str) -> (Running, String) {
     let map = incompressible(size);
     workspace.write(MAP, &map);
@@ -30,7 +31,7 @@ fn assert_arrived(lab: &Lab, map: &str) {
     assert_eq!(there.split(' ').next(), Some(map));
 }
 
-/// `count` moments in a transfer of `size` bytes, the same for the same seed, in order.
+/// Returns `count` sorted positions in a transfer of `size` bytes; the same seed gives the same positions.
 fn moments(seed: u64, count: u64, size: u64) -> Vec<u64> {
     let random = |number: u64| {
         let digest = Sha256::digest(format!("{seed} {number}"));
@@ -50,7 +51,7 @@ pub fn ten_cuts_cost_little(lab: &Lab) {
     note(format!("XTASK_CUTS_SEED={seed}: cut at once, and after {moments:?} bytes"));
     let before = MAIN.received();
     let (mut deploy, map) = deploy_map(workspace, SIZE.try_into().unwrap(), "200mbit");
-    // While the robot is still looked at.
+    // While xtask still compares its layers with the robot's.
     deploy.until_it_runs(&["ssh", "docker exec -i xtask-registry python3"]);
     deploy.until("a connection", |_| MAIN.can(&SESSIONS).then_some(()));
     for (number, moment) in moments.iter().enumerate() {
@@ -59,7 +60,7 @@ pub fn ten_cuts_cost_little(lab: &Lab) {
             deploy.until("a connection", |_| MAIN.can(&SESSIONS).then_some(()));
             continue;
         }
-        // Out of reach: nobody tells either end.
+        // Unreachable: neither end is notified.
         let master = deploy.until_it_runs(&["ssh", "ControlMaster=yes"]);
         MAIN.exec(&["iptables", "-I", "INPUT", "-i", "eth0", "-j", "DROP"]);
         deploy.until("the connection to be given up", |run| {
@@ -86,7 +87,7 @@ pub fn what_the_robot_made_of_it_is_not_sent_again(lab: &Lab) {
     deploy.until("bytes to arrive", |_| (MAIN.spooled() > 0).then_some(()));
     let before = MAIN.received() - MAIN.spooled();
     MAIN.exec(&["pkill", "-STOP", "-f", AGENTS]);
-    // What is on its way finds room in the connection.
+    // Bytes in flight still fit into the connection's buffers.
     deploy.until("all to arrive", |_| (MAIN.received() > before + SIZE).then_some(()));
     let master = deploy.until_it_runs(&["ssh", "ControlMaster=yes"]);
     signal(master, "STOP");
@@ -124,12 +125,12 @@ pub fn a_later_run_sends_the_rest(lab: &Lab) {
 
 pub fn a_push_survives_the_death_of_its_connection(lab: &Lab) {
     let workspace = lab.deployed();
-    // A teammate's courier is at work: the push has to carry the layer.
+    // Another machine's delta transfer is running: `docker push` has to send the layer.
     let rival = Rival::at(MAIN);
     let (mut deploy, map) = deploy_map(workspace, 25_000_000, "20mbit");
     deploy.until_it_runs(&["docker push", &format!("/{PROJECT}:")]);
     MAIN.wait_until_it_has_received(5_000_000);
-    // The push has a connection of its own, which compresses.
+    // `docker push` has its own compressed connection.
     kill(deploy.until_it_runs(&["ssh", "Compression=yes", "ControlMaster=yes"]));
     let finished = deploy.wait_for_all();
     drop(rival);

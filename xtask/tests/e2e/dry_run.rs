@@ -1,4 +1,4 @@
-//! `--dry-run` and what else only prints.
+//! `--dry-run`, and other commands that only print.
 
 use super::harness::{Engine, Lab, PROJECT, output};
 
@@ -17,7 +17,7 @@ pub fn nothing_is_touched_and_commands_can_be_pasted(lab: &Lab) {
     assert_eq!(Engine::simulation(&PROJECT), [""; 0], "robots were made");
     assert!(Engine::ids(&PROJECT).is_empty(), "images were made");
     assert_eq!(workspace.git(&["status", "--porcelain"]), "", "files were written");
-    // All of it together is a shell script.
+    // The whole output is a shell script.
     workspace.write("../pasted.sh", &shown.stdout);
     output(&["sh", "-n", workspace.path("../pasted.sh")]);
 }

@@ -1,16 +1,16 @@
-//! What a robot unpacks while the rest is on its way.
+//! Layers that a robot unpacks while the others are still being sent.
 
 use super::harness::{Lab, MAIN, MAP, PROJECT, Running, eventually, incompressible};
 
-/// Directory in which the robot's registry keeps what it has.
+/// Directory of the robot's registry.
 const BLOBS: &str = "/var/lib/docker/volumes/xtask-registry/_data";
 
-/// A deploy to an empty robot, at the moment when the robot has unpacked a part of it; from there on over a slow link.
+/// A deploy to an empty robot that has unpacked a part of the image; from there on the link is slow.
 fn half_unpacked(lab: &Lab) -> Running {
     let workspace = &lab.workspace;
     workspace.reset();
     workspace.xtask(&["sim", "down", "main"]).expect_exit(0);
-    // The lower layer of the two.
+    // The lower one of the two layers.
     workspace.write("ros_ws/src/bringup/large", incompressible(16_000_000));
     workspace.write(MAP, incompressible(12_000_000));
     workspace.xtask(&["build-images", "--yes"]).expect_exit(0);
@@ -26,12 +26,12 @@ fn half_unpacked(lab: &Lab) -> Running {
     run
 }
 
-/// Gives the robot's link another rate.
+/// Sets the rate of the robot's link.
 fn shape(rate: &str) {
     MAIN.exec(&["shape-link", rate]);
 }
 
-/// How many images of the project the robot has that have no name. Whole ones have.
+/// Number of the project's images on the robot without a name. Complete images have a name.
 fn nameless_images() -> usize {
     let list = ["docker", "image", "ls", "--digests", "--format", "{{.Repository}} {{.Tag}}"];
     let nameless = format!("127.0.0.1:5000/{PROJECT} <none>");

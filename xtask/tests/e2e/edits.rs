@@ -15,7 +15,7 @@ fn assert_one_layer(before: &[String], after: &[String]) {
     assert_eq!(changed, 1, "of {} layers", before.len());
 }
 
-/// Fails unless the container of `service`, and no other, is another one.
+/// Fails unless the container of `service`, and no other, was replaced.
 #[track_caller]
 fn assert_replaced(service: &str, before: &BTreeMap<String, Container>, after: &BTreeMap<String, Container>) {
     let changed: Vec<&String> = before.keys().filter(|name| before[*name] != after[*name]).collect();

@@ -1,4 +1,4 @@
-//! What people do between deploys: looking, stopping, starting, trying something in a container.
+//! Commands for everyday use: status, logs, stop, start, and trying a command in a container.
 
 use super::harness::{Lab, MAIN, PROJECT, SECONDARY, Teammate};
 use super::releases::current;
@@ -30,7 +30,7 @@ pub fn logs_are_followed_until_ctrl_c(lab: &Lab) {
     let workspace = lab.deployed();
     let mut logs = workspace.start(&["logs", "--robot", "main", "--follow", "--tail", "0"]);
     logs.until_it_runs(&["docker compose", "--follow"]);
-    // What is said before it listens is not among the lines that it was asked for.
+    // Lines printed before `logs` connects may be missing, so print again until one appears.
     let say = format!("docker exec {PROJECT}-navigation-1 sh -c 'echo said just now >/proc/1/fd/1'");
     logs.until("the line", |run| {
         MAIN.sh(&say);
@@ -61,7 +61,7 @@ pub fn one_service_is_stopped_started_and_restarted_and_no_other(lab: &Lab) {
     let mut rest = before.clone();
     rest.remove("localization");
     assert_eq!(others(), rest);
-    // A container that is gone is made again.
+    // A missing container is created again.
     MAIN.exec(&["docker", "rm", "--force", &format!("{PROJECT}-localization-1")]);
     workspace.xtask(&["start", "--robot", "main"]).expect_exit(0);
     assert_eq!(MAIN.services()["localization"].image, before["localization"].image);
@@ -82,8 +82,9 @@ pub fn commands_in_a_container_have_the_environment_of_ros(lab: &Lab) {
     assert_eq!(run(&["printf", "%s", odd]).expect_exit(0).stdout, odd);
     run(&["false"]).expect_exit(1);
     run(&["ros-run", "navigation", "no_such_node"]).expect_exit(1).says("has no executable `no_such_node`");
-    // An end of stdin alone is lost by some engines where it comes before the shell has begun.
-    let shell = workspace.xtask_told("echo here; exit", &["shell", "--robot", "main", "navigation"]);
+    // Some engines lose an end of stdin that comes before the shell has started, so the input ends with
+    // `exit`.
+    let shell = workspace.xtask_with_stdin("echo here; exit", &["shell", "--robot", "main", "navigation"]);
     assert_eq!(shell.expect_exit(0).stdout, "here\n", "without a terminal it reads what it is told");
 }
 
@@ -129,7 +130,7 @@ pub fn variables_are_changed_without_a_build(lab: &Lab) {
     );
     lab.deploy(MAIN);
     let before = MAIN.services();
-    // What does not build is none of its business.
+    // `env` must not build anything.
     workspace.write("docker/build-package", "#!/bin/sh\nexit 1\n");
     workspace.edit("robots.toml", "ROBOT_NAME = \"main\" }", "ROBOT_NAME = \"main\", SPEED = \"2\" }");
     let env = ["env", "--robot", "main"];
@@ -160,7 +161,7 @@ pub fn data_is_copied_and_completed(lab: &Lab) {
     workspace.xtask(&["pull-data", "--robot", "main", "bags"]).expect_exit(0);
     let there = MAIN.sh("sha256sum </home/robot/bags/a.db3");
     assert!(there.starts_with(&sum(&format!("{place}/a.db3"))));
-    // Half of it, as a broken connection leaves it: what is there is not sent again.
+    // Half of the file, as a broken connection leaves it: this half is not sent again.
     let written = MAIN.sh("stat -c %Y /home/robot/bags/a.db3");
     let part = format!("{place}/.a.db3.{written}.part");
     std::fs::rename(format!("{place}/a.db3"), &part).unwrap();
@@ -169,7 +170,7 @@ pub fn data_is_copied_and_completed(lab: &Lab) {
     workspace.xtask(&["pull-data", "--robot", "main", "bags"]).expect_exit(0);
     assert!(there.starts_with(&sum(&format!("{place}/a.db3"))));
     assert!(MAIN.sent() - before < 2_000_000);
-    // A file that was rewritten, in its old size: it is another one, of which nothing is here.
+    // A rewritten file of the same size is another file, so the old part must not be reused.
     MAIN.sh("cd /home/robot/bags && head -c 3000000 /dev/urandom >a.db3 && touch -d 2020-01-02 a.db3");
     std::fs::write(format!("{place}/.a.db3.{written}.part"), "old").unwrap();
     workspace.xtask(&["pull-data", "--robot", "main", "bags"]).expect_exit(0);
@@ -235,5 +236,5 @@ pub fn what_is_built_with_them_belongs_to_who_started_them(lab: &Lab) {
     for made in ["build", "install", "log"] {
         assert!(std::path::Path::new(teammate.workspace.path("ros_ws")).join(made).is_dir(), "{made}");
     }
-    assert_eq!(teammate.not_theirs(""), "");
+    assert_eq!(teammate.files_of_others(""), "");
 }

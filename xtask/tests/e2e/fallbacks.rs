@@ -1,10 +1,10 @@
-//! Deploys to which the courier cannot help: the push carries the layers, compressed on the way, and says why.
+//! Deploys without a delta transfer: `docker push` sends the layers compressed, and the output says why.
 
 use std::fmt::Write as _;
 
 use super::harness::{Lab, MAIN, MAP, MAP_THERE, PROJECT, Rival, Workspace};
 
-/// Bytes of a map that anything compresses to less than a quarter.
+/// Size of a map in bytes; any compression reduces it to less than a quarter.
 const SIZE: usize = 20_000_000;
 
 /// A map that has never been built before.
@@ -22,7 +22,7 @@ fn write_map(workspace: &Workspace) {
     workspace.write(MAP, map);
 }
 
-/// Deploys the map; it has to travel in the push, compressed.
+/// Deploys the map; `docker push` has to send it, compressed.
 fn the_push_carries_it(lab: &Lab, why: &str) {
     let before = MAIN.received();
     let run = lab.deploy(MAIN).says(&format!("{why}: the push carries whole layers"));
@@ -46,8 +46,8 @@ pub fn while_another_machine_delivers(lab: &Lab) {
 pub fn a_robot_short_of_memory(lab: &Lab) {
     let workspace = lab.deployed();
     write_map(workspace);
-    // The same registry, as it would be where other programs have taken nearly all memory.
-    let [image, settings] = MAIN.registry_is_of();
+    // The same registry, with a false report that nearly all memory is in use.
+    let [image, settings] = MAIN.registry_image_and_settings();
     MAIN.sh(&format!(
         "sed 's/^MemAvailable:.*/MemAvailable: 100000 kB/' /proc/meminfo >/tmp/meminfo
          docker stop xtask-registry

@@ -1,14 +1,14 @@
-//! A robot whose programs lie to whoever comes over SSH: stand-ins in `/usr/local/bin`, where its shells look first. The
-//! many ways to answer wrongly are tried in `cli/false_robot.rs`.
+//! A robot whose programs lie to the SSH user, by replacements in `/usr/local/bin`, which comes first in
+//! PATH. `cli/false_robot.rs` tries many more wrong answers.
 
 use std::fs;
 
 use super::harness::{Lab, MAIN, MAP, Workspace, incompressible, output};
 
-/// The most memory that a run may take, in kB.
+/// Limit of a run's memory, in kB.
 const MEMORY: u64 = 300_000;
 
-/// A program, the arguments that it lies to, and what it does then, in shell.
+/// A program, the arguments that it lies to, and its reaction, as shell code.
 type Lie = (&'static str, &'static str, &'static str);
 
 const AGENT: &str = "'exec -i xtask-registry python3 '*";
@@ -29,7 +29,7 @@ const LIES: [Lie; 9] = [
     ("sh", "'-c '*' launch '*", r"printf 'release\t../../x\ndoing\n\nend\tactive\n'; exit 0"),
 ];
 
-/// The program on the robot, until this goes.
+/// A replaced program on the robot, removed on drop.
 struct StandIn(String);
 
 impl StandIn {
@@ -49,7 +49,7 @@ impl Drop for StandIn {
     }
 }
 
-/// All files of the workspace and beside it, except for what xtask and git keep.
+/// All files of the workspace and beside it, except those that xtask and git keep.
 fn files(workspace: &Workspace) -> String {
     let list = "find \"$1\" \\( -path '*/target' -o -path '*/.git' -o -path \"$1/tmp\" \\) -prune \
                 -o -type f -printf '%p %s %T@\n' | sort";
@@ -57,7 +57,7 @@ fn files(workspace: &Workspace) -> String {
     output(&["sh", "-c", list, "list", tmp.parent().unwrap().to_str().unwrap()])
 }
 
-/// The high-water mark of memory of a process, in kB; 0 where it is gone.
+/// Peak memory of a process in kB; 0 if the process is gone.
 fn memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -67,7 +67,7 @@ fn memory(pid: u32) -> u64 {
 pub fn whatever_its_programs_say_xtask_ends_and_says_what_is_wrong(lab: &Lab) {
     let workspace = lab.deployed();
     for lie in LIES {
-        // Something to send.
+        // New data to send.
         workspace.write(MAP, incompressible(200_000));
         let before = files(workspace);
         let stand_in = StandIn::of(lie);

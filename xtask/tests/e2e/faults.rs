@@ -1,16 +1,16 @@
-//! Whatever dies, and whenever it does: the robot runs the old or the new release, whole, nobody is locked out, and the
-//! next deploy succeeds. What happens while a robot goes over to a release is in [`super::activation`].
+//! Processes that die at various moments: the robot runs the complete old or the complete new release, no
+//! lock is left, and the next deploy succeeds. [`super::activation`] has the faults during an activation.
 
-use super::activation::{engine_is_killed, the_next_succeeds, until_it_has_ended};
+use super::activation::{engine_is_killed, the_next_succeeds, until_activation_has_ended};
 use super::harness::{ContentDisk, Engine, Lab, MAIN, MAP, PROJECT, Running, Workspace, incompressible};
 use super::releases::{assert_runs, current, edit};
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
-/// Where nothing is said yet.
+/// The first phase, before any output.
 const CONNECTING: &str = "";
 
-/// A deploy of an edit, up to where it says this.
+/// A deploy of an edit that has printed these words.
 fn deploying(workspace: &Workspace, words: &str) -> Running {
     edit(workspace);
     let takes_long = words.contains("build-localization") || words.contains("RUN ");
@@ -24,12 +24,12 @@ fn deploying(workspace: &Workspace, words: &str) -> Running {
     run
 }
 
-/// Fails unless the robot is whole and nobody's.
+/// Fails unless the robot runs a complete release and no lock is left.
 fn assert_is_whole(before: &str) {
-    MAIN.wait_until_it_is_nobodys();
-    until_it_has_ended();
+    MAIN.wait_until_unlocked();
+    until_activation_has_ended();
     let now = current();
-    // A number may be lost with a run that brought no more than that.
+    // A run that only reserved a number may lose it.
     assert!(now.parse::<u32>().unwrap() >= before.parse::<u32>().unwrap(), "{now} after {before}");
     assert_runs(&now);
 }
@@ -51,7 +51,7 @@ pub fn a_laptop_that_dies_at_any_of_ten_points(lab: &Lab) {
     for (words, signal) in POINTS {
         let before = current();
         let run = deploying(workspace, words);
-        // It may just have ended.
+        // The run may just have ended.
         let was_there = run.signals(signal);
         let ended = run.wait_for_all();
         if signal == "KILL" {
@@ -73,7 +73,7 @@ pub fn a_link_that_is_away_for_five_seconds_at_any_phase(lab: &Lab) {
         MAIN.cut_link();
         MAIN.exec(&["sleep", "5"]);
         MAIN.mend_link();
-        // One that is just being made is waited for as long as that.
+        // A connection that is just being opened may not wait that long.
         let ended = run.wait_for_all();
         ended.expect_one_of(if words == CONNECTING { &[0, 3] } else { &[0] });
         assert_is_whole(&before);

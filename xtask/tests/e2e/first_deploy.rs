@@ -1,4 +1,4 @@
-//! The first deploy to a robot, and the one after it.
+//! The first deploy to a robot, and the second one.
 
 use super::harness::{Lab, MAIN, PROJECT};
 

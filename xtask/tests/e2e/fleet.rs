@@ -8,7 +8,7 @@ pub fn both_image_stores_get_the_same_images(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.xtask(&BOTH).expect_exit(0);
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
-        // What an engine has already is not delivered again, and its registry may have lost it since.
+        // Images that an engine has are not delivered again, even if its registry has lost them.
         assert_eq!(MAIN.assert_engine_has_built(image), SECONDARY.assert_engine_has_built(image));
     }
     assert_eq!(SECONDARY.services().len(), 4);
@@ -28,7 +28,7 @@ pub fn robots_hear_each_other_on_a_shared_domain_only(lab: &Lab) {
     };
     assert!(hears("7", "60"), "a probe on the domain of main hears main, from robot to robot");
     assert!(!hears("8", "5"), "its own nodes do not");
-    // They take time from other tests.
+    // The services would slow down other tests.
     lab.workspace.xtask(&["stop", "--robot", "secondary"]).expect_exit(0);
 }
 
@@ -37,7 +37,7 @@ pub fn a_robot_that_is_off_does_not_stop_the_other(lab: &Lab) {
     workspace.xtask(&BOTH).expect_exit(0);
     let there = SECONDARY.services();
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # for who is there");
-    // As far as the network can tell, a robot without power.
+    // On the network this looks like a robot without power.
     output(&["docker", "pause", &SECONDARY.container()]);
     let run = workspace.xtask(&BOTH);
     output(&["docker", "unpause", &SECONDARY.container()]);

@@ -1,4 +1,5 @@
-//! Connections to robots by somebody whose `~/.ssh/config` forwards everything: root on a robot is not to use it.
+//! Connections to robots by a user whose `~/.ssh/config` forwards everything: root on a robot must not be
+//! able to use that.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +13,7 @@ pub fn nothing_of_this_machine_is_forwarded(lab: &Lab) {
     let workspace = lab.deployed();
     let (config, ssh) = (workspace.path("../ssh_config"), workspace.path("../bin/ssh"));
     workspace.write("../ssh_config", format!("Host *\nForwardAgent yes\nRemoteForward {PORT} 127.0.0.1:1\n"));
-    // `ssh` finds people's configuration by the user's id, not by HOME.
+    // `ssh` looks up the user's home by uid and ignores HOME.
     let real = output(&["sh", "-c", "command -v ssh"]);
     workspace.write("../bin/ssh", format!("#!/bin/sh\nexec {real} -F '{config}' \"$@\"\n"));
     fs::set_permissions(ssh, fs::Permissions::from_mode(0o755)).unwrap();
@@ -21,7 +22,7 @@ pub fn nothing_of_this_machine_is_forwarded(lab: &Lab) {
     let agent = Agent::with_key(workspace, key);
     let environment = [agent.variable(), ("PATH", &path)];
 
-    // By hand it is forwarded: that is what the configuration says.
+    // Plain `ssh` does forward, as the configuration says.
     let port = output(&["docker", "port", &MAIN.container(), "22/tcp"]);
     let port = port.rsplit(':').next().unwrap();
     let by_hand = "SSH_AUTH_SOCK=$1 \"$2\" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \

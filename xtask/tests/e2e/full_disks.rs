@@ -1,4 +1,5 @@
-//! Disks without room, on the robot or on this machine: what runs goes on running, and the message says where.
+//! Full disks, on the robot or on this machine: the old release keeps running, and the message says where
+//! there is no room.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +12,10 @@ const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
 const MB: u64 = 1_000_000;
 
-/// Bytes of a map that does not fit.
+/// Size in bytes of a map that does not fit.
 const SIZE: usize = 20_000_000;
 
-/// A map that nothing makes smaller.
+/// Writes a map that cannot be compressed.
 fn write_map(workspace: &Workspace) {
     workspace.write(MAP, incompressible(SIZE));
 }
@@ -29,7 +30,7 @@ fn assert_arrived() {
     assert_eq!(MAIN.exec(&stat), SIZE.to_string());
 }
 
-/// Fails unless a deploy that has ended for want of room has changed nothing.
+/// Fails unless a deploy that ended for lack of room has changed nothing.
 #[track_caller]
 fn assert_nothing_happened(workspace: &Workspace, before: &BTreeMap<String, Container>) {
     assert_eq!(MAIN.services(), *before);
@@ -69,7 +70,7 @@ pub fn a_robots_disk_that_fills_up_in_the_middle(lab: &Lab) {
     run.says("`main` has no room for the new layers").says("the robot's disk is full");
     assert_nothing_happened(workspace, &before);
     assert_eq!(disk.damaged(), [""; 0]);
-    // As full as before, only earlier.
+    // Just as full, but from the beginning.
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     disk.fill();
     workspace.xtask(&DEPLOY).expect_exit(1).says("`main` has no room for the new layers");
@@ -81,12 +82,12 @@ pub fn a_robots_disk_that_fills_up_in_the_middle(lab: &Lab) {
     assert_eq!(disk.damaged(), [""; 0]);
 }
 
-/// Waits until a part of the map is on the robot, and a part of it is not.
+/// Waits until a part of the map has arrived on the robot.
 fn wait_for_bytes(run: &mut Running) {
     run.until("bytes to arrive", |_| (MAIN.spooled() > 3 * MB).then_some(()));
 }
 
-/// Deploys on a small disk; the push has to carry the map, and the reason has to name the place.
+/// Deploys with a small disk; `docker push` has to send the map, and the reason has to name the directory.
 fn the_push_carries_it(workspace: &Workspace, disk: &SmallDisk<'_>, dir: &str) {
     write_map(workspace);
     let run = disk.start(&DEPLOY).wait_for_all().expect_exit(0).says("the push carries whole layers");
@@ -103,13 +104,14 @@ pub fn no_room_for_layers_on_this_machine(lab: &Lab) {
     without_room_in(lab, "target/xtask/layers");
 }
 
-/// The push carries what cannot be kept in a directory here; with room there the courier does, the next time.
+/// `docker push` sends layers whose deltas do not fit into a directory here; with room, the next deploy sends
+/// deltas.
 fn without_room_in(lab: &Lab, dir: &str) {
     let workspace = lab.deployed();
     let disk = SmallDisk::over(workspace, dir, 5 * MB);
     the_push_carries_it(workspace, &disk, dir);
 
-    // What the first one left half-written is in nobody's way.
+    // Incomplete files of the first deploy do not disturb.
     disk.resize(100 * MB);
     write_map(workspace);
     disk.start(&DEPLOY).wait_for_all().expect_exit(0).never_says("the push carries");
@@ -118,19 +120,19 @@ fn without_room_in(lab: &Lab, dir: &str) {
 
 pub fn this_machines_disk_fills_up_in_the_middle(lab: &Lab) {
     let workspace = lab.deployed();
-    // Layers of other tests move onto it when they are used.
+    // Layers of other tests move onto this disk when they are used.
     let disk = SmallDisk::over(workspace, "target/xtask", 1_000 * MB);
     workspace.xtask(&["sim", "up", "main", "--link", "20mbit"]).expect_exit(0);
     write_map(workspace);
     let mut run = disk.start(&DEPLOY);
     wait_for_bytes(&mut run);
     disk.fill();
-    // What it cannot keep or remember costs time, and nothing else.
+    // Without the cache a deploy takes longer, but succeeds.
     run.wait_for_all().expect_exit(0);
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     assert_arrived();
 
-    // With no room at all, from the beginning.
+    // No room at all, from the beginning.
     let before = MAIN.services();
     write_map(workspace);
     disk.fill();

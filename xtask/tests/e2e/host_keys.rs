@@ -1,9 +1,9 @@
-//! A robot that is reached as real ones are: by an address, with a key from the agent, with a host key
-//! pinned in `robots.known_hosts`.
+//! A robot that is reached like a real one: by address, with a key from the agent, and with a host key pinned
+//! in `robots.known_hosts`.
 
 use super::harness::{Agent, Lab, MAIN, PROJECT, Workspace, output};
 
-/// Adds a robot `wired` to robots.toml: `main` under its address.
+/// Adds a robot `wired` to robots.toml: `main` by its address.
 fn wire<'a>(lab: &'a Lab, platform: &str) -> (&'a Workspace, Agent) {
     let workspace = lab.deployed();
     let port = output(&["docker", "port", &MAIN.container(), "22/tcp"]);
@@ -35,7 +35,7 @@ pub fn an_unknown_key_is_refused_until_it_is_recorded(lab: &Lab) {
     asks.expect_exit(3).says("was not confirmed");
     agent.run(workspace, &["setup-robot", "--robot", "wired", "--yes"]).expect_exit(0);
     assert_eq!(workspace.read("robots.known_hosts").trim(), key());
-    // Under whichever name a robot is reached: it is the same robot, and up to date.
+    // It is the same robot under another name, and up to date.
     agent.run(workspace, &deploy).expect_exit(0).says("nothing changed");
 }
 
@@ -54,7 +54,7 @@ pub fn a_changed_key_is_refused_until_it_is_replaced(lab: &Lab) {
     agent.run(workspace, &["setup-robot", "--robot", "wired", "--new-host-key", "--yes"]).expect_exit(0);
     assert_eq!(workspace.read("robots.known_hosts").trim(), key());
     agent.run(workspace, &deploy).expect_exit(0);
-    // The simulated one has its own record.
+    // The simulated robot has its own record.
     workspace.xtask(&["deploy", "--robot", "main", "--yes"]).expect_exit(3).says("--new-host-key");
     workspace.xtask(&["setup-robot", "--robot", "main", "--new-host-key", "--yes"]).expect_exit(0);
     lab.deploy(MAIN);

@@ -1,4 +1,4 @@
-//! Publishing to a team's registry, which has TLS and a login, and bringing robots back to what is there.
+//! Publishing to a team's registry with TLS and a login, and deploying published images to robots.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ const PUBLISH: [&str; 3] = ["publish", "--yes", "--verbose"];
 const BACK: [&str; 9] =
     ["deploy", "--robot", "main,secondary", "--via", "hub", "--tag", "stable", "--yes", "--verbose"];
 
-/// The unedited workspace of a team that has a registry, and robots that trust that.
+/// The unedited workspace of a team with a registry, and robots that trust the registry.
 fn team(lab: &Lab) -> (&Workspace, Arc<Hub>) {
     let workspace = &lab.workspace;
     workspace.reset();
@@ -29,12 +29,12 @@ fn name_the_hub(workspace: &Workspace, hub: &Hub) {
     workspace.write("robots.toml", format!("{toml}\n[hub]\nrepository = \"{}\"\n", hub.repository()));
 }
 
-/// The revision as it is in tags.
+/// The revision as it appears in tags.
 fn revision(workspace: &Workspace) -> String {
     workspace.git(&["rev-parse", "--short=12", "HEAD"])
 }
 
-/// The same, and its revision is published, as `stable` too.
+/// Like [`team`], with the revision published, also as `stable`.
 fn published(lab: &Lab) -> (&Workspace, Arc<Hub>) {
     let (workspace, hub) = team(lab);
     workspace.git(&["tag", "--force", "stable"]);
@@ -44,7 +44,7 @@ fn published(lab: &Lab) -> (&Workspace, Arc<Hub>) {
     (workspace, hub)
 }
 
-/// Deploys an edit that is not published to both robots, which then have nothing of what is published as `stable`.
+/// Deploys an unpublished edit to both robots, so that they have nothing of the images published as `stable`.
 fn edited(workspace: &Workspace, hub: &Hub) {
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # not published");
     workspace.xtask(&["deploy", "--robot", "main,secondary", "--yes"]).expect_exit(0);
@@ -60,7 +60,7 @@ fn edited(workspace: &Workspace, hub: &Hub) {
     }
 }
 
-/// Fails unless the robot's containers run exactly what the registry has under this name.
+/// Fails unless the robot's containers run exactly the registry's images with this tag.
 #[track_caller]
 fn assert_runs_published(robot: Robot, hub: &Hub, name: &str) {
     let services = robot.services();
@@ -73,7 +73,7 @@ fn assert_runs_published(robot: Robot, hub: &Hub, name: &str) {
     }
 }
 
-/// Files on a robot that have the login or the password in them.
+/// Files on a robot that contain the login or the password.
 fn traces(robot: Robot) -> Vec<String> {
     let found = robot.sh(&format!(
         "find /root /home /tmp /dev/shm /run /etc /var \\
@@ -109,13 +109,13 @@ pub fn a_revision_is_published_under_its_branch_tags_and_revision(lab: &Lab) {
         run = run.says(&format!("{}:{image}-{revision}", hub.repository()));
         let built = Engine::layers(&format!("{PROJECT}:{image}"));
         assert_eq!(hub.image(&format!("{image}-main")).layers, built, "{image}");
-        // Beside its names, each platform of the revision has one.
+        // Besides its other tags, the revision has one tag for each platform.
         let part = format!("{image}-{revision}-");
         assert_eq!(tags.iter().filter(|tag| tag.starts_with(&part)).count(), 1, "{tags:?}");
     }
     run.never_says(PASSWORD).never_says(AUTH);
 
-    // Here nothing is left of it.
+    // Nothing of it is left on this machine.
     assert_eq!(Engine::names(&format!("{}/*/*", hub.address())), [""; 0]);
     assert_eq!(workspace.git(&["worktree", "list"]).lines().count(), 1);
     let state = std::fs::read_dir(workspace.path("target/xtask")).unwrap();
@@ -137,7 +137,7 @@ pub fn robots_are_brought_back_to_a_published_tag(lab: &Lab) {
 
     let before = [MAIN, SECONDARY].map(Robot::services);
     hub.run(workspace, As::Member, &BACK).expect_exit(0).says("nothing changed; nothing sent");
-    // Without a tag it is the current revision, which is the same one.
+    // Without a tag, the current revision is used, which is the same one.
     let current = ["deploy", "--robot", "main,secondary", "--via", "hub", "--yes"];
     hub.run(workspace, As::Member, &current).expect_exit(0).says("nothing changed; nothing sent");
     assert_eq!([MAIN, SECONDARY].map(Robot::services), before);
@@ -151,7 +151,7 @@ pub fn a_login_is_in_no_file_of_robots_while_they_pull(lab: &Lab) {
     workspace.commit("A map of another hall");
     hub.run(workspace, As::Member, &PUBLISH).expect_exit(0);
 
-    // Slow enough to be looked at.
+    // Slow enough to inspect the robot during the pull.
     workspace.xtask(&["sim", "up", "--link", "10mbit"]).expect_exit(0);
     let deploy = ["deploy", "--robot", "main,secondary", "--via", "hub", "--yes", "--verbose"];
     let mut run = hub.begin(workspace, As::Member, &deploy);
@@ -161,14 +161,14 @@ pub fn a_login_is_in_no_file_of_robots_while_they_pull(lab: &Lab) {
             Some(robot.exec(&["ps", "axeww"])).filter(|processes| processes.contains(&pull))
         });
         assert!(!processes.contains(PASSWORD) && !processes.contains(AUTH), "{processes}");
-        // No file has it, not even now: not on a disk, and not in the memory that containers with the host's IPC
-        // namespace and the user's UID see.
+        // No file contains the login, even during the pull: not on disk, and not in the shared memory that
+        // containers with the host's IPC namespace and the user's UID can read.
         assert_eq!(traces(robot), [""; 0]);
         assert_eq!(robot.sh("find /dev/shm /tmp -name 'xtask*' -user robot"), "");
         let place = "/home/robot/.deploy/login";
         let list = robot.sh(&format!("stat -c '%a %U' {place}; ls -A {place}; readlink {place}/config.json"));
         assert_eq!(list, "700 robot\nconfig.json\n/dev/stdin");
-        // Nor has the environment of any process.
+        // Nor does the environment of any process.
         let environments = format!("grep -laF -e '{AUTH}' -e '{PASSWORD}' /proc/[0-9]*/environ || true");
         assert_eq!(robot.sh(&format!("({environments}) 2>/dev/null | grep -v /self/ || true")), "");
     }
@@ -207,7 +207,7 @@ pub fn what_keeps_published_images_away_is_told_and_changes_nothing(lab: &Lab) {
     let off = hub.while_off(|| hub.run(workspace, As::Member, &BACK));
     off.expect_exit(1).says(&format!("this machine cannot reach {address}"));
 
-    // One that cannot pull does not stop the other.
+    // A robot that cannot pull does not stop the other.
     hub.is_not_trusted_by(MAIN);
     let run = hub.run(workspace, As::Member, &BACK);
     run.expect_exit(1)
@@ -261,7 +261,8 @@ pub fn a_tag_holds_the_images_of_several_platforms(lab: &Lab) {
     assert_eq!(pc.layers("hello"), published.layers);
     assert_eq!(pc.file("hello", "/opt/hello/machine"), output(&["uname", "-m"]));
 
-    // Its engine does not fetch those layers again in the form that builds have here: it takes them all the same.
+    // The robot has these layers already, compressed differently than by local builds: they must be usable
+    // anyway.
     for arguments in [["--yes", "--via", "registry"], ["--yes", "--via", "archive"]] {
         workspace.xtask(&[&["deploy", "--robot", "pc"], &arguments[..]].concat()).expect_exit(0);
         assert_eq!(pc.layers("hello"), Engine::layers(&format!("{PROJECT}:hello")));

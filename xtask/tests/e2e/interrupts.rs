@@ -1,4 +1,4 @@
-//! Runs that are ended early: nothing of them is left, and the robot runs something whole.
+//! Interrupted runs: they leave nothing behind, and the robot runs a complete release.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::harness::{
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
-/// The deploy of an edit, ended by `end` at its moment; gives what ran on the robot before.
+/// Interrupts the deploy of an edit with `end`; returns the services that ran on the robot before.
 fn interrupted(
     lab: &Lab,
     edit: impl FnOnce(&Workspace),
@@ -25,14 +25,14 @@ fn interrupted(
     before
 }
 
-/// Fails if a run that has ended, with all its processes, left anything else.
+/// Fails if a run that has ended left a process, a tag or a file.
 fn nothing_is_left(workspace: &Workspace) {
     assert_eq!(Engine::temporary_tags(&PROJECT), [""; 0]);
     assert_eq!(workspace.temporary_files(), Vec::<std::path::PathBuf>::new());
     MAIN.wait_until_no_agent_is_left();
 }
 
-/// The next deploy brings what the interrupted one did not.
+/// The next deploy sends what the interrupted deploy did not.
 fn the_next_one_succeeds(lab: &Lab) {
     lab.workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     lab.deploy(MAIN);
@@ -69,7 +69,7 @@ pub fn ctrl_c_while_building(lab: &Lab) {
     the_next_one_succeeds(lab);
 }
 
-/// Ends one deploy of 20 MB after the other over a slow link, each by another signal, once `sending` runs and
+/// Interrupts several deploys of 20 MB over a slow link, each with another signal, once `sending` runs and
 /// bytes arrive.
 fn ended_by_each_signal(lab: &Lab, sending: &[&str]) {
     let workspace = lab.deployed();
@@ -81,13 +81,13 @@ fn ended_by_each_signal(lab: &Lab, sending: &[&str]) {
         run.until_it_runs(sending);
         MAIN.wait_until_it_has_received(1_000_000);
         match signal {
-            // As at a terminal: the whole group gets it.
+            // As in a terminal: the whole process group gets the signal.
             "INT" => run.interrupt(),
             _ => run.signal(signal),
         }
         let ended = run.wait_for_all();
         if signal == "KILL" {
-            // No guard could do anything: connections end because their pipes do.
+            // No guard could run: connections end because their pipes close.
             Engine::remove_temporary_tags(&PROJECT);
             workspace.forget_temporary_files();
         } else {
@@ -98,7 +98,7 @@ fn ended_by_each_signal(lab: &Lab, sending: &[&str]) {
     }
 }
 
-/// The next deploy brings the file whose delivery was ended early.
+/// The next deploy sends the file of the interrupted one.
 fn the_next_one_brings_the_map(lab: &Lab) {
     the_next_one_succeeds(lab);
     let sum = output(&["sha256sum", lab.workspace.path(MAP)]);
@@ -124,7 +124,7 @@ pub fn a_start_that_broke_off_is_made_up_for(lab: &Lab) {
     let workspace = lab.deployed();
     let before = MAIN.services();
     edit(workspace);
-    // Nothing gets as far as replacing containers.
+    // The robot's Docker must not replace containers.
     let docker = "/usr/local/bin/docker";
     MAIN.sh(&format!(
         "printf '#!/bin/sh\\ncase \" $* \" in *\" up \"*) exit 1 ;; esac\\nexec /usr/bin/docker \"$@\"\\n' >{docker}; \
@@ -135,7 +135,7 @@ pub fn a_start_that_broke_off_is_made_up_for(lab: &Lab) {
     broken.expect_exit(5).says("was rolled back");
     assert_eq!(MAIN.services(), before);
 
-    // Not a repetition, but the next edit on top.
+    // Not the same edit again, but a second edit on top.
     workspace.write("ros_ws/src/communication/watchdog.py", format!("# {}\n", never_before()));
     lab.deploy(MAIN);
     let after = MAIN.services();

@@ -1,11 +1,11 @@
-//! One deploy at a time, and none while the robot must not be disturbed.
+//! One deploy at a time, and no activation while the robot is busy.
 
 use super::harness::{Lab, MAIN, MAP, PROJECT, Running, Workspace, incompressible};
 use super::releases::{assert_runs, current, edit};
 
 const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
-/// A deploy over a slow link that is sending so many new bytes.
+/// A deploy that is sending this many new bytes over a slow link.
 fn sending(workspace: &Workspace, bytes: usize) -> Running {
     workspace.xtask(&["sim", "up", "main", "--link", "1mbit"]).expect_exit(0);
     workspace.write(MAP, incompressible(bytes));
@@ -31,7 +31,7 @@ pub fn a_killed_holder_leaves_no_lock(lab: &Lab) {
     run.signal("KILL");
     drop(run.wait_for_all());
     workspace.forget_temporary_files();
-    MAIN.wait_until_it_is_nobodys();
+    MAIN.wait_until_unlocked();
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     lab.deploy(MAIN);
     assert_runs(&current());

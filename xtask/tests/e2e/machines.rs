@@ -1,7 +1,8 @@
-//! `cargo xtask setup` on fresh Debian machines: real apt, real packages, a real engine at the end.
+//! `cargo xtask setup` on fresh Debian machines: with real apt, real packages, and a working engine at the
+//! end.
 //!
-//! A machine is a privileged container of the engine here, a bare Debian as images are built on, with sudo; no init system
-//! runs in it. It uses the mirror this machine uses.
+//! A machine is a privileged container of this machine's engine: a bare Debian, as for base images, with sudo
+//! and without a running init system. It uses the same package mirror as this machine.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use robot_deploy::process::Cmd;
 
 use super::harness::Lab;
 
-/// A fresh machine, gone when dropped.
+/// A fresh machine, removed on drop.
 struct Fresh {
     name: String,
 }
@@ -21,10 +22,10 @@ impl Fresh {
     fn new(suite: &str) -> Result<Self> {
         let base = base::ensure_debian(suite, &Platform::of_this_machine())?;
         let fresh = Self { name: format!("xtask-e2e-setup-{suite}") };
-        // What a killed run has left.
+        // Left by a killed run.
         fresh.remove();
         let run = ["run", "--detach", "--privileged", "--volume=/var/lib/docker", "--name", &fresh.name];
-        // Nobody to be mistaken for an init system.
+        // A process that cannot be mistaken for an init system.
         Cmd::new("docker").args(run).args([&base, "sleep", "infinity"]).run()?;
         let to = format!("{}:/usr/local/bin/xtask", fresh.name);
         Cmd::new("docker").args(["cp", env!("CARGO_BIN_EXE_xtask"), &to]).run()?;
@@ -77,7 +78,7 @@ fn a_fresh_debian_is_set_up(suite: &str) -> Result<()> {
     let bad = |check: &&serde_json::Value| check["scope"] == "host" && check["outcome"] == "bad";
     assert_eq!(checks.iter().find(bad), None);
 
-    // Somebody who is not root, after a restart that left a stopped engine behind.
+    // As a user other than root, after a restart that left a stopped engine.
     machine.sh("kill \"$(cat /var/run/docker.pid)\"
                 while docker info >/dev/null 2>&1; do sleep 0.1; done
                 useradd --create-home --groups docker ada

@@ -1,11 +1,12 @@
 //! Deploys to simulated robots, on the real engine: `cargo xtask test --only e2e [NAME…]`.
 //!
-//! What is looked at is what is on the robot. Each test has a workspace and a pair of robots for itself while it
-//! runs, a lab; several labs work side by side, because tests wait for half of their time. Labs are used again, because
-//! making robots takes longer than most tests: each test brings what it starts from about itself ([`Lab::deployed`]), so
-//! that any of them can be run alone, after any other.
+//! Tests check the state of the robot. Each running test has a lab for itself: a workspace and a pair of
+//! robots. Several labs work in parallel, because tests spend half of their time waiting. Labs are reused,
+//! because creating robots takes longer than most tests: each test prepares its own starting state
+//! ([`Lab::deployed`]), so that it can run alone or after any other.
 //!
-//! Most care about Docker, SSH and what runs on robots, and not about ROS: they work in the plain workspace, `plain/`.
+//! Most tests are about Docker, SSH and the containers on robots, not about ROS: they use the plain
+//! workspace, `plain/`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -55,7 +56,7 @@ use std::process::ExitCode;
 use harness::{run_all, tests};
 
 fn main() -> ExitCode {
-    // There is one lab for these: they begin first.
+    // All these tests share one lab, so they start first.
     let ros = tests![Ros:
         dry_run::the_dockerfile_is_printed_and_nothing_is_built,
         first_deploy::everything_arrives_on_a_fresh_robot,
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
         provenance::touched_files_and_fresh_clones_change_no_digest,
         readme::every_command_of_the_readme_works,
     ];
-    // Those that take longest, so that no lane is left with one of them in the end.
+    // The longest tests start early, so that the run does not end with waiting for one of them.
     let long = tests![Plain:
         machines::a_fresh_debian_12_is_set_up,
         machines::a_fresh_debian_13_is_set_up,

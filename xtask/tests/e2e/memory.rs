@@ -1,12 +1,12 @@
-//! What a large layer takes on a robot.
+//! Memory that a robot needs for a large layer.
 
 use super::harness::{Finished, Lab, MAIN, Single, note};
 
-/// Bytes that a robot may have to give for a layer, however large that is.
+/// Limit of the robot's memory in bytes for a layer of any size.
 const LIMIT: f64 = 100e6;
 
-/// Makes files of 600 MB: a twentieth of them is noise, the rest is text. The second version differs from the
-/// first in a line here and there, and in some files altogether.
+/// Creates files of 600 MB: a twentieth is noise, the rest is text. The second version differs from the first
+/// in single lines, and in some files completely.
 const DOCKERFILE: &str = "\
 FROM base AS made
 RUN --network=none python3 <<'END'
@@ -28,10 +28,11 @@ FROM shell AS runtime
 COPY --link --from=made /out/ /
 ";
 
-/// Bytes of all files together, and a tenth: of large files whose parts have moved, some is read a second time.
+/// Size of all files, plus a tenth: large files with moved parts are partly read twice.
 const ONCE: f64 = 660e6;
 
-/// The most memory that a courier's agent has said that it took for a layer, and the most that it read of others.
+/// Largest memory that the robot's agent reported for a layer, and the most bytes that it read of other
+/// layers.
 fn took(run: &Finished) -> (f64, f64) {
     let bytes = |text: &str| {
         let (number, unit) = text.split_once(' ')?;

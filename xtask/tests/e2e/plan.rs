@@ -1,4 +1,4 @@
-//! `deploy --plan`: what it says is what then happens, and saying it changes nothing.
+//! `deploy --plan`: predicts the deploy exactly, and changes nothing.
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ fn snapshot() -> String {
     ))
 }
 
-/// The bytes that a deploy says it has sent.
+/// Bytes that a deploy reports as sent.
 fn sent(deploy: &Finished) -> f64 {
     let text = deploy.stderr.rsplit("main ").find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -38,13 +38,13 @@ fn sent(deploy: &Finished) -> f64 {
     text.unwrap_or_else(|| panic!("no bytes in {}", deploy.stderr))
 }
 
-/// Bytes of the questions that `docker push` asks once more on a machine that is busy.
-const QUESTIONS: f64 = 4_000.0;
+/// Bytes of requests that `docker push` repeats on a loaded machine.
+const REQUESTS: f64 = 4_000.0;
 
 #[track_caller]
 fn assert_close(planned: &Value, sent: f64) {
     let planned = planned["bytes"].as_f64().unwrap();
-    let close = (planned - sent).abs() <= 0.02 * sent + QUESTIONS;
+    let close = (planned - sent).abs() <= 0.02 * sent + REQUESTS;
     assert!(close, "{planned} bytes were planned, {sent} sent");
 }
 
@@ -56,7 +56,7 @@ fn layers<'a>(plan: &'a Value, how: &'a str) -> impl Iterator<Item = &'a Value> 
 pub fn an_empty_robot_gets_what_was_planned(lab: &Lab) {
     lab.workspace.reset();
     lab.workspace.xtask(&["sim", "down", "main"]).expect_exit(0);
-    // A robot that is not there cannot be planned for, and is not made for it.
+    // `--plan` needs a running robot, and does not create a simulated one.
     lab.workspace.xtask(&["deploy", "--robot", "main", "--plan"]).expect_exit(3);
     lab.workspace.xtask(&["sim", "up", "main"]).expect_exit(0);
     let before = snapshot();

@@ -1,4 +1,4 @@
-//! What an image is follows from its inputs and nothing else, and its labels tell which they were.
+//! An image depends only on its inputs, and its labels name them.
 
 use super::harness::{Engine, Lab, MAIN, ODOMETRY, PROJECT, Workspace, output};
 
@@ -13,7 +13,7 @@ pub fn touched_files_and_fresh_clones_change_no_digest(lab: &Lab) {
     lab.deploy(MAIN);
     let images = || {
         let mut images = Engine::ids(&PROJECT);
-        // Those of other verbs are there when their tests have run.
+        // Tests of other commands may have left other images.
         images.retain(|tag, _| {
             ["communication", "localization", "navigation", "behavior_tree"].contains(&&**tag)
         });

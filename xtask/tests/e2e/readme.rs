@@ -1,8 +1,8 @@
-//! Every command in the README works, as it is written there.
+//! Every command in the README works exactly as written there.
 
 use super::harness::{Lab, MAIN, Workspace};
 
-/// Commands in the order of the README: those in its shell blocks, and those its tables begin with.
+/// Commands in the order of the README: in its shell blocks, and in the first cells of its tables.
 fn commands(readme: &str) -> Vec<Vec<String>> {
     let mut commands = Vec::new();
     let mut in_shell = false;
@@ -22,7 +22,7 @@ fn commands(readme: &str) -> Vec<Vec<String>> {
 pub fn every_command_of_the_readme_works(lab: &Lab) {
     lab.workspace.reset();
     let commands = commands(&lab.workspace.read("README.md"));
-    assert!(commands.len() > 15, "the README is read as it was meant to be: {commands:?}");
+    assert!(commands.len() > 15, "too few commands found in the README: {commands:?}");
     for command in &commands {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         run(&lab.workspace, &words);
@@ -31,20 +31,19 @@ pub fn every_command_of_the_readme_works(lab: &Lab) {
 
 fn run(workspace: &Workspace, words: &[&str]) {
     match words {
-        // This very test is part of it: its checks are run by whoever runs this.
+        // This test is part of these checks, so they must not run here.
         ["test", ..] => drop(workspace.xtask(&[words, &["--dry-run"]].concat()).expect_exit(0)),
-        // A full run takes most of an hour; one case shows that it works.
+        // Shortened: the full benchmark takes most of an hour.
         ["bench"] => {
             let short = ["bench", "nothing", "--method", "xtask", "--link", "50mbit", "--repeat", "1"];
-            // The overhead of `cargo` is measured with `true`, which compiles nothing.
-            workspace.start_with(&[("CARGO", "true")], &short).wait().expect_exit(0);
+            workspace.start_with(&[("CARGO", env!("CARGO"))], &short).wait().expect_exit(0);
             assert!(workspace.read("target/xtask/bench/bench.svg").starts_with("<svg"));
         }
-        // Only a team has a registry: without one it is told what to write.
+        // Only teams have a registry: without one, the message says what to add.
         ["deploy", .., "--via", "hub", "--tag", _] => {
             drop(workspace.xtask(words).expect_exit(2).says("add `[hub]`"));
         }
-        // Without a registry of the team's there is nothing to push to: what it would do is looked at.
+        // Without a team registry there is nothing to push to: check the dry run.
         ["publish"] => {
             let toml = workspace.read("robots.toml");
             workspace
@@ -64,7 +63,7 @@ fn run(workspace: &Workspace, words: &[&str]) {
     }
 }
 
-/// Runs what goes on until somebody ends it.
+/// Runs a command that continues until Ctrl-C.
 fn until_ctrl_c(workspace: &Workspace, words: &[&str], says: &str) {
     let mut run = workspace.start(words);
     run.until_it_says(says);

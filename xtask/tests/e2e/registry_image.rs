@@ -1,4 +1,4 @@
-//! What the image of the robots' registry brings along besides the registry.
+//! Content of the image of the robots' registry, besides the registry.
 
 use camino::Utf8Path;
 use robot_deploy::config::{Platform, Workspace};
@@ -6,14 +6,14 @@ use robot_deploy::image::{Builder, service};
 
 use super::harness::{Lab, MAIN, emulation, output};
 
-/// Bytes that the image may take on its way to a robot.
+/// Limit of the image's transfer size in bytes.
 const SIZE_LIMIT: u64 = 16_000_000;
 
-/// How a program is run with what the image brings: from an argument, from nothing on the robot.
+/// Runs a program, given as argument, with the image's Python, without using anything of the robot.
 const PYTHON: [&str; 5] = ["python3", "-I", "-S", "-B", "-c"];
 
-/// Imports all there is for work on layers, and rebuilds 1.8 MB from a basis of 2 MB and a patch, written by
-/// `zstd -19 --patch-from=BASIS`.
+/// Imports everything needed to build layers, and rebuilds 1.8 MB from a basis of 2 MB and a patch, written
+/// by `zstd -19 --patch-from=BASIS`.
 const PROGRAM: &str = r#"
 import errno, hashlib, http.client, json, mmap, os, socket, struct, subprocess, sys, threading, time, zlib
 import _hashlib, zstandard
@@ -56,7 +56,7 @@ pub fn the_image_is_small_and_whole_on_other_processors(lab: &Lab) {
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
     for (platform, machine) in [("linux/amd64", "x86_64"), ("linux/arm64", "aarch64")] {
         let image = service::registry(&config, builder, &Platform::parse(platform).unwrap()).unwrap();
-        // Under emulation, a missing library is missed as on the robot.
+        // Emulation detects missing libraries, as the robot would.
         let run = ["docker", "run", "--rm", "--platform", platform, "--entrypoint", PYTHON[0], &image];
         let said = output(&[&run, &PYTHON[1..], &[&program()]].concat());
         assert_eq!(said, format!("rebuilt on {machine}"));

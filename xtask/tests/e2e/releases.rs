@@ -1,10 +1,10 @@
-//! Releases on a robot: what there is to see there, which are kept, and going back.
+//! Releases on a robot: their files, the number of kept releases, and rollback.
 
 use super::harness::{
     Container, Lab, MAIN, MAP, ODOMETRY, PROJECT, RegistryDisk, Workspace, eventually, incompressible, output,
 };
 
-/// Directory in which the robot's registry keeps what has not been pushed to its end.
+/// Directory in which the robot's registry keeps unfinished uploads.
 const UPLOADS: &str =
     "/var/lib/docker/volumes/xtask-registry/_data/docker/registry/v2/repositories/*/_uploads";
 
@@ -24,12 +24,12 @@ pub fn add_service(workspace: &Workspace, definition: &str) {
     workspace.write(file, format!("{}\n{definition}\n", workspace.read(file)));
 }
 
-/// The number of the release that runs, as the robot itself shows it.
+/// Number of the running release, as shown on the robot.
 pub fn current() -> String {
     link("current")
 }
 
-/// The number of the release before it.
+/// Number of the previous release.
 pub fn previous() -> String {
     link("previous")
 }
@@ -39,18 +39,18 @@ fn link(name: &str) -> String {
     link.strip_prefix("releases/").unwrap().to_owned()
 }
 
-/// What is said of a release on the robot.
+/// The robot's record of a release.
 pub fn record(number: &str) -> serde_json::Value {
     let text = MAIN.sh(&format!("cat /home/robot/.deploy/{PROJECT}/releases/{number}/release.json"));
     serde_json::from_str(&text).unwrap()
 }
 
-/// The containers without the time that they were started at, which changes with the power.
+/// The containers without their start times, which change at a power cut.
 fn images(containers: &std::collections::BTreeMap<String, Container>) -> Vec<(String, String)> {
     containers.iter().map(|(name, container)| (name.clone(), container.image.clone())).collect()
 }
 
-/// Fails unless the robot runs this release, whole and healthy, and nothing is left of an activation.
+/// Fails unless the robot runs this release, complete and healthy, without traces of an activation.
 pub fn assert_runs(number: &str) {
     assert_eq!(current(), number);
     eventually("all services to be well", || {
@@ -66,7 +66,7 @@ pub fn assert_runs(number: &str) {
             .then_some(())
     });
     let home = format!("/home/robot/.deploy/{PROJECT}");
-    // Each container was made for this release, and runs the image that it was told to.
+    // Each container was created for this release, and runs the image of this release.
     let wanted = MAIN.sh(&format!("cut -d ' ' -f 1,3 {home}/current/services | sort"));
     let format =
         "{{index .Config.Labels \"xtask.hash\"}} {{index .Config.Labels \"com.docker.compose.service\"}}";
@@ -74,7 +74,7 @@ pub fn assert_runs(number: &str) {
     let running = MAIN.sh(&format!("{list} | xargs docker inspect --format '{format}' | sort"));
     assert_eq!(running, wanted);
     assert!(!MAIN.can(&["test", "-e", &format!("{home}/activation")]), "an activation has not ended");
-    // The shell that held the lock ends with the connection, a moment after the command.
+    // The shell that held the lock ends with the connection, shortly after the command.
     assert!(MAIN.can(&["flock", "-w", "20", &format!("{home}/deploy.lock"), "true"]), "the robot is locked");
 }
 
@@ -161,7 +161,7 @@ pub fn status_tells_what_is_not_as_the_release_says(lab: &Lab) {
     );
     assert!(main["disk_free"].as_u64().unwrap() > 0 && main["clock_ahead"].as_i64().unwrap().abs() < 5);
 
-    // A sensor, as the kernel shows one.
+    // A sensor, as shown by the kernel.
     let sensor = "/sys/class/thermal/thermal_zone0";
     MAIN.sh(&format!(
         "mount -t tmpfs sensors /sys/class/thermal && mkdir {sensor} && echo 48500 >{sensor}/temp"
@@ -183,7 +183,7 @@ pub fn status_tells_what_is_not_as_the_release_says(lab: &Lab) {
     assert_eq!(drift("camera"), "not of this release");
     assert_eq!(drift("navigation"), "the release has it");
     assert!(drift("localization").is_null());
-    // A deploy puts all of it right, though nothing is new.
+    // A deploy repairs everything, even if nothing is new.
     lab.deploy(MAIN);
     assert_runs(&current());
     assert!(!MAIN.can(&["docker", "inspect", "by-hand"]));
@@ -206,14 +206,14 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     }
     let before = blobs();
     assert!(manifests.iter().all(|manifest| before.contains(manifest)));
-    // Who has no room is told of it.
+    // A full disk is reported.
     let disk = RegistryDisk::with_room(MAIN, 2_000_000);
     workspace.write(MAP, incompressible(20_000_000));
     let refused = workspace.xtask(&["deploy", "--robot", "main", "--yes"]).expect_exit(1);
     drop(refused.says("`main` keeps ").says("that no release needs").says("cargo xtask prune --robot main"));
     drop(disk);
     std::fs::remove_file(workspace.path(MAP)).unwrap();
-    // Somebody pushes something of their own.
+    // Another program pushes its own image.
     let upload = format!(
         "import http.client, time\n\
          c, login = http.client.HTTPConnection('127.0.0.1', 5000), 'Basic {}'\n\
@@ -229,7 +229,7 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     eventually("the upload", || MAIN.can(&["test", "-e", "/tmp/uploading"]).then_some(()));
     workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0).says("somebody pushes into its registry");
     assert_eq!(blobs(), before);
-    // One that has come to nothing keeps no garbage, however long somebody holds it open.
+    // An abandoned upload does not keep garbage, however long its connection stays open.
     MAIN.sh(&format!("find {UPLOADS} -name data -exec touch -d '11 minutes ago' {{}} +"));
     workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0).says("freed").never_says("somebody pushes");
     MAIN.sh("pgrep -f '^python3 -c import http.client'");
@@ -239,7 +239,7 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     assert_eq!(kept, [false, false, true, true]);
     assert!(after.len() < before.len());
     assert_runs(&current());
-    // What it took is not missed.
+    // Nothing that was pruned is needed.
     workspace.xtask(&["rollback", "--robot", "main"]).expect_exit(0);
     workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0);
     edit(workspace);
@@ -249,15 +249,15 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     }
 }
 
-/// Older versions called the robot's registry `localhost:5000`: releases with such names are gone back to, and go in
-/// their time with all their names.
+/// Older versions called the robot's registry `localhost:5000`: rollback works with releases of that name,
+/// and pruning removes all their names.
 pub fn releases_with_names_of_older_versions_work(lab: &Lab) {
     let workspace = lab.deployed();
     edit(workspace);
     lab.deploy(MAIN);
     let old = current();
     let home = format!("/home/robot/.deploy/{PROJECT}");
-    // As an older version has left it: images pulled under that name, and a release that runs them.
+    // The state that an older version leaves: images pulled under that name, and a release that runs them.
     let auths = format!("{{\"auths\":{{\"localhost:5000\":{{\"auth\":\"{}\"}}}}}}", MAIN.registry_login());
     MAIN.sh(&format!(
         "mkdir /tmp/older; printf '%s' '{auths}' >/tmp/older/config.json
@@ -286,7 +286,7 @@ pub fn releases_with_names_of_older_versions_work(lab: &Lab) {
     assert_eq!(images(&MAIN.services()), before);
     assert!(MAIN.services().values().any(|container| container.reference.starts_with("localhost:5000/")));
 
-    // With the last of these releases their names go.
+    // Their names are removed with the last of these releases.
     MAIN.sh(&format!(
         "sed -i 's/\"outcome\": \"healthy\"/\"outcome\": \"unhealthy\"/' {home}/releases/{old}/release.json"
     ));

@@ -10,10 +10,10 @@ fn arrives(topic: &str, kind: &str, more: &[&str]) {
 
 pub fn the_nodes_of_a_robot_drive_it_to_its_goal(lab: &Lab) {
     lab.deployed();
-    // Started anew, the robot begins its match anew.
+    // After a restart, the robot begins its match again.
     let project = format!("label=com.docker.compose.project={PROJECT}");
     MAIN.sh(&format!("docker restart $(docker ps --quiet --filter {project}) >/dev/null"));
-    // navigation → communication → localization, each in a container of its own.
+    // navigation → communication → localization, each in its own container.
     arrives("/main/cmd_vel", "geometry_msgs/msg/Twist", &["--count", "3"]);
     arrives("/main/odom", "nav_msgs/msg/Odometry", &["--count", "3"]);
     arrives("/main/match_status", "robot_interfaces/msg/MatchStatus", &["--where", "state=SUCCEEDED"]);

@@ -1,4 +1,4 @@
-//! Who can reach what, and read what: sockets, secrets, names that a shell would make something of.
+//! Access to sockets and secrets, and names with a special meaning in a shell.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use super::harness::{
 };
 use super::releases::add_service;
 
-/// What tells the service a secret.
+/// Passes a secret to the service.
 const SETTINGS: &str = "    restart: always
     environment: { TOKEN: \"$TOKEN\" }
     healthcheck: { test: [CMD-SHELL, 'test -n \"$$TOKEN\"'], interval: 1s }
@@ -54,7 +54,7 @@ pub fn the_robot_listens_on_loopback_only(lab: &Lab) {
         .start(&["deploy", "--robot", "main", "--yes"])
         .watched(|_| seen.extend(MAIN.sockets()))
         .expect_exit(0);
-    // Nodes find each other over the network by DDS: that is the team's, and as it shall be.
+    // Nodes discover each other over the network with DDS: the team intends that.
     let (of_nodes, seen): (Vec<Socket>, Vec<Socket>) = seen.into_iter().partition(|socket| socket.is_of_node);
     let is_sshd = |socket: &Socket| (socket.kind.as_str(), socket.port) == ("tcp", 22);
     let (sshd, others): (Vec<Socket>, Vec<Socket>) = seen.into_iter().partition(is_sshd);
@@ -64,7 +64,7 @@ pub fn the_robot_listens_on_loopback_only(lab: &Lab) {
     assert!(of_nodes.iter().all(|socket| socket.kind == "udp"), "{of_nodes:?}");
 }
 
-/// Everything that can be done at a robot's registry, and what it answers: REPOSITORY MANIFEST BLOB.
+/// Tries every kind of request at a robot's registry, and prints the answers: REPOSITORY MANIFEST BLOB.
 const INTRUDER: &str = "
 import http.client, sys
 repository, manifest, blob = sys.argv[1:]
@@ -79,9 +79,9 @@ print(ask('GET', '_catalog'), ask('GET', f'{repository}/tags/list'),
       ask('DELETE', f'{repository}/manifests/{manifest}'))
 ";
 
-/// Answers that another user's container on the robot's network gets from the registry.
+/// The registry's answers to another user's container on the robot's network.
 fn intrude() -> String {
-    let [image, _] = MAIN.registry_is_of();
+    let [image, _] = MAIN.registry_image_and_settings();
     let digest = MAIN.digest("localization");
     let blob = "python3 -c 'import json,sys; print(json.load(sys.stdin)[\"config\"][\"digest\"])'";
     let data = "/var/lib/docker/volumes/xtask-registry/_data/docker/registry/v2/blobs/sha256";
@@ -94,7 +94,7 @@ fn intrude() -> String {
 
 pub fn others_on_the_robot_cannot_use_its_registry(lab: &Lab) {
     let workspace = lab.deployed();
-    // The registry has what has come through it, and another test may have taken another way.
+    // Another test may have delivered without the registry: make sure that it has these images.
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # through the registry");
     lab.deploy(MAIN);
     assert_eq!(intrude(), "401 401 401 401 401 401 401");
@@ -116,13 +116,13 @@ pub fn others_on_the_robot_cannot_use_its_registry(lab: &Lab) {
     assert_eq!(files_with(workspace.path(".."), &[&login]), [""; 0]);
     let found = files_on_robot_with(MAIN, &login);
     assert!(found.iter().all(|path| path.ends_with("/_data/credential")) && !found.is_empty(), "{found:?}");
-    // It stays what it is, whoever starts the registry again, and so does what the container may do.
+    // The login and the container's restrictions stay when the registry is started again.
     let restricted = "{{.HostConfig.CapDrop}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.SecurityOpt}}";
     let inspect = ["docker", "inspect", "--format", restricted, "xtask-registry"];
     assert_eq!(MAIN.exec(&inspect), "[ALL] true [no-new-privileges]");
 
-    // One of the same image that lets everybody in does not stay, though it runs.
-    let [image, _] = MAIN.registry_is_of();
+    // A running registry of the same image that needs no login is replaced.
+    let [image, _] = MAIN.registry_image_and_settings();
     MAIN.sh(&format!(
         "docker rm --force xtask-registry
          docker run --detach --name xtask-registry --restart always --network host \
@@ -139,7 +139,7 @@ pub fn others_on_the_robot_cannot_use_its_registry(lab: &Lab) {
     );
 }
 
-/// A program that has the registry's port before the registry gets neither its login nor images.
+/// A program that takes the registry's port first gets neither the login nor images.
 pub fn who_takes_the_registrys_port_gets_nothing(lab: &Lab) {
     let workspace = lab.deployed();
     let squatter = "import http.server as s\n\
@@ -166,13 +166,13 @@ pub fn who_takes_the_registrys_port_gets_nothing(lab: &Lab) {
     MAIN.assert_has_built("localization");
 }
 
-/// Words that nobody else has in any file.
+/// A random word that no other file contains.
 fn secret(name: &str) -> String {
     let bytes: String = incompressible(8).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{name}-{bytes}")
 }
 
-/// What stands in the process list of this machine, in which that of its simulated robots is.
+/// Records the process list of this machine, which includes the processes of its simulated robots.
 fn note_processes(seen: &mut BTreeSet<Vec<u8>>) {
     for process in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
         if let Ok(line) = fs::read(process.path().join("cmdline")) {
@@ -185,7 +185,7 @@ fn contains(text: &[u8], word: &str) -> bool {
     text.windows(word.len()).any(|part| part == word.as_bytes())
 }
 
-/// The files in a directory of this machine that have one of the words in them.
+/// Files in a directory of this machine that contain one of the words.
 fn files_with(dir: &str, words: &[&str]) -> Vec<String> {
     let words = words.iter().flat_map(|word| ["-e", word]).collect::<Vec<_>>();
     let script = "dir=$1 && shift && { grep -rlaF \"$@\" \"$dir\" || [ $? -eq 1 ]; }";
@@ -193,22 +193,23 @@ fn files_with(dir: &str, words: &[&str]) -> Vec<String> {
     found.lines().map(str::to_owned).collect()
 }
 
-/// The files on a robot that have a word in them, its own system and what its containers see included.
+/// Files on a robot that contain the word, in its own system and in all that its containers see.
 fn files_on_robot_with(robot: Robot, word: &str) -> Vec<String> {
     let places = "/root /home /tmp /dev/shm /run /etc /var";
-    // Devices and pipes cannot be read to their end. What two places lead to is found twice.
+    // Devices and pipes have no end, so only regular files are read. Files under two mount points are found
+    // twice.
     let found = robot.sh(&format!(
         "find {places} -type f -size -2048k -exec grep -laF -e '{word}' {{}} + 2>/dev/null || true"
     ));
     found.lines().map(str::to_owned).collect()
 }
 
-/// Deploys something else, to be told secrets.
+/// Deploys another image that is given secrets.
 fn single(workspace: &Workspace, build_secret: &str, marker: &str) {
     let dockerfile = format!(
         "FROM shell AS runtime\n\
          RUN --mount=type=secret,id=pip,target=/etc/pip.conf grep -q {} /etc/pip.conf && echo {marker} >/marker\n",
-        // The file has more of it than the Dockerfile.
+        // The Dockerfile contains only the first part of the secret.
         build_secret.split('-').next().unwrap()
     );
     let _single = Single::with_settings(workspace, &dockerfile, SETTINGS);
@@ -237,14 +238,14 @@ pub fn secrets_are_read_by_who_needs_them_and_kept_nowhere(lab: &Lab) {
     workspace.write("docker/match.env", format!("TOKEN={second}\n"));
     run(&["env", "--robot", "main", "--verbose"]);
     run(&["rollback", "--robot", "main", "--verbose"]);
-    // A value that is gone was a secret all the same.
+    // A removed value is still a secret.
     workspace.write("docker/match.env", "TOKEN=\n");
     run(&["env", "--robot", "main", "--plan"]);
     workspace.write("docker/match.env", format!("TOKEN={second}\n"));
     let token = ["docker", "exec", &format!("{PROJECT}-single-1"), "sh", "-c", "echo \"$TOKEN\""];
     assert_eq!(MAIN.exec(&token), first, "it is what containers are told");
 
-    // Process lists: of this machine, and of the robot while it went over.
+    // Process lists of this machine, and of the robot during the activation.
     let of_this_lab =
         |word: &str| processes.iter().any(|line| contains(line, word) && contains(line, &PROJECT));
     assert!(of_this_lab("bake"), "this machine was not seen");
@@ -254,7 +255,7 @@ pub fn secrets_are_read_by_who_needs_them_and_kept_nowhere(lab: &Lab) {
         assert_eq!(telling.map(|line| String::from_utf8_lossy(line)), None);
     }
 
-    // Layers, configuration and history of the image. What is in a layer is found.
+    // Layers, configuration and history of the image. The search does find text in a layer.
     let image = format!("{PROJECT}:single");
     let saved = |word: &str| {
         output(&["sh", "-c", "docker save \"$1\" | grep -acF -e \"$2\" || true", "save", &image, word])
@@ -264,7 +265,7 @@ pub fn secrets_are_read_by_who_needs_them_and_kept_nowhere(lab: &Lab) {
         assert_eq!(saved(secret), "0");
     }
 
-    // Files of this machine: those that had them before.
+    // Files of this machine: only those that contained the secrets before.
     let found = files_with(workspace.path(".."), &[&build, &first, &second]);
     let mut known = [workspace.path("../pip.conf"), workspace.path("docker/match.env")];
     known.sort_unstable();
@@ -272,7 +273,7 @@ pub fn secrets_are_read_by_who_needs_them_and_kept_nowhere(lab: &Lab) {
     found.sort();
     assert_eq!(found, known.map(|path| path.replace("/workspace/../", "/")));
 
-    // Files of the robot: those of its releases and its engine, which nobody else can read.
+    // Files of the robot: only those of its releases and its engine, which no other user can read.
     assert_eq!(files_on_robot_with(MAIN, &build), [""; 0]);
     for secret in [&first, &second] {
         let found = files_on_robot_with(MAIN, secret);
@@ -316,8 +317,8 @@ pub fn odd_names_in_a_compose_file_arrive(lab: &Lab) {
     assert_eq!(output(&["find", workspace.path(".."), "-name", "canary"]), "");
 }
 
-/// A node with the SSH user's id that sees the robot's shared memory: it writes down what it finds of a deploy, and has its
-/// own commands tried in the container that has the engine's socket.
+/// A node with the SSH user's id that sees the robot's shared memory: it records everything that it finds of
+/// a deploy, and tries to run commands in the container that has the engine's socket.
 const HOSTILE: &str = r#"  hostile:
     image: PROJECT:navigation
     network_mode: none
@@ -366,7 +367,7 @@ pub fn the_guard_is_as_weak_as_it_can_be(lab: &Lab) {
     let writable: BTreeSet<&str> = writable.split_whitespace().collect();
     assert_eq!(writable, [&*format!("/home/robot/.deploy/{PROJECT}"), "/var/run/docker.sock"].into());
 
-    // Somebody else's container of that name is neither taken for it nor in the way.
+    // A foreign container of that name is not mistaken for the guard, and does not block a deploy.
     MAIN.exec(&["docker", "container", "rm", "--force", &guard]);
     let other =
         ["docker", "run", "--detach", "--name", &guard, &format!("{PROJECT}:navigation"), "sleep", "600"];

@@ -1,4 +1,4 @@
-//! What Compose files and robots.toml say, in the containers.
+//! Settings of Compose files and robots.toml, as they arrive in the containers.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::harness::{Container, Lab, MAIN, PROJECT};
 
 const COMPOSE: &str = "docker/compose.yaml";
 
-/// The services whose containers differ.
+/// Services whose containers differ.
 fn replaced(before: &BTreeMap<String, Container>, after: &BTreeMap<String, Container>) -> Vec<String> {
     after.keys().filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
 }

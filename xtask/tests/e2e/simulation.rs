@@ -1,4 +1,4 @@
-//! Simulated robots come and go.
+//! Creation and removal of simulated robots.
 
 use super::harness::{Engine, Lab, MAIN, PROJECT, output};
 

@@ -4,8 +4,7 @@ use super::harness::{Lab, MAIN, ODOMETRY, Page};
 
 const FILE: &str = "target/xtask/timings.html";
 
-/// Fails unless every bar is inside its lane, nothing in a row touches its neighbour, and what a label says
-/// can be read.
+/// Fails unless every bar is inside its lane, bars in a row do not touch, and labels are readable.
 #[track_caller]
 fn assert_tidy(page: &Page) {
     assert!(page.content <= page.window, "the page is {} wide in a window of {}", page.content, page.window);
@@ -46,7 +45,7 @@ fn fact<'a>(page: &'a Page, name: &str) -> &'a str {
 
 pub fn the_page_of_a_deploy_looks_right_in_a_browser(lab: &Lab) {
     let workspace = lab.deployed();
-    // What was built before, in whichever run, is not built again.
+    // A unique edit, because steps built by an earlier run are not built again.
     let timed = format!("    half = turn / 2  # timed {:?}", std::time::SystemTime::now());
     workspace.edit(ODOMETRY, "    half = turn / 2", &timed);
     workspace.xtask(&["deploy", "--robot", "main", "--timings", "--yes"]).expect_exit(0).says(FILE);
@@ -73,7 +72,7 @@ pub fn the_page_of_a_deploy_looks_right_in_a_browser(lab: &Lab) {
         let robots = page.table("robots");
         assert_eq!((robots.rows.len(), robots.rows[0][0].as_str()), (1, "main"));
         assert_eq!(fact(&page, "sent"), robots.rows[0][1]);
-        // What travelled comes first: the layer that was edited, and no other.
+        // Sent layers come first: only the edited layer was sent.
         let layers = page.table("layers");
         assert_eq!(layers.rows.len(), MAIN.layers("localization").len());
         let travelled = layers.rows.iter().filter(|row| row[3] != "there already").count();

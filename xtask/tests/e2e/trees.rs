@@ -1,15 +1,15 @@
-//! For random trees of files: what a deploy brings is the tree, exactly, whatever was there before.
+//! Random file trees: a deploy delivers exactly the tree, whatever the robot had before.
 
 use super::harness::{LIST, Lab, MAIN, PROJECT, Robot, SECONDARY, Single, Tree, Workspace, note};
 
-/// How many trees are delivered, one after another.
+/// Number of trees that are delivered, one after another.
 const TREES: usize = 6;
 
 const DOCKERFILE: &str = "FROM shell AS runtime\nADD one.tar /tree/\nADD two.tar /tree/\n";
 
-/// What there is on a robot.
+/// Listing of the tree on a robot.
 fn listing(robot: Robot) -> Vec<String> {
-    // There is no Python in the image: the robot's own looks into the container.
+    // The image has no Python, so the robot's Python looks into the container.
     let pid =
         robot.exec(&["docker", "inspect", "--format", "{{.State.Pid}}", &format!("{PROJECT}-single-1")]);
     let text = robot.exec(&["python3", "-c", LIST, &format!("/proc/{pid}/root/tree")]);
@@ -46,7 +46,7 @@ pub fn what_arrives_is_what_was_built_whatever_was_there(lab: &Lab) {
     let mut tree = Tree::random(&mut rng);
     let mut trees = vec![tree.clone()];
     while trees.len() < TREES {
-        // Sometimes nothing stays, sometimes an older one comes back.
+        // Sometimes everything changes, sometimes an older tree comes back.
         tree = match rng.u8(0..6) {
             0 => Tree::random(&mut rng),
             1 => trees[rng.usize(..trees.len())].clone(),

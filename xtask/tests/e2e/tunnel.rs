@@ -1,4 +1,4 @@
-//! The tunnel for people's own `docker push`.
+//! The tunnel for the user's own `docker push`.
 
 use super::harness::{Lab, PROJECT, output, succeeds};
 
@@ -11,7 +11,7 @@ pub fn it_takes_a_push_and_closes_on_ctrl_c(lab: &Lab) {
     output(&["docker", "tag", &format!("{PROJECT}:navigation"), &name]);
     output(&["docker", "push", &name]);
     output(&["docker", "image", "rm", &name]);
-    // The tunnel adds the login, for this user: not for another one, and not for a page of a browser.
+    // The tunnel adds the login only for this user: not for other users, and not for web pages.
     let url = format!("http://{host}/v2/{PROJECT}/tags/list");
     let curl = ["curl", "--silent", "--noproxy", "*", "--max-time", "20", &url];
     let tags = output(&curl);

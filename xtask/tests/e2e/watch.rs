@@ -16,7 +16,7 @@ pub fn what_is_saved_is_deployed_and_a_mistake_is_waited_out(lab: &Lab) {
     let deploys = |run: &super::harness::Running| run.stderr().matches("waiting for a save").count();
     run.until("the first deploy to end", |run| (deploys(run) == 2).then_some(()));
 
-    // A mistake, and its repair.
+    // A mistake, and its fix.
     let (number, good) = (current(), workspace.read("docker/compose.yaml"));
     workspace.write("docker/compose.yaml", good.replace("services:", "sevrices:"));
     run.until_it_says("that failed, see above");
@@ -24,7 +24,7 @@ pub fn what_is_saved_is_deployed_and_a_mistake_is_waited_out(lab: &Lab) {
     workspace.write("docker/compose.yaml", good);
     run.until("the repair", |run| (deploys(run) == 4).then_some(()));
 
-    // Several at once are one deploy, of the last of them.
+    // Several saves at once give one deploy of the last state.
     for number in 0..20 {
         edit(workspace);
         workspace.write("ros_ws/src/localization/note", format!("{number}"));

@@ -1,18 +1,17 @@
-//! An SSH agent with one key, ended with its guard. `ssh` asks it; nobody's own keys are involved.
+//! An SSH agent with one key, stopped on drop. Only `ssh` of the tests uses it, not the developer's keys.
 
 use std::process::{Child, Stdio};
 
 use super::shell::{command, output};
 use super::{Finished, Workspace, eventually};
 
-/// See the module.
 pub struct Agent {
     process: Child,
     socket: String,
 }
 
 impl Agent {
-    /// With a key of the workspace.
+    /// Starts an agent with a key of the workspace.
     pub fn with_key(workspace: &Workspace, key: &str) -> Self {
         let socket = workspace.path(&format!("../agent-{}", number())).to_owned();
         let process = command(&["ssh-agent", "-D", "-a", &socket]).stdout(Stdio::null()).spawn().unwrap();
@@ -22,12 +21,12 @@ impl Agent {
         agent
     }
 
-    /// Runs `cargo xtask ARGS...` with the key in reach.
+    /// Runs `cargo xtask ARGS...` with this agent.
     pub fn run(&self, workspace: &Workspace, args: &[&str]) -> Finished {
         workspace.start_with(&[self.variable()], args).wait()
     }
 
-    /// The variable by which programs find it.
+    /// Environment variable by which programs find the agent.
     pub fn variable(&self) -> (&str, &str) {
         ("SSH_AUTH_SOCK", &self.socket)
     }

@@ -1,4 +1,4 @@
-//! A page as a browser lays it out: headless Chromium opens a copy of it that measures itself.
+//! The layout of a page in a browser: headless Chromium opens a copy of the page that measures itself.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::shell::{command, succeeds};
 use super::wait::eventually;
 
-/// Runs at the end of the page and leaves its measurements where the dump of the page has them.
+/// Runs at the end of the page and stores its measurements in the page, so that the DOM dump contains them.
 const MEASURE: &str = include_str!("measure.js");
 
 /// A rectangle, in pixels.
@@ -20,7 +20,7 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// Whether another rectangle is in this one, but for a pixel of rounding.
+    /// Returns whether this rectangle contains the other one, within one pixel.
     pub fn holds(&self, other: Self) -> bool {
         self.left - 1.0 <= other.left
             && self.top - 1.0 <= other.top
@@ -28,7 +28,7 @@ impl Rect {
             && self.bottom + 1.0 >= other.bottom
     }
 
-    /// Whether there is anything to see of it.
+    /// Returns whether the rectangle is large enough to be visible.
     pub fn is_visible(&self) -> bool {
         self.right - self.left >= 2.0 && self.bottom - self.top >= 2.0
     }
@@ -41,9 +41,9 @@ pub struct Bar {
     pub rect: Rect,
     pub colour: String,
     pub label: String,
-    /// None where the label is not shown.
+    /// `None` if the label is not shown.
     pub label_rect: Option<Rect>,
-    /// Whether the label stands on the bar.
+    /// True if the label is on the bar.
     pub inside: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct Lane {
     pub rows: Vec<Vec<Bar>>,
 }
 
-/// A table: the texts of its cells, and where it is.
+/// A table: the texts of its cells, and its position.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Table {
     pub class: String,
@@ -63,10 +63,9 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
-/// See the module.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Page {
-    /// How wide the window is, and what is in it.
+    /// Width of the window, and of the content.
     pub window: f64,
     pub content: f64,
     pub facts: Vec<(String, String)>,
@@ -78,7 +77,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// Opens a page in a window as wide.
+    /// Opens a page in a window of this width.
     pub fn open(html: &str, width: u32) -> Self {
         let dir = tempfile::Builder::new().prefix("e2e-browser-").tempdir().unwrap();
         let (file, profile) = (dir.path().join("page.html"), dir.path().join("profile"));
@@ -92,7 +91,7 @@ impl Page {
             .arg(format!("--user-data-dir={}", profile.display()))
             .arg(format!("--window-size={width},1000"))
             .args(["--dump-dom".to_owned(), format!("file://{}", file.display())])
-            // What does not go into the profile goes to where it is removed as well.
+            // Files outside the profile also go to the temporary directory.
             .env("HOME", dir.path());
         let output = browser.output().unwrap();
         let dom = String::from_utf8_lossy(&output.stdout);
@@ -106,13 +105,13 @@ impl Page {
         serde_json::from_str(&unescape(measured)).unwrap()
     }
 
-    /// A table by its class.
+    /// Returns the table with this class.
     pub fn table(&self, class: &str) -> &Table {
         let table = self.tables.iter().find(|table| table.class == class);
         table.unwrap_or_else(|| panic!("no table of {class}: {:?}", self.tables))
     }
 
-    /// A lane by its name.
+    /// Returns the lane with this name.
     pub fn lane(&self, name: &str) -> &Lane {
         let lane = self.lanes.iter().find(|lane| lane.name == name);
         lane.unwrap_or_else(|| panic!("no lane of {name}: {:?}", self.lanes))
@@ -120,7 +119,7 @@ impl Page {
 }
 
 impl Lane {
-    /// Where the first bar of a class begins.
+    /// Left edge of the first bar of a class.
     pub fn begin(&self, class: &str) -> f64 {
         let bars = self.rows.iter().flatten().filter(|bar| bar.class == class);
         let first = bars.map(|bar| bar.rect.left).min_by(f64::total_cmp);
@@ -134,7 +133,7 @@ fn program() -> String {
     found.to_str().unwrap().to_owned()
 }
 
-/// Text as a dump of a page has it.
+/// Reverts the HTML escapes of a DOM dump.
 fn unescape(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", " ").replace("&amp;", "&")
 }

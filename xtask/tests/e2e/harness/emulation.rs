@@ -1,13 +1,13 @@
-//! Robots with another processor than this machine's. Their base takes minutes to make under emulation: it is made
-//! while other tests wait for something.
+//! Robots of another architecture than this machine's. Building their base under emulation takes minutes, so
+//! it is built while other tests run.
 
 use std::sync::Mutex;
 
 use super::run::Run;
 use super::{Engine, Running, Workspace};
 
-/// The project of what is built beside the tests: they count the images of their own.
-const AHEAD: &str = "e2e-ahead";
+/// Project of the images built in the background; tests count the images of their own projects.
+const BACKGROUND: &str = "e2e-ahead";
 
 /// A team with one package and no ROS: ROS 2 has no wheels for arm64.
 pub fn small_workspace(project: &str) -> Workspace {
@@ -29,7 +29,7 @@ pub fn small_workspace(project: &str) -> Workspace {
          COPY --from=docker --chmod=755 build-package test-package /usr/local/bin/\n\
          FROM base AS runtime\n",
     );
-    // What runs here is arm64's sh, uname and cp: under emulation, or not at all.
+    // The build runs arm64's sh, uname and cp, which works only under emulation.
     workspace.write(
         "docker/build-package",
         "#!/bin/sh\nset -eu\nmkdir -p /out/opt/hello\nuname -m >/out/opt/hello/machine\ncp /bin/true /out/opt/hello/\n",
@@ -44,14 +44,14 @@ pub fn small_workspace(project: &str) -> Workspace {
     workspace
 }
 
-/// What goes on beside the tests.
+/// The build in the background.
 static BEGUN: Mutex<Option<(Workspace, Running)>> = Mutex::new(None);
 
-/// Begins to build the small workspace for arm64.
+/// Starts building the small workspace for arm64.
 pub fn begin() {
-    let workspace = small_workspace(AHEAD);
+    let workspace = small_workspace(BACKGROUND);
     let run = Run {
-        // It ends with the tests, however they end.
+        // The build ends with the tests, however they end.
         around: &["setpriv", "--pdeathsig", "TERM"],
         args: &["build-images", "--robot", "pi", "--yes"],
         dir: workspace.path("").as_ref(),
@@ -62,7 +62,7 @@ pub fn begin() {
     *BEGUN.lock().unwrap() = Some((workspace, run));
 }
 
-/// Waits for it, where it was begun.
+/// Waits for the build, if it was started.
 pub fn ended() {
     let mut begun = BEGUN.lock().unwrap();
     if let Some((_workspace, run)) = begun.take() {
@@ -73,5 +73,5 @@ pub fn ended() {
 
 /// Removes the images; the base stays.
 pub fn clear() {
-    Engine::remove_images(AHEAD);
+    Engine::remove_images(BACKGROUND);
 }

@@ -1,40 +1,39 @@
-//! The engine of this machine, as far as the tests' own project is concerned.
+//! This machine's engine, with the images of the tests' own projects.
 
 use std::collections::BTreeMap;
 
 use super::shell::{output, succeeds};
 
-/// The engine of this machine.
 pub struct Engine;
 
 impl Engine {
-    /// What this machine's engine identifies an image by: the digest of its manifest, or in a classic store
-    /// of its configuration.
+    /// Image id of this machine's engine: the digest of the manifest, or of the configuration in a classic
+    /// store.
     pub fn id(image: &str) -> String {
         output(&["docker", "image", "inspect", "--format", "{{.Id}}", image])
     }
 
-    /// The layers of an image, unpacked, lowest first.
+    /// Unpacked layers of an image, lowest first.
     pub fn layers(image: &str) -> Vec<String> {
         let format = "{{join .RootFS.Layers \" \"}}";
         let text = output(&["docker", "image", "inspect", "--format", format, image]);
         text.split(' ').map(str::to_owned).collect()
     }
 
-    /// The ids of all images of a project, by tag.
+    /// Ids of all images of a project, by tag.
     pub fn ids(project: &str) -> BTreeMap<String, String> {
         let filter = format!("reference={project}:*");
         let text = output(&["docker", "image", "ls", "--filter", &filter, "--format", "{{.Tag}}"]);
         text.lines().map(|tag| (tag.to_owned(), Self::id(&format!("{project}:{tag}")))).collect()
     }
 
-    /// Names that a push needed and that should be gone after it.
+    /// Names that a push needed and that should be gone afterwards.
     pub fn temporary_tags(project: &str) -> Vec<String> {
         Self::names(&format!("127.0.0.1:*/{project}"))
     }
 
-    /// The names of images in the repositories that a pattern matches. A list of all would fail where another lab
-    /// removes an image at the same time: the engine reads what is gone by then.
+    /// Image names in the repositories that match a pattern. Listing all images would fail when another lab
+    /// removes one at the same time.
     pub fn names(repositories: &str) -> Vec<String> {
         let filter = format!("reference={repositories}");
         let text =
@@ -42,7 +41,7 @@ impl Engine {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Everything that simulated robots consist of: containers, volumes, networks.
+    /// All parts of simulated robots: containers, volumes, networks.
     pub fn simulation(project: &str) -> Vec<String> {
         let filter = format!("label=dev.cargo-xtask.sim={project}");
         let list = |kind: &str, more: &[&str], name: &str| {
@@ -63,7 +62,7 @@ impl Engine {
         Self::remove_temporary_tags(project);
     }
 
-    /// Removes the names that a push needed which could not take them back.
+    /// Removes the names of pushes that could not remove them.
     pub fn remove_temporary_tags(project: &str) {
         for tag in Self::temporary_tags(project) {
             succeeds(&["docker", "image", "rm", &tag]);

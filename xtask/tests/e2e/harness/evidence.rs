@@ -1,4 +1,4 @@
-//! Logs of a test that failed: `target/xtask/test-logs/MODULE.TEST/`, for people and as an artefact of CI.
+//! Logs of a failed test: `target/xtask/test-logs/MODULE.TEST/`, for developers and as a CI artifact.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::transcript::Transcript;
 use super::workspace::REPOSITORY;
 use super::{MAIN, Robot, SECONDARY};
 
-/// Files of a robot's own account of itself, and the commands that write them.
+/// Files about a robot, and the commands that write them.
 const OF_A_ROBOT: [(&str, &str); 7] = [
     ("containers.txt", "docker ps --all --no-trunc"),
     ("images.txt", "docker image ls --all --digests"),
@@ -33,9 +33,9 @@ pub fn dir() -> PathBuf {
     PathBuf::from(REPOSITORY).join("target/xtask/test-logs")
 }
 
-/// Writes down what there is; gives the directory.
+/// Writes all logs; returns the directory.
 pub fn keep(lab: &Lab, test: &str, transcript: &Transcript) -> PathBuf {
-    // No colons: they may not be in the names of artefacts.
+    // Artifact names may not contain colons.
     let dir = dir().join(test.replace("::", "."));
     let write = |file: &str, text: &[u8]| {
         let path = dir.join(file);
@@ -56,12 +56,12 @@ pub fn keep(lab: &Lab, test: &str, transcript: &Transcript) -> PathBuf {
 fn of_robot(robot: Robot, write: &dyn Fn(&str, &[u8])) {
     write("sshd.log", &said(&["docker", "logs", "--tail", "500", &robot.container()]));
     for (file, script) in OF_A_ROBOT {
-        // It may hang, which may be why the test failed.
+        // The robot may hang, which may be why the test failed.
         write(file, &said(&["timeout", "20", "docker", "exec", &robot.container(), "sh", "-c", script]));
     }
 }
 
-/// Output of a command, whatever becomes of it.
+/// Output of a command, whether it succeeds or not.
 fn said(argv: &[&str]) -> Vec<u8> {
     command(argv).output().map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default()
 }

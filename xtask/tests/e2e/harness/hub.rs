@@ -1,8 +1,7 @@
-//! A team's registry as this machine and the simulated robots reach it: with TLS by an authority of its own, and
-//! a login.
+//! A team's registry for this machine and the simulated robots, with TLS by its own authority, and a login.
 //!
-//! It runs on this machine's network, at the address that robots know this machine by: `172.17.0.1`, which
-//! containers often call it, is to a robot its own engine's bridge.
+//! The registry uses this machine's network, at the address by which robots reach this machine. The usual
+//! `172.17.0.1` would not work: on a robot, that is the bridge of the robot's engine.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -17,50 +16,50 @@ use tempfile::TempDir;
 use super::shell::{command, output, succeeds};
 use super::{Finished, PROJECT, Robot, Running, Workspace, eventually};
 
-/// Who may use the registry.
+/// User of the registry.
 const USER: &str = "team";
 
-/// The password of [`USER`], and how the registry knows it.
+/// Password of [`USER`], and its hash in the registry.
 pub const PASSWORD: &str = "swordfish-at-noon";
 const HTPASSWD: &str = "team:$2y$05$EsjXrpNVoQDRt3Cf6kdLwuVCo0mlBIl0Rre4ara4SL1sD6dPmwzKq\n";
 
-/// Both as they are in Docker's configuration and in requests.
+/// User and password as in Docker's configuration and in requests.
 pub const AUTH: &str = "dGVhbTpzd29yZGZpc2gtYXQtbm9vbg==";
 
-/// The same with another password.
+/// The same user with a wrong password.
 const WRONG_AUTH: &str = "dGVhbTp5ZXN0ZXJkYXktcy1wYXNzd29yZA==";
 
-/// Tells where the registry listened, to whoever cleans up.
+/// Label with the registry's address, for the cleanup.
 const LABEL: &str = "dev.cargo-xtask.e2e.hub";
 
-/// What manifests may be, of one platform or of several.
+/// Accepted manifest types, for one platform and for several.
 const MANIFESTS: &str = "Accept: application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 
-/// See the module. [`Hub::remove`] removes it.
+/// The registry; [`Hub::remove`] removes it.
 pub struct Hub {
     dir: TempDir,
     address: String,
 }
 
-/// Whom the registry takes somebody for.
+/// Login to use at the registry.
 #[derive(Clone, Copy)]
 pub enum As {
-    /// One who has logged in.
+    /// A valid login.
     Member,
-    /// One whose password has been changed since.
+    /// A login whose password has changed since.
     Former,
-    /// One who has never logged in.
+    /// No login.
     Stranger,
 }
 
 /// An image in the registry, for one platform.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Published {
-    /// The digest of its manifest.
+    /// Digest of the manifest.
     pub digest: String,
-    /// Its layers, unpacked, lowest first.
+    /// Unpacked layers, lowest first.
     pub layers: Vec<String>,
 }
 
@@ -89,7 +88,7 @@ impl Hub {
         hub
     }
 
-    /// Removes the registry, whoever left it, and the trust in it.
+    /// Removes the registry, even of an earlier run, and the trust in it.
     pub fn remove() {
         let (name, format) =
             (container(), format!("{{{{index .Config.Labels \"{LABEL}\"}}}} {{{{.Image}}}}"));
@@ -119,7 +118,7 @@ impl Hub {
         output(&["sh", "-ec", script, "certificates", &self.path("")]);
     }
 
-    /// A file of the registry's.
+    /// Path of a file of the registry.
     fn path(&self, file: &str) -> String {
         self.dir.path().join(file).to_str().unwrap().trim_end_matches('/').to_owned()
     }
@@ -128,12 +127,12 @@ impl Hub {
         eventually("the registry to answer", || self.answers().then_some(()));
     }
 
-    /// Looks if it is there.
+    /// Returns whether the registry answers.
     pub fn answers(&self) -> bool {
         self.request("").0 == 200
     }
 
-    /// The engine's own machine is where the certificate has to be, and root's: a container writes it.
+    /// The certificate must be on the engine's machine, which root owns, so a container writes it.
     fn is_trusted_here(&self) {
         let python = ["python3", "-I", "-S", "-B", "-c", TRUST, &self.address];
         output(&[&["docker", "exec", &container()], &python[..]].concat());
@@ -143,14 +142,14 @@ impl Hub {
         let script =
             "printf %s \"$4\" | docker --config \"$1\" login --username \"$3\" --password-stdin \"$2\"";
         output(&["sh", "-ec", script, "login", &self.config(As::Member), &self.address, USER, PASSWORD]);
-        // What `docker login` wrote, but for the password.
+        // The entry that `docker login` wrote, with another password.
         let entry = |auth: &str| format!("{{\"auths\":{{\"{}\":{{\"auth\":\"{auth}\"}}}}}}", self.address);
         let former = Path::new(&self.config(As::Former)).join("config.json");
         std::fs::create_dir(former.parent().unwrap()).unwrap();
         std::fs::write(former, entry(WRONG_AUTH)).unwrap();
     }
 
-    /// A directory with the Docker configuration of somebody; nobody's own is involved.
+    /// Directory of a Docker configuration with this login; the developer's own is not used.
     fn config(&self, who: As) -> String {
         self.path(match who {
             As::Member => "member",
@@ -159,13 +158,13 @@ impl Hub {
         })
     }
 
-    /// Lets a robot trust the registry.
+    /// Makes a robot trust the registry.
     pub fn is_trusted_by(&self, robot: Robot) {
         let (dir, pem) = (self.trust(), std::fs::read_to_string(self.path("ca.crt")).unwrap());
         robot.sh(&format!("mkdir -p '{dir}'; printf '%s' '{pem}' >'{dir}/ca.crt'"));
     }
 
-    /// Takes a robot's trust away.
+    /// Removes a robot's trust in the registry.
     pub fn is_not_trusted_by(&self, robot: Robot) {
         robot.exec(&["rm", "-r", &self.trust()]);
     }
@@ -174,27 +173,27 @@ impl Hub {
         format!("/etc/docker/certs.d/{}", self.address)
     }
 
-    /// How the registry is called: its address with the port.
+    /// Address of the registry, with the port.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The repository of the project.
+    /// Repository of the project.
     pub fn repository(&self) -> String {
         format!("{}/team/{PROJECT}", self.address)
     }
 
-    /// Runs `cargo xtask ARGS...` with somebody's login to its end.
+    /// Runs `cargo xtask ARGS...` with this login.
     pub fn run(&self, workspace: &Workspace, who: As, args: &[&str]) -> Finished {
         self.begin(workspace, who, args).wait()
     }
 
-    /// Starts `cargo xtask ARGS...` with somebody's login.
+    /// Starts `cargo xtask ARGS...` with this login.
     pub fn begin(&self, workspace: &Workspace, who: As, args: &[&str]) -> Running {
         workspace.start_with(&[("DOCKER_CONFIG", &self.config(who))], args)
     }
 
-    /// Runs something while the registry is off.
+    /// Runs `work` while the registry is off.
     pub fn while_off<T>(&self, work: impl FnOnce() -> T) -> T {
         output(&["docker", "kill", &container()]);
         let result = work();
@@ -213,14 +212,14 @@ impl Hub {
         tags
     }
 
-    /// The digest behind a tag, and what is there: a manifest or an index.
+    /// Digest of a tag, and its content: a manifest or an index.
     pub fn manifest(&self, name: &str) -> (String, Value) {
         let (status, body) = self.request(&format!("team/{PROJECT}/manifests/{name}"));
         assert_eq!(status, 200, "{name}: {}", String::from_utf8_lossy(&body));
         (format!("sha256:{:x}", Sha256::digest(&body)), serde_json::from_slice(&body).unwrap())
     }
 
-    /// The digests behind a tag, by architecture.
+    /// Digests of a tag, by architecture.
     pub fn architectures(&self, tag: &str) -> Vec<(String, String)> {
         let (_, index) = self.manifest(tag);
         let parts = index["manifests"].as_array().unwrap_or_else(|| panic!("{tag} is no index: {index}"));
@@ -228,7 +227,7 @@ impl Hub {
         parts.iter().map(|it| (text(&it["platform"]["architecture"]), text(&it["digest"]))).collect()
     }
 
-    /// The image behind a tag, for robots like this machine.
+    /// Image of a tag, for robots like this machine.
     pub fn image(&self, tag: &str) -> Published {
         let (mut digest, mut manifest) = self.manifest(tag);
         if manifest.get("manifests").is_some() {
@@ -244,7 +243,7 @@ impl Hub {
         Published { digest, layers: layers.iter().map(|it| it.as_str().unwrap().to_owned()).collect() }
     }
 
-    /// Asks the registry, as somebody who has logged in: the status, or 0 if it does not answer, and the body.
+    /// Sends a request with a valid login; returns the status, or 0 without an answer, and the body.
     fn request(&self, path: &str) -> (u16, Vec<u8>) {
         let (file, login) = (self.path("answer"), format!("{USER}:{PASSWORD}"));
         let url = format!("https://{}/v2/{path}", self.address);
@@ -283,14 +282,14 @@ http:
   tls: { certificate: /etc/hub/tls.crt, key: /etc/hub/tls.key }
 ";
 
-/// Where Docker looks for the authority of a registry.
+/// Directory in which Docker looks for the certificate authority of a registry.
 const TRUST: &str = "\
 import os, sys
 place = '/etc/docker/certs.d/' + sys.argv[1]
 os.makedirs(place)
 open(place + '/ca.crt', 'w').write(open('/etc/hub/ca.crt').read())";
 
-/// The directory of all such goes as well, if there is no other.
+/// Also removes the parent directory, if it is empty.
 const DISTRUST: &str = "\
 import os, sys
 place = '/etc/docker/certs.d/' + sys.argv[1]

@@ -1,5 +1,5 @@
-//! Commands on a simulated robot: in its namespaces, which takes a few milliseconds. `docker exec` takes a tenth of a
-//! second of a processor, and tests look at robots thousands of times.
+//! Commands on a simulated robot, run in its namespaces, which takes a few milliseconds. `docker exec` takes
+//! a tenth of a second of CPU time, and tests run thousands of commands.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::shell::command;
 
-/// The words of a command that root runs in a container.
+/// Command line that runs a command as root in a container.
 pub fn inside(container: &str, argv: &[&str]) -> Vec<String> {
-    // What an engine starts has to be in the container's control groups, too.
+    // Processes that an engine starts must also be in the container's control groups.
     let starts_an_engine = argv.iter().any(|word| word.contains("robotctl"));
     let place = if starts_an_engine { None } else { Process::of(container) };
     let around = match place {
@@ -25,7 +25,7 @@ pub fn inside(container: &str, argv: &[&str]) -> Vec<String> {
     around.into_iter().chain(argv.iter().map(|word| (*word).to_owned())).collect()
 }
 
-/// A container's first process, by its number and the time that it was started at.
+/// First process of a container: its pid and start time.
 #[derive(Clone, Copy, PartialEq)]
 struct Process {
     pid: u32,
@@ -33,7 +33,7 @@ struct Process {
 }
 
 impl Process {
-    /// The number of a container's first process, if it is one of this machine and we may enter its namespaces.
+    /// Pid of a container's first process, if it runs on this machine and we may enter its namespaces.
     fn of(container: &str) -> Option<u32> {
         static KNOWN: Mutex<BTreeMap<String, Process>> = Mutex::new(BTreeMap::new());
         let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,10 +53,10 @@ impl Process {
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         let (pid, id) = said.trim().split_once(' ')?;
         let pid = pid.parse().ok()?;
-        // An engine in a virtual machine has other numbers.
+        // An engine in a virtual machine reports other pids.
         let is_it = fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(id));
         let may_enter = fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok();
-        // One that is being started does not see the container's files yet, but ours.
+        // A process that is just starting still sees our files, not the container's.
         let root = |path: &str| fs::metadata(path).ok().map(|root| (root.dev(), root.ino()));
         let own = root("/");
         let is_up = root(&format!("/proc/{pid}/root/")).is_some_and(|root| Some(root) != own);
@@ -64,7 +64,7 @@ impl Process {
     }
 }
 
-/// Time at which a process was started: proc_pid_stat(5), field 22.
+/// Start time of a process: proc_pid_stat(5), field 22.
 fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()

@@ -1,4 +1,4 @@
-//! A workspace and a pair of robots that one test has for itself: several labs work side by side.
+//! A workspace and a pair of robots for one test at a time: several labs work in parallel.
 
 use std::cell::RefCell;
 use std::fs;
@@ -15,20 +15,20 @@ pub const MAIN: Robot = Robot { name: "main" };
 /// The robot whose engine has the classic store.
 pub const SECONDARY: Robot = Robot { name: "secondary" };
 
-/// The projects of the labs: that of the example workspace, then those of plain ones.
+/// Projects of the labs: first the example workspace, then the plain ones.
 const PROJECTS: [&str; 9] = ["e2e", "e2e-1", "e2e-2", "e2e-3", "e2e-4", "e2e-5", "e2e-6", "e2e-7", "e2e-8"];
 
-/// A kind of workspace that tests work in.
+/// A kind of workspace for tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum World {
-    /// The example workspace, with ROS. There is one lab of it: its packages are built once.
+    /// The example workspace, with ROS. It has only one lab, so that its packages are built once.
     Ros,
-    /// The same robots, images and services with nothing of ROS in them: built, sent and healthy in a moment.
+    /// The same robots, images and services without ROS: built, sent and healthy within a moment.
     Plain,
 }
 
 impl World {
-    /// Number of labs that there can be of it.
+    /// Maximum number of labs.
     pub fn labs(self) -> usize {
         match self {
             Self::Ros => 1,
@@ -44,7 +44,6 @@ impl World {
     }
 }
 
-/// See the module.
 pub struct Lab {
     pub workspace: Workspace,
     project: &'static str,
@@ -52,7 +51,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Opens a lab, with what an earlier run has kept of it.
+    /// Opens a lab, with the files that an earlier run has kept.
     pub fn open(world: World, number: usize) -> Self {
         let project = world.project(number);
         Project::enter(project);
@@ -64,14 +63,14 @@ impl Lab {
         Self { workspace, project, hub: RefCell::default() }
     }
 
-    /// Has this thread work in it.
+    /// Makes this thread work in the lab.
     pub fn enter(&self) {
         Project::enter(self.project);
     }
 
-    /// Has `main` run the workspace, unless that is what runs there. All edits of earlier tests are taken back, but for
-    /// that of [`ODOMETRY`]: most have deployed one, and nothing is learned from taking it back. Nothing of what they
-    /// began to send is there any more.
+    /// Makes `main` run the workspace, if it does not yet. Undoes all edits of earlier tests except that of
+    /// [`ODOMETRY`]: most tests have deployed one, and undoing it would only take time. Removes unfinished
+    /// transfers.
     pub fn deployed(&self) -> &Workspace {
         let edited = self.workspace.read(ODOMETRY);
         self.workspace.reset();
@@ -81,14 +80,14 @@ impl Lab {
         &self.workspace
     }
 
-    /// Deploys the workspace as it is; has to succeed.
+    /// Deploys the workspace, which must succeed.
     #[track_caller]
     pub fn deploy(&self, robot: Robot) -> Finished {
         self.workspace.xtask(&["deploy", "--robot", robot.name, "--yes"]).expect_exit(0)
     }
 
-    /// The team's registry, which tests share as they share the robots; those have to be up. Another one where their
-    /// network has been made again since.
+    /// The team's registry, shared by tests like the robots, which have to be up. It is created again if the
+    /// robots' network was.
     pub fn hub(&self) -> Arc<Hub> {
         let mut hub = self.hub.borrow_mut();
         match &*hub {
@@ -97,7 +96,7 @@ impl Lab {
         }
     }
 
-    /// Takes away what a failed test may have left in the way of the next ones: the robots, which are made again.
+    /// Removes what a failed test may have left: the robots are created again.
     pub fn recover(&self) {
         end_all_runs(&self.workspace.tmp());
         self.workspace.reset();
@@ -106,7 +105,7 @@ impl Lab {
         remove_robots();
     }
 
-    /// Closes it for good.
+    /// Removes the lab.
     pub fn close(self) {
         self.enter();
         clear_project();
@@ -114,14 +113,14 @@ impl Lab {
     }
 }
 
-/// Directory of the labs' files: a short path, since sockets are in it.
+/// Directory of the labs' files: a short path, because it contains sockets.
 pub fn dir() -> &'static Path {
     static DIR: LazyLock<PathBuf> =
         LazyLock::new(|| PathBuf::from(format!("/tmp/xtask-e2e.{}", output(&["id", "--user"]))));
     &DIR
 }
 
-/// Removes everything of all labs, whoever left it.
+/// Removes everything of all labs, including those of earlier runs.
 pub fn clear() {
     end_all_runs(dir());
     emulation::clear();

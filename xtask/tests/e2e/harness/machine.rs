@@ -1,45 +1,45 @@
-//! Processors and memory of this machine, as the tests take them.
+//! CPU time and memory of this machine during the tests.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Bytes of memory that a lab takes with both its robots at work, and some to spare.
+/// Bytes of memory that a lab needs with both its robots running, with a margin.
 const LAB: u64 = 2_500_000_000;
 
-/// Number of labs that work side by side on this machine unless somebody says otherwise: tests wait for half of their time, so
-/// there is one more than there are processors.
+/// Default number of parallel labs: one more than there are CPUs, because tests spend half of their time
+/// waiting.
 pub fn lanes() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let fit = usize::try_from(available() / LAB).unwrap_or(usize::MAX);
     (processors + 1).min(fit).max(1)
 }
 
-/// Bytes of memory that are free or can be made so.
+/// Bytes of available memory.
 fn available() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-/// Time of this machine's processors since it started, in ticks: what tests take without them they wait for.
+/// CPU time of this machine since its start, in ticks; the idle part is time in which tests wait.
 struct Processors {
     all: u64,
     idle: u64,
 }
 
 impl Processors {
-    /// As proc_stat(5) counts it.
+    /// Reads the times of proc_stat(5).
     fn now() -> Self {
         let text = fs::read_to_string("/proc/stat").unwrap();
         let first = text.lines().next().unwrap();
         let ticks: Vec<u64> = first.split_whitespace().skip(1).map(|ticks| ticks.parse().unwrap()).collect();
-        // user nice system idle iowait irq softirq steal; those of guests are in the first two.
+        // user nice system idle iowait irq softirq steal; guest time is included in the first two.
         Self { all: ticks.iter().take(8).sum(), idle: ticks[3] + ticks[4] }
     }
 }
 
-/// Watches this machine from its beginning to its end.
+/// Measures CPU time and memory from `begin` on.
 pub struct Watch {
     began: Processors,
     available: u64,
@@ -47,9 +47,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch.
+    /// Starts the measurement.
     pub fn begin() -> Self {
-        // For as long as the program lives: what it takes is a look each second.
+        // Runs until the program ends: it reads one file each second.
         let available = available();
         let least: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(available)));
         std::thread::spawn(|| {
@@ -61,7 +61,7 @@ impl Watch {
         Self { began: Processors::now(), available, least }
     }
 
-    /// Tells of it.
+    /// Describes the measurement in one line.
     pub fn summary(&self) -> String {
         let now = Processors::now();
         let all = now.all.saturating_sub(self.began.all).max(1) as f64;

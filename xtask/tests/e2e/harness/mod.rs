@@ -1,4 +1,4 @@
-//! What the tests are written in: a [`Lab`] with a workspace and robots, and runs of `xtask`.
+//! Vocabulary of the tests: a [`Lab`] with a workspace and robots, and runs of `xtask`.
 
 mod agent;
 mod browser;

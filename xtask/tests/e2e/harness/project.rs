@@ -1,4 +1,4 @@
-//! The lab that the test of this thread works in: its project's name is in the names of its robots, images and caches.
+//! The lab of this thread's test; its project's name is part of the names of its robots, images and caches.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,15 +8,15 @@ thread_local! {
     static NAME: Cell<&'static str> = const { Cell::new("") };
 }
 
-/// The name of the project of this thread's lab, wherever text is wanted.
+/// Name of the project of this thread's lab; displays as text.
 #[derive(Clone, Copy)]
 pub struct Project;
 
-/// See [`Project`].
+/// The value of [`Project`].
 pub const PROJECT: Project = Project;
 
 impl Project {
-    /// From here on this thread works in the lab of this name.
+    /// Sets the lab of this thread.
     pub fn enter(name: &'static str) {
         NAME.set(name);
     }

@@ -1,4 +1,4 @@
-//! Another machine that delivers to a robot at the moment: the robot's courier serves one at a time.
+//! Another machine that is deploying to a robot: the robot's registry agent serves one machine at a time.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use super::Robot;
 use super::shell::command;
 
-/// Takes the courier's lock as the agent of another machine does, and keeps it until its stdin ends.
+/// Takes the lock of the registry agent, as another machine's transfer does, and keeps it until stdin closes.
 const PROGRAM: &str = "\
 import fcntl, os, sys
 os.makedirs('/var/lib/registry/courier', exist_ok=True)
@@ -18,13 +18,13 @@ lock.flush()
 print('delivering', flush=True)
 sys.stdin.read()";
 
-/// See the module. It goes away with this guard.
+/// A running transfer of another machine, ended on drop.
 pub struct Rival {
     process: Child,
 }
 
 impl Rival {
-    /// Begins to deliver; the robot's registry has to run.
+    /// Starts the transfer; the robot's registry has to run.
     pub fn at(robot: Robot) -> Self {
         let container = robot.container();
         let on_robot = ["docker", "exec", "--interactive", &container];

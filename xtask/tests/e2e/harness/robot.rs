@@ -1,4 +1,4 @@
-//! A simulated robot, looked at from inside.
+//! The state of a simulated robot, as seen from inside.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,12 @@ use super::shell::{output, succeeds};
 use super::sockets::{self, Socket};
 use super::{Engine, PROJECT, eventually};
 
-/// Where the robot's courier works.
+/// Working directory of the robot's registry agent.
 pub const AGENT_DIR: &str = "/var/lib/docker/volumes/xtask-registry/_data/courier";
 
-/// The login at the robot's registry.
+/// Login at the robot's registry.
 const LOGIN: &str = "/var/lib/docker/volumes/xtask-registry/_data/credential";
 
-/// See the module.
 #[derive(Clone, Copy)]
 pub struct Robot {
     pub name: &'static str,
@@ -24,62 +23,62 @@ pub struct Robot {
 pub struct Container {
     pub id: String,
     pub started: String,
-    /// How it was told which image to run.
+    /// Image reference in the container's configuration.
     pub reference: String,
-    /// What it runs.
+    /// Id of the running image.
     pub image: String,
 }
 
 impl Robot {
-    /// The container that is the robot.
+    /// The container that simulates the robot.
     pub fn container(self) -> String {
         format!("{PROJECT}-sim-{}", self.name)
     }
 
-    /// Takes the power away from everything on it at once.
+    /// Cuts the power: everything on the robot ends at once.
     pub fn cut_power(self) {
         output(&["docker", "kill", &self.container()]);
     }
 
-    /// Gives it power again, and leaves it to itself.
+    /// Switches the robot on, and leaves it to itself.
     pub fn switch_on(self) {
         output(&["docker", "start", &self.container()]);
     }
 
-    /// Puts it out of reach: nobody tells either end.
+    /// Makes the robot unreachable; neither end is notified.
     pub fn cut_link(self) {
         self.sh("for way in 'INPUT -i' 'OUTPUT -o'; do iptables -I $way eth0 -j DROP; done");
     }
 
-    /// Has it reached again.
+    /// Makes the robot reachable again.
     pub fn mend_link(self) {
         self.sh("for way in 'INPUT -i' 'OUTPUT -o'; do iptables -D $way eth0 -j DROP; done");
     }
 
-    /// The stdout of a command on the robot, run as root.
+    /// Stdout of a command on the robot, run as root.
     pub fn exec(self, argv: &[&str]) -> String {
         let words = inside(&self.container(), argv);
         output(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// The stdout of a shell script on the robot, run as root.
+    /// Stdout of a shell script on the robot, run as root.
     pub fn sh(self, script: &str) -> String {
         self.exec(&["sh", "-ec", script])
     }
 
-    /// Whether a command on the robot succeeds.
+    /// Returns whether a command on the robot succeeds.
     pub fn can(self, argv: &[&str]) -> bool {
         let words = inside(&self.container(), argv);
         succeeds(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// The running containers of the project, by service.
+    /// Running containers of the project, by service.
     pub fn services(self) -> BTreeMap<String, Container> {
         let format = "{{index .Config.Labels \"com.docker.compose.service\"}} {{.Id}} {{.State.StartedAt}} \
                       {{.Config.Image}} {{.Image}}";
         let list =
             format!("docker ps --quiet --no-trunc --filter label=com.docker.compose.project={PROJECT}");
-        // One may go between the two questions.
+        // A container may be removed between the two commands.
         let text = self.sh(&format!(
             "n=0; until found=$({list} | xargs -r docker inspect --format '{format}'); do n=$((n + 1)); \
              [ $n -lt 20 ]; done; printf %s \"$found\""
@@ -92,7 +91,7 @@ impl Robot {
         text.lines().map(container).collect()
     }
 
-    /// The digest of the manifest of an image that the robot's engine has.
+    /// Manifest digest of an image in the robot's engine.
     pub fn digest(self, image: &str) -> String {
         let digests = self.inspect(image, "{{join .RepoDigests \" \"}}");
         let prefix = format!("127.0.0.1:5000/{PROJECT}@");
@@ -100,19 +99,19 @@ impl Robot {
         digest.unwrap_or_else(|| panic!("{image} is known as {digests} only")).to_owned()
     }
 
-    /// Fails unless the robot's engine has exactly the image that was built on this machine; gives the digest of its
-    /// manifest.
+    /// Fails unless the robot's engine has exactly the image that this machine built; returns its manifest
+    /// digest.
     #[track_caller]
     pub fn assert_engine_has_built(self, image: &str) -> String {
         let manifest = self.digest(image);
-        // A classic store knows an image by its configuration.
+        // A classic store identifies an image by its configuration.
         let known = [manifest.clone(), self.inspect(image, "{{.ID}}")];
         let built = Engine::id(&format!("{PROJECT}:{image}"));
         assert!(known.contains(&built), "built {built}, the robot has {known:?}");
         manifest
     }
 
-    /// The same of its registry as well, which has what was delivered through it until somebody prunes or loses it.
+    /// Also checks the robot's registry, which keeps delivered images until they are pruned or lost.
     #[track_caller]
     pub fn assert_has_built(self, image: &str) {
         let manifest = self.assert_engine_has_built(image);
@@ -126,46 +125,46 @@ impl Robot {
         assert_ne!(self.exec(&["python3", "-c", &script]), "");
     }
 
-    /// The login at its registry, as HTTP's `Basic` has it.
+    /// Login at the robot's registry, as in HTTP's `Basic` header.
     pub fn registry_login(self) -> String {
         self.exec(&["cat", LOGIN])
     }
 
-    /// The image of its registry, and the label that says how that was started.
-    pub fn registry_is_of(self) -> [String; 2] {
+    /// Image of the robot's registry, and the label with its start options.
+    pub fn registry_image_and_settings(self) -> [String; 2] {
         let inspect = |format: &str| self.exec(&["docker", "inspect", "--format", format, "xtask-registry"]);
         let settings = inspect("{{index .Config.Labels \"xtask.settings\"}}");
         [inspect("{{.Config.Image}}"), format!("xtask.settings={settings}")]
     }
 
-    /// Asks the robot's engine about an image.
+    /// Runs `docker image inspect` on the robot.
     pub fn inspect(self, image: &str, format: &str) -> String {
         self.exec(&["docker", "image", "inspect", "--format", format, &format!("{PROJECT}:{image}")])
     }
 
-    /// The layers of an image on the robot, unpacked, lowest first.
+    /// Unpacked layers of an image on the robot, lowest first.
     pub fn layers(self, image: &str) -> Vec<String> {
         self.inspect(image, "{{join .RootFS.Layers \" \"}}").split(' ').map(str::to_owned).collect()
     }
 
-    /// A file of a service's container.
+    /// Content of a file in a service's container.
     pub fn file(self, service: &str, path: &str) -> String {
         self.exec(&["docker", "exec", &format!("{PROJECT}-{service}-1"), "cat", path])
     }
 
-    /// Runs an executable of a package in a service's container; whether it succeeds.
+    /// Runs a package's executable in a service's container; returns whether it succeeds.
     pub fn ros_run(self, service: &str, words: &[&str]) -> bool {
         self.can(&[&["docker", "exec", &format!("{PROJECT}-{service}-1"), "ros-run"], words].concat())
     }
 
-    /// The addresses that something on the robot listens on at a TCP port, hexadecimal as the kernel writes them.
+    /// Addresses on which the robot listens at a TCP port, in hexadecimal as in the kernel's tables.
     pub fn listeners(self, port: u16) -> Vec<String> {
         let sockets = self.sockets().into_iter();
         let listening = sockets.filter(|socket| socket.kind == "tcp" && socket.port == port);
         listening.map(|socket| socket.address).collect()
     }
 
-    /// The sockets on the robot that wait for whoever comes, except those in networks of containers.
+    /// Open sockets of the robot, except those in networks of containers.
     pub fn sockets(self) -> Vec<Socket> {
         Socket::waiting(&self.sh(sockets::LIST))
     }
@@ -185,13 +184,13 @@ impl Robot {
         self.sh("cat /sys/class/net/eth0/statistics/tx_bytes").parse().unwrap()
     }
 
-    /// Waits until the robot's network interface has received this many bytes more.
+    /// Waits until the robot's network interface has received this many more bytes.
     pub fn wait_until_it_has_received(self, bytes: u64) {
         let before = self.received();
         eventually("bytes to arrive", || (self.received() > before + bytes).then_some(()));
     }
 
-    /// Waits until no agent of a courier runs any more; what it is started with imports `zstandard`.
+    /// Waits until no registry agent runs; its command line contains `zstandard`.
     pub fn wait_until_no_agent_is_left(self) {
         eventually("the registry agents to end", || {
             let processes = self.exec(&["docker", "top", "xtask-registry", "-o", "pid,args"]);
@@ -199,18 +198,18 @@ impl Robot {
         });
     }
 
-    /// Waits until nobody has the lock of deploys to it.
-    pub fn wait_until_it_is_nobodys(self) {
+    /// Waits until the deploy lock of the robot is free.
+    pub fn wait_until_unlocked(self) {
         let lock = format!("/home/robot/.deploy/{PROJECT}/deploy.lock");
         eventually("the lock to go", || self.can(&["flock", "-n", &lock, "true"]).then_some(()));
     }
 
-    /// Bytes of layers that the courier has brought in part.
+    /// Bytes of partly transferred layers.
     pub fn spooled(self) -> u64 {
         self.sh(&format!("cat {AGENT_DIR}/*.spool 2>/dev/null | wc -c")).parse().unwrap()
     }
 
-    /// What couriers have not finished: names of files.
+    /// Names of files that agents have not finished.
     pub fn unfinished(self) -> Vec<String> {
         let volume = "docker inspect --format '{{range .Mounts}}{{.Source}}{{end}}' xtask-registry";
         let found = self.sh(&format!("find \"$({volume})\" -name '*.part'"));

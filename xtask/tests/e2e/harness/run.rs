@@ -1,4 +1,4 @@
-//! `xtask` as a process: started without a terminal, watched, sent signals, asked what is left of it.
+//! `xtask` as a process: started without a terminal, watched, signalled, and checked for remaining processes.
 
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -13,13 +13,14 @@ use super::sockets::{self, Socket};
 use super::transcript;
 use super::wait::eventually;
 
-/// Every process of a run inherits this variable, whichever group it moves to and whoever adopts it.
+/// Every process of a run inherits this variable, even in another process group or after its parent has
+/// ended.
 const MARK: &str = "XTASK_E2E_RUN";
 
-/// Longer than any run takes: a first build on a slow machine has minutes.
+/// Longer than any run takes; a first build on a slow machine takes minutes.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// The living processes, with their command lines, of runs whose mark is one of those.
+/// Running processes of runs whose mark matches, with their command lines.
 fn processes(is_meant: impl Fn(&[u8]) -> bool) -> Vec<(u32, String)> {
     let prefix = format!("{MARK}=");
     let pids =
@@ -35,7 +36,7 @@ fn processes(is_meant: impl Fn(&[u8]) -> bool) -> Vec<(u32, String)> {
     .collect()
 }
 
-/// Ends all runs whose files are in a directory, whoever started them.
+/// Ends all runs whose files are in a directory, including those of earlier test runs.
 pub fn end_all_runs(dir: &Path) {
     let prefix = dir.as_os_str().as_encoded_bytes();
     for (pid, _) in processes(|mark| mark.starts_with(prefix)) {
@@ -43,9 +44,9 @@ pub fn end_all_runs(dir: &Path) {
     }
 }
 
-/// What to run.
+/// A command line of xtask, with its environment.
 pub struct Run<'a> {
-    /// What stands before it: a command that runs it.
+    /// A command that runs xtask: the words before it.
     pub around: &'a [&'a str],
     pub args: &'a [&'a str],
     pub dir: &'a Path,
@@ -53,7 +54,7 @@ pub struct Run<'a> {
     pub env: &'a [(&'a str, &'a str)],
 }
 
-/// A run that goes on.
+/// A run that has not ended.
 pub struct Running {
     child: Child,
     line: String,
@@ -71,13 +72,13 @@ pub struct Finished {
 }
 
 impl Run<'_> {
-    /// Starts it in a process group of its own, as a shell does with what is typed.
+    /// Starts xtask in its own process group, as a shell does.
     pub fn start(self) -> Running {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{}/{number}", self.tmp.display());
         let line = format!("xtask {}", self.args.join(" "));
-        // They outlive the workspace: when a test has failed, somebody wants to read them.
+        // The logs outlive the workspace, to explain a failed test.
         let logs = lab::dir().join("runs");
         fs::create_dir_all(&logs).unwrap();
         let log = |name: &str| logs.join(format!("{number}.{name}"));
@@ -100,17 +101,17 @@ impl Run<'_> {
 }
 
 impl Running {
-    /// What it wrote to stdout so far.
+    /// Stdout so far.
     pub fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap()
     }
 
-    /// What it wrote to stderr so far.
+    /// Stderr so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap()
     }
 
-    /// Waits until `condition` gives something; fails when the run ends before that.
+    /// Waits until `condition` returns a value; fails if the run ends before that.
     pub fn until<T>(&mut self, what: &str, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
         eventually(what, || {
             let ended = self.child.try_wait().unwrap();
@@ -125,12 +126,12 @@ impl Running {
         })
     }
 
-    /// Waits until it has written this to stderr.
+    /// Waits until stderr contains this text.
     pub fn until_it_says(&mut self, text: &str) {
         self.until(text, |run| run.stderr().contains(text).then_some(()));
     }
 
-    /// Waits until a process of the run has all these words in its command line; gives its number.
+    /// Waits for a process of the run with all these words in its command line; returns its pid.
     pub fn until_it_runs(&mut self, words: &[&str]) -> u32 {
         self.until(&words.join(" "), |run| {
             run.processes()
@@ -139,12 +140,12 @@ impl Running {
         })
     }
 
-    /// The run's living processes with their command lines, wherever they went.
+    /// Running processes of the run, with their command lines.
     pub fn processes(&self) -> Vec<(u32, String)> {
         processes(|mark| mark == self.mark.as_bytes())
     }
 
-    /// The sockets of the run's processes that wait for whoever comes.
+    /// Open sockets of the run's processes.
     pub fn sockets(&self) -> Vec<Socket> {
         let list = output(&["sh", "-c", sockets::LIST]);
         let ours: Vec<u32> = self.processes().into_iter().map(|(pid, _)| pid).collect();
@@ -152,7 +153,7 @@ impl Running {
         Socket::waiting(&list).into_iter().filter(is_ours).collect()
     }
 
-    /// Looks again and again until it ends, for half of the time: others work as well.
+    /// Calls `look` repeatedly until the run ends, at most half of the time, so that other tests can work.
     pub fn watched(mut self, mut look: impl FnMut(&Self)) -> Finished {
         loop {
             let began = Instant::now();
@@ -170,23 +171,23 @@ impl Running {
         assert!(succeeds(&["kill", "-INT", "--", &group]), "there is nothing to interrupt");
     }
 
-    /// Sends `xtask` itself a signal.
+    /// Sends a signal to `xtask` itself.
     pub fn signal(&self, signal: &str) {
         assert!(self.signals(signal), "there is nothing to send it to");
     }
 
-    /// The same; whether it was still there.
+    /// Like [`Self::signal`]; returns whether the process still existed.
     pub fn signals(&self, signal: &str) -> bool {
         succeeds(&["kill", &format!("-{signal}"), &self.child.id().to_string()])
     }
 
-    /// Waits for the end.
+    /// Waits until the run ends.
     pub fn wait(mut self) -> Finished {
         let status = self.status();
         self.finished(status)
     }
 
-    /// Waits for the end, longer than any run takes.
+    /// Waits until the run ends, longer than any run takes.
     fn status(&mut self) -> ExitStatus {
         let began = Instant::now();
         loop {
@@ -198,7 +199,7 @@ impl Running {
         }
     }
 
-    /// Waits for the end, then until no process of the run is left.
+    /// Waits until the run and all its processes have ended.
     pub fn wait_for_all(mut self) -> Finished {
         let status = self.status();
         eventually(&format!("the processes of `{}` to end", self.line), || {
@@ -214,7 +215,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// A test that failed leaves nothing running.
+    /// A failed test must not leave processes running.
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             let group = format!("-{}", self.child.id());
@@ -225,7 +226,7 @@ impl Drop for Running {
 }
 
 impl Finished {
-    /// Fails unless it ended with one of these exit codes.
+    /// Fails unless the run ended with one of these exit codes.
     #[track_caller]
     pub fn expect_one_of(self, codes: &[i32]) -> Self {
         let code = self.status.code();
@@ -248,7 +249,7 @@ impl Finished {
         self
     }
 
-    /// Fails unless stdout or stderr contains this.
+    /// Fails unless stdout or stderr contains this text.
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
         let said = self.stdout.contains(text) || self.stderr.contains(text);
@@ -260,7 +261,7 @@ impl Finished {
         self
     }
 
-    /// Fails if stdout or stderr contains this.
+    /// Fails if stdout or stderr contains this text.
     #[track_caller]
     pub fn never_says(self, text: &str) -> Self {
         let said = self.stdout.contains(text) || self.stderr.contains(text);

@@ -1,4 +1,4 @@
-//! Runs tests side by side, tells of each in a line as it ends, and cleans up, also after a failure or a signal.
+//! Runs tests in parallel, prints a line as each ends, and cleans up, even after a failure or a signal.
 
 #![expect(clippy::print_stdout, reason = "this is what a test runner is for")]
 
@@ -15,7 +15,7 @@ use super::machine::{self, Watch};
 use super::scheduler::Scheduler;
 use super::{Engine, emulation, evidence, transcript};
 
-/// A test: its name, what it works in, what it does.
+/// A test: its name, its kind of workspace, and its function.
 #[derive(Clone, Copy)]
 pub struct Test {
     pub name: &'static str,
@@ -35,7 +35,7 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// Those that need what is emulated.
+/// Tests that need the emulated architecture.
 const EMULATED: [&str; 3] = [
     "registry_image::the_image_is_small_and_whole_on_other_processors",
     "hub::a_tag_holds_the_images_of_several_platforms",
@@ -48,15 +48,15 @@ struct Options {
     /// Only tests whose names contain one of these
     names: Vec<String>,
 
-    /// Number of tests that run at the same time, each with robots of its own
+    /// Number of tests that run at the same time, each with its own robots
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8))]
     lanes: Option<u8>,
 
-    /// In random order, which a seed repeats
+    /// Run in random order; the same seed gives the same order
     #[arg(long, num_args = 0..=1, require_equals = true, value_name = "SEED")]
     shuffle: Option<Option<u64>>,
 
-    /// Leave the robots, and use those that an earlier run has left
+    /// Leave the robots running, and use those of an earlier run
     #[arg(long)]
     keep: bool,
 
@@ -72,7 +72,7 @@ struct Outcome {
     seconds: f32,
 }
 
-/// Runs those tests that the command line asks for.
+/// Runs the tests selected on the command line.
 pub fn run_all(tests: &[Test]) -> ExitCode {
     let options = Options::parse();
     let is_meant = |test: &&Test| {
@@ -113,7 +113,8 @@ pub fn run_all(tests: &[Test]) -> ExitCode {
     tell(&outcomes, count, &format!("finished in {seconds:.1} s, {summary}"))
 }
 
-/// Waits for other runs of the tests, whose robots and images have the same names; clears what they have left.
+/// Waits for other runs of the tests, whose robots and images have the same names; removes what they have
+/// left.
 fn begin(keep: bool) -> File {
     let lock = File::create(std::env::temp_dir().join("xtask-e2e.lock")).unwrap();
     lock.lock().unwrap();
@@ -128,7 +129,7 @@ fn begin(keep: bool) -> File {
     lock
 }
 
-/// Ends what runs in the labs, and removes them unless they are kept.
+/// Ends the runs in all labs, and removes the labs unless they are kept.
 fn end(keep: bool) {
     if keep {
         super::run::end_all_runs(lab::dir());
@@ -137,7 +138,8 @@ fn end(keep: bool) {
     }
 }
 
-/// Has the images made that the tool itself needs and keeps, which several labs would make at the same time.
+/// Builds the images that the tool itself needs and keeps, so that several labs do not build them at the same
+/// time.
 fn prepare() {
     if ["xtask-sim", "xtask-registry"].into_iter().any(|kept| Engine::ids(kept).is_empty()) {
         let lab = Lab::open(World::Plain, 0);
@@ -152,7 +154,7 @@ fn in_lanes(tests: Vec<Test>, lanes: usize, keep: bool) -> Vec<Outcome> {
     std::thread::scope(|scope| {
         for _ in 0..lanes {
             scope.spawn(|| {
-                // Whoever started the tests may be gone.
+                // The process that started the tests may be gone.
                 while std::os::unix::process::parent_id() == parent
                     && let Some((test, lab)) = scheduler.next()
                 {
@@ -166,7 +168,7 @@ fn in_lanes(tests: Vec<Test>, lanes: usize, keep: bool) -> Vec<Outcome> {
     outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs one test, and tells of it.
+/// Runs one test, and prints its result.
 fn run(test: Test, lab: &Lab) -> Outcome {
     let began = Instant::now();
     let passed = catch_unwind(AssertUnwindSafe(|| (test.run)(lab))).is_ok();
@@ -189,7 +191,7 @@ fn run(test: Test, lab: &Lab) -> Outcome {
     Outcome { test, passed, seconds }
 }
 
-/// Tells how all of it ended: well if so many tests have run, and passed.
+/// Prints the summary; succeeds if `count` tests have run and all passed.
 fn tell(outcomes: &[Outcome], count: usize, how: &str) -> ExitCode {
     let mut longest: Vec<&Outcome> = outcomes.iter().collect();
     longest.sort_by(|one, two| two.seconds.total_cmp(&one.seconds));

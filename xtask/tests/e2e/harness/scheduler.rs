@@ -1,4 +1,4 @@
-//! The test that comes next, and the lab for it: as many labs as there are lanes work side by side.
+//! Assigns the next test and its lab: as many labs work in parallel as there are lanes.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lab::{Lab, World};
 use super::runner::Test;
 
-/// Tests that are left, and the labs that nobody is in.
+/// Remaining tests, and idle labs.
 #[derive(Default)]
 struct State {
     waiting: Vec<Test>,
@@ -15,26 +15,26 @@ struct State {
     busy: BTreeMap<World, usize>,
 }
 
-/// See the module.
 pub struct Scheduler {
     state: Mutex<State>,
-    /// Labs stay as they are when no test needs them any more.
+    /// Labs are not removed when no test needs them any more.
     keep: bool,
 }
 
-/// A lab to work in: one that is there, or one that has to be opened.
+/// A lab to work in: an open one, or one that has to be opened.
 enum Place {
     Idle(Box<Lab>),
     New(World, usize),
 }
 
 impl Scheduler {
-    /// Of tests in the order in which they begin.
+    /// Takes the tests in the order in which they start.
     pub fn new(tests: Vec<Test>, keep: bool) -> Self {
         Self { state: Mutex::new(State { waiting: tests, ..State::default() }), keep }
     }
 
-    /// The first test that there is a lab for, with the lab; none where nothing is left for whoever asks.
+    /// Returns the first test that has a free lab, with the lab; `None` if no test is left for the calling
+    /// lane.
     pub fn next(&self) -> Option<(Test, Lab)> {
         let (test, place) = {
             let mut state = self.state();
@@ -50,7 +50,7 @@ impl Scheduler {
         Some((test, lab))
     }
 
-    /// Takes back the lab of a test that has ended.
+    /// Returns the lab of a test that has ended.
     pub fn done(&self, test: Test, lab: Lab) {
         let mut unneeded = Vec::new();
         {
@@ -61,7 +61,7 @@ impl Scheduler {
                 unneeded = state.idle.remove(&test.world).unwrap_or_default();
             }
         }
-        // Its nodes take time from the tests that are left.
+        // Its running nodes would slow down the remaining tests.
         unneeded.into_iter().for_each(Lab::close);
     }
 

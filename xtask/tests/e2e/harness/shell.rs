@@ -1,4 +1,4 @@
-//! Commands of the tests themselves. They do not go through `xtask`'s own runner: it is under test.
+//! Commands of the tests themselves. They do not use `xtask`'s own runner, which is under test.
 
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,7 @@ pub fn command(argv: &[&str]) -> Command {
     command
 }
 
-/// The stdout of a command that has to succeed, without the last newline.
+/// Stdout of a command that has to succeed, without the last newline.
 pub fn output(argv: &[&str]) -> String {
     let output = command(argv).output().unwrap_or_else(|error| panic!("{argv:?}: {error}"));
     assert!(
@@ -23,17 +23,17 @@ pub fn output(argv: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// Whether a command succeeds.
+/// Returns whether a command succeeds.
 pub fn succeeds(argv: &[&str]) -> bool {
     command(argv).output().is_ok_and(|output| output.status.success())
 }
 
-/// Ends one process for good.
+/// Kills a process.
 pub fn kill(pid: u32) {
     signal(pid, "KILL");
 }
 
-/// Sends one process a signal.
+/// Sends a signal to a process.
 pub fn signal(pid: u32, name: &str) {
     output(&["kill", "-s", name, &pid.to_string()]);
 }

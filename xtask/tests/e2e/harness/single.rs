@@ -1,8 +1,8 @@
-//! One image, of which a test says what is in it, for the one service that robots then run.
+//! A single image with content chosen by the test, for the only service of the robots.
 
 use super::{Finished, PROJECT, Workspace};
 
-/// Compose file of the robots, instead of that of their services.
+/// Compose file of the robots, in place of the usual one.
 const COMPOSE: &str = "\
 services:
   single:
@@ -12,7 +12,7 @@ services:
     network_mode: none
 ";
 
-/// The image that `robots.toml` then has, too.
+/// The image, as added to `robots.toml`.
 const IMAGE: &str = "
 [bases.single]
 debian = \"trixie\"
@@ -23,18 +23,18 @@ base = \"single\"
 packages = []
 ";
 
-/// See the module. The workspace's next reset takes it away.
+/// The single image in a workspace; the workspace's next reset removes it.
 pub struct Single<'a> {
     workspace: &'a Workspace,
 }
 
 impl<'a> Single<'a> {
-    /// Made by a Dockerfile with a stage `runtime` on `shell`, which has busybox; its context is `ros_ws/src`.
+    /// Uses a Dockerfile with a stage `runtime` on `shell`, which has busybox; its context is `ros_ws/src`.
     pub fn new(workspace: &'a Workspace, dockerfile: &str) -> Self {
         Self::with_settings(workspace, dockerfile, "")
     }
 
-    /// The same; its service has these lines in the Compose file as well.
+    /// Like [`Self::new`], with these additional lines for the service in the Compose file.
     pub fn with_settings(workspace: &'a Workspace, dockerfile: &str, settings: &str) -> Self {
         let compose = "docker/single/compose.yaml";
         let plain = workspace.read("docker/plain.Dockerfile");
@@ -46,7 +46,7 @@ impl<'a> Single<'a> {
         Self { workspace }
     }
 
-    /// Deploys it to these robots, and has them run nothing else; `-v` is for what is only said then.
+    /// Deploys the image as the robots' only service; `-v` also prints details that tests check.
     #[track_caller]
     pub fn deploy(&self, robots: &str) -> Finished {
         self.workspace.xtask(&["deploy", "--robot", robots, "--yes", "-v"]).expect_exit(0)

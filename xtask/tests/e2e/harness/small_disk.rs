@@ -1,4 +1,4 @@
-//! Disks that fill up: a robot's, and this machine's.
+//! Full disks on a robot and on this machine.
 
 use std::process::{Child, Stdio};
 
@@ -6,7 +6,7 @@ use super::run::Run;
 use super::shell::{command, output};
 use super::{Robot, Running, Workspace, eventually};
 
-/// Has a robot's shell put a disk with so many bytes to spare over the directory `$data`.
+/// Shell code for a robot: mounts a disk with this many free bytes over the directory `$data`.
 fn over_data(bytes: u64) -> String {
     format!(
         "mkdir -p /run/small
@@ -20,14 +20,14 @@ fn fill(robot: Robot) {
     robot.sh("cat /dev/zero >/run/small/full 2>/dev/null || true");
 }
 
-/// The disk of a robot's registry as a small one: all that was there is there, and little can be added. What
-/// was added is gone with this guard.
+/// A small disk for a robot's registry: it shows all existing files and has little room for more. Dropping it
+/// removes the added files.
 pub struct RegistryDisk {
     robot: Robot,
 }
 
 impl RegistryDisk {
-    /// With so many bytes to spare; the registry has to run.
+    /// Mounts the disk with this many free bytes; the registry has to run.
     pub fn with_room(robot: Robot, bytes: u64) -> Self {
         robot.sh(&format!(
             "data=$(docker volume inspect --format '{{{{.Mountpoint}}}}' xtask-registry)
@@ -39,22 +39,22 @@ impl RegistryDisk {
         Self { robot }
     }
 
-    /// Gives it another size.
+    /// Changes the size.
     pub fn resize(&self, bytes: u64) {
         self.robot.sh(&format!("mount -o remount,size={bytes} /run/small"));
     }
 
-    /// Fills it to the last byte.
+    /// Fills the disk to the last byte.
     pub fn fill(&self) {
         fill(self.robot);
     }
 
-    /// Removes what filled it.
+    /// Removes the file that fills the disk.
     pub fn clear(&self) {
         self.robot.sh("rm /run/small/full");
     }
 
-    /// The blobs that were added, as far as they are not what their names say.
+    /// Added blobs whose content does not match their names.
     pub fn damaged(&self) -> Vec<String> {
         let script = "cd /run/small/upper && find . -path '*/blobs/*' -name data -exec sha256sum {} +";
         let sums = self.robot.sh(script);
@@ -78,7 +78,7 @@ impl Drop for RegistryDisk {
     }
 }
 
-/// The disk that a robot's engine keeps blobs of images on as a small one, as [`RegistryDisk`] is; what was added stays.
+/// A small disk for the blobs of a robot's engine, like [`RegistryDisk`]; added files stay.
 pub struct ContentDisk {
     robot: Robot,
 }
@@ -87,7 +87,7 @@ impl ContentDisk {
     const FIND: &str = "data=$(find /var/lib/docker /var/lib/containerd -maxdepth 4 -name io.containerd.content.v1.content \
                         -exec du -s {} + | sort -n | tail -n 1 | cut -f 2)";
 
-    /// With so many bytes to spare.
+    /// Mounts the disk with this many free bytes.
     pub fn with_room(robot: Robot, bytes: u64) -> Self {
         let find = Self::FIND;
         robot.sh(&format!(
@@ -98,7 +98,7 @@ impl ContentDisk {
         Self { robot }
     }
 
-    /// Fills it to the last byte.
+    /// Fills the disk to the last byte.
     pub fn fill(&self) {
         fill(self.robot);
     }
@@ -116,17 +116,18 @@ impl Drop for ContentDisk {
     }
 }
 
-/// A directory of the workspace as a small disk, for those runs that are started on it: all that was there is
-/// there, and little can be added. What was added is gone with this guard.
+/// A directory of the workspace as a small disk, for runs started with [`Self::start`]: it shows all existing
+/// files and has little room for more. Dropping it removes the added files.
 pub struct SmallDisk<'a> {
     workspace: &'a Workspace,
     disk: String,
-    /// Nobody else sees the disk, and it is gone with the last process that does: a killed test leaves none.
+    /// Holds the mount namespace: the disk is invisible elsewhere, and disappears with the last process, even
+    /// if the test is killed.
     holder: Child,
 }
 
 impl<'a> SmallDisk<'a> {
-    /// With so many bytes to spare.
+    /// Mounts the disk with this many free bytes.
     pub fn over(workspace: &'a Workspace, dir: &str, bytes: u64) -> Self {
         let (dir, disk) = (workspace.path(dir), workspace.path("../small-disk"));
         output(&["mkdir", "-p", dir, disk]);
@@ -147,24 +148,24 @@ impl<'a> SmallDisk<'a> {
         disk
     }
 
-    /// Gives it another size.
+    /// Changes the size.
     pub fn resize(&self, bytes: u64) {
         assert!(self.can(&["mount", "-o", &format!("remount,size={bytes}"), &self.disk]));
     }
 
-    /// Fills it to the last byte: it is made hardly larger than what is on it, which costs no memory.
+    /// Fills the disk by shrinking it to the size of its content, which needs no memory.
     pub fn fill(&self) {
         let script = "used=$(df -P --block-size=1 \"$1\" | awk 'NR == 2 { print $3 }')
                       mount -o \"remount,size=$((used + 1000000))\" \"$1\" && cat /dev/zero >\"$1/full\"";
         self.can(&["sh", "-c", script, "fill", &self.disk]);
     }
 
-    /// Starts `cargo xtask ARGS…` on it.
+    /// Starts `cargo xtask ARGS…` with the disk.
     pub fn start(&self, args: &[&str]) -> Running {
         let around = self.around();
         let around: Vec<&str> = around.iter().map(String::as_str).collect();
         let (dir, tmp) = (self.workspace.path("").as_ref(), self.workspace.tmp());
-        // A process that comes to the disk is at its root.
+        // A process that enters the namespace starts in its root directory.
         let shell = ["sh", "-c", "cd \"$0\" && exec \"$@\"", self.workspace.path("")];
         Run { around: &[&around[..], &shell].concat(), args, dir, tmp: &tmp, env: &[] }.start()
     }
@@ -175,7 +176,7 @@ impl<'a> SmallDisk<'a> {
         super::succeeds(&[&around[..], argv].concat())
     }
 
-    /// What a command has to have before it to see the disk.
+    /// Command prefix for processes that should see the disk.
     fn around(&self) -> Vec<String> {
         let pid = self.holder.id().to_string();
         let user: &[&str] = if is_root() { &[] } else { &["--user", "--preserve-credentials"] };

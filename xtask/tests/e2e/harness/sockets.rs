@@ -1,9 +1,9 @@
-//! Sockets that wait for whoever comes, as the kernel lists them, and who has them.
+//! Open sockets, as listed by the kernel, and the processes that hold them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Prints the kernel's tables; which process has which socket, and which are nodes of ROS, before and after, since they
-/// come and go.
+/// Prints the kernel's socket tables. Before and after, it lists the processes with their sockets and marks
+/// ROS nodes, because processes come and go.
 pub const LIST: &str = "processes() {
     grep -lz '^ROS_DOMAIN_ID=' /proc/[0-9]*/environ 2>/dev/null | sed 's/^/node /'
     find /proc/[0-9]*/fd -lname 'socket:*' -printf 'fd %h %l\\n' 2>/dev/null || true
@@ -14,25 +14,25 @@ for kind in tcp udp; do
 done
 processes";
 
-/// What TCP and UDP sockets are that no peer has yet: proc(5), tcp_states.h.
+/// States of TCP and UDP sockets without a peer: proc(5), tcp_states.h.
 const WAITING: [(&str, &str); 2] = [("tcp", "0A"), ("udp", "07")];
 
-/// See the module.
+/// An open socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Socket {
     /// `tcp` or `udp`.
     pub kind: String,
-    /// As the kernel writes it: hexadecimal, IPv4 with the last part first.
+    /// Address in the kernel's format: hexadecimal, IPv4 with the last part first.
     pub address: String,
     pub port: u16,
-    /// A process that has it; none if none could be found.
+    /// A process that holds the socket, if one was found.
     pub pid: Option<u32>,
-    /// Whether that is a node of ROS, or belongs to one.
+    /// True if the process is a ROS node, or belongs to one.
     pub is_of_node: bool,
 }
 
 impl Socket {
-    /// Those in what [`LIST`] printed.
+    /// Parses the output of [`LIST`].
     pub fn waiting(list: &str) -> Vec<Self> {
         let lines = || list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         let pid_of = |path: &str| -> Option<u32> { path.split('/').nth(2)?.parse().ok() };
@@ -61,7 +61,8 @@ impl Socket {
         lines().filter_map(socket).collect()
     }
 
-    /// Whether only this machine reaches it: 127.0.0.0/8, `::1`, or the first written as the second.
+    /// Returns whether only this machine can reach the socket: 127.0.0.0/8, `::1`, or the first as
+    /// IPv4-mapped IPv6.
     pub fn is_on_loopback(&self) -> bool {
         match self.address.len() {
             8 => self.address.ends_with("7F"),

@@ -1,4 +1,4 @@
-//! Somebody who is not root and may use Docker, with a clone of their own that nobody else can read.
+//! A teammate who is not root and may use Docker, with a clone that no other user can read.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -6,20 +6,19 @@ use super::run::Run;
 use super::shell::output;
 use super::{Finished, Workspace};
 
-/// A user that no machine has: numbers are enough.
+/// A user id that no machine has; it needs no entry in /etc/passwd.
 const UID: u32 = 4711;
 
-/// Runs a copy of the program, since where the program is may be nobody's business but root's.
+/// Runs a copy of the program, because the original may be in a directory that only root can read.
 const COPY: &str = "shift && exec \"$0\" \"$@\"";
 
-/// See the module.
 pub struct Teammate {
     pub workspace: Workspace,
     pub uid: u32,
 }
 
 impl Teammate {
-    /// Clones the workspace. Who runs the tests is the teammate, unless that is root.
+    /// Clones the workspace. The teammate is the user who runs the tests, unless that is root.
     pub fn of(workspace: &Workspace) -> Self {
         let workspace = workspace.clone_privately();
         let me = std::fs::metadata("/proc/self").unwrap().uid();
@@ -44,13 +43,13 @@ impl Teammate {
         Run { around: &around, args, dir: dir.as_ref(), tmp: &tmp, env: &home }.start().wait()
     }
 
-    /// Everything in a directory of the workspace that belongs to somebody else.
-    pub fn not_theirs(&self, dir: &str) -> String {
+    /// All files in a directory of the workspace that belong to another user.
+    pub fn files_of_others(&self, dir: &str) -> String {
         output(&["find", self.workspace.path(dir), "!", "-uid", &self.uid.to_string()])
     }
 }
 
-/// Who may talk to the engine.
+/// Group that may use the engine.
 fn docker_group() -> String {
     std::fs::metadata("/var/run/docker.sock").unwrap().gid().to_string()
 }

@@ -1,10 +1,10 @@
-//! Runs and notes of the test of this thread, for those who have to find out why it failed.
+//! Runs and notes of this thread's test, to find out why it failed.
 
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A run of `xtask`: its command line, where its stdout goes and where its stderr does.
+/// A run of `xtask`: its command line, and the files of its stdout and stderr.
 #[derive(Clone)]
 pub struct Log {
     pub line: String,
@@ -12,7 +12,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Everything that it has written.
+    /// Everything that the run has written.
     pub fn text(&self) -> String {
         let [stdout, stderr] =
             self.files.each_ref().map(|file| fs::read(file).unwrap_or_else(|error| error.to_string().into()));
@@ -32,23 +32,23 @@ thread_local! {
     static CURRENT: RefCell<Transcript> = RefCell::default();
 }
 
-/// Tells something of the test of this thread: a seed, a figure. It stands below the test's line.
+/// Adds a note to this thread's test, such as a seed or a number; it is printed below the test's line.
 pub fn note(text: impl Into<String>) {
     CURRENT.with_borrow_mut(|transcript| transcript.notes.push(text.into()));
 }
 
-/// A run has begun in this thread.
+/// Records a run of this thread.
 pub fn began(line: &str, files: [&Path; 2]) {
     let log = Log { line: line.to_owned(), files: files.map(Path::to_owned) };
     CURRENT.with_borrow_mut(|transcript| transcript.runs.push(log));
 }
 
-/// Ends the transcript of this thread's test, and begins the next.
+/// Returns the transcript of this thread's test, and starts a new one.
 pub fn take() -> Transcript {
     CURRENT.take()
 }
 
-/// Has panics noted in place of written to stderr, where those of several tests would mix.
+/// Records panics as notes. On stderr, those of several tests would mix.
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Random trees of files: all that a layer may have in it, with names that shells and archives stumble over.
+//! Random file trees, with everything that a layer may contain and names that are difficult for shells and
+//! archives.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,13 +9,13 @@ use std::path::Path;
 use fastrand::Rng;
 use sha2::{Digest as _, Sha256};
 
-/// What can be at a path.
+/// The type of a path's entry.
 #[derive(Clone, PartialEq)]
 enum Kind {
     File(Vec<u8>),
     Directory,
     Symlink(Vec<u8>),
-    /// The path of the file that it is, too.
+    /// A hard link, with the path of its file.
     Hard(Vec<u8>),
     Pipe,
 }
@@ -27,11 +28,11 @@ struct Node {
     time: u64,
 }
 
-/// What is at each path. A path comes after those of the directories that it is in.
+/// The entry at each path. Directories come before the paths in them.
 #[derive(Clone, Default)]
 pub struct Tree(BTreeMap<Vec<u8>, Node>);
 
-/// Prints what is in the directory that is its argument, a line for each path: as [`Tree::listing`].
+/// Prints the content of a directory (its argument), one line per path, like [`Tree::listing`].
 pub const LIST: &str = "\
 import hashlib, os, stat, sys
 tree = os.fsencode(sys.argv[1])
@@ -49,7 +50,7 @@ for path in sorted(paths):
     print(name, '%o %o' % (kind, mode), at.st_uid, at.st_gid, int(at.st_mtime), about)
 ";
 
-/// Names, most of them of the unpleasant kind.
+/// Names, most of them difficult.
 const NAMES: [&[u8]; 20] = [
     b"lib",
     b"share",
@@ -90,7 +91,7 @@ impl Tree {
         tree.repaired()
     }
 
-    /// The tree after some changes: contents, names, owners, times, what kind of thing is there, and whether.
+    /// The tree after some changes to contents, names, owners, times and types, with paths added and removed.
     pub fn edited(&self, rng: &mut Rng) -> Self {
         let mut tree = self.clone();
         for _ in 0..rng.usize(5..40) {
@@ -132,7 +133,7 @@ impl Tree {
         tree.repaired()
     }
 
-    /// How many paths there are.
+    /// Number of paths.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -157,7 +158,7 @@ impl Tree {
         self.insert(path, node);
     }
 
-    /// A path, new or not, on any level.
+    /// A random path, new or existing, on any level.
     fn path(&self, rng: &mut Rng) -> Vec<u8> {
         let name = |rng: &mut Rng| {
             let name = rng.choice(NAMES).unwrap_or_default();
@@ -167,7 +168,7 @@ impl Tree {
         names.join(&b'/')
     }
 
-    /// Puts something at a path, and directories where it needs them: what else was there is gone.
+    /// Puts an entry at a path, replacing other entries in its way, and adds missing directories.
     fn insert(&mut self, path: Vec<u8>, node: Node) {
         for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             let is_dir = self.0.get(&path[..end]).is_some_and(|node| node.kind == Kind::Directory);
@@ -188,7 +189,7 @@ impl Tree {
         self.0.retain(|other, _| other != path && !other.starts_with(&below));
     }
 
-    /// The tree with its hard links as what they are: the same file, owner and times included.
+    /// The tree with consistent hard links: each has the owner and time of its file.
     fn repaired(mut self) -> Self {
         let files = self.0.clone();
         self.0.retain(|_, node| {
@@ -203,7 +204,7 @@ impl Tree {
         self
     }
 
-    /// What [`LIST`] has to print.
+    /// Expected output of [`LIST`].
     pub fn listing(&self) -> Vec<String> {
         let line = |(path, Node { kind, mode, owner, time }): (&Vec<u8>, &Node)| {
             let of_file = |path: &[u8], bytes: &[u8]| format!("{} {:x}", hex(path), Sha256::digest(bytes));
@@ -277,7 +278,7 @@ fn node(rng: &mut Rng, kind: Kind) -> Node {
     Node { kind, mode: rng.choice(modes).copied().unwrap_or_default(), owner, time }
 }
 
-/// Bytes: such as compress and such as do not.
+/// Random content, compressible or not.
 fn content(rng: &mut Rng, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     rng.fill(&mut bytes);

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// No condition here takes nearly as long on a machine that works at all.
+/// Much longer than any condition takes on a working machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value.
 ///
 /// # Panics
-/// Names `what` when it never comes.
+///
+/// Panics with the name `what` at the deadline.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -17,7 +18,7 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
             return value;
         }
         assert!(began.elapsed() < DEADLINE, "waited {} s for {what}", DEADLINE.as_secs());
-        // Asking a robot costs time that others have use for.
+        // Polling a robot takes CPU time from other tests.
         std::thread::sleep((3 * asked.elapsed()).clamp(Duration::from_millis(20), Duration::from_secs(1)));
     }
 }

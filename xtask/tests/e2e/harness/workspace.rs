@@ -1,4 +1,4 @@
-//! A copy of the repository as a team's own: with a project name, a git history and a state of its own.
+//! A copy of the repository as a team has it: with its own project name, git history and state.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -13,33 +13,32 @@ use super::{Finished, PROJECT, Running};
 /// The repository that the tests belong to.
 pub const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// The plain workspace, but for its project's name.
+/// The plain workspace; only the project's name is added.
 const PLAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/plain");
 
-/// A Python file of `localization`; it has the line `    half = turn / 2` once.
+/// A Python file of `localization`; it contains the line `    half = turn / 2` once.
 pub const ODOMETRY: &str = "ros_ws/src/localization/localization/odometry.py";
 
 /// The same file in the image of the plain workspace.
 pub const ODOMETRY_THERE: &str = "/opt/ws/install/localization/share/localization/localization/odometry.py";
 
-/// A file of `localization` that the tests make as large as they need it: one image has it, and one service is started
-/// anew for it.
+/// A file of `localization` that tests make as large as they need: it is in one image, and one service
+/// restarts for it.
 pub const MAP: &str = "ros_ws/src/localization/maps/map.yaml";
 
 /// The same file in the image.
 pub const MAP_THERE: &str = "/opt/ws/install/localization/share/localization/maps/map.yaml";
 
-/// See the module.
 pub struct Workspace {
     root: PathBuf,
-    /// Where the files are, and beside them those of `xtask` and its children.
+    /// Parent directory of the workspace; also holds files of `xtask` and its children.
     dir: PathBuf,
-    /// Removes the files, where nobody else does.
+    /// Removes the files, if nothing else does.
     _guard: Option<TempDir>,
 }
 
 impl Workspace {
-    /// The example workspace: what git tracks, and what it would track.
+    /// The example workspace: all files that git tracks or would track.
     pub fn ros(dir: PathBuf) -> Self {
         let workspace = Self::at(dir);
         let root = workspace.root.to_str().unwrap();
@@ -48,24 +47,25 @@ impl Workspace {
                       | tar --null --files-from=- --create | tar --extract --directory \"$2\"";
         output(&["sh", "-c", script, "copy", REPOSITORY, root]);
         workspace.edit("robots.toml", "name = \"eurobot\"", &format!("name = \"{PROJECT}\""));
-        // Less time than is right for a robot: what settles, and who is gone, is waited for often.
+        // Shorter times than a robot needs, because tests wait for settling and lost connections often.
         let toml =
             workspace.read("robots.toml").replace("simulated = true", "simulated = true\nreconnect = 20");
         workspace.write("robots.toml", format!("{toml}\n[releases]\nsettle = 2\n"));
         let compose =
             workspace.read("docker/compose.yaml").replace("image: eurobot:", &format!("image: {PROJECT}:"));
-        // Health is looked at often until it is there, and then seldom: eight nodes of two robots take time from others.
+        // Frequent health checks until a service is healthy, then few: eight nodes of two robots take CPU
+        // time from others.
         let compose = compose.replace("    interval: 3s\n", "    start_interval: 1s\n    interval: 20s\n");
         workspace.write("docker/compose.yaml", &compose);
         workspace.publish_as_baseline()
     }
 
-    /// The plain workspace, as it is in `tests/e2e/plain/`.
+    /// The plain workspace, as in `tests/e2e/plain/`.
     pub fn plain(dir: PathBuf) -> Self {
         let workspace = Self::at(dir);
         let root = workspace.root.to_str().unwrap();
         output(&["cp", "-R", &format!("{PLAIN}/."), root]);
-        // What the tool itself needs of a team's repository.
+        // Files of a team's repository that the tool itself needs.
         for dir in ["sim", "registry"] {
             output(&["cp", "-R", &format!("{REPOSITORY}/docker/{dir}"), &format!("{root}/docker/")]);
         }
@@ -75,7 +75,7 @@ impl Workspace {
         workspace.publish_as_baseline()
     }
 
-    /// The directory of a workspace, without one or with what an earlier run has kept: its state stays.
+    /// The directory of a workspace: new, or kept by an earlier run, with its state.
     fn at(dir: PathBuf) -> Self {
         let root = dir.join("workspace");
         fs::create_dir_all(&root).unwrap();
@@ -99,7 +99,7 @@ impl Workspace {
         Self { root, dir, _guard: None }
     }
 
-    /// A team's repository of it, with all that is there in the first commit.
+    /// Makes a git repository of the files, with everything in the first commit.
     fn publish_as_baseline(self) -> Self {
         self.git(&["init", "--quiet", "--initial-branch=main"]);
         self.commit("The whole robot");
@@ -107,7 +107,7 @@ impl Workspace {
         self
     }
 
-    /// A directory with nothing in it, gone with its guard.
+    /// An empty directory, removed on drop.
     pub fn empty() -> Self {
         let parent = super::lab::dir();
         fs::create_dir_all(parent).unwrap();
@@ -119,12 +119,12 @@ impl Workspace {
         Self { root: dir.join("workspace"), dir, _guard: Some(guard) }
     }
 
-    /// Removes it.
+    /// Removes the workspace.
     pub fn close(self) {
         drop(fs::remove_dir_all(&self.dir));
     }
 
-    /// A fresh clone, made by somebody with another umask.
+    /// A fresh clone, made with another umask.
     pub fn clone_privately(&self) -> Self {
         let other = Self::empty();
         let script = "umask 077 && rm -rf \"$2\" && git clone --quiet \"$1\" \"$2\"";
@@ -139,16 +139,16 @@ impl Workspace {
 
     /// The path of a file.
     pub fn path(&self, file: &str) -> &'static str {
-        // Leaked: a few short strings, for commands that are written as lists of words.
+        // Leaks a few short strings, so that commands can be lists of `&str`.
         self.root.join(file).to_str().unwrap().trim_end_matches('/').to_owned().leak()
     }
 
-    /// Where `xtask` and what it runs put temporary files.
+    /// Temporary files of `xtask` and its children.
     pub fn temporary_files(&self) -> Vec<PathBuf> {
         fs::read_dir(self.tmp()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
-    /// Removes what a killed run could not.
+    /// Removes files that a killed run could not remove.
     pub fn forget_temporary_files(&self) {
         fs::remove_dir_all(self.tmp()).unwrap();
         fs::create_dir(self.tmp()).unwrap();
@@ -159,31 +159,28 @@ impl Workspace {
         self.dir.join("tmp")
     }
 
-    /// Reads a file.
     pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
     }
 
-    /// Writes a file.
     pub fn write(&self, file: &str, content: impl AsRef<[u8]>) {
         let path = self.root.join(file);
         fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
         fs::write(path, content).unwrap();
     }
 
-    /// Removes a file.
     pub fn remove(&self, file: &str) {
         fs::remove_file(self.root.join(file)).unwrap();
     }
 
-    /// Replaces text that is in a file once.
+    /// Replaces a text that the file contains exactly once.
     pub fn edit(&self, file: &str, from: &str, to: &str) {
         let text = self.read(file);
         assert_eq!(text.matches(from).count(), 1, "`{from}` in {file}");
         self.write(file, text.replacen(from, to, 1));
     }
 
-    /// Runs git as somebody whose configuration and clock are always the same.
+    /// Runs git with a fixed user and fixed settings.
     pub fn git(&self, args: &[&str]) -> String {
         let mut git = command(&["git", "-c", "user.name=Team", "-c", "user.email=team@robots.example"]);
         git.args(args).current_dir(&self.root);
@@ -195,32 +192,32 @@ impl Workspace {
         String::from_utf8(done.stdout).unwrap().trim_end().to_owned()
     }
 
-    /// Commits everything; gives the revision.
+    /// Commits everything; returns the revision.
     pub fn commit(&self, message: &str) -> String {
         self.git(&["add", "--all"]);
         self.git(&["-c", "commit.gpgsign=false", "commit", "--quiet", "--message", message]);
         self.git(&["rev-parse", "HEAD"])
     }
 
-    /// Commits everything and makes it what [`Workspace::reset`] goes back to.
+    /// Commits everything and makes it the state of [`Workspace::reset`].
     pub fn adopt(&self, message: &str) {
         self.commit(message);
         self.git(&["tag", "--force", "baseline"]);
     }
 
-    /// Takes back every edit and commit.
+    /// Undoes every edit and commit.
     pub fn reset(&self) {
         self.git(&["reset", "--quiet", "--hard", "baseline"]);
         self.git(&["clean", "--quiet", "-d", "--force"]);
     }
 
-    /// Runs `cargo xtask ARGS…` to its end.
+    /// Runs `cargo xtask ARGS…` until it ends.
     pub fn xtask(&self, args: &[&str]) -> Finished {
         self.start(args).wait()
     }
 
     /// Runs `cargo xtask ARGS…` with this line on stdin.
-    pub fn xtask_told(&self, line: &str, args: &[&str]) -> Finished {
+    pub fn xtask_with_stdin(&self, line: &str, args: &[&str]) -> Finished {
         let around = ["sh", "-c", "line=$1; shift; echo \"$line\" | \"$@\"", "told", line];
         Run { around: &around, args, dir: &self.root, tmp: &self.tmp(), env: &[] }.start().wait()
     }
@@ -230,13 +227,13 @@ impl Workspace {
         self.start_with(&[], args)
     }
 
-    /// Starts `cargo xtask ARGS…` with something in its environment.
+    /// Starts `cargo xtask ARGS…` with additional environment variables.
     pub fn start_with(&self, env: &[(&str, &str)], args: &[&str]) -> Running {
         Run { around: &[], args, dir: &self.root, tmp: &self.tmp(), env }.start()
     }
 }
 
-/// Bytes that no compression makes fewer, and that no earlier run of the tests has built or sent.
+/// Incompressible bytes that no earlier test run has built or sent.
 pub fn incompressible(count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();

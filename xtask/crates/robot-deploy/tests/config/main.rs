@@ -150,7 +150,7 @@ fn what_is_no_text_file_is_refused() {
 
 #[test]
 fn an_unreadable_file_is_told_with_its_cause() {
-    // Nothing is unreadable to root, so this shows the message through a loop of links.
+    // Root can read everything, so a loop of links provokes the message.
     let team = Team::new();
     let file = team.root.join("robots.toml");
     fs::remove_file(&file).unwrap();

@@ -1,7 +1,7 @@
-//! Every mistake in `robots.toml` that is looked for, and what people are told.
+//! Every mistake in `robots.toml` that is detected, and its message.
 //!
-//! `complaints.txt` beside this file has the whole messages. When they change on purpose, the failing test says
-//! how to take over the new ones; read the difference as a user would.
+//! `complaints.txt` beside this file has the complete messages. After an intended change of messages, the
+//! failing test says how to accept the new ones; review the difference as a user would.
 
 use std::fs;
 
@@ -63,7 +63,7 @@ fn all_mistakes_are_told_at_once() {
     assert_eq!(complaint.matches("\n  help: ").count(), 4, "{complaint}");
 }
 
-/// Every mistake, the place where it is shown, and what the message and its help must say.
+/// Every mistake, its position, and the text that the message and its help must contain.
 #[test]
 fn every_mistake_has_a_place_and_a_remedy() {
     let long = "x".repeat(200);

@@ -1,4 +1,4 @@
-//! The package graph from `package.xml` files, and what people are told about mistakes in them.
+//! The package graph from `package.xml` files, and the messages about mistakes in them.
 
 use std::fs;
 

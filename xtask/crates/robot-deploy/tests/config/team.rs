@@ -1,4 +1,4 @@
-//! A team's repository on disk, and what loading it says.
+//! A team's repository on disk, and the messages when it is loaded.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot write its files cannot go on")]
 
@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use robot_deploy::config::Workspace;
 use robot_deploy::error::{Exit, exit_of, hints_of};
 
-/// A `robots.toml` without mistakes, as short as can be.
+/// The shortest `robots.toml` without mistakes.
 pub const GOOD: &str = r#"
 [project]
 name = "eurobot"
@@ -20,7 +20,7 @@ packages = ["navigation"]
 simulated = true
 "#;
 
-/// A workspace on disk with the packages `communication` ← `navigation` and all files that it names.
+/// A workspace on disk with the packages `communication` ← `navigation` and all the files that it names.
 pub struct Team {
     _directory: tempfile::TempDir,
     pub root: Utf8PathBuf,
@@ -61,7 +61,7 @@ impl Team {
         rendered(&error)
     }
 
-    /// The complaint about `robots.toml` with this content.
+    /// The error message for a `robots.toml` with this content.
     pub fn complaint_about(&self, toml: &str) -> String {
         self.write("robots.toml", toml);
         self.complaint()
@@ -78,7 +78,7 @@ pub fn rendered(error: &anyhow::Error) -> String {
     text
 }
 
-/// Compares a complaint line by line.
+/// Compares an error message line by line.
 #[track_caller]
 pub fn assert_complaint(complaint: &str, expected: &[&str]) {
     assert_eq!(
