@@ -1,8 +1,8 @@
 """Starts the registry with a login that only root, and so every user of Docker on the robot, can read.
 
-The login is created once and stays in the volume, so that a deploy continues if the registry restarts. It becomes
-readable only after the registry's port was found free: a program that took the port before gets neither the login
-nor images.
+The login is created once and stays in the volume, so that a deploy continues if the registry restarts. It
+becomes readable only after the registry's port was found free: a program that took the port before gets
+neither the login nor images.
 """
 import binascii
 import os
