@@ -357,8 +357,6 @@ fn workspace_files(robots: &str) -> Vec<(&'static str, String)> {
         ("docker/match.env", "API_TOKEN=swordfish\n".to_owned()),
         ("docker/compose.yaml", "services: {}\n".to_owned()),
         ("docker/ros.Dockerfile", "FROM base AS runtime\nFROM runtime AS build-tools\n".to_owned()),
-        ("docker/registry/Dockerfile", "FROM packages\n".to_owned()),
-        ("docker/sim/Dockerfile", "FROM base\n".to_owned()),
         ("ros_ws/src/msgs/package.xml", package("msgs", "")),
         ("ros_ws/src/navigation/package.xml", package("navigation", "<depend>msgs</depend>")),
         ("ros_ws/src/camera/package.xml", package("camera", "<depend>msgs</depend>")),

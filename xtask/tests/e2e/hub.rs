@@ -231,9 +231,6 @@ pub fn what_keeps_published_images_away_is_told_and_changes_nothing(lab: &Lab) {
 pub fn a_tag_holds_the_images_of_several_platforms(lab: &Lab) {
     let (_, hub) = team(lab);
     let (workspace, pc) = (small_workspace(&PROJECT), Robot { name: "pc" });
-    for dir in ["docker/sim", "docker/registry"] {
-        output(&["cp", "-r", lab.workspace.path(dir), workspace.path(dir)]);
-    }
     let toml = workspace.read("robots.toml");
     let robot = "[robots.pc]\nsimulated = true\nstore = \"containerd\"\ncompose = \"docker/compose.yaml\"\n";
     workspace.write("robots.toml", toml + robot);

@@ -1,7 +1,6 @@
 //! Content of the image of the robots' registry, besides the registry.
 
-use camino::Utf8Path;
-use robot_deploy::config::{Platform, Workspace};
+use robot_deploy::config::Platform;
 use robot_deploy::image::{Builder, service};
 
 use super::harness::{Lab, MAIN, emulation, output};
@@ -50,12 +49,11 @@ pub fn a_robot_rebuilds_data_from_a_patch(lab: &Lab) {
 pub fn the_image_is_small_and_whole_on_other_processors(lab: &Lab) {
     let workspace = &lab.workspace;
     workspace.reset();
-    let config = Workspace::load(Utf8Path::new(workspace.path(""))).unwrap();
     let builder = Builder::for_engine(robot_deploy::host::engine().unwrap());
     emulation::ended();
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
     for (platform, machine) in [("linux/amd64", "x86_64"), ("linux/arm64", "aarch64")] {
-        let image = service::registry(&config, builder, &Platform::parse(platform).unwrap()).unwrap();
+        let image = service::registry(builder, &Platform::parse(platform).unwrap()).unwrap();
         // Emulation detects missing libraries, as the robot would.
         let run = ["docker", "run", "--rm", "--platform", platform, "--entrypoint", PYTHON[0], &image];
         let said = output(&[&run, &PYTHON[1..], &[&program()]].concat());

@@ -69,8 +69,7 @@ impl<'a> ByHand<'a> {
 
     /// Starts the registry on the robot, which has the registry's image.
     fn start_registry(&self, robot: &TestRobot<'_>) -> Result<()> {
-        let (copy, builder) = (&self.fixture.copy, self.fixture.builder);
-        let image = service::registry(copy.workspace(), builder, &Platform::of_this_machine())?;
+        let image = service::registry(self.fixture.builder, &Platform::of_this_machine())?;
         let address = format!("REGISTRY_HTTP_ADDR={REGISTRY}");
         let run = ["docker", "run", "--detach", "--restart", "always", "--network", "host"];
         let volume = ["--name", "registry", "--volume", "registry:/var/lib/registry"];

@@ -82,7 +82,7 @@ impl<'a> TestRobot<'a> {
         let robot = copy.robot(name)?;
         simulation.down(Some(&[name.to_owned()].into()))?;
         let endpoint = simulation.up(robot, fixture.builder)?;
-        let image = service::registry(copy.workspace(), fixture.builder, &robot.platform)?;
+        let image = service::registry(fixture.builder, &robot.platform)?;
         registry::ensure(&Session::open(endpoint.clone())?, &image)?;
         Ok(Self { simulation, robot, workload, endpoint })
     }

@@ -53,7 +53,7 @@ impl<'a> Simulation<'a> {
     pub fn up(&self, robot: &Robot, builder: Builder) -> Result<Endpoint> {
         let store = store(robot)?;
         let name = self.container(&robot.name);
-        let image = service::simulated_robot(self.workspace, builder)?;
+        let image = service::simulated_robot(builder)?;
         let key = self.public_key()?;
         let make = format!("{image} {} {key}", store_name(store));
         let state = self.state(&name)?;

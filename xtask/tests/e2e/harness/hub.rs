@@ -6,8 +6,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use camino::Utf8Path;
-use robot_deploy::config::{Platform, Workspace as Config};
+use robot_deploy::config::Platform;
 use robot_deploy::image::{Builder, service};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -65,7 +64,7 @@ pub struct Published {
 
 impl Hub {
     /// Starts an empty registry that this machine trusts, and logs in; robots have to be up.
-    pub fn start(workspace: &Workspace) -> Self {
+    pub fn start() -> Self {
         Self::remove();
         let dir = tempfile::Builder::new().prefix("e2e-hub-").tempdir_in("/tmp").unwrap();
         let network = format!("{PROJECT}-sim");
@@ -74,9 +73,8 @@ impl Hub {
         let free = TcpListener::bind((gateway.as_str(), 0)).unwrap().local_addr().unwrap();
         let hub = Self { dir, address: free.to_string() };
         hub.write_configuration(&gateway);
-        let config = Config::load(Utf8Path::new(workspace.path(""))).unwrap();
         let builder = Builder::for_engine(robot_deploy::host::engine().unwrap());
-        let image = service::registry(&config, builder, &Platform::of_this_machine()).unwrap();
+        let image = service::registry(builder, &Platform::of_this_machine()).unwrap();
         let (name, label) = (container(), format!("{LABEL}={}", hub.address));
         let files = format!("{}:/etc/hub:ro", hub.path(""));
         let run = ["docker", "run", "--detach", "--name", &name, "--label", &label, "--network", "host"];

@@ -92,7 +92,7 @@ impl Lab {
         let mut hub = self.hub.borrow_mut();
         match &*hub {
             Some(hub) if hub.answers() => Arc::clone(hub),
-            _ => Arc::clone(hub.insert(Arc::new(Hub::start(&self.workspace)))),
+            _ => Arc::clone(hub.insert(Arc::new(Hub::start()))),
         }
     }
 

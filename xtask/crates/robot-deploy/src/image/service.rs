@@ -1,12 +1,12 @@
-//! The images that the tool itself needs: the robots' registry and the simulated robot.
+//! Images that the tool itself needs: the robots' registry and the simulated robot.
 //!
-//! Like bases they are made once, named by their inputs and kept.
+//! Their build contexts are part of this program. Like bases, they are built once, named by their inputs, and kept.
 
-use camino::Utf8Path;
+use anyhow::Context as _;
 
 use super::{Builder, base, content_tag, ensure_kept, exists, progress};
 use crate::cmd;
-use crate::config::{Platform, Workspace};
+use crate::config::Platform;
 use crate::error::Result;
 use crate::host;
 use crate::process::Cmd;
@@ -22,6 +22,23 @@ const REGISTRY_PACKAGES: [&str; 3] = ["docker-registry", "python3-bcrypt", "pyth
 /// Raised when the way they are made changes what is in them.
 const RECIPE: &str = "1";
 
+/// A build context: names and contents of its files.
+type Context = [(&'static str, &'static str)];
+
+const REGISTRY: &Context = &[
+    ("Dockerfile", include_str!("../../images/registry/Dockerfile")),
+    ("config.yml", include_str!("../../images/registry/config.yml")),
+    ("start.py", include_str!("../../images/registry/start.py")),
+];
+
+const SIMULATED_ROBOT: &Context = &[
+    ("Dockerfile", include_str!("../../images/sim/Dockerfile")),
+    ("entrypoint", include_str!("../../images/sim/entrypoint")),
+    ("robotctl", include_str!("../../images/sim/robotctl")),
+    ("shape-link", include_str!("../../images/sim/shape-link")),
+    ("sshd_config", include_str!("../../images/sim/sshd_config")),
+];
+
 /// Sees to it that the registry's image for a platform exists, and gives its name.
 ///
 /// Nothing in it is executed while it is made, so no emulation is needed for another platform. Python's
@@ -29,10 +46,9 @@ const RECIPE: &str = "1";
 ///
 /// # Errors
 /// Fails when the Debian archive cannot be reached or BuildKit fails.
-pub fn registry(workspace: &Workspace, builder: Builder, platform: &Platform) -> Result<String> {
+pub fn registry(builder: Builder, platform: &Platform) -> Result<String> {
     let arch = base::debian_architecture(platform)?;
-    let dir = workspace.root.join("docker/registry");
-    let tag = format!("xtask-registry:{arch}-{}", hash(&dir)?);
+    let tag = format!("xtask-registry:{arch}-{}", hash(REGISTRY));
     if exists(&tag)? {
         return Ok(tag);
     }
@@ -48,7 +64,7 @@ pub fn registry(workspace: &Workspace, builder: Builder, platform: &Platform) ->
         let platform_name = platform.to_string();
         let _bytes = cmd!("docker import --platform {platform_name} - {packages}")?.feed(&extract)?;
         let contexts = [("packages", &packages), ("base", &base)];
-        let result = build(platform, &contexts, &builder.kept_output(&tag), &dir).run();
+        let result = build(platform, &contexts, &builder.kept_output(&tag), REGISTRY)?.run();
         cmd!("docker image rm {packages}")?.clean_up();
         result
     })?;
@@ -59,9 +75,8 @@ pub fn registry(workspace: &Workspace, builder: Builder, platform: &Platform) ->
 ///
 /// # Errors
 /// As [`registry`].
-pub fn simulated_robot(workspace: &Workspace, builder: Builder) -> Result<String> {
-    let dir = workspace.root.join("docker/sim");
-    let tag = format!("xtask-sim:{}", hash(&dir)?);
+pub fn simulated_robot(builder: Builder) -> Result<String> {
+    let tag = format!("xtask-sim:{}", hash(SIMULATED_ROBOT));
     if exists(&tag)? {
         return Ok(tag);
     }
@@ -70,7 +85,7 @@ pub fn simulated_robot(workspace: &Workspace, builder: Builder) -> Result<String
     ensure_kept(&tag, || {
         ui::step("sim", "making the image of simulated robots, once");
         // It stays on this machine: no effort is made for its size.
-        build(&platform, &[("base", &base)], &builder.output(&tag), &dir)
+        build(&platform, &[("base", &base)], &builder.output(&tag), SIMULATED_ROBOT)?
             .show_through("sim", || progress::condense(|_, _| {}))
             .run()
     })?;
@@ -79,9 +94,9 @@ pub fn simulated_robot(workspace: &Workspace, builder: Builder) -> Result<String
 
 /// The engine's own BuildKit builds them: no tunnel is involved, and it knows the engine's images, which
 /// are the named `contexts`.
-fn build(platform: &Platform, contexts: &[(&str, &String)], output: &str, dir: &Utf8Path) -> Cmd {
+fn build(platform: &Platform, contexts: &[(&str, &String)], output: &str, files: &Context) -> Result<Cmd> {
     let context = |(name, image): &(&str, &String)| format!("--build-context={name}=docker-image://{image}");
-    Cmd::new("docker")
+    let command = Cmd::new("docker")
         .args([
             "buildx",
             "build",
@@ -92,17 +107,24 @@ fn build(platform: &Platform, contexts: &[(&str, &String)], output: &str, dir: &
         ])
         .args(["--platform", &platform.to_string()])
         .args(contexts.iter().map(context))
-        .args(["--output", output, dir.as_str()])
+        .args(["--output", output, "-"]);
+    Ok(command.stdin_from("context.tar", archive(files)?))
 }
 
-/// A hash over the files that an image is made of.
-fn hash(dir: &Utf8Path) -> Result<String> {
-    let mut files: Vec<(String, String)> = Vec::new();
-    for entry in dir.read_dir_utf8()? {
-        let entry = entry?;
-        files.push((entry.file_name().to_owned(), fs_err::read_to_string(entry.path())?));
+/// Returns a build context as the tar archive that `docker buildx build -` reads.
+fn archive(files: &Context) -> Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(if text.starts_with("#!") { 0o755 } else { 0o644 });
+        archive.append_data(&mut header, name, text.as_bytes()).context("pack a build context")?;
     }
-    files.sort();
-    let parts = files.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]);
-    Ok(content_tag([RECIPE, SUITE].into_iter().chain(parts)))
+    archive.into_inner().context("pack a build context")
+}
+
+/// Returns the part of a tag that follows from a build context.
+fn hash(files: &Context) -> String {
+    let parts = files.iter().flat_map(|(name, text)| [*name, *text]);
+    content_tag([RECIPE, SUITE].into_iter().chain(parts))
 }

@@ -287,7 +287,7 @@ impl Deploy<'_> {
         let reference = |built: &Built| compose::reference(project, &digest(built));
         let references = built.iter().map(|built| (built.wanted.image.clone(), reference(built))).collect();
         let release = self.drafts[robot.name.as_str()].with_references(&references)?;
-        let registry_image = &service::registry(workspace, builder, &robot.platform)?;
+        let registry_image = &service::registry(builder, &robot.platform)?;
         let route =
             Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress };
         let metadata = Metadata::now(&self.source, self.via.name(), references);
@@ -335,7 +335,7 @@ impl Deploy<'_> {
             delivery::pull_lacking(session, &self.workspace.project.name, survey, &images)?;
             return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
         }
-        let registry_image = &service::registry(self.workspace, self.builder, &robot.platform)?;
+        let registry_image = &service::registry(self.builder, &robot.platform)?;
         let Self { workspace, builder, digest_cache, cache, .. } = self;
         let (workspace, builder) = (*workspace, *builder);
         let route =

@@ -53,7 +53,7 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
         survey.check_platform(&robot.name, &robot.platform)?;
         check_compose(&session)?;
     }
-    registry::ensure(&session, &service::registry(workspace, builder, &robot.platform)?)?;
+    registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
     ui::done(&robot.name, &format!("ready: `cargo xtask deploy --robot {}`", robot.name));
     Ok(())
 }

@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     let robot = args.one.robot(&workspace)?;
     let builder = builder(args.yes, &Need::ALWAYS)?;
     let session = Session::open(reach(&workspace, robot)?)?;
-    registry::ensure(&session, &service::registry(&workspace, builder, &robot.platform)?)?;
+    registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
     if process::mode().dry_run {
         ui::step(&robot.name, "the tunnel to its registry, until Ctrl-C; then log in, in another terminal");
         tunnel::by_hand(session.endpoint(), args.port).run()?;
