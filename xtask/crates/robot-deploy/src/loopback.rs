@@ -23,13 +23,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `wish` or the next free port, and hands each connection to `each`, which must not wait for it.
+    /// Listens on `requested` or the next free port, and hands each connection to `each`, which must not wait for it.
     /// Other users of this machine are hung up on: root may connect, because Docker's engine is root, and nobody else.
     ///
     /// # Errors
     /// Fails when none of the ports is free.
-    pub fn start(wish: u16, mut each: impl FnMut(TcpStream) + Send + 'static) -> Result<Self> {
-        let candidates = wish..=wish.saturating_add(PORTS_TRIED);
+    pub fn start(requested: u16, mut each: impl FnMut(TcpStream) + Send + 'static) -> Result<Self> {
+        let candidates = requested..=requested.saturating_add(PORTS_TRIED);
         let listener = candidates
             .clone()
             .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
@@ -101,10 +101,10 @@ mod tests {
         let taken =
             (own..own + PORTS_TRIED).find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
         let taken = taken.context("no port is free")?;
-        let wish = taken.local_addr()?.port();
-        let listener = Listener::start(wish, drop)?;
+        let requested = taken.local_addr()?.port();
+        let listener = Listener::start(requested, drop)?;
         let port = listener.port();
-        assert!(port > wish);
+        assert!(port > requested);
         drop(listener);
         // Another test's child has all that is open here until it has become the program it is to be.
         let free = || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?);

@@ -74,33 +74,33 @@ fn named_or_all<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<&'
 
 /// The one robot that a verb is for.
 #[derive(clap::Args, Debug, Clone)]
-pub struct One {
+pub struct RobotArg {
     /// The robot; may be left out where there is only one
     #[arg(long, short, value_name = "ROBOT")]
     robot: Option<String>,
 }
 
-impl One {
+impl RobotArg {
     /// The robot meant.
-    fn robot<'a>(&self, workspace: &'a Workspace) -> Result<&'a Robot> {
+    fn resolve<'a>(&self, workspace: &'a Workspace) -> Result<&'a Robot> {
         let names: Vec<&str> = workspace.robots.keys().map(String::as_str).collect();
         match (&self.robot, &names[..]) {
             (Some(name), _) => workspace.robot(name),
             (None, [only]) => workspace.robot(only),
-            (None, _) => Err(which(&names, "one of ", "")),
+            (None, _) => Err(unspecified(&names, "one of ", "")),
         }
     }
 }
 
 /// The question that only the caller can answer.
-fn which(names: &[&str], how_many: &str, or_all: &str) -> anyhow::Error {
+fn unspecified(names: &[&str], how_many: &str, or_all: &str) -> anyhow::Error {
     let hint = format!("`--robot NAME`, with {how_many}{}{or_all}", names.join(", "));
     Failure::config("which robot?").hint(hint).into()
 }
 
 /// Which robots a verb is for.
 #[derive(clap::Args, Debug, Clone)]
-pub struct Which {
+pub struct RobotsArg {
     /// The robot, or several with commas between; may be left out where there is only one
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
     robot: Vec<String>,
@@ -110,14 +110,14 @@ pub struct Which {
     all: bool,
 }
 
-impl Which {
+impl RobotsArg {
     /// The robots meant, of all in `robots.toml`.
-    fn robots<'a>(&self, workspace: &'a Workspace) -> Result<Vec<&'a Robot>> {
-        self.of(workspace, workspace.robots.keys().map(String::as_str))
+    fn resolve<'a>(&self, workspace: &'a Workspace) -> Result<Vec<&'a Robot>> {
+        self.resolve_among(workspace, workspace.robots.keys().map(String::as_str))
     }
 
     /// The robots meant, where only these come into question.
-    fn of<'a, 'b>(
+    fn resolve_among<'a, 'b>(
         &self,
         workspace: &'a Workspace,
         candidates: impl Iterator<Item = &'b str>,
@@ -128,7 +128,7 @@ impl Which {
         } else if self.all || candidates.len() == 1 {
             candidates.into_iter().map(|name| workspace.robot(name)).collect()
         } else {
-            Err(which(&candidates, "one or more of ", "; or `--all`"))
+            Err(unspecified(&candidates, "one or more of ", "; or `--all`"))
         }
     }
 }

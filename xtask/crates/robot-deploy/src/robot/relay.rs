@@ -57,16 +57,21 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens on 127.0.0.1, on `wish` or the next free port, and passes requests on to the registry behind a Unix
+    /// Listens on 127.0.0.1, on `requested` or the next free port, and passes requests on to the registry behind a Unix
     /// socket, with its login.
     ///
     /// # Errors
     /// Fails when none of the ports is free.
-    pub fn listen(wish: u16, target: Utf8PathBuf, login: Credential) -> Result<Self> {
-        Self::with_patience(wish, target, login, IDLE)
+    pub fn listen(requested: u16, target: Utf8PathBuf, login: Credential) -> Result<Self> {
+        Self::with_patience(requested, target, login, IDLE)
     }
 
-    fn with_patience(wish: u16, target: Utf8PathBuf, login: Credential, patience: Duration) -> Result<Self> {
+    fn with_patience(
+        requested: u16,
+        target: Utf8PathBuf,
+        login: Credential,
+        patience: Duration,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             login,
             sent: AtomicU64::default(),
@@ -75,7 +80,7 @@ impl Relay {
             watcher: Mutex::default(),
         });
         let passing_on = Arc::clone(&shared);
-        let listener = Listener::start(wish, move |client| accept(client, &passing_on, patience))?;
+        let listener = Listener::start(requested, move |client| accept(client, &passing_on, patience))?;
         Ok(Self { listener, shared })
     }
 

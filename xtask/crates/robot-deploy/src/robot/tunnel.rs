@@ -26,25 +26,25 @@ pub struct Tunnel<'a> {
     session: &'a Session,
     /// None in a dry run.
     relay: Option<Relay>,
-    wish: u16,
+    requested: u16,
     forwards: std::cell::Cell<u32>,
 }
 
 impl<'a> Tunnel<'a> {
-    /// Opens it on local port `wish` or the next free one, and waits until the registry answers. A dry run
+    /// Opens it on local port `requested` or the next free one, and waits until the registry answers. A dry run
     /// prints how to open it by hand and to log in, and, when this guard goes, how to close it.
     ///
     /// # Errors
     /// Fails when the connection is gone, no port is free, or the registry has no login or does not answer.
-    pub fn open(session: &'a Session, wish: u16) -> Result<Self> {
+    pub fn open(session: &'a Session, requested: u16) -> Result<Self> {
         if process::mode().dry_run {
-            background(session.endpoint(), wish).run()?;
-            credential::log_in(session, &local(wish))?;
-            return Ok(Self { session, wish, relay: None, forwards: std::cell::Cell::new(0) });
+            background(session.endpoint(), requested).run()?;
+            credential::log_in(session, &local(requested))?;
+            return Ok(Self { session, requested, relay: None, forwards: std::cell::Cell::new(0) });
         }
         let login = Credential::of(session)?;
-        let relay = Some(Relay::listen(wish, session.socket_path("registry-0"), login)?);
-        let tunnel = Self { session, wish, relay, forwards: std::cell::Cell::new(0) };
+        let relay = Some(Relay::listen(requested, session.socket_path("registry-0"), login)?);
+        let tunnel = Self { session, requested, relay, forwards: std::cell::Cell::new(0) };
         tunnel.forward()?;
         tunnel.wait_until_ready()?;
         Ok(tunnel)
@@ -52,7 +52,7 @@ impl<'a> Tunnel<'a> {
 
     /// The local port that leads to the robot's registry.
     pub fn port(&self) -> u16 {
-        self.relay.as_ref().map_or(self.wish, Relay::port)
+        self.relay.as_ref().map_or(self.requested, Relay::port)
     }
 
     /// What went through so far.
@@ -126,7 +126,7 @@ impl<'a> Tunnel<'a> {
 impl Drop for Tunnel<'_> {
     fn drop(&mut self) {
         if self.relay.is_none() {
-            credential::log_out(&local(self.wish));
+            credential::log_out(&local(self.requested));
             close(self.session.endpoint()).clean_up();
         }
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use camino::Utf8PathBuf;
 
-use super::{Which, builder, endpoint, fleet, plan, reach, timings, workspace};
+use super::{RobotsArg, builder, endpoint, fleet, plan, reach, timings, workspace};
 use crate::config::{Robot, Workspace};
 use crate::delivery::archive::{self, ArchiveImage};
 use crate::delivery::plan::{Plan, Services};
@@ -43,7 +43,7 @@ pub use target::Target;
   cargo xtask deploy --robot main -n >deploy.sh")]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// How images travel
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
@@ -141,7 +141,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         return bundle::write(args, workspace, to);
     }
     let began = Instant::now();
-    let robots = args.which.robots(workspace)?;
+    let robots = args.robots.resolve(workspace)?;
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     // Compose takes longer than git.
     let (source, drafts) = std::thread::scope(|scope| {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::deploy::{Activate, OnBusy, Target, show_running};
-use super::{Which, fleet, reach, workspace};
+use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::delivery::{Delivered, Delivery};
 use crate::error::{Failure, Result};
@@ -24,7 +24,7 @@ use crate::ui::{self, Progress};
 The images stay those of the release that runs; what it becomes is a release of its own.")]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// Say which services would restart, and change nothing
     #[arg(long)]
@@ -42,7 +42,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = &workspace.project.name;
-    let robots = args.which.robots(&workspace)?;
+    let robots = args.robots.resolve(&workspace)?;
     let repository = registry::repository(project);
     let options = Activate::from(args.on_busy);
     let serve = |robot: &Robot| {

@@ -1,7 +1,7 @@
 //! `cargo xtask exec`, `shell` and `run`: inside a service's container, or in one like it, with the environment that
 //! its node has.
 
-use super::{One, reach, workspace};
+use super::{RobotArg, reach, workspace};
 use crate::error::Result;
 use crate::release::{history, services};
 use crate::robot::{Endpoint, Session};
@@ -25,7 +25,7 @@ pub struct Args {
   cargo xtask shell --robot main navigation")]
 pub struct Shell {
     #[command(flatten)]
-    one: One,
+    robot: RobotArg,
 
     /// The service
     #[arg(value_name = "SERVICE")]
@@ -77,7 +77,7 @@ fn inside(
 ) -> Result<()> {
     let workspace = workspace()?;
     let project = &workspace.project.name;
-    let robot = args.one.robot(&workspace)?;
+    let robot = args.robot.resolve(&workspace)?;
     let session = Session::open(reach(&workspace, robot)?)?;
     services::check(&session, project, std::slice::from_ref(&args.service))?;
     history::try_record(&session, project, verb, &[std::slice::from_ref(&args.service), command].concat());

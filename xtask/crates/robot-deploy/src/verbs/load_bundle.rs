@@ -5,7 +5,7 @@ use std::time::Instant;
 use camino::Utf8PathBuf;
 
 use super::deploy::{Activate, Outcome, Target, report};
-use super::{Which, fleet, reach, workspace};
+use super::{RobotsArg, fleet, reach, workspace};
 use crate::bundle::{Bundle, Signers};
 use crate::config::Robot;
 use crate::delivery::{DigestCache, archive};
@@ -29,7 +29,7 @@ pub struct Args {
     file: Utf8PathBuf,
 
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     #[command(flatten)]
     activate: Activate,
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
         None => Bundle::open(&args.file)?,
     };
     bundle.contents().check_project(project)?;
-    let robots = args.which.of(&workspace, bundle.contents().robots())?;
+    let robots = args.robots.resolve_among(&workspace, bundle.contents().robots())?;
     for robot in &robots {
         let _images = bundle.images_of(robot)?;
     }

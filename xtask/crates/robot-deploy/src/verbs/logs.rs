@@ -1,6 +1,6 @@
 //! `cargo xtask logs`: what the nodes say, of all services of all robots asked for.
 
-use super::{Which, fleet, reach, workspace};
+use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::Result;
 use crate::release::services;
@@ -14,7 +14,7 @@ use crate::ui;
   cargo xtask logs --all --follow navigation localization")]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// Only these services; all if none is named
     #[arg(value_name = "SERVICE")]
@@ -40,7 +40,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
-    let robots = args.which.robots(&workspace)?;
+    let robots = args.robots.resolve(&workspace)?;
     let tail = format!("--tail={}", args.tail);
     let since = args.since.as_ref().map(|since| format!("--since={since}"));
     let mut words = vec!["logs", "--no-color", &tail];

@@ -1,6 +1,6 @@
 //! `cargo xtask prune`: room on robots, or on this machine.
 
-use super::{Which, fleet, reach, workspace};
+use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::{Robot, Workspace};
 use crate::error::{Exit, Failure, Result};
 use crate::release::lock::{Lock, OnLocked};
@@ -19,7 +19,7 @@ use crate::{delivery, image, process};
 )]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// On this machine instead of on robots
     #[arg(long, conflicts_with_all = ["robot", "all"])]
@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> Result<()> {
         return here(&workspace);
     }
     let project = workspace.project.name.as_str();
-    let robots = args.which.robots(&workspace)?;
+    let robots = args.robots.resolve(&workspace)?;
     let serve = |robot: &Robot| {
         let progress = Progress::new(&robot.name);
         progress.waiting("connecting");

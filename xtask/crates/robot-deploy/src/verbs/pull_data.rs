@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{Which, fleet, reach, workspace};
+use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::{Failure, Result};
 use crate::release::fetch::{Place, fetch};
@@ -20,7 +20,7 @@ use crate::ui;
 Run again after a broken connection, it goes on where it stopped.")]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// A file or a directory on the robot, from the SSH user's home, or in the container of a service; one on the
     /// robot whose name looks like a service's begins with `./`
@@ -38,7 +38,7 @@ pub struct Args {
 /// Fails when a robot cannot be reached or has no such file; the others are served all the same.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let robots = args.which.robots(&workspace)?;
+    let robots = args.robots.resolve(&workspace)?;
     let (service, path) = split(&args.path);
     if path.is_empty() || args.path.contains(['\n', '\r', '\0']) {
         return Err(Failure::config("that is no path").hint("a file or a directory on the robot").into());

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Which, fleet, reach, workspace};
+use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::Result;
 use crate::release::history;
@@ -15,7 +15,7 @@ use crate::ui;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// As JSON
     #[arg(long)]
@@ -55,7 +55,7 @@ fn show<T: serde::Serialize + Send>(
     table: impl FnOnce(&[(String, T)]) -> String,
 ) -> Result<()> {
     let workspace = workspace()?;
-    let robots = args.which.robots(&workspace)?;
+    let robots = args.robots.resolve(&workspace)?;
     let (all, served) = fleet::each(&robots, |robot: &Robot| {
         ask(&Session::open(reach(&workspace, robot)?)?, &workspace.project.name)
     });

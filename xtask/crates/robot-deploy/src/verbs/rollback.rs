@@ -1,7 +1,7 @@
-//! `cargo xtask rollback`: back to a release that the robot has kept. Nothing is built, nothing is sent.
+//! `cargo xtask rollback`: back to a release that the robot has stored. Nothing is built, nothing is sent.
 
 use super::deploy::{Activate, OnBusy, Target, show_running};
-use super::{Which, fleet, reach, workspace};
+use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::{Failure, Result};
 use crate::process;
@@ -16,7 +16,7 @@ use crate::ui::{self, Progress};
   cargo xtask rollback --robot main --to 17  `cargo xtask releases` shows what there is")]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// The release to go to
     #[arg(long, value_name = "RELEASE")]
@@ -33,7 +33,7 @@ pub struct Args {
 /// what runs runs on.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let robots = args.which.robots(&workspace)?;
+    let robots = args.robots.resolve(&workspace)?;
     let repository = registry::repository(&workspace.project.name);
     let options = Activate::from(args.on_busy);
     let serve = |robot: &Robot| -> Result<Survey> {
@@ -51,8 +51,8 @@ pub fn run(args: &Args) -> Result<()> {
     served
 }
 
-/// The release meant: without a wish the latest before the one that runs that was well.
-fn choose(robot: &str, releases: &[StoredRelease], wish: Option<u32>) -> Result<u32> {
+/// The requested release; without a request, the latest healthy one before the current one.
+fn choose(robot: &str, releases: &[StoredRelease], requested: Option<u32>) -> Result<u32> {
     let current = releases.iter().find(|stored| stored.is_current).map(|stored| stored.release);
     let all = releases.iter().map(|stored| stored.release.to_string()).collect::<Vec<_>>().join(", ");
     let hint = if releases.is_empty() {
@@ -60,12 +60,14 @@ fn choose(robot: &str, releases: &[StoredRelease], wish: Option<u32>) -> Result<
     } else {
         format!("it has {all}")
     };
-    match wish {
-        Some(wish) if current == Some(wish) => {
-            Err(Failure::failed(format!("`{robot}` runs release {wish}")).hint(hint).into())
+    match requested {
+        Some(requested) if current == Some(requested) => {
+            Err(Failure::failed(format!("`{robot}` runs release {requested}")).hint(hint).into())
         }
-        Some(wish) if releases.iter().any(|stored| stored.release == wish) => Ok(wish),
-        Some(wish) => Err(Failure::failed(format!("`{robot}` has no release {wish}")).hint(hint).into()),
+        Some(requested) if releases.iter().any(|stored| stored.release == requested) => Ok(requested),
+        Some(requested) => {
+            Err(Failure::failed(format!("`{robot}` has no release {requested}")).hint(hint).into())
+        }
         None => {
             let was_well = |stored: &&StoredRelease| {
                 stored.record.as_ref().is_some_and(|record| record.outcome == "healthy")
@@ -103,8 +105,8 @@ mod tests {
         ];
         assert_eq!(choose("main", &releases, None).unwrap(), 5);
         assert_eq!(choose("main", &releases, Some(7)).unwrap(), 7);
-        for (wish, message) in [(Some(8), "runs release 8"), (Some(6), "no release 6")] {
-            assert!(choose("main", &releases, wish).unwrap_err().to_string().contains(message));
+        for (requested, message) in [(Some(8), "runs release 8"), (Some(6), "no release 6")] {
+            assert!(choose("main", &releases, requested).unwrap_err().to_string().contains(message));
         }
         let error = choose("main", &releases[..2], None).unwrap_err();
         assert!(error.to_string().contains("no release before"), "{error}");

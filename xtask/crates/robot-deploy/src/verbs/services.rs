@@ -1,7 +1,7 @@
 //! `cargo xtask start`, `stop`, `restart`: containers that are there, by the names of their services.
 
 use super::deploy::show_running;
-use super::{Which, fleet, reach, workspace};
+use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::Result;
 use crate::release::lock::{Lock, OnLocked};
@@ -13,7 +13,7 @@ use crate::ui::Progress;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// Only these services; all if none is named
     #[arg(value_name = "SERVICE")]
@@ -66,7 +66,7 @@ impl Verb {
 pub fn run(verb: Verb, args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
-    let robots = args.which.robots(&workspace)?;
+    let robots = args.robots.resolve(&workspace)?;
     let words: Vec<&str> =
         verb.words().iter().copied().chain(["--"]).chain(args.services.iter().map(String::as_str)).collect();
     let serve = |robot: &Robot| {

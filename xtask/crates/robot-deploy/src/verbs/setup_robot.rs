@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Which, builder, reach, workspace};
+use super::{RobotsArg, builder, reach, workspace};
 use crate::cmd;
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
@@ -19,7 +19,7 @@ const SHOW: &str = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    which: Which,
+    robots: RobotsArg,
 
     /// Record a changed host key: the robot was re-flashed or replaced
     #[arg(long)]
@@ -37,7 +37,7 @@ pub struct Args {
 /// Fails when a robot does not answer, its key is refused, or it lacks something; the error says what to do.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let robots = args.which.robots(&workspace)?;
+    let robots = args.robots.resolve(&workspace)?;
     let builder = builder(args.yes, &Need::ALWAYS)?;
     robots.iter().try_for_each(|robot| prepare(args, &workspace, builder, robot))
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask ssh`: a shell or a command on a robot, the way every other verb reaches it.
 
-use super::{One, reach, workspace};
+use super::{RobotArg, reach, workspace};
 use crate::error::Result;
 use crate::process;
 use crate::release::history;
@@ -14,7 +14,7 @@ use crate::release::history;
 Neither your SSH agent nor a port is forwarded, whatever `~/.ssh/config` says: for that use `ssh` itself.")]
 pub struct Args {
     #[command(flatten)]
-    one: One,
+    robot: RobotArg,
 
     /// The command; each argument arrives as it is here
     #[arg(last = true)]
@@ -27,7 +27,7 @@ pub struct Args {
 /// Fails as `ssh` does, or as the command there.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let robot = args.one.robot(&workspace)?;
+    let robot = args.robot.resolve(&workspace)?;
     let endpoint = reach(&workspace, robot)?;
     let mut ssh = endpoint.ssh();
     if args.command.is_empty() {

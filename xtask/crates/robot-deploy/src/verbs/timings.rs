@@ -16,8 +16,8 @@ use crate::{timeline, ui};
 const FILE: &str = "timings.html";
 
 /// Begins to record if the verb was asked to: `Some(None)` is `--timings` without a file.
-pub fn begin(wish: Option<&Option<Utf8PathBuf>>) {
-    if wish.is_some() && !process::mode().dry_run {
+pub fn begin(requested: Option<&Option<Utf8PathBuf>>) {
+    if requested.is_some() && !process::mode().dry_run {
         timeline::record();
     }
 }
@@ -27,13 +27,13 @@ pub fn begin(wish: Option<&Option<Utf8PathBuf>>) {
 /// # Errors
 /// The verb's; or, where it went well, fails when the page cannot be written.
 pub fn finish(
-    wish: Option<&Option<Utf8PathBuf>>,
+    requested: Option<&Option<Utf8PathBuf>>,
     verb: &str,
     workspace: &Workspace,
     robots: BTreeMap<String, Cost>,
     result: Result<()>,
 ) -> Result<()> {
-    let (Some(file), Some(timeline)) = (wish, timeline::recorded()) else { return result };
+    let (Some(file), Some(timeline)) = (requested, timeline::recorded()) else { return result };
     let path = file.clone().unwrap_or_else(|| workspace.state_dir().join(FILE));
     let subject = Subject {
         verb: verb.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{One, builder, reach, workspace};
+use super::{RobotArg, builder, reach, workspace};
 use crate::error::Result;
 use crate::host::Need;
 use crate::image::service;
@@ -21,7 +21,7 @@ const WATCH: Duration = Duration::from_secs(2);
 The registry asks for a login. The tunnel adds it to what this user and Docker push; `--dry-run` shows how to do without.")]
 pub struct Args {
     #[command(flatten)]
-    one: One,
+    robot: RobotArg,
 
     /// The local port; the next free one is taken where it is in use
     #[arg(long, default_value_t = tunnel::PORT)]
@@ -38,7 +38,7 @@ pub struct Args {
 /// Fails when the robot cannot be reached, or goes away and does not come back.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let robot = args.one.robot(&workspace)?;
+    let robot = args.robot.resolve(&workspace)?;
     let builder = builder(args.yes, &Need::ALWAYS)?;
     let session = Session::open(reach(&workspace, robot)?)?;
     registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;

@@ -18,7 +18,7 @@ use crate::{host, image, process};
 
 /// Builds, and writes the bundle.
 pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result<()> {
-    let robots = args.which.robots(workspace)?;
+    let robots = args.robots.resolve(workspace)?;
     let against = args.against.as_deref().map(Bundle::open).transpose()?;
     let against = against.as_ref().map(Bundle::contents);
     if let Some(contents) = against {

@@ -20,7 +20,7 @@ use crate::verbs::{builder, fleet, reach};
 pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>) -> Result<()> {
     let began = Instant::now();
     let hub = crate::hub::of(workspace)?;
-    let robots = args.which.robots(workspace)?;
+    let robots = args.robots.resolve(workspace)?;
     let _builder = builder(args.yes, &Need::ALWAYS)?;
     let name = match &args.tag {
         Some(tag) => tag.clone(),
