@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Build ROS 2 packages into images and bring them onto robots over the local network.
+/// Build ROS 2 packages into images and deploy them to robots over the local network.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
 #[command(after_help = robot_deploy::HELP)]
@@ -23,7 +23,15 @@ struct Cli {
 enum Verb {
     #[command(flatten)]
     Robots(robot_deploy::Verb),
+    /// Run the checks of this project: formatting, lints, unit tests, ROS tests, deploys to simulated robots
+    ///
+    /// CI runs all of them. While you work, --fast runs those that need neither Docker nor minutes, and
+    /// --only selects single checks.
     Test(test::Args),
+    /// Measure deploys to simulated robots over slow links, compared with manual methods
+    ///
+    /// Each sample is one edit and one deploy, from the edit until the new container runs. Compare only
+    /// numbers from the same machine.
     Bench(bench::Args),
 }
 

@@ -139,7 +139,7 @@ pub fn variables_are_changed_without_a_build(lab: &Lab) {
         .expect_exit(0)
         .says("navigation labels.speed: `2` now");
     assert_eq!(MAIN.services(), before);
-    workspace.xtask(&env).expect_exit(0).says("other values for navigation");
+    workspace.xtask(&env).expect_exit(0).says("changed values for navigation");
     let after = MAIN.services();
     let replaced: Vec<&String> = after.keys().filter(|name| before.get(*name) != after.get(*name)).collect();
     assert_eq!(replaced, ["navigation"]);

@@ -84,7 +84,7 @@ pub fn an_edit_is_planned_closely(lab: &Lab) {
     assert_eq!(plan["restarts"], serde_json::json!(["localization"]));
     assert_eq!((layers(&plan, "patch").count(), layers(&plan, "whole").count()), (1, 0));
     let people = workspace.xtask(&["deploy", "--robot", "main", "--plan"]).expect_exit(0);
-    people.says("patch of").says("would be started anew: localization").says("1 layers would travel");
+    people.says("patch of").says("would be restarted: localization").says("1 layers would be sent");
     assert_close(&plan, sent(&lab.deploy(MAIN)));
 }
 
@@ -92,7 +92,7 @@ pub fn services_that_a_release_has_no_more_are_told_of(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.edit("docker/compose.yaml", "  behavior_tree:\n", "  tree:\n");
     let people = workspace.xtask(&["deploy", "--robot", "main", "--plan"]).expect_exit(0);
-    people.says("would be started anew: tree").says("would be stopped and removed: behavior_tree");
+    people.says("would be restarted: tree").says("would be stopped and removed: behavior_tree");
     assert!(MAIN.services().contains_key("behavior_tree"));
     lab.deploy(MAIN);
     assert!(MAIN.services().contains_key("tree") && !MAIN.services().contains_key("behavior_tree"));

@@ -13,57 +13,162 @@ use crate::verbs::{self, services};
 pub const HELP: &str = "Examples:
   cargo xtask deploy --robot main        build, deliver, start
   cargo xtask deploy --robot main -n     show what that would run
-  cargo xtask doctor                     what is wrong, and how to mend it
+  cargo xtask doctor                     check this machine and the robots
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 a robot does not
-answer, or is not the machine it was; 4 a robot is being deployed to by somebody
-else, or busy; 5 a release was not well, the one before runs again; 130 interrupted";
+Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 a robot is unreachable
+or its host key changed; 4 a robot is locked by another deploy, or busy; 5 the new
+release was unhealthy and was rolled back; 130 interrupted";
 
 /// Options of all verbs.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Options {
-    /// Print each command that would run, ready to paste, and touch nothing
+    /// Print the commands that would run, ready to paste, and change nothing
     #[arg(long, short = 'n', global = true)]
     pub dry_run: bool,
 
-    /// Print each command as it runs, and how long it took
+    /// Print each command as it runs, and the time that it took
     #[arg(long, short, global = true)]
     pub verbose: bool,
 }
 
 /// Verbs of robot-deploy. A team's own `xtask` flattens them into its enum of verbs.
+// The first line of a comment is the help in the list of verbs, the paragraph is in `--help`. Both replace the
+// comment of the verb's `Args`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Build the images, bring them to robots and start them there
+    ///
+    /// Only layers that a robot lacks are sent to the registry on the robot, over SSH. The robot then starts
+    /// the new release by itself and waits until every service is healthy; an unhealthy release is rolled
+    /// back to the one before.
     Deploy(verbs::deploy::Args),
+    /// Deploy after every save, until Ctrl-C
+    ///
+    /// Watches the ROS workspace, docker/ and robots.toml. A deploy that fails does not end the watch. If a
+    /// robot is locked by another deploy or busy, the deploy waits.
     Watch(verbs::watch::Args),
+    /// Build the images of the ROS packages, without a robot
+    ///
+    /// Each ROS package is one build stage and one layer. An edit rebuilds the package and those that depend
+    /// on it, and changes only their layers.
     BuildImages(verbs::build_images::Args),
+    /// Build the current revision from a clean checkout, and push it to the registry of [hub]
+    ///
+    /// The working tree must not have uncommitted changes, so that the published images contain exactly what
+    /// git has. Later, `cargo xtask deploy --via hub` lets robots pull them over their own network.
     Publish(verbs::publish::Args),
+    /// Bring a bundle to robots and start it there
+    ///
+    /// A bundle is one file with the images and everything else that robots need to start them, written by
+    /// `cargo xtask deploy --via archive --to FILE`. Use it for robots that the building machine cannot
+    /// reach. Layers that a robot already has are not sent.
     LoadBundle(verbs::load_bundle::Args),
+    /// Show the state of robots: release, services, health, drift, disk, clock
+    ///
+    /// Drift means that a container differs from the release: another image, other settings, or it is
+    /// missing. A robot that is off is one line of the table, not an error.
     Status(verbs::status::Args),
+    /// Show the releases that robots keep, to roll back to
+    ///
+    /// Each deploy creates a release with a number. A robot keeps the latest ones with their images (`keep`
+    /// in robots.toml), so that going back needs neither a build nor a transfer.
     Releases(verbs::releases::Args),
+    /// Go back to the release before the current one, or to any other that robots keep
+    ///
+    /// Nothing is built or sent, since the robots still have the images. Without --to, each robot goes back
+    /// to its latest healthy release before the current one.
     Rollback(verbs::rollback::Args),
+    /// Remove images and registry layers that no release needs
+    ///
+    /// Frees disk space on robots. The releases that they keep stay complete, so that a rollback still works.
     Prune(verbs::prune::Args),
     /// Show who did what on robots, and when
+    ///
+    /// The history is on the robot itself, so it contains what every teammate did: deploys, rollbacks,
+    /// started and stopped services, and commands with `exec`, `run`, `shell` and `ssh`.
     History(verbs::releases::Args),
+    /// Install the tools that building and deploying need on this machine
+    ///
+    /// These are Docker, buildx, Compose, mmdebstrap and ssh, from the packages of the distribution. The
+    /// commands are shown before they run. A Docker Engine that is already installed keeps its configuration.
     Setup(verbs::setup::Args),
+    /// Check this machine and the robots, and say how to fix each problem
+    ///
+    /// Every check runs, even if others fail: tools, disk space, network, robots.toml, and each robot. Each
+    /// problem comes with the command or the change that fixes it.
     Doctor(verbs::doctor::Args),
+    /// Prepare robots for their first deploy: host key, SSH key, Docker, registry
+    ///
+    /// Run it once for each robot, and with --new-host-key after re-flashing it. The host keys are recorded
+    /// in robots.known_hosts: commit that file, so that your teammates recognize the robots too.
     SetupRobot(verbs::setup_robot::Args),
+    /// Manage simulated robots: containers with a Docker Engine, an SSH server and a disk of their own
+    ///
+    /// Robots with `simulated = true` in robots.toml start by themselves when a verb needs them. Use `sim up
+    /// --link` to try a slow network, and `sim down` to remove the robots.
     Sim(verbs::sim::Args),
+    /// Keep a tunnel to a robot's registry open, until Ctrl-C
+    ///
+    /// A deploy opens such a tunnel by itself. Use this verb to push other images to the robot with `docker
+    /// push`.
     Tunnel(verbs::tunnel::Args),
+    /// Open a shell on a robot, or run a command there
+    ///
+    /// The host key of the robot is checked against robots.known_hosts, and the robot's history records the
+    /// command.
     Ssh(verbs::ssh::Args),
+    /// Show the output of services; with several robots, each line under the robot's name
+    ///
+    /// The logs are those of the current containers. A container that a deploy replaces takes its log with
+    /// it.
     Logs(verbs::logs::Args),
-    /// Start services that do not run
+    /// Start services that are not running
+    ///
+    /// The containers of the current release start as they are: nothing is built or sent. A container that
+    /// was removed is created again.
     Start(verbs::services::Args),
-    /// Stop services; they stay stopped until they are started or deployed
+    /// Stop services, until they are started or deployed again
+    ///
+    /// Each service is stopped as the Compose file says, with its `stop_signal` and `stop_grace_period`. The
+    /// release stays the same.
     Stop(verbs::services::Args),
     /// Restart services
+    ///
+    /// The containers keep their image and settings. To apply changed variables of robots.toml, use `env`.
     Restart(verbs::services::Args),
+    /// Run a command in a service's container, with the ROS environment
+    ///
+    /// The service must be running. Each argument arrives exactly as it is here: no shell on the way changes
+    /// it.
     Exec(verbs::exec::Args),
+    /// Open a shell in a service's container, with the ROS environment
+    ///
+    /// Changes to files of the container are lost when a deploy replaces it. To start a node by hand, use
+    /// `run`, which makes a new container.
     Shell(verbs::exec::Shell),
+    /// Run a command once, in a new container with the image, settings and devices of a service
+    ///
+    /// The container is removed when the command ends. The service itself keeps running: stop it first if
+    /// both need the same device.
     Run(verbs::exec::Once),
+    /// Apply the variables of robots.toml to robots, without a build
+    ///
+    /// Only services whose variables changed restart. The result is a new release: if it is unhealthy, it is
+    /// rolled back.
     Env(verbs::env::Args),
+    /// Copy files from robots, for instance bags and logs
+    ///
+    /// Each robot gets a directory of its own on this machine. Files that have already arrived are not sent
+    /// again.
     PullData(verbs::pull_data::Args),
+    /// Open a shell with the build tools of the workspace: colcon, compilers, ROS
+    ///
+    /// The shell runs in a container of the base that the images are built on, so this machine needs no ROS.
+    /// Files that you create belong to you.
     DevShell(verbs::dev_shell::Args),
+    /// Print a completion script for a shell
+    ///
+    /// It completes verbs, options and their values. In bash, zsh and fish it works for `cargo xtask` too.
     Completions(verbs::completions::Args),
 }
 

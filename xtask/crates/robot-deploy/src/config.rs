@@ -1,8 +1,9 @@
-//! First stage: `robots.toml` and the packages of the ROS workspace, read strictly and validated whole.
+//! First stage of the pipeline: reads `robots.toml` and the packages of the ROS workspace, and validates
+//! both.
 //!
-//! What leaves here is right in itself: names are unique and fit where they are used (image tags, host
-//! names, Compose project names), every name that refers to something finds it, and no later stage has to
-//! check again.
+//! Every verb begins with [`Workspace::load`]. A loaded workspace is consistent: names are unique and valid
+//! where they are used (image tags, host names, Compose project names), and every reference has a target. No
+//! later stage checks that again.
 
 mod busy;
 mod condition;
@@ -36,46 +37,41 @@ pub use packages::{Package, PackageGraph};
 pub use platform::Platform;
 pub use releases::Releases;
 
-/// Everything `robots.toml` says.
+/// The validated content of `robots.toml`, and the packages of the ROS workspace.
 #[derive(Clone, Debug)]
 pub struct Workspace {
-    /// The directory of `robots.toml`; relative paths in it start here. Absolute.
+    /// The directory of `robots.toml`, absolute. Relative paths in the file start here.
     pub root: Utf8PathBuf,
-    /// The project.
     pub project: Project,
-    /// What images are built on, by name.
+    /// Bases that images are built on, by name.
     pub bases: BTreeMap<String, Base>,
-    /// The images, by name.
     pub images: BTreeMap<String, Image>,
-    /// The robots, by name.
     pub robots: BTreeMap<String, Robot>,
-    /// The team's registry, where there is one.
+    /// The team's registry, if one is configured.
     pub hub: Option<Hub>,
-    /// How robots go from one release to another.
     pub releases: Releases,
-    /// The colcon packages of the ROS workspace.
     pub packages: PackageGraph,
 }
 
 /// `[project]`.
 #[derive(Clone, Debug)]
 pub struct Project {
-    /// Repository of all images (`eurobot:navigation`) and name of the Compose project.
+    /// Repository of all images (`eurobot:navigation`), and name of the Compose project.
     pub name: String,
-    /// The colcon workspace: the directory that has `src/`. Absolute.
+    /// The colcon workspace: the directory that contains `src/`. Absolute.
     pub ros_workspace: Utf8PathBuf,
 }
 
-/// `[hub]`: the public or team registry that images are published to and that robots can pull from.
+/// `[hub]`: the public or team registry that images are published to, and that robots can pull from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hub {
-    /// Registry and repository, as engines call them: `registry.example.org/team/eurobot`, and for Docker Hub
-    /// `team/eurobot`.
+    /// Registry and repository as Docker writes them: `registry.example.org/team/eurobot`, or `team/eurobot`
+    /// on Docker Hub.
     pub repository: String,
 }
 
 impl Hub {
-    /// The registry's host with its port, as `docker login` knows it.
+    /// Host and port of the registry, as `docker login` takes them.
     pub fn registry(&self) -> &str {
         match self.repository.split_once('/') {
             Some((host, _)) if repository::is_host(host) => host,
@@ -84,28 +80,26 @@ impl Hub {
     }
 }
 
-/// `[bases.NAME]`: what images are built `FROM`, handed to BuildKit as the named context `base`.
+/// `[bases.NAME]`: the base of images, passed to BuildKit as the named context `base`.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// Its name.
     pub name: String,
-    /// Where it comes from.
     pub source: BaseSource,
     /// The hand-written Dockerfile with the stages `runtime` and `build-tools`. Absolute.
     pub dockerfile: Utf8PathBuf,
 }
 
-/// Where a base comes from.
+/// Origin of a base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BaseSource {
     /// Bootstrapped from the Debian archive.
     Debian {
-        /// The suite: `trixie`.
+        /// For instance `trixie`.
         suite: String,
     },
-    /// An image of some registry, pinned: `NAME@sha256:…`.
+    /// An image from a registry, pinned by digest: `NAME@sha256:…`.
     Image {
-        /// The reference with its digest.
+        /// Includes the digest.
         reference: String,
     },
 }
@@ -113,64 +107,64 @@ pub enum BaseSource {
 /// `[images.NAME]`.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// Its name, which is also its tag: `eurobot:NAME`.
+    /// Also the tag of the image: `eurobot:NAME`.
     pub name: String,
-    /// The name of its base.
+    /// Name of the base.
     pub base: String,
-    /// The colcon packages it is for; what they depend on comes along. None: the image is what the Dockerfile
-    /// of its base makes it.
+    /// The colcon packages that the image is for; their run dependencies are installed too. If empty, the
+    /// image is the stage `runtime` of the base's Dockerfile.
     pub packages: Vec<String>,
 }
 
 /// `[robots.NAME]`.
 #[derive(Clone, Debug)]
 pub struct Robot {
-    /// Its name.
     pub name: String,
-    /// How to reach it.
     pub host: Host,
-    /// What its images are built for.
+    /// Platform that the robot's images are built for.
     pub platform: Platform,
-    /// Its Compose file. Absolute.
+    /// The Compose file. Absolute.
     pub compose: Utf8PathBuf,
-    /// Variables for the Compose file; they win over those of `env_files`.
+    /// Variables for the Compose file; they override those of `env_files`.
     pub env: BTreeMap<String, String>,
-    /// Files with further variables (`NAME=VALUE` lines), later files winning. Absolute.
+    /// Files with more variables (`NAME=VALUE` lines); later files override earlier ones. Absolute.
     pub env_files: Vec<Utf8PathBuf>,
-    /// What tells that it must not be disturbed.
+    /// Test for "this robot is busy: do not restart anything now".
     pub busy: Option<Busy>,
-    /// How long it may be out of reach, say behind a wall, before what has been begun with it is given up.
+    /// Time that the robot may be unreachable, say behind a wall, before a running command gives up.
     pub reconnect: Duration,
 }
 
-/// How to reach a robot.
+/// Address of a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// A container on this machine that behaves as a robot.
+    /// A container on this machine that behaves like a robot.
     Simulated {
-        /// The image store of its Docker Engine.
+        /// Image store of the robot's Docker Engine.
         store: Store,
     },
-    /// A machine.
+    /// A real machine, reached over SSH.
     Ssh {
-        /// What `ssh` accepts: `user@host`, or a name of `~/.ssh/config`. Never begins with a dash.
+        /// A destination that `ssh` accepts: `user@host`, or a name of `~/.ssh/config`. Never begins with a
+        /// dash.
         destination: String,
-        /// The port, where it is not the one of `~/.ssh/config` or 22.
+        /// The SSH port, if it differs from the one in `~/.ssh/config` or 22.
         port: Option<u16>,
     },
 }
 
-/// The two ways Docker Engines keep images.
+/// Image store of a Docker Engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
-    /// containerd's content store and snapshotters: the default of new engines.
+    /// The containerd image store (content store and snapshotters): the default of new engines.
     Containerd,
-    /// The classic graph drivers.
+    /// The classic store with graph drivers.
     Classic,
 }
 
 impl Workspace {
-    /// What xtask keeps between runs: generated files, keys, measurements. Never committed.
+    /// Directory of the files that xtask keeps between runs: generated files, keys, measurements. Not
+    /// committed.
     pub fn state_dir(&self) -> Utf8PathBuf {
         self.root.join("target/xtask")
     }
@@ -180,7 +174,7 @@ impl Workspace {
         self.root.join("robots.known_hosts")
     }
 
-    /// `path` as people know it: relative to the workspace where it is inside.
+    /// Returns `path` relative to the workspace, or unchanged if the path is outside.
     pub fn relative<'a>(&self, path: &'a Utf8Path) -> &'a Utf8Path {
         path.strip_prefix(&self.root).unwrap_or(path)
     }

@@ -1,116 +1,106 @@
-//! What `cargo xtask doctor` reports: a list of checks, all of them made, each with its remedy.
+//! Report of `cargo xtask doctor`: a list of checks, each with its remedy. A failed check does not stop the
+//! others.
 //!
-//! Whoever knows something to look at gives a [`Source`]; sources are asked at the same time, since most of
-//! them wait: for the engine, for a disk, for a robot.
+//! The host and each robot provide [`Source`]s of checks. All sources run at the same time, since most of
+//! them wait for the engine, for a disk or for a robot.
 
 use serde::Serialize;
 
 use crate::error::panicked;
 use crate::ui;
 
-/// One thing that was looked at.
+/// A finished check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Where: `host`, or a robot's name.
+    /// `host`, or the name of a robot.
     pub scope: String,
-    /// What.
     pub name: &'static str,
-    /// What was found.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// What a check found.
+/// Outcome of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
-    /// All is well.
     Good {
-        /// What there is: a version, a size.
+        /// For instance a version or a size.
         detail: String,
     },
-    /// Good to know; nothing fails because of it.
+    /// Good to know, but nothing fails because of it.
     Note {
-        /// What there is.
         detail: String,
-        /// How to change it, where one might want to.
+        /// Command or change, if the user may want one.
         #[serde(skip_serializing_if = "Option::is_none")]
         remedy: Option<String>,
     },
     /// Something will fail.
     Bad {
-        /// What is wrong.
         problem: String,
-        /// The command or the change that mends it.
+        /// Command or change that fixes the problem.
         remedy: String,
     },
 }
 
 impl Outcome {
-    /// All is well.
     pub fn good(detail: impl Into<String>) -> Self {
         Self::Good { detail: detail.into() }
     }
 
-    /// Good to know.
     pub fn note(detail: impl Into<String>) -> Self {
         Self::Note { detail: detail.into(), remedy: None }
     }
 
-    /// Good to know, and how to change it.
     pub fn note_with(detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Note { detail: detail.into(), remedy: Some(remedy.into()) }
     }
 
-    /// Something will fail.
     pub fn bad(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Bad { problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// An error that is no more than good to know.
+    /// Turns an error into a note.
     pub fn note_error(error: &anyhow::Error) -> Self {
         Self::note_with(format!("{error:#}"), crate::error::hints_of(error).join("; "))
     }
 
-    /// An error: its chain is the problem, its hints are the remedy.
+    /// Turns an error into a problem, with its hints as the remedy.
     pub fn error(error: &anyhow::Error) -> Self {
         Self::bad(format!("{error:#}"), crate::error::hints_of(error).join("; "))
     }
 }
 
 impl Check {
-    /// A check of `scope`.
     pub fn new(scope: impl Into<String>, name: &'static str, outcome: Outcome) -> Self {
         Self { scope: scope.into(), name, outcome }
     }
 
-    /// Whether something will fail.
     pub fn is_bad(&self) -> bool {
         matches!(self.outcome, Outcome::Bad { .. })
     }
 }
 
-/// Something that can be looked at on its own.
+/// Performs checks that are independent of all others.
 pub type Source<'a> = Box<dyn FnOnce() -> Vec<Check> + Send + 'a>;
 
-/// Asks all sources at the same time; the answers come in the order of the sources.
+/// Runs all sources at the same time; returns the checks in the order of the sources.
 pub fn gather(sources: Vec<Source<'_>>) -> Vec<Check> {
     std::thread::scope(|scope| {
-        let asked: Vec<_> = sources.into_iter().map(|source| scope.spawn(source)).collect();
-        asked
+        let threads: Vec<_> = sources.into_iter().map(|source| scope.spawn(source)).collect();
+        threads
             .into_iter()
             .flat_map(|thread| thread.join().unwrap_or_else(|panic| vec![broken(panic.as_ref())]))
             .collect()
     })
 }
 
-/// The finding of a source that panics.
+/// Check for a source that panicked.
 fn broken(panic: &(dyn std::any::Any + Send)) -> Check {
     let outcome = Outcome::bad(panicked(panic).to_string(), "please report it, with the lines above");
     Check { scope: "xtask".to_owned(), name: "itself", outcome }
 }
 
-/// The checks as a table for people, remedies below what they mend.
+/// Formats the checks as a table, each remedy below its problem.
 pub fn table(checks: &[Check]) -> String {
     let rows = checks.iter().flat_map(|check| {
         let (state, text, remedy) = match &check.outcome {
@@ -140,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_a_table_with_remedies() {
+    fn the_table_shows_remedies() {
         assert_eq!(
             table(&checks()),
             "     where  what    finding\n\
@@ -152,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_read_flat_objects() {
+    fn the_json_has_flat_objects() {
         let json = serde_json::to_value(checks()).unwrap();
         assert_eq!(
             json[0],
@@ -162,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_asked_at_once_and_answer_in_order() {
+    fn sources_run_at_once_and_answer_in_order() {
         let (sender, receiver) = std::sync::mpsc::channel();
         let waits: Source<'_> = Box::new(move || {
             receiver.recv().unwrap();

@@ -1,4 +1,5 @@
-//! The verbs: thin, they wire the stages together and print.
+//! The verbs. Each module has the arguments and the entry function of a verb, connects the stages of the
+//! pipeline, and prints the result.
 
 pub mod build_images;
 pub mod completions;
@@ -33,17 +34,17 @@ use crate::image::Builder;
 use crate::robot::Endpoint;
 use crate::sim::Simulation;
 
-/// The workspace that the current directory belongs to.
+/// Loads the workspace of the current directory.
 fn workspace() -> Result<Workspace> {
     Workspace::load(&current_dir())
 }
 
-/// The builder of this machine; what it lacks is installed, after asking unless `yes`.
+/// Returns the builder of this machine. Installs what is missing, after asking unless `yes` is set.
 fn builder(yes: bool, needs: &[Need]) -> Result<Builder> {
     host::ready(yes, needs).map(Builder::for_engine)
 }
 
-/// The way to a robot; a simulated one is switched on, and made if need be.
+/// Returns the endpoint of a robot. A simulated robot is created and started if necessary.
 fn reach(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     match &robot.host {
         Host::Simulated { .. } => Simulation::new(workspace).up(robot, Builder::for_engine(host::engine()?)),
@@ -51,7 +52,7 @@ fn reach(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     }
 }
 
-/// The way to a robot as it is, on or off.
+/// Returns the endpoint of a robot, without starting a simulated one.
 fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     match &robot.host {
         Host::Simulated { .. } => Simulation::new(workspace).endpoint(robot),
@@ -67,21 +68,20 @@ fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     }
 }
 
-/// The robots named, or all of them.
+/// Returns the named robots, or all if `names` is empty.
 fn named_or_all<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<&'a Robot>> {
     if names.is_empty() { Ok(workspace.robots.values().collect()) } else { workspace.robots_named(names) }
 }
 
-/// The one robot that a verb is for.
+/// Argument for the single robot of a verb.
 #[derive(clap::Args, Debug, Clone)]
 pub struct RobotArg {
-    /// The robot; may be left out where there is only one
+    /// The robot; optional if there is only one
     #[arg(long, short, value_name = "ROBOT")]
     robot: Option<String>,
 }
 
 impl RobotArg {
-    /// The robot meant.
     fn resolve<'a>(&self, workspace: &'a Workspace) -> Result<&'a Robot> {
         let names: Vec<&str> = workspace.robots.keys().map(String::as_str).collect();
         match (&self.robot, &names[..]) {
@@ -92,16 +92,16 @@ impl RobotArg {
     }
 }
 
-/// The question that only the caller can answer.
-fn unspecified(names: &[&str], how_many: &str, or_all: &str) -> anyhow::Error {
-    let hint = format!("`--robot NAME`, with {how_many}{}{or_all}", names.join(", "));
+/// Error for a verb that needs `--robot`.
+fn unspecified(names: &[&str], how_many: &str, all_option: &str) -> anyhow::Error {
+    let hint = format!("`--robot NAME`, with {how_many}{}{all_option}", names.join(", "));
     Failure::config("which robot?").hint(hint).into()
 }
 
-/// Which robots a verb is for.
+/// Arguments for the robots of a verb.
 #[derive(clap::Args, Debug, Clone)]
 pub struct RobotsArg {
-    /// The robot, or several with commas between; may be left out where there is only one
+    /// The robot, or several separated by commas; optional if there is only one
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
     robot: Vec<String>,
 
@@ -111,12 +111,12 @@ pub struct RobotsArg {
 }
 
 impl RobotsArg {
-    /// The robots meant, of all in `robots.toml`.
+    /// Returns the requested robots, among all of `robots.toml`.
     fn resolve<'a>(&self, workspace: &'a Workspace) -> Result<Vec<&'a Robot>> {
         self.resolve_among(workspace, workspace.robots.keys().map(String::as_str))
     }
 
-    /// The robots meant, where only these come into question.
+    /// Returns the requested robots, among `candidates`.
     fn resolve_among<'a, 'b>(
         &self,
         workspace: &'a Workspace,

@@ -2,16 +2,18 @@
 
 use std::cmp::Ordering;
 
-/// What conditions can ask. Every other variable is empty, as REP 149 has it.
+/// The variables that conditions can use. Every other variable is empty, as REP 149 demands.
 const VARIABLES: [(&str, &str); 3] =
     [("ROS_VERSION", "2"), ("ROS_DISTRO", "jazzy"), ("ROS_PYTHON_VERSION", "3")];
 
-/// The most tokens of a condition: parentheses are read by recursion.
-const MOST: usize = 1_000;
+/// Greatest number of tokens in a condition. The parser recurses at each parenthesis, so the depth needs a
+/// bound.
+const MAX_TOKENS: usize = 1_000;
 
-/// Whether `condition` holds. One that cannot be understood holds: better a dependency too many.
+/// Returns whether `condition` holds. A condition that cannot be parsed holds: one dependency too many does
+/// less harm than one too few.
 pub fn holds(condition: &str) -> bool {
-    let Some(tokens) = tokens(condition).filter(|tokens| tokens.len() <= MOST) else { return true };
+    let Some(tokens) = tokens(condition).filter(|tokens| tokens.len() <= MAX_TOKENS) else { return true };
     let mut parser = Parser { tokens: &tokens };
     match parser.either() {
         Some(value) if parser.tokens.is_empty() => value,

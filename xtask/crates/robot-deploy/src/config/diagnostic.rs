@@ -1,4 +1,5 @@
-//! Mistakes in files, shown where they are: `file:line:column`, the line, a caret, what would be right.
+//! Mistakes in configuration files, shown with their place (`file:line:column`), the line, a caret, and a
+//! remedy.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -7,20 +8,17 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use crate::error::{Failure, Result};
 
-/// A text file that people wrote, under the name by which they know it.
+/// A configuration file, with its path as the user would write it.
 #[derive(Debug)]
 pub struct Source {
-    /// Its path as it is shown.
+    /// The path that messages show.
     pub shown: String,
-    /// What it says.
+    /// The content of the file.
     pub text: String,
 }
 
 impl Source {
-    /// Reads the file at `path`, which messages show as seen from `here`.
-    ///
-    /// # Errors
-    /// Fails when it is a directory, cannot be read, or is not UTF-8.
+    /// Reads the file at `path`, whose path is shown relative to `here`.
     pub fn read(path: &Utf8Path, here: &Utf8Path) -> Result<Self> {
         let shown = shown_from(path, here).into_string();
         if path.is_dir() {
@@ -29,18 +27,18 @@ impl Source {
                 .into());
         }
         let bytes = std::fs::read(path).map_err(|error| {
-            Failure::config(format!("`{shown}` cannot be read"))
-                .hint(format!("look at it with `ls -l {shown}`"))
+            Failure::config(format!("cannot read `{shown}`"))
+                .hint(format!("check its permissions with `ls -l {shown}`"))
                 .because(error)
         })?;
         match String::from_utf8(bytes) {
-            // Some editors on Windows begin a file with a byte order mark; it says nothing about UTF-8.
+            // Some Windows editors put a byte order mark at the start of UTF-8 files.
             Ok(text) => Ok(Self { shown, text: text.trim_start_matches('\u{feff}').to_owned() }),
             Err(error) => Err(not_utf8(shown, &error)),
         }
     }
 
-    /// A mistake at `span`.
+    /// Creates a mistake at `span`.
     pub fn mistake(&self, span: Range<usize>, message: impl Into<String>) -> Mistake {
         let (line, column) = self.position(span.start);
         let (before, from) = (self.text.get(..span.start).unwrap_or(&self.text), span.start);
@@ -64,14 +62,14 @@ impl Source {
         }
     }
 
-    /// Line and column of a byte, both from 1, columns in characters.
+    /// Line and column of a byte offset, both counted from 1, columns in characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 
-    /// `file:line:column` of a byte.
+    /// `file:line:column` of a byte offset.
     pub fn place(&self, offset: usize) -> String {
         let (line, column) = self.position(offset);
         format!("{}:{line}:{column}", self.shown)
@@ -82,7 +80,7 @@ fn not_utf8(shown: String, error: &std::string::FromUtf8Error) -> anyhow::Error 
     let at = error.utf8_error().valid_up_to();
     let byte = error.as_bytes().get(at).copied().unwrap_or_default();
     let source = Source { shown, text: String::from_utf8_lossy(error.as_bytes()).into_owned() };
-    // Everything before `at` is valid, so offsets up to there are the same in the lossy text.
+    // Everything before `at` is valid UTF-8, so offsets up to there are the same in the lossy text.
     let mistake = source
         .mistake(at..at + 1, format!("this byte (0x{byte:02x}) is not UTF-8"))
         .help("save the file as UTF-8");
@@ -91,7 +89,7 @@ fn not_utf8(shown: String, error: &std::string::FromUtf8Error) -> anyhow::Error 
     mistakes.into_error()
 }
 
-/// A line fit for a terminal: one cell for each character, no control sequences.
+/// Makes a line safe for a terminal: tabs become spaces, control characters are replaced.
 fn printable(line: &str) -> String {
     let cell = |character: char| match character {
         '\t' => ' ',
@@ -101,7 +99,7 @@ fn printable(line: &str) -> String {
     line.chars().map(cell).collect()
 }
 
-/// One mistake.
+/// A mistake in a configuration file, ready to print.
 #[derive(Debug)]
 pub struct Mistake {
     place: (String, usize),
@@ -112,19 +110,19 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// Adds a fact about another place.
+    /// Adds a note that refers to another place.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
     }
 
-    /// Adds what would be right.
+    /// Adds a suggestion.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.helps.push(help.into());
         self
     }
 
-    /// Adds what would be right, if anything is known.
+    /// Adds a suggestion, if there is one.
     pub fn help_if(mut self, help: Option<String>) -> Self {
         self.helps.extend(help);
         self
@@ -136,27 +134,24 @@ impl Mistake {
     }
 }
 
-/// All mistakes of one run, so that a person mends them in one go.
+/// All mistakes of one run, so that the user can fix them in one go.
 #[derive(Debug, Default)]
 pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
-    /// Adds one.
     pub fn add(&mut self, mistake: Mistake) {
         self.0.push(mistake);
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds those of `other`.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// One error that shows all of them, file by file from top to bottom.
+    /// Returns one error that shows all mistakes, file by file from top to bottom.
     pub fn into_error(mut self) -> anyhow::Error {
         self.0.sort_by(|one, other| one.place.cmp(&other.place));
         if let [only] = self.0.as_slice() {
@@ -175,11 +170,11 @@ impl Mistakes {
     }
 }
 
-/// `path` as a person in the directory `here` would write it. Both are absolute.
+/// Returns `path` relative to the directory `here`. Both are absolute.
 pub fn shown_from(path: &Utf8Path, here: &Utf8Path) -> Utf8PathBuf {
     let common = path.components().zip(here.components()).take_while(|(one, other)| one == other).count();
     if common <= 1 {
-        // Nothing in common but the root: the way through it helps nobody.
+        // Only the root is in common: an absolute path is easier to read than `../../..`.
         return path.to_owned();
     }
     let up = here.components().skip(common).map(|_| Utf8Component::ParentDir);

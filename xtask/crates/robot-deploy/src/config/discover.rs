@@ -1,7 +1,8 @@
 //! Finds the packages of a ROS workspace as colcon does: every directory under `src/` with a `package.xml`.
 //!
-//! Not entered: directories marked `COLCON_IGNORE`, `AMENT_IGNORE` or `CATKIN_IGNORE`; hidden ones; `build`,
-//! `install` and `log`; packages (none lies in another); symbolic links (a build sees only what is in `src/`).
+//! The search skips directories marked `COLCON_IGNORE`, `AMENT_IGNORE` or `CATKIN_IGNORE`, hidden
+//! directories, `build`, `install` and `log`, directories inside a package (packages are not nested), and
+//! symbolic links (a build sees only the files in `src/`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,28 +18,26 @@ const MANIFEST: &str = "package.xml";
 const MARKERS: [&str; 3] = ["COLCON_IGNORE", "AMENT_IGNORE", "CATKIN_IGNORE"];
 const PRODUCTS: [&str; 3] = ["build", "install", "log"];
 
-/// The packages of a workspace, as far as they could be read.
+/// The packages of a workspace that could be read, and the mistakes in the others.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The packages; of use only without mistakes.
+    /// Only valid if there are no mistakes.
     pub graph: PackageGraph,
-    /// What is wrong with them.
     pub mistakes: Mistakes,
-    /// Whether the names of all packages are known.
+    /// True if the names of all packages are known.
     pub complete: bool,
 }
 
 impl Found {
-    /// The names of the packages.
     pub fn names(&self) -> Vec<&str> {
         self.graph.names().collect()
     }
 }
 
-/// The packages under `src`, an absolute path; places are shown as seen from `here`.
+/// Finds the packages under `src`, an absolute path; places are shown relative to `here`.
 ///
 /// # Errors
-/// Fails when a directory or a `package.xml` cannot be read; what is wrong inside files is in [`Found`].
+/// Fails when a directory or a `package.xml` cannot be read; mistakes inside files are part of [`Found`].
 pub fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
     let mut found = Found { complete: true, ..Found::default() };
     let mut manifests: BTreeMap<String, Manifest> = BTreeMap::new();
@@ -55,19 +54,18 @@ pub fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
                 continue;
             }
         };
-        if let Some(bad) = not_for_builds(&manifest.dir) {
+        if let Some(bad) = unsafe_character(&manifest.dir) {
             let (name, dir) = (&manifest.name, manifest.dir.as_str().escape_debug());
             let message =
                 format!("package `{name}` is in `{dir}`, which has {} in its path", names::shown(bad));
-            let help =
-                "rename the directory: letters, digits, `_`, `-`, `.`, `+` and `@` can stand in a Dockerfile";
+            let help = "rename the directory: use only letters, digits, `_`, `-`, `.`, `+` and `@`, which are safe in a Dockerfile";
             found.mistakes.add(manifest.source.mistake(manifest.span.clone(), message).help(help));
         }
         let same = manifests.values().find(|other| other.name.eq_ignore_ascii_case(&manifest.name));
         if let Some(other) = same {
-            let message = format!("there are two packages `{}`", manifest.name);
+            let message = format!("two packages have the name `{}`", manifest.name);
             let note = format!("the other is at {}", other.source.place(other.span.start));
-            let help = "rename one, or put an empty file `COLCON_IGNORE` beside the one to leave out";
+            let help = "rename one of them, or put an empty file `COLCON_IGNORE` into the directory of the one to skip";
             found.mistakes.add(manifest.source.mistake(manifest.span.clone(), message).note(note).help(help));
         } else {
             manifests.insert(manifest.name.clone(), manifest);
@@ -75,13 +73,13 @@ pub fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
     }
     found.graph = graph(&manifests);
     for cycle in found.graph.cycles() {
-        refuse(&cycle, &manifests, &mut found.mistakes);
+        report_cycle(&cycle, &manifests, &mut found.mistakes);
     }
     Ok(found)
 }
 
-/// What keeps a directory from being named in a Dockerfile, where much has a meaning, to a shell as well.
-fn not_for_builds(dir: &Utf8Path) -> Option<char> {
+/// Returns the first character of `dir` that has a special meaning in a Dockerfile or a shell.
+fn unsafe_character(dir: &Utf8Path) -> Option<char> {
     let is_plain = |character: &char| character.is_alphanumeric() || "/_-.+@".contains(*character);
     dir.as_str().chars().find(|character| !is_plain(character))
 }
@@ -114,8 +112,8 @@ fn members<'a>(manifests: &'a BTreeMap<String, Manifest>, group: &str) -> Vec<&'
     members.map(|manifest| &manifest.name).collect()
 }
 
-/// Adds a cycle, at the dependency that the first of its packages has on the second.
-fn refuse(cycle: &[String], manifests: &BTreeMap<String, Manifest>, mistakes: &mut Mistakes) {
+/// Reports a cycle, at the dependency of its first package on the second.
+fn report_cycle(cycle: &[String], manifests: &BTreeMap<String, Manifest>, mistakes: &mut Mistakes) {
     let edges = cycle.iter().zip(cycle.iter().cycle().skip(1));
     let places: Vec<_> = edges
         .filter_map(|(from, to)| {
@@ -126,36 +124,37 @@ fn refuse(cycle: &[String], manifests: &BTreeMap<String, Manifest>, mistakes: &m
         })
         .collect();
     let Some((manifest, span, ..)) = places.first() else { return };
-    let way: Vec<_> = cycle.iter().chain(cycle.first()).map(|name| format!("`{name}`")).collect();
-    let message = format!("packages depend on each other in a circle: {}", way.join(" → "));
+    let path: Vec<_> = cycle.iter().chain(cycle.first()).map(|name| format!("`{name}`")).collect();
+    let message = format!("packages depend on each other in a cycle: {}", path.join(" → "));
     let mut mistake = manifest.source.mistake(span.clone(), message);
     for (manifest, span, from, to) in &places[1..] {
         mistake =
             mistake.note(format!("`{from}` depends on `{to}` at {}", manifest.source.place(span.start)));
     }
     mistakes.add(
-        mistake.help("remove one of these dependencies, or move what both need into a package of its own"),
+        mistake
+            .help("remove one of these dependencies, or move the code that both need into a third package"),
     );
 }
 
-/// The marker by which `directory` is left out, if any.
+/// Returns the marker file that makes colcon skip `directory`, if there is one.
 pub fn ignored_by(directory: &Utf8Path) -> Option<&'static str> {
     MARKERS.into_iter().find(|marker| directory.join(marker).exists())
 }
 
-/// The directories with a `package.xml`, relative to `src` and in order.
+/// Returns the directories that contain a `package.xml`, relative to `src`, sorted.
 fn directories_of_packages(src: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
     let mut found = Vec::new();
     let mut waiting = vec![src.to_owned()];
     while let Some(directory) = waiting.pop() {
         let unreadable = |error: std::io::Error| {
-            Failure::config(format!("the directory `{directory}` cannot be read")).because(error)
+            Failure::config(format!("cannot read the directory `{directory}`")).because(error)
         };
         let (mut is_package, mut is_ignored, mut inner) = (false, false, Vec::new());
         for entry in directory.read_dir_utf8().map_err(unreadable)? {
             let entry = match entry {
                 Ok(entry) => entry,
-                // A name that is not UTF-8 is not a package's.
+                // A package directory always has a UTF-8 name.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => continue,
                 Err(error) => return Err(unreadable(error).into()),
             };

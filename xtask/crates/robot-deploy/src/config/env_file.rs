@@ -1,15 +1,16 @@
-//! Environment files: the part of Docker Compose's `.env` syntax that means the same to every reader.
+//! Environment files: the part of Docker Compose's `.env` syntax that every reader interprets in the same
+//! way.
 //!
-//! One `NAME=VALUE` a line, an `export ` before it allowed. Empty lines and lines that begin with `#` say
-//! nothing. A value is
+//! A line is `NAME=VALUE`, optionally after `export `. Empty lines and lines that begin with `#` are ignored.
+//! A value is written
 //!
-//! - bare: up to the end of the line or to ` #`, without the blanks around it;
-//! - in single quotes: exactly what is between them (`\'` for a single quote);
-//! - in double quotes: with `\"`, `\\`, `\$` and `\t`.
+//! - bare: up to the end of the line or to ` #`, without the spaces around it;
+//! - in single quotes: literally, with `\'` for a single quote;
+//! - in double quotes: with the escapes `\"`, `\\`, `\$` and `\t`.
 //!
-//! Nothing is ever expanded. Compose would expand `$NAME` in bare and double-quoted values, so a `$` is refused
-//! there; in single quotes, or as `\$`, it stands for itself. Values of several lines, `NAME: VALUE`, and a
-//! lone `NAME` (the value of the developer's own environment) are refused.
+//! Variables are not expanded. Compose would expand `$NAME` in bare and double-quoted values, so a `$` is
+//! refused there; write it in single quotes or as `\$`. Multi-line values, `NAME: VALUE`, and a `NAME` alone
+//! (which would take its value from the developer's own environment) are refused.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,10 +18,7 @@ use std::ops::Range;
 use super::diagnostic::{Mistake, Mistakes, Source};
 use super::names;
 
-/// The variables of a file.
-///
-/// # Errors
-/// Gives all mistakes in it.
+/// Returns the variables of a file, or all mistakes in it.
 pub fn parse(source: &Source) -> Result<BTreeMap<String, String>, Mistakes> {
     let mut variables: BTreeMap<String, (usize, String)> = BTreeMap::new();
     let mut mistakes = Mistakes::default();
@@ -35,7 +33,7 @@ pub fn parse(source: &Source) -> Result<BTreeMap<String, String>, Mistakes> {
                 if let Some((earlier, _)) = variables.get(name) {
                     let mistake =
                         source.mistake(offset..offset + line.len(), format!("`{name}` is set twice"));
-                    let note = format!("first at {}", source.place(*earlier));
+                    let note = format!("it was first set at {}", source.place(*earlier));
                     mistakes.add(mistake.note(note).help("remove one of the two"));
                 } else {
                     variables.insert(name.to_owned(), (offset, value));
@@ -52,7 +50,7 @@ pub fn parse(source: &Source) -> Result<BTreeMap<String, String>, Mistakes> {
 }
 
 struct Problem {
-    /// Where in the line.
+    /// Byte offsets in the line.
     span: Range<usize>,
     message: String,
     help: &'static str,
@@ -75,15 +73,15 @@ fn assignment(line: &str) -> Result<Option<(&str, String)>, Problem> {
         let help = "write `NAME=VALUE`; comments begin with `#`";
         return Err(Problem {
             span: begin..line.len(),
-            message: "this line sets no variable".to_owned(),
+            message: "this line does not set a variable".to_owned(),
             help,
         });
     };
     let left = line[..equals].trim();
     let name = left.strip_prefix("export ").map_or(left, str::trim_start);
     if !names::is_variable(name) {
-        let help = "use letters, digits and `_`, not beginning with a digit, then `=`";
-        let message = format!("`{}` is no name of a variable", name.escape_debug());
+        let help = "use letters, digits and `_`, beginning with a letter or `_`, then `=`";
+        let message = format!("`{}` is not a valid variable name", name.escape_debug());
         return Err(Problem { span: begin..equals, message, help });
     }
     let value_at = equals + 1 + (line[equals + 1..].len() - line[equals + 1..].trim_start().len());
@@ -99,7 +97,7 @@ fn assignment(line: &str) -> Result<Option<(&str, String)>, Problem> {
     Ok(Some((name, value)))
 }
 
-const LITERAL: &str = "nothing is expanded here: put the value in single quotes to keep the `$`";
+const LITERAL: &str = "variables are not expanded here: put the value in single quotes to keep the `$`";
 
 fn bare(value: &str, after_blank: bool) -> Result<String, Problem> {
     let comment = value
@@ -130,8 +128,8 @@ fn quoted(written: &str, quote: char) -> Result<String, Problem> {
                 control(&value)?;
                 return Ok(value);
             }
-            let help = "begin a comment with ` #`";
-            let message = "there is something after the closing quote".to_owned();
+            let help = "remove it, or begin a comment with ` #`";
+            let message = "unexpected text after the closing quote".to_owned();
             return Err(Problem { span: at + 1..written.len(), message, help });
         }
         let next = characters.peek().map(|(_, next)| *next);
@@ -141,7 +139,7 @@ fn quoted(written: &str, quote: char) -> Result<String, Problem> {
             ('\\', Some('t')) if quote == '"' => value.push('\t'),
             ('\\', Some(next)) if quote == '"' => {
                 let message = format!("unknown escape `\\{next}`");
-                let help = "in double quotes there are `\\\"`, `\\\\`, `\\$` and `\\t`; values of several lines are refused";
+                let help = "the escapes in double quotes are `\\\"`, `\\\\`, `\\$` and `\\t`; multi-line values are not supported";
                 return Err(Problem { span: at..at + 1 + next.len_utf8(), message, help });
             }
             ('$', _) if quote == '"' => {
@@ -153,11 +151,15 @@ fn quoted(written: &str, quote: char) -> Result<String, Problem> {
                 continue;
             }
         }
-        // The escaped character is dealt with.
+        // Skip the escaped character.
         characters.next();
     }
     let message = format!("this value has no closing {quote}");
-    Err(Problem { span: 0..written.len(), message, help: "close it on the same line: values have one line" })
+    Err(Problem {
+        span: 0..written.len(),
+        message,
+        help: "close the quote on the same line: multi-line values are not supported",
+    })
 }
 
 fn control(value: &str) -> Result<(), Problem> {
@@ -221,10 +223,10 @@ mod tests {
     #[test]
     fn what_others_would_read_differently_is_refused_with_its_place() {
         for (line, place, message) in [
-            ("A", "3:1", "sets no variable"),
-            ("A: b", "3:1", "sets no variable"),
-            ("1A=b", "3:1", "no name"),
-            ("A-B=b", "3:1", "no name"),
+            ("A", "3:1", "does not set a variable"),
+            ("A: b", "3:1", "does not set a variable"),
+            ("1A=b", "3:1", "not a valid variable name"),
+            ("A-B=b", "3:1", "not a valid variable name"),
             ("A=$B", "3:3", "`$` in a bare value"),
             ("A=\"x $B\"", "3:6", "`$` in double quotes"),
             ("A=\"x", "3:3", "no closing"),

@@ -1,29 +1,26 @@
-//! How a robot's `host` may be written: `user@host`, `user@host:2222`, `ssh://user@host:2222`, a name of
+//! Syntax of a robot's `host`: `user@host`, `user@host:2222`, `ssh://user@host:2222`, a name of
 //! `~/.ssh/config`; IPv6 addresses with a port in brackets, `user@[fe80::1]:2222`.
 
 use super::names;
 
-/// What `ssh` is given.
+/// Destination and port for `ssh`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Destination {
     /// `user@host` or `host`; never begins with a dash.
     pub destination: String,
-    /// The port, where one is written.
+    /// The port, if `host` contains one.
     pub port: Option<u16>,
 }
 
 impl Destination {
-    /// The machine without the user, to find out that two robots are the same one.
+    /// Normalized host name without the user, to detect two robots that are the same machine.
     pub fn machine(destination: &str) -> String {
         let host = destination.rsplit_once('@').map_or(destination, |(_, host)| host);
         host.trim_end_matches('.').to_ascii_lowercase()
     }
 }
 
-/// Takes `written` apart.
-///
-/// # Errors
-/// Says what is wrong with it.
+/// Splits `written` into destination and port. The error is the predicate of a sentence: "is empty".
 pub fn parse(written: &str) -> Result<Destination, String> {
     let (address, url) = match written.strip_prefix("ssh://") {
         Some(address) => (address.strip_suffix('/').unwrap_or(address), true),
@@ -40,13 +37,13 @@ pub fn parse(written: &str) -> Result<Destination, String> {
     if let Some(user) = user {
         check("the user name", user, "._-+@")?;
     }
-    // A URL is explicit about being an address, so `%` (of an IPv6 zone) is as good there as elsewhere.
+    // `%` introduces an IPv6 zone: `fe80::1%eth0`.
     check(if url { "the host of the URL" } else { "the host" }, host, "._-:%")?;
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
     Ok(Destination { destination: format!("{user}{host}"), port })
 }
 
-/// Host and port; a bare IPv6 address, with several colons, has none.
+/// Splits host and port. A bare IPv6 address, which contains several colons, has no port.
 fn split_port(written: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = if let Some(rest) = written.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or("has `[` without `]`")?;
@@ -73,7 +70,7 @@ fn check(what: &str, part: &str, punctuation: &str) -> Result<(), String> {
         return Err(format!("is incomplete: {what} is empty"));
     }
     if part.starts_with('-') {
-        return Err(format!("has a dash at the beginning of {what}, which `ssh` would take for an option"));
+        return Err(format!("has a dash at the beginning of {what}, which `ssh` would read as an option"));
     }
     let allowed = |character: char| character.is_ascii_alphanumeric() || punctuation.contains(character);
     match part.chars().find(|character| !allowed(*character)) {

@@ -1,7 +1,7 @@
-//! Reading TOML tables strictly, collecting every mistake on the way.
+//! Strict reader of TOML tables that collects every mistake.
 //!
-//! `serde` stops at the first unknown key or wrong type; a person who edits a configuration wants to hear of
-//! all of them. So a table is asked for its keys one by one, and whatever was never asked for is unknown.
+//! `serde` stops at the first unknown key or wrong type; a user wants to see all mistakes at once. So each
+//! key is read by name, and a key that nothing reads is reported as unknown.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,69 +12,67 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Mistakes, Source};
 use super::names;
 
-/// Where mistakes in `robots.toml` go.
+/// `robots.toml`, and the mistakes found in it so far.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    /// The file.
     pub source: &'a Source,
-    /// What was found so far.
     pub mistakes: Mistakes,
 }
 
 impl Reader<'_> {
-    /// Adds a mistake with what would be right.
+    /// Adds a mistake and a suggestion.
     pub fn refuse(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.mistakes.add(self.source.mistake(span, message).help(help));
     }
 }
 
-/// A table and the keys it was asked for.
+/// A table, and the keys that were read from it.
 pub struct Keys<'a> {
     table: &'a DeTable<'a>,
-    /// The keys that lead to it, with dots: `robots.main`; empty for the top of the file.
+    /// Dotted path of the table: `robots.main`; empty for the top level of the file.
     path: String,
-    /// The place of its name.
+    /// Place of the table's name.
     pub span: Range<usize>,
-    asked: Vec<&'static str>,
+    read: Vec<&'static str>,
 }
 
 impl<'a> Keys<'a> {
-    /// The top of the file.
+    /// Starts at the top level of the file.
     pub fn top(table: &'a DeTable<'a>) -> Self {
-        Self { table, path: String::new(), span: 0..0, asked: Vec::new() }
+        Self { table, path: String::new(), span: 0..0, read: Vec::new() }
     }
 
     fn sub(&self, key: &Spanned<Cow<'a, str>>, table: &'a DeTable<'a>) -> Self {
         let name = key.get_ref().escape_debug();
         let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
-        Self { table, path, span: key.span(), asked: Vec::new() }
+        Self { table, path, span: key.span(), read: Vec::new() }
     }
 
-    /// Its name as messages show it.
+    /// Name of the table for messages.
     pub fn name(&self) -> String {
         if self.path.is_empty() { "the file".to_owned() } else { format!("`[{}]`", self.path) }
     }
 
-    /// Whether there is neither `key` nor a slip of it, which is refused as unknown anyway.
+    /// Returns whether the table has neither `key` nor a misspelling of it. A misspelling is reported as an
+    /// unknown key.
     pub fn lacks(&self, key: &str) -> bool {
-        let is_slip = |other: &str| names::nearest(other, [key]).is_some();
-        !self.table.keys().any(|other| is_slip(other.get_ref()))
+        !self.table.keys().any(|other| names::nearest(other.get_ref(), [key]).is_some())
     }
 
-    fn ask(&mut self, key: &'static str) -> Option<(&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
-        self.asked.push(key);
+    fn value(&mut self, key: &'static str) -> Option<(&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
+        self.read.push(key);
         self.table.get_key_value(key)
     }
 
-    /// The string under `key`.
+    /// Reads the string under `key`.
     pub fn string(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<&'a str>> {
-        let (_, value) = self.ask(key)?;
+        let (_, value) = self.value(key)?;
         string(value, &format!("`{key}`"), reader)
     }
 
-    /// The boolean under `key`.
+    /// Reads the boolean under `key`.
     pub fn boolean(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<bool>> {
-        let (_, value) = self.ask(key)?;
+        let (_, value) = self.value(key)?;
         match value.get_ref().as_bool() {
             Some(boolean) => Some(Spanned::new(value.span(), boolean)),
             None => wrong_type(
@@ -87,9 +85,10 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The integer under `key`; the ones that no `i64` holds are its nearest bound.
+    /// Reads the integer under `key`; one that does not fit becomes `i64::MAX`, which every range check
+    /// refuses.
     pub fn integer(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<i64>> {
-        let (_, value) = self.ask(key)?;
+        let (_, value) = self.value(key)?;
         match value.get_ref().as_integer() {
             Some(integer) => {
                 let number = i64::from_str_radix(integer.as_str(), integer.radix());
@@ -101,13 +100,13 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The list of strings under `key`.
+    /// Reads the list of strings under `key`.
     pub fn strings(
         &mut self,
         key: &'static str,
         reader: &mut Reader<'_>,
     ) -> Option<Spanned<Vec<Spanned<&'a str>>>> {
-        let (_, value) = self.ask(key)?;
+        let (_, value) = self.value(key)?;
         let Some(array) = value.get_ref().as_array() else {
             return wrong_type(
                 value,
@@ -119,17 +118,17 @@ impl<'a> Keys<'a> {
         };
         let element = format!("an element of `{key}`");
         let strings: Vec<_> = array.iter().filter_map(|value| string(value, &element, reader)).collect();
-        // A list of which nothing is left has been complained about; it is not empty.
+        // A list whose elements were all refused must not pass as an empty list.
         (array.is_empty() || !strings.is_empty()).then(|| Spanned::new(value.span(), strings))
     }
 
-    /// The names and strings of the table under `key`.
+    /// Reads the table of strings under `key`.
     pub fn string_table(
         &mut self,
         key: &'static str,
         reader: &mut Reader<'_>,
     ) -> Vec<(Spanned<&'a str>, Spanned<&'a str>)> {
-        let Some((_, value)) = self.ask(key) else { return Vec::new() };
+        let Some((_, value)) = self.value(key) else { return Vec::new() };
         let Some(table) = value.get_ref().as_table() else {
             wrong_type::<()>(
                 value,
@@ -147,20 +146,20 @@ impl<'a> Keys<'a> {
         table.iter().filter_map(entry).collect()
     }
 
-    /// The table under `key`.
+    /// Reads the table under `key`.
     pub fn table(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Self> {
-        let (name, value) = self.ask(key)?;
+        let (name, value) = self.value(key)?;
         match value.get_ref().as_table() {
             Some(table) => Some(self.sub(name, table)),
             None => {
                 let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
-                let help = format!("write `[{path}]` and its keys below");
+                let help = format!("write `[{path}]` and its keys on the lines below");
                 wrong_type(value, &format!("`{key}`"), "a table", &help, reader)
             }
         }
     }
 
-    /// The tables in the table under `key`, with their names.
+    /// Reads the tables inside the table under `key`, with their names.
     pub fn tables(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Vec<(Spanned<&'a str>, Self)> {
         let Some(outer) = self.table(key, reader) else { return Vec::new() };
         let mut found = Vec::new();
@@ -176,7 +175,7 @@ impl<'a> Keys<'a> {
                         value,
                         &what,
                         "a table",
-                        &format!("write `[{key}.NAME]` and its keys below"),
+                        &format!("write `[{key}.NAME]` and its keys on the lines below"),
                         reader,
                     );
                 }
@@ -185,17 +184,17 @@ impl<'a> Keys<'a> {
         found
     }
 
-    /// The span of `key` itself, or of the table's name where it is missing.
+    /// Place of `key`, or of the table's name if the key is missing.
     pub fn span_of(&self, key: &str) -> Range<usize> {
         self.table.get_key_value(key).map_or(self.span.clone(), |(name, _)| name.span())
     }
 
-    /// Refuses every key that was never asked for.
+    /// Reports every key that was not read.
     pub fn finish(self, reader: &mut Reader<'_>) {
-        for key in self.table.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())) {
+        for key in self.table.keys().filter(|key| !self.read.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref();
             let message = format!("unknown key `{}` in {}", name.escape_debug(), self.name());
-            reader.refuse(key.span(), message, names::instead("keys", name, self.asked.iter().copied()));
+            reader.refuse(key.span(), message, names::instead("keys", name, self.read.iter().copied()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From a directory to the validated [`Workspace`].
+//! Loads a [`Workspace`] from a directory.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use toml::de::DeTable;
@@ -10,16 +10,16 @@ use super::raw::Raw;
 use super::validate;
 use crate::error::{Failure, Result};
 
-/// The name of the one configuration file.
+/// Name of the configuration file.
 pub const FILE: &str = "robots.toml";
 
 impl Workspace {
-    /// Reads and validates `robots.toml`, found in `start` or the nearest directory above, and the packages of
+    /// Reads and validates `robots.toml`, from `start` or the nearest directory above, and the packages of
     /// the ROS workspace that it names.
     ///
     /// # Errors
-    /// Fails, with exit code 2, when there is no such file, or with all mistakes found in it and in the
-    /// `package.xml` files, each with its place; paths are shown as seen from `start`.
+    /// Fails with exit code 2 if the file is missing, and otherwise with all mistakes in it and in the
+    /// `package.xml` files, each with its place; paths are shown relative to `start`.
     pub fn load(start: &Utf8Path) -> Result<Self> {
         let here = camino::absolute_utf8(start).map_err(|error| {
             Failure::config(format!("the directory `{start}` has no absolute path")).because(error)
@@ -34,13 +34,16 @@ impl Workspace {
     }
 }
 
-/// The nearest `robots.toml` upward; a directory or dangling link of that name counts, to be complained about.
+/// Finds the nearest `robots.toml` upward. A directory or dangling link of that name counts too: the reader
+/// reports it.
 fn find(here: &Utf8Path) -> Result<Utf8PathBuf> {
     let candidates = here.ancestors().map(|directory| directory.join(FILE));
     let found = candidates.into_iter().find(|candidate| candidate.symlink_metadata().is_ok());
     found.ok_or_else(|| {
         Failure::config(format!("no `{FILE}` in `{here}` or in any directory above it"))
-            .hint(format!("change into the team's repository, the directory with `{FILE}`, and try again"))
+            .hint(format!(
+                "change into your team's repository, the directory that contains `{FILE}`, and try again"
+            ))
             .into()
     })
 }
@@ -48,20 +51,20 @@ fn find(here: &Utf8Path) -> Result<Utf8PathBuf> {
 fn syntax(source: &Source, error: &toml::de::Error) -> anyhow::Error {
     let span = error.span().unwrap_or_default();
     let written = source.text.get(span.clone()).unwrap_or_default();
-    let first_line = error.message().lines().collect::<Vec<_>>().join(", ");
-    let (message, help) = if first_line == "duplicate key" {
-        let help = "give it another name, or merge the two".to_owned();
-        (format!("`{written}` is here for the second time"), help)
+    let problem = error.message().lines().collect::<Vec<_>>().join(", ");
+    let (message, help) = if problem == "duplicate key" {
+        let help = "use another name, or merge the two".to_owned();
+        (format!("duplicate key `{written}`"), help)
     } else {
-        let help = format!("`{}` is TOML: https://toml.io shows how it is written", source.shown);
-        (format!("this is not TOML: {first_line}"), help)
+        let help = format!("`{}` is a TOML file: https://toml.io explains the syntax", source.shown);
+        (format!("invalid TOML: {problem}"), help)
     };
     let mut mistakes = Mistakes::default();
     mistakes.add(source.mistake(span, message).help(help));
     mistakes.into_error()
 }
 
-/// Where the user is, for messages made after loading; the root directory if it is nowhere.
+/// Current directory of the user, for messages after loading; `/` if it has been deleted or is not UTF-8.
 pub fn current_dir() -> Utf8PathBuf {
     let here = std::env::current_dir().ok().and_then(|here| Utf8PathBuf::from_path_buf(here).ok());
     here.unwrap_or_else(|| Utf8PathBuf::from("/"))

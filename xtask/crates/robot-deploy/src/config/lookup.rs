@@ -1,4 +1,4 @@
-//! Finding robots and images by the names that people type.
+//! Looks up robots and images by name, and reads the variables of a robot.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use super::{Image, Robot, Workspace, env_file, names};
 use crate::error::{Failure, Result};
 
 impl Workspace {
-    /// The robot `name`.
+    /// Looks up a robot.
     ///
     /// # Errors
-    /// Fails, with exit code 2, when there is none; the error tells the nearest name and all of them.
+    /// Fails with exit code 2 if the name is unknown; the error suggests the nearest name and lists all.
     pub fn robot(&self, name: &str) -> Result<&Robot> {
         self.robots.get(name).ok_or_else(|| unknown("robot", name, self.robots.keys()))
     }
 
-    /// The image `name`.
+    /// Looks up an image.
     ///
     /// # Errors
     /// As [`Workspace::robot`].
@@ -25,13 +25,13 @@ impl Workspace {
         self.images.get(name).ok_or_else(|| unknown("image", name, self.images.keys()))
     }
 
-    /// The robots `wanted`, in that order, each once; none when none is wanted.
+    /// Looks up the robots `requested`, in that order, without duplicates.
     ///
     /// # Errors
     /// As [`Workspace::robot`], for the first name that is unknown.
-    pub fn robots_named(&self, wanted: &[String]) -> Result<Vec<&Robot>> {
+    pub fn robots_named(&self, requested: &[String]) -> Result<Vec<&Robot>> {
         let mut robots: Vec<&Robot> = Vec::new();
-        for name in wanted {
+        for name in requested {
             let robot = self.robot(name)?;
             if !robots.iter().any(|earlier| earlier.name == robot.name) {
                 robots.push(robot);
@@ -48,19 +48,20 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String> +
 }
 
 impl Robot {
-    /// The variables for its Compose file: those of `env_files`, later files winning, then those of `env`.
+    /// Variables for the Compose file: those of `env_files`, where later files override earlier ones, then
+    /// those of `env`.
     ///
-    /// The files are read now: match parameters may have changed since the workspace was loaded.
+    /// Reads the files again: match parameters may have changed since the workspace was loaded.
     ///
     /// # Errors
-    /// Fails, with exit code 2, when a file cannot be read or has mistakes, each shown with its place.
+    /// Fails with exit code 2 if a file cannot be read or contains mistakes, each shown with its place.
     pub fn variables(&self) -> Result<BTreeMap<String, String>> {
         let mut variables = self.private_variables()?;
         variables.extend(self.env.clone());
         Ok(variables)
     }
 
-    /// Those of `env_files`, which are nobody's business but the robot's.
+    /// Variables of `env_files`, which may be secrets.
     ///
     /// # Errors
     /// As [`Robot::variables`].

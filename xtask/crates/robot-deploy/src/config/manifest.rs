@@ -1,4 +1,4 @@
-//! `package.xml`: the name of a package and what it depends on (REP 127, 140, 149: formats 1, 2, 3).
+//! Reader of `package.xml`: the name of a package and its dependencies (REP 127, 140, 149: formats 1, 2, 3).
 
 use std::ops::Range;
 
@@ -8,50 +8,46 @@ use roxmltree::{Document, Node, TextPos};
 use super::diagnostic::{Mistake, Mistakes, Source};
 use super::{condition, names};
 
-/// A `package.xml`, and where it says what.
+/// A `package.xml`, with the places of its content.
 #[derive(Debug)]
 pub struct Manifest {
-    /// The file.
     pub source: Source,
-    /// The directory of the package, relative to `src/`.
+    /// Directory of the package, relative to `src/`.
     pub dir: Utf8PathBuf,
-    /// The name of the package.
     pub name: String,
-    /// The place of the name.
+    /// Place of the name.
     pub span: Range<usize>,
-    /// Everything that it depends on, of the workspace or not.
+    /// All dependencies, from this workspace or not.
     pub depends: Vec<Depend>,
-    /// The groups that it is a member of.
+    /// Groups that the package is a member of.
     pub groups: Vec<String>,
 }
 
-/// One dependency.
+/// A dependency of a package.
 #[derive(Debug)]
 pub struct Depend {
-    /// What it is for.
     pub kind: Kind,
-    /// The package or, for [`Kind::Group`], the group.
+    /// Name of the package or, for [`Kind::Group`], of the group.
     pub name: String,
-    /// Its place.
     pub span: Range<usize>,
 }
 
-/// What a dependency is for. Tags that mean several things become several dependencies.
+/// Purpose of a dependency. A tag with several purposes becomes several dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// To build the package itself.
+    /// Needed to build the package itself.
     Build,
-    /// To build packages that depend on it.
+    /// Needed to build packages that depend on this one.
     Export,
-    /// To run it.
+    /// Needed to run the package.
     Run,
-    /// To test it.
+    /// Needed to test the package.
     Test,
-    /// To build and run it: all members of a group.
+    /// All members of a group are needed to build and run the package.
     Group,
 }
 
-/// The tags of dependencies, the first and the last format that has them, and what they are for.
+/// Dependency tags: name, first and last format with the tag, purposes.
 const TAGS: [(&str, u8, u8, &[Kind]); 11] = [
     ("depend", 2, 3, &[Kind::Build, Kind::Export, Kind::Run]),
     ("build_depend", 1, 3, &[Kind::Build]),
@@ -67,10 +63,7 @@ const TAGS: [(&str, u8, u8, &[Kind]); 11] = [
 ];
 
 impl Manifest {
-    /// Reads `source`, the `package.xml` in `dir`.
-    ///
-    /// # Errors
-    /// Gives all mistakes in it.
+    /// Parses `source`, the `package.xml` in `dir`; returns all mistakes if there are any.
     pub fn parse(source: Source, dir: Utf8PathBuf) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::default();
         let parsed = match Document::parse(&source.text) {
@@ -93,7 +86,7 @@ impl Manifest {
         }
     }
 
-    /// The names of `kind`.
+    /// Names of the dependencies of one kind.
     pub fn depends_on(&self, kind: Kind) -> impl Iterator<Item = &str> {
         self.depends.iter().filter(move |depend| depend.kind == kind).map(|depend| depend.name.as_str())
     }
@@ -109,7 +102,8 @@ struct Parsed {
 fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Option<Parsed> {
     let root = document.root_element();
     if !root.has_tag_name("package") {
-        let message = format!("this is no package: its outermost tag is `<{}>`", root.tag_name().name());
+        let message =
+            format!("this is not a package.xml: the root element is `<{}>`", root.tag_name().name());
         mistakes
             .add(source.mistake(tag_span(root), message).help("write `<package format=\"3\">…</package>`"));
         return None;
@@ -121,8 +115,8 @@ fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Op
         other => {
             let span = root.attribute_node("format").map_or(tag_span(root), |attribute| attribute.range());
             let mistake =
-                source.mistake(span, format!("`{}` is no format of package.xml", other.escape_debug()));
-            mistakes.add(mistake.help("the formats are 1, 2, 3; write `format=\"3\"`"));
+                source.mistake(span, format!("unknown package.xml format `{}`", other.escape_debug()));
+            mistakes.add(mistake.help("the formats are 1, 2 and 3; write `format=\"3\"`"));
             return None;
         }
     };
@@ -147,7 +141,7 @@ fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Op
             mistakes.add(
                 source
                     .mistake(tag_span(node), format!("`<{tag}>` is empty"))
-                    .help("write a name in it, or remove it"),
+                    .help("write a name in the tag, or remove the tag"),
             );
             continue;
         };
@@ -168,20 +162,19 @@ fn package_name(
     let mut found = root.children().filter(|node| node.has_tag_name("name"));
     let Some(node) = found.next() else {
         mistakes
-            .add(source.mistake(tag_span(root), "this package has no `<name>`").help("add `<name>…</name>`"));
+            .add(source.mistake(tag_span(root), "the package has no `<name>`").help("add `<name>…</name>`"));
         return None;
     };
     if let Some(second) = found.next() {
         mistakes
-            .add(source.mistake(tag_span(second), "this package has two names").help("remove one `<name>`"));
+            .add(source.mistake(tag_span(second), "the package has two names").help("remove one `<name>`"));
     }
     match text(node) {
         Some((name, span)) if names::is_package(name) => Some((name.to_owned(), span)),
         other => {
             let (name, span) = other.unwrap_or(("", tag_span(node)));
-            let message = format!("`{}` is no name of a package", name.escape_debug());
-            let help =
-                "a package has lower-case letters, digits, `_` and `-`, beginning with a letter (REP 144)";
+            let message = format!("`{}` is not a valid package name", name.escape_debug());
+            let help = "use lower-case letters, digits, `_` and `-`, beginning with a letter (REP 144)";
             mistakes.add(source.mistake(span, message).help(help));
             None
         }
@@ -196,7 +189,7 @@ fn unknown_tag(source: &Source, node: Node<'_, '_>, format: u8) -> Mistake {
     let other = TAGS.iter().find(|(name, ..)| *name == tag);
     let help = match other {
         Some((_, _, 1, _)) => {
-            "write `<exec_depend>`, and `<build_export_depend>` where its headers are used".to_owned()
+            "write `<exec_depend>`, and also `<build_export_depend>` if its headers are used".to_owned()
         }
         Some((_, first, ..)) => format!("set `format=\"{}\"` in `<package>`", (*first).max(3)),
         None => names::instead("tags", tag, known),
@@ -204,14 +197,14 @@ fn unknown_tag(source: &Source, node: Node<'_, '_>, format: u8) -> Mistake {
     source.mistake(tag_span(node), message).help(help)
 }
 
-/// The place of a node's opening tag.
+/// Place of the opening tag of a node.
 fn tag_span(node: Node<'_, '_>) -> Range<usize> {
     let range = node.range();
     let whole = &node.document().input_text()[range.clone()];
     range.start..range.start + whole.find('>').map_or(whole.len(), |end| end + 1)
 }
 
-/// The text in a node, without the blanks around it, and its place.
+/// Trimmed text of a node, and its place.
 fn text<'a>(node: Node<'a, '_>) -> Option<(&'a str, Range<usize>)> {
     let inner = node.children().find(Node::is_text)?;
     let text = inner.text()?;
@@ -226,8 +219,8 @@ fn malformed(source: &Source, error: &roxmltree::Error) -> Mistake {
     let text = text.strip_suffix(&format!(" at {at}")).unwrap_or(&text);
     let start = offset(&source.text, at);
     source
-        .mistake(start..start, format!("this is not XML: {text}"))
-        .help("mend the XML; `xmllint --noout` checks it")
+        .mistake(start..start, format!("invalid XML: {text}"))
+        .help("fix the XML; `xmllint --noout` checks the file")
 }
 
 fn offset(text: &str, at: TextPos) -> usize {

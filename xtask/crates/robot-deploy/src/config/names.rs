@@ -1,23 +1,21 @@
-//! Which names are allowed where, and which name was probably meant.
+//! Rules for names, and suggestions for misspelled names.
 
-/// The longest name of a project. With [`ROBOT_LENGTH`] it leaves `PROJECT-ROBOT` a host name (63 characters).
+/// Greatest length of a project name. Together with [`ROBOT_LENGTH`] it keeps `PROJECT-ROBOT` a valid host
+/// name, at most 63 characters.
 const PROJECT_LENGTH: usize = 30;
-/// The longest name of a robot.
+/// Greatest length of a robot name.
 const ROBOT_LENGTH: usize = 32;
-/// The longest image tag.
+/// Greatest length of an image tag.
 const TAG_LENGTH: usize = 128;
 
-/// Why a name is refused: what is wrong, and what would be right.
+/// A refused name: the problem, and the rule or suggestion.
 pub type Refusal = (String, String);
 
-/// Whether `name` can be a Docker repository and a Compose project.
-///
-/// # Errors
-/// Says why not.
+/// Checks that `name` is valid as a Docker repository and as a Compose project.
 pub fn project(name: &str) -> Result<(), Refusal> {
     let rule = format!(
-        "it names the Docker repository and the Compose project: lower-case letters and digits, separated by \
-         single `-` or `_`, at most {PROJECT_LENGTH} characters"
+        "the project name is also the Docker repository and the Compose project: use lower-case letters and digits, \
+         separated by single `-` or `_`, at most {PROJECT_LENGTH} characters"
     );
     let lone_separators = !["--", "__", "-_", "_-"].iter().any(|pair| name.contains(pair));
     if name == "scratch" {
@@ -27,15 +25,12 @@ pub fn project(name: &str) -> Result<(), Refusal> {
     if lone_separators { Ok(()) } else { Err((format!("`{name}` has two separators in a row"), rule)) }
 }
 
-/// Whether `name` can be a robot: a container, a part of a host name.
-///
-/// # Errors
-/// Says why not.
+/// Checks that `name` is valid as a robot: as a container and as part of a host name.
 pub fn robot(name: &str) -> Result<(), Refusal> {
     let rule = format!(
-        "a robot's name is also a host name: lower-case letters, digits, `-` and `_`, beginning with a letter, at most {ROBOT_LENGTH} characters"
+        "a robot name is also a host name: use lower-case letters, digits, `-` and `_`, beginning with a letter, at most {ROBOT_LENGTH} characters"
     );
-    lower_case(name, ROBOT_LENGTH, "a robot's name", &rule)?;
+    lower_case(name, ROBOT_LENGTH, "the robot name", &rule)?;
     if name.starts_with(|first: char| first.is_ascii_digit()) {
         return Err((format!("`{name}` begins with a digit"), rule));
     }
@@ -49,7 +44,7 @@ fn lower_case(name: &str, longest: usize, what: &str, rule: &str) -> Result<(), 
         return refuse(format!("{what} is empty"));
     }
     if name.chars().any(|character| character.is_ascii_uppercase()) {
-        let help = format!("write `{}`: {rule}", name.to_ascii_lowercase());
+        let help = format!("write `{}`; {rule}", name.to_ascii_lowercase());
         return Err((format!("`{name}` has upper-case letters"), help));
     }
     if let Some(bad) = name.chars().find(|character| !allowed(*character)) {
@@ -64,13 +59,10 @@ fn lower_case(name: &str, longest: usize, what: &str, rule: &str) -> Result<(), 
     Ok(())
 }
 
-/// Whether `name` can be an image tag.
-///
-/// # Errors
-/// Says why not.
+/// Checks that `name` is valid as an image tag.
 pub fn tag(name: &str) -> Result<(), Refusal> {
     let rule = format!(
-        "it becomes an image tag: letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`, at most {TAG_LENGTH} characters"
+        "the name becomes an image tag: use letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`, at most {TAG_LENGTH} characters"
     );
     let allowed = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
     if name.is_empty() {
@@ -88,19 +80,20 @@ pub fn tag(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether `name` can be a shell variable.
+/// Returns whether `name` is valid as a shell variable.
 pub fn is_variable(name: &str) -> bool {
     let rest = |character: char| character.is_ascii_alphanumeric() || character == '_';
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') && name.chars().all(rest)
 }
 
-/// Whether `name` can be a ROS package: what REP 144 allows, and upper case, which old packages have.
+/// Returns whether `name` is valid as a ROS package: the rule of REP 144, plus upper case, which old packages
+/// use.
 pub fn is_package(name: &str) -> bool {
     let rest = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
     name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.chars().all(rest)
 }
 
-/// A character as messages name it.
+/// Formats a character for a message.
 pub fn shown(character: char) -> String {
     match character {
         ' ' => "a space".to_owned(),
@@ -108,13 +101,13 @@ pub fn shown(character: char) -> String {
     }
 }
 
-/// Names in backticks, separated by commas.
+/// Formats names in backticks, separated by commas.
 pub fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     let quoted: Vec<_> = names.into_iter().map(|name| format!("`{}`", name.as_ref())).collect();
     quoted.join(", ")
 }
 
-/// What to write instead of the unknown `name`: the nearest of `known`, and all of them.
+/// Suggestion for the unknown `name`: the nearest of the `known` names, and all of them.
 pub fn instead<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let all = list(known.clone());
     if all.is_empty() {
@@ -127,7 +120,7 @@ pub fn instead<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a s
     }
 }
 
-/// The known name that `name` is a slip of, if any is near enough.
+/// Returns the known name of which `name` is probably a misspelling.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = name.to_lowercase();
     let distance = |candidate: &str| {

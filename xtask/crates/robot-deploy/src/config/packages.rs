@@ -1,4 +1,4 @@
-//! The packages of the ROS workspace and how they depend on each other.
+//! Dependency graph of the packages of the ROS workspace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,50 +7,46 @@ use camino::Utf8PathBuf;
 use super::names;
 use crate::error::{Failure, Result};
 
-/// A colcon package, from its `package.xml` (REP 149). All names are of packages in the same workspace, each
-/// list in order and without repetition.
+/// A colcon package, from its `package.xml` (REP 149). The lists contain only packages of the same workspace,
+/// sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Package {
-    /// Its name.
     pub name: String,
-    /// Its directory, relative to `src/` of the ROS workspace.
+    /// Directory of the package, relative to `src/` of the ROS workspace.
     pub dir: Utf8PathBuf,
-    /// Packages of this workspace that it needs to be built, directly.
+    /// Direct dependencies to build this package.
     pub build_depends: Vec<String>,
-    /// Packages of this workspace that others need, besides it, to be built against it, directly.
+    /// Direct dependencies that other packages need in order to build against this one.
     pub build_export_depends: Vec<String>,
-    /// Packages of this workspace that it needs to run, directly.
+    /// Direct dependencies to run this package.
     pub run_depends: Vec<String>,
-    /// Packages of this workspace that its tests need besides, directly.
+    /// Additional direct dependencies of the tests of this package.
     pub test_depends: Vec<String>,
 }
 
 impl Package {
-    /// What has to come before it: everything but what only its tests need.
+    /// Packages that come earlier in the build order: all dependencies except those of tests only.
     fn predecessors(&self) -> impl Iterator<Item = &String> {
         self.build_depends.iter().chain(&self.build_export_depends).chain(&self.run_depends)
     }
 
-    /// What a package that is built against this one needs of this one's dependencies: it compiles with the
-    /// exported ones and may execute what is installed (generators, hooks).
+    /// Dependencies that a package built against this one needs as well: it compiles against the exported
+    /// ones and may execute the installed ones (generators, hooks).
     fn installed_along(&self) -> impl Iterator<Item = &String> {
         self.build_export_depends.iter().chain(&self.run_depends)
     }
 }
 
-/// The packages of the ROS workspace and how they depend on each other; free of cycles.
+/// Acyclic dependency graph of the packages of the ROS workspace.
 #[derive(Clone, Debug, Default)]
 pub struct PackageGraph {
     packages: BTreeMap<String, Package>,
-    /// Names, each after all that it depends on.
+    /// Package names, each after its dependencies.
     order: Vec<String>,
 }
 
 impl PackageGraph {
-    /// The graph of `packages`.
-    ///
-    /// # Errors
-    /// Fails when two have the same name, one depends on a package that is not among them, or there is a cycle.
+    /// Builds the graph; refuses duplicate names, unknown dependencies and cycles.
     pub fn new(packages: impl IntoIterator<Item = Package>) -> Result<Self> {
         let packages: Vec<Package> = packages.into_iter().collect();
         let count = packages.len();
@@ -63,18 +59,20 @@ impl PackageGraph {
             depends.into_iter().find(|name| !graph.packages.contains_key(*name)).cloned()
         };
         if let Some(name) = graph.packages.values().find_map(unknown) {
-            return Err(Failure::config(format!("a package depends on `{name}`, which is not there")).into());
+            return Err(
+                Failure::config(format!("a package depends on `{name}`, which does not exist")).into()
+            );
         }
         match graph.cycles().first() {
             Some(cycle) => {
                 let cycle = names::list(cycle);
-                Err(Failure::config(format!("packages depend on each other in a circle: {cycle}")).into())
+                Err(Failure::config(format!("packages depend on each other in a cycle: {cycle}")).into())
             }
             None => Ok(graph),
         }
     }
 
-    /// The graph of packages whose dependencies are all among them; cycles are still to be looked for.
+    /// Builds the graph of packages whose dependencies are known to exist. The caller checks for cycles.
     pub(super) fn unchecked(packages: impl IntoIterator<Item = Package>) -> Self {
         let packages = packages.into_iter().map(|package| (package.name.clone(), package)).collect();
         let mut graph = Self { packages, order: Vec::new() };
@@ -82,63 +80,61 @@ impl PackageGraph {
         graph
     }
 
-    /// The names of all packages, in alphabetical order.
+    /// Names of all packages, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.packages.keys().map(String::as_str)
     }
 
-    /// The package `name`.
     pub fn get(&self, name: &str) -> Option<&Package> {
         self.packages.get(name)
     }
 
-    /// All packages, each after those that it needs to be built or run; where that leaves a choice, in
-    /// alphabetical order.
+    /// Iterates over all packages, each after its build and run dependencies, otherwise in alphabetical
+    /// order.
     pub fn iter(&self) -> impl Iterator<Item = &Package> {
         self.order.iter().filter_map(|name| self.packages.get(name))
     }
 
-    /// How many packages there are.
     pub fn len(&self) -> usize {
         self.packages.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.packages.is_empty()
     }
 
-    /// All packages that must be installed before `name` can be built, in the order of [`Self::iter`], without
-    /// `name`: its build dependencies and what these need to be built against and to run, transitively.
+    /// Packages that must be installed before `name` can be built, in the order of [`Self::iter`], without
+    /// `name`: its build dependencies, and transitively the export and run dependencies of those.
     ///
-    /// Not in it: what `name` itself needs only to run. colcon waits for those too, because it runs tests in
-    /// the same environment; for building alone that would cost parallelism and needless rebuilds.
+    /// The run dependencies of `name` itself are left out. colcon waits for them too, because it runs tests
+    /// in the same environment; for building alone that would cost parallelism and cause needless rebuilds.
     pub fn build_closure(&self, name: &str) -> Vec<&Package> {
         let start = self.get(name).into_iter().flat_map(|package| &package.build_depends);
         self.without(name, self.closure(start, |package| package.installed_along().collect()))
     }
 
-    /// What ships for `names`: these packages and what they need to run, transitively, in the order of
-    /// [`Self::iter`]. What is exported to builds only (headers, static libraries) is not in it.
+    /// Packages to ship for `names`: these packages and their transitive run dependencies, in the order of
+    /// [`Self::iter`]. Dependencies that are only exported to builds (headers, static libraries) are left
+    /// out.
     pub fn run_closure<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Vec<&Package> {
         let start: Vec<_> =
             names.into_iter().filter_map(|name| Some(&self.get(name.as_ref())?.name)).collect();
         self.in_order(&self.closure(start, |package| package.run_depends.iter().collect()))
     }
 
-    /// All packages that must be installed before `name` can be built and its tests built and run, in the order
-    /// of [`Self::iter`], without `name`: its build, run and test dependencies and what these need to be built
-    /// against and to run, transitively.
+    /// Packages that must be installed before `name` and its tests can be built and run, in the order of
+    /// [`Self::iter`], without `name`: its dependencies of all kinds, and transitively the export and run
+    /// dependencies of those.
     pub fn test_closure(&self, name: &str) -> Vec<&Package> {
         let package = self.get(name).into_iter();
         let start = package.flat_map(|package| package.predecessors().chain(&package.test_depends));
         self.without(name, self.closure(start, |package| package.installed_along().collect()))
     }
 
-    /// Every package that has to be built or tested on the way to `names`, these included, in the order of
-    /// [`Self::iter`]: closed under all kinds of dependencies, so that the [`Self::build_closure`] and the
-    /// [`Self::test_closure`] of each are in it. (A build closure alone is not closed: what its members need
-    /// only to be built themselves is not installed with them.)
+    /// Packages to build or test in order to get `names`, these included, in the order of [`Self::iter`]. The
+    /// set is closed under all kinds of dependencies, so it contains the [`Self::build_closure`] and the
+    /// [`Self::test_closure`] of each member. (A build closure is not closed: it leaves out packages that its
+    /// members need only for their own build.)
     pub fn full_closure<S: AsRef<str>>(&self, names: impl IntoIterator<Item = S>) -> Vec<&Package> {
         let start: Vec<_> =
             names.into_iter().filter_map(|name| Some(&self.get(name.as_ref())?.name)).collect();
@@ -163,8 +159,8 @@ impl PackageGraph {
         reached
     }
 
-    fn in_order(&self, wanted: &BTreeSet<&str>) -> Vec<&Package> {
-        self.iter().filter(|package| wanted.contains(package.name.as_str())).collect()
+    fn in_order(&self, selected: &BTreeSet<&str>) -> Vec<&Package> {
+        self.iter().filter(|package| selected.contains(package.name.as_str())).collect()
     }
 
     fn without(&self, name: &str, mut reached: BTreeSet<&str>) -> Vec<&Package> {
@@ -172,7 +168,8 @@ impl PackageGraph {
         self.in_order(&reached)
     }
 
-    /// Always the alphabetically first package of which all predecessors are done; cycles are left out.
+    /// Topological order, alphabetical among equals. Leaves out packages in a cycle, and those that depend on
+    /// them.
     fn sorted(&self) -> Vec<String> {
         let mut missing: BTreeMap<&str, BTreeSet<&str>> = self
             .packages
@@ -190,8 +187,8 @@ impl PackageGraph {
         order
     }
 
-    /// Circles of packages, each as the names on the way around; empty when all can be built. One circle is
-    /// given for each dependency that closes one, so that mending them all mends the graph.
+    /// Dependency cycles, each as a list of names in order. There is one cycle for each dependency that
+    /// closes one, so that breaking them all makes the graph acyclic.
     pub(super) fn cycles(&self) -> Vec<Vec<String>> {
         let mut cycles = Vec::new();
         let mut done = BTreeSet::new();
@@ -204,23 +201,23 @@ impl PackageGraph {
     fn walk<'a>(
         &'a self,
         name: &'a str,
-        way: &mut Vec<&'a str>,
+        path: &mut Vec<&'a str>,
         done: &mut BTreeSet<&'a str>,
         cycles: &mut Vec<Vec<String>>,
     ) {
-        if let Some(at) = way.iter().position(|earlier| *earlier == name) {
-            cycles.push(way[at..].iter().map(|name| (*name).to_owned()).collect());
+        if let Some(at) = path.iter().position(|earlier| *earlier == name) {
+            cycles.push(path[at..].iter().map(|name| (*name).to_owned()).collect());
             return;
         }
         if done.contains(name) {
             return;
         }
-        way.push(name);
+        path.push(name);
         let next: BTreeSet<&String> = self.get(name).into_iter().flat_map(Package::predecessors).collect();
         for name in next {
-            self.walk(name, way, done, cycles);
+            self.walk(name, path, done, cycles);
         }
-        way.pop();
+        path.pop();
         done.insert(name);
     }
 }
@@ -308,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_may_go_in_circles_but_builds_and_runs_may_not() {
+    fn tests_may_form_cycles_but_builds_and_runs_may_not() {
         assert!(graph(&["a:|||b", "b:a"]).cycles().is_empty());
         let cyclic = graph(&["a:b", "b:||c", "c:|a", "d:d"]);
         assert_eq!(cyclic.cycles(), [vec!["a", "b", "c"], vec!["d"]]);

@@ -1,24 +1,24 @@
-//! Paths in `robots.toml`: relative to it, and inside its directory.
+//! Paths in `robots.toml`: relative to its directory, and inside of it.
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::keys::Reader;
 use super::raw::Text;
 
-/// The absolute path of the `text` under `key`, refused where it leaves the workspace.
+/// Returns the absolute path for `text`, the value of `key`; refuses a path outside the workspace.
 pub fn inside(key: &str, text: &Text<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Utf8PathBuf> {
     let written = *text.get_ref();
-    let help = "write a path relative to the directory of `robots.toml`, inside it";
+    let help = "write a relative path that stays inside the directory of `robots.toml`";
     match normalized(written) {
         Ok(relative) => Some(root.join(relative)),
         Err(problem) => {
-            reader.refuse(text.span(), format!("`{key}` {problem}"), help);
+            reader.refuse(text.span(), format!("`{key}`: {problem}"), help);
             None
         }
     }
 }
 
-/// As [`inside`], for a file that must exist.
+/// Like [`inside`], for a file that must exist.
 pub fn file_inside(
     key: &str,
     text: &Text<'_>,
@@ -29,7 +29,7 @@ pub fn file_inside(
     existing_file(key, text.span(), root, path, reader)
 }
 
-/// `path` if it is a file; without one the mistake is at `span`.
+/// Returns `path` if it is a file; otherwise reports a mistake at `span`.
 pub fn existing_file(
     key: &str,
     span: std::ops::Range<usize>,
@@ -42,35 +42,35 @@ pub fn existing_file(
     }
     let shown = path.strip_prefix(root).unwrap_or(&path);
     let (problem, help) = if path.is_dir() {
-        ("is a directory, not a file", format!("name a file in it: `{key}` takes a file"))
+        ("is a directory, not a file", format!("choose a file in that directory: `{key}` takes a file"))
     } else {
-        ("does not exist", format!("create `{shown}`, or set `{key}` to the file that is meant"))
+        ("does not exist", format!("create `{shown}`, or set `{key}` to an existing file"))
     };
     reader.refuse(span, format!("`{key}`: `{shown}` {problem}"), help);
     None
 }
 
-/// The path without `.` and `..`.
+/// Removes `.` and `..`. The error is a message about `written`.
 fn normalized(written: &str) -> Result<Utf8PathBuf, String> {
     if written.is_empty() {
-        return Err("is empty".to_owned());
+        return Err("the path is empty".to_owned());
     }
     if written.chars().any(char::is_control) {
-        return Err(format!("`{}` has a control character", written.escape_debug()));
+        return Err(format!("`{}` contains a control character", written.escape_debug()));
     }
     if written.starts_with('~') {
-        return Err(format!("`{written}` begins with `~`, which no shell expands here"));
+        return Err(format!("`{written}` begins with `~`, which is not expanded here"));
     }
     let mut relative = Utf8PathBuf::new();
     for component in Utf8Path::new(written).components() {
         match component {
             Utf8Component::Prefix(_) | Utf8Component::RootDir => {
-                return Err(format!("`{written}` is absolute: nobody else on the team has it"));
+                return Err(format!("`{written}` is an absolute path, which only works on one machine"));
             }
             Utf8Component::CurDir => {}
             Utf8Component::ParentDir => {
                 if !relative.pop() {
-                    return Err(format!("`{written}` leaves the workspace"));
+                    return Err(format!("`{written}` is outside the workspace"));
                 }
             }
             Utf8Component::Normal(name) => relative.push(name),

@@ -1,12 +1,12 @@
-//! A platform as BuildKit names it.
+//! Platforms that images are built for, in BuildKit's notation.
 
 use std::fmt;
 
 use super::names;
 
-/// What Docker Engine and Debian both run on among the machines robots have.
+/// Platforms that both Docker Engine and Debian support, among those that robots use.
 const KNOWN: [&str; 3] = ["linux/amd64", "linux/arm64", "linux/arm/v7"];
-/// Other names of those.
+/// Other names of these platforms, to suggest the right one.
 const ALIASES: [(&str, &str); 9] = [
     ("amd64", "linux/amd64"),
     ("x86_64", "linux/amd64"),
@@ -22,19 +22,19 @@ const ALIASES: [(&str, &str); 9] = [
 /// A platform as BuildKit names it: `linux/arm64`, `linux/arm/v7`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
-    /// The architecture in Go's names: `amd64`, `arm64`, `arm`.
+    /// Architecture in Go's notation: `amd64`, `arm64`, `arm`.
     pub arch: String,
-    /// The variant, where there are several: `v7`.
+    /// Variant of the architecture, if it has several: `v7`.
     pub variant: Option<String>,
 }
 
 impl Platform {
-    /// The platform of the machine this program runs on.
+    /// Platform of this machine.
     pub fn of_this_machine() -> Self {
         Self::from_machine(std::env::consts::ARCH)
     }
 
-    /// The platform of a machine by what `uname -m` calls it there.
+    /// Platform of a machine, from its `uname -m`.
     pub fn from_machine(machine: &str) -> Self {
         let (arch, variant) = match machine {
             "x86_64" => ("amd64", None),
@@ -45,10 +45,7 @@ impl Platform {
         Self { arch: arch.to_owned(), variant: variant.map(str::to_owned) }
     }
 
-    /// The platform that `robots.toml` calls `written`.
-    ///
-    /// # Errors
-    /// Says what is wrong with it, and what would be right.
+    /// Parses a platform of `robots.toml`. The error is a problem and a suggestion.
     pub fn parse(written: &str) -> Result<Self, (String, String)> {
         if KNOWN.contains(&written) {
             let mut parts = written.split('/').skip(1).map(str::to_owned);
@@ -59,23 +56,25 @@ impl Platform {
         if let Some((system, _)) = written.split_once('/')
             && matches!(system, "windows" | "darwin" | "macos" | "freebsd")
         {
-            let help = format!("robots run Linux containers, whatever the developer's machine runs: {all}");
-            return Err((format!("no images can be built for `{shown}`"), help));
+            let help = format!(
+                "robots run Linux containers, whatever your own machine runs; the platforms are {all}"
+            );
+            return Err((format!("images cannot be built for `{shown}`"), help));
         }
         let alias = ALIASES.iter().find(|(alias, _)| *alias == written).map(|(_, name)| *name);
         let help = match alias.or_else(|| names::nearest(written, KNOWN)) {
             Some(near) => format!("did you mean `{near}`? the platforms are {all}"),
             None => format!("the platforms are {all}"),
         };
-        Err((format!("`{shown}` is no platform"), help))
+        Err((format!("unknown platform `{shown}`"), help))
     }
 
-    /// Whether this machine runs its programs without emulation.
+    /// Returns whether this machine runs programs of the platform without emulation.
     pub fn is_native(&self) -> bool {
         self.arch == Self::of_this_machine().arch
     }
 
-    /// The platform as a part of names: `linux-arm-v7`.
+    /// The platform as part of a name: `linux-arm-v7`.
     pub fn slug(&self) -> String {
         self.to_string().replace('/', "-")
     }

@@ -1,4 +1,5 @@
-//! `robots.toml` as it is written: every key in its type and with its place, nothing checked beyond that.
+//! Raw content of `robots.toml`: keys with their types and places. [`validate`](super::validate) checks the
+//! values.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use toml::de::DeTable;
 
 use super::keys::{Keys, Reader};
 
-/// A string and its place.
+/// A string with its place in the file.
 pub type Text<'a> = Spanned<&'a str>;
 
 /// The whole file.
@@ -33,8 +34,8 @@ pub struct RawReleases {
 #[derive(Debug)]
 pub struct RawBusy<'a> {
     pub span: Range<usize>,
-    /// How many of `command`, `lock` and `heartbeat` are there, well written or not.
-    pub ways: usize,
+    /// Number of keys among `command`, `lock` and `heartbeat`, valid or not.
+    pub tests: usize,
     pub command: Option<Spanned<Vec<Text<'a>>>>,
     pub lock: Option<Text<'a>>,
     pub heartbeat: Option<Text<'a>>,
@@ -62,7 +63,7 @@ pub struct RawBase<'a> {
     pub name: Text<'a>,
     pub debian: Option<Text<'a>>,
     pub image: Option<Text<'a>>,
-    /// How many of `debian` and `image` are there, well written or not.
+    /// Number of keys among `debian` and `image`, valid or not.
     pub sources: usize,
     pub dockerfile: Option<Text<'a>>,
 }
@@ -89,12 +90,12 @@ pub struct RawRobot<'a> {
     pub env_files: Vec<Text<'a>>,
     pub busy: Option<RawBusy<'a>>,
     pub reconnect: Option<Spanned<i64>>,
-    /// Keys that are there but badly written: no further complaint that they are missing.
-    pub spoilt: Vec<&'static str>,
+    /// Keys that are present but invalid, so that they are not reported as missing too.
+    pub invalid: Vec<&'static str>,
 }
 
 impl<'a> Raw<'a> {
-    /// Reads all tables; mistakes go to `reader`.
+    /// Reads all tables, and collects mistakes in `reader`.
     pub fn read(table: &'a DeTable<'a>, reader: &mut Reader<'_>) -> Self {
         let mut top = Keys::top(table);
         let project = top.table("project", reader).map(|keys| project(keys, reader));
@@ -117,7 +118,7 @@ impl<'a> Raw<'a> {
             if top.lacks(key) || there.is_some_and(is_empty) {
                 let missing =
                     if key == "project" { "`[project]`".to_owned() } else { format!("`[{key}.NAME]`") };
-                reader.refuse(top.span_of(key), format!("there is no {missing}"), example);
+                reader.refuse(top.span_of(key), format!("the table {missing} is missing"), example);
             }
         }
         top.finish(reader);
@@ -161,7 +162,7 @@ fn releases(mut keys: Keys<'_>, reader: &mut Reader<'_>) -> RawReleases {
 fn busy<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawBusy<'a> {
     let busy = RawBusy {
         span: keys.span.clone(),
-        ways: ["command", "lock", "heartbeat"].into_iter().filter(|key| !keys.lacks(key)).count(),
+        tests: ["command", "lock", "heartbeat"].into_iter().filter(|key| !keys.lacks(key)).count(),
         command: keys.strings("command", reader),
         lock: keys.string("lock", reader),
         heartbeat: keys.string("heartbeat", reader),
@@ -187,7 +188,11 @@ fn base<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawB
 fn image<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawImage<'a> {
     if keys.lacks("packages") {
         let message = format!("{} has no `packages`", keys.name());
-        reader.refuse(keys.span.clone(), message, "add `packages = [\"…\"]`: the colcon packages it is for");
+        reader.refuse(
+            keys.span.clone(),
+            message,
+            "add `packages = [\"…\"]` with the colcon packages of the image",
+        );
     }
     let image =
         RawImage { name, base: keys.string("base", reader), packages: keys.strings("packages", reader) };
@@ -208,14 +213,15 @@ fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         env_files: keys.strings("env_files", reader).map(Spanned::into_inner).unwrap_or_default(),
         busy: keys.table("busy", reader).map(|keys| busy(keys, reader)),
         reconnect: keys.integer("reconnect", reader),
-        spoilt: Vec::new(),
+        invalid: Vec::new(),
     };
     let read = [
         ("simulated", robot.simulated.is_some()),
         ("host", robot.host.is_some()),
         ("platform", robot.platform.is_some()),
     ];
-    robot.spoilt = read.iter().filter(|(key, read)| !read && !keys.lacks(key)).map(|(key, _)| *key).collect();
+    robot.invalid =
+        read.iter().filter(|(key, read)| !read && !keys.lacks(key)).map(|(key, _)| *key).collect();
     keys.finish(reader);
     robot
 }

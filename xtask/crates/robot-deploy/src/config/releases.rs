@@ -1,4 +1,4 @@
-//! `[releases]`: how many a robot keeps, and when one counts as well.
+//! `[releases]`: number of releases to keep, and the rules for when a release counts as healthy.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use toml::Spanned;
 use super::keys::Reader;
 use super::raw::RawReleases;
 
-/// See the module.
+/// Policy for releases on all robots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Releases {
-    /// How many a robot keeps, with their images, the one that runs included.
+    /// Number of releases that a robot keeps with their images, including the running one.
     pub keep: u32,
-    /// How long a service without a health check has to run, without being restarted, to count as well.
+    /// Time that a service without a health check must run without a restart to count as healthy.
     pub settle: Duration,
-    /// How long a release may take to be well; one that takes longer is rolled back.
+    /// Time that a release has to become healthy before it is rolled back.
     pub deadline: Duration,
 }
 
@@ -25,14 +25,26 @@ impl Default for Releases {
     }
 }
 
-/// What is written, and the default for what is not.
+/// Validates `[releases]`; missing keys get their defaults.
 pub fn releases(raw: &RawReleases, reader: &mut Reader<'_>) -> Releases {
     let default = Releases::default();
     let seconds = |value: Option<u32>| value.map(|seconds| Duration::from_secs(seconds.into()));
-    let keep =
-        number("keep", raw.keep.as_ref(), 2..=1000, "how many releases a robot keeps, at least 2", reader);
-    let settle = number("settle", raw.settle.as_ref(), 0..=3600, "seconds, from 0 to 3600", reader);
-    let deadline = number("deadline", raw.deadline.as_ref(), 1..=3600, "seconds, from 1 to 3600", reader);
+    let keep = number(
+        "keep",
+        raw.keep.as_ref(),
+        2..=1000,
+        "write the number of releases that a robot keeps, from 2 to 1000",
+        reader,
+    );
+    let settle =
+        number("settle", raw.settle.as_ref(), 0..=3600, "write a number of seconds, from 0 to 3600", reader);
+    let deadline = number(
+        "deadline",
+        raw.deadline.as_ref(),
+        1..=3600,
+        "write a number of seconds, from 1 to 3600",
+        reader,
+    );
     let releases = Releases {
         keep: keep.unwrap_or(default.keep),
         settle: seconds(settle).unwrap_or(default.settle),
@@ -42,7 +54,7 @@ pub fn releases(raw: &RawReleases, reader: &mut Reader<'_>) -> Releases {
         raw.deadline.as_ref().or(raw.settle.as_ref()).filter(|_| releases.deadline <= releases.settle)
     {
         let help = format!(
-            "`deadline` ({} s) has to be longer than `settle` ({} s): no service without a health check could be well in time",
+            "`deadline` ({} s) must be longer than `settle` ({} s), the time after which a service without a health check counts as healthy",
             releases.deadline.as_secs(),
             releases.settle.as_secs()
         );
@@ -51,7 +63,7 @@ pub fn releases(raw: &RawReleases, reader: &mut Reader<'_>) -> Releases {
     releases
 }
 
-/// A number that is within its bounds.
+/// Returns the number under `key` if it is within `bounds`.
 pub fn number(
     key: &str,
     written: Option<&Spanned<i64>>,

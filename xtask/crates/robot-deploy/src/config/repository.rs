@@ -1,59 +1,59 @@
-//! How the repository of `[hub]` may be written: `registry.example.org:5000/team/eurobot`, `team/eurobot`.
+//! Syntax of the repository in `[hub]`: `registry.example.org:5000/team/eurobot`, `team/eurobot`.
 //!
 //! The rules are those of references in <https://github.com/distribution/reference>.
 
 use super::names::{self, Refusal};
 
-/// What Docker Hub is called in configurations of Docker.
+/// Name of Docker Hub in Docker's configuration.
 pub const DOCKER_HUB: &str = "docker.io";
 
-/// The longest name that registries take, without host.
+/// Greatest length of a repository name, without the host.
 const LENGTH: usize = 255;
 
-/// Whether the first part of a reference is the registry's host, and no part of a name at Docker Hub.
+/// Returns whether the first part of a reference is a registry host. Otherwise it is part of a name on Docker
+/// Hub.
 pub fn is_host(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost"
 }
 
-/// The repository as engines call it: at Docker Hub without a host.
-///
-/// # Errors
-/// Says what is wrong with it, and what would be right.
+/// Normalizes a repository to Docker's notation, without a host for Docker Hub.
 pub fn parse(written: &str) -> Result<String, Refusal> {
     let refuse =
         |problem: &str, help: &str| Err((format!("`{}` {problem}", written.escape_debug()), help.to_owned()));
     let example = "write `REGISTRY/NAME`, for instance `registry.example.org/team/eurobot`";
     if written.contains("://") {
-        return refuse("is a URL", "write it without `https://`: registries are reached by HTTPS anyway");
+        return refuse("is a URL", "write it without `https://`: registries are reached over HTTPS anyway");
     }
     let (host, name) = match written.split_once('/') {
         Some((host, name)) if is_host(host) => (host, name),
         Some(_) => (DOCKER_HUB, written),
-        None => return refuse("names no registry", example),
+        None => return refuse("does not name a registry", example),
     };
     if name.contains('@') || name.rsplit('/').next().is_some_and(|last| last.contains(':')) {
         return refuse(
             "is an image, not a repository",
-            "write it without tag and digest: xtask makes the tags",
+            "write it without tag and digest: xtask chooses the tags",
         );
     }
     if let Some(bad) =
         name.chars().find(|character| !matches!(character, 'a'..='z' | '0'..='9' | '.' | '_' | '-' | '/'))
     {
-        let help = if bad.is_ascii_uppercase() { "names of repositories are in lower case" } else { example };
+        let help = if bad.is_ascii_uppercase() { "repository names are lower case" } else { example };
         return refuse(&format!("has {} in its name", names::shown(bad)), help);
     }
     if !name.split('/').all(is_component) || name.len() > LENGTH || !is_address(host) {
-        return refuse("is no repository", example);
+        return refuse("is not a valid repository", example);
     }
     match host {
         DOCKER_HUB | "index.docker.io" if name.contains('/') => Ok(name.to_owned()),
-        DOCKER_HUB | "index.docker.io" => refuse("names no account", "write `docker.io/ACCOUNT/NAME`"),
+        DOCKER_HUB | "index.docker.io" => {
+            refuse("does not name an account", "write `docker.io/ACCOUNT/NAME`")
+        }
         _ => Ok(written.to_owned()),
     }
 }
 
-/// Letters and digits in lower case, between them a dot, one or two underscores or any number of dashes.
+/// Lower-case letters and digits, separated by a dot, one or two underscores, or any number of dashes.
 fn is_component(part: &str) -> bool {
     let separators: Vec<&str> = part
         .split(|character: char| character.is_ascii_alphanumeric())

@@ -1,4 +1,4 @@
-//! `[robots.NAME]`: how to reach them, what they run on, what their containers are told.
+//! `[robots.NAME]`: address, platform, and variables of the containers.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,13 +14,13 @@ use super::releases::number;
 use super::validate::check_name;
 use super::{Host, Platform, Robot, Store, busy, env_file, names, paths};
 
-/// The Compose file unless `compose` says otherwise.
+/// Compose file, unless `compose` is set.
 const COMPOSE: &str = "docker/compose.yaml";
 
-/// Seconds that a robot may be out of reach unless `reconnect` says otherwise.
+/// Seconds that a robot may be unreachable, unless `reconnect` is set.
 const RECONNECT: u32 = 60;
 
-/// One robot; `None` when mistakes leave too little of it.
+/// Validates a robot; returns `None` if mistakes leave it incomplete.
 pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut Reader<'_>) -> Option<Robot> {
     check_name(&raw.name, names::robot, reader);
     let name = raw.name.get_ref().to_string();
@@ -34,7 +34,13 @@ pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut 
     let env_files =
         raw.env_files.iter().filter_map(|text| readable_env_file(text, root, here, reader)).collect();
     let busy = raw.busy.as_ref().map(|raw| busy::busy(raw, reader));
-    let reconnect = number("reconnect", raw.reconnect.as_ref(), 0..=3600, "seconds, from 0 to 3600", reader);
+    let reconnect = number(
+        "reconnect",
+        raw.reconnect.as_ref(),
+        0..=3600,
+        "write a number of seconds, from 0 to 3600",
+        reader,
+    );
     Some(Robot {
         name,
         host: host?,
@@ -52,27 +58,31 @@ pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut 
 
 fn reach(raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Option<Host> {
     let name = raw.name.get_ref().escape_debug();
-    let either = "write either `simulated = true` or `host = \"user@host\"`";
+    let either = "set either `simulated = true` or `host = \"user@host\"`";
     let simulated = raw.simulated.as_ref().is_some_and(|simulated| *simulated.get_ref());
     if let Some(store) = raw.store.as_ref().filter(|_| raw.host.is_some() && !simulated) {
-        let help = "remove `store`: a real robot's Docker Engine has the image store it has";
-        reader.refuse(store.span(), "`store` is for simulated robots", help);
+        let help = "remove `store`: the image store of a real robot is configured in its Docker Engine";
+        reader.refuse(store.span(), "`store` is only for simulated robots", help);
     }
     if let Some(port) = raw.port.as_ref().filter(|_| simulated) {
         let help = "remove `port`: the port of a simulated robot is chosen when it starts";
-        reader.refuse(port.span(), "`port` is for robots with a `host`", help);
+        reader.refuse(port.span(), "`port` is only for robots with a `host`", help);
     }
     match (&raw.host, simulated) {
         (Some(host), true) => {
-            reader.refuse(host.span(), format!("robot `{name}` is simulated and has a `host`"), either);
+            reader.refuse(
+                host.span(),
+                format!("robot `{name}` has both `simulated = true` and a `host`"),
+                either,
+            );
             None
         }
         (None, true) => Some(Host::Simulated { store: store(raw.store.as_ref(), reader)? }),
         (Some(host), false) => address(host, raw, reader),
         (None, false) => {
-            if !raw.spoilt.iter().any(|key| matches!(*key, "simulated" | "host")) {
+            if !raw.invalid.iter().any(|key| matches!(*key, "simulated" | "host")) {
                 let span = raw.simulated.as_ref().map_or(raw.name.span(), toml::Spanned::span);
-                let message = format!("robot `{name}` is not simulated and has no `host`");
+                let message = format!("robot `{name}` has neither `simulated = true` nor a `host`");
                 reader.refuse(span, message, either);
             }
             None
@@ -87,7 +97,7 @@ fn store(text: Option<&Text<'_>>, reader: &mut Reader<'_>) -> Option<Store> {
         "classic" => Some(Store::Classic),
         other => {
             let help = names::instead("stores", other, ["containerd", "classic"]);
-            reader.refuse(text.span(), format!("`{}` is no image store", other.escape_debug()), help);
+            reader.refuse(text.span(), format!("`{}` is not an image store", other.escape_debug()), help);
             None
         }
     }
@@ -100,8 +110,8 @@ fn address(text: &Text<'_>, raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Opti
             _ => {
                 reader.refuse(
                     written.span(),
-                    "this is no port",
-                    "a port is a number from 1 to 65535; SSH's is 22",
+                    "invalid port number",
+                    "a port is a number from 1 to 65535; SSH uses 22",
                 );
                 None
             }
@@ -118,8 +128,7 @@ fn address(text: &Text<'_>, raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Opti
         }
         Err(problem) => {
             let message = format!("`host` {problem}");
-            let help =
-                "write what `ssh` takes: `user@192.168.1.64`, `user@host:2222`, or a name of `~/.ssh/config`";
+            let help = "write a destination that `ssh` accepts: `user@192.168.1.64`, `user@host:2222`, or a name of `~/.ssh/config`";
             reader.refuse(text.span(), message, help);
             None
         }
@@ -129,7 +138,7 @@ fn address(text: &Text<'_>, raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Opti
 fn platform(raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Option<Platform> {
     let Some(text) = &raw.platform else {
         let simulated = raw.simulated.as_ref().is_some_and(|simulated| *simulated.get_ref());
-        if raw.host.is_some() && !simulated && !raw.spoilt.contains(&"platform") {
+        if raw.host.is_some() && !simulated && !raw.invalid.contains(&"platform") {
             let message = format!("robot `{}` has no `platform`", raw.name.get_ref().escape_debug());
             let help = "add `platform = \"linux/amd64\"` (a PC) or `platform = \"linux/arm64\"` (a Raspberry Pi, a \
                         Jetson): `uname -m` on the robot says x86_64 or aarch64";
@@ -150,18 +159,19 @@ fn variables(written: &[(Text<'_>, Text<'_>)], reader: &mut Reader<'_>) -> BTree
     for (name, value) in written {
         let shown = name.get_ref().escape_debug();
         if !names::is_variable(name.get_ref()) {
-            let help = "use letters, digits and `_`, not beginning with a digit";
-            reader.refuse(name.span(), format!("`{shown}` is no name of a variable"), help);
+            let help = "use letters, digits and `_`, beginning with a letter or `_`";
+            reader.refuse(name.span(), format!("`{shown}` is not a valid variable name"), help);
         }
         if value.get_ref().contains(['\n', '\r', '\0']) {
-            let help = "write it on one line";
-            reader.refuse(value.span(), format!("the value of `{shown}` has a line break or NUL"), help);
+            let help = "write the value on one line";
+            reader.refuse(value.span(), format!("the value of `{shown}` contains a line break or NUL"), help);
         }
         if *name.get_ref() == "ROS_DOMAIN_ID" && value.get_ref().parse::<u8>().map_or(true, |id| id > 232) {
-            let help = "a domain is a number from 0 to 232; only 0 to 101 are safe on every system";
+            let help =
+                "a domain ID is a number from 0 to 232; only 0 to 101 are safe on every operating system";
             reader.refuse(
                 value.span(),
-                format!("`{}` is no ROS domain", value.get_ref().escape_debug()),
+                format!("`{}` is not a ROS domain ID", value.get_ref().escape_debug()),
                 help,
             );
         }
@@ -183,13 +193,13 @@ fn readable_env_file(
             }
         }
         Err(error) => {
-            reader.refuse(text.span(), format!("{error:#}"), "mend the file, or remove it from `env_files`")
+            reader.refuse(text.span(), format!("{error:#}"), "fix the file, or remove it from `env_files`")
         }
     }
     Some(path)
 }
 
-/// Refuses two robots that are the same machine.
+/// Refuses two robots on the same machine.
 pub fn refuse_twins(raw: &[RawRobot<'_>], robots: &[Robot], reader: &mut Reader<'_>) {
     let mut seen: BTreeMap<(String, u16), (&str, Range<usize>)> = BTreeMap::new();
     let mut placed: Vec<_> = robots
@@ -205,8 +215,8 @@ pub fn refuse_twins(raw: &[RawRobot<'_>], robots: &[Robot], reader: &mut Reader<
         let machine = (Destination::machine(destination), port.unwrap_or(22));
         if let Some((other, earlier)) = seen.get(&machine) {
             let message = format!("robots `{other}` and `{}` are the same machine", robot.name);
-            let note = format!("`{other}` has it at {}", reader.source.place(earlier.start));
-            let help = "give each robot its own `host`: two would replace each other's containers";
+            let note = format!("the `host` of `{other}` is at {}", reader.source.place(earlier.start));
+            let help = "give each robot its own `host`: two robots on one machine would replace each other's containers";
             reader.mistakes.add(reader.source.mistake(span, message).note(note).help(help));
         } else {
             seen.insert(machine, (&robot.name, span));

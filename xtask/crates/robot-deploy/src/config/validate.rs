@@ -1,4 +1,4 @@
-//! From what is written to what is right: names, cross-references, files.
+//! Validates the raw content of `robots.toml`: names, cross-references, files.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,15 @@ use super::{
 };
 use crate::error::Result;
 
-/// Where the colcon workspace is unless `ros_workspace` says otherwise.
+/// Directory of the colcon workspace, unless `ros_workspace` is set.
 const ROS_WORKSPACE: &str = "ros_ws";
-/// The Dockerfile of a base unless `dockerfile` says otherwise.
+/// Dockerfile of a base, unless `dockerfile` is set.
 const DOCKERFILE: &str = "docker/ros.Dockerfile";
-/// Debian suites that names are compared with to find slips. Others are accepted: Debian makes new ones.
+/// Debian suites, to detect misspellings. Other names are accepted too, since Debian adds new suites.
 const SUITES: [&str; 8] =
     ["bookworm", "trixie", "forky", "bullseye", "oldstable", "stable", "testing", "unstable"];
 
-/// The workspace, unless there are mistakes.
+/// Returns the workspace, or an error with all mistakes.
 pub fn workspace(
     raw: &Raw<'_>,
     root: &Utf8Path,
@@ -68,7 +68,7 @@ fn by_name<T>(values: Vec<T>, name: impl Fn(&T) -> &String) -> BTreeMap<String, 
     values.into_iter().map(|value| (name(&value).clone(), value)).collect()
 }
 
-/// Refuses a name that breaks its rule.
+/// Refuses a name that breaks `rule`.
 pub fn check_name(name: &Text<'_>, rule: fn(&str) -> Result<(), Refusal>, reader: &mut Reader<'_>) {
     if let Err((problem, help)) = rule(name.get_ref()) {
         reader.refuse(name.span(), problem, help);
@@ -86,7 +86,7 @@ fn project(raw: &RawProject<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Op
     if !ros_workspace.join("src").is_dir() {
         let shown = ros_workspace.strip_prefix(root).unwrap_or(&ros_workspace).join("src");
         let message = format!("the ROS workspace has no `src`: `{shown}` is not a directory");
-        reader.refuse(span, message, "set `ros_workspace` to the directory where `colcon build` is run");
+        reader.refuse(span, message, "set `ros_workspace` to the directory where you run `colcon build`");
         return None;
     }
     Some(Project { name: raw.name.as_ref()?.get_ref().to_string(), ros_workspace })
@@ -111,7 +111,7 @@ fn base(raw: &RawBase<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<B
         } else {
             "has both `debian` and `image`"
         };
-        let help = "write exactly one: `debian = \"trixie\"` or `image = \"NAME@sha256:…\"`";
+        let help = "set exactly one: `debian = \"trixie\"` or `image = \"NAME@sha256:…\"`";
         reader.refuse(raw.name.span(), format!("base `{}` {problem}", name.escape_debug()), help);
     }
     let debian = raw.debian.as_ref().and_then(|text| suite(text, reader));
@@ -132,8 +132,8 @@ fn suite(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
     if well_formed && near.is_none() {
         return Some(BaseSource::Debian { suite: suite.to_owned() });
     }
-    let message = format!("`{}` is no Debian suite", suite.escape_debug());
-    let help = near.map_or("write its code name, for instance `trixie`".to_owned(), |near| {
+    let message = format!("`{}` is not a Debian suite", suite.escape_debug());
+    let help = near.map_or("write the code name of a release, for instance `trixie`".to_owned(), |near| {
         format!("did you mean `{near}`?")
     });
     reader.refuse(text.span(), message, help);
@@ -155,16 +155,19 @@ fn pinned(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
         && tag.is_none_or(|tag| names::tag(tag).is_ok());
     let shown = reference.escape_debug();
     if !name_is_right {
-        let help = "write `REGISTRY/NAME:TAG@sha256:…`, the name in lower case";
-        reader.refuse(text.span(), format!("`{shown}` is no image reference"), help);
+        let help = "write `REGISTRY/NAME:TAG@sha256:…`, with the name in lower case";
+        reader.refuse(text.span(), format!("`{shown}` is not a valid image reference"), help);
         return None;
     }
     let hex = digest.strip_prefix("sha256:").unwrap_or_default();
     if hex.len() != 64 || !hex.chars().all(|digit| matches!(digit, '0'..='9' | 'a'..='f')) {
-        let problem =
-            if digest.is_empty() { "has no digest" } else { "has no sha256 digest of 64 hexadecimal digits" };
+        let problem = if digest.is_empty() {
+            "has no digest"
+        } else {
+            "has an invalid digest: `sha256:` needs 64 hexadecimal digits"
+        };
         let help = format!(
-            "pin it, so that every build has the same base: `docker buildx imagetools inspect {name}` prints the digest; write `{name}@sha256:…`"
+            "pin the image, so that every build uses the same base: `docker buildx imagetools inspect {name}` prints the digest; write `{name}@sha256:…`"
         );
         reader.refuse(text.span(), format!("base image `{shown}` {problem}"), help);
         return None;
@@ -185,7 +188,7 @@ fn image(
     let base = match (&raw.base, known.as_slice()) {
         (Some(base), _) if known.contains(base.get_ref()) => Some(*base.get_ref()),
         (Some(base), _) => {
-            let message = format!("image `{name}` has the unknown base `{}`", base.get_ref().escape_debug());
+            let message = format!("unknown base `{}` in image `{name}`", base.get_ref().escape_debug());
             reader.refuse(
                 base.span(),
                 message,
@@ -197,7 +200,11 @@ fn image(
         (None, []) => None,
         (None, [first, ..]) => {
             let help = format!("add `base = \"{first}\"`; the bases are {}", names::list(&known));
-            reader.refuse(raw.name.span(), format!("image `{name}` does not say which base it has"), help);
+            reader.refuse(
+                raw.name.span(),
+                format!("image `{name}` needs a `base`, because there are several"),
+                help,
+            );
             None
         }
     };
@@ -218,9 +225,13 @@ fn packages(
         let known = found.names();
         if packages.iter().any(|earlier| earlier == package) {
             let help = "remove one of the two";
-            reader.refuse(text.span(), format!("package `{package}` is twice in image `{image}`"), help);
+            reader.refuse(
+                text.span(),
+                format!("package `{package}` is listed twice in image `{image}`"),
+                help,
+            );
         } else if found.complete && project.is_some() && !known.contains(&package) {
-            let message = format!("image `{image}` has the unknown package `{}`", package.escape_debug());
+            let message = format!("unknown package `{}` in image `{image}`", package.escape_debug());
             let help = names::instead("packages", package, known.iter().copied());
             let clue = project.and_then(|project| clue(project, package));
             let mistake = reader.source.mistake(text.span(), message).help(help).help_if(clue);
@@ -231,7 +242,7 @@ fn packages(
     packages
 }
 
-/// Why a directory of that name is no package.
+/// Explains for a directory of that name why it is not a package.
 fn clue(project: &Project, package: &str) -> Option<String> {
     let directory: Utf8PathBuf = project.ros_workspace.join("src").join(package);
     if package.contains(['/', '.']) || !directory.is_dir() {
@@ -239,7 +250,7 @@ fn clue(project: &Project, package: &str) -> Option<String> {
     }
     let shown = shown_from(&directory, project.ros_workspace.parent()?);
     Some(match discover::ignored_by(&directory) {
-        Some(marker) => format!("`{shown}` is skipped because of the file `{marker}` in it"),
+        Some(marker) => format!("`{shown}` is skipped because it contains the file `{marker}`"),
         None => format!("`{shown}` has no `package.xml`"),
     })
 }

@@ -1,16 +1,16 @@
-//! Debian 12 with Docker from Debian 13: where the host's own mirror is, and the two files that make apt
-//! take four packages from the next release and nothing else.
+//! Docker of Debian 13 on Debian 12: finds the host's own mirror, and generates the two files that make apt
+//! install four packages, and nothing else, from the next release.
 
 use std::collections::BTreeMap;
 
-/// The release that the host has.
+/// The release of the host.
 const HERE: &str = "bookworm";
-/// The release that has the packages.
+/// The release that provides the packages.
 const NEXT: &str = "trixie";
 
-/// The extra source, relative to the root directory.
+/// Path of the additional source.
 pub const SOURCE_FILE: &str = "/etc/apt/sources.list.d/xtask-trixie.sources";
-/// Its pins.
+/// Path of the pins for that source.
 pub const PINS_FILE: &str = "/etc/apt/preferences.d/xtask-trixie";
 
 /// One stanza of a deb822 file: field names as written, values with their continuation lines.
@@ -18,14 +18,13 @@ type Stanza = BTreeMap<String, String>;
 
 /// A file of `/etc/apt/sources.list` or `/etc/apt/sources.list.d`.
 pub struct SourcesFile {
-    /// Its name: the format is in the suffix.
+    /// Name of the file; its suffix tells the format.
     pub name: String,
-    /// What it says.
     pub text: String,
 }
 
-/// The extra source: the entry that serves the distribution itself, for the next release. The mirror, the
-/// key it is signed by and every other field stay as they are.
+/// Generates the additional source: the entry of the distribution itself, changed to the next release. The
+/// mirror, the signing key and all other fields stay the same.
 pub fn next_release(files: &[SourcesFile]) -> Option<String> {
     let mut source = own_entry(files, HERE)?;
     source.insert("Types".to_owned(), "deb".to_owned());
@@ -37,12 +36,12 @@ pub fn next_release(files: &[SourcesFile]) -> Option<String> {
     Some(first.chain(rest).map(|(key, value)| format!("{key}: {value}\n")).collect())
 }
 
-/// Where a Debian host of the release `here` fetches its packages from: the mirror, for any release.
+/// Returns the mirror that a Debian host of the release `here` fetches its packages from.
 pub fn mirror(files: &[SourcesFile], here: &str) -> Option<String> {
     words(&own_entry(files, here)?, "URIs").next().map(str::to_owned)
 }
 
-/// The entry that serves the release `here` itself.
+/// Finds the entry that serves the release `here` itself, not additional packages for it.
 fn own_entry(files: &[SourcesFile], here: &str) -> Option<Stanza> {
     let entries = files.iter().flat_map(|file| {
         let stanzas = if file.name.ends_with(".sources") { deb822(&file.text) } else { one_line(&file.text) };
@@ -52,13 +51,14 @@ fn own_entry(files: &[SourcesFile], here: &str) -> Option<Stanza> {
     let (_, chosen) = entries
         .iter()
         .filter(|(_, stanza)| has(stanza, "Suites", here) && has(stanza, "Components", "main"))
-        // The first of the best: vendors use the release's name as their suite, too.
+        // Vendors also use the release's name as a suite: the likeliest entry wins, among equals the first.
         .rev()
         .max_by_key(|(name, stanza)| likelihood(name, stanza, here, &entries))?;
     Some(chosen.clone())
 }
 
-/// Everything of the next release below what is installed, `packages` above what the host's release has.
+/// Generates the pins: `packages` of the next release are preferred to those of the host's release, all
+/// others are not.
 pub fn pins(packages: &[&str]) -> String {
     let packages = packages.join(" ");
     format!(
@@ -79,7 +79,7 @@ fn serves_packages(stanza: &Stanza) -> bool {
     has(stanza, "Types", "deb") && !matches!(stanza.get("Enabled").map(String::as_str), Some("no" | "false"))
 }
 
-/// How much speaks for an entry being Debian's own archive.
+/// Counts the signs that an entry is Debian's own archive.
 fn likelihood(name: &str, stanza: &Stanza, here: &str, entries: &[(&str, Stanza)]) -> usize {
     let updates = format!("{here}-updates");
     let uris = stanza.get("URIs");
@@ -92,7 +92,7 @@ fn likelihood(name: &str, stanza: &Stanza, here: &str, entries: &[(&str, Stanza)
     signs.iter().filter(|sign| **sign).count()
 }
 
-/// Reads the format of `*.sources`.
+/// Parses the format of `*.sources`.
 fn deb822(text: &str) -> Vec<Stanza> {
     let mut stanzas = vec![Stanza::new()];
     let mut field = String::new();
@@ -117,13 +117,13 @@ fn deb822(text: &str) -> Vec<Stanza> {
     stanzas
 }
 
-/// Field names are case-insensitive.
+/// Normalizes the case of a field name; field names are case-insensitive.
 fn canonical(key: &str) -> String {
     let known = ["Types", "URIs", "Suites", "Components", "Signed-By", "Enabled"];
     known.iter().find(|each| each.eq_ignore_ascii_case(key)).map_or(key, |each| *each).to_owned()
 }
 
-/// Reads the format of `sources.list`: `deb [option=value …] URI suite component…`.
+/// Parses the format of `sources.list`: `deb [option=value …] URI suite component…`.
 fn one_line(text: &str) -> Vec<Stanza> {
     let parse = |line: &str| {
         let line = line.split('#').next()?.trim();
@@ -148,7 +148,7 @@ fn one_line(text: &str) -> Vec<Stanza> {
     text.lines().filter_map(parse).collect()
 }
 
-/// The deb822 field for an option of the one-line format (`sources.list(5)`).
+/// Returns the deb822 field for an option of the one-line format (`sources.list(5)`).
 fn field_of(option: &str) -> String {
     match option {
         "arch" => "Architectures".to_owned(),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mirror_of_a_deb822_file_is_taken_over() {
+    fn the_mirror_of_a_deb822_file_is_kept() {
         let text = "# cloud image\nTypes: deb deb-src\nURIs: mirror+file:///etc/apt/mirrors/debian.list\n\
                     Suites: bookworm bookworm-updates\nComponents: main contrib\n\
                     Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n\
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_named_packages_rise() {
+    fn only_the_named_packages_are_upgraded() {
         assert_eq!(
             pins(&["docker.io", "docker-buildx"]),
             "Package: *\nPin: release n=trixie\nPin-Priority: 100\n\n\

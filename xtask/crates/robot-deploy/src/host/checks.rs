@@ -1,4 +1,4 @@
-//! What `cargo xtask doctor` looks at on this machine.
+//! Checks of this machine for `cargo xtask doctor`.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -17,17 +17,14 @@ use crate::{files, ui};
 
 const SCOPE: &str = "host";
 const SETUP: &str = "`cargo xtask setup` installs it";
-/// The port of the robots' registries; the tunnel takes the same one here where it is free.
+/// Port of the robots' registries. The tunnel listens on the same port here if it is free.
 const REGISTRY_PORT: u16 = 5000;
-/// A base, its images and BuildKit's cache stay below this.
+/// A base, its images and BuildKit's cache need less than this.
 const ENOUGH_SPACE: u64 = 10_000_000_000;
-/// Tools answer at once or not at all.
+/// A tool that has not answered by now hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The checks of this machine; `workspace` adds what its robots ask of it.
-///
-/// # Errors
-/// Fails when the user's home is unknown.
+/// Returns the checks of this machine. `workspace` adds checks that its robots need.
 pub fn sources(workspace: Option<&Workspace>) -> Result<Vec<Source<'_>>> {
     let machine = Machine::this()?;
     let mut sources: Vec<Source<'_>> = Vec::new();
@@ -55,18 +52,21 @@ pub fn sources(workspace: Option<&Workspace>) -> Result<Vec<Source<'_>>> {
     Ok(sources)
 }
 
-/// The engine and all that depends on what it is.
+/// Checks the engine, and everything that depends on it.
 fn of_engine(machine: &Machine, platforms: &BTreeSet<Platform>) -> Vec<Check> {
     let check = |name, outcome| Check::new(SCOPE, name, outcome);
     let engine = match engine::ask(machine) {
         Ok(Answer::Engine(engine)) => engine,
         Ok(Answer::NoClient) => {
-            return vec![check("engine", Outcome::bad("there is no docker client", SETUP))];
+            return vec![check("engine", Outcome::bad("the `docker` client is not installed", SETUP))];
         }
         Ok(Answer::Silent(message) | Answer::Denied(message)) => {
             return vec![check(
                 "engine",
-                Outcome::bad(message, "`cargo xtask setup` starts it, or says what to do"),
+                Outcome::bad(
+                    message,
+                    "run `cargo xtask setup`: it starts the engine, or says how to get access",
+                ),
             )];
         }
         Err(error) => return vec![check("engine", Outcome::error(&error))],
@@ -79,12 +79,13 @@ fn of_engine(machine: &Machine, platforms: &BTreeSet<Platform>) -> Vec<Check> {
         check("image store", store(&engine)),
     ];
     if !engine.trusts_loopback(REGISTRY_PORT) {
-        let problem = "the engine refuses plain HTTP to registries on 127.0.0.1, which is where tunnels end";
-        let remedy = "add \"127.0.0.0/8\" to `insecure-registries` in its daemon.json and restart it";
+        let problem = "the engine does not allow plain HTTP to registries on 127.0.0.1, where the tunnels to robots listen";
+        let remedy =
+            "add \"127.0.0.0/8\" to `insecure-registries` in its daemon.json, and restart the engine";
         checks.push(check("loopback registry", Outcome::bad(problem, remedy)));
     }
     if !engine.in_vm {
-        // A containerd of the system keeps the images apart from the engine's other data.
+        // The system's own containerd stores images outside of the engine's data directory.
         let roots = [engine.data_root.as_path(), Utf8Path::new("/var/lib/containerd")];
         let root = roots.into_iter().rfind(|root| machine.file(root).exists());
         let root = root.unwrap_or(Utf8Path::new("/"));
@@ -100,8 +101,8 @@ fn store(engine: &Engine) -> Outcome {
         Store::Containerd => Outcome::good("containerd"),
         Store::Classic => Outcome::note_with(
             "classic: works, but exports and compresses images slowly",
-            "{\"features\":{\"containerd-snapshotter\":true}} in /etc/docker/daemon.json switches it; \
-             images in the old store stay hidden until it is switched back",
+            "{\"features\":{\"containerd-snapshotter\":true}} in /etc/docker/daemon.json switches to containerd; \
+             images in the classic store stay hidden until it is switched back",
         ),
     }
 }
@@ -111,8 +112,8 @@ fn emulation(machine: &Machine, engine: &Engine, platform: &Platform) -> Outcome
         Outcome::good(platform.to_string())
     } else {
         Outcome::bad(
-            format!("robots need images for {platform}, whose programs do not run here"),
-            "`cargo xtask setup --emulation`",
+            format!("robots need images for {platform}, but programs for it do not run on this machine"),
+            "`cargo xtask setup --emulation` installs the emulator",
         )
     }
 }
@@ -128,7 +129,7 @@ fn compose(machine: &Machine) -> Outcome {
 
 fn mmdebstrap(machine: &Machine) -> Outcome {
     if machine.os != "linux" {
-        return Outcome::note("needs Linux; bases with `image = …` do without");
+        return Outcome::note("needs Linux; bases with `image = …` do not need it");
     }
     let answer = ask(machine.cmd("mmdebstrap").arg("--version"));
     answer.map_or_else(missing, |line| Outcome::good(line.trim_start_matches("mmdebstrap ")))
@@ -138,7 +139,7 @@ fn ssh(machine: &Machine) -> Outcome {
     if machine.program("ssh-keygen").is_none() {
         return Outcome::bad("`ssh-keygen` is not installed", SETUP);
     }
-    // It says its version on stderr.
+    // `ssh -V` prints to stderr.
     let answer = ask(machine.cmd("sh").args(["-c", "ssh -V 2>&1"]));
     answer.map_or_else(missing, |line| Outcome::good(line.split(',').next().unwrap_or(&line)))
 }
@@ -151,14 +152,14 @@ fn missing(error: anyhow::Error) -> Outcome {
     Outcome::bad(error.to_string(), SETUP)
 }
 
-/// What SSH could prove who we are with: keys in the agent, or in files.
+/// Looks for SSH keys, in the agent and in files.
 fn ssh_keys(machine: &Machine) -> Outcome {
     let listed = ask(machine.cmd("ssh-add").arg("-l")).unwrap_or_default();
     let in_agent = listed.lines().filter(|line| line.contains("SHA256:")).count();
     let files = private_keys(&machine.home.join(".ssh"));
     match (in_agent, files.is_empty()) {
         (0, true) => Outcome::note_with(
-            "none in the agent, none in ~/.ssh: robots other than simulated ones would ask for passwords",
+            "no SSH key in the agent or in ~/.ssh: real robots would ask for a password",
             "`ssh-keygen -t ed25519`, then `cargo xtask setup-robot --robot NAME`",
         ),
         (0, false) => Outcome::good(format!("in ~/.ssh: {}", files.join(", "))),
@@ -167,7 +168,7 @@ fn ssh_keys(machine: &Machine) -> Outcome {
     }
 }
 
-/// The private keys of a directory: files that have a `.pub` beside them.
+/// Returns the private keys in a directory: files for which there is also a `.pub` file.
 fn private_keys(dir: &Utf8Path) -> Vec<String> {
     let entries = dir.read_dir_utf8().into_iter().flatten().filter_map(Result::ok);
     let mut names: Vec<String> = entries
@@ -178,40 +179,40 @@ fn private_keys(dir: &Utf8Path) -> Vec<String> {
     names
 }
 
-/// Whether a loopback port is free; taken is no harm, tunnels take the next one.
+/// Checks whether a loopback port is free. A port in use is only a note, since tunnels use the next one.
 fn port(machine: &Machine, port: u16) -> Outcome {
     if TcpListener::bind(("127.0.0.1", port)).is_ok() {
         return Outcome::good("free");
     }
     if machine.os == "macos" {
         return Outcome::note_with(
-            "taken, probably by AirPlay; tunnels take the next free port",
+            "in use, probably by AirPlay; tunnels use the next free port",
             "System Settings, General, AirDrop & Handoff: switch off AirPlay Receiver",
         );
     }
     let listeners = ask(machine.cmd("ss").args(["-Hltnp", &format!("sport = :{port}")])).unwrap_or_default();
     let holder = listeners.split("users:((\"").nth(1).and_then(|rest| rest.split('"').next());
     let by = holder.map(|name| format!(" by `{name}`")).unwrap_or_default();
-    Outcome::note(format!("taken{by}; tunnels take the next free port"))
+    Outcome::note(format!("in use{by}; tunnels use the next free port"))
 }
 
-/// The free space of the file system that holds `path`.
+/// Checks the free space of the file system with `path`.
 fn disk(machine: &Machine, path: &Utf8Path) -> Outcome {
     let text = match ask(machine.cmd("df").args(["-Pk", path.as_str()])) {
         Ok(text) => text,
-        Err(error) => return Outcome::note(format!("cannot tell: {error:#}")),
+        Err(error) => return Outcome::note(format!("cannot determine the free space: {error:#}")),
     };
     match files::free_in(&text) {
         Some(free) if free < ENOUGH_SPACE => Outcome::bad(
-            format!("{} free at `{path}`, {} are needed", ui::bytes(free), ui::bytes(ENOUGH_SPACE)),
-            "`docker builder prune` and `docker image prune` drop what nobody uses",
+            format!("only {} free at `{path}`, {} needed", ui::bytes(free), ui::bytes(ENOUGH_SPACE)),
+            "`docker builder prune` and `docker image prune` remove unused data",
         ),
         Some(free) => Outcome::good(format!("{} free at `{path}`", ui::bytes(free))),
-        None => Outcome::note(format!("`df` says of `{path}`: {text}")),
+        None => Outcome::note(format!("cannot read the output of `df` for `{path}`: {text}")),
     }
 }
 
-/// What stands between this machine and the internet: worth knowing when a download fails.
+/// Looks for a proxy or custom certificates, which may explain a failed download.
 fn network(variable: impl Fn(&str) -> Option<String>) -> Outcome {
     let set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
     let names = [
@@ -225,9 +226,9 @@ fn network(variable: impl Fn(&str) -> Option<String>) -> Outcome {
     ];
     let found: Vec<&str> = names.into_iter().filter(set).collect();
     if found.is_empty() {
-        return Outcome::good("no proxy, no certificates of one's own");
+        return Outcome::good("no proxy and no custom certificates");
     }
-    Outcome::note(format!("{} set: this network may have a proxy or look into TLS", found.join(", ")))
+    Outcome::note(format!("{} set: this network may have a proxy or intercept TLS", found.join(", ")))
 }
 
 #[cfg(test)]
@@ -247,17 +248,17 @@ mod tests {
     #[test]
     fn proxies_are_noted_by_name_never_by_value() {
         let outcome = network(|name| (name == "https_proxy").then(|| "http://user:secret@proxy".to_owned()));
-        assert_eq!(outcome, Outcome::note("https_proxy set: this network may have a proxy or look into TLS"));
-        assert_eq!(network(|_| None), Outcome::good("no proxy, no certificates of one's own"));
+        assert_eq!(outcome, Outcome::note("https_proxy set: this network may have a proxy or intercept TLS"));
+        assert_eq!(network(|_| None), Outcome::good("no proxy and no custom certificates"));
     }
 
     #[test]
-    fn a_taken_port_is_no_harm() {
+    fn a_port_in_use_is_only_a_note() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = listener.local_addr().unwrap().port();
         let outcome = port(&Machine::this().unwrap(), taken);
         assert!(
-            matches!(&outcome, Outcome::Note { detail, .. } if detail.starts_with("taken")),
+            matches!(&outcome, Outcome::Note { detail, .. } if detail.starts_with("in use")),
             "{outcome:?}"
         );
     }

@@ -1,30 +1,28 @@
-//! Which operating system this is, as far as it decides how to install packages.
+//! Detects the operating system, which decides how packages are installed.
 
-/// The first Debian release with a buildx and a Compose v2 of its own.
-const FIRST_WHOLE_DEBIAN: u32 = 13;
-/// The first Ubuntu release with the package `docker-compose-v2` from the start.
-const FIRST_WHOLE_UBUNTU: u32 = 22;
+/// The first Debian release that packages buildx and Compose v2.
+const FIRST_DEBIAN: u32 = 13;
+/// The first supported Ubuntu release: it has the package `docker-compose-v2`.
+const FIRST_UBUNTU: u32 = 22;
 
 /// An operating system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Distribution {
-    /// Debian 13 and later: everything is there.
+    /// Debian 13 and later: all packages are available.
     Debian,
-    /// Debian 12: its Docker is too old and lacks buildx, but the packages of Debian 13 fit.
+    /// Debian 12: its Docker is too old and lacks buildx, but the packages of Debian 13 can be installed.
     Bookworm,
-    /// Ubuntu 22.04 and later, and what is built on it.
+    /// Ubuntu 22.04 and later, and its derivatives.
     Ubuntu,
-    /// Fedora.
     Fedora,
-    /// Arch Linux and what is built on it.
+    /// Arch Linux and its derivatives.
     Arch,
-    /// macOS.
     MacOs,
-    /// Anything else, by the name it gives itself.
+    /// Any other system, with its own name.
     Other(String),
 }
 
-/// Reads `/etc/os-release` (`os-release(5)`).
+/// Parses `/etc/os-release` (`os-release(5)`).
 pub fn from_os_release(text: &str) -> Distribution {
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
@@ -38,12 +36,12 @@ pub fn from_os_release(text: &str) -> Distribution {
         Distribution::Other(names.into_iter().find(|name| !name.is_empty()).unwrap_or_default())
     };
     match value("ID").as_str() {
-        // Debian testing and unstable have no number.
-        "debian" if release.is_none_or(|release| release >= FIRST_WHOLE_DEBIAN) => Distribution::Debian,
+        // Debian testing and unstable have no version number.
+        "debian" if release.is_none_or(|release| release >= FIRST_DEBIAN) => Distribution::Debian,
         "debian" if release == Some(12) => Distribution::Bookworm,
-        "ubuntu" if release.is_some_and(|release| release >= FIRST_WHOLE_UBUNTU) => Distribution::Ubuntu,
+        "ubuntu" if release.is_some_and(|release| release >= FIRST_UBUNTU) => Distribution::Ubuntu,
         "debian" | "ubuntu" => other(),
-        // Mint, Pop!_OS and others say which Ubuntu they stand on.
+        // Mint, Pop!_OS and others name the Ubuntu that they are based on.
         _ if matches!(value("UBUNTU_CODENAME").as_str(), "jammy" | "noble" | "plucky" | "questing") => {
             Distribution::Ubuntu
         }
@@ -79,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_known_by_what_they_are_like() {
+    fn others_are_recognised_by_their_id_like() {
         assert_eq!(from_os_release("ID=fedora\nVERSION_ID=42\n"), Distribution::Fedora);
         assert_eq!(from_os_release("ID=manjaro\nID_LIKE=arch\n"), Distribution::Arch);
         assert_eq!(from_os_release(""), Distribution::Other("an unknown system".to_owned()));

@@ -1,27 +1,27 @@
-//! Which engine the `docker` client would talk to, found as the client finds it but without starting it.
+//! Finds the engine that the `docker` client would use, by the client's own rules but without running it.
 
 use camino::Utf8Path;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-/// What the client talks to when nobody chose anything else.
+/// Default addresses of the client.
 const SYSTEM_SOCKETS: [&str; 2] = ["unix:///var/run/docker.sock", "unix:///run/docker.sock"];
 
-/// An engine's address.
+/// Address of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The name of the Docker context: `default`, `desktop-linux`.
+    /// Name of the Docker context: `default`, `desktop-linux`.
     pub context: String,
-    /// The address: `unix:///var/run/docker.sock`.
+    /// For instance `unix:///var/run/docker.sock`.
     pub host: String,
 }
 
-/// The part of `config.json` that chooses an engine and finds plugins.
+/// The part of `config.json` that selects the engine and the plugin directories.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ClientConfig {
     current_context: String,
-    /// Directories with plugins besides the usual ones.
+    /// Additional plugin directories.
     pub cli_plugins_extra_dirs: Vec<String>,
 }
 
@@ -42,14 +42,15 @@ struct DockerEndpoint {
     host: String,
 }
 
-/// The client's configuration; one that cannot be read is the client's to complain about.
+/// Reads the client's configuration. An unreadable file counts as empty: the client itself reports it.
 pub fn client_config(dir: &Utf8Path) -> ClientConfig {
     let text = fs_err::read_to_string(dir.join("config.json")).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
 
 impl Endpoint {
-    /// The engine that `$DOCKER_HOST`, `$DOCKER_CONTEXT` and the client's configuration choose, in this order.
+    /// Returns the engine that `$DOCKER_HOST`, `$DOCKER_CONTEXT` or the client's configuration select, in
+    /// this order.
     pub fn chosen(docker_host: Option<&str>, docker_context: Option<&str>, dir: &Utf8Path) -> Self {
         let given = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
         if let Some(host) = given(docker_host) {
@@ -68,12 +69,12 @@ impl Endpoint {
         }
     }
 
-    /// Whether this is the engine that the system's packages bring.
+    /// Returns whether this is the engine of the system's own packages.
     pub fn is_system(&self) -> bool {
         SYSTEM_SOCKETS.contains(&self.host.as_str())
     }
 
-    /// Whether the engine is on another machine.
+    /// Returns whether the engine is on another machine.
     pub fn is_remote(&self) -> bool {
         let Some((scheme, rest)) = self.host.split_once("://") else { return false };
         let authority = rest.split('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The Docker Engine of this machine: what later stages have to know about it, from one `docker info`.
+//! The Docker Engine of this machine: its properties, from one `docker info`, for all later stages.
 
 use std::time::Duration;
 
@@ -9,44 +9,42 @@ use super::machine::Machine;
 use crate::config::{Platform, Store};
 use crate::error::{Failure, Result};
 
-/// Systems whose engine runs in a virtual machine, by what they call themselves or their Docker context.
+/// Names of systems or Docker contexts whose engine runs in a virtual machine.
 const VIRTUAL: [&str; 6] = ["docker desktop", "desktop-linux", "orbstack", "rancher", "colima", "lima"];
 
 /// A Docker Engine that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Engine {
-    /// Its version: `26.1.5+dfsg1`.
+    /// For instance `26.1.5+dfsg1`.
     pub version: String,
-    /// The version of the `docker` client.
+    /// Version of the `docker` client.
     pub client_version: String,
-    /// How it keeps images.
     pub store: Store,
-    /// What it runs without emulation.
+    /// Platform that the engine runs without emulation.
     pub platform: Platform,
-    /// The system it runs on: `Debian GNU/Linux 13 (trixie)`, `Docker Desktop`.
+    /// System that the engine runs on: `Debian GNU/Linux 13 (trixie)`, `Docker Desktop`.
     pub operating_system: String,
-    /// Whether it runs in a virtual machine: its loopback and its files are not ours.
+    /// True if the engine runs in a virtual machine, with its own loopback and file system.
     pub in_vm: bool,
-    /// The Docker context it was reached by.
+    /// Docker context of the connection.
     pub context: String,
-    /// Where it keeps its data, as it sees its own file system.
+    /// Data directory of the engine, in its own file system.
     pub data_root: Utf8PathBuf,
-    /// Whether it runs without root.
+    /// True if the engine runs without root.
     pub rootless: bool,
-    /// Registries it speaks plain HTTP to: networks (`127.0.0.0/8`) and `host:port`.
+    /// Registries that the engine uses over plain HTTP: networks (`127.0.0.0/8`) and `host:port`.
     pub plain_http: Vec<String>,
 }
 
-/// What came of asking for the engine.
+/// Result of a query for the engine.
 #[derive(Debug)]
 pub enum Answer {
-    /// It is there.
     Engine(Box<Engine>),
-    /// There is no `docker` client.
+    /// The `docker` client is not installed.
     NoClient,
-    /// Nobody listens.
+    /// No engine listens at the address; with the client's message.
     Silent(String),
-    /// Somebody listens, but not to us.
+    /// The engine denies access to this user; with the client's message.
     Denied(String),
 }
 
@@ -86,10 +84,10 @@ struct IndexConfig {
     secure: bool,
 }
 
-/// Asks the engine that the client would talk to; 50 ms where all is well.
+/// Queries the engine that the client would use; takes 50 ms if it answers.
 ///
 /// # Errors
-/// Fails when the engine is on another machine, does not answer in time, or is none of Docker's.
+/// Fails when the engine is on another machine, does not answer in time, or is not Docker.
 pub fn ask(machine: &Machine) -> Result<Answer> {
     if machine.endpoint.is_remote() {
         return Err(elsewhere(machine).into());
@@ -101,14 +99,15 @@ pub fn ask(machine: &Machine) -> Result<Answer> {
         machine.cmd("docker").args(["info", "--format", "{{json .}}"]).deadline(Duration::from_secs(20));
     match info.read() {
         Ok(text) => answer(&text, machine.os),
-        // Clients differ in whether an engine that does not answer is a failure of `docker info`.
+        // Some versions of `docker info` fail if the engine does not answer, others report it in their
+        // output.
         Err(error) => refusal(&format!("{error:#}")).ok_or(error),
     }
 }
 
 fn elsewhere(machine: &Machine) -> Failure {
     let failure = Failure::failed(format!(
-        "docker is set up to use an engine on another machine (`{}`)",
+        "the `docker` client is set up to use an engine on another machine (`{}`)",
         machine.endpoint.host
     ));
     if machine.endpoint.context == "default" {
@@ -118,7 +117,7 @@ fn elsewhere(machine: &Machine) -> Failure {
     }
 }
 
-/// Tells a refused connection from one that nobody answers; anything else is no statement about the engine.
+/// Tells a denied connection from an engine that does not answer; returns `None` for any other message.
 fn refusal(message: &str) -> Option<Answer> {
     let lower = message.to_lowercase();
     let last = || message.lines().last().unwrap_or_default().to_owned();
@@ -137,7 +136,7 @@ fn refusal(message: &str) -> Option<Answer> {
 fn answer(text: &str, os: &str) -> Result<Answer> {
     let foreign = || {
         Failure::failed("`docker` is not Docker's client").hint(
-            "Podman's imitation lacks buildx: remove the package `podman-docker` and run `cargo xtask setup`",
+            "Podman's emulation lacks buildx: remove the package `podman-docker` and run `cargo xtask setup`",
         )
     };
     let info: Info = serde_json::from_str(text).map_err(|error| foreign().because(error))?;
@@ -173,7 +172,7 @@ fn engine(info: Info, os: &str) -> Engine {
 }
 
 impl Engine {
-    /// The engine that a fresh installation would bring, for a dry run.
+    /// Returns the engine of a fresh installation, for a dry run.
     pub fn assumed(os: &str) -> Self {
         let info = Info {
             driver_status: Some(vec![("driver-type".to_owned(), "io.containerd.snapshotter.v1".to_owned())]),
@@ -183,7 +182,7 @@ impl Engine {
         engine(info, os)
     }
 
-    /// What people call its store.
+    /// Name of the image store, for messages.
     pub fn store_name(&self) -> &'static str {
         match self.store {
             Store::Containerd => "containerd image store",
@@ -191,8 +190,8 @@ impl Engine {
         }
     }
 
-    /// Whether it pushes to a registry on the loopback at `port` without TLS. Engines from 29.10 on trust
-    /// loopback only as long as nobody configures `insecure-registries`.
+    /// Returns whether the engine pushes to a loopback registry at `port` without TLS. Since version 29.10,
+    /// engines trust the loopback only if `insecure-registries` is not configured.
     pub fn trusts_loopback(&self, port: u16) -> bool {
         let loopback = ["127.0.0.0/8".to_owned(), format!("127.0.0.1:{port}")];
         self.plain_http.is_empty() || self.plain_http.iter().any(|each| loopback.contains(each))
@@ -203,7 +202,7 @@ impl Engine {
 pub(super) mod tests {
     use super::*;
 
-    /// What an engine with the containerd store says, shortened.
+    /// Shortened `docker info` of an engine with the containerd store.
     pub const CONTAINERD: &str = r#"{"ID":"x","Driver":"overlayfs","DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],
         "OperatingSystem":"Debian GNU/Linux 12 (bookworm)","OSType":"linux","Architecture":"x86_64",
         "RegistryConfig":{"IndexConfigs":{"docker.io":{"Secure":true}},"InsecureRegistryCIDRs":["127.0.0.0/8"],"Mirrors":null},
@@ -251,7 +250,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn silence_and_refusal_are_told_apart() {
+    fn no_answer_and_no_access_are_told_apart() {
         let errors = |text: &str| {
             answer(&format!(r#"{{"ServerErrors":["{text}"],"ClientInfo":{{}}}}"#), "linux").unwrap()
         };

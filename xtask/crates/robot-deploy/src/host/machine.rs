@@ -1,4 +1,4 @@
-//! The machine as data: who runs xtask, where files and programs are. Tests describe another one.
+//! Description of this machine: user, files, programs. Tests substitute a fake machine.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::endpoint::{self, Endpoint};
 use crate::error::Result;
 use crate::process::Cmd;
 
-/// Where the client looks for plugins besides the user's own directory.
+/// System directories where the `docker` client looks for plugins.
 const PLUGIN_DIRS: [&str; 6] = [
     "/usr/local/lib/docker/cli-plugins",
     "/usr/local/libexec/docker/cli-plugins",
@@ -21,47 +21,41 @@ const PLUGIN_DIRS: [&str; 6] = [
     "/Applications/Docker.app/Contents/Resources/cli-plugins",
 ];
 
-/// How services are started.
+/// Init system, which starts services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init {
-    /// By systemd.
     Systemd,
-    /// By scripts in `/etc/init.d`: SysV init, OpenRC, WSL without systemd.
+    /// Scripts in `/etc/init.d`: SysV init, OpenRC, WSL without systemd.
     Scripts,
-    /// By nobody: containers, some CI machines.
-    Nobody,
+    /// No init system: containers, some CI machines.
+    None,
 }
 
 /// The machine xtask runs on.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// The directory all system files are looked for in: `/`, or a test's.
+    /// Root of all system files: `/`, or the directory of a test.
     pub root: Utf8PathBuf,
-    /// `$PATH` for all commands where it is not our own.
+    /// `$PATH` for all commands, if it differs from our own.
     pub path: Option<String>,
     /// `linux` or `macos`, as [`std::env::consts::OS`] says.
     pub os: &'static str,
-    /// Our effective user.
+    /// Effective user.
     pub uid: u32,
-    /// The groups of this process, which are those of the login, not of `/etc/group`.
+    /// Groups of this process, which are those at login, not the current ones in `/etc/group`.
     pub groups: Vec<u32>,
-    /// The user's name.
     pub user: String,
-    /// The user's home.
     pub home: Utf8PathBuf,
     /// `$DOCKER_CONFIG` or `~/.docker`.
     pub docker_config: Utf8PathBuf,
-    /// The engine the client talks to.
+    /// Engine that the client uses.
     pub endpoint: Endpoint,
-    /// How long a fresh engine may take until it answers: it creates its data directory and its networks.
+    /// Time that a new engine has to answer; first it creates its data directory and networks.
     pub engine_start: Duration,
 }
 
 impl Machine {
-    /// This very machine.
-    ///
-    /// # Errors
-    /// Fails when the user's home is unknown.
+    /// Describes the machine that this process runs on.
     pub fn this() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let home = Utf8PathBuf::from(variable("HOME").context("`$HOME` is not set")?);
@@ -71,7 +65,7 @@ impl Machine {
             variable("DOCKER_CONTEXT").as_deref(),
             &docker_config,
         );
-        // Without /proc (macOS) nobody asks: nothing is installed there.
+        // macOS has no /proc, and xtask installs nothing there, so the user does not matter.
         let uid = std::fs::metadata("/proc/self").map_or(u32::MAX, |metadata| metadata.uid());
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -91,18 +85,18 @@ impl Machine {
         })
     }
 
-    /// A system file.
+    /// Path of a system file.
     pub fn file(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
         let path = path.as_ref();
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// The text of a system file; nothing where there is none.
+    /// Text of a system file; empty if it cannot be read.
     pub fn text(&self, path: impl AsRef<Utf8Path>) -> String {
         std::fs::read_to_string(self.file(path)).unwrap_or_default()
     }
 
-    /// A command on this machine.
+    /// Creates a command on this machine.
     pub fn cmd(&self, program: &str) -> Cmd {
         let cmd = Cmd::new(program);
         match &self.path {
@@ -111,7 +105,7 @@ impl Machine {
         }
     }
 
-    /// A command that root has to run.
+    /// Creates a command that runs as root.
     pub fn root_cmd<'a>(&self, argv: impl IntoIterator<Item = &'a str>) -> Cmd {
         let mut argv = argv.into_iter();
         if self.uid != 0 {
@@ -121,20 +115,20 @@ impl Machine {
         self.cmd(program).args(argv)
     }
 
-    /// A command that writes a system file as root.
+    /// Creates a command that writes a system file as root.
     pub fn write_cmd(&self, path: &str, text: &str) -> Cmd {
         self.root_cmd(["tee", self.file(path).as_str()]).stdin(text)
     }
 
-    /// Where a program is. The directories for root's programs count: they are often not in a user's PATH.
+    /// Finds a program. Also searches `/usr/sbin` and `/sbin`, which are often not in the PATH of a user.
     pub fn program(&self, name: &str) -> Option<Utf8PathBuf> {
         let path = self.path.clone().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
         let path = format!("{path}:{}:{}", self.file("/usr/sbin"), self.file("/sbin"));
         which::which_in(name, Some(path), &self.root).ok().and_then(|path| path.try_into().ok())
     }
 
-    /// Whether the `docker` client has a plugin. Looks for its file, which costs nothing; asks only when
-    /// there is none.
+    /// Returns whether the `docker` client has a plugin. Looks for its file first, which is fast, and runs
+    /// the client only if there is none.
     pub fn has_plugin(&self, name: &str) -> bool {
         let extra = endpoint::client_config(&self.docker_config).cli_plugins_extra_dirs;
         let mut dirs = vec![self.docker_config.join("cli-plugins")];
@@ -145,7 +139,6 @@ impl Machine {
                 && self.cmd("docker").args([name, "version"]).succeeds().unwrap_or(false))
     }
 
-    /// The operating system.
     pub fn distribution(&self) -> Distribution {
         if self.os == "macos" {
             return Distribution::MacOs;
@@ -153,34 +146,34 @@ impl Machine {
         distribution::from_os_release(&self.text("/etc/os-release"))
     }
 
-    /// Whether this is Linux inside Windows.
+    /// Returns whether this is Linux inside Windows.
     pub fn is_wsl(&self) -> bool {
         self.text("/proc/sys/kernel/osrelease").to_lowercase().contains("microsoft")
     }
 
-    /// How services are started here.
     pub fn init(&self) -> Init {
         if self.file("/run/systemd/system").exists() {
             return Init::Systemd;
         }
         match self.text("/proc/1/comm").trim() {
             "init" | "openrc-init" => Init::Scripts,
-            _ => Init::Nobody,
+            _ => Init::None,
         }
     }
 
-    /// Whether Docker came from Docker's own repository, whose packages have names of their own.
+    /// Returns whether Docker was installed from Docker's own repository, which uses other package names.
     pub fn has_docker_ce(&self) -> bool {
         self.file("/var/lib/dpkg/info/docker-ce-cli.list").exists()
     }
 
-    /// The group whose members may use the engine: its number and whether the user is a member on record.
+    /// The group `docker`, whose members may use the engine: its number, and whether `/etc/group` lists the
+    /// user.
     pub fn docker_group(&self) -> Option<(u32, bool)> {
         group(&self.text("/etc/group"), "docker", &self.user)
     }
 }
 
-/// The number of a group in `/etc/group` and whether it lists `user`.
+/// Number of a group in `/etc/group`, and whether the group lists `user`.
 fn group(text: &str, name: &str, user: &str) -> Option<(u32, bool)> {
     text.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -190,14 +183,14 @@ fn group(text: &str, name: &str, user: &str) -> Option<(u32, bool)> {
     })
 }
 
-/// A user's name in `/etc/passwd`.
+/// Name of a user in `/etc/passwd`.
 fn user_name(passwd: &str, uid: u32) -> Option<String> {
     let uid = uid.to_string();
     let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
     line.split(':').next().map(str::to_owned)
 }
 
-/// The groups in `/proc/self/status`, the primary one included.
+/// Groups in `/proc/self/status`, including the primary one.
 fn groups_of_process(status: &str) -> Vec<u32> {
     let lines = status.lines().filter(|line| line.starts_with("Gid:") || line.starts_with("Groups:"));
     lines.flat_map(|line| line.split_whitespace().skip(1)).filter_map(|id| id.parse().ok()).collect()

@@ -1,4 +1,4 @@
-//! From what is missing to the commands that bring it: a pure function of the machine.
+//! Plans the commands that install what is missing: a pure function of the machine.
 
 use std::collections::BTreeSet;
 
@@ -10,47 +10,46 @@ use crate::config::Platform;
 use crate::error::{Failure, Result};
 use crate::process::{Cmd, LineFilter};
 
-/// Where a dockerd that no init system looks after writes its log.
+/// Log of a dockerd that runs without an init system.
 pub const DAEMON_LOG: &str = "/var/log/dockerd.log";
-/// The engine's configuration.
+/// Configuration of the engine.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
-/// Commands in the order in which they are run.
+/// Commands, in the order of execution.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Installs packages.
     pub install: Vec<Cmd>,
-    /// Starts the engine, unless installing it did.
+    /// Starts the engine, unless its installation did.
     pub start: Option<Cmd>,
-    /// Registers emulators with the kernel, unless installing them did.
+    /// Registers emulators with the kernel, unless their installation did.
     pub register: Vec<(Platform, Cmd)>,
-    /// Lets the user use the engine.
+    /// Adds the user to the group `docker`.
     pub join: Option<Cmd>,
 }
 
 impl Plan {
-    /// All commands.
     pub fn commands(&self) -> impl Iterator<Item = &Cmd> {
         let register = self.register.iter().map(|(_, cmd)| cmd);
         self.install.iter().chain(&self.start).chain(register).chain(&self.join)
     }
 }
 
-/// The commands that bring what is missing.
+/// Returns the commands that install what is missing.
 ///
 /// # Errors
-/// Fails on systems whose packages xtask does not know; the error says what to install by hand.
+/// Fails on systems whose package names xtask does not know; the error says what to install manually.
 pub fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
     let mut plan = Plan::default();
     let lacks = |what: &Missing| missing.contains(what);
     let distribution = machine.distribution();
-    // An emulator that is installed only wants to be registered again, say after a restart.
+    // An installed emulator only needs to be registered again, for instance after a reboot.
     let packaged: Vec<Missing> = missing.iter().filter(|what| !is_unpacked(machine, what)).cloned().collect();
     let packages = packages(&distribution, machine.has_docker_ce(), &packaged);
     match packages {
         Some(packages) => plan.install = install(machine, &distribution, missing, &packages)?,
         None if packaged.iter().any(is_packaged) => {
-            return Err(by_hand(machine, &distribution, missing).into());
+            return Err(install_manually(machine, &distribution, missing).into());
         }
         None => {}
     }
@@ -64,7 +63,7 @@ pub fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
             _ => None,
         })
         .collect();
-    // A new engine's group has no members yet.
+    // The group of a new engine has no members yet.
     let outside = machine.uid != 0 && !machine.docker_group().is_some_and(|(_, member)| member);
     if lacks(&Missing::Membership) || (lacks(&Missing::Engine) && outside) {
         plan.join = Some(machine.root_cmd(["usermod", "-aG", "docker", &machine.user]));
@@ -79,7 +78,7 @@ fn is_unpacked(machine: &Machine, missing: &Missing) -> bool {
     }
 }
 
-/// What tells the kernel of an emulator.
+/// File that registers an emulator with the kernel.
 fn registration(platform: &Platform) -> String {
     format!("/usr/lib/binfmt.d/qemu-{}.conf", qemu_arch(platform))
 }
@@ -88,7 +87,7 @@ fn is_packaged(missing: &Missing) -> bool {
     !matches!(missing, Missing::RunningEngine | Missing::Membership)
 }
 
-/// The packages for what is missing; nothing where we do not know them.
+/// Returns the packages for what is missing; `None` on systems whose package names xtask does not know.
 fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -> Option<Vec<&'static str>> {
     let ubuntu = match distribution {
         Distribution::Ubuntu => true,
@@ -113,7 +112,7 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
             Missing::Compose if docker_ce => &["docker-compose-plugin"],
             Missing::Compose if ubuntu => &["docker-compose-v2"],
             Missing::Compose => &["docker-compose"],
-            // Without root it works in a user namespace, which `newuidmap` of uidmap sets up.
+            // Without root, mmdebstrap uses a user namespace, which `newuidmap` from uidmap sets up.
             Missing::Mmdebstrap => &["mmdebstrap", "debian-archive-keyring", "uidmap"],
             Missing::Ssh => &["openssh-client"],
             Missing::Shellcheck => &["shellcheck"],
@@ -125,7 +124,7 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
         }
     };
     let all: Vec<&str> = missing.iter().flat_map(|what| of(what).iter().copied()).collect();
-    // What several needs share is installed once, in the order of the needs.
+    // Several needs may share a package: install it once, in the order of the needs.
     let mut seen = BTreeSet::new();
     Some(all.into_iter().filter(|name| seen.insert(*name)).collect())
 }
@@ -143,34 +142,35 @@ fn install(
     let from_next: Vec<&str> = packages.iter().copied().filter(|name| name.starts_with("docker")).collect();
     if *distribution == Distribution::Bookworm && !machine.has_docker_ce() && !from_next.is_empty() {
         let source = apt::next_release(&sources(machine)).ok_or_else(|| {
-            Failure::failed("cannot tell which entry of apt's sources serves Debian 12 itself")
+            Failure::failed("cannot find the entry for Debian 12 itself in apt's sources")
                 .hint("add Debian 13 (`trixie main`) as a source, pin it to 100, and install docker.io docker-cli docker-buildx docker-compose from it")
         })?;
-        // An engine that is there stays the one it is: it must not rise with the next upgrade.
-        let risen = if missing.contains(&Missing::Engine) {
+        // Do not pin an installed engine: the next upgrade must not replace it.
+        let pinned = if missing.contains(&Missing::Engine) {
             &["docker.io", "docker-cli", "docker-buildx", "docker-compose"]
         } else {
             from_next.as_slice()
         };
         commands.push(machine.write_cmd(apt::SOURCE_FILE, &source));
-        commands.push(machine.write_cmd(apt::PINS_FILE, &apt::pins(risen)));
+        commands.push(machine.write_cmd(apt::PINS_FILE, &apt::pins(pinned)));
     }
     if missing.contains(&Missing::Engine) && !machine.file(DAEMON_JSON).exists() {
-        // Before the package, which starts the engine: to change the store later hides the images in it.
+        // Configure the store before the package starts the engine: a later change would hide the images in
+        // it.
         let dir = machine.file("/etc/docker");
         commands.push(machine.root_cmd(["mkdir", "-p", dir.as_str()]));
         commands.push(machine.write_cmd(DAEMON_JSON, "{\"features\":{\"containerd-snapshotter\":true}}\n"));
     }
     let apt_get = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
     commands.push(machine.root_cmd(apt_get.into_iter().chain(["update"])).show_through("apt", apt_progress));
-    // A machine that has just been switched on may be busy with its own upgrades.
+    // A machine that has just booted may hold the lock for its automatic upgrades.
     let options = ["install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"];
     let argv = apt_get.into_iter().chain(options).chain(packages.iter().copied());
     commands.push(machine.root_cmd(argv).show_through("apt", apt_progress));
     Ok(commands)
 }
 
-/// The mirror that a Debian host fetches its packages from. None on other systems.
+/// Returns the mirror that a Debian host fetches its packages from; `None` on other systems.
 pub fn debian_mirror(machine: &Machine) -> Option<String> {
     let release = machine.text("/etc/os-release");
     let value = |key: &str| release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -179,7 +179,7 @@ pub fn debian_mirror(machine: &Machine) -> Option<String> {
         .flatten()
 }
 
-/// What apt says of its progress, its complaints included, without what repeats for each package.
+/// Filters the output of apt: keeps progress and errors, drops the lines that repeat for each package.
 fn apt_progress() -> LineFilter {
     const REPEATED: [&str; 9] = [
         "Hit:",
@@ -198,7 +198,7 @@ fn apt_progress() -> LineFilter {
     })
 }
 
-/// apt's sources: the file and the directory, sorted by name as apt does.
+/// Reads apt's sources: the file, then the directory sorted by name, in apt's order.
 fn sources(machine: &Machine) -> Vec<SourcesFile> {
     let read = |path: &str, name: &str| SourcesFile { name: name.to_owned(), text: machine.text(path) };
     let dir = "/etc/apt/sources.list.d";
@@ -214,8 +214,8 @@ fn start(machine: &Machine) -> Cmd {
     match machine.init() {
         Init::Systemd => machine.root_cmd(["systemctl", "enable", "--now", "docker"]),
         Init::Scripts => machine.root_cmd(["service", "docker", "start"]),
-        Init::Nobody => {
-            // A session of its own: neither Ctrl-C nor the end of the terminal reaches it.
+        Init::None => {
+            // A new session, so that neither Ctrl-C nor closing the terminal ends the engine.
             let log = machine.file(DAEMON_LOG);
             let line = format!("setsid dockerd >{} 2>&1 </dev/null &", shell_words::quote(log.as_str()));
             machine.root_cmd(["sh", "-c", &line])
@@ -226,7 +226,7 @@ fn start(machine: &Machine) -> Cmd {
 fn register(machine: &Machine, platform: &Platform) -> Cmd {
     match machine.init() {
         Init::Systemd => machine.root_cmd(["systemctl", "restart", "systemd-binfmt"]),
-        Init::Scripts | Init::Nobody => {
+        Init::Scripts | Init::None => {
             let (kernel, emulator) = ("/proc/sys/fs/binfmt_misc", registration(platform));
             let script = format!(
                 "{{ test -e {kernel}/register || mount -t binfmt_misc binfmt_misc {kernel}; }} \
@@ -237,8 +237,8 @@ fn register(machine: &Machine, platform: &Platform) -> Cmd {
     }
 }
 
-/// What to do where we do not know the packages.
-fn by_hand(machine: &Machine, distribution: &Distribution, missing: &[Missing]) -> Failure {
+/// Error with instructions, for systems whose package names xtask does not know.
+fn install_manually(machine: &Machine, distribution: &Distribution, missing: &[Missing]) -> Failure {
     let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let failure = Failure::failed(format!("this machine lacks {}", names.join(", ")));
     let engine_only =
@@ -251,16 +251,16 @@ fn by_hand(machine: &Machine, distribution: &Distribution, missing: &[Missing]) 
             .hint("`sudo pacman -S --needed docker docker-buildx docker-compose openssh`, and `mmdebstrap` from the AUR")
             .hint(engine_only),
         Distribution::MacOs => failure
-            .hint("`brew install --cask docker` (or OrbStack), start it once, and accept its questions")
+            .hint("`brew install --cask docker` (or OrbStack), start it once, and confirm its dialogs")
             .hint("mmdebstrap needs Linux: set `image = \"…@sha256:…\"` instead of `debian` under `[bases]` in robots.toml"),
         Distribution::Other(name) => failure
-            .hint(format!("xtask knows the packages of Debian 12 and later and of Ubuntu 22.04 and later, not of {name}"))
+            .hint(format!("xtask knows the package names of Debian 12 and later and of Ubuntu 22.04 and later, but not of {name}"))
             .hint("install Docker Engine, its plugins buildx and compose (v2), mmdebstrap and the OpenSSH client"),
         Distribution::Debian | Distribution::Bookworm | Distribution::Ubuntu => failure,
     };
     if machine.is_wsl() {
         return failure
-            .hint("or switch on this distribution in Docker Desktop: Settings, Resources, WSL integration");
+            .hint("or enable this distribution in Docker Desktop: Settings, Resources, WSL integration");
     }
     failure
 }

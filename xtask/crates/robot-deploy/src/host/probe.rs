@@ -1,4 +1,4 @@
-//! What of the things that building and deploying need this machine lacks.
+//! Finds out what this machine lacks for building and deploying.
 
 use std::fmt;
 
@@ -7,63 +7,55 @@ use super::machine::Machine;
 use crate::config::Platform;
 use crate::error::{Failure, Result};
 
-/// Of the package `debian-archive-keyring`, which Ubuntu has as well.
+/// From the package `debian-archive-keyring`, which Ubuntu has too.
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Something a verb needs on this machine.
+/// A prerequisite of a verb on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// A Docker Engine that answers, and its client.
+    /// A running Docker Engine, and its client.
     Engine,
     /// The client's plugin that builds images.
     Buildx,
     /// The client's plugin that runs Compose files.
     Compose,
-    /// What bootstraps Debian bases.
+    /// Bootstraps Debian bases.
     Mmdebstrap,
     /// `ssh` and `ssh-keygen`.
     Ssh,
-    /// What checks shell scripts.
+    /// Checks shell scripts.
     Shellcheck,
-    /// A browser, to look at the pages that are written.
+    /// A browser, to test generated pages.
     Chromium,
-    /// What compresses one file as its difference from another.
+    /// Compresses a file as a delta to another file.
     Zstd,
-    /// Running programs of another platform, which building for it takes.
+    /// Emulation of another platform, to build for it.
     Emulation(Platform),
 }
 
 impl Need {
-    /// What every workspace needs.
+    /// Needs of every workspace.
     pub const ALWAYS: [Self; 5] = [Self::Engine, Self::Buildx, Self::Compose, Self::Mmdebstrap, Self::Ssh];
 }
 
-/// Something missing that can be mended.
+/// A missing prerequisite that can be installed or started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// No `docker` on PATH.
+    /// The `docker` client is not on PATH.
     Client,
-    /// No engine is installed.
     Engine,
-    /// An engine is installed, but does not run.
+    /// The engine is installed, but stopped.
     RunningEngine,
     /// The user is not in the group `docker`.
     Membership,
-    /// No buildx.
     Buildx,
-    /// No Compose v2.
     Compose,
-    /// No mmdebstrap.
     Mmdebstrap,
-    /// No `ssh` or `ssh-keygen`.
+    /// `ssh` or `ssh-keygen` is not on PATH.
     Ssh,
-    /// No shellcheck.
     Shellcheck,
-    /// No Chromium.
     Chromium,
-    /// No zstd.
     Zstd,
-    /// No emulation of a platform.
     Emulation(Platform),
 }
 
@@ -86,19 +78,18 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What a look at the machine found.
+/// Result of [`look`].
 #[derive(Debug, Default)]
 pub struct Found {
-    /// What is missing.
     pub missing: Vec<Missing>,
-    /// The engine, where it was asked for and answers.
+    /// The engine, if it was needed and answers.
     pub engine: Option<Engine>,
 }
 
-/// Looks for what is needed, all of it, without changing anything.
+/// Looks for all needs, without changing anything.
 ///
 /// # Errors
-/// Fails on what no package mends: an engine on another machine, one that somebody else has to start.
+/// Fails if no package can help: the engine is on another machine, or is not started by this system.
 pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
     let mut found = Found::default();
     if needs.iter().any(|need| matches!(need, Need::Engine)) {
@@ -119,8 +110,8 @@ pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
         Need::Compose => (!machine.has_plugin("compose")).then_some(Missing::Compose),
         Need::Mmdebstrap => (!can_bootstrap(machine)).then_some(Missing::Mmdebstrap),
         Need::Ssh => {
-            let whole = ["ssh", "ssh-keygen"].iter().all(|name| machine.program(name).is_some());
-            (!whole).then_some(Missing::Ssh)
+            let complete = ["ssh", "ssh-keygen"].iter().all(|name| machine.program(name).is_some());
+            (!complete).then_some(Missing::Ssh)
         }
         Need::Shellcheck => machine.program("shellcheck").is_none().then_some(Missing::Shellcheck),
         Need::Chromium => {
@@ -128,7 +119,7 @@ pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
             none.then_some(Missing::Chromium)
         }
         Need::Zstd => machine.program("zstd").is_none().then_some(Missing::Zstd),
-        // The virtual machines of Docker Desktop and its like come with emulation.
+        // The virtual machines of Docker Desktop and similar products include emulators.
         Need::Emulation(platform) => {
             (!in_vm && !emulates(machine, platform)).then(|| Missing::Emulation(platform.clone()))
         }
@@ -136,15 +127,15 @@ pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
     Ok(found)
 }
 
-/// Whether Debian can be bootstrapped here: the tool, the keys that Debian signs with, and what the tool
-/// needs where it is not root.
+/// Returns whether this machine can bootstrap Debian: it has mmdebstrap, Debian's signing keys, and
+/// `newuidmap` unless the user is root.
 fn can_bootstrap(machine: &Machine) -> bool {
     let tools: &[&str] = if machine.uid == 0 { &["mmdebstrap"] } else { &["mmdebstrap", "newuidmap"] };
     tools.iter().all(|name| machine.program(name).is_some()) && machine.file(DEBIAN_KEYS).exists()
 }
 
-/// Whether the kernel runs programs of `platform`, also in containers, which see no interpreter outside:
-/// flag F keeps it open.
+/// Returns whether the kernel runs programs for `platform`, in containers too. Containers do not see the
+/// interpreter's file, so it needs the flag F, with which the kernel keeps the file open.
 pub fn emulates(machine: &Machine, platform: &Platform) -> bool {
     if platform.arch == Platform::of_this_machine().arch {
         return true;
@@ -154,7 +145,7 @@ pub fn emulates(machine: &Machine, platform: &Platform) -> bool {
     entry.starts_with("enabled") && flags.contains('F')
 }
 
-/// QEMU's name of a platform's architecture.
+/// Architecture of a platform in QEMU's notation.
 pub fn qemu_arch(platform: &Platform) -> &str {
     match platform.arch.as_str() {
         "amd64" => "x86_64",
@@ -171,10 +162,10 @@ fn silent(machine: &Machine, message: &str) -> Result<Missing> {
     }
     let failure = Failure::failed(format!("no Docker Engine answers at `{}`", endpoint.host));
     let failure = match endpoint.context.as_str() {
-        "default" if machine.os == "linux" => failure.hint("start it, or `unset DOCKER_HOST` to use the system's own"),
+        "default" if machine.os == "linux" => failure.hint("start the engine, or run `unset DOCKER_HOST` to use the system's own"),
         "default" => failure.hint("start Docker Desktop (or OrbStack, or `colima start`) and run this again"),
         context => failure
-            .hint(format!("start what the Docker context `{context}` belongs to (Docker Desktop, OrbStack, `colima start`, …)"))
+            .hint(format!("start the engine of the Docker context `{context}` (Docker Desktop, OrbStack, `colima start`, …)"))
             .hint("or use the system's own engine: `docker context use default`"),
     };
     Err(failure.because(anyhow::anyhow!(message.to_owned())).into())
@@ -194,7 +185,7 @@ fn denied(machine: &Machine, message: &str) -> Result<Missing> {
     }
 }
 
-/// Group memberships are given to a session when it begins.
+/// Error for a session that is older than the group membership. A session gets its groups when it begins.
 pub fn login_again(machine: &Machine) -> Failure {
     Failure::failed(format!(
         "`{}` is in the group `docker`, but this session began before that",

@@ -1,4 +1,4 @@
-//! Looks, plans, asks, installs, and looks again.
+//! Installs missing prerequisites: looks, plans, asks, runs the commands, and looks again.
 
 use std::time::Instant;
 
@@ -9,12 +9,12 @@ use super::probe::{self, Missing, Need};
 use crate::error::{Failure, Result};
 use crate::{process, ui};
 
-/// What the log names when an earlier engine is in the way.
+/// The engine's log names this file if an earlier engine is in the way.
 const PID_FILE: &str = "docker.pid";
-/// How much of a failed engine's log is shown.
+/// Number of lines to show of a failed engine's log.
 const LOG_LINES: usize = 20;
 
-/// See [`super::ensure`]; gives the engine where it was among the needs and answers.
+/// See [`super::ensure`]; returns the engine if it was among the needs and answers.
 pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Engine>> {
     let found = probe::look(machine, needs)?;
     if found.missing.is_empty() {
@@ -23,7 +23,7 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
     let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
     let names = names.join(", ");
     let plan = plan::plan(machine, &found.missing)?;
-    ui::step("host", &format!("this machine lacks {names}; these commands bring it:"));
+    ui::step("host", &format!("this machine lacks {names}; these commands install it:"));
     if process::mode().dry_run {
         plan.commands().for_each(|command| ui::planned(&command.to_string()));
         return Ok(found.engine);
@@ -31,7 +31,7 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
     plan.commands().for_each(|command| ui::command(&command.to_string()));
     if machine.uid != 0 && machine.program("sudo").is_none() {
         return Err(Failure::failed(format!(
-            "this machine lacks {names}, and there is no `sudo` to install it with"
+            "this machine lacks {names}, and `sudo` is not available to install it"
         ))
         .hint("run the commands above as root")
         .into());
@@ -43,14 +43,14 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
             .hint(format!("`cargo xtask setup{option} --yes` runs the commands above"))
             .into());
     }
-    carry_out(machine, &plan)?;
+    execute(machine, &plan)?;
     if plan.join.is_some() {
-        // The membership is on record now, but our own process began without it.
+        // The user is a member now, but this process began without the membership.
         return Err(probe::login_again(machine).into());
     }
     let found = probe::look(machine, needs)?;
     if found.missing.is_empty() {
-        ui::done("host", "nothing is missing any more");
+        ui::done("host", "everything is installed");
         return Ok(found.engine);
     }
     let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
@@ -59,7 +59,7 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
         .into())
 }
 
-/// The engine, where it answers.
+/// Returns the engine; fails if it does not answer.
 pub fn engine(machine: &Machine) -> Result<Engine> {
     let found = probe::look(machine, &[Need::Engine])?;
     found.engine.ok_or_else(|| {
@@ -70,14 +70,14 @@ pub fn engine(machine: &Machine) -> Result<Engine> {
     })
 }
 
-fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
+fn execute(machine: &Machine, plan: &Plan) -> Result<()> {
     plan.install.iter().try_for_each(process::Cmd::run)?;
     if let Some(start) = &plan.start {
-        // Where an init system runs, the package has started it.
+        // With an init system, the package has already started the engine.
         if answers(machine).is_err() {
             start.run().map_err(|error| match machine.init() {
-                // Here the command only puts the engine in the background: what fails is the way to root.
-                Init::Nobody => error,
+                // This command only puts the engine into the background: it fails only if `sudo` does.
+                Init::None => error,
                 Init::Systemd | Init::Scripts => with_log(machine, error),
             })?;
         }
@@ -92,16 +92,16 @@ fn carry_out(machine: &Machine, plan: &Plan) -> Result<()> {
     plan.join.iter().try_for_each(process::Cmd::run)
 }
 
-/// Waits until the engine answers, or has said that it never will.
+/// Waits until the engine answers, or its log says that it failed to start.
 fn wait(machine: &Machine, start: &process::Cmd) -> Result<()> {
     let begin = Instant::now();
     process::poll("the Docker Engine to answer", machine.engine_start, || {
         let Err(error) = answers(machine) else { return Ok(Ok(())) };
-        let log = if machine.init() == Init::Nobody { machine.text(plan::DAEMON_LOG) } else { String::new() };
+        let log = if machine.init() == Init::None { machine.text(plan::DAEMON_LOG) } else { String::new() };
         if !log.contains("failed to start daemon") {
             return Err(error);
         }
-        // An earlier one may still be on its way out: it stops listening long before it ends.
+        // An earlier engine may still be shutting down: it stops listening long before it ends.
         if log.contains(PID_FILE) && begin.elapsed() < machine.engine_start / 4 {
             start.run()?;
             return Err(error);
@@ -110,7 +110,7 @@ fn wait(machine: &Machine, start: &process::Cmd) -> Result<()> {
     })?
 }
 
-/// Whether an engine is there, even one that does not talk to us yet.
+/// Succeeds if an engine answers, even if it denies access.
 fn answers(machine: &Machine) -> Result<()> {
     match engine::ask(machine)? {
         Answer::Engine(_) | Answer::Denied(_) => Ok(()),
@@ -119,7 +119,7 @@ fn answers(machine: &Machine) -> Result<()> {
     }
 }
 
-/// Adds what the engine itself said about not starting.
+/// Adds the end of the engine's log to an error.
 fn with_log(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let log = match machine.init() {
         Init::Systemd => {
@@ -128,13 +128,13 @@ fn with_log(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
             journal.read().unwrap_or_default()
         }
         Init::Scripts => machine.text("/var/log/docker.log"),
-        Init::Nobody => machine.text(plan::DAEMON_LOG),
+        Init::None => machine.text(plan::DAEMON_LOG),
     };
     let lines: Vec<&str> = log.lines().collect();
     let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
     let failure = Failure::failed("the Docker Engine does not start");
     let failure = if tail.contains(PID_FILE) {
-        failure.hint("if no dockerd runs (`pgrep dockerd`), a file of an earlier one is in its way: `sudo rm /var/run/docker.pid`")
+        failure.hint("if no dockerd is running (`pgrep dockerd`), remove the PID file of an earlier one: `sudo rm /var/run/docker.pid`")
     } else {
         failure
     };

@@ -1,4 +1,5 @@
-//! Whole machines made of a directory and of fakes on PATH: what runs on them, in which order.
+//! Fake machines, made of a directory and of programs on PATH: tests of the commands that run on them, and
+//! their order.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const BOOKWORM: &str = "ID=debian\nVERSION_ID=\"12\"\n";
 const TRIXIE: &str = "ID=debian\nVERSION_ID=\"13\"\n";
 const NOBLE: &str = "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\n";
 
-/// What the packages bring, as far as xtask looks.
+/// Installs the files of the packages that xtask looks for.
 const APT_GET: &str = r#"
 for word; do
     case $word in
@@ -36,7 +37,7 @@ info) [ -e "$ROOT/running" ] && exec cat "$ROOT/info.json"
     echo 'Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?' >&2 ;;
 esac
 exit 1"#;
-/// An engine reads its configuration when it starts.
+/// Logs the configuration, which the engine reads when it starts.
 const DOCKERD: &str = r#"
 echo "configuration: $(cat "$ROOT/etc/docker/daemon.json" 2>&1)" >>"$ROOT/log"
 [ -e "$ROOT/broken" ] && { echo 'failed to start daemon: no room'; exit 1; }
@@ -101,21 +102,21 @@ impl Fake {
         fs_err::write(path, text).unwrap();
     }
 
-    /// A shell script that notes its call, unless it is one that only asks.
+    /// Writes a shell script that logs its call, except `docker info`.
     fn program(&self, name: &str, script: &str) {
         let root = self.path();
         let ubuntu = self.machine.text("/etc/os-release").contains("ubuntu");
         let client = if ubuntu { "1" } else { "" };
         let note = "case $1 in info) ;; *) echo \"${0##*/} $*\" >>\"$ROOT/log\" ;; esac";
         let script = format!("#!/bin/sh\nROOT={root} WITH_CLIENT={client}\n{note}\n{script}\n");
-        // Written by another process: a test beside us that forks while we write would keep the file busy.
+        // Another process writes the file: if a parallel test forked while we wrote, the file would be busy.
         let path = root.join(name);
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         let write = ["-c", "cat >\"$1\" && chmod +x \"$1\"", "sh", path.as_str()];
         Cmd::new("sh").args(write).stdin(script).run().unwrap();
     }
 
-    /// A machine with everything on it, its engine running.
+    /// A machine with everything installed and the engine running.
     fn complete(os_release: &str) -> Self {
         let fake = Self::new(os_release);
         for name in ["docker", "dockerd"] {
@@ -203,7 +204,7 @@ fn a_fresh_ubuntu_gets_packages_by_ubuntus_names() {
 }
 
 #[test]
-fn a_browser_comes_by_the_name_that_the_distribution_has_for_it() {
+fn a_browser_is_installed_under_the_distributions_name() {
     for (release, package) in [(TRIXIE, "chromium"), (NOBLE, "chromium-browser")] {
         let fake = Fake::complete(release);
         assert_eq!(probe::look(&fake.machine, &[Need::Chromium]).unwrap().missing, [Missing::Chromium]);
@@ -216,7 +217,7 @@ fn a_browser_comes_by_the_name_that_the_distribution_has_for_it() {
 }
 
 #[test]
-fn an_engine_that_is_there_stays_as_it_is() {
+fn an_installed_engine_is_not_changed() {
     let fake = Fake::complete(BOOKWORM);
     fs_err::remove_file(fake.path().join("usr/libexec/docker/cli-plugins/docker-buildx")).unwrap();
     let classic = CONTAINERD.replace("io.containerd.snapshotter.v1", "extfs");
@@ -226,7 +227,7 @@ fn an_engine_that_is_there_stays_as_it_is() {
     assert_eq!(fake.installed(), ["docker-buildx"]);
     assert!(!fake.machine.file("/etc/docker/daemon.json").exists());
     let pins = fake.machine.text("/etc/apt/preferences.d/xtask-trixie");
-    assert!(pins.contains("Package: docker-buildx\n"), "the engine must not rise later: {pins}");
+    assert!(pins.contains("Package: docker-buildx\n"), "the engine must not be upgraded later: {pins}");
 }
 
 #[test]
@@ -255,7 +256,7 @@ fn an_engine_that_does_not_run_is_started_and_nothing_installed() {
 }
 
 #[test]
-fn an_engine_that_cannot_start_has_the_last_word() {
+fn the_log_of_an_engine_that_cannot_start_is_shown() {
     let mut fake = Fake::complete(TRIXIE);
     fs_err::remove_file(fake.path().join("running")).unwrap();
     fake.file("broken", "");
@@ -266,7 +267,7 @@ fn an_engine_that_cannot_start_has_the_last_word() {
 }
 
 #[test]
-fn an_engine_on_its_way_out_is_waited_for() {
+fn an_engine_that_is_shutting_down_is_waited_for() {
     let fake = Fake::complete(TRIXIE);
     fs_err::remove_file(fake.path().join("running")).unwrap();
     let busy = "[ -e \"$ROOT/gone\" ] || { : >\"$ROOT/gone\"; echo 'failed to start daemon: delete docker.pid'; exit 1; }";
@@ -285,13 +286,13 @@ fn a_user_joins_the_group_and_learns_to_log_in_again() {
     assert!(log.contains("sudo usermod -aG docker ada\n") && log.contains("sudo env "), "{log}");
     assert!(hints_of(&error).join("\n").contains("newgrp docker"), "{error:#}");
 
-    // On record, but this session is older.
+    // A member, but this session is older.
     fake.file("etc/group", "docker:x:998:ada\n");
     fake.program("bin/docker", "echo 'permission denied while trying to connect: docker.sock' >&2; exit 1");
     let error = setup::ensure(&fake.machine, true, &Need::ALWAYS).unwrap_err();
     assert!(error.to_string().contains("this session began before that"), "{error:#}");
 
-    // Not on record: one command mends it.
+    // Not a member: one command fixes it.
     fake.file("etc/group", "docker:x:998:adam\n");
     assert_eq!(fake.missing(), ["the right to use Docker (group `docker`)"]);
 }

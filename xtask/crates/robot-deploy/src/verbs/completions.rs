@@ -1,22 +1,21 @@
-//! `cargo xtask completions`: completion scripts for the usual shells.
+//! `cargo xtask completions`: completion scripts for shells.
 //!
-//! People type `cargo xtask`, not `xtask`: for bash, zsh and fish a few lines follow the generated script
-//! that hang it into cargo's own completion.
+//! clap generates a completion of `xtask`, but users type `cargo xtask`: for bash, zsh and fish, a few more
+//! lines extend the completion of cargo.
 
 use clap_complete::Shell;
 
 use crate::error::Result;
 use crate::ui;
 
-/// What installs the script, for the help.
-const INSTALL: &str = "Install it once, and again when xtask has learnt new options:
+/// Installation instructions for the help.
+const INSTALL: &str = "Install it once, and again when xtask has new options:
   bash  cargo xtask completions bash >~/.xtask-completion.bash
         echo 'source ~/.xtask-completion.bash' >>~/.bashrc
   zsh   cargo xtask completions zsh >~/.xtask-completion.zsh
         echo 'source ~/.xtask-completion.zsh' >>~/.zshrc     # after `compinit`
   fish  cargo xtask completions fish >~/.config/fish/conf.d/xtask.fish";
 
-/// Print a completion script for a shell
 #[derive(clap::Args, Debug)]
 #[command(after_help = INSTALL)]
 pub struct Args {
@@ -24,12 +23,9 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Prints the script on stdout.
-///
-/// # Errors
-/// Fails when stdout is closed.
+/// Prints the script to stdout.
 pub fn run(args: &Args, command: clap::Command) -> Result<()> {
-    // The scripts make names of functions of the command's: it has to be one word.
+    // The scripts derive function names from the name of the command, so it has to be one word.
     let mut command = command.name("xtask").bin_name("xtask");
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "xtask", &mut script);

@@ -1,4 +1,5 @@
-//! `cargo xtask dev-shell`: the workspace's build tools, with the sources of this machine.
+//! `cargo xtask dev-shell`: a container with the build tools of the workspace, and the sources of this
+//! machine.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -10,25 +11,24 @@ use crate::image::{self, Builder};
 use crate::process::Cmd;
 use crate::{files, ui};
 
-/// Where the ROS workspace is in the container.
+/// Path of the ROS workspace in the container.
 const SOURCES: &str = "/ws";
 
-/// The home directory in the container.
+/// Home directory in the container.
 const HOME: &str = "/home/dev";
 
-/// Open a shell with the build tools of the workspace: colcon, compilers, ROS; files are yours
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask dev-shell -- colcon build --packages-up-to navigation
 
-The ROS workspace of this machine is /ws there, and what is written to it belongs to you. Your home there, with the
-history of the shell, is target/xtask/dev-shell/home here. VS Code opens the same by .devcontainer/.")]
+The ROS workspace of this machine is /ws in the container. The home directory there, with the history of the shell, is
+target/xtask/dev-shell/home on this machine. VS Code opens the same container with .devcontainer/.")]
 pub struct Args {
-    /// The base whose tools to take, where there are several
+    /// The base to take the tools from; optional if there is only one
     #[arg(long, value_name = "BASE")]
     base: Option<String>,
 
-    /// Build the image and print its name, no more
+    /// Only build the image and print its name
     #[arg(long, conflicts_with = "command")]
     build: bool,
 
@@ -36,15 +36,12 @@ pub struct Args {
     #[arg(long, short)]
     yes: bool,
 
-    /// A command, instead of a shell
+    /// Command to run instead of a shell
     #[arg(last = true)]
     command: Vec<String>,
 }
 
-/// Builds the image of the tools where it is missing, and runs it.
-///
-/// # Errors
-/// Fails when the image cannot be built, or as the command does.
+/// Builds the image with the tools if it is missing, and runs it.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let base = choose(&workspace, args.base.as_deref())?;
@@ -54,10 +51,10 @@ pub fn run(args: &Args) -> Result<()> {
         ui::result(&image)?;
         return Ok(());
     }
-    // To an engine without root, who started it is root.
+    // A rootless engine maps its own user to root in the container.
     let id = |flag: &str| if engine.rootless { Ok("0".to_owned()) } else { Cmd::new("id").arg(flag).read() };
     let user = User { uid: id("-u")?, gid: id("-g")?, dir: workspace.state_dir().join("dev-shell") };
-    user.move_in()?;
+    user.create_home()?;
     let mut docker = docker(&workspace.project.ros_workspace, &user);
     if ui::is_terminal() {
         docker = docker.arg("--tty");
@@ -70,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     docker.arg(image).args(command).interactive()
 }
 
-/// `docker run`, as far as the image.
+/// `docker run`, up to the image.
 fn docker(sources: &Utf8Path, user: &User) -> Cmd {
     let docker = Cmd::new("docker")
         .args(["run", "--rm", "--init", "--interactive", "--network", "host", "--workdir", SOURCES])
@@ -81,27 +78,27 @@ fn docker(sources: &Utf8Path, user: &User) -> Cmd {
     docker.args(mounts.into_iter().flat_map(|mount| ["--mount".to_owned(), mount]))
 }
 
-/// A directory or a file of this machine in the container, as `--mount` has it: a line of CSV, with a path that may
-/// have anything in it.
+/// Bind mount for `--mount`, which takes a line of CSV: quoted, since the path may contain any character.
 fn bind(from: &Utf8Path, to: &str) -> String {
     format!("type=bind,\"source={}\",target={to}", from.as_str().replace('"', "\"\""))
 }
 
-/// Whoever started the container, and so works in it.
+/// The user of this machine, who also works in the container.
 #[derive(Debug)]
 struct User {
     uid: String,
     gid: String,
-    /// Where their home is on this machine, and what tells the container who they are.
+    /// Directory on this machine with the user's home and account files for the container.
     dir: Utf8PathBuf,
 }
 
 impl User {
-    /// The files by which a system knows its users.
+    /// Account files in `/etc`.
     const ACCOUNTS: [&str; 2] = ["passwd", "group"];
 
-    /// Makes the home, and has the container call them what its image calls a user.
-    fn move_in(&self) -> Result<()> {
+    /// Creates the home directory and the account files, which give the user the name `dev` that the image
+    /// uses.
+    fn create_home(&self) -> Result<()> {
         let Self { uid, gid, dir } = self;
         let passwd = format!("dev:x:{uid}:{gid}::{HOME}:/bin/bash\nroot:x:0:0::/root:/bin/bash\n");
         let group = format!("dev:x:{gid}:\nroot:x:0:\n");
@@ -117,7 +114,7 @@ fn choose<'a>(workspace: &'a Workspace, name: Option<&str>) -> Result<&'a Base> 
     let hint = format!("`--base NAME`, with one of {}", names.join(", "));
     match (name, &names[..]) {
         (Some(name), _) => workspace.bases.get(name).ok_or_else(|| {
-            Failure::config(format!("there is no base `{}`", name.escape_debug())).hint(hint).into()
+            Failure::config(format!("no base `{}` in `robots.toml`", name.escape_debug())).hint(hint).into()
         }),
         (None, [only]) => Ok(&workspace.bases[*only]),
         (None, _) => Err(Failure::config("which base?").hint(hint).into()),

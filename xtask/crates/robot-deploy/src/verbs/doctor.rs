@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: looks at everything that has to be right, and says how to mend what is not.
+//! `cargo xtask doctor`: checks all prerequisites, and says how to fix each problem.
 
 use super::{endpoint, named_or_all, workspace};
 use crate::config::Robot;
@@ -7,10 +7,9 @@ use crate::error::{Failure, Result};
 use crate::robot::checks;
 use crate::{host, ui};
 
-/// Check this machine and the robots, and say how to mend what is wrong
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Check only these robots, with commas between; all of them if none is named
+    /// Check only these robots, separated by commas; by default all
     #[arg(long, short, value_delimiter = ',')]
     robot: Vec<String>,
 
@@ -19,19 +18,16 @@ pub struct Args {
     json: bool,
 }
 
-/// Reports all findings, then fails if one of them is bad.
-///
-/// # Errors
-/// Fails when something is not as it has to be.
+/// Prints all findings, then fails if one of them is bad.
 pub fn run(args: &Args) -> Result<()> {
-    // A mistake in robots.toml is one finding among others.
+    // A mistake in robots.toml is a finding too; it does not prevent the other checks.
     let workspace = workspace();
     let robots = match &workspace {
         Ok(workspace) => named_or_all(workspace, &args.robot)?,
         Err(_) => Vec::new(),
     };
     let configuration = match &workspace {
-        Ok(_) => Outcome::good("robots.toml and the ROS packages are in order"),
+        Ok(_) => Outcome::good("robots.toml and the ROS packages are valid"),
         Err(error) => Outcome::error(error),
     };
     let mut checks = vec![Check::new("workspace", "configuration", configuration)];

@@ -1,4 +1,4 @@
-//! `cargo xtask env`: the variables of robots.toml, onto robots, without a build.
+//! `cargo xtask env`: applies the variables of robots.toml to robots, without a build.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,17 +16,16 @@ use crate::release::stored::{self, StoredRelease};
 use crate::robot::registry;
 use crate::ui::{self, Progress};
 
-/// Give robots the variables that robots.toml has now, without a build: only services that use them restart
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example, after a change of `env` or of a file of `env_files`:
+#[command(after_help = "Example, after a change to `env` or to a file in `env_files`:
   cargo xtask env --robot main
 
-The images stay those of the release that runs; what it becomes is a release of its own.")]
+The new release has the images of the current one, even if the workspace has changed since.")]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// Say which services would restart, and change nothing
+    /// Only print the services that would restart, and change nothing
     #[arg(long)]
     plan: bool,
 
@@ -34,11 +33,11 @@ pub struct Args {
     on_busy: OnBusy,
 }
 
-/// Applies them, and prints what runs then.
+/// Applies the variables, and prints the running services.
 ///
 /// # Errors
-/// Fails where nothing has been deployed, when the Compose file wants images that do not run, and as a deploy does when
-/// the services are not well with the new values.
+/// Fails if the robot has no release yet, if the Compose file uses images that the current release does not
+/// have, and like a deploy (exit code 5) if the services are unhealthy with the new values.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = &workspace.project.name;
@@ -57,13 +56,13 @@ pub fn run(args: &Args) -> Result<()> {
         let current = releases.iter().find(|stored| stored.is_current);
         let references = references(&robot.name, current, &draft.images())?;
         let release = draft.with_references(&references)?;
-        let wanted = stored::services(&target.session, project)?;
-        let changed: Vec<&str> = difference(&wanted, &release.hashes).into_iter().collect();
+        let current_hashes = stored::services(&target.session, project)?;
+        let changed: Vec<&str> = changed_services(&current_hashes, &release.hashes).into_iter().collect();
         if changed.is_empty() {
-            ui::done(&robot.name, "its services have these values: nothing to do");
+            ui::done(&robot.name, "the services already have these values: nothing to do");
         } else {
             let before = stored::definitions(&target.session, project)?;
-            tell(robot, &changed, &before, &release.definitions)?;
+            print_changes(robot, &changed, &before, &release.definitions)?;
         }
         if args.plan || changed.is_empty() {
             return Ok(None);
@@ -73,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
             .map(|(image, reference)| Delivered { image: image.clone(), reference: reference.clone() });
         let images: Vec<Delivered> = images.collect();
         let mut delivery = Delivery { images_there: images.len(), images, ..Delivery::default() };
-        // The sources of the images are those of the release that runs.
+        // The images keep the sources that the current release records for them.
         let metadata = current.and_then(|stored| stored.record.as_ref()?.deploy.as_ref());
         let source = metadata.map(|metadata| metadata.source.clone()).unwrap_or_default();
         Ok(target.activate(&release, &source, "env", &mut delivery)?.0)
@@ -84,10 +83,10 @@ pub fn run(args: &Args) -> Result<()> {
     served
 }
 
-/// Says which services would be others, and in what.
-fn tell(robot: &Robot, services: &[&str], before: &Value, after: &Value) -> Result<()> {
+/// Prints the services that change, with the lines that differ.
+fn print_changes(robot: &Robot, services: &[&str], before: &Value, after: &Value) -> Result<()> {
     let secrets = robot.private_variables()?.into_values().filter(|value| !value.is_empty()).collect();
-    ui::step(&robot.name, &format!("other values for {}", services.join(", ")));
+    ui::step(&robot.name, &format!("changed values for {}", services.join(", ")));
     for service in services {
         for line in difference::lines(&before[service], &after[service], &secrets) {
             ui::step(&robot.name, &format!("{service} {line}"));
@@ -96,7 +95,7 @@ fn tell(robot: &Robot, services: &[&str], before: &Value, after: &Value) -> Resu
     Ok(())
 }
 
-/// How the robot's engine calls the images of the release that runs.
+/// Returns the references of the current release's images, in the notation of the robot's engine.
 fn references(
     robot: &str,
     current: Option<&StoredRelease>,
@@ -107,15 +106,17 @@ fn references(
         return Ok(images.iter().map(|image| ((*image).to_owned(), unknown(image))).collect());
     }
     let deploy = current.and_then(|stored| stored.record.as_ref()?.deploy.as_ref()).ok_or_else(|| {
-        Failure::failed(format!("`{robot}` has no release whose images are known"))
-            .hint(format!("`cargo xtask deploy --robot {robot}` makes one"))
+        Failure::failed(format!("`{robot}` has no release with recorded images"))
+            .hint(format!("`cargo xtask deploy --robot {robot}` creates one"))
     })?;
     let missing: Vec<&str> =
         images.iter().copied().filter(|image| !deploy.images.contains_key(*image)).collect();
     if !missing.is_empty() {
-        let message =
-            format!("the Compose file wants {}, which does not run on `{robot}`", missing.join(", "));
-        let hint = format!("`cargo xtask deploy --robot {robot}` brings it");
+        let message = format!(
+            "the Compose file uses {}, which the current release on `{robot}` does not have",
+            missing.join(", ")
+        );
+        let hint = format!("`cargo xtask deploy --robot {robot}` delivers it");
         return Err(Failure::failed(message).hint(hint).into());
     }
     Ok(deploy
@@ -126,8 +127,8 @@ fn references(
         .collect())
 }
 
-/// The services that would be others than those that run.
-fn difference<'a>(
+/// Returns the services whose hashes differ.
+fn changed_services<'a>(
     before: &'a BTreeMap<String, String>,
     after: &'a BTreeMap<String, String>,
 ) -> BTreeSet<&'a str> {

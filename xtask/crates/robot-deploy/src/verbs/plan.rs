@@ -1,4 +1,4 @@
-//! What `cargo xtask deploy --plan` prints.
+//! Output of `cargo xtask deploy --plan`.
 
 use std::time::Duration;
 
@@ -9,10 +9,7 @@ use crate::error::Result;
 use crate::image;
 use crate::ui;
 
-/// Prints plans, for people or as JSON.
-///
-/// # Errors
-/// Fails when stdout is closed.
+/// Prints plans, as tables or as JSON.
 pub fn report(plans: &[Plan], as_json: bool) -> Result<()> {
     if as_json {
         ui::result(&serde_json::to_string_pretty(&json!({ "robots": plans }))?)?;
@@ -57,7 +54,7 @@ fn how(layer: &Layer) -> String {
     }
 }
 
-/// The instruction without what BuildKit adds to it.
+/// Dockerfile instruction of a layer, without the additions of BuildKit.
 fn made_by(step: &str) -> String {
     let step = step.trim_end_matches("# buildkit").trim();
     let words: Vec<&str> = step.split_whitespace().filter(|word| !word.starts_with("--")).collect();
@@ -67,35 +64,35 @@ fn made_by(step: &str) -> String {
 fn summary(plan: &Plan) -> Vec<String> {
     let there = plan.images.iter().filter(|image| image.there).count();
     let layers = || plan.images.iter().flat_map(|image| &image.layers);
-    let travel = layers().filter(|layer| layer.how != "there").count();
-    let besides = plan.other_bytes + plan.registry_bytes;
+    let to_send = layers().filter(|layer| layer.how != "there").count();
+    let other = plan.other_bytes + plan.registry_bytes;
     let mut lines = Vec::new();
     if there == plan.images.len() {
-        lines.push(format!("all {there} images are there"));
+        lines.push(format!("all {there} images are already on the robot"));
     } else {
         lines.push(format!(
-            "{travel} layers would travel, {} reused; {there} of {} images are there",
-            layers().count() - travel,
+            "{to_send} layers would be sent, {} reused; {there} of {} images are already on the robot",
+            layers().count() - to_send,
             plan.images.len(),
         ));
     }
     if plan.bytes > 0 {
         lines.push(format!(
-            "{} would be sent ({} of layers, {} besides): about {} at {}/s",
+            "{} would be sent ({} of layers, {} of other data): about {} at {}/s",
             ui::bytes(plan.bytes),
             ui::bytes(plan.layer_bytes),
-            ui::bytes(besides),
+            ui::bytes(other),
             seconds(plan.seconds),
             ui::bytes(plan.bytes_per_second),
         ));
     }
     if plan.disk_needed > 0 {
         let (needed, free) = (ui::bytes(plan.disk_needed), ui::bytes(plan.disk_free));
-        lines.push(format!("up to {needed} more on its disk, of {free} free"));
+        lines.push(format!("needs up to {needed} more disk space; {free} are free"));
     }
     match &plan.restarts[..] {
         [] => lines.push("no service would be restarted".to_owned()),
-        services => lines.push(format!("would be started anew: {}", services.join(", "))),
+        services => lines.push(format!("would be restarted: {}", services.join(", "))),
     }
     if !plan.removed.is_empty() {
         lines.push(format!("would be stopped and removed: {}", plan.removed.join(", ")));
@@ -115,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_removed_is_said_where_anything_is() {
+    fn removed_services_are_listed_if_there_are_any() {
         let (lidar, setup) = ("lidar".to_owned(), "setup".to_owned());
         let plan = Plan { removed: vec![lidar, setup], ..Plan::default() };
         let last = |plan| summary(plan).pop().unwrap();

@@ -1,29 +1,25 @@
-//! `cargo xtask setup`: brings this machine to where everything else works.
+//! `cargo xtask setup`: installs the tools that the other verbs need.
 
 use crate::config::Platform;
 use crate::error::Result;
 use crate::host::{self, Need};
 use crate::{process, ui};
 
-/// Install what building and deploying need on this machine: Docker, buildx, Compose, mmdebstrap, ssh
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Do not ask before installing
     #[arg(long, short)]
     yes: bool,
 
-    /// Also install what building images for robots of another architecture takes
+    /// Also install the emulator for building images for robots with another architecture
     #[arg(long)]
     emulation: bool,
 }
 
 /// Installs what is missing.
-///
-/// # Errors
-/// Fails when something is missing and is not to be, or cannot be, installed.
 pub fn run(args: &Args) -> Result<()> {
     let mut needs = Need::ALWAYS.to_vec();
-    // Elsewhere bases are images, and only a verb that meets another one can complain.
+    // mmdebstrap needs Linux. On other systems bases are images; a verb that meets a Debian base reports it.
     needs.retain(|need| *need != Need::Mmdebstrap || std::env::consts::OS == "linux");
     if args.emulation {
         let foreign = ["x86_64", "aarch64"].map(Platform::from_machine);

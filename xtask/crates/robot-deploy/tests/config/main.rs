@@ -1,4 +1,4 @@
-//! `robots.toml` and the packages, from files to a `Workspace`.
+//! Loads `robots.toml` and the packages into a `Workspace`.
 
 mod mistakes;
 mod packages;
@@ -76,7 +76,7 @@ fn the_development_container_is_that_of_dev_shell() {
 }
 
 #[test]
-fn a_real_robot_is_what_ssh_takes() {
+fn a_real_robot_has_a_destination_for_ssh() {
     let team = Team::new();
     team.write(
         "robots.toml",
@@ -118,11 +118,11 @@ fn a_missing_file_is_explained() {
     let error = Workspace::load(Utf8Path::from_path(directory.path()).unwrap()).unwrap_err();
     assert_eq!(exit_of(&error), Exit::Config);
     assert!(rendered(&error).starts_with("no `robots.toml` in `"), "{error}");
-    assert!(rendered(&error).contains("help: change into the team's repository"), "{error}");
+    assert!(rendered(&error).contains("help: change into your team's repository"), "{error}");
 }
 
 #[test]
-fn what_is_no_text_file_is_refused() {
+fn only_text_files_are_accepted() {
     let team = Team::new();
     let file = team.root.join("robots.toml");
     team.write("robots.toml", b"[project]\nname = \"\xff\"\n");
@@ -145,17 +145,17 @@ fn what_is_no_text_file_is_refused() {
     );
     fs::remove_dir(&file).unwrap();
     std::os::unix::fs::symlink("nowhere", &file).unwrap();
-    assert!(team.complaint().starts_with("`robots.toml` cannot be read\n  caused by: "));
+    assert!(team.complaint().starts_with("cannot read `robots.toml`\n  caused by: "));
 }
 
 #[test]
-fn an_unreadable_file_is_told_with_its_cause() {
-    // Root can read everything, so a loop of links provokes the message.
+fn an_unreadable_file_is_reported_with_its_cause() {
+    // Root can read every file, so a loop of links provokes the message.
     let team = Team::new();
     let file = team.root.join("robots.toml");
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink("robots.toml", &file).unwrap();
-    assert!(team.complaint().starts_with("`robots.toml` cannot be read\n  caused by: "));
+    assert!(team.complaint().starts_with("cannot read `robots.toml`\n  caused by: "));
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Every mistake in `robots.toml` that is detected, and its message.
+//! All mistakes in `robots.toml` that are detected, and their messages.
 //!
-//! `complaints.txt` beside this file has the complete messages. After an intended change of messages, the
-//! failing test says how to accept the new ones; review the difference as a user would.
+//! `complaints.txt` in this directory contains the complete messages. After an intended change, the failing
+//! test prints how to accept the new messages; read the difference as a user would.
 
 use std::fs;
 
@@ -13,12 +13,12 @@ fn with(from: &str, to: &str) -> String {
     GOOD.replace(from, to)
 }
 
-/// `GOOD` with `lines` at its end, in `[robots.main]`, from line 10.
+/// `GOOD` with `lines` appended to `[robots.main]`, from line 10.
 fn main_with(lines: &str) -> String {
     format!("{GOOD}{lines}\n")
 }
 
-/// `GOOD` with `lines` at its end, from line 10.
+/// `GOOD` with `lines` appended, from line 10.
 fn hub(lines: &str) -> String {
     format!("{GOOD}{lines}\n")
 }
@@ -34,7 +34,7 @@ fn a_single_mistake_is_shown_as_it_is() {
     assert_complaint(
         &team.complaint_about(&with("[\"navigation\"]", "[\"navigatoin\"]")),
         &[
-            "image `navigation` has the unknown package `navigatoin`",
+            "unknown package `navigatoin` in image `navigation`",
             "  --> robots.toml:7:13",
             "   |",
             " 7 | packages = [\"navigatoin\"]",
@@ -45,7 +45,7 @@ fn a_single_mistake_is_shown_as_it_is() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_mistakes_are_reported_at_once() {
     let team = Team::new();
     team.write("ros_ws/src/broken/package.xml", "<package>");
     let toml =
@@ -63,25 +63,20 @@ fn all_mistakes_are_told_at_once() {
     assert_eq!(complaint.matches("\n  help: ").count(), 4, "{complaint}");
 }
 
-/// Every mistake, its position, and the text that the message and its help must contain.
+/// Every mistake, its place, and the words that its message and help must contain.
 #[test]
 fn every_mistake_has_a_place_and_a_remedy() {
     let long = "x".repeat(200);
     let digest = "0".repeat(64);
     let cases: Vec<(String, &str, &str, &str)> = vec![
         // TOML
-        (with("[bases.ros]", "[bases.ros"), "4:11", "not TOML", "toml.io"),
-        (main_with("simulated = true"), "10:1", "`simulated` is here for the second time", "another name"),
-        (
-            main_with("env = { A = \"1\", A = \"2\" }"),
-            "10:18",
-            "`A` is here for the second time",
-            "another name",
-        ),
+        (with("[bases.ros]", "[bases.ros"), "4:11", "invalid TOML", "toml.io"),
+        (main_with("simulated = true"), "10:1", "duplicate key `simulated`", "another name"),
+        (main_with("env = { A = \"1\", A = \"2\" }"), "10:18", "duplicate key `A`", "another name"),
         (
             format!("{GOOD}[robots.main]\nstore = \"classic\"\n"),
             "10:9",
-            "`main` is here for the second time",
+            "duplicate key `main`",
             "another name",
         ),
         (
@@ -90,28 +85,38 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "unknown key `main` in `[robots.main]`",
             "the keys are",
         ),
-        (GOOD.replace('\n', "\r\n").replace("trixie", "trixei"), "5:10", "no Debian suite", "did you mean"),
-        (format!("\u{feff}{}", with("trixie", "trixei")), "5:10", "no Debian suite", "did you mean"),
+        (
+            GOOD.replace('\n', "\r\n").replace("trixie", "trixei"),
+            "5:10",
+            "is not a Debian suite",
+            "did you mean",
+        ),
+        (format!("\u{feff}{}", with("trixie", "trixei")), "5:10", "is not a Debian suite", "did you mean"),
         (format!("\u{feff}nmae = 1\n{GOOD}"), "1:1", "unknown key `nmae` in the file", "the keys are"),
-        (main_with("env = { A = \"\u{1b}[1m\" }"), "10:14", "not TOML", "toml.io"),
+        (main_with("env = { A = \"\u{1b}[1m\" }"), "10:14", "invalid TOML", "toml.io"),
         (main_with("compose = 'a\tb'"), "10:11", "control character", "relative"),
         // structure
-        (String::new(), "1:1", "there is no `[project]`", "add `[project]`"),
-        (with("[project]\nname = \"eurobot\"\n", ""), "1:1", "there is no `[project]`", "add `[project]`"),
+        (String::new(), "1:1", "table `[project]` is missing", "add `[project]`"),
+        (
+            with("[project]\nname = \"eurobot\"\n", ""),
+            "1:1",
+            "table `[project]` is missing",
+            "add `[project]`",
+        ),
         (with("name = \"eurobot\"\n", ""), "2:2", "`[project]` has no `name`", "add `name"),
         (
             with("[images.navigation]\npackages = [\"navigation\"]", "[images]"),
             "6:2",
-            "there is no `[images.NAME]`",
+            "table `[images.NAME]` is missing",
             "packages",
         ),
         (
             with("[robots.main]\nsimulated = true", "[robots]"),
             "8:2",
-            "there is no `[robots.NAME]`",
+            "table `[robots.NAME]` is missing",
             "simulated",
         ),
-        (with("[bases.ros]\ndebian = \"trixie\"\n", ""), "1:1", "there is no `[bases.NAME]`", "debian"),
+        (with("[bases.ros]\ndebian = \"trixie\"\n", ""), "1:1", "table `[bases.NAME]` is missing", "debian"),
         // unknown keys
         (
             format!("{GOOD}[robot.other]\n"),
@@ -196,13 +201,13 @@ fn every_mistake_has_a_place_and_a_remedy() {
         (
             with("\n[bases", "\nros_workspace = \"../ws\"\n[bases"),
             "4:17",
-            "leaves the workspace",
-            "inside it",
+            "is outside the workspace",
+            "stays inside",
         ),
         // bases
-        (with("trixie", "Trixie"), "5:10", "no Debian suite", "did you mean `trixie`?"),
-        (with("trixie", "13"), "5:10", "no Debian suite", "code name"),
-        (with("trixie", "trixie; rm"), "5:10", "no Debian suite", "code name"),
+        (with("trixie", "Trixie"), "5:10", "is not a Debian suite", "did you mean `trixie`?"),
+        (with("trixie", "13"), "5:10", "is not a Debian suite", "code name"),
+        (with("trixie", "trixie; rm"), "5:10", "is not a Debian suite", "code name"),
         (with("debian = \"trixie\"", ""), "4:8", "neither `debian` nor `image`", "exactly one"),
         (
             with("[images", &format!("image = \"ros@sha256:{digest}\"\n[images")),
@@ -219,16 +224,21 @@ fn every_mistake_has_a_place_and_a_remedy() {
         (
             with("debian = \"trixie\"", "image = \"ros@sha256:12\""),
             "5:9",
-            "no sha256 digest of 64",
+            "needs 64 hexadecimal digits",
             "imagetools",
         ),
         (
             with("debian = \"trixie\"", &format!("image = \"ROS@sha256:{digest}\"")),
             "5:9",
-            "no image reference",
+            "is not a valid image reference",
             "lower case",
         ),
-        (with("debian = \"trixie\"", "image = \"-v\""), "5:9", "no image reference", "lower case"),
+        (
+            with("debian = \"trixie\"", "image = \"-v\""),
+            "5:9",
+            "is not a valid image reference",
+            "lower case",
+        ),
         (
             with("\n[images", "\ndockerfile = \"docker/x\"\n[images"),
             "6:14",
@@ -246,11 +256,16 @@ fn every_mistake_has_a_place_and_a_remedy() {
         (
             with("[images", "[bases.other]\ndebian = \"trixie\"\n[images"),
             "8:9",
-            "does not say which base",
+            "needs a `base`",
             "`other`, `ros`",
         ),
         (with("packages = [\"navigation\"]", ""), "6:9", "has no `packages`", "add `packages"),
-        (with("[\"navigation\"]", "[\"navigation\", \"navigation\"]"), "7:27", "is twice", "remove one"),
+        (
+            with("[\"navigation\"]", "[\"navigation\", \"navigation\"]"),
+            "7:27",
+            "is listed twice",
+            "remove one",
+        ),
         (
             with("[\"navigation\"]", "[\"vision\"]"),
             "7:13",
@@ -261,7 +276,7 @@ fn every_mistake_has_a_place_and_a_remedy() {
             with("[\"navigation\"]", "[\"camera\"]"),
             "7:13",
             "unknown package `camera`",
-            "skipped because of the file `COLCON_IGNORE`",
+            "skipped because it contains the file `COLCON_IGNORE`",
         ),
         (with("[images.navigation]", "[images.\"navi/gation\"]"), "6:9", "must not contain `/`", "image tag"),
         (with("[images.navigation]", "[images.-navigation]"), "6:9", "must begin with", "image tag"),
@@ -274,28 +289,53 @@ fn every_mistake_has_a_place_and_a_remedy() {
         (
             with("simulated = true", ""),
             "8:9",
-            "is not simulated and has no `host`",
+            "has neither `simulated = true` nor a `host`",
             "either `simulated = true`",
         ),
         (
             with("= true", "= false"),
             "9:13",
-            "is not simulated and has no `host`",
+            "has neither `simulated = true` nor a `host`",
             "either `simulated = true`",
         ),
-        (main_with("host = \"nuc\""), "10:8", "is simulated and has a `host`", "either `simulated = true`"),
-        (main_with("store = \"clasic\""), "10:9", "`clasic` is no image store", "did you mean `classic`?"),
-        (main_with("port = 22"), "10:8", "`port` is for robots with a `host`", "remove `port`"),
+        (
+            main_with("host = \"nuc\""),
+            "10:8",
+            "has both `simulated = true` and a `host`",
+            "either `simulated = true`",
+        ),
+        (
+            main_with("store = \"clasic\""),
+            "10:9",
+            "`clasic` is not an image store",
+            "did you mean `classic`?",
+        ),
+        (main_with("port = 22"), "10:8", "`port` is only for robots with a `host`", "remove `port`"),
         (real("host = \"nuc\""), "8:9", "robot `main` has no `platform`", "uname -m"),
         (
             real("host = \"nuc\"\nplatform = \"linux/amd64\"\nstore = \"classic\""),
             "11:9",
-            "`store` is for simulated",
+            "`store` is only for simulated",
             "remove `store`",
         ),
-        (real("host = \"nuc\"\nplatform = \"linux/amd64\"\nport = 0"), "11:8", "no port", "1 to 65535"),
-        (real("host = \"nuc\"\nplatform = \"linux/amd64\"\nport = 65536"), "11:8", "no port", "1 to 65535"),
-        (real("host = \"nuc\"\nplatform = \"linux/amd64\"\nport = -1"), "11:8", "no port", "1 to 65535"),
+        (
+            real("host = \"nuc\"\nplatform = \"linux/amd64\"\nport = 0"),
+            "11:8",
+            "invalid port number",
+            "1 to 65535",
+        ),
+        (
+            real("host = \"nuc\"\nplatform = \"linux/amd64\"\nport = 65536"),
+            "11:8",
+            "invalid port number",
+            "1 to 65535",
+        ),
+        (
+            real("host = \"nuc\"\nplatform = \"linux/amd64\"\nport = -1"),
+            "11:8",
+            "invalid port number",
+            "1 to 65535",
+        ),
         (
             real("host = \"nuc\"\nplatform = \"linux/amd64\"\nport = \"22\""),
             "11:8",
@@ -314,47 +354,52 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "the port `99999`",
             "user@host:2222",
         ),
-        (real("host = \"\"\nplatform = \"linux/amd64\""), "9:8", "`host` is empty", "what `ssh` takes"),
+        (real("host = \"\"\nplatform = \"linux/amd64\""), "9:8", "`host` is empty", "that `ssh` accepts"),
         (
             real("host = \"-oProxyCommand=x\"\nplatform = \"linux/amd64\""),
             "9:8",
             "has a dash at the beginning of the host",
-            "what `ssh` takes",
+            "that `ssh` accepts",
         ),
         (
             real("host = \"nuc @robot\"\nplatform = \"linux/amd64\""),
             "9:8",
             "has a space in the user name",
-            "what `ssh` takes",
+            "that `ssh` accepts",
         ),
         (
             real("host = \"nuc\\n\"\nplatform = \"linux/amd64\""),
             "9:8",
             "has `\\n` in the host",
-            "what `ssh` takes",
+            "that `ssh` accepts",
         ),
         (
             main_with("platform = \"linux/amd65\""),
             "10:12",
-            "no platform",
+            "unknown platform",
             "did you mean `linux/amd64`? the platforms are `linux/amd64`, `linux/arm64`, `linux/arm/v7`",
         ),
-        (main_with("platform = \"windows/amd64\""), "10:12", "no images can be built", "Linux containers"),
+        (main_with("platform = \"windows/amd64\""), "10:12", "images cannot be built", "Linux containers"),
         (main_with("compose = \"docker/x.yaml\""), "10:11", "`docker/x.yaml` does not exist", "create"),
         (main_with("compose = \"docker\""), "10:11", "is a directory", "takes a file"),
         (main_with("compose = \"/etc/passwd\""), "10:11", "absolute", "relative"),
-        (main_with("compose = \"docker/../../x\""), "10:11", "leaves the workspace", "inside it"),
+        (main_with("compose = \"docker/../../x\""), "10:11", "is outside the workspace", "stays inside"),
         (
             main_with("env_files = [\"docker/match.env\"]"),
             "10:14",
             "`docker/match.env` does not exist",
             "create",
         ),
-        (main_with("env_files = [\"../match.env\"]"), "10:14", "leaves the workspace", "inside it"),
-        (main_with("env = { \"A-B\" = \"1\" }"), "10:9", "`A-B` is no name of a variable", "letters, digits"),
+        (main_with("env_files = [\"../match.env\"]"), "10:14", "is outside the workspace", "stays inside"),
+        (
+            main_with("env = { \"A-B\" = \"1\" }"),
+            "10:9",
+            "`A-B` is not a valid variable name",
+            "letters, digits",
+        ),
         (main_with("env = { A = \"1\\n2\" }"), "10:13", "line break or NUL", "one line"),
         (main_with("env = { A = \"\\u0000\" }"), "10:13", "line break or NUL", "one line"),
-        (main_with("env = { ROS_DOMAIN_ID = \"233\" }"), "10:25", "`233` is no ROS domain", "0 to 232"),
+        (main_with("env = { ROS_DOMAIN_ID = \"233\" }"), "10:25", "`233` is not a ROS domain ID", "0 to 232"),
         (
             format!(
                 "{}[robots.b]\nhost = \"x@NUC:22\"\nplatform = \"linux/arm64\"\n",
@@ -366,25 +411,25 @@ fn every_mistake_has_a_place_and_a_remedy() {
         ),
         // [hub]
         (main_with("busy = 1"), "10:8", "`busy` must be a table", "`[robots.main.busy]`"),
-        (main_with("busy = {}"), "10:1", "`busy` has to say one thing", "`{ lock = "),
+        (main_with("busy = {}"), "10:1", "`busy` needs exactly one of", "`{ lock = "),
         (
             main_with("busy = { lock = \"/a\", command = [\"b\"] }"),
             "10:1",
-            "`busy` has to say one thing",
+            "`busy` needs exactly one of",
             "pgrep",
         ),
-        (main_with("busy = { command = [] }"), "10:20", "`command` names no program", "pgrep"),
-        (main_with("busy = { lock = \"a\" }"), "10:17", "`a` is no absolute path", "a path on the robot"),
+        (main_with("busy = { command = [] }"), "10:20", "`command` has no program to run", "pgrep"),
+        (main_with("busy = { lock = \"a\" }"), "10:17", "`a` is not an absolute path", "a path on the robot"),
         (
             main_with("busy = { lock = \"/a\", within = 3 }"),
             "10:32",
-            "`within` belongs to a `heartbeat`",
+            "`within` is only for `heartbeat`",
             "service",
         ),
         (main_with("busy = { heartbeat = \"/a\" }"), "10:1", "no `service`", "behavior_tree"),
         (main_with("reconnect = -1"), "10:13", "`reconnect` cannot be -1", "seconds"),
         (main_with("busy = { lokc = \"/a\" }"), "10:10", "unknown key `lokc`", "did you mean `lock`?"),
-        (hub("[releases]\nkeep = 1"), "11:8", "`keep` cannot be 1", "at least 2"),
+        (hub("[releases]\nkeep = 1"), "11:8", "`keep` cannot be 1", "from 2 to 1000"),
         (hub("[releases]\nsettle = -1"), "11:10", "`settle` cannot be -1", "seconds"),
         (
             hub("[releases]\ndeadline = 5"),
@@ -402,12 +447,17 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "did you mean `repository`?",
         ),
         (hub("[hub]\nrepository = 5"), "11:14", "must be a string", "in quotes"),
-        (hub("[hub]\nrepository = \"eurobot\""), "11:14", "names no registry", "REGISTRY/NAME"),
+        (hub("[hub]\nrepository = \"eurobot\""), "11:14", "does not name a registry", "REGISTRY/NAME"),
         (hub("[hub]\nrepository = \"https://a.b/c\""), "11:14", "is a URL", "without `https://`"),
         (hub("[hub]\nrepository = \"a.b/c:main\""), "11:14", "not a repository", "without tag"),
         (hub("[hub]\nrepository = \"a.b/Team\""), "11:14", "`T` in its name", "lower case"),
-        (hub("[hub]\nrepository = \"a.b:0/c\""), "11:14", "is no repository", "REGISTRY/NAME"),
-        (hub("[hub]\nrepository = \"docker.io/c\""), "11:14", "names no account", "docker.io/ACCOUNT/NAME"),
+        (hub("[hub]\nrepository = \"a.b:0/c\""), "11:14", "is not a valid repository", "REGISTRY/NAME"),
+        (
+            hub("[hub]\nrepository = \"docker.io/c\""),
+            "11:14",
+            "does not name an account",
+            "docker.io/ACCOUNT/NAME",
+        ),
     ];
     let team = Team::new();
     team.write("ros_ws/src/vision/setup.py", "");
@@ -431,6 +481,6 @@ fn every_mistake_has_a_place_and_a_remedy() {
     let same = fs::read_to_string(kept).is_ok_and(|text| text == complaints);
     assert!(
         same,
-        "messages changed; compare, and take over what is right:\n  diff -u {kept} {now}\n  cp {now} {kept}"
+        "messages changed; compare them, and accept the intended changes:\n  diff -u {kept} {now}\n  cp {now} {kept}"
     );
 }

@@ -80,13 +80,13 @@ fn a_cycle_is_named_with_its_files() {
     assert_complaint(
         &team.complaint(),
         &[
-            "packages depend on each other in a circle: `communication` → `navigation` → `communication`",
+            "packages depend on each other in a cycle: `communication` → `navigation` → `communication`",
             "  --> ros_ws/src/communication/package.xml:3:16",
             "   |",
             " 3 |   <exec_depend>navigation</exec_depend>",
             "   |                ^^^^^^^^^^",
             "  note: `navigation` depends on `communication` at ros_ws/src/navigation/package.xml:3:11",
-            "  help: remove one of these dependencies, or move what both need into a package of its own",
+            "  help: remove one of these dependencies, or move the code that both need into a third package",
         ],
     );
 }
@@ -98,13 +98,13 @@ fn two_packages_of_one_name_are_both_shown() {
     assert_complaint(
         &team.complaint(),
         &[
-            "there are two packages `navigation`",
+            "two packages have the name `navigation`",
             "  --> ros_ws/src/old/package.xml:2:7",
             "   |",
             " 2 | <name>navigation</name>",
             "   |       ^^^^^^^^^^",
             "  note: the other is at ros_ws/src/navigation/package.xml:2:9",
-            "  help: rename one, or put an empty file `COLCON_IGNORE` beside the one to leave out",
+            "  help: rename one of them, or put an empty file `COLCON_IGNORE` into the directory of the one to skip",
         ],
     );
 }
@@ -112,15 +112,20 @@ fn two_packages_of_one_name_are_both_shown() {
 #[test]
 fn every_mistake_in_a_package_has_a_place_and_a_remedy() {
     let cases = [
-        ("<package>\n<name>x</nam>\n</package>", "2:8", "not XML", "xmllint"),
-        ("", "1:1", "not XML", "xmllint"),
-        ("<package>\n<name>ä & b</name></package>", "2:9", "not XML", "xmllint"),
-        ("<!DOCTYPE x [<!ENTITY a 'b'>]><package/>", "1:1", "not XML", "xmllint"),
-        ("<launch>\n</launch>", "1:1", "outermost tag is `<launch>`", "<package format"),
-        ("<package format=\"4\"><name>x</name></package>", "1:10", "`4` is no format", "1, 2, 3"),
+        ("<package>\n<name>x</nam>\n</package>", "2:8", "invalid XML", "xmllint"),
+        ("", "1:1", "invalid XML", "xmllint"),
+        ("<package>\n<name>ä & b</name></package>", "2:9", "invalid XML", "xmllint"),
+        ("<!DOCTYPE x [<!ENTITY a 'b'>]><package/>", "1:1", "invalid XML", "xmllint"),
+        ("<launch>\n</launch>", "1:1", "root element is `<launch>`", "<package format"),
+        (
+            "<package format=\"4\"><name>x</name></package>",
+            "1:10",
+            "unknown package.xml format `4`",
+            "1, 2 and 3",
+        ),
         ("<package>\n</package>", "1:1", "no `<name>`", "add `<name>"),
-        ("<package>\n<name> </name></package>", "2:1", "`` is no name of a package", "REP 144"),
-        ("<package>\n<name>a/b</name></package>", "2:7", "`a/b` is no name of a package", "REP 144"),
+        ("<package>\n<name> </name></package>", "2:1", "`` is not a valid package name", "REP 144"),
+        ("<package>\n<name>a/b</name></package>", "2:7", "`a/b` is not a valid package name", "REP 144"),
         ("<package><name>a</name>\n<name>b</name></package>", "2:1", "two names", "remove one"),
         (
             "<package format=\"3\"><name>a</name>\n <exec_depends>b</exec_depends></package>",
@@ -144,7 +149,7 @@ fn every_mistake_in_a_package_has_a_place_and_a_remedy() {
             "<package format=\"3\"><name>a</name>\n<depend> </depend></package>",
             "2:1",
             "`<depend>` is empty",
-            "remove it",
+            "remove the tag",
         ),
     ];
     let team = Team::new();
@@ -173,7 +178,7 @@ fn a_directory_that_a_dockerfile_cannot_name_is_refused() {
             "   |",
             " 1 | <package><name>lidar</name></package>",
             "   |                ^^^^^",
-            "  help: rename the directory: letters, digits, `_`, `-`, `.`, `+` and `@` can stand in a Dockerfile",
+            "  help: rename the directory: use only letters, digits, `_`, `-`, `.`, `+` and `@`, which are safe in a Dockerfile",
         ],
     );
 }

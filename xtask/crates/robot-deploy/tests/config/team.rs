@@ -1,4 +1,4 @@
-//! A team's repository on disk, and the messages when it is loaded.
+//! A team's repository on disk, and the errors of loading it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot write its files cannot go on")]
 
@@ -20,7 +20,8 @@ packages = ["navigation"]
 simulated = true
 "#;
 
-/// A workspace on disk with the packages `communication` ← `navigation` and all the files that it names.
+/// A workspace on disk with the package `navigation`, which depends on `communication`, and all files that it
+/// needs.
 pub struct Team {
     _directory: tempfile::TempDir,
     pub root: Utf8PathBuf,
