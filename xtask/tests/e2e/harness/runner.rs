@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "this is what a test runner is for")]
 
 use std::fs::{self, File};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -154,13 +154,20 @@ fn in_lanes(tests: Vec<Test>, lanes: usize, keep: bool) -> Vec<Outcome> {
     std::thread::scope(|scope| {
         for _ in 0..lanes {
             scope.spawn(|| {
-                // The process that started the tests may be gone.
-                while std::os::unix::process::parent_id() == parent
-                    && let Some((test, lab)) = scheduler.next()
-                {
-                    let outcome = run(test, &lab);
-                    outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                    scheduler.done(test, lab);
+                let lane = || {
+                    // The process that started the tests may be gone.
+                    while std::os::unix::process::parent_id() == parent
+                        && let Some((test, lab)) = scheduler.next()
+                    {
+                        let outcome = run(test, &lab);
+                        outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+                        scheduler.done(test, lab);
+                    }
+                };
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(lane)) {
+                    // A lab could not be made: no test prints that.
+                    println!("a lane failed: {}", transcript::take().notes.join("\n"));
+                    resume_unwind(panic);
                 }
             });
         }

@@ -66,9 +66,6 @@ impl Workspace {
         let root = workspace.root.to_str().unwrap();
         output(&["cp", "-R", &format!("{PLAIN}/."), root]);
         // Files of a team's repository that the tool itself needs.
-        for dir in ["sim", "registry"] {
-            output(&["cp", "-R", &format!("{REPOSITORY}/docker/{dir}"), &format!("{root}/docker/")]);
-        }
         for file in ["robots.toml", "docker/compose.yaml"] {
             workspace.write(file, workspace.read(file).replace("PROJECT", &PROJECT));
         }
