@@ -131,7 +131,7 @@ pub fn deliver(
 
 /// What the robot's engine knows an image by that it has, whichever way it came.
 fn known_as(survey: &Survey, item: &ArchiveImage) -> Option<String> {
-    let is_it = |image: &&survey::Image| {
+    let is_it = |image: &&survey::EngineImage| {
         let (_, by_digest) = image.reference.split_once('@').unwrap_or_default();
         item.is(&image.id) || item.is(by_digest)
     };
@@ -141,7 +141,7 @@ fn known_as(survey: &Survey, item: &ArchiveImage) -> Option<String> {
 fn is_named(route: &ArchiveRoute<'_>, known: &Known<'_>) -> bool {
     let tag = format!("{}:{}", route.project, known.item.image);
     let has = |name: &str| {
-        let is = |image: &survey::Image| image.is_called(name) && known.ids.contains(&image.id);
+        let is = |image: &survey::EngineImage| image.is_called(name) && known.ids.contains(&image.id);
         route.survey.images.iter().any(is)
     };
     has(&known.item.reference(route.project)) && has(&tag)

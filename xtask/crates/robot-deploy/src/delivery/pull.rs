@@ -59,11 +59,11 @@ pub fn check(robot: &str, images: &[Delivered], output: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::robot::survey::Image;
+    use crate::robot::survey::EngineImage;
 
     #[test]
     fn only_what_is_not_there_under_all_its_names_is_pulled() {
-        let image = |reference: &str, tag: &str, id: &str| Image {
+        let image = |reference: &str, tag: &str, id: &str| EngineImage {
             reference: reference.to_owned(),
             tag: tag.to_owned(),
             id: id.to_owned(),

@@ -17,7 +17,7 @@ use crate::image::push::{Layers, Push};
 use crate::image::{Built, ImageId, layout};
 use crate::process;
 use crate::release::compose;
-use crate::robot::registry::{self, Manifest};
+use crate::robot::registry::{self, PushedManifest};
 use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
@@ -187,7 +187,7 @@ fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {
 }
 
 /// Pushes one image and makes sure that what arrived is what was built.
-fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers, Manifest)> {
+fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers, PushedManifest)> {
     let repository = &route.workspace.project.name;
     let push = Push::new(route.builder, repository, built, tunnel.port())?;
     route.progress.doing(&format!("pushing {}", built.wanted.image), None);
@@ -208,7 +208,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
         }
     };
     if process::mode().dry_run {
-        return Ok((layers, Manifest::unknown(&built.wanted.image)));
+        return Ok((layers, PushedManifest::unknown(&built.wanted.image)));
     }
     let manifest = tunnel.registry().manifest(repository, &built.wanted.image)?;
     verify(built, &manifest)?;
@@ -219,7 +219,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
 }
 
 /// The digest in the registry against the digest built.
-fn verify(built: &Built, manifest: &Manifest) -> Result<()> {
+fn verify(built: &Built, manifest: &PushedManifest) -> Result<()> {
     let (arrived, expected) = match &built.id {
         ImageId::Manifest(digest) => (Some(manifest.digest.as_str()), digest),
         ImageId::Config(digest) => (manifest.config.as_ref().map(Digest::as_str), digest),

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::fuzz::{fuzz, text};
     use crate::process::Cmd;
-    use crate::robot::survey::Image;
+    use crate::robot::survey::EngineImage;
 
     #[test]
     fn fuzzed_states_of_robots_are_read() {
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_not_as_the_release_says_is_seen() {
-        let image = Image {
+        let image = EngineImage {
             reference: "127.0.0.1:5000/eurobot@sha256:aa".to_owned(),
             tag: "navigation".to_owned(),
             id: "1".to_owned(),

@@ -70,7 +70,7 @@ pub struct RegistryClient {
 
 /// An image's manifest, as far as a delivery is interested in it.
 #[derive(Clone, Debug)]
-pub struct Manifest {
+pub struct PushedManifest {
     /// `sha256:…` of its bytes.
     pub digest: String,
     /// The digest of the image's configuration, which is the image ID in a classic store; none in a dry run.
@@ -104,7 +104,7 @@ impl RegistryClient {
     ///
     /// # Errors
     /// Fails when there is none, or it is not an image's.
-    pub fn manifest(&self, repository: &str, tag: &str) -> Result<Manifest> {
+    pub fn manifest(&self, repository: &str, tag: &str) -> Result<PushedManifest> {
         let url = format!("{}/{repository}/manifests/{tag}", self.base);
         let mut answer = self
             .agent
@@ -119,11 +119,11 @@ impl RegistryClient {
             .take(oci::MANIFEST_LIMIT)
             .read_to_end(&mut bytes)
             .context("read the manifest")?;
-        Manifest::parse(&bytes)
+        PushedManifest::parse(&bytes)
     }
 }
 
-impl Manifest {
+impl PushedManifest {
     /// Reads a manifest; its digest is computed, not believed.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ mod tests {
     fn fuzzed_manifests_are_read_or_refused() {
         let blob = serde_json::json!({ "digest": digest("blob"), "size": 3 });
         let text = serde_json::json!({ "config": blob, "layers": [blob] }).to_string();
-        fuzz("manifest", 1_000, &[text.as_bytes()], |bytes| drop(Manifest::parse(bytes)));
+        fuzz("manifest", 1_000, &[text.as_bytes()], |bytes| drop(PushedManifest::parse(bytes)));
     }
 
     #[test]
@@ -166,15 +166,15 @@ mod tests {
             serde_json::json!({ "config": { "digest": config, "size": 3 }, "layers": layers }).to_string()
         };
         let text = image(1, 40);
-        let manifest = Manifest::parse(text.as_bytes())?;
+        let manifest = PushedManifest::parse(text.as_bytes())?;
         assert_eq!(manifest.digest, *Digest::of(&text));
         assert_eq!(
             (manifest.blobs.len(), manifest.layer_bytes, manifest.config),
             (2, 40, Some(config.clone()))
         );
-        assert_eq!(Manifest::parse(image(9000, u64::MAX).as_bytes())?.layer_bytes, number::MOST);
-        Manifest::parse(text.replace(&*layer, "sha256:../../../dev/zero").as_bytes()).unwrap_err();
-        Manifest::parse(b"<html>captive portal</html>").unwrap_err();
+        assert_eq!(PushedManifest::parse(image(9000, u64::MAX).as_bytes())?.layer_bytes, number::MOST);
+        PushedManifest::parse(text.replace(&*layer, "sha256:../../../dev/zero").as_bytes()).unwrap_err();
+        PushedManifest::parse(b"<html>captive portal</html>").unwrap_err();
         Ok(())
     }
 }

@@ -47,7 +47,7 @@ const NONE: &str = "<none>";
 
 /// An image in the robot's engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
+pub struct EngineImage {
     /// `REPOSITORY@sha256:…`.
     pub reference: String,
     /// Its tag in that repository; `<none>` where another image has got it since.
@@ -56,7 +56,7 @@ pub struct Image {
     pub id: String,
 }
 
-impl Image {
+impl EngineImage {
     /// What a list of images has to say of the one with these names, each list with blanks between.
     fn all(id: &str, digests: &str, tags: &str) -> Vec<Self> {
         let row = |reference: &str, tag: &str| Self {
@@ -103,10 +103,10 @@ pub struct Survey {
     /// Result of the last activation, unless a person has seen it.
     pub pending: Option<PendingOutcome>,
     /// The project's images there, as far as the engine lists them: those that it has whole.
-    pub images: Vec<Image>,
+    pub images: Vec<EngineImage>,
     /// What containers run, listed or not: of layers that it had unpacked before, an engine with containerd's store
     /// does not fetch the form that an image has them in.
-    pub in_use: Vec<Image>,
+    pub in_use: Vec<EngineImage>,
     /// The project's containers there, also stopped ones.
     pub containers: Vec<Container>,
 }
@@ -144,13 +144,13 @@ impl Survey {
                 ["clock", seconds] => survey.clock = number::said(seconds).unwrap_or_default(),
                 ["release", id] => survey.release = Some(id.to_owned()),
                 ["image", reference, tag, id] => {
-                    survey.images.push(Image {
+                    survey.images.push(EngineImage {
                         reference: reference.to_owned(),
                         tag: tag.to_owned(),
                         id: id.to_owned(),
                     });
                 }
-                ["in-use", id, digests, tags] => survey.in_use.extend(Image::all(id, digests, tags)),
+                ["in-use", id, digests, tags] => survey.in_use.extend(EngineImage::all(id, digests, tags)),
                 ["number", number] => survey.number = Some(number.to_owned()),
                 ["stamp", stamp] => survey.stamp = stamp.to_owned(),
                 ["news", release, word, reason] => {
@@ -189,7 +189,7 @@ impl Survey {
     }
 
     /// All images that the robot can run.
-    pub fn known(&self) -> impl Iterator<Item = &Image> {
+    pub fn known(&self) -> impl Iterator<Item = &EngineImage> {
         self.images.iter().chain(&self.in_use)
     }
 

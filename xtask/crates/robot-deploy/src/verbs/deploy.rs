@@ -4,7 +4,7 @@ mod build;
 mod bundle;
 mod hub;
 mod options;
-mod outcome;
+mod result;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ use crate::{host, process};
 
 use build::Build;
 pub use options::{Activate, OnBusy};
-pub use outcome::{Outcome, report, show_running};
+pub use result::{DeployResult, report, show_running};
 pub use target::Target;
 
 /// Build the images, bring them onto robots and start them there
@@ -164,10 +164,10 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let wanted = images_wanted(&deploy.drafts, &robots);
     if args.plan {
         let built = image::build(workspace, builder, &wanted, image::Options::default())?;
-        let (plans, outcome) = fleet::each(&robots, |robot| deploy.plan(robot, &built));
+        let (plans, planned) = fleet::each(&robots, |robot| deploy.plan(robot, &built));
         let plans: Vec<Plan> = plans.into_iter().map(|(_, plan)| plan).collect();
         plan::report(&plans, args.json)?;
-        return outcome;
+        return planned;
     }
     let build = |options: image::Options<'_>| image::build(workspace, builder, &wanted, options);
     if process::mode().dry_run {
@@ -176,23 +176,23 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         return fleet::each(&robots, |robot| deploy.serve(robot)).1;
     }
     // Robots are connected while the build runs: both take their time.
-    let (build, (outcomes, served)) = std::thread::scope(|scope| {
+    let (build, (results, served)) = std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
-            let (outcomes, served) = fleet::each(&robots, |robot| deploy.serve(robot));
-            if outcomes.is_empty() && deploy.build.has_none_yet() {
+            let (results, served) = fleet::each(&robots, |robot| deploy.serve(robot));
+            if results.is_empty() && deploy.build.has_none_yet() {
                 // Nobody is left to build for.
                 process::stop();
             }
-            (outcomes, served)
+            (results, served)
         });
         let build = deploy.build.run(&wanted, build);
         (build, serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let outcomes: Vec<(String, Outcome)> =
-        outcomes.into_iter().filter_map(|(robot, outcome)| Some((robot, outcome?))).collect();
-    costs.extend(outcomes.iter().map(|(robot, outcome)| (robot.clone(), outcome.delivery.cost)));
+    let results: Vec<(String, DeployResult)> =
+        results.into_iter().filter_map(|(robot, result)| Some((robot, result?))).collect();
+    costs.extend(results.iter().map(|(robot, result)| (robot.clone(), result.delivery.cost)));
     deploy.cache.evict();
-    report(&outcomes)?;
+    report(&results)?;
     // Where both failed, the robots failed first and the build was stopped because of that.
     served.and(build)
 }
@@ -235,7 +235,7 @@ fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, built: &[Buil
 
 impl Deploy<'_> {
     /// Everything for one robot; none if the build failed, which is told once and not per robot.
-    fn serve(&self, robot: &Robot) -> Result<Option<Outcome>> {
+    fn serve(&self, robot: &Robot) -> Result<Option<DeployResult>> {
         let Self { workspace, digest_cache, .. } = self;
         let progress = Progress::new(&robot.name);
         let repository = registry::repository(&workspace.project.name);
@@ -266,7 +266,7 @@ impl Deploy<'_> {
             return Ok(None);
         }
         let (running, changed) = target.activate(&release, &self.source, self.via.name(), &mut delivery)?;
-        Ok(Some(Outcome { delivery, running, changed, took: self.began.elapsed() }))
+        Ok(Some(DeployResult { delivery, running, changed, took: self.began.elapsed() }))
     }
 
     /// What [`Deploy::serve`] would do. A simulated robot that is off stays off.

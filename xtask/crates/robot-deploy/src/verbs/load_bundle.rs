@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use camino::Utf8PathBuf;
 
-use super::deploy::{Activate, Outcome, Target, report};
+use super::deploy::{Activate, DeployResult, Target, report};
 use super::{RobotsArg, fleet, reach, workspace};
 use crate::bundle::{Bundle, Signers};
 use crate::config::Robot;
@@ -76,9 +76,9 @@ pub fn run(args: &Args) -> Result<()> {
         let mut delivery = archive::deliver(&route, &images, images.items())?;
         let release = ComposeProject::read(release, &delivery.references())?;
         let (running, changed) = target.activate(&release, &source, "bundle", &mut delivery)?;
-        Ok(Outcome { delivery, running, changed, took: began.elapsed() })
+        Ok(DeployResult { delivery, running, changed, took: began.elapsed() })
     };
-    let (outcomes, served) = fleet::each(&robots, serve);
-    report(&outcomes)?;
+    let (results, served) = fleet::each(&robots, serve);
+    report(&results)?;
     served
 }

@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
     if process::mode().dry_run {
         return deploy.run();
     }
-    let saves = Watcher::of(&workspace)?;
+    let watcher = Watcher::of(&workspace)?;
     loop {
         let began = Instant::now();
         let deployed = deploy.interactive();
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
             ),
             Err(_) => ui::warn("watch", "that failed, see above; waiting for a save"),
         }
-        let path = saves.next()?;
+        let path = watcher.next()?;
         ui::step("watch", &format!("{path} was saved"));
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Args, Outcome, Target, drafts, images_wanted, report};
+use super::{Args, DeployResult, Target, drafts, images_wanted, report};
+use crate::verbs::{builder, fleet, reach};
 use crate::config::{Robot, Workspace};
 use crate::delivery::{Cost, Delivered, hub};
 use crate::error::Result;
@@ -51,10 +52,10 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
         drop(pulling);
         let release = draft.with_references(&delivery.references())?;
         let (running, changed) = target.activate(&release, &source, "hub", &mut delivery)?;
-        Ok(Outcome { delivery, running, changed, took: began.elapsed() })
+        Ok(DeployResult { delivery, running, changed, took: began.elapsed() })
     };
-    let (outcomes, served) = fleet::each(&robots, serve);
-    costs.extend(outcomes.iter().map(|(robot, outcome)| (robot.clone(), outcome.delivery.cost)));
-    report(&outcomes)?;
+    let (results, served) = fleet::each(&robots, serve);
+    costs.extend(results.iter().map(|(robot, result)| (robot.clone(), result.delivery.cost)));
+    report(&results)?;
     served
 }

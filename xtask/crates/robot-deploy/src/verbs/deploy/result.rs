@@ -8,7 +8,7 @@ use crate::robot::Survey;
 use crate::{image, process, ui};
 
 /// What came of a deploy to one robot.
-pub struct Outcome {
+pub struct DeployResult {
     /// What was delivered.
     pub delivery: Delivery,
     /// The containers, unless nothing was to be started.
@@ -23,17 +23,17 @@ pub struct Outcome {
 ///
 /// # Errors
 /// Fails when it cannot be written.
-pub fn report(outcomes: &[(String, Outcome)]) -> Result<()> {
+pub fn report(results: &[(String, DeployResult)]) -> Result<()> {
     if process::mode().dry_run {
         return Ok(());
     }
     let running =
-        outcomes.iter().filter_map(|(robot, outcome)| Some((robot.as_str(), outcome.running.as_ref()?)));
+        results.iter().filter_map(|(robot, result)| Some((robot.as_str(), result.running.as_ref()?)));
     if running.clone().any(|(_, survey)| !survey.containers.is_empty()) {
         ui::result(&containers(running))?;
     }
-    for (robot, outcome) in outcomes {
-        ui::done(robot, &format!("{} ({:.1} s)", outcome.summary(), outcome.took.as_secs_f32()));
+    for (robot, result) in results {
+        ui::done(robot, &format!("{} ({:.1} s)", result.summary(), result.took.as_secs_f32()));
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn containers<'a>(surveys: impl Iterator<Item = (&'a str, &'a Survey)>) -> Strin
     ui::table(["ROBOT", "SERVICE", "IMAGE", "STATE", "SINCE (UTC)"], &rows)
 }
 
-impl Outcome {
+impl DeployResult {
     fn summary(&self) -> String {
         let cost = self.delivery.cost;
         let Cost { layers_sent, layers_reused, .. } = cost;
