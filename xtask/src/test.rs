@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check that the project has, the cheap ones first.
+//! `cargo xtask test`: all checks of the project, fast ones first.
 
 mod dependencies;
 
@@ -15,57 +15,59 @@ use robot_deploy::image::{self, Builder};
 use robot_deploy::process::{self, Cmd};
 use robot_deploy::ui;
 
-/// Run every check of this project: formatting, lints, tests, the ROS packages' tests, deploys to
-/// simulated robots
+/// Run all checks of this project: formatting, lints, tests, the ROS packages' tests, deploys to simulated
+/// robots
 #[derive(clap::Args, Debug)]
 #[command(after_help = COSTS)]
 pub struct Args {
-    /// The checks to run, with commas between: fmt, clippy, unit, shell, deny, ros, e2e
+    /// Checks to run, separated by commas: fmt, clippy, unit, shell, deny, ros, e2e
     #[arg(long, value_name = "CHECK", value_delimiter = ',', conflicts_with = "fast")]
     only: Vec<String>,
 
-    /// With `--only unit` or `--only e2e`: only tests whose names contain one of these
+    /// With `--only unit` or `--only e2e`: run only tests whose names contain one of these
     #[arg(value_name = "NAME", requires = "only")]
     names: Vec<String>,
 
-    /// Only what needs neither Docker nor minutes
+    /// Run only checks that need no Docker and take less than a minute
     #[arg(long)]
     fast: bool,
 
-    /// Number of end-to-end tests that run at the same time, each with robots of its own; by default it follows
+    /// Number of end-to-end tests that run in parallel, each with its own robots; by default it depends on
     /// processors and memory
     #[arg(long, conflicts_with = "fast", value_parser = clap::value_parser!(u8).range(1..=8))]
     lanes: Option<u8>,
 
-    /// Run the end-to-end tests in random order; the seed, which is printed, repeats it
+    /// Run the end-to-end tests in random order; SEED, which is printed, repeats an order
     #[arg(long, conflicts_with = "fast", num_args = 0..=1, require_equals = true, value_name = "SEED")]
     shuffle: Option<Option<u64>>,
 
-    /// Leave the robots of the end-to-end tests up, and use those that an earlier run has left
+    /// Leave the robots of the end-to-end tests running, and reuse those of an earlier run
     #[arg(long, conflicts_with = "fast")]
     keep: bool,
 
-    /// Do not ask before installing what this machine lacks
+    /// Install missing tools on this machine without asking
     #[arg(long, short)]
     yes: bool,
 }
 
 /// Measured on two processors.
 const COSTS: &str = "\
-What the checks cost on two processors, once everything is compiled:
-  fmt, clippy, unit, shell   45 s in all; they need no Docker, and --fast runs no others but deny
-  deny                       licences, sources and duplicates of the crates, by deny.toml: a second; known advisories
-                             too, where cargo-deny is installed and a network there
-  ros                        the tests of the ROS packages: 5 s, and two minutes the first time
-  e2e                        deploys to simulated robots: a quarter of an hour; a few tests by NAME take seconds each
+Duration of the checks on two processors, once everything is compiled:
+  fmt, clippy, unit, shell   45 s in total; they need no Docker. --fast runs only these and deny
+  deny                       checks the crates' licences, sources and duplicates by deny.toml: 1 s; known advisories as
+                             well, if cargo-deny is installed and there is a network
+  ros                        the tests of the ROS packages: 5 s, or two minutes the first time
+  e2e                        deploys to simulated robots: 15 minutes; single tests by NAME take seconds each
 
-`cargo xtask test --only e2e --keep locks::` runs the tests of locks and leaves their robots up for the next time.
-What is known of a test that failed is in target/xtask/test-logs/.";
+`cargo xtask test --only e2e --keep locks::` runs the tests of locks and leaves their robots running for the next time.
+Logs of failed tests are in target/xtask/test-logs/.";
 
-/// One check: what it is chosen by, what the summary calls it, what it needs of this machine, what it does.
 struct Check {
+    /// Name for `--only`.
     key: &'static str,
+    /// Name in the output.
     name: &'static str,
+    /// Tools that this machine needs for the check.
     needs: &'static [Need],
     run: fn(&Workspace, &Args) -> Result<()>,
 }
@@ -75,35 +77,42 @@ const FAST: [Check; 5] = [
         key: "fmt",
         name: "formatting",
         needs: &[],
-        run: |it, _| cargo(it, &["fmt", "--all", "--check"]),
+        run: |workspace, _| cargo(workspace, &["fmt", "--all", "--check"]),
     },
-    Check { key: "clippy", name: "lints", needs: &[], run: |it, _| lints(it) },
+    Check { key: "clippy", name: "lints", needs: &[], run: |workspace, _| lints(workspace) },
     Check { key: "unit", name: "xtask's tests", needs: &[], run: unit },
-    Check { key: "shell", name: "shell scripts", needs: &[Need::Shellcheck], run: |it, _| shellcheck(it) },
+    Check {
+        key: "shell",
+        name: "shell scripts",
+        needs: &[Need::Shellcheck],
+        run: |workspace, _| shellcheck(workspace),
+    },
     Check {
         key: "deny",
         name: "dependencies",
         needs: &[],
-        run: |it, _| dependencies::check(&it.root, &program()),
+        run: |workspace, _| dependencies::check(&workspace.root, &program()),
     },
 ];
 
-/// The pages that deploys write are looked at in a browser.
+/// Needs of the end-to-end tests. Chromium, because a test opens the report of `--timings` in a browser.
 const END_TO_END: [Need; 6] =
     [Need::Engine, Need::Buildx, Need::Compose, Need::Mmdebstrap, Need::Ssh, Need::Chromium];
 
 const SLOW: [Check; 2] = [
-    Check { key: "ros", name: "ROS packages' tests", needs: &Need::ALWAYS, run: |it, _| ros_packages(it) },
+    Check {
+        key: "ros",
+        name: "ROS packages' tests",
+        needs: &Need::ALWAYS,
+        run: |workspace, _| ros_packages(workspace),
+    },
     Check { key: "e2e", name: "end-to-end tests", needs: &END_TO_END, run: end_to_end },
 ];
 
-/// The checks whose tests have names.
-const NAMED: [&str; 2] = ["unit", "e2e"];
+/// Checks that accept names of tests.
+const TAKES_NAMES: [&str; 2] = ["unit", "e2e"];
 
-/// Runs the checks, all of them, whatever became of the ones before.
-///
-/// # Errors
-/// Fails when a check fails or cannot be run.
+/// Runs the checks. A failed check does not stop the others.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = Workspace::load(&current_dir())?;
     let checks = chosen(args)?;
@@ -137,13 +146,16 @@ fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
     if let Some(unknown) = args.only.iter().find(|key| all().all(|check| check.key != key.as_str())) {
         let keys: Vec<&str> = all().map(|check| check.key).collect();
         return Err(Failure::config(format!("there is no check `{unknown}`"))
-            .hint(format!("the checks are {}", keys.join(", ")))
+            .hint(format!("available checks: {}", keys.join(", ")))
             .into());
     }
-    if !args.names.is_empty() && args.only.iter().any(|key| !NAMED.contains(&key.as_str())) {
-        return Err(Failure::config(format!("only {} have tests with names", NAMED.join(" and ")))
-            .hint("`cargo xtask test --only e2e NAME`")
-            .into());
+    if !args.names.is_empty() && args.only.iter().any(|key| !TAKES_NAMES.contains(&key.as_str())) {
+        return Err(Failure::config(format!(
+            "only the checks {} accept names of tests",
+            TAKES_NAMES.join(" and ")
+        ))
+        .hint("`cargo xtask test --only e2e NAME`")
+        .into());
     }
     let is_end_to_end = args.only.is_empty() || args.only.iter().any(|key| key == "e2e");
     if !is_end_to_end && (args.lanes.is_some() || args.shuffle.is_some() || args.keep) {
@@ -155,7 +167,7 @@ fn chosen(args: &Args) -> Result<Vec<&'static Check>> {
     Ok(FAST.iter().chain(SLOW.iter().filter(|_| !args.fast)).filter(wanted).collect())
 }
 
-/// Cargo, which tells those that it runs which one it is.
+/// The `cargo` that started this program, or the one on `PATH`.
 fn program() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
@@ -163,7 +175,7 @@ fn program() -> String {
 fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
     let mut command = Cmd::new(program()).args(args.iter().copied()).dir(&workspace.root);
     if !std::io::stderr().is_terminal() {
-        // The configuration of this repository shows a bar everywhere, for the sake of the alias.
+        // `.cargo/config.toml` of this repository always shows a progress bar, for the alias `cargo xtask`.
         command = command.env("CARGO_TERM_PROGRESS_WHEN", "never");
     }
     let result = command.interactive();
@@ -173,8 +185,8 @@ fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
         _ => return result,
     };
     result.map_err(|error| {
-        let hint = format!("if cargo knows no such command: `rustup component add {component}`");
-        Failure::failed("cargo found something, or could not look").hint(hint).because(error).into()
+        let hint = format!("if the command is missing: `rustup component add {component}`");
+        Failure::failed("cargo reported problems or could not run").hint(hint).because(error).into()
     })
 }
 
@@ -200,7 +212,7 @@ fn end_to_end(workspace: &Workspace, args: &Args) -> Result<()> {
 }
 
 fn lints(workspace: &Workspace) -> Result<()> {
-    // Cargo's "all" leaves out what `cargo test` is to leave out.
+    // `--all-targets` does not include the end-to-end tests, which are excluded from `cargo test`.
     let slow = ["--package", "xtask", "--test", "e2e"];
     [&["--workspace", "--all-targets"][..], &slow]
         .into_iter()
@@ -211,8 +223,7 @@ fn ros_packages(workspace: &Workspace) -> Result<()> {
     image::test(workspace, Builder::for_engine(host::engine()?)).map(drop)
 }
 
-/// Checks the shell scripts of robots, images and CI; those without a first line that names their shell
-/// are sent to a robot's `sh`.
+/// Checks the shell scripts of robots, images and CI. Scripts without a `#!` line run in a robot's `sh`.
 fn shellcheck(workspace: &Workspace) -> Result<()> {
     let mut named = Vec::new();
     let mut sent = Vec::new();

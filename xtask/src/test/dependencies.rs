@@ -1,7 +1,7 @@
-//! The check `deny`: the crates that the tool is made of, by the rules of `deny.toml`.
+//! The check `deny`: checks xtask's dependencies by the rules of `deny.toml`.
 //!
-//! Licences, sources and duplicates are checked here, which needs no network. Known advisories need one: cargo-deny
-//! looks for them, and for the rest once more, where it is installed and can fetch them.
+//! Licences, sources and duplicates are checked here, without a network. cargo-deny checks the same again and
+//! known advisories, if it is installed and can download them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use robot_deploy::error::{Exit, Failure, Result, exit_of};
 use robot_deploy::process::Cmd;
 use robot_deploy::ui;
 
-/// Time that advisories may take to arrive.
+/// Time limit for the download of the advisories.
 const FETCH: Duration = Duration::from_secs(60);
 
 /// The part of `deny.toml` that this check reads.
@@ -32,7 +32,7 @@ struct Licences {
 
 #[derive(Deserialize)]
 struct Bans {
-    /// Versions that may be there beside another.
+    /// Versions that are allowed in addition to another version of the same crate.
     #[serde(default)]
     skip: Vec<Skip>,
 }
@@ -50,7 +50,7 @@ struct Sources {
     allow_registry: Vec<String>,
 }
 
-/// `Cargo.lock`: the crates for all platforms.
+/// `Cargo.lock`, which has the crates for all platforms.
 #[derive(Deserialize)]
 struct Lock {
     package: Vec<Package>,
@@ -60,21 +60,18 @@ struct Lock {
 struct Package {
     name: String,
     version: String,
-    /// None of those of this repository.
+    /// `None` for the crates of this repository.
     source: Option<String>,
 }
 
-/// Checks the crates of the workspace at `root`, with this `cargo`.
-///
-/// # Errors
-/// Names all crates that the rules do not allow.
+/// Checks the crates of the Cargo workspace at `root`. `cargo` is the program to run.
 pub(super) fn check(root: &Utf8Path, cargo: &str) -> Result<()> {
     let cargo = || Cmd::new(cargo).dir(root);
     let rules: Rules =
         toml::from_str(&fs_err::read_to_string(root.join("deny.toml"))?).context("read deny.toml")?;
     let lock: Lock =
         toml::from_str(&fs_err::read_to_string(root.join("Cargo.lock"))?).context("read Cargo.lock")?;
-    // For the platform of this machine, for which all of them have been downloaded.
+    // Only for this machine's platform: crates of other platforms may not be downloaded.
     let tree = ["tree", "--locked", "--workspace", "--prefix=none", "--format={l}\t{p}"];
     let tree = cargo().args(tree).read()?;
     let refused: BTreeSet<String> =
@@ -84,17 +81,20 @@ pub(super) fn check(root: &Utf8Path, cargo: &str) -> Result<()> {
             ui::warn("deny", line);
         }
         return Err(Failure::failed(format!("deny.toml does not allow {} of the crates", refused.len()))
-            .hint("`cargo tree --invert CRATE` tells what needs one: do without it, or say in deny.toml why it may stay")
+            .hint("`cargo tree --invert CRATE` shows what depends on it: remove it, or allow it in deny.toml and say why")
             .into());
     }
     advisories(&|| cargo().arg("deny"))
 }
 
-/// Has cargo-deny check the same and known advisories; says so where it cannot.
+/// Runs cargo-deny, or warns that known advisories are not checked.
 fn advisories(deny: &dyn Fn() -> Cmd) -> Result<()> {
     if !deny().arg("--version").succeeds()? {
         let install = "`cargo install --locked cargo-deny` installs it";
-        ui::warn("deny", &format!("known advisories are not looked for: cargo-deny is missing; {install}"));
+        ui::warn(
+            "deny",
+            &format!("known advisories are not checked: cargo-deny is not installed; {install}"),
+        );
         return Ok(());
     }
     match deny().args(["fetch", "db"]).deadline(FETCH).run() {
@@ -102,7 +102,7 @@ fn advisories(deny: &dyn Fn() -> Cmd) -> Result<()> {
         Err(_) => {
             ui::warn(
                 "deny",
-                "known advisories are not looked for: github.com/RustSec/advisory-db is out of reach",
+                "known advisories are not checked: github.com/RustSec/advisory-db is unreachable",
             );
             Ok(())
         }
@@ -117,8 +117,8 @@ impl Rules {
         refused.map(|(licence, name)| format!("{}: licence `{licence}`", name.trim_end_matches(" (*)")))
     }
 
-    /// Tells whether an SPDX expression, or `A/B` as older crates write it, can be had by allowed licences. Parentheses are not
-    /// read, which refuses more than is right and never less.
+    /// Returns whether allowed licences satisfy an SPDX expression, or `A/B` in older crates. Ignores
+    /// parentheses, which may refuse allowed expressions but never allows others.
     fn allows(&self, licence: &str) -> bool {
         let text = licence.replace(['(', ')'], "").replace('/', " OR ");
         text.split(" AND ")
@@ -137,7 +137,7 @@ impl Rules {
         })
     }
 
-    /// Crates that are there in several versions.
+    /// Crates with more than one version.
     fn duplicates(&self, lock: &Lock) -> impl Iterator<Item = String> {
         let is_skipped = |package: &&Package| {
             let id = format!("{}@{}", package.name, package.version);

@@ -183,10 +183,12 @@ fn back_is_the_release_that_was_well_before() {
     lab.says("ssh", "*' list eurobot releases'*", &list.join("\n"));
     lab.on("ssh", "*' return eurobot '*", "printf 'release\\t7\\nend\\tactive\\t\\t9\\n'");
     lab.run(&["releases"]).expect(0).shows(&["9        current   healthy", "7        previous  healthy"]);
-    lab.run(&["rollback"]).expect(0).says(&["going to release 7"]);
+    lab.run(&["rollback"]).expect(0).says(&["activating release 7"]);
     let returns = lab.calls_of("ssh ").into_iter().filter(|call| call.contains(" return eurobot 7 ")).count();
     assert_eq!(returns, 1);
-    lab.run(&["rollback", "--to", "5"]).expect(1).says(&["`main` has no release 5", "it has 9, 8, 7"]);
+    lab.run(&["rollback", "--to", "5"])
+        .expect(1)
+        .says(&["`main` has no release 5", "it has releases 9, 8, 7"]);
 }
 
 #[test]
@@ -198,8 +200,8 @@ fn a_robot_that_cannot_be_asked_is_a_line_of_the_status_and_what_to_do() {
     let told = lab.run(&["status"]).expect(0);
     told.shows(&[
         "main    3",
-        "second  –        `second` does not tell what runs there",
-        "second: `cargo xtask doctor --robot second` looks at what it lacks",
+        "second  –        `second` does not report what runs there",
+        "second: `cargo xtask doctor --robot second` checks what is wrong there",
     ]);
     let json: serde_json::Value =
         serde_json::from_str(&lab.run(&["status", "--json"]).expect(0).stdout).unwrap();

@@ -113,7 +113,7 @@ fn layers_that_the_other_bundle_brought_are_left_out_and_have_to_be_there() {
 #[test]
 fn mistakes_are_explained() {
     let lab = Lab::new();
-    lab.run(&["deploy", "--to", "x"]).expect(2).says(&["a bundle is an archive", "add `--via archive`"]);
+    lab.run(&["deploy", "--to", "x"]).expect(2).says(&["`--to` writes a bundle", "add `--via archive`"]);
     lab.run(&["deploy", "--via", "archive", "--against", "x"]).expect(2).says(&["--to <FILE>"]);
     lab.run(&["deploy", "--via", "archive", "--to", "x", "--no-start"]).expect(2);
     lab.run(&["deploy", "--via", "archive", "--to", "y", "--against", "x"])

@@ -71,10 +71,10 @@ fn what_cannot_be_checked_is_said() {
     let lab = lab("good", REGISTRY, "MIT");
     lab.run(&DENY)
         .expect(0)
-        .says(&["known advisories are not looked for: cargo-deny is missing", "cargo install"]);
+        .says(&["known advisories are not checked: cargo-deny is not installed", "cargo install"]);
     lab.on("cargo", "'deny '*", "");
     lab.fails("cargo", "'deny fetch db'", 1, "Could not resolve host: github.com");
-    lab.run(&DENY).expect(0).says(&["known advisories are not looked for", "out of reach"]);
+    lab.run(&DENY).expect(0).says(&["known advisories are not checked", "is unreachable"]);
     assert!(lab.calls_of("cargo deny --locked check").is_empty());
     lab.on("cargo", "'deny fetch db'", "");
     let ran = lab.run(&DENY).expect(0);

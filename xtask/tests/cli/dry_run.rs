@@ -154,7 +154,7 @@ fn a_simulated_robot_that_is_there_is_only_switched_on() {
     lab.says("docker", "'container inspect '*", &format!("false\t{label}\t"));
     in_order(
         &dry(&lab, &["sim", "up"]).stdout,
-        &["# main: switching the simulated robot on\ndocker start eurobot-sim-main\n"],
+        &["# main: starting the simulated robot\ndocker start eurobot-sim-main\n"],
     );
     lab.says("docker", "'container inspect '*", &format!("true\t{label}\t32768 "));
     assert_eq!(dry(&lab, &["sim", "up"]).stdout, "");

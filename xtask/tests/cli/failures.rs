@@ -29,10 +29,10 @@ fn every_refusal_of_ssh_has_its_exit_code_and_remedy() {
         "error: `main` (nuc@main.lab) does not answer",
         "caused by: ",
         "Connection timed out",
-        "help: is it switched on",
+        "help: check that the robot is switched on",
     ]);
     refused("ssh: Could not resolve hostname main.lab: Name or service not known").says(&[
-        "error: `main`: there is no machine called `nuc@main.lab`",
+        "error: `main`: cannot resolve the host name of `nuc@main.lab`",
         "help: check `host` of [robots.main]",
     ]);
 }
@@ -98,7 +98,7 @@ fn a_page_instead_of_a_registry_is_not_taken_for_one() {
     let lab = Lab::new();
     Registry::that_says(&lab, "<html>Please accept the terms of use</html>");
     lab.run(&["deploy"]).expect(1).says(&[
-        "what answers on port 5000 of `main` is no registry",
+        "port 5000 on `main` is used by something that is not a registry",
         "help: `cargo xtask ssh --robot main -- ",
     ]);
     assert!(lab.calls_of("docker push").is_empty(), "nothing is sent to it");

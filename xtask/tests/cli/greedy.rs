@@ -11,7 +11,7 @@ fn an_answer_without_an_end_ends_the_question() {
     let lab = Lab::new();
     lab.on("ssh", "*'sh -s -- eurobot '*", ENDLESS);
     lab.run_small(&["deploy"]).expect(1).says(&[
-        "error: `main` does not tell what runs there",
+        "error: `main` does not report what runs there",
         "caused by: `ssh ",
         "it wrote more than 4 MiB",
     ]);

@@ -15,7 +15,7 @@ fn a_line_that_is_for_the_robot_and_others_is_told() {
         lab.write("robots.known_hosts", &text);
         for more in [&["--yes"][..], &["--yes", "--new-host-key"]] {
             let ran = lab.run(&[&["setup-robot"], more].concat()).expect(1);
-            ran.says(&["line 1 of ", "is for `main` and others", ",!main"]);
+            ran.says(&["line 1 of ", "matches `main` and others", ",!main"]);
         }
         assert_eq!(std::fs::read_to_string(lab.root.join("robots.known_hosts")).unwrap(), text);
     }

@@ -105,6 +105,6 @@ fn a_tag_needs_the_hub_and_the_hub_a_registry() {
     let lab = Lab::new();
     lab.run(&["deploy", "--tag", "stable"])
         .expect(2)
-        .says(&["a tag says which published images", "`--via hub`"]);
+        .says(&["`--tag` selects published images", "`--via hub`"]);
     lab.run(&["deploy", "--via", "hub"]).expect(2).says(&["names no registry", "add `[hub]`"]);
 }

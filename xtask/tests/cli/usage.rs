@@ -68,7 +68,7 @@ fn mistakes_on_the_command_line_are_exit_code_two() {
     lab.run(&["deploy", "--all", "--via", "pigeon"]).expect(2).says(&["'pigeon'", "registry, archive"]);
     lab.run(&["deploy", "--all", "--via", "archive", "--plan"])
         .expect(2)
-        .says(&["a plan", "leave out `--via`"]);
+        .says(&["`--plan` supports only deploys through the registry", "leave out `--via`"]);
     lab.run(&["deploy"])
         .expect(2)
         .says(&["which robot?", "`--robot NAME`, with one or more of main, secondary; or `--all`"]);
@@ -83,7 +83,7 @@ fn mistakes_on_the_command_line_are_exit_code_two() {
     lab.run(&["build-images", "--platform", "arm64"]).expect(2).says(&["arm64", "linux/arm64"]);
     lab.run(&["test", "--only", "e2e,shell", "locks"])
         .expect(2)
-        .says(&["only unit and e2e have tests with names"]);
+        .says(&["only the checks unit and e2e accept names of tests"]);
     lab.run(&["test", "--only", "unit", "--keep"]).expect(2).says(&["`--keep` are for the end-to-end tests"]);
     lab.run(&["test", "--only", "machines"]).expect(2).says(&["no check `machines`", "ros, e2e"]);
     let changes = |call: &String| !call.starts_with("docker info");

@@ -11,7 +11,7 @@ pub fn without_start_images_arrive_and_containers_stay(lab: &Lab) {
     workspace.xtask(&["deploy", "--robot", "main", "--no-start", "--yes"]).expect_exit(0);
     MAIN.assert_has_built("localization");
     assert_eq!(MAIN.services(), services);
-    lab.deploy(MAIN).says("all 4 images were there");
+    lab.deploy(MAIN).says("all 4 images were already there");
     assert_ne!(MAIN.services()["localization"], services["localization"]);
 }
 

@@ -7,7 +7,7 @@ const SERVICES: [&str; 4] = ["behavior_tree", "communication", "localization", "
 pub fn everything_arrives_on_a_fresh_robot(lab: &Lab) {
     lab.workspace.reset();
     lab.workspace.xtask(&["sim", "down", "main"]).expect_exit(0);
-    lab.deploy(MAIN).says("bringing the registry");
+    lab.deploy(MAIN).says("loading the registry image");
 
     let services = MAIN.services();
     assert_eq!(services.keys().map(String::as_str).collect::<Vec<_>>(), SERVICES);

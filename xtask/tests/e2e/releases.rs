@@ -107,7 +107,7 @@ pub fn rollback_goes_back_without_a_build_or_a_byte(lab: &Lab) {
     workspace
         .xtask(&["rollback", "--robot", "main"])
         .expect_exit(0)
-        .says(&format!("going to release {first}"));
+        .says(&format!("activating release {first}"));
     assert_runs(&first);
     assert_eq!(images(&MAIN.services()), images(&before));
     let untouched = ["behavior_tree", "communication", "navigation"];
@@ -227,11 +227,15 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     );
     output(&["docker", "exec", "--detach", &MAIN.container(), "python3", "-c", &upload]);
     eventually("the upload", || MAIN.can(&["test", "-e", "/tmp/uploading"]).then_some(()));
-    workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0).says("somebody pushes into its registry");
+    workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0).says("its registry is in use");
     assert_eq!(blobs(), before);
     // An abandoned upload does not keep garbage, however long its connection stays open.
     MAIN.sh(&format!("find {UPLOADS} -name data -exec touch -d '11 minutes ago' {{}} +"));
-    workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0).says("freed").never_says("somebody pushes");
+    workspace
+        .xtask(&["prune", "--robot", "main"])
+        .expect_exit(0)
+        .says("freed")
+        .never_says("its registry is in use");
     MAIN.sh("pgrep -f '^python3 -c import http.client'");
     MAIN.sh("pkill -f '^python3 -c import http.client'; rm /tmp/uploading");
     let after = blobs();

@@ -18,5 +18,5 @@ pub fn up_and_down_can_be_repeated_and_leave_nothing(lab: &Lab) {
         workspace.xtask(&["sim", "down"]).expect_exit(0);
         assert_eq!(Engine::simulation(&PROJECT), [""; 0]);
     }
-    workspace.xtask(&["sim", "status"]).expect_exit(0).says("not made");
+    workspace.xtask(&["sim", "status"]).expect_exit(0).says("not created");
 }

@@ -19,7 +19,7 @@ pub fn what_is_saved_is_deployed_and_a_mistake_is_waited_out(lab: &Lab) {
     // A mistake, and its fix.
     let (number, good) = (current(), workspace.read("docker/compose.yaml"));
     workspace.write("docker/compose.yaml", good.replace("services:", "sevrices:"));
-    run.until_it_says("that failed, see above");
+    run.until_it_says("the deploy failed, see above");
     assert_eq!(current(), number);
     workspace.write("docker/compose.yaml", good);
     run.until("the repair", |run| (deploys(run) == 4).then_some(()));

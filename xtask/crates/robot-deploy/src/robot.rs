@@ -1,8 +1,8 @@
-//! Third stage: a live connection to one robot.
+//! Third stage of the pipeline: a live connection to one robot.
 //!
-//! The real `ssh` is used throughout, so that `~/.ssh/config`, ports, jump hosts and agents work. A
-//! [`Session`] is one master connection; commands, files and the [`Tunnel`] to the robot's registry all go
-//! through it and end with it.
+//! All connections use the system's `ssh`, so `~/.ssh/config`, ports, jump hosts and SSH agents work. A
+//! [`Session`] is one master connection. Commands, files and the [`Tunnel`] to the robot's registry share
+//! that connection and end with it.
 
 pub mod checks;
 pub mod credential;

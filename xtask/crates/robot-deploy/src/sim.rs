@@ -1,7 +1,7 @@
-//! Simulated robots: containers on this machine that are robots in every respect that the code can see.
+//! Simulated robots: containers on this machine that the rest of the code treats like real robots.
 //!
-//! Each has an sshd, a Docker Engine and a disk of its own, and is reached by SSH like any other. What is
-//! here only makes and removes them, and knows how to reach them.
+//! Each has its own sshd, Docker Engine and disk, and is reached over SSH like any other robot. This module
+//! only creates and removes simulated robots and returns their [`Endpoint`].
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -17,13 +17,14 @@ use crate::process;
 use crate::robot::{Endpoint, host_key};
 use crate::ui;
 
-/// Marks everything that belongs to the simulated robots of a project.
+/// Label on every container, volume and network of a project's simulated robots.
 const LABEL: &str = "dev.cargo-xtask.sim";
 
-/// Tells whether a container was made for this image and this key.
+/// Label with the image, image store and SSH key that a container was created for. A container with other
+/// values is replaced.
 const MAKE_LABEL: &str = "dev.cargo-xtask.sim.make";
 
-/// The user that robots are logged in as.
+/// SSH user of simulated robots.
 const USER: &str = "robot";
 
 /// The simulated robots of a workspace.
@@ -32,7 +33,7 @@ pub struct Simulation<'a> {
     workspace: &'a Workspace,
 }
 
-/// What is known of one simulated robot.
+/// State of a simulated robot's container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct State {
     running: bool,
@@ -41,15 +42,12 @@ struct State {
 }
 
 impl<'a> Simulation<'a> {
-    /// Of a workspace; nothing happens yet.
     pub fn new(workspace: &'a Workspace) -> Self {
         Self { workspace }
     }
 
-    /// Starts a robot unless it runs; makes it, and the image of robots, if need be. Gives the way to it.
-    ///
-    /// # Errors
-    /// Fails when the engine of this machine fails.
+    /// Starts a robot unless it is running, and returns its endpoint. Creates the container and its image if
+    /// needed.
     pub fn up(&self, robot: &Robot, builder: Builder) -> Result<Endpoint> {
         let store = store(robot)?;
         let name = self.container(&robot.name);
@@ -57,53 +55,50 @@ impl<'a> Simulation<'a> {
         let key = self.public_key()?;
         let make = format!("{image} {} {key}", store_name(store));
         let state = self.state(&name)?;
-        let fresh = match &state {
+        let is_new = match &state {
             Some(State { running: true, make: made, port: port @ Some(_) }) if *made == make => {
                 return Ok(self.endpoint_at(robot, *port));
             }
             Some(state) if state.make == make => {
-                ui::step(&robot.name, "switching the simulated robot on");
+                ui::step(&robot.name, "starting the simulated robot");
                 cmd!("docker start {name}")?.run()?;
                 self.wait_for_engine(&name)?;
                 false
             }
             _ => {
-                ui::step(&robot.name, "making a simulated robot");
+                ui::step(&robot.name, "creating a simulated robot");
                 self.make(&name, &robot.name, &image, store, &key, &make)?;
                 self.wait_for_engine(&name)?;
                 true
             }
         };
         let endpoint = self.endpoint(robot)?;
-        if fresh && process::mode().dry_run {
+        if is_new && process::mode().dry_run {
             host_key::plan(&endpoint, false)?;
-        } else if fresh {
-            // Its first boot: nobody else can have been at it.
+        } else if is_new {
+            // The container was created a moment ago on this machine, so its first host key can be trusted.
             host_key::record(&endpoint.known_hosts, &robot.name, &host_key::fetch(&endpoint)?)?;
         }
         Ok(endpoint)
     }
 
-    /// The way to a robot that is up.
+    /// Endpoint of a robot that is running.
     ///
     /// # Errors
-    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when it is not.
+    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot is not running.
     pub fn endpoint(&self, robot: &Robot) -> Result<Endpoint> {
         let name = self.container(&robot.name);
         let port = self.state(&name)?.and_then(|state| state.port);
         if port.is_none() && !process::mode().dry_run {
-            return Err(Failure::unreachable(format!(
-                "the simulated robot `{}` is switched off",
-                robot.name
-            ))
-            .hint(format!("`cargo xtask sim up {}`", robot.name))
-            .into());
+            return Err(Failure::unreachable(format!("the simulated robot `{}` is not running", robot.name))
+                .hint(format!("`cargo xtask sim up {}` starts it", robot.name))
+                .into());
         }
         Ok(self.endpoint_at(robot, port))
     }
 
     fn endpoint_at(&self, robot: &Robot, port: Option<u16>) -> Endpoint {
-        // In a dry run the port may be unknown: Docker chooses it.
+        // Docker chooses the port, so a dry run may not know it.
         let unknown = port.is_none().then(|| format!("ssh://{USER}@127.0.0.1:PORT"));
         Endpoint {
             robot: robot.name.clone(),
@@ -116,26 +111,24 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Removes robots with their disks, or all of them with their network and key.
-    ///
-    /// # Errors
-    /// Fails when the engine of this machine fails.
+    /// Removes these robots and their disks. With `None`, removes all robots of the project, their network
+    /// and SSH key.
     pub fn down(&self, robots: Option<&BTreeSet<String>>) -> Result<()> {
         let filter = format!("label={LABEL}={}", self.workspace.project.name);
-        let mine = |names: String| -> Vec<String> {
-            let of = |robot: &String| self.container(robot);
-            let wanted: Option<BTreeSet<String>> = robots.map(|robots| robots.iter().map(of).collect());
+        let selected: Option<BTreeSet<String>> =
+            robots.map(|robots| robots.iter().map(|robot| self.container(robot)).collect());
+        let select = |names: String| -> Vec<String> {
             names
                 .lines()
-                .filter(|name| wanted.as_ref().is_none_or(|wanted| wanted.contains(*name)))
+                .filter(|name| selected.as_ref().is_none_or(|selected| selected.contains(*name)))
                 .map(str::to_owned)
                 .collect()
         };
-        let containers = mine(cmd!("docker ps --all --filter {filter} --format '{{.Names}}'")?.read()?);
+        let containers = select(cmd!("docker ps --all --filter {filter} --format '{{.Names}}'")?.read()?);
         if !containers.is_empty() {
             cmd!("docker rm --force --volumes {containers...}")?.run()?;
         }
-        let volumes = mine(cmd!("docker volume ls --filter {filter} --format '{{.Name}}'")?.read()?);
+        let volumes = select(cmd!("docker volume ls --filter {filter} --format '{{.Name}}'")?.read()?);
         if !volumes.is_empty() {
             cmd!("docker volume rm {volumes...}")?.run()?;
         }
@@ -154,32 +147,27 @@ impl<'a> Simulation<'a> {
         Ok(())
     }
 
-    /// Limits a robot's link in both directions: a rate as tc(8) writes it (`50mbit`), or `off`.
-    ///
-    /// # Errors
-    /// Fails when the robot is off or the rate is none.
+    /// Limits the bandwidth of a robot's network link in both directions. `rate` is a rate of tc(8)
+    /// (`50mbit`) or `off`.
     pub fn shape(&self, robot: &Robot, rate: &str) -> Result<()> {
         let name = self.container(&robot.name);
         cmd!("docker exec {name} shape-link {rate}")?.run()
     }
 
-    /// What `sim status` shows of a robot: state, address, link.
-    ///
-    /// # Errors
-    /// Fails when the engine of this machine fails.
+    /// State, SSH address and link limit of a robot, as `sim status` shows them.
     pub fn status(&self, robot: &Robot) -> Result<[String; 3]> {
         let name = self.container(&robot.name);
         let Some(state) = self.state(&name)? else {
-            return Ok(["not made".into(), String::new(), String::new()]);
+            return Ok(["not created".into(), String::new(), String::new()]);
         };
         let Some(port) = state.port.filter(|_| state.running) else {
-            return Ok(["off".into(), String::new(), String::new()]);
+            return Ok(["stopped".into(), String::new(), String::new()]);
         };
         let link = cmd!("docker exec {name} shape-link show")?.read()?;
-        Ok(["on".into(), format!("{USER}@127.0.0.1:{port}"), link])
+        Ok(["running".into(), format!("{USER}@127.0.0.1:{port}"), link])
     }
 
-    /// The container of a robot.
+    /// Name of a robot's container. Its volume has the same name.
     pub fn container(&self, robot: &str) -> String {
         format!("{}-sim-{robot}", self.workspace.project.name)
     }
@@ -196,11 +184,11 @@ impl<'a> Simulation<'a> {
         self.dir().join("id_ed25519")
     }
 
-    /// The key that opens the simulated robots of this clone, made at first need.
+    /// Public SSH key for the simulated robots of this clone. Creates the key pair on first use.
     fn public_key(&self) -> Result<String> {
-        // Two robots may be made at the same time.
-        static MAKING: Mutex<()> = Mutex::new(());
-        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        // Robots are created in parallel, but only one thread may create the key.
+        static CREATING: Mutex<()> = Mutex::new(());
+        let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
         let key = self.key();
         if !key.is_file() {
             let dir = self.dir();
@@ -218,13 +206,13 @@ impl<'a> Simulation<'a> {
         let network = self.network();
         let (make, disk) = (format!("{MAKE_LABEL}={make}"), format!("{name}:/var/lib/docker"));
         let (store, keys) = (format!("STORE={}", store_name(store)), format!("AUTHORIZED_KEYS={key}"));
-        // One that is there was made for another image, store or key. Its disk stays.
+        // An existing container was created for another image, store or key. The volume with its disk stays.
         cmd!("docker rm --force {name}")?.clean_up();
         cmd!("docker volume create --label {label} {name}")?.run()?;
         let exists = cmd!("docker network inspect --format '{{.Id}}' {network}")?;
         if !exists.succeeds()? {
             let created = cmd!("docker network create --label {label} {network}")?.run();
-            // Another robot that is being made at the same time may have been first.
+            // A thread that creates another robot may have created the network first.
             if created.is_err() && !exists.succeeds()? {
                 created?;
             }
@@ -237,7 +225,8 @@ impl<'a> Simulation<'a> {
         .run()
     }
 
-    /// Waits until the robot's engine answers: `robotctl` does, and says why it does not.
+    /// Waits until the robot's engine answers. `robotctl` does the waiting and prints why the engine does not
+    /// start.
     fn wait_for_engine(&self, name: &str) -> Result<()> {
         cmd!("docker exec {name} robotctl docker start")?.run()
     }
@@ -267,7 +256,7 @@ fn store(robot: &Robot) -> Result<Store> {
     match &robot.host {
         Host::Simulated { store } => Ok(*store),
         Host::Ssh { .. } => Err(Failure::config(format!("`{}` is a real robot", robot.name))
-            .hint("`sim` is for robots with `simulated = true` in robots.toml")
+            .hint("`cargo xtask sim` is only for robots with `simulated = true` in robots.toml")
             .into()),
     }
 }

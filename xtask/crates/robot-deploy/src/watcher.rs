@@ -1,7 +1,7 @@
-//! Waits until somebody saves something that images are made of.
+//! Waits until a source file of the images is saved.
 
 use std::path::{Component, Path};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,57 +13,43 @@ use crate::config::Workspace;
 use crate::error::Result;
 use crate::process;
 
-/// How long nothing must be saved for one save after another to be over: editors write several files, git many.
+/// Saves that follow each other faster than this count as one: editors write several files, git writes many.
 const QUIET: Duration = Duration::from_millis(60);
 
-/// How often somebody looks whether this run has been interrupted.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Interval at which a waiting watcher checks for Ctrl-C.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Directories in which tools write, not people.
-const OF_TOOLS: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
+/// Directories that tools write to, not people.
+const TOOL_DIRECTORIES: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
 
-/// A look at the files of a workspace.
+/// Watches the source files of a workspace.
 pub struct Watcher {
     root: Utf8PathBuf,
     events: Receiver<notify::Result<Event>>,
-    /// Its end is the end of the events.
+    /// Events stop when this is dropped.
     _watcher: RecommendedWatcher,
 }
 
 impl Watcher {
-    /// Begins to look: at the ROS packages, the Dockerfiles and Compose files, and robots.toml.
+    /// Starts to watch the ROS packages, the Dockerfiles and Compose files, and `robots.toml`.
     ///
     /// # Errors
-    /// Fails when the system does not tell of changes: too many watches are the usual reason.
+    /// Fails when the system refuses to watch the files, usually because its limit of watches is reached.
     pub fn of(workspace: &Workspace) -> Result<Self> {
         let (sender, events) = channel();
-        let begin = || -> notify::Result<RecommendedWatcher> {
-            let mut watcher = notify::recommended_watcher(sender)?;
-            watcher
-                .watch(workspace.project.ros_workspace.join("src").as_std_path(), RecursiveMode::Recursive)?;
-            let docker = workspace.root.join("docker");
-            if docker.is_dir() {
-                watcher.watch(docker.as_std_path(), RecursiveMode::Recursive)?;
-            }
-            // Editors replace files: the directory is told of that, the file is not.
-            watcher.watch(workspace.root.as_std_path(), RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        };
-        let watcher = begin().context("look at the files of the workspace")?;
+        let watcher = start(workspace, sender).context("watch the files of the workspace")?;
         Ok(Self { root: workspace.root.clone(), events, _watcher: watcher })
     }
 
-    /// Waits for the next save, and until no further one follows. Gives a file that was saved, for people.
-    ///
-    /// # Errors
-    /// Fails when the run is interrupted.
+    /// Waits for the next save, and then until no other save follows. Returns one of the saved files, to be
+    /// shown.
     pub fn next(&self) -> Result<Utf8PathBuf> {
         let mut first = None;
         loop {
-            let patience = if first.is_some() { QUIET } else { AGAIN };
-            match self.events.recv_timeout(patience) {
+            let timeout = if first.is_some() { QUIET } else { INTERRUPT_INTERVAL };
+            match self.events.recv_timeout(timeout) {
                 Ok(event) => {
-                    let event = event.context("look at the files of the workspace")?;
+                    let event = event.context("watch the files of the workspace")?;
                     first = first.or_else(|| self.saved(&event));
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -72,35 +58,48 @@ impl Watcher {
                         return Ok(path);
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the system tells of no more changes"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("the system stopped reporting file changes")
+                }
             }
         }
     }
 
-    /// The file that an event is about, if images may be made of it.
+    /// File that an event is about, if the file is an input of images.
     fn saved(&self, event: &Event) -> Option<Utf8PathBuf> {
-        let changes = match event.kind {
+        let is_change = match event.kind {
             EventKind::Create(_) | EventKind::Remove(_) => true,
             EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
             EventKind::Any | EventKind::Access(_) | EventKind::Other => false,
         };
-        let of_people = |path: &&std::path::PathBuf| is_input(path.strip_prefix(&self.root).unwrap_or(path));
-        let path = event.paths.iter().find(of_people).filter(|_| changes)?;
-        Utf8PathBuf::from_path_buf(path.strip_prefix(&self.root).unwrap_or(path).to_owned()).ok()
+        let mut paths = event.paths.iter().map(|path| path.strip_prefix(&self.root).unwrap_or(path));
+        let path = paths.find(|path| is_input(path)).filter(|_| is_change)?;
+        Utf8PathBuf::from_path_buf(path.to_owned()).ok()
     }
 }
 
-/// Whether a file, named from the root of the workspace, may change what is deployed.
+fn start(workspace: &Workspace, sender: Sender<notify::Result<Event>>) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(sender)?;
+    watcher.watch(workspace.project.ros_workspace.join("src").as_std_path(), RecursiveMode::Recursive)?;
+    let docker = workspace.root.join("docker");
+    if docker.is_dir() {
+        watcher.watch(docker.as_std_path(), RecursiveMode::Recursive)?;
+    }
+    // Editors replace `robots.toml` instead of writing to it; only a watch on its directory reports that.
+    watcher.watch(workspace.root.as_std_path(), RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+/// Returns whether a file can change what is deployed. `path` is relative to the root of the workspace.
 fn is_input(path: &Path) -> bool {
     let mut parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => name.to_str(),
         _ => None,
     });
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    let of_tools = |part: &str| OF_TOOLS.contains(&part);
     let is_top = path.parent() == Some(Path::new(""));
-    // Of an editor: Emacs, vim, and whoever writes beside a file before replacing it.
-    let is_passing = name.starts_with(".#")
+    // Temporary files of Emacs, of vim, and of editors that write a new file before they replace the old one.
+    let is_temporary = name.starts_with(".#")
         || name.starts_with('#')
         || name.ends_with(['~', '#'])
         || name.ends_with(".swp")
@@ -108,7 +107,9 @@ fn is_input(path: &Path) -> bool {
         || name.ends_with(".tmp")
         || name == "4913"
         || name.ends_with(".pyc");
-    !parts.any(of_tools) && !is_passing && (!is_top || name == crate::config::FILE)
+    !parts.any(|part| TOOL_DIRECTORIES.contains(&part))
+        && !is_temporary
+        && (!is_top || name == crate::config::FILE)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What `cargo xtask doctor` looks at on a robot.
+//! The checks of `cargo xtask doctor` on a robot.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,29 +9,30 @@ use crate::config::{Platform, Robot};
 use crate::doctor::{Check, Outcome};
 use crate::{number, ui};
 
-/// Two generations of images of a usual workspace, and room for the robot's own data.
+/// Free bytes that a robot should have: two generations of a typical workspace's images, and room for its own
+/// data.
 const ENOUGH_SPACE: u64 = 3_000_000_000;
 
-/// Beyond this, times in logs and bags of two machines cannot be compared.
+/// Seconds of clock difference beyond which times in logs and bags of two machines cannot be compared.
 const SKEW: u64 = 2;
 
-/// Engines before this one cannot read layers compressed with zstd.
+/// First major version of Docker Engine that can read layers compressed with zstd.
 const FIRST_ENGINE: u32 = 23;
 
-/// Looks at a robot; whatever keeps it from being looked at further is the last finding.
+/// Checks a robot. An error that prevents further checks is the last one of the list.
 pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
     let check = |name, outcome| Check::new(&robot.name, name, outcome);
     let session = match Session::open(endpoint) {
         Ok(session) => session,
         Err(error) => return vec![check("reachable", Outcome::error(&error))],
     };
-    let mut checks = vec![check("reachable", Outcome::good("over SSH; its host key is the recorded one"))];
+    let mut checks = vec![check("reachable", Outcome::good("over SSH, with the recorded host key"))];
     let script =
         session.script(include_str!("scripts/examine.sh"), &[CONTAINER]).deadline(Duration::from_secs(20));
     let asked = SystemTime::now();
     match script.read() {
         Ok(text) => {
-            let outcomes = text.lines().flat_map(|line| look(robot, line, asked));
+            let outcomes = text.lines().flat_map(|line| findings(robot, line, asked));
             checks.extend(outcomes.map(|(name, outcome)| check(name, outcome)));
         }
         Err(error) => checks.push(check("shell", Outcome::error(&error))),
@@ -39,8 +40,8 @@ pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
     checks
 }
 
-/// Findings in one line of the script, which was `asked` for at that time.
-fn look(robot: &Robot, line: &str, asked: SystemTime) -> Vec<(&'static str, Outcome)> {
+/// Check results from one line that the script printed. `asked` is the time at which the script was started.
+fn findings(robot: &Robot, line: &str, asked: SystemTime) -> Vec<(&'static str, Outcome)> {
     let fields: Vec<&str> = line.split('\t').collect();
     match fields[..] {
         ["machine", machine] => vec![("architecture", architecture(robot, machine))],
@@ -57,7 +58,7 @@ fn look(robot: &Robot, line: &str, asked: SystemTime) -> Vec<(&'static str, Outc
 fn architecture(robot: &Robot, machine: &str) -> Outcome {
     let found = Platform::from_machine(machine);
     if found.arch == robot.platform.arch {
-        return Outcome::good(format!("{machine}, as `platform` says"));
+        return Outcome::good(format!("{machine}, as `platform` in robots.toml says"));
     }
     Outcome::bad(
         format!("{found}, but robots.toml says {}", robot.platform),
@@ -65,17 +66,17 @@ fn architecture(robot: &Robot, machine: &str) -> Outcome {
     )
 }
 
-/// The robot looked at its clock at some time between the question and the end of its answer, which takes a slow robot
-/// seconds.
+/// Compares the robot's clock with this machine's. The robot read its clock at some time between `asked` and
+/// `answered`, which are seconds apart on a slow robot.
 fn clock(seconds: &str, asked: SystemTime, answered: SystemTime) -> Outcome {
     let [asked, answered] = [asked, answered]
         .map(|time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs());
     let there = number::said(seconds).unwrap_or_default();
     let here = there.clamp(asked.min(answered), answered);
     match here.abs_diff(there) {
-        skew @ 0..=SKEW => Outcome::good(format!("{skew} s from this machine's")),
+        skew @ 0..=SKEW => Outcome::good(format!("differs from this machine's clock by {skew} s")),
         skew => Outcome::bad(
-            format!("{skew} s {} this machine's", if there > here { "ahead of" } else { "behind" }),
+            format!("{skew} s {} this machine's clock", if there > here { "ahead of" } else { "behind" }),
             format!(
                 "on the robot: `sudo date --set=@{answered}`; with a network, `sudo timedatectl set-ntp true`"
             ),
@@ -98,7 +99,7 @@ fn engine(version: &str, status: &str) -> Outcome {
 
 fn disk(robot: &str, kilobytes: &str) -> Outcome {
     let Some(free) = number::kibibytes(kilobytes) else {
-        return Outcome::note("its size cannot be told");
+        return Outcome::note("free space unknown");
     };
     if free >= ENOUGH_SPACE {
         return Outcome::good(format!("{} free for images", ui::bytes(free)));
@@ -106,7 +107,7 @@ fn disk(robot: &str, kilobytes: &str) -> Outcome {
     Outcome::bad(
         format!("only {} free for images", ui::bytes(free)),
         format!(
-            "`cargo xtask ssh --robot {robot} -- docker system df` shows what takes it, `docker image prune` frees some"
+            "`cargo xtask ssh --robot {robot} -- docker system df` shows what uses the disk, `docker image prune` there frees space"
         ),
     )
 }
@@ -124,10 +125,10 @@ fn compose(version: &str) -> Outcome {
 fn registry(robot: &str, state: &str) -> Outcome {
     match state {
         "running" => Outcome::good("running"),
-        "" => Outcome::note("not there yet: the first deploy brings it"),
+        "" => Outcome::note("not installed yet: the first deploy installs it"),
         state => Outcome::bad(
             format!("its container is {state}"),
-            format!("`cargo xtask setup-robot --robot {robot}` starts it anew; its data stays"),
+            format!("`cargo xtask setup-robot --robot {robot}` starts it again and keeps its data"),
         ),
     }
 }

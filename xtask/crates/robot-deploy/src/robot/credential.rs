@@ -1,8 +1,9 @@
-//! The login at a robot's own registry.
+//! The login of a robot's registry.
 //!
-//! Loopback is not a person: other users and containers of the robot reach the registry, too. It makes up a login where
-//! it starts (docker/registry/start.py) and leaves it where only those can read it who may use Docker there. This machine
-//! reads it over SSH, and the relay adds it to what goes to the registry.
+//! The registry listens on loopback, which other users and containers of the robot can reach as well. It
+//! therefore generates a login when it starts (docker/registry/start.py) and stores the login where only
+//! users of the robot who may use Docker can read it. This machine reads the login over SSH, and the relay
+//! adds it to each request.
 
 use std::time::Duration;
 
@@ -13,36 +14,35 @@ use crate::cmd;
 use crate::error::{Failure, Result, explained};
 use crate::process;
 
-/// The robot's part. A container that has just been started has no login yet.
-const TELL: &str = concat!(include_str!("scripts/credential.sh"), "credential || echo none\n");
+/// Script that prints the login, or `none`: a container that was started a moment ago has no login yet.
+const PRINT_LOGIN: &str = concat!(include_str!("scripts/credential.sh"), "credential || echo none\n");
 
-/// The user, and the robot's part where `docker login` reads the password alone.
+/// User name of the login.
 const USER: &str = "xtask";
-const TELL_PASSWORD: &str =
+
+/// Script that prints only the password, for `docker login --password-stdin`.
+const PRINT_PASSWORD: &str =
     concat!(include_str!("scripts/credential.sh"), "credential | base64 -d | cut -d : -f 2");
 
-/// Digits of a login: a name of five letters, a colon and 64 hexadecimal digits in base64.
-const DIGITS: usize = 94;
+/// Length of a login in base64 without padding: a name of five letters, a colon and 64 hexadecimal digits.
+const LENGTH: usize = 94;
 
-/// Time that a registry which has just been started may take until it has a login.
+/// Time that a freshly started registry may take to generate its login.
 const READY: Duration = Duration::from_secs(20);
 
-/// See the module. Never printed.
+/// A login in base64, as in HTTP basic authentication. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(String);
 
 impl Credential {
-    /// Asks the robot, whose registry has been started.
-    ///
-    /// # Errors
-    /// Fails when the connection is gone, or when the registry does not come to having a login.
+    /// Reads the login from the robot, whose registry has to be started before.
     pub fn of(session: &Session) -> Result<Self> {
-        let ask = session.script(TELL, &[]);
-        // A connection that is gone is not waited for.
-        let read = || match ask.read() {
-            Ok(text) => {
-                Self::parse(text.lines().next_back().unwrap_or_default()).map(Ok).context("it has no login")
-            }
+        let print = session.script(PRINT_LOGIN, &[]);
+        // `Ok(Err(_))` ends the wait: a lost connection does not come back by waiting.
+        let read = || match print.read() {
+            Ok(text) => Self::parse(text.lines().next_back().unwrap_or_default())
+                .map(Ok)
+                .context("the registry has no login yet"),
             Err(error) => Ok(Err(error)),
         };
         let robot = session.robot();
@@ -50,7 +50,7 @@ impl Credential {
             explained(error, |error| {
                 Failure::failed(format!("the registry on `{robot}` does not start"))
                     .hint(format!(
-                        "`cargo xtask ssh --robot {robot} -- docker logs {}` says why; something else may listen on \
+                        "`cargo xtask ssh --robot {robot} -- docker logs {}` shows why; another program may use \
                          port 5000 there: `sudo ss -ltnp` shows it",
                         registry::CONTAINER
                     ))
@@ -62,20 +62,19 @@ impl Credential {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_suffix("==")?;
-        let is_login = digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_alphanumeric());
+        let login = text.strip_suffix("==")?;
+        let is_login = login.len() == LENGTH && login.bytes().all(|byte| byte.is_ascii_alphanumeric());
         is_login.then(|| Self(text.to_owned()))
     }
 
-    /// The value of the header `Authorization`.
+    /// Value of the header `Authorization`.
     pub fn header(&self) -> String {
         format!("Basic {}", self.0)
     }
 
-    /// One for tests.
     #[cfg(test)]
     pub fn example() -> Self {
-        Self(format!("{}==", "A".repeat(DIGITS)))
+        Self(format!("{}==", "A".repeat(LENGTH)))
     }
 }
 
@@ -85,16 +84,14 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-/// Has this machine's Docker log in at the registry behind a port, where no relay adds the login: for scripts.
-///
-/// # Errors
-/// Fails when the robot does not tell its login or Docker does not take it.
+/// Logs this machine's Docker in to the registry at `host`. Only for the scripts of dry runs, which have no
+/// relay that adds the login.
 pub fn log_in(session: &Session, host: &str) -> Result<()> {
-    let tell = session.command(["sh", "-c", TELL_PASSWORD]);
-    cmd!("docker login --username {USER} --password-stdin {host}")?.feed(&tell).map(drop)
+    let print = session.command(["sh", "-c", PRINT_PASSWORD]);
+    cmd!("docker login --username {USER} --password-stdin {host}")?.feed(&print).map(drop)
 }
 
-/// Undoes that.
+/// Undoes [`log_in`].
 pub fn log_out(host: &str) {
     process::Cmd::new("docker").args(["logout", host]).clean_up();
 }

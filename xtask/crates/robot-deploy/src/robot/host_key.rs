@@ -1,4 +1,4 @@
-//! Host keys: pinned in a file the team shares, and what it means when a connection fails over them.
+//! Host keys: recorded in a file that the team shares, and the errors of connections that fail.
 
 use std::fs::File;
 
@@ -11,63 +11,62 @@ use crate::error::{Failure, Result};
 use crate::files;
 use crate::process::Cmd;
 
-/// Turns what `ssh` said when it could not connect into what a person can do.
+/// Turns an error message of `ssh` into an error with a hint.
 pub fn explain(endpoint: &Endpoint, reason: &anyhow::Error) -> anyhow::Error {
-    let said = format!("{reason:#}");
+    let stderr = format!("{reason:#}");
     let robot = &endpoint.robot;
     let destination = &endpoint.destination;
-    let failure = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+    let failure = if stderr.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         Failure::unreachable(format!(
             "the host key of `{robot}` is not the one in `{}`",
             endpoint.known_hosts
         ))
         .hint(format!("if {robot} was re-flashed: `cargo xtask setup-robot --robot {robot} --new-host-key`"))
         .hint(format!("if it was not, another machine answers at `{destination}`: check the address"))
-    } else if said.contains("host key is known for") {
+    } else if stderr.contains("host key is known for") {
         Failure::unreachable(format!("the host key of `{robot}` has not been recorded")).hint(format!(
             "`cargo xtask setup-robot --robot {robot}` shows it, records it, and sets the robot up"
         ))
-    } else if said.contains("Permission denied") {
+    } else if stderr.contains("Permission denied") {
         Failure::unreachable(format!("`{robot}` ({destination}) does not accept your SSH key"))
             .hint(format!("`cargo xtask setup-robot --robot {robot}` installs it"))
             .hint("a key with a passphrase has to be in the agent: `ssh-add`")
-    } else if said.contains("Could not resolve") {
-        Failure::unreachable(format!("`{robot}`: there is no machine called `{destination}`"))
+    } else if stderr.contains("Could not resolve") {
+        Failure::unreachable(format!("`{robot}`: cannot resolve the host name of `{destination}`"))
             .hint(format!("check `host` of [robots.{robot}] in robots.toml; an IP address always works"))
     } else {
         Failure::unreachable(format!("`{robot}` ({destination}) does not answer"))
-            .hint("is it switched on, and this machine on the robot's network?")
-            .hint(format!("`cargo xtask doctor --robot {robot}` looks closer"))
+            .hint("check that the robot is switched on and that this machine is in the robot's network")
+            .hint(format!("`cargo xtask doctor --robot {robot}` checks the robot"))
     };
     failure.because(anyhow::anyhow!(last_words(&reason.root_cause().to_string()))).into()
 }
 
-/// The lines of `ssh` that say something; it frames warnings in rows of `@`.
-fn last_words(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with('@')).collect();
+/// The last four lines of `ssh`'s message, without the rows of `@` around warnings.
+fn last_words(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr.lines().filter(|line| !line.starts_with('@')).collect();
     lines[lines.len().saturating_sub(4)..].join("\n")
 }
 
-/// Asks the robot for its host key, without logging in.
+/// Reads the robot's host key without logging in.
 ///
-/// It is asked through the real `ssh`, not `ssh-keyscan`, so that jump hosts and `~/.ssh/config` count.
+/// Uses `ssh` instead of `ssh-keyscan`, so that jump hosts and `~/.ssh/config` apply.
 ///
 /// # Errors
 /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer.
 pub fn fetch(endpoint: &Endpoint) -> Result<String> {
     let (_dir, file) = files::apart("known_hosts")?;
-    // Logging in without any method fails: the key has been shown before that.
+    // The login has no authentication method and fails, but only after `ssh` has written the host key.
     let refusal = probe(endpoint, &file).run().err();
     match fs_err::read_to_string(&file) {
         Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        _ => Err(explain(endpoint, &refusal.unwrap_or_else(|| anyhow::anyhow!("no host key was sent")))),
+        _ => {
+            Err(explain(endpoint, &refusal.unwrap_or_else(|| anyhow::anyhow!("the robot sent no host key"))))
+        }
     }
 }
 
-/// Prints how the key would come into the file, in a dry run.
-///
-/// # Errors
-/// Never fails there.
+/// Prints the commands of a dry run that record the host key.
 pub fn plan(endpoint: &Endpoint, is_recorded: bool) -> Result<()> {
     if is_recorded {
         Cmd::new("ssh-keygen").args(["-R", &endpoint.robot, "-f", endpoint.known_hosts.as_str()]).run()?;
@@ -75,10 +74,10 @@ pub fn plan(endpoint: &Endpoint, is_recorded: bool) -> Result<()> {
     probe(endpoint, &endpoint.known_hosts).run()
 }
 
-/// An `ssh` that writes the host key to `file` and does not log in.
+/// `ssh` command that writes the host key to `file` and does not log in.
 fn probe(endpoint: &Endpoint, file: &Utf8Path) -> Cmd {
     let probe = Endpoint { known_hosts: file.to_owned(), identity: None, ..endpoint.clone() };
-    // The first value of an option counts: ours have to come before those of every connection.
+    // `ssh` uses the first value of an option, so these come before the options of every connection.
     let options = ["StrictHostKeyChecking=accept-new", "HashKnownHosts=no", "PreferredAuthentications=none"];
     let mut argv: Vec<String> =
         options.iter().flat_map(|option| ["-o".to_owned(), (*option).to_owned()]).collect();
@@ -86,20 +85,17 @@ fn probe(endpoint: &Endpoint, file: &Utf8Path) -> Cmd {
     Cmd::new("ssh").args(argv)
 }
 
-/// The fingerprint of a line of a known-hosts file, as `ssh` shows it on the robot's own console.
-///
-/// # Errors
-/// Fails when the line is none.
+/// Fingerprint of a line of a known-hosts file, as `ssh-keygen -l` prints it on the robot.
 pub fn fingerprint(line: &str) -> Result<String> {
     let text = cmd!("ssh-keygen -l -f -")?.stdin(format!("{line}\n")).read()?;
     let word = text.split_whitespace().find(|word| word.starts_with("SHA256:"));
     Ok(word.unwrap_or(text.as_str()).to_owned())
 }
 
-/// The lines by which `ssh` knows `robot`.
+/// The lines of the file that `ssh` matches for `robot`.
 ///
 /// # Errors
-/// Fails when the file exists but cannot be read, or when one of the lines is for other names as well.
+/// Fails when the file exists but cannot be read, or when one of the lines matches other names as well.
 pub fn recorded(known_hosts: &Utf8Path, robot: &str) -> Result<Vec<String>> {
     let lines = lines(known_hosts)?;
     Ok(numbers(known_hosts, robot, &lines)?.into_iter().map(|number| lines[number].clone()).collect())
@@ -108,40 +104,42 @@ pub fn recorded(known_hosts: &Utf8Path, robot: &str) -> Result<Vec<String>> {
 /// Records `key` as the only host key of `robot`.
 ///
 /// # Errors
-/// As [`recorded`], and when the file cannot be written; it is replaced whole or not at all.
+/// As [`recorded`], and when the file cannot be written. The file is replaced completely or not at all.
 pub fn record(known_hosts: &Utf8Path, robot: &str, key: &str) -> Result<()> {
-    let _turn = turn(known_hosts)?;
+    let _lock = lock(known_hosts)?;
     let mut all = lines(known_hosts)?;
     for number in numbers(known_hosts, robot, &all)?.into_iter().rev() {
-        drop(all.remove(number));
+        all.remove(number);
     }
     all.extend(key.lines().map(str::to_owned));
     files::replace(known_hosts, &(all.join("\n") + "\n"))
 }
 
-/// The places, from 0, of the lines by which `ssh` knows `robot`: its own matching decides, of patterns, hashed names and
-/// authorities. One that is for other names as well is refused, since whoever has its key would be taken for the robot,
-/// whatever key is recorded beside it; one that revokes keys stays.
+/// Indices of the lines that `ssh` matches for `robot`. `ssh-keygen` does the matching, because lines may
+/// have patterns, hashed names and certificate authorities. A line that matches other names as well is an
+/// error: a machine with its key would be accepted as the robot, whatever other key is recorded. Lines that
+/// revoke keys are not returned.
 fn numbers(known_hosts: &Utf8Path, robot: &str, lines: &[String]) -> Result<Vec<usize>> {
     if lines.is_empty() {
         return Ok(Vec::new());
     }
-    // It ends with 1 when it finds nothing.
-    let ask = "ssh-keygen -F \"$1\" -f \"$2\" || [ $? -eq 1 ]";
-    let found = Cmd::new("sh").args(["-c", ask, "sh", robot, known_hosts.as_str()]).read()?;
+    // `ssh-keygen -F` exits with 1 when nothing matches.
+    let find = "ssh-keygen -F \"$1\" -f \"$2\" || [ $? -eq 1 ]";
+    let found = Cmd::new("sh").args(["-c", find, "sh", robot, known_hosts.as_str()]).read()?;
     let found = found.lines().filter_map(|line| line.strip_prefix("# Host ")?.split_once(" found: line "));
     let mut numbers = Vec::new();
     for (_, place) in found.filter(|(_, place)| !place.ends_with("REVOKED")) {
         let number = place.split(' ').next().and_then(|number| number.parse::<usize>().ok());
         let number = number.and_then(|number| number.checked_sub(1)).filter(|number| *number < lines.len());
-        let number = number.with_context(|| format!("read what ssh-keygen says of `{known_hosts}`"))?;
+        let number =
+            number.with_context(|| format!("read the answer of ssh-keygen about `{known_hosts}`"))?;
         let names = lines[number].split_whitespace().next().unwrap_or_default();
         if !names.eq_ignore_ascii_case(robot) && !names.starts_with("|1|") {
             return Err(Failure::failed(format!(
-                "line {} of `{known_hosts}`, `{names} …`, is for `{robot}` and others: whoever has its key is taken for `{robot}`",
+                "line {} of `{known_hosts}`, `{names} …`, matches `{robot}` and others: any machine with its key is accepted as `{robot}`",
                 number + 1
             ))
-            .hint(format!("remove the line, or leave the robot out of it by `,!{robot}` after its names; then run this again"))
+            .hint(format!("remove the line, or exclude the robot by adding `,!{robot}` to the names of the line; then run this again"))
             .into());
         }
         numbers.push(number);
@@ -149,10 +147,10 @@ fn numbers(known_hosts: &Utf8Path, robot: &str, lines: &[String]) -> Result<Vec<
     Ok(numbers)
 }
 
-/// Waits until nobody else changes the file: several robots may be recorded at the same time, in one run or in two,
-/// and each keeps the lines that it has read. The lock is the directory's: the file itself is replaced, and one
-/// of its own would lie about among the team's files.
-fn turn(known_hosts: &Utf8Path) -> Result<File> {
+/// Locks the file for changes. Several robots may be recorded at the same time, by one process or by several,
+/// and each change writes back all lines that it has read. Locks the directory, because the file itself is
+/// replaced and a separate lock file would lie among the team's files.
+fn lock(known_hosts: &Utf8Path) -> Result<File> {
     let dir = known_hosts.parent().filter(|dir| !dir.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
     fs_err::create_dir_all(dir)?;
     let file = File::open(dir).with_context(|| format!("open `{dir}`"))?;
@@ -176,7 +174,7 @@ mod tests {
     use crate::error::{Exit, exit_of, hints_of};
     use crate::fuzz::{fuzz, text};
 
-    fn explained(said: &str) -> anyhow::Error {
+    fn explained(stderr: &str) -> anyhow::Error {
         let endpoint = Endpoint {
             robot: "main".into(),
             destination: "nuc@10.0.0.1".into(),
@@ -186,7 +184,7 @@ mod tests {
             compressed: false,
             reconnect: std::time::Duration::ZERO,
         };
-        explain(&endpoint, &anyhow::anyhow!(said.to_owned()))
+        explain(&endpoint, &anyhow::anyhow!(stderr.to_owned()))
     }
 
     #[test]
@@ -209,11 +207,11 @@ mod tests {
             ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "is not the one in", "--new-host-key"),
             ("No ED25519 host key is known for main", "has not been recorded", "setup-robot --robot main"),
             ("nuc@10.0.0.1: Permission denied (publickey).", "does not accept your SSH key", "installs it"),
-            ("ssh: Could not resolve hostname nuc: unknown", "there is no machine called", "robots.toml"),
+            ("ssh: Could not resolve hostname nuc: unknown", "cannot resolve the host name", "robots.toml"),
             ("ssh: connect to host 10.0.0.1 port 22: No route to host", "does not answer", "switched on"),
         ];
-        for (said, message, hint) in cases {
-            let error = explained(said);
+        for (stderr, message, hint) in cases {
+            let error = explained(stderr);
             assert!(error.to_string().contains(message), "{error}");
             assert!(hints_of(&error).concat().contains(hint), "{:?}", hints_of(&error));
             assert_eq!(exit_of(&error), Exit::Unreachable);

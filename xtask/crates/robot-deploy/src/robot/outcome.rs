@@ -17,7 +17,7 @@ pub enum Outcome {
     Unhealthy,
     /// The robot rolls back as soon as its Docker runs again.
     PutOff,
-    /// The robot did not begin.
+    /// The robot did not start the activation.
     Refused,
     /// The new release was unhealthy, and the one before does not work any more either. Also every word that
     /// this version of xtask does not know.
@@ -25,7 +25,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Reads the word that the robot reports.
+    /// Parses the word that the robot reports.
     pub fn parse(word: &str) -> Self {
         match word {
             "active" => Self::Active,
@@ -51,7 +51,7 @@ pub struct PendingOutcome {
 }
 
 impl PendingOutcome {
-    /// Reads the fields of a line `news`.
+    /// Parses the fields of a line `news`.
     pub fn parse(release: &str, word: &str, reason: &str) -> Self {
         Self { release: release.to_owned(), outcome: Outcome::parse(word), reason: reason.to_owned() }
     }

@@ -1,6 +1,6 @@
-//! The registry on the robot: the container there, and a client for its HTTP interface.
+//! The registry on the robot: its container, and a client for its HTTP API.
 //!
-//! The interface is the OCI distribution specification's, as the CNCF `distribution` registry serves it.
+//! The API is that of the OCI distribution specification, served by the CNCF `distribution` registry.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -14,45 +14,43 @@ use crate::error::{Failure, Result};
 use crate::image::oci::{self, Descriptor};
 use crate::{number, process, ui};
 
-/// Where the registry listens on the robot: nowhere else, so that SSH is the only way in.
+/// Address on which the registry listens on the robot. Loopback only, so that SSH is the only way in.
 pub const ADDRESS: &str = "127.0.0.1:5000";
 
-/// Beginning of image references on the robot: an address, because a name may lead to somebody else's `[::1]:5000`.
+/// Registry part of image references on the robot. An address, because `localhost` may resolve to `[::1]`,
+/// where another program may listen.
 pub const HOST: &str = ADDRESS;
 
-/// A project's repository in the registry, as the robot's engine calls it.
+/// Returns the repository of a project in the robot's registry, as the robot's engine calls it.
 pub fn repository(project: &str) -> String {
     format!("{HOST}/{project}")
 }
 
-/// The registry's container and its volume.
+/// Name of the registry's container and of its volume.
 pub const CONTAINER: &str = "xtask-registry";
 
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
                               application/vnd.docker.distribution.manifest.v2+json";
 
-/// Sees to it that the registry runs on the robot: brings `image` if the robot lacks it, starts a
-/// container if none runs it. The data volume outlives the container. Gives the bytes that were sent.
-///
-/// # Errors
-/// Fails when Docker on the robot fails or port 5000 there is taken by something else.
+/// Makes sure that the registry runs on the robot: sends `image` if the robot does not have it, and starts a
+/// container if none runs with it. The data volume outlives the container. Returns the number of bytes sent.
 pub fn ensure(session: &Session, image: &str) -> Result<u64> {
     let start = session.script(include_str!("scripts/registry.sh"), &[CONTAINER, image, ADDRESS]);
-    let bring = || session.command(["docker", "load", "--quiet"]).feed(&cmd!("docker save {image}")?);
+    let load = || session.command(["docker", "load", "--quiet"]).feed(&cmd!("docker save {image}")?);
     if process::mode().dry_run {
-        ui::step(session.robot(), "bringing the registry, unless it is there, and starting it");
-        bring()?;
+        ui::step(session.robot(), "loading the registry image if it is missing, and starting the registry");
+        load()?;
         start.run()?;
         return Ok(0);
     }
     match start.run_for_output()?.as_str() {
         "image missing" => {
-            ui::step(session.robot(), "bringing the registry, once");
-            let bytes = bring()?;
+            ui::step(session.robot(), "loading the registry image (once)");
+            let bytes = load()?;
             let state = start.run_for_output()?;
             anyhow::ensure!(
                 state != "image missing",
-                "`{}` did not keep the image `{image}`",
+                "`{}` does not have the image `{image}` after loading it",
                 session.robot()
             );
             Ok(bytes)
@@ -61,28 +59,28 @@ pub fn ensure(session: &Session, image: &str) -> Result<u64> {
     }
 }
 
-/// A client of one registry, without TLS: the tunnel is the encryption.
+/// Client of one registry, without TLS: the SSH tunnel encrypts the connection.
 #[derive(Clone, Debug)]
 pub struct RegistryClient {
     base: String,
     agent: ureq::Agent,
 }
 
-/// An image's manifest, as far as a delivery is interested in it.
+/// The parts of an image manifest that a delivery needs.
 #[derive(Clone, Debug)]
 pub struct PushedManifest {
-    /// `sha256:…` of its bytes.
+    /// Digest of the manifest's bytes, `sha256:…`.
     pub digest: String,
-    /// The digest of the image's configuration, which is the image ID in a classic store; none in a dry run.
+    /// Digest of the image's configuration, which is the image ID in a classic store. `None` in a dry run.
     pub config: Option<Digest>,
-    /// The blobs of the image: its layers, lowest first, and its configuration.
+    /// Blobs of the image: the layers, lowest first, and then the configuration.
     pub blobs: Vec<Descriptor>,
-    /// Bytes of all layers, as they travel.
+    /// Compressed size of all layers in bytes.
     pub layer_bytes: u64,
 }
 
 impl RegistryClient {
-    /// A client of the registry on a port of this machine.
+    /// Client of the registry behind a local port.
     pub fn on_port(port: u16) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(20)))
@@ -91,7 +89,7 @@ impl RegistryClient {
         Self { base: format!("http://127.0.0.1:{port}/v2"), agent: config.build().into() }
     }
 
-    /// Tells whether what answers is a registry: they all say so in a header, as the specification asks.
+    /// Returns whether the server is a registry, by the version header that registries send.
     ///
     /// # Errors
     /// Fails when nothing answers.
@@ -100,10 +98,7 @@ impl RegistryClient {
         Ok(answer.headers().contains_key("Docker-Distribution-Api-Version"))
     }
 
-    /// The manifest of `repository:tag`.
-    ///
-    /// # Errors
-    /// Fails when there is none, or it is not an image's.
+    /// Reads the manifest of `repository:tag`.
     pub fn manifest(&self, repository: &str, tag: &str) -> Result<PushedManifest> {
         let url = format!("{}/{repository}/manifests/{tag}", self.base);
         let mut answer = self
@@ -124,10 +119,7 @@ impl RegistryClient {
 }
 
 impl PushedManifest {
-    /// Reads a manifest; its digest is computed, not believed.
-    ///
-    /// # Errors
-    /// Fails when the bytes are not an image manifest.
+    /// Parses a manifest and computes its digest, instead of trusting the registry's header.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let oci::Manifest { config, layers } = serde_json::from_slice(bytes).map_err(|error| {
             Failure::failed("the registry's answer is not an image manifest").because(error)
@@ -138,7 +130,7 @@ impl PushedManifest {
         Ok(Self { digest: Digest::of(bytes).into(), config: config_digest, blobs, layer_bytes })
     }
 
-    /// Stands for a manifest in dry-run mode, where nothing has been pushed.
+    /// Placeholder for a dry run, which pushes nothing.
     pub fn unknown(image: &str) -> Self {
         let digest = format!("sha256:DIGEST-OF-{image}");
         Self { config: None, digest, blobs: Vec::new(), layer_bytes: 0 }

@@ -1,12 +1,13 @@
-//! The laptop's end of the tunnel: a listener on loopback that passes requests on and counts bytes.
+//! The laptop's end of the tunnel: an HTTP proxy on loopback that forwards requests to the robot's registry
+//! and counts bytes.
 //!
-//! The robot's registry asks for a login, which the relay adds to each request: who pushes through it needs none, and
-//! never sees it. So it is the relay that decides who may push: this user and Docker's engine (see
-//! [`Listener`]), no web page, and nobody may delete. Answers pass as they come.
+//! The relay adds the login of the robot's registry to each request, so clients neither need nor see that
+//! login. The relay therefore has to decide which requests it forwards: those of this user and of Docker's
+//! engine (see [`Listener`]), none of web pages, and no `DELETE`. Responses are forwarded unchanged.
 //!
-//! `ssh -L` could listen itself. That we do instead keeps the port ours while the connection behind it is
-//! replaced, leaves no moment between finding a free port and taking it, and makes "bytes on the wire" a
-//! measurement.
+//! `ssh -L` could listen by itself. A listener of our own keeps the port while the SSH connection is
+//! replaced, has no race between finding a free port and binding it, and measures the bytes that are really
+//! sent.
 
 mod requests;
 
@@ -25,11 +26,11 @@ use crate::http;
 use crate::loopback::Listener;
 use crate::ui::Progress;
 
-/// How long a connection may say nothing, either way. A registry that is stopped in its tracks never answers, and
-/// `docker push` would wait for it for ever; connections that are kept for later may be closed at any time.
+/// Time after which a connection without traffic in either direction is closed. A paused registry never
+/// answers, and `docker push` would wait for it forever. Closing an idle keep-alive connection does no harm.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// Bytes that went through, both ways.
+/// Bytes transferred in both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// From this machine to the robot.
@@ -43,13 +44,13 @@ struct Shared {
     login: Credential,
     sent: AtomicU64,
     received: AtomicU64,
-    /// Where connections are passed on to; replaced when the SSH connection is.
+    /// Socket that leads to the registry. Changes when the SSH connection is replaced.
     target: Mutex<Utf8PathBuf>,
-    /// Who wants to see what goes to the robot.
-    watcher: Mutex<Option<Progress>>,
+    /// Receives the number of bytes sent to the robot.
+    progress: Mutex<Option<Progress>>,
 }
 
-/// See the module.
+/// A running relay; see the module.
 #[derive(Debug)]
 pub struct Relay {
     listener: Listener,
@@ -57,50 +58,48 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens on 127.0.0.1, on `requested` or the next free port, and passes requests on to the registry behind a Unix
-    /// socket, with its login.
-    ///
-    /// # Errors
-    /// Fails when none of the ports is free.
+    /// Listens on 127.0.0.1, on port `requested` or the next free one, and forwards requests, with the login, to
+    /// the registry behind the Unix socket `target`.
     pub fn listen(requested: u16, target: Utf8PathBuf, login: Credential) -> Result<Self> {
-        Self::with_patience(requested, target, login, IDLE)
+        Self::with_idle_limit(requested, target, login, IDLE)
     }
 
-    fn with_patience(
+    fn with_idle_limit(
         requested: u16,
         target: Utf8PathBuf,
         login: Credential,
-        patience: Duration,
+        idle_limit: Duration,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             login,
             sent: AtomicU64::default(),
             received: AtomicU64::default(),
             target: Mutex::new(target),
-            watcher: Mutex::default(),
+            progress: Mutex::default(),
         });
-        let passing_on = Arc::clone(&shared);
-        let listener = Listener::start(requested, move |client| accept(client, &passing_on, patience))?;
+        let shared_by_connections = Arc::clone(&shared);
+        let listener =
+            Listener::start(requested, move |client| accept(client, &shared_by_connections, idle_limit))?;
         Ok(Self { listener, shared })
     }
 
-    /// The local port.
+    /// Local port of the listener.
     pub fn port(&self) -> u16 {
         self.listener.port()
     }
 
-    /// Passes new connections on to another socket.
+    /// Forwards new connections to another socket.
     pub fn redirect(&self, target: Utf8PathBuf) {
         *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
-    /// Shows what goes to the robot on its line, until the guard is dropped.
+    /// Counts the bytes sent to the robot in `progress` until the guard is dropped.
     pub fn watched_by(&self, progress: &Progress) -> Watch<'_> {
-        self.shared.watch(Some(progress.clone()));
+        self.shared.set_progress(Some(progress.clone()));
         Watch(&self.shared)
     }
 
-    /// What went through so far.
+    /// Bytes transferred so far.
     pub fn traffic(&self) -> Traffic {
         Traffic {
             sent: self.shared.sent.load(Ordering::Relaxed),
@@ -110,14 +109,14 @@ impl Relay {
 }
 
 impl Shared {
-    fn watch(&self, watcher: Option<Progress>) {
-        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = watcher;
+    fn set_progress(&self, progress: Option<Progress>) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
     fn count_sent(&self, count: u64) {
         self.sent.fetch_add(count, Ordering::Relaxed);
-        if let Some(watcher) = &*self.watcher.lock().unwrap_or_else(PoisonError::into_inner) {
-            watcher.advance(count);
+        if let Some(progress) = &*self.progress.lock().unwrap_or_else(PoisonError::into_inner) {
+            progress.advance(count);
         }
     }
 
@@ -126,68 +125,69 @@ impl Shared {
     }
 }
 
-/// See [`Relay::watched_by`].
+/// Guard of [`Relay::watched_by`].
 #[derive(Debug)]
-#[must_use = "nothing is shown any more once it is dropped"]
+#[must_use = "progress stops when the guard is dropped"]
 pub struct Watch<'a>(&'a Shared);
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.0.watch(None);
+        self.0.set_progress(None);
     }
 }
 
-/// Passes a connection on, both ways, until it ends.
-fn accept(client: TcpStream, shared: &Arc<Shared>, patience: Duration) {
+/// Forwards a connection in both directions until it ends.
+fn accept(client: TcpStream, shared: &Arc<Shared>, idle_limit: Duration) {
     let target = shared.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    // Where the SSH connection is gone, the client is hung up on, as a dead tunnel would.
+    // Without an SSH connection the client's connection is closed, as a dead tunnel would close it.
     let Ok(robot) = UnixStream::connect(target.as_std_path()) else { return };
     drop(client.set_nodelay(true));
     let (Ok(client_again), Ok(robot_again)) = (client.try_clone(), robot.try_clone()) else { return };
     let (up, down) = (Arc::clone(shared), Arc::clone(shared));
-    let idle = Arc::new(Idle::new(patience));
-    let busy = Arc::clone(&idle);
-    if robot_again.set_read_timeout(Some(patience / 10)).is_err() {
+    let idle = Arc::new(IdleTimer::new(idle_limit));
+    let idle_of_requests = Arc::clone(&idle);
+    if robot_again.set_read_timeout(Some(idle_limit / 10)).is_err() {
         return;
     }
     std::thread::spawn(move || {
         let counted = |count| {
-            busy.over();
+            idle_of_requests.reset();
             up.count_sent(count);
         };
-        let way = match pass_requests(&client, Counted { to: &robot, counted }, &up.login) {
+        let direction = match forward_requests(&client, Counted { to: &robot, counted }, &up.login) {
             Ok(()) => Shutdown::Write,
-            // What has been begun is not to be taken for a whole request.
+            // The registry must not take a truncated request for a complete one.
             Err(_) => Shutdown::Both,
         };
-        drop(robot.shutdown(way));
+        drop(robot.shutdown(direction));
     });
     std::thread::spawn(move || {
         let counted = |count| {
-            idle.over();
+            idle.reset();
             down.count_received(count);
         };
-        pass_on(&robot_again, &client_again, counted, || idle.is_too_long());
-        // Who still writes to either side is to notice.
+        copy(&robot_again, &client_again, counted, || idle.is_expired());
+        // Also unblocks the thread that forwards requests.
         drop(robot_again.shutdown(Shutdown::Both));
         drop(client_again.shutdown(Shutdown::Both));
     });
 }
 
-/// Passes requests on until the client ends, or is refused.
-fn pass_requests(client: &TcpStream, registry: impl Write, login: &Credential) -> io::Result<()> {
+/// Forwards requests until the client closes the connection or a request is refused.
+fn forward_requests(client: &TcpStream, registry: impl Write, login: &Credential) -> io::Result<()> {
     if http::is_tls(client)? {
         http::answer_tls(client);
         return Ok(());
     }
     let port = client.local_addr()?.port();
-    if let Some(refusal) = requests::pass_on(client, registry, port, &login.header())? {
+    if let Some(refusal) = requests::forward(client, registry, port, &login.header())? {
         http::refuse(client, refusal);
     }
     Ok(())
 }
 
-/// A writer that tells how much goes through it. Told first: who has seen the answer to something sees it counted, too.
+/// A writer that counts its bytes. Counts before it writes, so that a client that has the response finds its
+/// request counted.
 struct Counted<W, F> {
     to: W,
     counted: F,
@@ -205,42 +205,43 @@ impl<W: Write, F: Fn(u64)> Write for Counted<W, F> {
     }
 }
 
-/// Since when a connection has been saying nothing.
-struct Idle {
+/// Time since the last traffic on a connection.
+struct IdleTimer {
     since: Mutex<Instant>,
     limit: Duration,
 }
 
-impl Idle {
+impl IdleTimer {
     fn new(limit: Duration) -> Self {
         Self { since: Mutex::new(Instant::now()), limit }
     }
 
-    fn over(&self) {
+    fn reset(&self) {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn is_too_long(&self) -> bool {
+    fn is_expired(&self) -> bool {
         self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= self.limit
     }
 }
 
-/// Copies until either side ends, or has nothing to say and is given up for that; counts what is passed on.
-fn pass_on(mut from: impl Read, mut to: impl Write, counted: impl Fn(u64), is_given_up: impl Fn() -> bool) {
+/// Copies and counts bytes until either side closes its connection or `is_expired` says that it was idle for
+/// too long.
+fn copy(mut from: impl Read, mut to: impl Write, counted: impl Fn(u64), is_expired: impl Fn() -> bool) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return,
             Ok(count) => {
-                // Counted first: who has seen the answer to something sees it counted, too.
+                // Counted first, as in `Counted`.
                 counted(count as u64);
                 if to.write_all(&buffer[..count]).is_err() {
                     return;
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            // The time for reading is over, no more than that.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !is_given_up() => {}
+            // The read timeout only serves to check `is_expired` now and then.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && !is_expired() => {}
             Err(_) => return,
         }
     }
@@ -254,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    /// A Unix socket that answers each request with its own head.
+    /// Listens on a Unix socket and answers each request with the request's own head.
     fn mirror(path: &std::path::Path) -> io::Result<()> {
         let listener = UnixListener::bind(path)?;
         std::thread::spawn(move || {
@@ -276,7 +277,7 @@ mod tests {
         Ok(())
     }
 
-    /// All that is answered on one connection.
+    /// Sends `text` on one connection and returns everything that is answered.
     fn ask(port: u16, text: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.write_all(text.as_bytes())?;
@@ -303,7 +304,7 @@ mod tests {
         let answer = ask(relay.port(), &get("localhost"))?;
         let seen = format!("GET /v2/ HTTP/1.1\nAuthorization: {}\nHost: localhost\n\n", login.header());
         assert!(answer.ends_with(&seen), "{answer}");
-        // Each line that the mirror says has lost its carriage return.
+        // The mirror drops the carriage return of each line.
         let sent = seen.len() as u64 + 4;
         assert_eq!(relay.traffic(), Traffic { sent, received: answer.len() as u64 });
 
@@ -349,11 +350,11 @@ mod tests {
         let listener = UnixListener::bind(&path)?;
         let silent = std::thread::spawn(move || listener.accept());
         let target = Utf8PathBuf::from_path_buf(path).unwrap();
-        let relay = Relay::with_patience(42000, target, Credential::example(), Duration::from_millis(200))?;
+        let relay = Relay::with_idle_limit(42000, target, Credential::example(), Duration::from_millis(200))?;
         let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, relay.port()))?;
         client.write_all(get("localhost").as_bytes())?;
         let mut answer = Vec::new();
-        // Without an end this would wait for ever.
+        // Would wait forever if the relay did not close the connection.
         drop(client.read_to_end(&mut answer));
         assert!(answer.is_empty());
         drop(silent.join().unwrap()?);

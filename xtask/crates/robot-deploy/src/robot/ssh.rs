@@ -1,4 +1,4 @@
-//! One SSH master connection to a robot, and commands over it.
+//! One SSH master connection to a robot, and the commands that use it.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,48 +12,50 @@ use super::host_key;
 use crate::error::{Failure, Result};
 use crate::process::{self, Child, Cmd};
 
-/// What the master connection prints when it stands; a login shell may print other things before.
+/// Line that the master connection prints once it is established. A login shell may print other lines before.
 const READY: &str = "xtask-connection-ready";
 
-/// Seconds until a robot that does not answer counts as switched off.
+/// Seconds after which a robot that does not answer counts as unreachable.
 const CONNECT_SECONDS: u8 = 5;
 
-/// How long a robot may take to log somebody in, jump hosts and all.
+/// Time that a login may take, including jump hosts.
 const LOGIN: Duration = Duration::from_secs(30);
 
-/// How long a connection may say nothing before somebody looks whether this run has been interrupted.
-const QUIET: Duration = Duration::from_millis(100);
+/// Interval at which a wait for the connection checks for Ctrl-C.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How `ssh` reaches a robot.
+/// Everything that `ssh` needs to reach a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The robot's name in `robots.toml`. Its host key is recorded under this name, whatever its address.
+    /// Robot's name in `robots.toml`. The host key is recorded under this name, whatever the robot's address
+    /// is.
     pub robot: String,
-    /// What `ssh` accepts as destination.
+    /// Destination argument for `ssh`.
     pub destination: String,
-    /// The port, where `~/.ssh/config` or the default does not say it.
+    /// Port, if `~/.ssh/config` and the default do not apply.
     pub port: Option<u16>,
-    /// The file with the robot's host key.
+    /// File with the robot's host key.
     pub known_hosts: Utf8PathBuf,
-    /// A private key to use besides those that `ssh` finds by itself.
+    /// The only private key to offer. `None` for the keys that `ssh` finds by itself.
     pub identity: Option<Utf8PathBuf>,
-    /// Whether what is sent is compressed on the way.
+    /// True if `ssh` compresses the connection.
     pub compressed: bool,
-    /// How long the robot may be gone before what has been begun with it is given up.
+    /// Time that a running operation waits for a lost robot to come back.
     pub reconnect: Duration,
 }
 
 impl Endpoint {
-    /// `ssh` with the options that every connection to the robot has, without destination and command. Nothing of this
-    /// machine is forwarded, whatever `~/.ssh/config` says: root on the robot would use the agent or the display.
+    /// `ssh` with the options of every connection to the robot, without destination and command. Forwards
+    /// nothing of this machine, whatever `~/.ssh/config` says: root on the robot could use a forwarded SSH
+    /// agent or display.
     pub fn ssh(&self) -> Cmd {
         self.ssh_that_forwards().args(["-o", "ClearAllForwardings=yes"])
     }
 
-    /// The same for a `-L` of our own, which `ClearAllForwardings` would clear as well.
+    /// Like [`Endpoint::ssh`], for commands with their own `-L`, which `ClearAllForwardings` would remove.
     ///
-    /// See ssh_config(5). `HostKeyAlias` pins the key to the robot's name: a robot that gets another
-    /// address is still itself, and another machine at its address is not.
+    /// See ssh_config(5). `HostKeyAlias` ties the host key to the robot's name: the robot may change its
+    /// address, and another machine at its old address is refused.
     pub fn ssh_that_forwards(&self) -> Cmd {
         let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
         let mut cmd = Cmd::new("ssh")
@@ -67,13 +69,15 @@ impl Endpoint {
             .args(option("ServerAliveCountMax", "3"))
             .args(option("RemoteCommand", "none"))
             .args(option("RequestTTY", "no"))
-            // People's `ControlPersist` would send a connection into the background, where it outlives us.
+            // `ControlPersist` in `~/.ssh/config` would move the connection into the background, where it
+            // outlives us.
             .args(option("ControlPersist", "no"))
             .args(option("ForwardAgent", "no"))
             .args(option("ForwardX11", "no"))
             .args(option("Tunnel", "no"))
             .args(option("PermitLocalCommand", "no"))
-            // `GSSAPIDelegateCredentials=no`, which builds without GSSAPI complain of.
+            // Same as `GSSAPIDelegateCredentials=no`, about which an `ssh` built without GSSAPI would
+            // complain.
             .arg("-k");
         if self.compressed {
             cmd = cmd.args(option("Compression", "yes"));
@@ -87,34 +91,34 @@ impl Endpoint {
         cmd
     }
 
-    /// `ssh` that never asks anything, as far as the destination.
+    /// `ssh` up to its destination, in a mode that never asks for input.
     fn batch(&self, control: &[String]) -> Cmd {
         self.ssh().args(["-o", "BatchMode=yes"]).args(control.iter().cloned()).args(["--", &self.destination])
     }
 
-    /// A command on the robot, over a connection of its own, that never asks anything.
+    /// A command on the robot over a separate connection, which never asks for input.
     pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
         self.batch(&[]).arg(shell_words::join(argv))
     }
 }
 
-/// The options of commands over the connection at `socket`. Where that is gone, people's `ControlMaster` must not make
-/// a new one of them.
-fn over(socket: &Utf8Path) -> Vec<String> {
+/// Options of commands that use the master connection at `socket`. If that connection is gone,
+/// `ControlMaster` in `~/.ssh/config` must not make the command a new master.
+fn via_master(socket: &Utf8Path) -> Vec<String> {
     ["-o".into(), "ControlMaster=no".into(), "-o".into(), format!("ControlPath={socket}")].into()
 }
 
-/// Options with file names take several, separated by blanks, and expand `%` and `~`.
+/// Quotes a path for an option of `ssh` that takes several paths separated by spaces and expands `%` and `~`.
 fn quoted_path(path: &str) -> String {
     format!("\"{}\"", path.replace('%', "%%"))
 }
 
-/// A live connection to one robot. It ends with this guard, and also when this process is killed.
+/// A live connection to one robot. The connection ends on drop, and also when this process is killed.
 #[derive(Debug)]
 pub struct Session {
     endpoint: Endpoint,
-    /// Holds the control sockets. Sockets have short paths (108 bytes, unix(7)): not under `target/`.
-    /// None in a dry run.
+    /// Directory of the control sockets, not below `target/`, because unix(7) limits socket paths to 108
+    /// bytes. `None` in a dry run.
     dir: Option<TempDir>,
     master: Mutex<Option<Master>>,
 }
@@ -126,33 +130,32 @@ struct Master {
 }
 
 impl Session {
-    /// Connects. In dry-run mode nothing is connected and commands print as connections of their own.
+    /// Connects. A dry run does not connect; its commands are shown as separate connections.
     ///
     /// # Errors
-    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer,
-    /// has another host key than recorded, or does not accept the key.
+    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer, its
+    /// host key is not the recorded one, or the robot does not accept the SSH key.
     pub fn open(endpoint: Endpoint) -> Result<Self> {
         if process::mode().dry_run {
             return Ok(Self { endpoint, dir: None, master: Mutex::new(None) });
         }
         let dir =
-            tempfile::Builder::new().prefix("xtask-").tempdir().context("make a directory for sockets")?;
+            tempfile::Builder::new().prefix("xtask-").tempdir().context("create a directory for sockets")?;
         let session = Self { endpoint, dir: Some(dir), master: Mutex::new(None) };
         session.ensure_connected()?;
         Ok(session)
     }
 
-    /// The robot's name.
+    /// Name of the robot.
     pub fn robot(&self) -> &str {
         &self.endpoint.robot
     }
 
-    /// How the robot is reached.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// A command on the robot: each argument arrives there as it is here, whatever is in it.
+    /// A command on the robot. Each argument arrives there unchanged, whatever characters are in it.
     pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
         self.endpoint.batch(&self.control()).arg(shell_words::join(argv))
     }
@@ -163,7 +166,7 @@ impl Session {
         self.command(argv).stdin(script)
     }
 
-    /// Connects anew where the connection has ended; tells whether it had to.
+    /// Connects again if the connection has ended. Returns whether a new connection was made.
     ///
     /// # Errors
     /// As [`Session::open`].
@@ -177,7 +180,8 @@ impl Session {
         let command = self
             .endpoint
             .batch(&["-o".into(), "ControlMaster=yes".into(), "-o".into(), format!("ControlPath={socket}")])
-            // Without a terminal the robot does not notice a dead client: `cat` sees our end of the pipe close.
+            // Without a terminal, sshd does not end a command when the client dies; `cat` ends when stdin
+            // closes.
             .arg(format!("echo {READY}; exec cat >/dev/null"));
         let (child, stdout) = command.spawn_held()?;
         wait_until_ready(&self.endpoint, &child, &process::lines(&child, stdout, process::LINE), LOGIN)?;
@@ -185,12 +189,9 @@ impl Session {
         Ok(true)
     }
 
-    /// Makes the local socket `path` lead to `target` (`host:port` as the robot sees it): `ssh -L`.
-    ///
-    /// # Errors
-    /// Fails when the connection is gone.
+    /// Forwards the local socket `path` to `target` (`host:port` as seen by the robot), like `ssh -L`.
     pub fn forward(&self, path: &str, target: &str) -> Result<()> {
-        // Forwardings of people's configuration would be opened along with this one.
+        // Without `-F none`, forwardings in `~/.ssh/config` would be opened along with this one.
         Cmd::new("ssh")
             .args(["-F", "none"])
             .args(self.control())
@@ -199,7 +200,7 @@ impl Session {
             .with_context(|| format!("open a tunnel to `{}`", self.robot()))
     }
 
-    /// A path for a socket that lives as long as the session.
+    /// Path for a socket in the session's temporary directory, which is removed with the session.
     pub fn socket_path(&self, name: &str) -> Utf8PathBuf {
         let dir = self.dir.as_ref().map_or(std::path::Path::new(""), TempDir::path);
         Utf8PathBuf::from_path_buf(dir.join(name))
@@ -212,7 +213,7 @@ impl Session {
 
     fn control(&self) -> Vec<String> {
         match &*self.master() {
-            Some(master) => over(&self.socket(master.number)),
+            Some(master) => via_master(&self.socket(master.number)),
             None => Vec::new(),
         }
     }
@@ -222,19 +223,19 @@ impl Session {
     }
 }
 
-/// Waits until a connection stands, by what it says.
+/// Waits until a new master connection prints [`READY`].
 ///
 /// # Errors
-/// As [`Session::open`], and when the robot's shell says nothing for as long as `patience`.
+/// As [`Session::open`], and when the robot's shell does not print it within `timeout`.
 fn wait_until_ready(
     endpoint: &Endpoint,
     child: &Child,
     answers: &Receiver<String>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<()> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     while Instant::now() < deadline {
-        match answers.recv_timeout(QUIET) {
+        match answers.recv_timeout(INTERRUPT_INTERVAL) {
             Ok(line) if line == READY => return Ok(()),
             Ok(_) | Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
             Err(RecvTimeoutError::Disconnected) => {
@@ -244,11 +245,11 @@ fn wait_until_ready(
         }
     }
     let Endpoint { robot, destination, .. } = endpoint;
-    let seconds = patience.as_secs();
+    let seconds = timeout.as_secs();
     Err(Failure::unreachable(format!(
         "`{robot}` ({destination}) accepts the connection, but its shell does not answer within {seconds} s"
     ))
-    .hint("something in its `~/.profile` or `~/.bashrc` may wait, or its disk may hang: look at its console, or restart it")
+    .hint("a command in its `~/.profile` or `~/.bashrc` may hang, or its disk: look at the robot's console, or restart the robot")
     .into())
 }
 
@@ -283,7 +284,7 @@ mod tests {
         }
     }
 
-    /// `ssh` itself says what it makes of our options beside a configuration that forwards all there is.
+    /// Asks `ssh -G` for the effective options beside a configuration that forwards everything.
     #[test]
     fn nothing_of_this_machine_is_forwarded_whatever_the_configuration_says() -> Result<()> {
         let dir = tempfile::tempdir()?;
@@ -310,9 +311,9 @@ mod tests {
         for cmd in [&batch, &interactive, &with_own] {
             let lines = answers(cmd)?;
             for line in ["forwardagent no", "forwardx11 no", "tunnel false", "permitlocalcommand no"] {
-                assert!(lines.iter().any(|said| said == line), "{line}: {cmd}");
+                assert!(lines.iter().any(|answer| answer == line), "{line}: {cmd}");
             }
-            assert!(!lines.iter().any(|said| said == "gssapidelegatecredentials yes"), "{cmd}");
+            assert!(!lines.iter().any(|answer| answer == "gssapidelegatecredentials yes"), "{cmd}");
         }
         assert_eq!(opened(&answers(&batch)?) + opened(&answers(&interactive)?), 0);
         Ok(())
@@ -320,7 +321,7 @@ mod tests {
 
     #[test]
     fn peoples_settings_for_shared_connections_do_not_count() {
-        let line = endpoint().batch(&over("/tmp/x/master-1".into())).to_string();
+        let line = endpoint().batch(&via_master("/tmp/x/master-1".into())).to_string();
         let parts = ["ControlPersist=no", "-o ControlMaster=no -o ControlPath=/tmp/x/master-1 -- "];
         for part in parts {
             assert!(line.contains(part), "{part} is not in {line}");

@@ -1,4 +1,5 @@
-//! What is on a robot right now, asked in one go: every question more would be felt in every deploy.
+//! The state of a robot, read by a single remote script: each additional round trip would slow down every
+//! deploy.
 
 use crate::config::Platform;
 use crate::error::{Failure, Result, explained};
@@ -10,54 +11,56 @@ use crate::{number, process};
 /// A container of the project on the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Its Compose service.
+    /// Compose service of the container.
     pub service: String,
-    /// The image reference it was created from.
+    /// Image reference that the container was created from.
     pub reference: String,
-    /// The image ID it runs.
+    /// ID of the image that the container runs.
     pub image_id: String,
-    /// Docker's word for its state: `running`, `exited`, `restarting`, …
+    /// State as Docker calls it: `running`, `exited`, `restarting`, …
     pub state: String,
-    /// Its exit code, meaningful once it has exited.
+    /// Exit code; only meaningful once the container has exited.
     pub exit_code: i32,
-    /// When it was started, in RFC 3339.
+    /// Start time in RFC 3339.
     pub started: String,
-    /// Docker's word for its health: `healthy`, `starting`, `unhealthy`; empty where nothing checks it.
+    /// Health as Docker calls it: `healthy`, `starting`, `unhealthy`; empty without a health check.
     pub health: String,
-    /// How often the engine has restarted it.
+    /// Number of restarts by the engine.
     pub restarts: u32,
-    /// What it was made for, as releases say it: a hash; empty where it was started by hand.
+    /// Hash of the service's configuration in the release that created the container; empty if it was started
+    /// by hand.
     pub hash: String,
 }
 
 impl Container {
-    /// Whether it was a job, and the job is done.
+    /// Returns whether the container was a job that has succeeded.
     pub fn ended_well(&self) -> bool {
         self.state == "exited" && self.exit_code == 0
     }
 
-    /// When it was started, to the second, by the robot's clock (UTC).
+    /// Start time to the second, by the robot's clock (UTC).
     pub fn since(&self) -> String {
         self.started.split('.').next().unwrap_or_default().replace('T', " ")
     }
 }
 
-/// Docker's word for a tag or digest that there is not.
+/// Docker's word for a missing tag or digest.
 const NONE: &str = "<none>";
 
-/// An image in the robot's engine.
+/// An image in the robot's engine, under one of its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineImage {
     /// `REPOSITORY@sha256:…`.
     pub reference: String,
-    /// Its tag in that repository; `<none>` where another image has got it since.
+    /// Tag in that repository; `<none>` if another image has that tag now.
     pub tag: String,
-    /// What the engine identifies it by.
+    /// ID of the image in the engine.
     pub id: String,
 }
 
 impl EngineImage {
-    /// What a list of images has to say of the one with these names, each list with blanks between.
+    /// The rows that `docker image ls` would have for an image. `digests` and `tags` are its names, separated
+    /// by spaces.
     fn all(id: &str, digests: &str, tags: &str) -> Vec<Self> {
         let row = |reference: &str, tag: &str| Self {
             reference: reference.to_owned(),
@@ -68,16 +71,17 @@ impl EngineImage {
             tags.split_whitespace().filter_map(|name| name.rsplit_once(':')).collect();
         let mut rows = Vec::new();
         for reference in digests.split_whitespace() {
-            let is_in = |repository: &str| reference.split('@').next() == Some(repository);
             rows.push(row(reference, NONE));
-            rows.extend(tags.iter().filter(|(it, _)| is_in(it)).map(|(_, tag)| row(reference, tag)));
+            let own_tags =
+                tags.iter().filter(|(repository, _)| reference.split('@').next() == Some(*repository));
+            rows.extend(own_tags.map(|(_, tag)| row(reference, tag)));
         }
-        // Loaded from an archive, a classic store knows no digest of it.
+        // A classic store has no digest for images that were loaded from an archive.
         rows.extend(tags.iter().map(|(repository, tag)| row(&format!("{repository}@{NONE}"), tag)));
         rows
     }
 
-    /// Whether `reference` is a name of it, by digest or by tag.
+    /// Returns whether `reference` names this image, by digest or by tag.
     pub fn is_called(&self, reference: &str) -> bool {
         let (repository, _) = self.reference.split_once('@').unwrap_or_default();
         let by_tag = reference.strip_prefix(repository).and_then(|rest| rest.strip_prefix(':'));
@@ -85,38 +89,35 @@ impl EngineImage {
     }
 }
 
-/// See the module.
+/// State of a robot; see the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// The robot's name.
     pub robot: String,
-    /// What `uname -m` says.
+    /// Output of `uname -m`.
     pub machine: String,
-    /// The robot's clock, in seconds since 1970.
+    /// Robot's clock, in seconds since 1970.
     pub clock: u64,
-    /// The id of the Compose project that was brought up last, if there is one.
+    /// ID of the release that was activated last, if any.
     pub release: Option<String>,
-    /// The number of the release that runs.
+    /// Number of that release.
     pub number: Option<String>,
-    /// Changes with every activation.
+    /// A value that changes with every activation.
     pub stamp: String,
     /// Result of the last activation, unless a person has seen it.
     pub pending: Option<PendingOutcome>,
-    /// The project's images there, as far as the engine lists them: those that it has whole.
+    /// The project's images that the engine lists, which are the complete ones.
     pub images: Vec<EngineImage>,
-    /// What containers run, listed or not: of layers that it had unpacked before, an engine with containerd's store
-    /// does not fetch the form that an image has them in.
+    /// Images of the project's containers, also those that the engine does not list: an engine with the
+    /// containerd store does not fetch compressed layers whose contents it has already unpacked, and does not
+    /// list such images.
     pub in_use: Vec<EngineImage>,
-    /// The project's containers there, also stopped ones.
+    /// The project's containers, including stopped ones.
     pub containers: Vec<Container>,
 }
 
 impl Survey {
-    /// Asks the robot. `repository` is the project's repository as the robot's engine calls it. A dry run
-    /// asks nobody and takes the robot for one that has nothing yet, so that all steps are shown.
-    ///
-    /// # Errors
-    /// Fails when the connection is gone or Docker cannot be used there.
+    /// Reads the state of a robot. `repository` is the project's repository as the robot's engine calls it. A
+    /// dry run does not connect and assumes an empty robot, so that it shows all steps.
     pub fn of(session: &Session, project: &str, repository: &str) -> Result<Self> {
         if process::mode().dry_run {
             return Ok(Self::default());
@@ -126,15 +127,12 @@ impl Survey {
         Self::parse(robot, &text.map_err(|error| no_answer(robot, error))?)
     }
 
-    /// The same without the images that no container runs.
-    ///
-    /// # Errors
-    /// As [`Survey::of`].
+    /// Like [`Survey::of`], without the images that no container runs.
     pub fn of_containers(session: &Session, project: &str) -> Result<Self> {
         Self::of(session, project, "")
     }
 
-    /// Reads what the script printed.
+    /// Parses the output of the script.
     pub(crate) fn parse(robot: &str, text: &str) -> Result<Self> {
         let mut survey = Self { robot: robot.to_owned(), ..Self::default() };
         for line in text.lines() {
@@ -193,31 +191,32 @@ impl Survey {
         self.images.iter().chain(&self.in_use)
     }
 
-    /// Whether the robot's engine has an image: `REPOSITORY@sha256:…` or `REPOSITORY:TAG`.
+    /// Returns whether the robot's engine has an image: `REPOSITORY@sha256:…` or `REPOSITORY:TAG`.
     pub fn has_image(&self, reference: &str) -> bool {
         self.known().any(|image| image.is_called(reference))
     }
 
-    /// Whether the image `reference` is the one that has `tag` now.
+    /// Returns whether `tag` names the image `reference` now.
     pub fn has_tag(&self, reference: &str, tag: &str) -> bool {
         self.known().any(|image| image.reference == reference && image.tag == tag)
     }
 
-    /// Whether `container` really runs the image `reference`: by what it is, not by how it was called.
+    /// Returns whether `container` runs the image `reference`. Compares image IDs: a tag may have moved since
+    /// the start.
     pub fn runs(&self, container: &Container, reference: &str) -> bool {
         self.known().any(|image| image.is_called(reference) && image.id == container.image_id)
     }
 
-    /// Fails unless the robot is the machine that its images are built for.
+    /// Checks that the robot has the platform that its images are built for.
     ///
     /// # Errors
-    /// Fails with a configuration error that names the platform the robot has.
+    /// Fails with a configuration error that names the robot's platform.
     pub fn check_platform(&self, robot: &str, platform: &Platform) -> Result<()> {
         if process::mode().dry_run {
             return Ok(());
         }
         if self.machine.is_empty() {
-            return Err(no_answer(robot, anyhow::anyhow!("it says nothing of its processor")));
+            return Err(no_answer(robot, anyhow::anyhow!("it does not report its processor architecture")));
         }
         let found = Platform::from_machine(&self.machine);
         if found.arch == platform.arch {
@@ -229,22 +228,22 @@ impl Survey {
     }
 }
 
-/// A label of a container, which the robot tells as a JSON string.
+/// Decodes a container label, which the script prints as a JSON string.
 pub fn label(text: &str) -> String {
     serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())
 }
 
-/// What a question that failed means: the robot was there a moment ago, or its shell is not what it should be.
+/// The error for a failed script on a robot that was reachable a moment ago.
 pub fn no_answer(robot: &str, error: anyhow::Error) -> anyhow::Error {
     explained(error, |error| {
-        Failure::failed(format!("`{robot}` does not tell what runs there"))
+        Failure::failed(format!("`{robot}` does not report what runs there"))
             .because(error)
-            .hint(format!("`cargo xtask doctor --robot {robot}` looks at what it lacks"))
+            .hint(format!("`cargo xtask doctor --robot {robot}` checks what is wrong there"))
             .into()
     })
 }
 
-/// What keeps Docker on the robot from being used, and what to do about it.
+/// The error for a robot whose Docker cannot be used, with the command that fixes it.
 pub fn no_docker(robot: &str, reason: &str) -> anyhow::Error {
     let failure = if reason == "not installed" {
         Failure::failed(format!("`{robot}` has no Docker"))
@@ -254,7 +253,7 @@ pub fn no_docker(robot: &str, reason: &str) -> anyhow::Error {
             .hint("on the robot: `sudo usermod -aG docker $USER`")
     } else {
         Failure::failed(format!("Docker on `{robot}` does not run")).hint(
-            "on the robot: `sudo systemctl start docker`, then `journalctl -u docker` if it does not stay",
+            "on the robot: `sudo systemctl start docker`; if it stops again, `journalctl -u docker` shows why",
         )
     };
     failure.because(anyhow::anyhow!(reason.to_owned())).into()
@@ -269,7 +268,7 @@ mod tests {
     #[test]
     fn fuzzed_surveys_are_read() {
         let survey = b"Welcome!\nmachine\tx86_64\nclock\t1700000000\nrelease\tcafe\nnumber\t3\nstamp\t1\n\
-            news\t3\trestored\tcamera is not well\nimage\ta/x@sha256:aa\tnavigation\tsha256:bb\n\
+            news\t3\trestored\tcamera is unhealthy\nimage\ta/x@sha256:aa\tnavigation\tsha256:bb\n\
             in-use\tsha256:bb\ta/x@sha256:aa x@sha256:aa\ta/x:navigation x:navigation\n\
             container\tnavigation\ta/x@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00.5Z\thealthy\t0\tcafe";
         fuzz("survey", 1_000, &[survey, b"no-docker\tnot installed"], |bytes| {

@@ -1,4 +1,4 @@
-//! The tunnel to a robot's registry: `ssh -L`, loopback on both ends.
+//! The tunnel to a robot's registry: an SSH port forwarding between the loopback interfaces of both machines.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::error::{Failure, Result, explained};
 use crate::process::{self, Cmd};
 use crate::ui::Progress;
 
-/// The local port that people expect; the next free one is taken where it is in use.
+/// Preferred local port. If it is in use, the next free port is taken.
 pub const PORT: u16 = 5000;
 
-/// How long a registry that has just been started may take to answer.
+/// Time that a freshly started registry may take to answer.
 const READY: Duration = Duration::from_secs(30);
 
-/// Where the master connection of a script's tunnel is found again. `%C` stands for the robot, see
-/// ssh_config(5).
+/// Control socket of the tunnel in a dry run's script, by which the script closes the tunnel. `%C` is a hash
+/// of the connection, see ssh_config(5).
 const CONTROL_PATH: &str = "ControlPath=~/.ssh/xtask-%C";
 
-/// An open tunnel; it closes with this guard.
+/// An open tunnel. Dropping it closes the tunnel.
 #[derive(Debug)]
 pub struct Tunnel<'a> {
     session: &'a Session,
@@ -31,11 +31,8 @@ pub struct Tunnel<'a> {
 }
 
 impl<'a> Tunnel<'a> {
-    /// Opens it on local port `requested` or the next free one, and waits until the registry answers. A dry run
-    /// prints how to open it by hand and to log in, and, when this guard goes, how to close it.
-    ///
-    /// # Errors
-    /// Fails when the connection is gone, no port is free, or the registry has no login or does not answer.
+    /// Opens a tunnel on local port `requested` or the next free one, and waits until the registry answers. A dry
+    /// run prints the commands that open the tunnel and log in, and, on drop, the commands that undo both.
     pub fn open(session: &'a Session, requested: u16) -> Result<Self> {
         if process::mode().dry_run {
             background(session.endpoint(), requested).run()?;
@@ -50,30 +47,31 @@ impl<'a> Tunnel<'a> {
         Ok(tunnel)
     }
 
-    /// The local port that leads to the robot's registry.
+    /// Local port that leads to the robot's registry.
     pub fn port(&self) -> u16 {
         self.relay.as_ref().map_or(self.requested, Relay::port)
     }
 
-    /// What went through so far.
+    /// Bytes transferred so far.
     pub fn traffic(&self) -> Traffic {
         self.relay.as_ref().map(Relay::traffic).unwrap_or_default()
     }
 
-    /// Shows what goes to the robot on its line, until the guard is dropped; none in a dry run.
+    /// Counts the bytes sent to the robot in `progress` until the guard is dropped. `None` in a dry run.
     pub fn watched_by(&self, progress: &Progress) -> Option<Watch<'_>> {
         self.relay.as_ref().map(|relay| relay.watched_by(progress))
     }
 
-    /// A client of the registry behind the tunnel.
+    /// Client of the registry behind the tunnel.
     pub fn registry(&self) -> RegistryClient {
         RegistryClient::on_port(self.port())
     }
 
-    /// Establishes the tunnel again if the connection has dropped; the port stays. Tells whether it had to.
+    /// Opens the tunnel again, on the same port, if the connection has dropped. Returns whether it had
+    /// dropped.
     ///
     /// # Errors
-    /// Fails when the robot does not come back in time, or its registry does not.
+    /// Fails when the robot or its registry does not come back within `reconnect` of `robots.toml`.
     pub fn ensure_open(&self) -> Result<bool> {
         let mut dropped = false;
         process::poll("the connection to come back", self.session.endpoint().reconnect, || {
@@ -81,20 +79,22 @@ impl<'a> Tunnel<'a> {
                 dropped = true;
                 self.forward()?;
             }
-            // A link that has just been cut still looks connected: the registry's answer is the proof.
+            // `ssh` notices a cut link only after a while; an answer of the registry proves that the link
+            // works.
             self.registry().ping().map(drop)
         })?;
         Ok(dropped)
     }
 
-    /// The same for a delivery, of which `kept` says what is left of it.
+    /// Like [`Tunnel::ensure_open`], for deliveries: `kept` is the hint about what the robot has received so
+    /// far.
     ///
     /// # Errors
-    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not come back in time, or
-    /// its registry does not.
+    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot or its registry does
+    /// not come back in time.
     pub fn reopen(&self, kept: &str) -> Result<bool> {
         let robot = self.session.robot();
-        let gone = format!("`{robot}` does not come back, or its registry does not answer any more");
+        let gone = format!("`{robot}` did not come back, or its registry does not answer any more");
         self.ensure_open().map_err(|error| {
             explained(error, |error| Failure::unreachable(gone).hint(kept).because(error).into())
         })
@@ -117,8 +117,8 @@ impl<'a> Tunnel<'a> {
         if is_registry {
             return Ok(());
         }
-        Err(Failure::failed(format!("what answers on port 5000 of `{robot}` is no registry"))
-            .hint(format!("`cargo xtask ssh --robot {robot} -- sudo ss -ltnp` shows what listens there: stop it, or move it"))
+        Err(Failure::failed(format!("port 5000 on `{robot}` is used by something that is not a registry"))
+            .hint(format!("`cargo xtask ssh --robot {robot} -- sudo ss -ltnp` shows the program: stop it, or move it to another port"))
             .into())
     }
 }
@@ -132,12 +132,12 @@ impl Drop for Tunnel<'_> {
     }
 }
 
-/// A registry that runs and says nothing, say on a disk that does not.
+/// The error for a registry that runs but does not answer, for example because its disk hangs.
 fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
     explained(error, |error| {
         Failure::failed(format!("the registry on `{robot}` does not answer"))
             .hint(format!(
-                "`cargo xtask ssh --robot {robot} -- docker restart {}` starts it anew, and loses nothing",
+                "`cargo xtask ssh --robot {robot} -- docker restart {}` restarts it and loses no data",
                 registry::CONTAINER
             ))
             .because(error)
@@ -145,12 +145,12 @@ fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
     })
 }
 
-/// The tunnel as people open it by hand, until Ctrl-C.
+/// The command with which people open a tunnel by hand, until Ctrl-C.
 pub fn by_hand(endpoint: &Endpoint, port: u16) -> Cmd {
     endpoint.ssh_that_forwards().args(forwarding(port)).args(["-N", "--", &endpoint.destination])
 }
 
-/// The same for a script: it goes into the background once it is open, and [`close`] finds it there.
+/// Like [`by_hand`], for scripts: `ssh` goes into the background once the tunnel is open. [`close`] ends it.
 fn background(endpoint: &Endpoint, port: u16) -> Cmd {
     endpoint
         .ssh_that_forwards()
@@ -163,7 +163,7 @@ fn close(endpoint: &Endpoint) -> Cmd {
     endpoint.ssh().args(["-o", CONTROL_PATH, "-O", "exit", "--", &endpoint.destination])
 }
 
-/// The registry as this machine calls it.
+/// Address of the registry behind the tunnel on this machine.
 pub fn local(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask build-images`: the images, without a robot.
+//! `cargo xtask build-images`: builds images without a robot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,39 +13,36 @@ use crate::{host, process, ui};
 /// Build the images of the ROS packages
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The images to build; all of them if none is named
+    /// Images to build; by default all
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
 
-    /// Build for what this robot is
+    /// Build for the platform of this robot
     #[arg(long, short, conflicts_with = "platform")]
     robot: Option<String>,
 
-    /// Build for a platform: linux/amd64, linux/arm64; several with commas between
+    /// Build for platforms, separated by commas: linux/amd64, linux/arm64
     #[arg(long, value_delimiter = ',')]
     platform: Vec<String>,
 
-    /// Print the final Dockerfiles, hand-written and generated stages together, and build nothing
+    /// Print the final Dockerfiles, with hand-written and generated stages, and build nothing
     #[arg(long)]
     print_dockerfile: bool,
 
-    /// Build every stage again, whatever BuildKit remembers
+    /// Build every stage again, without BuildKit's cache
     #[arg(long)]
     no_cache: bool,
 
-    /// Write a page that shows what took its time; without FILE to target/xtask/timings.html
+    /// Write an HTML report of the time spent; without FILE to target/xtask/timings.html
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     timings: Option<Option<Utf8PathBuf>>,
 
-    /// Do not ask before installing what this machine lacks
+    /// Install missing tools on this machine without asking
     #[arg(long, short)]
     yes: bool,
 }
 
-/// Builds, and prints what was built.
-///
-/// # Errors
-/// Fails when an image is unknown or BuildKit fails.
+/// Builds the images and prints them.
 pub fn run(args: &Args) -> Result<()> {
     timings::begin(args.timings.as_ref());
     let workspace = workspace()?;

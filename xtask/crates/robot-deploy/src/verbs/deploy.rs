@@ -1,4 +1,4 @@
-//! `cargo xtask deploy`: build, deliver, start.
+//! `cargo xtask deploy`: builds images, delivers them to robots and activates a new release there.
 
 mod build;
 mod bundle;
@@ -33,57 +33,58 @@ pub use options::{Activate, OnBusy};
 pub use result::{DeployResult, report, show_running};
 pub use target::Target;
 
-/// Build the images, bring them onto robots and start them there
+/// Build the images, deliver them to robots and start them there
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask deploy --robot main,secondary
-  cargo xtask deploy --robot main --plan  build, then say what would travel and restart
-  cargo xtask deploy --all --no-start    deliver now, start later with the same command without --no-start
-  cargo xtask deploy --all --via archive --to /media/stick  into a file; `load-bundle` brings it to robots
+  cargo xtask deploy --robot main --plan  build, then show what would be sent and restarted
+  cargo xtask deploy --all --no-start    deliver now; run it again without --no-start to start
+  cargo xtask deploy --all --via archive --to /media/stick  write a file for `load-bundle`
   cargo xtask deploy --robot main -n >deploy.sh")]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// How images travel
+    /// Transport of the images
     #[arg(long, value_enum, default_value_t, value_name = "WAY")]
     via: Via,
 
-    /// With `--via hub`: what is published under this branch, tag or revision; without it, the current revision
+    /// With `--via hub`: deploy what is published as this branch, tag or revision; by default the current
+    /// revision
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
 
-    /// With `--via archive`: touch no robot, write a bundle with all they need, to a file or into a directory
+    /// With `--via archive`: write a bundle with everything that the robots need, to a file or directory, and
+    /// touch no robot
     #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "no_start"])]
     to: Option<Utf8PathBuf>,
 
-    /// Leave out of the bundle what robots have that were given this one
+    /// Write an incremental bundle: omit layers that BUNDLE already contains
     #[arg(long, value_name = "BUNDLE", requires = "to")]
     against: Option<Utf8PathBuf>,
 
     #[command(flatten)]
     activate: Activate,
 
-    /// Write a page that shows what time and bytes were spent on; without FILE to
-    /// target/xtask/timings.html
+    /// Write an HTML report of the time and bytes spent; without FILE to target/xtask/timings.html
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     timings: Option<Option<Utf8PathBuf>>,
 
-    /// Build, then say what would travel, how long it would take and what would be restarted; change nothing
-    /// on the robots
+    /// Build, then show what would be sent, how long that would take and what would restart; change nothing
+    /// on robots
     #[arg(long, conflicts_with = "no_start")]
     plan: bool,
 
-    /// The plan as JSON
+    /// Print the plan as JSON
     #[arg(long, requires = "plan")]
     json: bool,
 
-    /// Do not ask before installing what this machine lacks
+    /// Install missing tools on this machine without asking
     #[arg(long, short)]
     yes: bool,
 }
 
-/// What all robots of a deploy share.
+/// State that the robots of a deploy share.
 struct Deploy<'a> {
     workspace: &'a Workspace,
     builder: Builder,
@@ -97,10 +98,10 @@ struct Deploy<'a> {
     began: Instant,
 }
 
-/// Deploys.
+/// Runs the verb.
 ///
 /// # Errors
-/// Fails when the build fails, or any robot; the others are served all the same.
+/// Fails when the build or any robot fails. A failed robot does not stop the others.
 pub fn run(args: &Args) -> Result<()> {
     args.check()?;
     timings::begin(args.timings.as_ref());
@@ -111,20 +112,20 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 impl Args {
-    /// Fails where options contradict each other.
+    /// Checks that the options do not contradict each other.
     fn check(&self) -> Result<()> {
         let (message, hint) = if self.plan && self.via != Via::Registry {
-            (
-                "a plan tells what would travel through the registry, by no other way",
-                "leave out `--via`, or `--plan`",
-            )
+            ("`--plan` supports only deploys through the registry", "leave out `--via`, or `--plan`")
         } else if self.tag.is_some() && self.via != Via::Hub {
             (
-                "a tag says which published images to take, and published images come from the hub",
+                "`--tag` selects published images, which are deployed only with `--via hub`",
                 "add `--via hub`, or leave out `--tag`",
             )
         } else if self.to.is_some() && self.via != Via::Archive {
-            ("a bundle is an archive of images", "add `--via archive`, or leave out `--to`")
+            (
+                "`--to` writes a bundle, which is an archive of images",
+                "add `--via archive`, or leave out `--to`",
+            )
         } else {
             return Ok(());
         };
@@ -132,7 +133,7 @@ impl Args {
     }
 }
 
-/// Deploys, and tells what that took to each robot that got all of it.
+/// Deploys. Fills `costs` with the cost of each robot that was served completely.
 fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>) -> Result<()> {
     if args.via == Via::Hub {
         return hub::deploy(args, workspace, costs);
@@ -143,7 +144,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let began = Instant::now();
     let robots = args.robots.resolve(workspace)?;
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
-    // Compose takes longer than git.
+    // In parallel with `docker compose`, which takes longer than git.
     let (source, drafts) = std::thread::scope(|scope| {
         let source = scope.spawn(|| Source::of(workspace));
         let drafts = drafts(workspace, &robots);
@@ -171,16 +172,16 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     }
     let build = |options: image::Options<'_>| image::build(workspace, builder, &wanted, options);
     if process::mode().dry_run {
-        // What is printed is a script: what is done at the same time stands one after another there.
+        // The output is a script, so the steps of the build and of the robots come one after another.
         deploy.build.run(&wanted, build)?;
         return fleet::each(&robots, |robot| deploy.serve(robot)).1;
     }
-    // Robots are connected while the build runs: both take their time.
+    // Building and connecting to the robots run in parallel, because both are slow.
     let (build, (results, served)) = std::thread::scope(|scope| {
         let serving = scope.spawn(|| {
             let (results, served) = fleet::each(&robots, |robot| deploy.serve(robot));
             if results.is_empty() && deploy.build.has_none_yet() {
-                // Nobody is left to build for.
+                // All robots have failed, so the build is useless.
                 process::stop();
             }
             (results, served)
@@ -193,7 +194,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     costs.extend(results.iter().map(|(robot, result)| (robot.clone(), result.delivery.cost)));
     deploy.cache.evict();
     report(&results)?;
-    // Where both failed, the robots failed first and the build was stopped because of that.
+    // If both failed, the robots failed first, and the build was stopped for that reason.
     served.and(build)
 }
 
@@ -211,30 +212,35 @@ fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'
     })
 }
 
-/// All images that the robots run, each for the platforms of those that do.
+/// All images that the robots run, each with the platforms of the robots that run it.
 fn images_wanted(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<Wanted> {
-    let of = |robot: &&Robot| {
-        let platform = robot.platform.clone();
+    let mut wanted = BTreeSet::new();
+    for robot in robots {
         let images = drafts[robot.name.as_str()].images();
-        images
-            .into_iter()
-            .map(move |image| Wanted { image: image.to_owned(), platform: platform.clone() })
-            .collect::<Vec<_>>()
-    };
-    robots.iter().flat_map(of).collect()
+        wanted.extend(
+            images
+                .into_iter()
+                .map(|image| Wanted { image: image.to_owned(), platform: robot.platform.clone() }),
+        );
+    }
+    wanted
 }
 
-/// The images that a robot runs, of all that were built.
+/// The built images that a robot runs.
 fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, built: &[Built]) -> Vec<Built> {
     let images = drafts[robot.name.as_str()].images();
-    let is_of = |built: &&Built| {
-        built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
-    };
-    built.iter().filter(is_of).cloned().collect()
+    built
+        .iter()
+        .filter(|built| {
+            built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
+        })
+        .cloned()
+        .collect()
 }
 
 impl Deploy<'_> {
-    /// Everything for one robot; none if the build failed, which is told once and not per robot.
+    /// Deploys to one robot. Returns `None` if the build failed; that error is reported once, not for each
+    /// robot.
     fn serve(&self, robot: &Robot) -> Result<Option<DeployResult>> {
         let Self { workspace, digest_cache, .. } = self;
         let progress = Progress::new(&robot.name);
@@ -248,9 +254,9 @@ impl Deploy<'_> {
 
         let draft = &self.drafts[robot.name.as_str()];
         let built = images_of(&self.drafts, robot, built);
-        // Who changes nothing is in nobody's way.
+        // A deploy that changes nothing needs no lock.
         let is_done = match delivery::already_there(workspace, &target.survey, digest_cache, &built) {
-            // An archive gives images other names.
+            // Images from an archive have other references.
             Some(images) if self.via == Via::Registry => {
                 target.runs(&draft.with_references(&delivery::references(&images))?)
             }
@@ -269,7 +275,7 @@ impl Deploy<'_> {
         Ok(Some(DeployResult { delivery, running, changed, took: self.began.elapsed() }))
     }
 
-    /// What [`Deploy::serve`] would do. A simulated robot that is off stays off.
+    /// Plans what [`Deploy::serve`] would do. Does not start a simulated robot that is not running.
     fn plan(&self, robot: &Robot, built: &[Built]) -> Result<Plan> {
         let Self { workspace, builder, digest_cache, cache, .. } = self;
         let (workspace, builder, project) = (*workspace, *builder, &self.workspace.project.name);
@@ -302,7 +308,7 @@ impl Deploy<'_> {
         )
     }
 
-    /// Where a robot has no room, says what `prune` would make.
+    /// Adds to an error about a full disk the number of bytes that `prune` would free.
     fn advise_to_prune(&self, error: anyhow::Error, session: &Session) -> anyhow::Error {
         let robot = session.robot();
         let bytes =

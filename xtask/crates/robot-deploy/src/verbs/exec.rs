@@ -1,12 +1,12 @@
-//! `cargo xtask exec`, `shell` and `run`: inside a service's container, or in one like it, with the environment that
-//! its node has.
+//! `cargo xtask exec`, `shell` and `run`: commands in a service's container, or in a copy of it, with the
+//! environment of the service's node.
 
 use super::{RobotArg, reach, workspace};
 use crate::error::Result;
 use crate::release::{history, services};
 use crate::robot::{Endpoint, Session};
 
-/// Run a command in a service's container, with the environment of ROS
+/// Run a command in a service's container, with the ROS environment
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask exec --robot main navigation -- ros-run bringup wait_for_topic /main/odom nav_msgs/msg/Odometry")]
@@ -14,12 +14,12 @@ pub struct Args {
     #[command(flatten)]
     shell: Shell,
 
-    /// The command; each argument arrives as it is here
+    /// The command; arguments are passed on unchanged
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
 
-/// Open a shell in a service's container, with the environment of ROS
+/// Open a shell in a service's container, with the ROS environment
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask shell --robot main navigation")]
@@ -32,7 +32,7 @@ pub struct Shell {
     service: String,
 }
 
-/// Run a command once in a container of its own, made like a service's: same image, settings and devices
+/// Run a command once in a new container with the image, settings and devices of a service
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask run --robot main navigation -- ros-run navigation navigation_node --ros-args -r __ns:=/test")]
@@ -40,31 +40,25 @@ pub struct Once {
     #[command(flatten)]
     shell: Shell,
 
-    /// The command, instead of the service's own; each argument arrives as it is here
+    /// The command, instead of the service's own; arguments are passed on unchanged
     #[arg(last = true, required = true)]
     command: Vec<String>,
 }
 
-/// Runs the command, with the terminal in its hands.
+/// Runs the command with the terminal attached.
 ///
 /// # Errors
-/// Fails when the robot cannot be reached or has no such service, or as the command does.
+/// Fails when the robot cannot be reached, has no such service, or the command fails.
 pub fn run(args: &Args) -> Result<()> {
     inside("exec", &args.shell, &args.command, services::exec)
 }
 
-/// Runs the command in a container of its own.
-///
-/// # Errors
-/// As [`run`].
+/// Runs the command in a new container.
 pub fn once(args: &Once) -> Result<()> {
     inside("run", &args.shell, &args.command, services::run)
 }
 
 /// Opens the shell.
-///
-/// # Errors
-/// As [`run`].
 pub fn shell(args: &Shell) -> Result<()> {
     inside("shell", args, &[], services::exec)
 }

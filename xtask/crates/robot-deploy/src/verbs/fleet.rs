@@ -1,20 +1,21 @@
-//! Several robots at once: each in a thread of its own, none in another's way.
+//! Work on several robots in parallel, with one thread per robot.
 
 use crate::config::Robot;
 use crate::error::{Failure, Result, exit_of, panicked};
 use crate::{process, timeline, ui};
 
-/// Does `work` for all robots at the same time. One that fails does not stop the others: its error is
-/// printed under its name, and what came of the others is given back.
+/// Runs `work` for all robots in parallel. A failed robot does not stop the others. Returns the results of
+/// the robots that succeeded, and an error if any has failed.
 ///
 /// # Errors
-/// With one robot its own error; with several, after all of them have ended, one that counts the failed.
+/// With one robot, its error. With several, the errors are printed with the robots' names, and the returned
+/// error counts the failed robots.
 pub fn each<T: Send>(
     robots: &[&Robot],
     work: impl Fn(&Robot) -> Result<T> + Sync,
 ) -> (Vec<(String, T)>, Result<()>) {
     if process::mode().dry_run {
-        // One after another: what is printed has to be readable.
+        // One after another, so that the printed script is in order.
         let results = robots.iter().map(|robot| (robot.name.clone(), work(robot)));
         return divide(robots.len(), results.collect());
     }
@@ -23,7 +24,7 @@ pub fn each<T: Send>(
         threads
             .into_iter()
             .map(|(robot, thread)| {
-                // A mistake in this program that one robot brought to light is nothing to the others.
+                // A panic in the thread of one robot must not stop the others.
                 let result = thread.join().unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
                 (robot.name.clone(), result)
             })
@@ -32,7 +33,7 @@ pub fn each<T: Send>(
     divide(robots.len(), results)
 }
 
-/// What came of those that succeeded, and what to say of the others.
+/// Separates the results of the robots that succeeded from the errors of the others.
 fn divide<T>(count: usize, results: Vec<(String, Result<T>)>) -> (Vec<(String, T)>, Result<()>) {
     let mut done = Vec::new();
     let mut failed: Vec<(String, anyhow::Error)> = Vec::new();

@@ -1,4 +1,5 @@
-//! `cargo xtask load-bundle`: what a bundle has for robots, onto the robots.
+//! `cargo xtask load-bundle`: delivers the images of a bundle to robots and activates the bundle's release
+//! there.
 
 use std::time::Instant;
 
@@ -15,16 +16,16 @@ use crate::release::metadata::Source;
 use crate::robot::registry;
 use crate::ui::{self, Progress};
 
-/// Bring a bundle, which `deploy --via archive --to FILE` wrote, onto robots and start it there
+/// Load a bundle, written by `deploy --via archive --to FILE`, onto robots and start it there
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask load-bundle /media/stick/eurobot-v1.2.bundle --robot main
   cargo xtask load-bundle eurobot.bundle --all  all robots that it was made for
 
-Nothing is built, and this machine needs no Docker. Where there is a file robots.signers, the bundle has to be signed
-by a key in it.")]
+Builds nothing and needs no Docker on this machine. If there is a file robots.signers, the bundle has to be signed by a
+key in that file.")]
 pub struct Args {
-    /// The bundle
+    /// The bundle file
     #[arg(value_name = "FILE")]
     file: Utf8PathBuf,
 
@@ -35,11 +36,11 @@ pub struct Args {
     activate: Activate,
 }
 
-/// Loads.
+/// Loads the bundle.
 ///
 /// # Errors
-/// Fails before any robot is touched when the bundle is damaged, not signed as it has to be, or not made for the
-/// robots; else when any robot fails, and the others are served all the same.
+/// Fails before any robot is touched when the bundle is damaged, lacks a required signature, or was not made
+/// for the robots. Also fails when a robot fails, which does not stop the others.
 pub fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let workspace = workspace()?;
@@ -52,9 +53,9 @@ pub fn run(args: &Args) -> Result<()> {
     bundle.contents().check_project(project)?;
     let robots = args.robots.resolve_among(&workspace, bundle.contents().robots())?;
     for robot in &robots {
-        let _images = bundle.images_of(robot)?;
+        bundle.images_of(robot)?;
     }
-    ui::step("bundle", &format!("{}: comparing it with its checksums", bundle.contents().title()));
+    ui::step("bundle", &format!("{}: verifying checksums", bundle.contents().title()));
     bundle.verify()?;
     let source = Source::parse(bundle.contents().revision.as_deref().unwrap_or_default());
     let digest_cache = DigestCache::load(&workspace.state_dir());
@@ -64,7 +65,7 @@ pub fn run(args: &Args) -> Result<()> {
         let mut target = Target::connect(&workspace, robot, way, repository, &progress, args.activate)?;
         target.lock()?;
         let images = bundle.images_of(robot)?;
-        // Before anything is sent: a stick that is pulled out later has nothing left to fail.
+        // Read before anything is sent, so that the bundle's medium may be removed once the images are sent.
         let release = bundle.release_of(robot)?;
         let route = archive::ArchiveRoute {
             project,

@@ -1,4 +1,4 @@
-//! `cargo xtask logs`: what the nodes say, of all services of all robots asked for.
+//! `cargo xtask logs`: output of the services of one or more robots.
 
 use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
@@ -7,7 +7,7 @@ use crate::release::services;
 use crate::robot::Session;
 use crate::ui;
 
-/// Show what services print; of several robots, each line under the robot's name
+/// Show the output of services; with several robots, each line starts with the robot's name
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask logs --robot main
@@ -16,27 +16,27 @@ pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// Only these services; all if none is named
+    /// Only these services; by default all
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
 
-    /// Go on as lines come, until Ctrl-C
+    /// Follow the output until Ctrl-C
     #[arg(long, short)]
     follow: bool,
 
-    /// Lines of each service to begin with
+    /// Number of earlier lines to show of each service
     #[arg(long, default_value_t = 100, value_name = "LINES")]
     tail: u32,
 
-    /// Only what was printed after this: a time, or a duration like 10m
+    /// Only output after this time, or in the last duration, like 10m
     #[arg(long, value_name = "WHEN", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     since: Option<String>,
 }
 
-/// Prints logs on stdout.
+/// Prints the logs on stdout.
 ///
 /// # Errors
-/// Fails when a robot cannot be reached or has no such service; the others are shown all the same.
+/// Fails when a robot cannot be reached or has no such service. A failed robot does not stop the others.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<()> {
         let session = Session::open(reach(&workspace, robot)?)?;
         services::check(&session, project, &args.services)?;
         services::lines(&session, project, &words, |line| {
-            // Of one robot they stay as they are, for other programs to read; but for what a terminal would obey.
+            // Without a prefix for a single robot, so that other programs can read the lines.
             let name = if robots.len() == 1 { String::new() } else { format!("{:<width$}  ", robot.name) };
             Ok(ui::result(&format!("{name}{line}"))?)
         })

@@ -1,4 +1,4 @@
-//! `cargo xtask prune`: room on robots, or on this machine.
+//! `cargo xtask prune`: frees disk space on robots or on this machine.
 
 use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::{Robot, Workspace};
@@ -9,27 +9,27 @@ use crate::robot::Session;
 use crate::ui::{self, Progress};
 use crate::{delivery, image, process};
 
-/// Remove what no release needs: images, and layers in registries of robots
+/// Remove images and registry layers that no release on the robots needs
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Every deploy removes the releases that are not kept any more, with their images. This collects the \
-                        registry's garbage as well; nothing but this project's things is touched.\n\n\
-                        On this machine, what the images as they are now do not need goes: those that were built \
-                        before, and layers and deltas that were kept for the next deploy."
+    after_help = "Every deploy already removes old releases and their images. `prune` also collects the garbage of the \
+                        registry. It touches only this project's images and layers.\n\n\
+                        On this machine, `--local` removes what the current images do not need: images of earlier \
+                        builds, and layers and deltas that were cached for the next deploy."
 )]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// On this machine instead of on robots
+    /// Prune this machine instead of robots
     #[arg(long, conflicts_with_all = ["robot", "all"])]
     local: bool,
 }
 
-/// Prunes, and says how much room that made.
+/// Prunes and prints the number of bytes freed.
 ///
 /// # Errors
-/// Fails when a robot cannot be reached or somebody deploys to it; the others are served all the same.
+/// Fails when a robot cannot be reached or is locked by a deploy. A failed robot does not stop the others.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     if args.local {
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         if pruned.registry_is_busy {
             ui::warn(
                 &robot.name,
-                "somebody pushes into its registry or brings layers there: it was left alone, prune again later",
+                "its registry is in use by another push or transfer and was not pruned: run `prune` again later",
             );
         }
         let freed = ui::bytes(pruned.freed);
@@ -60,15 +60,14 @@ pub fn run(args: &Args) -> Result<()> {
     fleet::each(&robots, serve).1
 }
 
-/// Prunes this machine.
 fn here(workspace: &Workspace) -> Result<()> {
     let images = image::prune(workspace)?;
     if process::mode().dry_run {
         return Ok(());
     }
     let Some(freed) = delivery::prune(workspace, &image::named(workspace)?)? else {
-        return Err(Failure::new(Exit::Busy, "a deploy of this workspace is at work")
-            .hint("prune again when it has ended")
+        return Err(Failure::new(Exit::Busy, "a deploy of this workspace is running")
+            .hint("run `cargo xtask prune --local` again when it has ended")
             .into());
     };
     let freed = ui::bytes(freed);

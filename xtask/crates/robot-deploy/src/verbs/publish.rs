@@ -1,4 +1,4 @@
-//! `cargo xtask publish`: the images of the current revision, into the registry of `[hub]`.
+//! `cargo xtask publish`: builds the current revision and pushes its images to the registry of `[hub]`.
 
 use super::{builder, workspace};
 use crate::error::Result;
@@ -6,21 +6,19 @@ use crate::hub::{self, tags};
 use crate::publish::{self, Checkout};
 use crate::{host, image, process, ui};
 
-/// Build the current revision from a clean checkout and push it to the registry of [hub] in robots.toml
+/// Build the current revision from a clean checkout and push its images to the registry of [hub] in
+/// robots.toml
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Each image gets a tag for the branch, for each git tag and for the revision:
+#[command(after_help = "Each image is tagged with the branch, each git tag and the revision:
   REPOSITORY:navigation-main  REPOSITORY:navigation-v1.2  REPOSITORY:navigation-0a1b2c3d4e5f
 Log in first: docker login REGISTRY")]
 pub struct Args {
-    /// Do not ask before installing what this machine lacks
+    /// Install missing tools on this machine without asking
     #[arg(long, short)]
     yes: bool,
 }
 
-/// Publishes, and prints what is in the registry now.
-///
-/// # Errors
-/// Fails when `robots.toml` names no registry, the tree is not clean, the build fails, or the registry refuses.
+/// Publishes the images and prints their references.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let hub = hub::of(&workspace)?;

@@ -1,4 +1,4 @@
-//! `cargo xtask pull-data`: bags, logs and whatever else robots and their services have written, onto this machine.
+//! `cargo xtask pull-data`: copies bags, logs and other files of robots and their services to this machine.
 
 use camino::Utf8PathBuf;
 
@@ -10,38 +10,40 @@ use crate::release::services;
 use crate::robot::Session;
 use crate::ui;
 
-/// Copy files from robots, each into a directory of its own; what has arrived is not sent again
+/// Copy files from robots, into one directory per robot; skips what was copied before
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask pull-data --robot main bags/final
-  cargo xtask pull-data --all /var/log/robot --to logs      into logs/main, logs/secondary
-  cargo xtask pull-data --robot main navigation:/tmp/ros/log  out of a service's container
+  cargo xtask pull-data --all /var/log/robot --to logs      to logs/main, logs/secondary
+  cargo xtask pull-data --robot main navigation:/tmp/ros/log  from a service's container
 
-Run again after a broken connection, it goes on where it stopped.")]
+After a lost connection, run it again: the copy resumes where it stopped.")]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// A file or a directory on the robot, from the SSH user's home, or in the container of a service; one on the
-    /// robot whose name looks like a service's begins with `./`
+    /// A file or directory on the robot, relative to the SSH user's home, or in a service's container; write
+    /// `./a:b` for a file `a:b` on the robot
     #[arg(value_name = "[SERVICE:]PATH")]
     path: String,
 
-    /// The directory that gets one for each robot
+    /// Local directory, in which each robot gets a subdirectory
     #[arg(long, value_name = "DIRECTORY", default_value = "data")]
     to: Utf8PathBuf,
 }
 
-/// Copies, with what every robot and container has.
+/// Copies the files. Needs only tools that every robot and container has.
 ///
 /// # Errors
-/// Fails when a robot cannot be reached or has no such file; the others are served all the same.
+/// Fails when a robot cannot be reached or has no such file. A failed robot does not stop the others.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
     let (service, path) = split(&args.path);
     if path.is_empty() || args.path.contains(['\n', '\r', '\0']) {
-        return Err(Failure::config("that is no path").hint("a file or a directory on the robot").into());
+        return Err(Failure::config("the path is empty or contains a line break or NUL")
+            .hint("name a file or directory on the robot")
+            .into());
     }
     let project = &workspace.project.name;
     let copy = |robot: &Robot| {
@@ -55,13 +57,13 @@ pub fn run(args: &Args) -> Result<()> {
             None => Place::Robot,
         };
         fetch(&session, &from, path, &place)?;
-        ui::done(&robot.name, &format!("{} is in {place}", args.path));
+        ui::done(&robot.name, &format!("copied {} to {place}", args.path));
         Ok(())
     };
     fleet::each(&robots, copy).1
 }
 
-/// A service, and a path in it: what is before the first colon, unless a slash comes earlier, as for scp(1).
+/// Splits `SERVICE:PATH` at the first colon, unless a slash comes before it, like scp(1).
 fn split(words: &str) -> (Option<&str>, &str) {
     match words.split_once(':') {
         Some((service, path)) if !service.is_empty() && !service.contains('/') => (Some(service), path),

@@ -1,4 +1,4 @@
-//! `cargo xtask releases` and `history`: what robots keep, and who did what on them.
+//! `cargo xtask releases` and `history`: the releases stored on robots, and the robots' histories.
 
 use serde_json::json;
 
@@ -11,21 +11,18 @@ use crate::release::stored::{self, StoredRelease};
 use crate::robot::Session;
 use crate::ui;
 
-/// Show the releases that robots keep: what there is to go back to
+/// List the releases stored on robots, to which `rollback` can return
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Prints the releases.
-///
-/// # Errors
-/// Fails when a robot cannot be reached; the others are shown all the same.
+/// Prints the releases. An unreachable robot does not stop the others.
 pub fn run(args: &Args) -> Result<()> {
     show(args, stored::list, |all| {
         let rows: Vec<_> = all
@@ -36,19 +33,16 @@ pub fn run(args: &Args) -> Result<()> {
     })
 }
 
-/// Prints what was done.
-///
-/// # Errors
-/// As [`run`].
+/// Prints the histories. An unreachable robot does not stop the others.
 pub fn history(args: &Args) -> Result<()> {
     show(args, history::read, |all| {
         let rows: Vec<_> =
-            all.iter().flat_map(|(robot, entrys)| entrys.iter().map(|entry| line(robot, entry))).collect();
+            all.iter().flat_map(|(robot, entries)| entries.iter().map(|entry| line(robot, entry))).collect();
         ui::table(["ROBOT", "TIME (UTC)", "BY", "WHAT", "RELEASE", "OUTCOME"], &rows)
     })
 }
 
-/// Asks all robots at once, and prints what they say as a table or as JSON.
+/// Queries all robots in parallel and prints the answers as a table or as JSON.
 fn show<T: serde::Serialize + Send>(
     args: &Args,
     ask: impl Fn(&Session, &str) -> Result<T> + Sync,
@@ -77,11 +71,10 @@ fn release(robot: &str, stored: &StoredRelease) -> [String; 8] {
     };
     let record = stored.record.as_ref();
     let deploy = record.and_then(|record| record.deploy.as_ref());
-    let outcome =
-        record.map_or("unknown: its record is lost".to_owned(), |record| match record.reason.as_str() {
-            "" => record.outcome.clone(),
-            reason => format!("{}: {reason}", record.outcome),
-        });
+    let outcome = record.map_or("unknown (record lost)".to_owned(), |record| match record.reason.as_str() {
+        "" => record.outcome.clone(),
+        reason => format!("{}: {reason}", record.outcome),
+    });
     let of = |text: fn(&Metadata) -> String| deploy.map(text).unwrap_or_default();
     [
         robot.to_owned(),

@@ -1,4 +1,5 @@
-//! `cargo xtask rollback`: back to a release that the robot has stored. Nothing is built, nothing is sent.
+//! `cargo xtask rollback`: activates a release that is stored on the robot. Builds nothing and sends no
+//! images.
 
 use super::deploy::{Activate, OnBusy, Target, show_running};
 use super::{RobotsArg, fleet, reach, workspace};
@@ -9,16 +10,16 @@ use crate::release::stored::{self, StoredRelease};
 use crate::robot::{Survey, registry};
 use crate::ui::{self, Progress};
 
-/// Go back to the release before the one that runs, or to another that robots have kept
+/// Roll back to the previous healthy release, or to any other release stored on the robots
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask rollback --robot main
-  cargo xtask rollback --robot main --to 17  `cargo xtask releases` shows what there is")]
+  cargo xtask rollback --robot main --to 17  `cargo xtask releases` lists the releases")]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// The release to go to
+    /// Number of the release to activate; by default the previous healthy one
     #[arg(long, value_name = "RELEASE")]
     to: Option<u32>,
 
@@ -26,11 +27,11 @@ pub struct Args {
     on_busy: OnBusy,
 }
 
-/// Goes back, and prints what runs then.
+/// Rolls back and prints what runs then.
 ///
 /// # Errors
-/// Fails when there is nothing to go back to, when a robot is busy, and when that release does not work any more; then
-/// what runs runs on.
+/// Fails when there is no such release, when a robot is busy, and when the release is unhealthy now; the
+/// robot then runs the current release again.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
@@ -43,7 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
         target.lock()?;
         let releases = stored::list(&target.session, &workspace.project.name)?;
         let number = if process::mode().dry_run { 0 } else { choose(&robot.name, &releases, args.to)? };
-        ui::step(&robot.name, &format!("going to release {number}"));
+        ui::step(&robot.name, &format!("activating release {number}"));
         target.return_to(number)
     };
     let (surveys, served) = fleet::each(&robots, serve);
@@ -51,33 +52,33 @@ pub fn run(args: &Args) -> Result<()> {
     served
 }
 
-/// The requested release; without a request, the latest healthy one before the current one.
+/// Returns the requested release, or by default the latest healthy one before the current release.
 fn choose(robot: &str, releases: &[StoredRelease], requested: Option<u32>) -> Result<u32> {
     let current = releases.iter().find(|stored| stored.is_current).map(|stored| stored.release);
     let all = releases.iter().map(|stored| stored.release.to_string()).collect::<Vec<_>>().join(", ");
     let hint = if releases.is_empty() {
-        "nothing has been deployed to it".to_owned()
+        "nothing has been deployed to it yet".to_owned()
     } else {
-        format!("it has {all}")
+        format!("it has releases {all}")
     };
     match requested {
         Some(requested) if current == Some(requested) => {
-            Err(Failure::failed(format!("`{robot}` runs release {requested}")).hint(hint).into())
+            Err(Failure::failed(format!("`{robot}` already runs release {requested}")).hint(hint).into())
         }
         Some(requested) if releases.iter().any(|stored| stored.release == requested) => Ok(requested),
         Some(requested) => {
             Err(Failure::failed(format!("`{robot}` has no release {requested}")).hint(hint).into())
         }
         None => {
-            let was_well = |stored: &&StoredRelease| {
+            let is_healthy = |stored: &&StoredRelease| {
                 stored.record.as_ref().is_some_and(|record| record.outcome == "healthy")
             };
             let is_before = |stored: &&StoredRelease| current.is_none_or(|current| stored.release < current);
-            let found = releases.iter().filter(was_well).find(is_before).map(|stored| stored.release);
-            found.ok_or_else(|| {
-                Failure::failed(format!("`{robot}` has kept no release before the one that runs"))
+            let previous = releases.iter().filter(is_healthy).find(is_before).map(|stored| stored.release);
+            previous.ok_or_else(|| {
+                Failure::failed(format!("`{robot}` has no healthy release before the current one"))
                     .hint(hint)
-                    .hint("`cargo xtask deploy --via hub --tag TAG` brings back what was published")
+                    .hint("`cargo xtask deploy --via hub --tag TAG` deploys a published version")
                     .into()
             })
         }
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn back_is_the_latest_before_the_current_that_was_well() {
+    fn rollback_goes_to_the_latest_healthy_release_before_the_current_one() {
         let releases = [
             stored(9, "restored", false),
             stored(8, "healthy", true),
@@ -109,6 +110,6 @@ mod tests {
             assert!(choose("main", &releases, requested).unwrap_err().to_string().contains(message));
         }
         let error = choose("main", &releases[..2], None).unwrap_err();
-        assert!(error.to_string().contains("no release before"), "{error}");
+        assert!(error.to_string().contains("no healthy release before"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask start`, `stop`, `restart`: containers that are there, by the names of their services.
+//! `cargo xtask start`, `stop`, `restart`: the services of the current release.
 
 use super::deploy::show_running;
 use super::{RobotsArg, fleet, reach, workspace};
@@ -9,32 +9,31 @@ use crate::release::{history, services};
 use crate::robot::{Session, Survey, registry};
 use crate::ui::Progress;
 
-/// Which services of which robots.
+/// Robots and services to start, stop or restart.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// Only these services; all if none is named
+    /// Only these services; by default all
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
 }
 
-/// What is done to them.
 #[derive(Clone, Copy, Debug)]
 pub enum Verb {
-    /// Bring up what does not run.
+    /// Start services that do not run.
     Start,
-    /// Stop, as each service is configured to be stopped.
+    /// Stop services with their configured stop signal and timeout.
     Stop,
-    /// Both.
     Restart,
 }
 
 impl Verb {
-    fn words(self) -> &'static [&'static str] {
+    fn compose_args(self) -> &'static [&'static str] {
         match self {
-            // A container that somebody has removed is made again; one that is another than the release says stays.
+            // Creates containers that were removed, but does not replace containers that differ from the
+            // release.
             Self::Start => &["up", "--detach", "--no-recreate", "--no-deps"],
             Self::Stop => &["stop"],
             Self::Restart => &["restart", "--no-deps"],
@@ -58,17 +57,22 @@ impl Verb {
     }
 }
 
-/// Does it, and prints what runs then.
+/// Runs the verb and prints what runs then.
 ///
 /// # Errors
-/// Fails when a robot cannot be reached, has no such service, or Compose fails there; the others are served all the
-/// same.
+/// Fails when a robot cannot be reached, has no such service, or Compose fails there. A failed robot does not
+/// stop the others.
 pub fn run(verb: Verb, args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
     let robots = args.robots.resolve(&workspace)?;
-    let words: Vec<&str> =
-        verb.words().iter().copied().chain(["--"]).chain(args.services.iter().map(String::as_str)).collect();
+    let words: Vec<&str> = verb
+        .compose_args()
+        .iter()
+        .copied()
+        .chain(["--"])
+        .chain(args.services.iter().map(String::as_str))
+        .collect();
     let serve = |robot: &Robot| {
         let progress = Progress::new(&robot.name);
         progress.waiting("connecting");
@@ -76,7 +80,7 @@ pub fn run(verb: Verb, args: &Args) -> Result<()> {
         services::check(&session, project, &args.services)?;
         let (_lock, _) = Lock::take(&session, project, OnLocked::Refuse, None, &progress)?;
         progress.doing(verb.doing(), None);
-        // First: a robot that still watches its release has to know that it was no crash.
+        // Before the change: a robot that still watches its new release would take the stop for a crash.
         history::record(&session, project, verb.name(), &args.services.join(" "))?;
         services::compose(&session, project, &words).run()?;
         Survey::of(&session, project, &registry::repository(project))

@@ -1,4 +1,4 @@
-//! `cargo xtask setup-robot`: what has to be done once for a robot, before it can be deployed to.
+//! `cargo xtask setup-robot`: prepares a robot for deploys; needed once per robot.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -12,29 +12,27 @@ use crate::process;
 use crate::robot::{Endpoint, Session, Survey, host_key, registry};
 use crate::ui;
 
-/// The command by which a robot's own console shows the fingerprint of its key.
-const SHOW: &str = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
+/// Command for the robot's own console that shows the fingerprint of its host key.
+const SHOW_FINGERPRINT: &str = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
 
-/// Prepare robots once: host key, SSH key, Docker, registry
+/// Prepare robots for deploys, once: record the host key, install an SSH key, check Docker, start the
+/// registry
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
 
-    /// Record a changed host key: the robot was re-flashed or replaced
+    /// Record a new host key, after the robot was re-flashed or replaced
     #[arg(long)]
     new_host_key: bool,
 
-    /// Do not ask: install what this machine lacks, and trust the host key that a robot without a recorded one shows.
-    /// Whoever answers at its address is trusted then: compare the fingerprint that is printed with the robot's own
+    /// Do not ask: install missing tools on this machine, and trust host keys that are not recorded yet. Any
+    /// machine at the robot's address is trusted then: compare the printed fingerprint with the robot's own
     #[arg(long, short)]
     yes: bool,
 }
 
-/// Prepares the robots, one after another: people may be asked for passwords.
-///
-/// # Errors
-/// Fails when a robot does not answer, its key is refused, or it lacks something; the error says what to do.
+/// Prepares the robots one after another, because `ssh` may ask for passwords.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
@@ -54,11 +52,11 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
         check_compose(&session)?;
     }
     registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
-    ui::done(&robot.name, &format!("ready: `cargo xtask deploy --robot {}`", robot.name));
+    ui::done(&robot.name, &format!("ready for `cargo xtask deploy --robot {}`", robot.name));
     Ok(())
 }
 
-/// Records the robot's host key where none is, or where a new one is expected.
+/// Records the robot's host key if none is recorded, or if `--new-host-key` is given.
 fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
     let recorded = host_key::recorded(&endpoint.known_hosts, &endpoint.robot)?;
     if !recorded.is_empty() && !args.new_host_key {
@@ -74,22 +72,24 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
     if args.yes {
         ui::warn(
             &endpoint.robot,
-            &format!("trusted without being asked; to compare it, on the robot: {SHOW}"),
+            &format!(
+                "host key trusted without asking (`--yes`); to compare it, run on the robot: {SHOW_FINGERPRINT}"
+            ),
         );
-    } else if !ui::confirm(&format!("Is this the robot's key? (on the robot: {SHOW})")) {
+    } else if !ui::confirm(&format!("Is this the robot's host key? (on the robot: {SHOW_FINGERPRINT})")) {
         return Err(Failure::unreachable(format!("the host key of `{}` was not confirmed", endpoint.robot))
-            .hint("with `--yes` it is recorded without asking")
+            .hint("`--yes` records it without asking")
             .into());
     }
     host_key::record(&endpoint.known_hosts, &endpoint.robot, &key)?;
-    ui::step(&endpoint.robot, &format!("recorded in {}", endpoint.known_hosts));
+    ui::step(&endpoint.robot, &format!("host key recorded in {}", endpoint.known_hosts));
     Ok(())
 }
 
-/// Makes sure that logging in takes no password.
+/// Makes sure that a login works without a password.
 fn ensure_login(endpoint: &Endpoint) -> Result<()> {
     if process::mode().dry_run && endpoint.identity.is_some() {
-        // A simulated robot was made with the key.
+        // A simulated robot is created with the key.
         return Ok(());
     }
     let test = endpoint.command(["true"]);
@@ -100,22 +100,25 @@ fn ensure_login(endpoint: &Endpoint) -> Result<()> {
         }
     }
     let key = ensure_key()?;
-    ui::step(&endpoint.robot, &format!("installing {key}; the robot asks for its password"));
+    ui::step(
+        &endpoint.robot,
+        &format!("installing {key}; enter your password on the robot when `ssh` asks for it"),
+    );
     install(endpoint, &key)?;
     test.run().map_err(|error| host_key::explain(endpoint, &error))
 }
 
-/// The public key to install: the first of the usual ones, or a new one.
+/// Returns the public key to install: the first one found under the default names, or a new one.
 fn ensure_key() -> Result<Utf8PathBuf> {
     let home =
-        std::env::var("HOME").map_err(|_| Failure::failed("HOME is not set: where are your SSH keys?"))?;
+        std::env::var("HOME").map_err(|_| Failure::failed("cannot find your SSH keys: HOME is not set"))?;
     let dir = Utf8Path::new(&home).join(".ssh");
     let names = ["id_ed25519", "id_ecdsa", "id_rsa"];
     if let Some(key) = names.iter().map(|name| dir.join(format!("{name}.pub"))).find(|path| path.is_file()) {
         return Ok(key);
     }
     let key = dir.join("id_ed25519");
-    ui::step("host", &format!("making an SSH key, {key}"));
+    ui::step("host", &format!("creating an SSH key, {key}"));
     if !dir.is_dir() {
         cmd!("mkdir -p -m 700 {dir}")?.run()?;
     }
@@ -123,7 +126,8 @@ fn ensure_key() -> Result<Utf8PathBuf> {
     Ok(key.with_extension("pub"))
 }
 
-/// Adds the key to the robot's `authorized_keys`, once; `ssh` asks for the password on the terminal.
+/// Adds the key to the robot's `authorized_keys` unless it is there. `ssh` asks for the password on the
+/// terminal.
 fn install(endpoint: &Endpoint, key: &Utf8Path) -> Result<()> {
     let script = "umask 077; mkdir -p ~/.ssh; key=$(cat); \
                   grep -qxF -- \"$key\" ~/.ssh/authorized_keys 2>/dev/null || printf '%s\\n' \"$key\" >>~/.ssh/authorized_keys";

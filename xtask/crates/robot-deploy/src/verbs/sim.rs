@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: simulated robots.
+//! `cargo xtask sim`: manages simulated robots.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::host::Need;
 use crate::sim::Simulation;
 use crate::{process, ui};
 
-/// Simulated robots: containers on this machine with an engine, an SSH server and a disk of their own
+/// Manage simulated robots: containers on this machine with their own Docker Engine, SSH server and disk
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -18,32 +18,29 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Verb {
-    /// Switch simulated robots on; they are made if need be
+    /// Start simulated robots; creates those that do not exist
     Up {
-        /// The robots; all simulated ones if none is named
+        /// Robots to start; by default all simulated ones
         #[arg(value_name = "ROBOT")]
         robots: Vec<String>,
-        /// Limit their links in both directions, as tc(8) writes rates: 50mbit, 2mbit; or off
+        /// Limit the bandwidth of their links in both directions, as a rate of tc(8): 50mbit, 2mbit; or off
         #[arg(long, value_name = "RATE")]
         link: Option<String>,
-        /// Do not ask before installing what this machine lacks
+        /// Install missing tools on this machine without asking
         #[arg(long, short)]
         yes: bool,
     },
     /// Remove simulated robots with everything on them
     Down {
-        /// The robots; all of the project if none is named
+        /// Robots to remove; by default all of the project
         #[arg(value_name = "ROBOT")]
         robots: Vec<String>,
     },
-    /// Show which simulated robots there are
+    /// List the simulated robots and their state
     Status,
 }
 
 /// Runs the chosen verb.
-///
-/// # Errors
-/// Fails when a robot is unknown or not simulated, or the engine of this machine fails.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let simulation = Simulation::new(&workspace);
@@ -66,7 +63,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// The robots named, or all simulated ones.
+/// Returns the named robots, or all simulated ones if no name is given.
 fn named<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<&'a Robot>> {
     if names.is_empty() { Ok(simulated(workspace)) } else { workspace.robots_named(names) }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask ssh`: a shell or a command on a robot, the way every other verb reaches it.
+//! `cargo xtask ssh`: a shell or a command on a robot, with the same SSH options as all other verbs.
 
 use super::{RobotArg, reach, workspace};
 use crate::error::Result;
@@ -11,32 +11,29 @@ use crate::release::history;
   cargo xtask ssh --robot main
   cargo xtask ssh --robot main -- docker ps --all
 
-Neither your SSH agent nor a port is forwarded, whatever `~/.ssh/config` says: for that use `ssh` itself.")]
+SSH agent and ports are not forwarded, whatever `~/.ssh/config` says. Use plain `ssh` for that.")]
 pub struct Args {
     #[command(flatten)]
     robot: RobotArg,
 
-    /// The command; each argument arrives as it is here
+    /// The command; arguments are passed on unchanged
     #[arg(last = true)]
     command: Vec<String>,
 }
 
-/// Runs `ssh` with the terminal in its hands.
-///
-/// # Errors
-/// Fails as `ssh` does, or as the command there.
+/// Runs `ssh` with the terminal attached.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = args.robot.resolve(&workspace)?;
     let endpoint = reach(&workspace, robot)?;
     let mut ssh = endpoint.ssh();
     if args.command.is_empty() {
-        // The first value of an option counts: this one is for a person.
+        // A shell needs a terminal. Overrides `RequestTTY=no` of the common options.
         ssh = ssh.arg("-tt");
     }
     ssh = ssh.arg("--").arg(&endpoint.destination);
     if process::mode().dry_run {
-        // What people want to know is how to get there: the diary is left out.
+        // Shows only how to connect, without the entry in the robot's history.
         let command = (!args.command.is_empty()).then(|| shell_words::join(&args.command));
         return ssh.args(command).interactive();
     }

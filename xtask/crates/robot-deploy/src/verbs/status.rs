@@ -1,4 +1,4 @@
-//! `cargo xtask status`: all robots at a glance.
+//! `cargo xtask status`: an overview of the robots.
 
 use std::time::Duration;
 
@@ -12,38 +12,35 @@ use crate::release::status::{Service, Status};
 use crate::robot::Session;
 use crate::{image, ui};
 
-/// How often the robots are looked at again.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Refresh interval of `--watch`.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A clock that is further off makes logs and bags of two machines incomparable.
+/// Seconds of clock difference beyond which logs and bags of two machines cannot be compared.
 const SKEW: i64 = 2;
 
-/// Show what runs on robots, and how they are: releases, services, health, drift, disk, clock
+/// Show the state of robots: releases, services, health, drift, disk, clock
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Only these robots, with commas between; all of them if none is named
+    /// Only these robots, separated by commas; by default all
     #[arg(long, short, value_delimiter = ',')]
     robot: Vec<String>,
 
-    /// Go on looking, until Ctrl-C
+    /// Refresh until Ctrl-C
     #[arg(long, short)]
     watch: bool,
 
-    /// As JSON; with `--watch` one line each time
+    /// Print JSON; with `--watch` one line per refresh
     #[arg(long)]
     json: bool,
 }
 
-/// A robot, and the connection to it while there is one.
+/// A robot, and the connection to it, which `--watch` reuses.
 struct Watched<'a> {
     robot: &'a Robot,
     session: Option<Session>,
 }
 
-/// Prints it.
-///
-/// # Errors
-/// Fails when `robots.toml` does; a robot that is off is a line of the table.
+/// Prints the status. An unreachable robot is a row of the table, not an error.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let mut watched: Vec<Watched<'_>> = named_or_all(&workspace, &args.robot)?
@@ -51,8 +48,8 @@ pub fn run(args: &Args) -> Result<()> {
         .map(|robot| Watched { robot, session: None })
         .collect();
     loop {
-        let all = look(&workspace, &mut watched)?;
-        let text = shown(&all, args)?;
+        let all = query(&workspace, &mut watched)?;
+        let text = render(&all, args)?;
         if args.watch && !args.json {
             ui::redraw(&text)?
         } else {
@@ -61,16 +58,16 @@ pub fn run(args: &Args) -> Result<()> {
         if !args.watch {
             return Ok(());
         }
-        process::pause(AGAIN)?;
+        process::pause(REFRESH_INTERVAL)?;
     }
 }
 
-/// Looks at all robots at once; why a robot cannot be looked at is an answer as well.
-fn look(workspace: &Workspace, watched: &mut [Watched<'_>]) -> Result<Vec<(String, Result<Status>)>> {
+/// Queries all robots in parallel. The error of a robot is one of the results.
+fn query(workspace: &Workspace, watched: &mut [Watched<'_>]) -> Result<Vec<(String, Result<Status>)>> {
     let all = std::thread::scope(|scope| {
         let threads: Vec<_> = watched
             .iter_mut()
-            .map(|watched| (watched.robot.name.clone(), scope.spawn(|| watched.look(workspace))))
+            .map(|watched| (watched.robot.name.clone(), scope.spawn(|| watched.query(workspace))))
             .collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Status>>| {
             thread.join().unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
@@ -82,10 +79,10 @@ fn look(workspace: &Workspace, watched: &mut [Watched<'_>]) -> Result<Vec<(Strin
 }
 
 impl Watched<'_> {
-    fn look(&mut self, workspace: &Workspace) -> Result<Status> {
+    fn query(&mut self, workspace: &Workspace) -> Result<Status> {
         let session = match self.session.take() {
             Some(session) => {
-                let _again = session.ensure_connected()?;
+                session.ensure_connected()?;
                 session
             }
             None => Session::open(endpoint(workspace, self.robot)?)?,
@@ -97,7 +94,7 @@ impl Watched<'_> {
     }
 }
 
-fn shown(all: &[(String, Result<Status>)], args: &Args) -> Result<String> {
+fn render(all: &[(String, Result<Status>)], args: &Args) -> Result<String> {
     if args.json {
         let robots: serde_json::Map<String, Value> =
             all.iter().map(|(robot, status)| (robot.clone(), as_json(status))).collect();
@@ -110,17 +107,18 @@ fn shown(all: &[(String, Result<Status>)], args: &Args) -> Result<String> {
         ["ROBOT", "RELEASE", "REVISION", "BY", "DEPLOYED", "DISK FREE", "LOAD", "TEMP", "CLOCK"],
         &rows,
     );
-    let there = || all.iter().filter_map(|(robot, status)| Some((robot, status.as_ref().ok()?)));
-    for (robot, note) in there().filter_map(|(robot, status)| Some((robot, status.note.as_ref()?))) {
+    let reachable = || all.iter().filter_map(|(robot, status)| Some((robot, status.as_ref().ok()?)));
+    for (robot, note) in reachable().filter_map(|(robot, status)| Some((robot, status.note.as_ref()?))) {
         text.push_str(&format!("\n{robot}: {note}"));
     }
     for (robot, error) in all.iter().filter_map(|(robot, status)| Some((robot, status.as_ref().err()?))) {
-        // That one is off says all.
+        // For an unreachable robot the row of the table is enough.
         let hints = if exit_of(error) == Exit::Unreachable { Vec::new() } else { hints_of(error) };
         hints.iter().for_each(|hint| text.push_str(&format!("\n{robot}: {hint}")));
     }
-    let services: Vec<_> =
-        there().flat_map(|(robot, status)| status.services.iter().map(|one| service(robot, one))).collect();
+    let services: Vec<_> = reachable()
+        .flat_map(|(robot, status)| status.services.iter().map(|one| service(robot, one)))
+        .collect();
     if !services.is_empty() {
         let header = ["ROBOT", "SERVICE", "STATE", "HEALTH", "RESTARTS", "IMAGE", "SINCE (UTC)", "DRIFT"];
         text.push_str(&format!("\n\n{}", ui::table(header, &services)));
@@ -150,11 +148,11 @@ fn row(robot: &str, status: &Result<Status>) -> [String; 9] {
     let record = status.release.as_ref().and_then(|stored| stored.record.as_ref());
     let deploy = record.and_then(|record| record.deploy.as_ref());
     let release = status.release.as_ref().map_or("none".to_owned(), |stored| {
-        let unwell = record.filter(|record| record.outcome != "healthy");
+        let unhealthy = record.filter(|record| record.outcome != "healthy");
         format!(
             "{}{}",
             stored.release,
-            unwell.map_or(String::new(), |record| format!(" ({})", record.outcome))
+            unhealthy.map_or(String::new(), |record| format!(" ({})", record.outcome))
         )
     });
     let disk = |free: u64| match status.disk_size {
@@ -175,11 +173,11 @@ fn row(robot: &str, status: &Result<Status>) -> [String; 9] {
     ]
 }
 
-/// `right`, `3 s ahead`, `1 d behind`.
+/// Formats a clock difference: `in sync`, `3 s ahead`, `1 d behind`.
 fn clock(ahead: i64) -> String {
     let off = ahead.saturating_abs();
     if off <= SKEW {
-        return "right".to_owned();
+        return "in sync".to_owned();
     }
     let (count, unit) = match off {
         0..120 => (off, "s"),
@@ -213,8 +211,8 @@ mod tests {
         assert!(clock(i64::MIN).ends_with(" d behind"));
         let reported = [0, 2, 3, -90, 300, -7_200, 86_400, 400_000].map(clock);
         let expected = [
-            "right",
-            "right",
+            "in sync",
+            "in sync",
             "3 s ahead",
             "90 s behind",
             "5 min ahead",

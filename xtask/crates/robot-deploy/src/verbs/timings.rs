@@ -1,4 +1,4 @@
-//! `--timings`: what the verbs that take it have in common.
+//! The option `--timings`, shared by the verbs that have it.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +12,20 @@ use crate::release::metadata::Source;
 use crate::timings::{self, Subject};
 use crate::{timeline, ui};
 
-/// What `--timings` without a file stands for, beside what else xtask keeps.
+/// File name of `--timings` without FILE, in xtask's state directory.
 const FILE: &str = "timings.html";
 
-/// Begins to record if the verb was asked to: `Some(None)` is `--timings` without a file.
+/// Starts recording if `--timings` is given. `Some(None)` is `--timings` without FILE.
 pub fn begin(requested: Option<&Option<Utf8PathBuf>>) {
     if requested.is_some() && !process::mode().dry_run {
         timeline::record();
     }
 }
 
-/// Writes the page if the verb was asked to, however it ended, and gives the verb's result on.
+/// Writes the report if `--timings` is given, also after a failed verb, and returns the verb's result.
 ///
 /// # Errors
-/// The verb's; or, where it went well, fails when the page cannot be written.
+/// Returns the verb's error. If the verb succeeded, fails when the report cannot be written.
 pub fn finish(
     requested: Option<&Option<Utf8PathBuf>>,
     verb: &str,

@@ -1,4 +1,4 @@
-//! `cargo xtask tunnel`: the tunnel to a robot's registry, held open for people's own `docker push`.
+//! `cargo xtask tunnel`: holds a tunnel to a robot's registry open, for a manual `docker push`.
 
 use std::time::Duration;
 
@@ -10,32 +10,33 @@ use crate::process;
 use crate::robot::{Session, Tunnel, credential, registry, tunnel};
 use crate::ui;
 
-/// How often the connection is looked after; Ctrl-C ends the wait at once.
-const WATCH: Duration = Duration::from_secs(2);
+/// Interval between checks of the connection. Ctrl-C ends the wait at once.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Hold a tunnel to a robot's registry open, until Ctrl-C
+/// Hold a tunnel to a robot's registry open until Ctrl-C
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example, while the tunnel is open, in another terminal:
   docker tag debian:trixie 127.0.0.1:5000/debian:trixie && docker push 127.0.0.1:5000/debian:trixie
 
-The registry asks for a login. The tunnel adds it to what this user and Docker push; `--dry-run` shows how to do without.")]
+The registry requires a login, which the tunnel adds to the requests of this user and of Docker. `--dry-run` prints the
+commands for a plain SSH tunnel with `docker login`.")]
 pub struct Args {
     #[command(flatten)]
     robot: RobotArg,
 
-    /// The local port; the next free one is taken where it is in use
+    /// Local port; if it is in use, the next free one is taken
     #[arg(long, default_value_t = tunnel::PORT)]
     port: u16,
 
-    /// Do not ask before installing what this machine lacks
+    /// Install missing tools on this machine without asking
     #[arg(long, short)]
     yes: bool,
 }
 
-/// Opens the tunnel and keeps it open.
+/// Opens the tunnel and keeps it open. Returns only with an error.
 ///
 /// # Errors
-/// Fails when the robot cannot be reached, or goes away and does not come back.
+/// Fails when the robot cannot be reached, or is lost and does not come back.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = args.robot.resolve(&workspace)?;
@@ -43,7 +44,10 @@ pub fn run(args: &Args) -> Result<()> {
     let session = Session::open(reach(&workspace, robot)?)?;
     registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
     if process::mode().dry_run {
-        ui::step(&robot.name, "the tunnel to its registry, until Ctrl-C; then log in, in another terminal");
+        ui::step(
+            &robot.name,
+            "open the tunnel to its registry until Ctrl-C; then log in, in another terminal",
+        );
         tunnel::by_hand(session.endpoint(), args.port).run()?;
         return credential::log_in(&session, &tunnel::local(args.port));
     }
@@ -52,9 +56,9 @@ pub fn run(args: &Args) -> Result<()> {
     ui::result(&format!("{host} is the registry of {}: docker push {host}/NAME", robot.name))?;
     ui::step(&robot.name, "Ctrl-C closes the tunnel");
     loop {
-        process::pause(WATCH)?;
+        process::pause(CHECK_INTERVAL)?;
         if tunnel.ensure_open()? {
-            ui::step(&robot.name, "the connection had dropped; the tunnel is open again");
+            ui::step(&robot.name, "the connection was lost; the tunnel is open again");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask watch`: a deploy for each save.
+//! `cargo xtask watch`: deploys after each save.
 
 use std::time::Instant;
 
@@ -10,29 +10,28 @@ use crate::process::{self, Cmd};
 use crate::ui;
 use crate::watcher::Watcher;
 
-/// Deploy whenever something is saved in the ROS workspace, in docker/ or in robots.toml, until Ctrl-C
+/// Deploy whenever a file in the ROS workspace, in docker/ or robots.toml is saved, until Ctrl-C
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask watch --robot main
 
-What is saved while a deploy runs is deployed after it, all of it at once.")]
+Files saved while a deploy runs are deployed together after it.")]
 pub struct Args {
-    /// The robots, with commas between; may be left out where there is only one
+    /// Robots, separated by commas; not needed if there is only one
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
     robot: Vec<String>,
 
-    /// Deploy even if a robot says that it is busy
+    /// Start new releases even if a robot is busy
     #[arg(long)]
     force: bool,
 }
 
-/// Watches. Each deploy is a run of its own: one that fails, in whatever way, does not end this.
-///
-/// # Errors
-/// Fails when `robots.toml` cannot be read in the beginning, and when the run is interrupted.
+/// Deploys once, and then after each save. Each deploy is a separate process, so that a failed one, also a
+/// crash, does not end the watch.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let _robots = workspace.robots_named(&args.robot)?;
+    // Fails early if a robot is unknown.
+    workspace.robots_named(&args.robot)?;
     let program = std::env::current_exe().context("find this program")?;
     let mut words = vec!["deploy", "--wait", "--yes"];
     let names = args.robot.join(",");
@@ -55,7 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
                 "watch",
                 &format!("done in {:.1} s; waiting for a save", began.elapsed().as_secs_f32()),
             ),
-            Err(_) => ui::warn("watch", "that failed, see above; waiting for a save"),
+            Err(_) => ui::warn("watch", "the deploy failed, see above; waiting for a save"),
         }
         let path = watcher.next()?;
         ui::step("watch", &format!("{path} was saved"));

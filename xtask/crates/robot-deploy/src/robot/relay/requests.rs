@@ -1,53 +1,55 @@
-//! The way from a client to the robot's registry: requests that may pass, each with the robot's login.
+//! Forwards allowed requests from a client to the robot's registry, each with the login added.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
 use crate::http::{Body, Head, Refusal};
 
-/// Bytes that are passed on at a time.
+/// Size of the read and write buffers in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// The longest line that says how long a chunk is, or that follows the last one.
+/// Longest line with a chunk's size, and longest trailer line after the last chunk, in bytes.
 const LINE: u64 = 4 << 10;
 
-/// Passes requests on until the client ends, or says something that may not pass.
+/// Forwards requests until the client closes the connection, or until a request is refused; then returns the
+/// refusal.
 ///
 /// # Errors
-/// Fails when either end breaks off, or a body is not what its head says.
-pub(super) fn pass_on(
+/// Fails when either side breaks off, or when a body does not match its head.
+pub(super) fn forward(
     client: impl Read,
     registry: impl Write,
     port: u16,
     login: &str,
 ) -> io::Result<Option<Refusal>> {
-    let mut way = Way {
+    let mut forwarder = Forwarder {
         client: BufReader::with_capacity(BUFFER, client),
         registry: BufWriter::with_capacity(BUFFER, registry),
     };
-    while let Some(read) = Head::read(&mut way.client, port)? {
+    while let Some(read) = Head::read(&mut forwarder.client, port)? {
         let head = match read {
             Ok(head) if head.method == "DELETE" => return Ok(Some(Refusal("405 Method Not Allowed"))),
             Ok(head) => head,
             Err(refusal) => return Ok(Some(refusal)),
         };
-        head.write_with(&mut way.registry, "Authorization", login)?;
+        head.write_with(&mut forwarder.registry, "Authorization", login)?;
         match head.body {
-            Body::Length(length) => way.bytes(length)?,
-            Body::Chunked => way.chunks()?,
+            Body::Length(length) => forwarder.bytes(length)?,
+            Body::Chunked => forwarder.chunks()?,
         }
-        way.registry.flush()?;
+        forwarder.registry.flush()?;
     }
     Ok(None)
 }
 
-struct Way<R: Read, W: Write> {
+struct Forwarder<R: Read, W: Write> {
     client: BufReader<R>,
     registry: BufWriter<W>,
 }
 
-impl<R: Read, W: Write> Way<R, W> {
-    /// Passes on what the client has said before waiting for more: it may be waiting for an answer to that.
-    fn next(&mut self) -> io::Result<&[u8]> {
+impl<R: Read, W: Write> Forwarder<R, W> {
+    /// Fills the client's buffer. Flushes to the registry before waiting: the client may wait for a response
+    /// to what it has sent so far.
+    fn fill_buffer(&mut self) -> io::Result<&[u8]> {
         if self.client.buffer().is_empty() {
             self.registry.flush()?;
         }
@@ -56,20 +58,21 @@ impl<R: Read, W: Write> Way<R, W> {
 
     fn bytes(&mut self, mut left: u64) -> io::Result<()> {
         while left > 0 {
-            self.next()?;
-            let there = self.client.buffer();
-            let count = there.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.fill_buffer()?;
+            let available = self.client.buffer();
+            let count = available.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.registry.write_all(&there[..count])?;
+            self.registry.write_all(&available[..count])?;
             self.client.consume(count);
             left -= count as u64;
         }
         Ok(())
     }
 
-    /// Written anew, so that both ends agree on where the body ends. What follows the last chunk is left out.
+    /// Rewrites the chunk headers instead of copying them, so that relay and registry agree on the end of the
+    /// body. Trailers are dropped.
     fn chunks(&mut self) -> io::Result<()> {
         loop {
             let size = self.chunk_size()?;
@@ -95,7 +98,7 @@ impl<R: Read, W: Write> Way<R, W> {
     }
 
     fn line(&mut self) -> io::Result<String> {
-        self.next()?;
+        self.fill_buffer()?;
         let mut line = Vec::new();
         (&mut self.client).take(LINE).read_until(b'\n', &mut line)?;
         let text = line.strip_suffix(b"\r\n").and_then(|line| String::from_utf8(line.to_vec()).ok());
@@ -109,10 +112,10 @@ mod tests {
 
     const HOST: &str = "Host: localhost:5000\r\n";
 
-    /// Returns what passes of a client's words, and how that ended.
+    /// Returns the bytes that reach the registry when a client sends `text`, and the result.
     fn passed(text: &str) -> (String, io::Result<Option<Refusal>>) {
         let mut out = Vec::new();
-        let end = pass_on(text.as_bytes(), &mut out, 5000, "Basic ours");
+        let end = forward(text.as_bytes(), &mut out, 5000, "Basic ours");
         (String::from_utf8(out).unwrap(), end)
     }
 

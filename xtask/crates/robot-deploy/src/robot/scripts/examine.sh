@@ -1,4 +1,5 @@
-# Tells what a robot is like, as KEY<TAB>VALUE lines: REGISTRY-CONTAINER. Asks only.
+# Prints facts about a robot for `cargo xtask doctor`, as KEY<TAB>VALUE lines. Changes nothing.
+# Arguments: REGISTRY-CONTAINER
 set -u
 registry=$1
 one_line() { tr '\n\t' '  '; }
@@ -15,7 +16,7 @@ if ! answer=$(docker info --format '{{.ServerVersion}}{{printf "\t"}}{{.DriverSt
 fi
 printf 'docker\t%s\n' "$answer"
 root=${answer##*	}
-# The engine's directory may not be readable, its file system's size is no secret.
+# `df` works although the engine's directory may not be readable.
 printf 'free\t%s\n' "$(df -Pk "$root" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 printf 'compose\t%s\n' "$(docker compose version --short 2>&1 | one_line)"
 printf 'registry\t%s\n' "$(docker container inspect --format '{{.State.Status}}' "$registry" 2>/dev/null)"

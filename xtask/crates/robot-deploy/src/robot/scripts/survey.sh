@@ -1,6 +1,5 @@
-# Tells what is on the robot, as KEY<TAB>VALUE lines: PROJECT REPOSITORY. Without a repository images are left out that no
-# container runs.
-# Asks only, changes nothing; independent questions are asked at once.
+# Prints the state of the robot as KEY<TAB>VALUE lines. Changes nothing. Independent commands run in parallel.
+# Arguments: PROJECT REPOSITORY; with an empty repository, only images that containers run are printed
 set -u
 project=$1 repository=$2
 home=$HOME/.deploy/$project
@@ -23,7 +22,7 @@ list() {
 }
 images='' loaded=''
 if [ -n "$repository" ]; then
-    # Pulled from the registry beside the engine, and loaded from archives.
+    # Images that were pulled from the robot's registry, and images that were loaded from archives.
     list "$repository" &
     images=$!
     list "$project" &
@@ -32,14 +31,14 @@ fi
 containers=$(docker container ls --all --no-trunc --filter "label=com.docker.compose.project=$project" \
     --format '{{.ID}} {{.Image}} {{json (.Label "com.docker.compose.oneoff")}}' 2>&1) || {
     printf 'no-docker\t%s\n' "$(printf '%s' "$containers" | tr '\n\t' '  ')"
-    # shellcheck disable=SC2086 # none, or one
+    # shellcheck disable=SC2086 # empty or one process ID
     wait $images $loaded
     exit 0
 }
 ids='' names=''
 if [ -n "$containers" ]; then
     while read -r id name one_off; do
-        # Those of `cargo xtask run` are no services.
+        # Containers of `cargo xtask run` are not services.
         [ "$one_off" != '"True"' ] || continue
         ids="$ids $id" names="$names $name"
     done <<END
@@ -47,17 +46,18 @@ $containers
 END
 fi
 if [ -n "$ids" ]; then
-    # The list of an engine with containerd's store leaves out what it has pulled in part only: layers that it had
-    # unpacked already, of images whose layers are compressed in another way, it does not fetch again.
-    # shellcheck disable=SC2086 # words without blanks in them, each an argument
+    # An engine with the containerd store does not list images that it pulled only in part. It does so when it
+    # already has a layer's contents unpacked from an image whose layers are compressed differently: it does
+    # not fetch that layer again.
+    # shellcheck disable=SC2086 # each word is one argument
     docker image inspect --format \
         '{{printf "in-use\t%s\t%s\t%s" .ID (join .RepoDigests " ") (join .RepoTags " ")}}' $names 2>/dev/null &
-    # A label may come from an image, and have anything in it: in JSON it has neither tabs nor ends of lines.
+    # Labels may come from an image and contain anything; JSON escapes tabs and line breaks.
     # shellcheck disable=SC2086
     docker container inspect --format \
         '{{printf "container\t%s\t%s\t%s\t%s\t%d\t%s\t" (json (index .Config.Labels "com.docker.compose.service")) .Config.Image .Image .State.Status .State.ExitCode .State.StartedAt}}{{with .State.Health}}{{.Status}}{{end}}{{printf "\t%d\t%s" .RestartCount (json (index .Config.Labels "xtask.hash"))}}' \
         $ids
     wait $!
 fi
-# shellcheck disable=SC2086 # none, or one
+# shellcheck disable=SC2086 # empty or one process ID
 wait $images $loaded

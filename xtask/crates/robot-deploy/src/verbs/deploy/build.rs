@@ -1,4 +1,5 @@
-//! The build of a deploy, as its robots see it: they are connected while it runs, and served before it has quite ended.
+//! The build of a deploy. Robots are connected while it runs, and get the images before BuildKit has
+//! finished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -7,36 +8,34 @@ use std::sync::mpsc::{Receiver, channel};
 use crate::error::Result;
 use crate::image::{Built, Options, Wanted};
 
-/// See the module. Each is known once, whatever becomes of the build.
+/// State of the build, shared between the build and the threads of the robots. Each value is set once, also
+/// when the build fails.
 #[derive(Debug, Default)]
 pub struct Build {
-    /// The images, as soon as the engine's store has them all; none if that never happens.
+    /// The images, once the engine's store has all of them. `None` if the build failed before.
     images: OnceLock<Option<Vec<Built>>>,
-    /// Whether the build ended well.
-    outcome: OnceLock<bool>,
+    /// True if the build succeeded.
+    succeeded: OnceLock<bool>,
 }
 
-/// Who waits for a build must hear of its end, whatever it was, a panic included.
-struct Announcement<'a>(&'a Build);
+/// Wakes the threads that wait for the build however the build ends, including by a panic.
+struct WakeOnDrop<'a>(&'a Build);
 
-impl Drop for Announcement<'_> {
+impl Drop for WakeOnDrop<'_> {
     fn drop(&mut self) {
         self.0.images.get_or_init(|| None);
-        self.0.outcome.get_or_init(|| false);
+        self.0.succeeded.get_or_init(|| false);
     }
 }
 
 impl Build {
-    /// Builds, and tells those who wait.
-    ///
-    /// # Errors
-    /// Fails when the build does.
+    /// Runs `build` and wakes the threads that wait for its images and its end.
     pub fn run(
         &self,
         wanted: &BTreeSet<Wanted>,
         build: impl FnOnce(Options<'_>) -> Result<Vec<Built>>,
     ) -> Result<()> {
-        let _announcement = Announcement(self);
+        let _wake = WakeOnDrop(self);
         let (sender, stored) = channel();
         let built = std::thread::scope(|scope| {
             scope.spawn(|| self.announce(stored, wanted));
@@ -45,34 +44,35 @@ impl Build {
             built
         })?;
         self.images.get_or_init(|| Some(built));
-        self.outcome.get_or_init(|| true);
+        self.succeeded.get_or_init(|| true);
         Ok(())
     }
 
-    /// Hands out the images as soon as the engine's store has them all: it can bring them to robots while BuildKit still
-    /// unpacks them there, which takes seconds for a large layer and is nothing that a robot needs.
+    /// Publishes the images as soon as the engine's store has all of them. BuildKit then still unpacks them
+    /// on this machine, which takes seconds for a large layer and which robots do not need.
     fn announce(&self, stored: Receiver<Built>, wanted: &BTreeSet<Wanted>) {
         let mut images = BTreeMap::new();
         for image in stored {
-            drop(images.insert(image.wanted.clone(), image));
+            images.insert(image.wanted.clone(), image);
             if images.keys().eq(wanted) {
                 self.images.get_or_init(|| Some(images.values().cloned().collect()));
             }
         }
     }
 
-    /// Waits for the images; none if there will be none.
+    /// Waits for the images. Returns `None` if the build failed.
     pub fn images(&self) -> Option<&[Built]> {
         self.images.wait().as_deref()
     }
 
-    /// Whether nobody can have images yet.
+    /// Returns whether the images are not available yet.
     pub fn has_none_yet(&self) -> bool {
         self.images.get().is_none()
     }
 
-    /// Waits for the end of the build; tells whether it ended well. Nothing is started of one that did not.
+    /// Waits for the end of the build and returns whether it succeeded. Images of a failed build must not be
+    /// started.
     pub fn has_succeeded(&self) -> bool {
-        *self.outcome.wait()
+        *self.succeeded.wait()
     }
 }

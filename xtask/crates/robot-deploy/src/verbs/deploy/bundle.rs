@@ -1,4 +1,5 @@
-//! `cargo xtask deploy --via archive --to FILE`: everything that robots need, in a file. No robot is touched.
+//! `cargo xtask deploy --via archive --to FILE`: writes everything that robots need to a file. Touches no
+//! robot.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::ui::{self, Progress};
 use crate::verbs::builder;
 use crate::{host, image, process};
 
-/// Builds, and writes the bundle.
+/// Builds the images and writes the bundle.
 pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result<()> {
     let robots = args.robots.resolve(workspace)?;
     let against = args.against.as_deref().map(Bundle::open).transpose()?;
@@ -24,7 +25,7 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     if let Some(contents) = against {
         contents.check_project(&workspace.project.name)?;
     }
-    // Before a build of minutes.
+    // Fails early, before a build that may take minutes.
     let signers = Signers::of(workspace);
     let signer = signers.as_ref().map(Signers::signer).transpose()?;
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
@@ -54,7 +55,7 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     if process::mode().dry_run {
         ui::step(
             "bundle",
-            &format!("{path} would have these images, compressed, and what each robot starts"),
+            &format!("{path} would contain these images, compressed, and the release of each robot"),
         );
         let save = |load: &Load<'_>| Engine.command(&load.images.iter().collect::<Vec<_>>()).run();
         return loads.iter().try_for_each(save);
@@ -66,7 +67,7 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     progress.finish();
     ui::done(
         "bundle",
-        &format!("{path}: {}; `cargo xtask load-bundle {path}` brings it to robots", ui::bytes(size)),
+        &format!("{path}: {}; `cargo xtask load-bundle {path}` loads it onto robots", ui::bytes(size)),
     );
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! `cargo xtask deploy --via hub`: published images, which robots pull themselves. Nothing is built.
+//! `cargo xtask deploy --via hub`: deploys published images, which the robots pull themselves. Builds
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{Args, DeployResult, Target, drafts, images_wanted, report};
-use crate::verbs::{builder, fleet, reach};
 use crate::config::{Robot, Workspace};
 use crate::delivery::{Cost, Delivered, hub};
 use crate::error::Result;
@@ -17,7 +17,7 @@ use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 use crate::verbs::{builder, fleet, reach};
 
-/// Deploys what is published as the tag, or else as the current revision.
+/// Deploys what is published under the tag, or without a tag as the current revision.
 pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>) -> Result<()> {
     let began = Instant::now();
     let hub = crate::hub::of(workspace)?;

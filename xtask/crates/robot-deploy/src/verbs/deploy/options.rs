@@ -1,44 +1,42 @@
-//! What deploys, whatever they deploy, are told about activation.
+//! Command-line options about activation, shared by all verbs that deploy.
 
 use crate::release::lock::OnLocked;
 
-/// Whether and how what was delivered is started.
+/// Options about activation of the delivered release.
 #[derive(clap::Args, Debug, Clone, Copy)]
 pub struct Activate {
-    /// Deliver only: leave running what runs
+    /// Deliver only, without starting the new release
     #[arg(long, conflicts_with = "force")]
     pub no_start: bool,
 
-    /// What is done about robots that are another's, or busy.
     #[command(flatten)]
     pub on_busy: OnBusy,
 
-    /// Leave a release running that is not well, to look at; otherwise the robot goes back to the one before
+    /// Leave an unhealthy release running, for debugging, instead of rolling back to the release before
     #[arg(long, conflicts_with = "no_start")]
     pub no_rollback: bool,
 }
 
-/// What is done about robots that are another's, or busy.
+/// Options about robots that are locked by another deploy, or busy.
 #[derive(clap::Args, Debug, Clone, Copy)]
 pub struct OnBusy {
-    /// Wait while somebody else deploys to a robot, and until it may be disturbed
+    /// Wait until other deploys to the robot have ended and the robot is not busy
     #[arg(long)]
     wait: bool,
 
-    /// Do it even if a robot says that it is busy
+    /// Start the release even if the robot is busy
     #[arg(long)]
     pub force: bool,
 }
 
 impl From<OnBusy> for Activate {
-    /// For verbs that always start something.
+    /// The options of verbs that always start a release.
     fn from(on_busy: OnBusy) -> Self {
         Self { no_start: false, on_busy, no_rollback: false }
     }
 }
 
 impl OnBusy {
-    /// Whether others are waited for.
     pub fn on_locked(self) -> OnLocked {
         if self.wait { OnLocked::Wait } else { OnLocked::Refuse }
     }

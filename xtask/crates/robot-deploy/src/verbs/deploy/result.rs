@@ -1,4 +1,4 @@
-//! What came of a deploy, as people are told.
+//! The result of a deploy, and how it is printed.
 
 use std::time::Duration;
 
@@ -7,22 +7,18 @@ use crate::error::Result;
 use crate::robot::Survey;
 use crate::{image, process, ui};
 
-/// What came of a deploy to one robot.
+/// Result of a deploy to one robot.
 pub struct DeployResult {
-    /// What was delivered.
     pub delivery: Delivery,
-    /// The containers, unless nothing was to be started.
+    /// State of the robot with its containers. `None` with `--no-start`.
     pub running: Option<Survey>,
-    /// Whether anything is new there.
+    /// True if the robot received images or activated a release.
     pub changed: bool,
-    /// From the command to its end.
+    /// Time since the start of the command.
     pub took: Duration,
 }
 
-/// Prints what runs, and what it took.
-///
-/// # Errors
-/// Fails when it cannot be written.
+/// Prints the containers of the robots and the cost of the deploys.
 pub fn report(results: &[(String, DeployResult)]) -> Result<()> {
     if process::mode().dry_run {
         return Ok(());
@@ -38,10 +34,7 @@ pub fn report(results: &[(String, DeployResult)]) -> Result<()> {
     Ok(())
 }
 
-/// Prints what runs on robots, after a verb that changed that.
-///
-/// # Errors
-/// Fails when it cannot be written.
+/// Prints the containers of the robots, after a verb that has changed them.
 pub fn show_running(surveys: &[(String, Survey)]) -> Result<()> {
     if process::mode().dry_run || surveys.is_empty() {
         return Ok(());
@@ -49,7 +42,7 @@ pub fn show_running(surveys: &[(String, Survey)]) -> Result<()> {
     Ok(ui::result(&containers(surveys.iter().map(|(robot, survey)| (robot.as_str(), survey))))?)
 }
 
-/// The containers of robots, as a table.
+/// Formats the containers of robots as a table.
 fn containers<'a>(surveys: impl Iterator<Item = (&'a str, &'a Survey)>) -> String {
     let mut rows: Vec<[String; 5]> = Vec::new();
     for (robot, survey) in surveys {
@@ -73,25 +66,25 @@ impl DeployResult {
         let cost = self.delivery.cost;
         let Cost { layers_sent, layers_reused, .. } = cost;
         let [sent, reused, total] = [cost.sent, cost.bytes_reused, cost.layer_bytes].map(ui::bytes);
-        // What ssh compresses on the way it does not count.
+        // `ssh` does not report the size after compression.
         let sent = if cost.compressed { format!("at most {sent}") } else { sent };
         let images = self.delivery.images.len();
         if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
-            let rest = if self.changed { ", containers brought up" } else { ": nothing changed" };
+            let rest = if self.changed { ", release activated" } else { ": nothing changed" };
             let bytes = if cost.sent == 0 { "nothing" } else { &sent };
-            return format!("all {images} images were there{rest}; {bytes} sent");
+            return format!("all {images} images were already there{rest}; {bytes} sent");
         }
         if cost.layer_bytes == 0 {
-            // From the hub: what travelled there this machine has not seen.
+            // From the hub: this machine does not see the bytes that the robot pulls.
             let pulled = images - self.delivery.images_there;
             return format!("the robot pulled {pulled} of {images} images itself; {sent} sent from here");
         }
         if layers_sent + layers_reused == 0 {
-            // Our own builder does not say which layers it sent.
-            return format!("sent {sent}, reused {reused}, {total} in all");
+            // xtask's own buildx builder does not report which layers it pushed.
+            return format!("sent {sent}, reused {reused}, {total} in total");
         }
         format!(
-            "sent {sent} ({layers_sent} new layers), reused {reused} ({layers_reused} layers), {total} in all"
+            "sent {sent} ({layers_sent} new layers), reused {reused} ({layers_reused} layers), {total} in total"
         )
     }
 }

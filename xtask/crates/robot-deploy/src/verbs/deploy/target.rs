@@ -1,4 +1,4 @@
-//! A robot that is delivered to: reaching it first, having it to oneself, going over to what has come last.
+//! A robot during a deploy: connect, lock, and finally activate the delivered release.
 
 use super::Activate;
 use crate::config::{Robot, Workspace};
@@ -14,15 +14,15 @@ use crate::robot::{Endpoint, Session, Survey};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
-/// A robot that has been reached.
+/// A robot that is connected.
 pub struct Target<'a> {
-    /// The robot.
     pub session: Session,
-    /// What is there: before it is delivered to, and nobody else can change it once it is locked.
+    /// State of the robot before the delivery. Once the robot is locked, no other deploy can change that
+    /// state.
     pub survey: Survey,
     robot: &'a Robot,
     workspace: &'a Workspace,
-    /// Where its images are pulled from, as its engine calls them.
+    /// Repository that the robot pulls from, as its engine calls it.
     repository: &'a str,
     progress: &'a Progress,
     options: Activate,
@@ -30,10 +30,7 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// Connects to a robot and looks at what is there. `repository` is the one that its images are pulled from.
-    ///
-    /// # Errors
-    /// Fails when the robot cannot be reached, has no usable Docker, or is not of its platform.
+    /// Connects to a robot and reads its state. `repository` is where the robot pulls its images from.
     pub fn connect(
         workspace: &'a Workspace,
         robot: &'a Robot,
@@ -47,51 +44,54 @@ impl<'a> Target<'a> {
         let session = Session::open(way()?)?;
         let survey = Survey::of(&session, &workspace.project.name, repository)?;
         survey.check_platform(&robot.name, &robot.platform)?;
-        if let Some(news) = &survey.pending {
-            ui::warn(&robot.name, &news.to_string());
+        if let Some(pending) = &survey.pending {
+            ui::warn(&robot.name, &pending.to_string());
         }
         Ok(Self { session, survey, robot, workspace, repository, progress, options, lock: None })
     }
 
-    /// Has the robot to oneself until this target goes; whatever changed there before is looked at.
+    /// Locks the robot until this target is dropped. Updates [`Target::survey`] if another deploy changed the
+    /// robot.
     ///
     /// # Errors
-    /// Fails where another deploys to it and is not to be waited for.
+    /// Fails with [`Exit::Busy`](crate::error::Exit::Busy) when another deploy holds the lock and `--wait` is
+    /// not given.
     pub fn lock(&mut self) -> Result<()> {
         let project = &self.workspace.project.name;
         let (on_locked, reported) = (self.options.on_busy.on_locked(), self.survey.pending.as_ref());
         let (lock, stamp) = Lock::take(&self.session, project, on_locked, reported, self.progress)?;
         self.lock = Some(lock);
-        self.look_again(&stamp)
+        self.refresh(&stamp)
     }
 
-    /// Sees to it that the robot is still this run's, whose connection may have been lost, before it is disturbed.
+    /// Makes sure that this process still holds the lock: the connection, and with it the lock, may have been
+    /// lost.
     fn keep_lock(&mut self) -> Result<()> {
         let Some(lock) = &mut self.lock else { return self.lock() };
         match lock.keep(&self.session, &self.workspace.project.name, self.progress)? {
-            Some(stamp) => self.look_again(&stamp),
+            Some(stamp) => self.refresh(&stamp),
             None => Ok(()),
         }
     }
 
-    /// Looks at what another has done since the last look.
-    fn look_again(&mut self, stamp: &str) -> Result<()> {
+    /// Reads the robot's state again if another deploy has changed it.
+    fn refresh(&mut self, stamp: &str) -> Result<()> {
         if stamp != self.survey.stamp {
             self.survey = Survey::of(&self.session, &self.workspace.project.name, self.repository)?;
         }
         Ok(())
     }
 
-    /// Whether the robot runs a release as it has to, so that there is nothing to start.
+    /// Returns whether there is nothing to start: the robot already runs `release`, or `--no-start` is given.
     pub fn runs(&self, release: &ComposeProject) -> bool {
         self.options.no_start || state::is_current(release, &self.survey)
     }
 
-    /// Has the robot go over to a release unless it runs that, or nothing is to be started: what runs then, and
-    /// whether that is new.
+    /// Activates a release unless the robot already runs it or `--no-start` is given. Returns the robot's new
+    /// state, and whether something has changed.
     ///
     /// # Errors
-    /// Fails when the robot is busy, and when the release is not well there.
+    /// Fails when the robot is busy, and when the release is unhealthy there.
     pub fn activate(
         &mut self,
         release: &ComposeProject,
@@ -99,15 +99,15 @@ impl<'a> Target<'a> {
         via: &str,
         delivery: &mut Delivery,
     ) -> Result<(Option<Survey>, bool)> {
-        let came = delivery.images_there < delivery.images.len();
+        let received_images = delivery.images_there < delivery.images.len();
         if self.options.no_start {
-            return Ok((None, came));
+            return Ok((None, received_images));
         }
         if self.runs(release) {
-            return Ok((Some(self.survey.clone()), came));
+            return Ok((Some(self.survey.clone()), received_images));
         }
         self.keep_lock()?;
-        self.may_be_disturbed()?;
+        self.check_busy()?;
         self.progress.doing("starting", None);
         let _span = timeline::span(Lane::robot(&self.robot.name), Phase::Start, "start");
         let metadata = Metadata::now(source, via, delivery.references());
@@ -121,20 +121,20 @@ impl<'a> Target<'a> {
         Ok((Some(survey), true))
     }
 
-    /// Has the robot go over to a release that it has kept: what runs then.
+    /// Activates a release that is stored on the robot. Returns the robot's new state.
     ///
     /// # Errors
     /// As [`Target::activate`].
     pub fn return_to(&mut self, number: u32) -> Result<Survey> {
         self.keep_lock()?;
-        self.may_be_disturbed()?;
+        self.check_busy()?;
         self.progress.doing("starting", None);
         let number = self.activation().return_to(&number.to_string())?;
         self.after(&number)
     }
 
-    /// Fails where the robot is busy.
-    fn may_be_disturbed(&self) -> Result<()> {
+    /// Fails when the robot is busy, or waits if `--wait` is given.
+    fn check_busy(&self) -> Result<()> {
         let project = &self.workspace.project.name;
         match self.robot.busy.as_ref().filter(|_| !self.options.on_busy.force) {
             Some(busy) => {
@@ -144,7 +144,6 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// How the robot is to go over to a release.
     fn activation(&self) -> Activation<'_> {
         Activation {
             session: &self.session,
@@ -155,16 +154,16 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// What runs after an activation; where the link was lost by then, over a new connection.
+    /// Reads the robot's state after an activation, over a new connection if the old one was lost meanwhile.
     fn after(&self, number: &str) -> Result<Survey> {
-        let look = || Survey::of(&self.session, &self.workspace.project.name, self.repository);
-        let again = |_| {
-            let _new = self.session.ensure_connected()?;
-            look()
+        let read = || Survey::of(&self.session, &self.workspace.project.name, self.repository);
+        let reconnect_and_read = |_| {
+            self.session.ensure_connected()?;
+            read()
         };
-        look().or_else(again).map_err(|error| {
+        read().or_else(reconnect_and_read).map_err(|error| {
             let message =
-                format!("`{}` runs release {number}, and cannot be reached any more", self.robot.name);
+                format!("`{}` runs release {number}, but cannot be reached any more", self.robot.name);
             explained(error, |error| Failure::unreachable(message).because(error).into())
         })
     }
