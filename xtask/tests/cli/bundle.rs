@@ -126,7 +126,7 @@ fn mistakes_are_explained() {
 fn a_dry_run_prints_what_would_happen() {
     let (lab, _registry) = lab();
     let ran = lab.run(&[&WRITE[..], &["--dry-run"]].concat()).expect(0);
-    in_order(&ran.stdout, &["docker buildx bake", "# bundle: team.bundle would have", "docker save "]);
+    in_order(&ran.stdout, &["docker buildx bake", "# bundle: team.bundle would contain", "docker save "]);
     let ran = lab.run(&[&LOAD[..], &["--dry-run"]].concat()).expect(0);
     in_order(&ran.stdout, &["tar -xOf team.bundle images-1.tar.zst | ssh ", "docker load", "launch eurobot"]);
 }
