@@ -16,7 +16,7 @@ use crate::ui;
 pub struct Metadata {
     /// The sources.
     #[serde(flatten)]
-    pub source: Source,
+    pub source: SourceRevision,
     /// Who deployed: `user@machine`.
     pub by: String,
     /// When, by the clock of the machine that deployed.
@@ -29,7 +29,7 @@ pub struct Metadata {
 
 impl Metadata {
     /// What is deployed now, by whoever runs this.
-    pub fn now(source: &Source, via: &str, images: BTreeMap<String, String>) -> Self {
+    pub fn now(source: &SourceRevision, via: &str, images: BTreeMap<String, String>) -> Self {
         Self {
             source: source.clone(),
             by: whoami(),
@@ -50,14 +50,14 @@ impl Metadata {
 
 /// What sources are, as git says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct SourceRevision {
     /// The revision, with the nearest tag where there is one; none where they are not git's, or not known any more.
     pub revision: Option<String>,
     /// Whether files that git knows differ from it.
     pub dirty: bool,
 }
 
-impl Source {
+impl SourceRevision {
     /// The sources of a workspace; nothing is known of them where they are not git's.
     pub fn of(workspace: &Workspace) -> Self {
         let git = Cmd::new("git").args(["describe", "--always", "--tags", "--dirty"]).dir(&workspace.root);
@@ -110,7 +110,7 @@ mod tests {
             ("abc1234", Some("abc1234"), false),
             ("", None, false),
         ] {
-            let source = Source::parse(text);
+            let source = SourceRevision::parse(text);
             assert_eq!((source.revision.as_deref(), source.dirty), (revision, dirty));
             assert_eq!(source.title().unwrap_or_default(), text);
         }

@@ -21,7 +21,7 @@ use crate::error::{Failure, Result};
 use crate::image::{self, Builder, Built, ImageId, Wanted, service};
 use crate::release::activate;
 use crate::release::compose::{self, ComposeDraft};
-use crate::release::metadata::{Metadata, Source};
+use crate::release::metadata::{Metadata, SourceRevision};
 use crate::release::{prune, state};
 use crate::robot::{Session, registry};
 use crate::timeline::{self, Lane, Phase};
@@ -93,7 +93,7 @@ struct Deploy<'a> {
     cache: DeltaCache,
     build: Build,
     via: Via,
-    source: Source,
+    source: SourceRevision,
     activate: Activate,
     began: Instant,
 }
@@ -146,7 +146,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     // In parallel with `docker compose`, which takes longer than git.
     let (source, drafts) = std::thread::scope(|scope| {
-        let source = scope.spawn(|| Source::of(workspace));
+        let source = scope.spawn(|| SourceRevision::of(workspace));
         let drafts = drafts(workspace, &robots);
         (source.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), drafts)
     });

@@ -12,7 +12,7 @@ use crate::config::Robot;
 use crate::delivery::{DigestCache, archive};
 use crate::error::Result;
 use crate::release::compose::ComposeProject;
-use crate::release::metadata::Source;
+use crate::release::metadata::SourceRevision;
 use crate::robot::registry;
 use crate::ui::{self, Progress};
 
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     ui::step("bundle", &format!("{}: verifying checksums", bundle.contents().title()));
     bundle.verify()?;
-    let source = Source::parse(bundle.contents().revision.as_deref().unwrap_or_default());
+    let source = SourceRevision::parse(bundle.contents().revision.as_deref().unwrap_or_default());
     let digest_cache = DigestCache::load(&workspace.state_dir());
     let serve = |robot: &Robot| {
         let progress = Progress::new(&robot.name);

@@ -8,7 +8,7 @@ use crate::config::Workspace;
 use crate::delivery::Cost;
 use crate::error::Result;
 use crate::process;
-use crate::release::metadata::Source;
+use crate::release::metadata::SourceRevision;
 use crate::timings::{self, Subject};
 use crate::{timeline, ui};
 
@@ -38,7 +38,7 @@ pub fn finish(
     let subject = Subject {
         verb: verb.to_owned(),
         project: workspace.project.name.clone(),
-        revision: Source::of(workspace).title(),
+        revision: SourceRevision::of(workspace).title(),
         robots,
         failure: result.as_ref().err().map(|error| format!("{error:#}")),
     };

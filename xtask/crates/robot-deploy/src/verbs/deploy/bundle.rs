@@ -12,7 +12,7 @@ use crate::delivery::DigestCache;
 use crate::delivery::archive::{ArchiveImage, ArchiveSource as _, Engine};
 use crate::error::Result;
 use crate::hub::tags;
-use crate::release::metadata::Source;
+use crate::release::metadata::SourceRevision;
 use crate::ui::{self, Progress};
 use crate::verbs::builder;
 use crate::{host, image, process};
@@ -44,7 +44,7 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
         loads.push(Load { robot: &robot.name, platform: &robot.platform, images, release });
     }
     let project = workspace.project.name.as_str();
-    let revision = Source::of(workspace).title();
+    let revision = SourceRevision::of(workspace).title();
     let path = if to.is_dir() {
         let revision =
             revision.as_deref().map_or_else(String::new, |text| format!("-{}", tags::sanitised(text)));

@@ -12,7 +12,7 @@ use crate::host::Need;
 use crate::hub::login::Login;
 use crate::hub::{resolve, tags};
 use crate::image::Wanted;
-use crate::release::metadata::Source;
+use crate::release::metadata::SourceRevision;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 use crate::verbs::{builder, fleet, reach};
@@ -31,7 +31,7 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
     ui::step("hub", &format!("looking up `{name}` in {}", hub.repository));
     let published = resolve(hub, &name, &images_wanted(&drafts, &robots))?;
     let login = Login::of(hub)?;
-    let source = Source { revision: Some(name.clone()), dirty: false };
+    let source = SourceRevision { revision: Some(name.clone()), dirty: false };
     let serve = |robot: &Robot| {
         let project = &workspace.project.name;
         let progress = Progress::new(&robot.name);

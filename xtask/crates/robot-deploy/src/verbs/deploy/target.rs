@@ -8,7 +8,7 @@ use crate::process;
 use crate::release::activate::{self, Activation};
 use crate::release::compose::ComposeProject;
 use crate::release::lock::Lock;
-use crate::release::metadata::{Metadata, Source};
+use crate::release::metadata::{Metadata, SourceRevision};
 use crate::release::{busy, state};
 use crate::robot::{Endpoint, Session, Survey};
 use crate::timeline::{self, Lane, Phase};
@@ -95,7 +95,7 @@ impl<'a> Target<'a> {
     pub fn activate(
         &mut self,
         release: &ComposeProject,
-        source: &Source,
+        source: &SourceRevision,
         via: &str,
         delivery: &mut Delivery,
     ) -> Result<(Option<Survey>, bool)> {
