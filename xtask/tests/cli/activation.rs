@@ -15,12 +15,12 @@ fn answering(events: &str) -> (Lab, Registry) {
 fn a_release_that_is_taken_back_has_its_own_exit_code_and_shows_its_last_words() {
     let (lab, _registry) = answering(
         "release\\t8\\ndoing\\tstarting camera\\nlog\\tcamera\\tno\\tdevice\\n\
-         doing\\tgoing back to release 7\\nend\\trestored\\tcamera ended with exit code 3\\t7\\n",
+         doing\\trolling back to release 7\\nend\\trestored\\tcamera ended with exit code 3\\t7\\n",
     );
     lab.run(&["deploy"]).expect(5).says(&[
         "starting camera",
         "camera | no\tdevice",
-        "going back to release 7",
+        "rolling back to release 7",
         "error: release 8 was rolled back: camera ended with exit code 3; release 7 runs again",
         "--no-rollback",
     ]);
@@ -57,7 +57,7 @@ fn a_link_that_is_lost_is_made_anew_and_the_robot_listened_to_again() {
     let _registry = Registry::start(&lab);
     lab.on("ssh", "*' launch eurobot '*", "cat >/dev/null; printf 'release\\t8\\n'; exit 255");
     lab.on("ssh", "*' follow eurobot 8'*", ": >\"$lab/running\"; printf 'end\\tactive\\t\\t7\\n'");
-    lab.run(&["deploy"]).expect(0).says(&["the connection dropped", "connecting again"]);
+    lab.run(&["deploy"]).expect(0).says(&["the connection dropped", "reconnecting"]);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_robot_that_never_tells_the_end_is_not_asked_for_ever() {
     lab.on("ssh", "*' follow eurobot 8'*", "printf 'doing\\tstarting camera\\n'");
     lab.run(&["deploy"])
         .expect(1)
-        .says(&["`main` does not say what became of release 8", "cargo xtask status --robot main"]);
+        .says(&["`main` did not report the result of release 8", "cargo xtask status --robot main"]);
     assert_eq!(follows(&lab), 5);
 }
 
@@ -91,7 +91,7 @@ fn a_link_that_is_lost_again_and_again_is_given_up_and_the_robot_goes_on() {
     lab.on("ssh", "*' follow eurobot 8'*", "exit 255");
     lab.run(&["deploy"])
         .expect(3)
-        .says(&["connecting again", "`main` goes on by itself, to release 8 or back"]);
+        .says(&["reconnecting", "`main` continues by itself: it activates release 8 or rolls back"]);
     assert_eq!(follows(&lab), 5);
 }
 
@@ -101,7 +101,7 @@ fn a_link_that_is_lost_before_the_robot_answers_leaves_open_what_it_does() {
     let _registry = Registry::start(&lab);
     lab.on("ssh", "*' launch eurobot '*", "cat >/dev/null; exit 255");
     lab.run(&["deploy"]).expect(3).says(&[
-        "the link to `main` was lost while it got the release: it may go over to it by itself",
+        "the connection to `main` was lost while sending the release; the robot may activate it by itself",
         "cargo xtask status --robot main",
     ]);
 }
@@ -115,10 +115,10 @@ fn whoever_interrupts_an_activation_is_told_that_it_goes_on() {
     let running = lab.start(&["deploy"]);
     lab.wait_for("the activation", || lab.exists("begun"));
     running.signal("INT");
-    running
-        .end()
-        .expect(130)
-        .says(&["`main` goes on by itself, to release 8 or back", "cargo xtask status --robot main"]);
+    running.end().expect(130).says(&[
+        "`main` continues by itself: it activates release 8 or rolls back",
+        "cargo xtask status --robot main",
+    ]);
     assert!(lab.all_masters_are_gone());
 }
 
@@ -127,9 +127,10 @@ fn a_robot_that_is_anothers_is_left_alone_or_waited_for() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     lab.on("ssh", "*' lock eurobot '*", "printf 'busy\\t12\\tanna@laptop\\n'");
-    lab.run(&["deploy"])
-        .expect(4)
-        .says(&["anna@laptop has been deploying to `main` for 12 s", "`--wait` waits for it"]);
+    lab.run(&["deploy"]).expect(4).says(&[
+        "anna@laptop has been deploying to `main` for 12 s",
+        "`--wait` waits until that run has ended",
+    ]);
     assert!(lab.calls_of("docker push").is_empty());
     for call in lab.calls_of("ssh ").iter().filter(|call| call.contains(" lock eurobot ")) {
         assert!(call.trim_end_matches('\'').ends_with(" no"), "{}", &call[call.len() - 80..]);
@@ -143,9 +144,13 @@ fn a_busy_robot_gets_images_and_no_new_release() {
     let main = robot("main") + "busy = { command = [\"in match\", \"it's; $(on)\"] }\n";
     let lab = Lab::with(&main);
     let _registry = Registry::start(&lab);
-    lab.on("ssh", "*' busy eurobot command '*", "[ -e \"$lab/over\" ] || echo 'in match says so'");
+    lab.on(
+        "ssh",
+        "*' busy eurobot command '*",
+        "[ -e \"$lab/over\" ] || echo 'in match reports that the robot is busy'",
+    );
     lab.run(&["deploy"]).expect(4).says(&[
-        "`main` must not be disturbed: in match says so",
+        "`main` must not be disturbed: in match reports that the robot is busy",
         "`--wait`",
         "`--force`",
     ]);

@@ -224,7 +224,7 @@ fn build_images_needs_no_docker_to_tell_what_it_would_do() {
     in_order(&ran.stdout, &["mmdebstrap ", " | docker import", "docker buildx bake"]);
     let ran = dry(&lab, &["deploy"]);
     in_order(&ran.stdout, &DELIVERY);
-    assert!(ran.stderr.contains("without Compose `docker/compose.yaml` cannot be read"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`docker/compose.yaml` cannot be read without Compose"), "{}", ran.stderr);
 }
 
 #[test]

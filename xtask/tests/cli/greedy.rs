@@ -61,7 +61,7 @@ fn a_line_without_an_end_ends_the_conversation() {
     lab.run_small(&["deploy"]).expect(1).says(&["error: `ssh ", "it wrote a line of more than 1 MiB"]);
     lab.on("ssh", "*' lock eurobot '*", "printf 'held\\t\\n'; exec cat >/dev/null");
     lab.on("ssh", "*' launch eurobot '*", &format!("cat >/dev/null; printf 'release\\t8\\n'; {ENDLESS}"));
-    lab.run_small(&["deploy"]).expect(1).says(&["goes on by itself", "it wrote a line of more than 1 MiB"]);
+    lab.run_small(&["deploy"]).expect(1).says(&["continues by itself", "it wrote a line of more than 1 MiB"]);
     lab.on("ssh", "*ControlMaster=yes*", ENDLESS);
     lab.run_small(&["deploy"]).expect(3).says(&["it wrote a line of more than 1 MiB"]);
 }

@@ -10,7 +10,7 @@ use super::shell;
 /// The script that receives a release, without the part that activates it.
 const LAUNCH: &str = concat!(
     include_str!("../../crates/robot-deploy/src/release/scripts/release.sh"),
-    "go_over() { echo \"release $1\"; }\n",
+    "start_activation() { echo \"release $1\"; }\n",
     include_str!("../../crates/robot-deploy/src/release/scripts/launch.sh"),
 );
 

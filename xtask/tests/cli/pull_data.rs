@@ -25,7 +25,7 @@ fn a_file_is_no_longer_than_the_robot_said_before() {
 fn files_that_do_not_fit_here_are_not_begun() {
     for size in ["9000000000000000", "18446744073709551615"] {
         let lab = sending(size, "1700000000", "exec cat /dev/zero");
-        lab.run_small(&["pull-data", "bags"]).expect(1).says(&["error: ", "free here", "`--to DIRECTORY`"]);
+        lab.run_small(&["pull-data", "bags"]).expect(1).says(&["error: ", "where only", "`--to DIRECTORY`"]);
         assert!(lab.calls().iter().all(|call| !call.contains("exec tail")));
     }
 }

@@ -77,7 +77,7 @@ fn crashes_later(lab: &Lab, outcome: &str) -> String {
     until_activation_has_ended();
     let log = MAIN.sh(&format!("tail -n 1 /home/robot/.deploy/{PROJECT}/releases/{number}/late.log"));
     assert_eq!(log, "this far");
-    workspace.xtask(&["status", "--robot", "main"]).expect_exit(0).says("after it had been well");
+    workspace.xtask(&["status", "--robot", "main"]).expect_exit(0).says("after the release became healthy");
     number
 }
 
@@ -124,7 +124,7 @@ pub fn a_service_that_was_stopped_has_to_be_well_again(lab: &Lab) {
     lab.deploy(MAIN);
     workspace.xtask(&["stop", "--robot", "main", "once"]).expect_exit(0);
     let again = workspace.xtask(&DEPLOY).expect_exit(1);
-    again.says("once crashes again and again").says("which was there before");
+    again.says("once crashes again and again").says("which was already active");
     the_next_succeeds(lab);
 }
 
@@ -203,7 +203,7 @@ fn activating(workspace: &Workspace) -> (Running, String) {
     add_service(workspace, SLOW);
     workspace.edit("robots.toml", "settle = 2", "settle = 4");
     let mut run = workspace.start(&DEPLOY);
-    run.until_it_says("whether slow stays");
+    run.until_it_says("that slow keeps running");
     let going = MAIN.sh(&format!("cut -d ' ' -f 1 /home/robot/.deploy/{PROJECT}/activation"));
     (run, going)
 }
@@ -226,7 +226,9 @@ pub fn whoever_leaves_the_robot_goes_on(lab: &Lab) {
         if signal == "KILL" {
             workspace.forget_temporary_files();
         } else {
-            ended.expect_exit(130).says(&format!("`main` goes on by itself, to release {number}"));
+            ended
+                .expect_exit(130)
+                .says(&format!("`main` continues by itself: it activates release {number}"));
         }
         until_activation_has_ended();
         assert_eq!((current(), &record(&number)["outcome"]), (number.clone(), &"healthy".into()), "{signal}");
@@ -243,7 +245,7 @@ pub fn a_link_that_is_cut_and_comes_back(lab: &Lab) {
     let workspace = lab.deployed();
     let (run, number) = activating(workspace);
     MAIN.exec(&["pkill", "-KILL", "-f", "^sshd-session: robot"]);
-    run.wait_for_all().expect_exit(0).says("the robot goes on by itself");
+    run.wait_for_all().expect_exit(0).says("the robot continues by itself");
     assert_eq!(current(), number);
     the_next_succeeds(lab);
 }
@@ -261,7 +263,7 @@ pub fn links_that_are_cut_for_good(lab: &Lab) {
     let mut run = workspace.start(&["deploy", "--robot", "main,secondary", "--yes"]);
     run.until_it_says("secondary sending layers");
     SECONDARY.cut_link();
-    run.until_it_says("whether slow stays");
+    run.until_it_says("that slow keeps running");
     let number = MAIN.sh(&format!("cut -d ' ' -f 1 {home}/activation"));
     MAIN.cut_link();
     let ended = run.wait_for_all();
@@ -269,8 +271,8 @@ pub fn links_that_are_cut_for_good(lab: &Lab) {
     MAIN.mend_link();
     SECONDARY.mend_link();
     workspace.xtask(&["sim", "up", "secondary", "--link", "off"]).expect_exit(0);
-    // One robot continues by itself; on the other, nothing has started.
-    ended.expect_exit(3).says(&format!("`main` goes on by itself, to release {number}"));
+    // One goes on by itself; nothing has become of the other.
+    ended.expect_exit(3).says(&format!("`main` continues by itself: it activates release {number}"));
     assert_eq!(current(), number);
     assert_eq!(runs(), before);
     SECONDARY.wait_until_unlocked();
@@ -350,13 +352,16 @@ pub fn an_engine_that_stays_away_goes_back_when_it_returns(lab: &Lab) {
     workspace.edit("robots.toml", "settle = 2", "settle = 2\ndeadline = 8");
     let (run, number) = activating(workspace);
     MAIN.exec(&["robotctl", "docker", "stop"]);
-    run.wait_for_all().expect_exit(1).says("the robot does it as soon as it does");
+    run.wait_for_all().expect_exit(1).says("will be rolled back as soon as Docker on `main` runs again");
     assert_eq!(current(), before);
     MAIN.exec(&["robotctl", "docker", "start"]);
     until_activation_has_ended();
     assert_eq!(record(&number)["outcome"], "broken-off");
     assert_runs(&before);
-    workspace.xtask(&["status", "--robot", "main"]).expect_exit(0).says("was rolled back: Docker was gone");
+    workspace
+        .xtask(&["status", "--robot", "main"])
+        .expect_exit(0)
+        .says("was rolled back: Docker did not run");
     the_next_succeeds(lab);
 }
 

@@ -180,8 +180,8 @@ pub fn status_tells_what_is_not_as_the_release_says(lab: &Lab) {
         let services = main["services"].as_array().unwrap();
         services.iter().find(|one| one["service"] == name).map(|one| one["drift"].clone()).unwrap()
     };
-    assert_eq!(drift("camera"), "not of this release");
-    assert_eq!(drift("navigation"), "the release has it");
+    assert_eq!(drift("camera"), "not part of this release");
+    assert_eq!(drift("navigation"), "the release has this service");
     assert!(drift("localization").is_null());
     // A deploy repairs everything, even if nothing is new.
     lab.deploy(MAIN);

@@ -1,8 +1,9 @@
-//! Last stage: what runs on a robot.
+//! Last stage of a deploy: activates releases on robots.
 //!
-//! A [`compose::ComposeProject`] is the robot's Compose file with its variables filled in and its images named by
-//! digest. With what an [`metadata::Metadata`] says of it, it is a release: [`activate`] has the robot go over to it, while
-//! this run has the robot's [`lock`] and the robot is not [`busy`]. [`services`] asks and tells what runs.
+//! A [`compose::ComposeProject`] is the robot's Compose file with its variables filled in and its images
+//! named by digest. Together with its [`metadata::Metadata`] it is a release. [`activate`] starts it, while
+//! this run holds the [`lock`] of the robot and the robot is not [`busy`]. [`services`] runs Compose commands
+//! on what was deployed.
 
 pub mod activate;
 pub mod busy;

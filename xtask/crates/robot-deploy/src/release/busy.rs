@@ -1,4 +1,4 @@
-//! Robots that must not be disturbed: what is delivered to them waits.
+//! Robots that must not be disturbed: their images are delivered, but the activation waits.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::ui::{self, Progress};
 
 use super::lock::OnLocked;
 
-/// The robot's part.
+/// Script that prints why the robot is busy.
 const SCRIPT: &str = include_str!("scripts/busy.sh");
 
-/// How often a robot is asked that is waited for.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Time between two checks while waiting.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits until a robot may be disturbed, or refuses to.
+/// Waits until a robot may be disturbed.
 ///
 /// # Errors
-/// Fails with [`Exit::Busy`] where it may not be and is not to be waited for, and when the connection is gone.
+/// Fails with [`Exit::Busy`] if it must not be disturbed and `on_locked` says not to wait.
 pub fn check(
     session: &Session,
     project: &str,
@@ -27,32 +27,32 @@ pub fn check(
     on_locked: OnLocked,
     progress: &Progress,
 ) -> Result<()> {
-    let mut is_told = false;
-    // A dry run asks nobody.
+    let mut is_reported = false;
+    // A dry run asks no robot.
     while !process::mode().dry_run {
-        let reason = session.command(words(project, busy)).read()?;
+        let reason = session.command(argv(project, busy)).read()?;
         if reason.is_empty() {
             break;
         }
         let message = format!("`{}` must not be disturbed: {reason}", session.robot());
         if on_locked == OnLocked::Refuse {
             return Err(Failure::new(Exit::Busy, message)
-                .hint("everything is delivered: the same command starts it later, with `--wait` as soon as may be")
-                .hint("`--force` starts it now; `busy` in robots.toml says what counts")
+                .hint("images are delivered; run it again to start them, or add `--wait` to start as soon as the robot is free")
+                .hint("`--force` starts them now; `busy` in robots.toml defines when the robot is busy")
                 .into());
         }
-        if !is_told {
+        if !is_reported {
             ui::step(session.robot(), &format!("waiting: {message}"));
-            is_told = true;
+            is_reported = true;
         }
-        progress.waiting("waiting until it may be disturbed");
-        process::pause(AGAIN)?;
+        progress.waiting("waiting until it is free");
+        process::pause(INTERVAL)?;
     }
     Ok(())
 }
 
-/// What asks the robot, as words of a command there.
-fn words(project: &str, busy: &Busy) -> Vec<String> {
+/// Returns the argv of the script, on the robot.
+fn argv(project: &str, busy: &Busy) -> Vec<String> {
     let of_kind = |kind: &str| ["sh", "-c", SCRIPT, "busy", project, kind].map(str::to_owned).to_vec();
     match busy {
         Busy::Command(command) => [of_kind("command"), command.clone()].concat(),
@@ -70,8 +70,8 @@ mod tests {
     use super::*;
     use crate::process::Cmd;
 
-    /// The robot's answer about a heartbeat file, in a shell of the robot, where `docker exec` prints `beat`.
-    fn asked(shell: &str, dir: &std::path::Path, beat: &str) -> Result<String> {
+    /// Output of the script about a heartbeat file, run by `shell`, with a `docker exec` that prints `beat`.
+    fn output(shell: &str, dir: &std::path::Path, beat: &str) -> Result<String> {
         let docker = dir.join("docker");
         fs_err::write(
             &docker,
@@ -79,21 +79,21 @@ mod tests {
         )?;
         fs_err::set_permissions(&docker, std::fs::Permissions::from_mode(0o755))?;
         let path = format!("PATH={}:/usr/bin:/bin", dir.display());
-        let question = ["busy", "eurobot", "heartbeat", "navigation", "/tmp/beat", "5"];
-        Cmd::new("env").args([path.as_str(), shell, "-c", SCRIPT]).args(question).read()
+        let args = ["busy", "eurobot", "heartbeat", "navigation", "/tmp/beat", "5"];
+        Cmd::new("env").args([path.as_str(), shell, "-c", SCRIPT]).args(args).read()
     }
 
     #[test]
-    fn a_heartbeat_is_a_number_and_no_command_of_the_container() -> Result<()> {
+    fn a_heartbeat_is_a_number_and_never_run_as_a_command() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let marker = dir.path().join("marker");
         let attack = format!("a[$(touch {})]", marker.display());
         for shell in ["sh", "bash"] {
             for beat in [attack.as_str(), "", "-5", "08", "99999999999999999999", "1 2", "x"] {
-                assert_eq!(asked(shell, dir.path(), beat)?, "", "{shell}: {beat}");
+                assert_eq!(output(shell, dir.path(), beat)?, "", "{shell}: {beat}");
                 assert!(!marker.exists(), "{shell} ran a command of the container");
             }
-            assert!(asked(shell, dir.path(), "99999999999")?.starts_with("navigation wrote /tmp/beat -"));
+            assert!(output(shell, dir.path(), "99999999999")?.starts_with("navigation wrote /tmp/beat -"));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A robot's Compose project, rendered on this machine: variables filled in, images named by digest.
 //!
-//! Compose itself reads the file (`docker compose config`), so that everything it understands works; what
-//! it gives back is complete, and the robot needs nothing of this machine to bring it up.
+//! `docker compose config` reads the file, so that every feature of Compose works. Its output is complete:
+//! the robot needs nothing else from this machine to start the services.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,61 +17,55 @@ use crate::process::{self, Cmd};
 use crate::robot::registry;
 use crate::{host, image, ui};
 
-/// The project, in its archive.
+/// File in a project's archive: the Compose project.
 const COMPOSE: &str = "compose.json";
 
-/// What each service is, in a project's archive.
+/// File in a project's archive: see [`service_lines`].
 const SERVICES: &str = "services";
 
-/// The images that services run, in a project's archive, each with the name that keeps it on the robot.
+/// File in a project's archive: see [`image_lines`].
 const IMAGES: &str = "images";
 
-/// The label that tells of a container which service it was made for: see [`service_lines`].
+/// Label with the hash of the service that a container was created for: see [`service_lines`].
 const HASH_LABEL: &str = "xtask.hash";
 
-/// The label of a container that holds devices, which others may wait for.
+/// Label of a container that may hold devices: see [`holds_devices`].
 const DEVICES_LABEL: &str = "xtask.devices";
 
-/// A rendered project whose images are still named by tag: which images it needs is known, their digests
-/// are not.
+/// A rendered project whose images are still named by tag, because their digests are not known yet.
 #[derive(Clone, Debug)]
 pub struct ComposeDraft {
     model: Value,
-    /// Image of the workspace that each service runs, where it is one.
+    /// Name of the workspace's image that a service runs, by service; other services are left out.
     images: BTreeMap<String, String>,
-    /// The name of the project.
     project: String,
-    /// The directory of `robots.toml`.
+    /// Directory of `robots.toml`.
     root: Utf8PathBuf,
-    /// The Compose file's directory.
+    /// Directory of the Compose file.
     dir: Utf8PathBuf,
 }
 
-/// A project as it goes to the robot.
+/// A project in the form that is sent to the robot.
 #[derive(Clone, Debug)]
 pub struct ComposeProject {
-    /// A tar archive: `compose.json`, the files it mounts, `images`, and `services`, which says of each service what
-    /// it is: a hash that changes when it has to be restarted.
+    /// A tar archive: `compose.json`, `services`, `images`, and the files that services mount.
     pub archive: Vec<u8>,
-    /// SHA-256 of the archive: what is the same has the same name.
+    /// SHA-256 of the archive.
     pub id: String,
-    /// For each service that runs an image of the workspace, the reference it has to run.
+    /// Image reference by service, for services that run an image of the workspace.
     pub services: BTreeMap<String, String>,
-    /// All services.
+    /// Names of all services.
     pub names: BTreeSet<String>,
-    /// The services that may end: nobody restarts them when they do.
+    /// Services that may end, because nothing restarts them.
     pub jobs: BTreeSet<String>,
-    /// What Compose is told of each service.
+    /// Definition of each service, in Compose's JSON.
     pub definitions: Value,
-    /// What each service is, as a hash: the robot restarts those whose hash has changed.
+    /// Hash of each service's definition. The robot replaces containers whose hash has changed.
     pub hashes: BTreeMap<String, String>,
 }
 
 impl ComposeDraft {
-    /// Lets Compose read the robot's file with the robot's variables.
-    ///
-    /// # Errors
-    /// Fails when Compose refuses the file, or it names an image of the project that does not exist.
+    /// Renders the robot's Compose file with the robot's variables.
     pub fn render(workspace: &Workspace, robot: &Robot) -> Result<Self> {
         if process::mode().dry_run && host::lacks_compose()? {
             return Ok(Self::assumed(workspace, robot));
@@ -95,7 +89,8 @@ impl ComposeDraft {
             ))
             .because(error)
         })?;
-        let model: Value = serde_json::from_str(&text).context("read what Compose made of the file")?;
+        let model: Value =
+            serde_json::from_str(&text).context("parse the output of `docker compose config`")?;
         let mut images = BTreeMap::new();
         for (service, definition) in services(&model) {
             let Some(image) = definition["image"].as_str() else {
@@ -117,24 +112,25 @@ impl ComposeDraft {
         Ok(Self { model, images, project, root, dir: directory(robot) })
     }
 
-    /// Stands for the project in a dry run on a machine that cannot read it yet: a service for each image.
+    /// Stand-in for a dry run on a machine without Compose: one service for each image of the workspace.
     fn assumed(workspace: &Workspace, robot: &Robot) -> Self {
         let file = workspace.relative(&robot.compose);
-        ui::warn(&robot.name, &format!("without Compose `{file}` cannot be read: taken to use all images"));
+        ui::warn(
+            &robot.name,
+            &format!("`{file}` cannot be read without Compose; assuming that it uses all images"),
+        );
         let images = workspace.images.keys().map(|name| (name.clone(), name.clone())).collect();
         let (root, project) = (workspace.root.clone(), workspace.project.name.clone());
         Self { model: Value::Null, images, project, root, dir: directory(robot) }
     }
 
-    /// The images of the workspace that the robot needs.
+    /// Names of the workspace's images that the robot needs.
     pub fn images(&self) -> BTreeSet<&str> {
         self.images.values().map(String::as_str).collect()
     }
 
-    /// Names the images as the robot's engine does; `references` has one for each of [`ComposeDraft::images`].
-    ///
-    /// # Errors
-    /// Fails when a file that the project mounts cannot be read.
+    /// Replaces the images by references with digests; `references` has one for each of
+    /// [`ComposeDraft::images`].
     pub fn with_references(&self, references: &BTreeMap<String, String>) -> Result<ComposeProject> {
         let mut model = self.model.clone();
         for (service, image) in &self.images {
@@ -142,7 +138,7 @@ impl ComposeDraft {
                 references.get(image).with_context(|| format!("image `{image}` has not been built"))?.clone();
             model["services"][service]["image"] = Value::from(reference);
             if let Some(definition) = model["services"][service].as_object_mut() {
-                // A robot builds nothing.
+                // Robots never build images.
                 definition.remove("build");
             }
         }
@@ -157,34 +153,19 @@ impl ComposeDraft {
 }
 
 impl ComposeProject {
-    /// Reads a project's archive. `references` has the images of the workspace among those that services run.
-    ///
-    /// # Errors
-    /// Fails when it is no such archive.
+    /// Reads a project's archive. `references` has the references of the workspace's images.
     pub fn read(archive: Vec<u8>, references: &BTreeMap<String, String>) -> Result<Self> {
-        let read = || -> Result<BTreeMap<String, String>> {
-            let mut texts = BTreeMap::new();
-            for entry in tar::Archive::new(archive.as_slice()).entries()? {
-                let mut entry = entry?;
-                let name = entry.path()?.to_string_lossy().into_owned();
-                if [COMPOSE, SERVICES].contains(&name.as_str()) {
-                    drop(texts.insert(name, std::io::read_to_string(&mut entry)?));
-                }
-            }
-            Ok(texts)
-        };
-        let texts = read().context("read the Compose project")?;
+        let texts = texts(&archive).context("read the Compose project")?;
         let text =
             |name: &str| texts.get(name).with_context(|| format!("the Compose project has no `{name}`"));
         let model: Value = serde_json::from_str(text(COMPOSE)?).context("read the Compose project")?;
         let ours: BTreeSet<&String> = references.values().collect();
-        let mut expected = BTreeMap::new();
-        for (service, definition) in services(&model) {
-            let image = definition["image"].as_str().map(str::to_owned);
-            if let Some(image) = image.filter(|image| ours.contains(image)) {
-                drop(expected.insert(service.clone(), image));
-            }
-        }
+        let expected = services(&model)
+            .filter_map(|(service, definition)| {
+                Some((service.clone(), definition["image"].as_str()?.to_owned()))
+            })
+            .filter(|(_, image)| ours.contains(image))
+            .collect();
         let hashes = hashes(text(SERVICES)?);
         let id = format!("{:x}", Sha256::digest(&archive));
         let names = services(&model).map(|(name, _)| name.clone()).collect();
@@ -202,10 +183,7 @@ impl ComposeProject {
 }
 
 impl ComposeProject {
-    /// The project's archive with more files in it, which only their owner can read.
-    ///
-    /// # Errors
-    /// Fails when it is no archive.
+    /// Returns the project's archive with more files in it, which only their owner can read.
     pub fn with_files(&self, files: &[(&str, String)]) -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         let mut entries = tar::Archive::new(self.archive.as_slice());
@@ -219,11 +197,24 @@ impl ComposeProject {
     }
 }
 
+/// Reads `compose.json` and `services` from a project's archive.
+fn texts(archive: &[u8]) -> Result<BTreeMap<String, String>> {
+    let mut texts = BTreeMap::new();
+    for entry in tar::Archive::new(archive).entries()? {
+        let mut entry = entry?;
+        let name = entry.path()?.to_string_lossy().into_owned();
+        if [COMPOSE, SERVICES].contains(&name.as_str()) {
+            texts.extend([(name, std::io::read_to_string(&mut entry)?)]);
+        }
+    }
+    Ok(texts)
+}
+
 fn directory(robot: &Robot) -> Utf8PathBuf {
     robot.compose.parent().unwrap_or(Utf8Path::new(".")).to_owned()
 }
 
-/// How the robot's engine calls an image of the project that it pulled from its own registry.
+/// Returns the reference of an image that the robot's engine pulled from the robot's registry.
 pub fn reference(project: &str, digest: &str) -> String {
     format!("{}@{digest}", registry::repository(project))
 }
@@ -232,12 +223,13 @@ fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {
     model["services"].as_object().into_iter().flatten()
 }
 
-/// Whether nobody restarts a service when it ends.
+/// Returns whether a service may end, because nothing restarts it.
 fn may_end(service: &Value) -> bool {
     !matches!(service["restart"].as_str(), Some("always" | "unless-stopped"))
 }
 
-/// A line for each service: a hash over what Compose is told of it, `j` if it is a job, which may end, and its name.
+/// Returns a line `HASH FLAGS SERVICE` for each service: a hash of its definition, and the flag `j` for a
+/// job, which may end, or `-`.
 fn service_lines(model: &Value) -> String {
     let line = |(name, service): (&String, &Value)| {
         let hash = Sha256::digest(format!("{}{service}", used_by(service, model)));
@@ -247,11 +239,12 @@ fn service_lines(model: &Value) -> String {
     services(model).map(line).collect()
 }
 
-/// What a project says besides its services, as far as a service uses it: a change there concerns those only.
+/// Returns the networks, volumes, configs and secrets that a service uses: if one changes, only the services
+/// that use it are replaced.
 fn used_by(service: &Value, model: &Value) -> Value {
     let mut used = serde_json::Map::new();
     for section in ["networks", "volumes", "configs", "secrets"] {
-        // Compose writes networks as a table and the others as lists, each element with a `source`.
+        // Compose writes networks as a table, and the others as lists of elements with a `source`.
         let names: Vec<&str> = match &service[section] {
             Value::Object(table) => table.keys().map(String::as_str).collect(),
             Value::Array(list) => list.iter().filter_map(|item| item["source"].as_str()).collect(),
@@ -260,14 +253,14 @@ fn used_by(service: &Value, model: &Value) -> Value {
         for name in names {
             let definition = &model[section][name];
             if !definition.is_null() {
-                drop(used.insert(format!("{section}.{name}"), definition.clone()));
+                used.extend([(format!("{section}.{name}"), definition.clone())]);
             }
         }
     }
     Value::Object(used)
 }
 
-/// The hashes of [`service_lines`], by service.
+/// Parses [`service_lines`] into hashes by service.
 fn hashes(lines: &str) -> BTreeMap<String, String> {
     let entry = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
         [hash, _, service] => Some((service.to_owned(), hash.to_owned())),
@@ -276,34 +269,36 @@ fn hashes(lines: &str) -> BTreeMap<String, String> {
     lines.lines().filter_map(entry).collect()
 }
 
-/// Has containers tell what they were made for, and whether they hold devices.
+/// Adds labels to the services: their hash, and whether they may hold devices.
 fn label(model: &mut Value, hashes: &BTreeMap<String, String>) {
     for (name, service) in model["services"].as_object_mut().into_iter().flatten() {
-        let holds = holds_devices(service);
+        let holds_devices = holds_devices(service);
         let Some(service) = service.as_object_mut() else { continue };
         let labels = service.entry("labels").or_insert_with(|| Value::Object(serde_json::Map::new()));
         labels[HASH_LABEL] = Value::from(hashes.get(name).cloned().unwrap_or_default());
-        if holds {
+        if holds_devices {
             labels[DEVICES_LABEL] = Value::from("yes");
         }
     }
 }
 
-/// Whether a label is one of those that containers are given here.
+/// Returns whether a label is one that [`label`] adds.
 pub fn is_ours(label: &str) -> bool {
     [HASH_LABEL, DEVICES_LABEL].contains(&label)
 }
 
-/// Whether a service may hold something that only one process at a time can have: a serial port, a camera.
+/// Returns whether a service may hold a device that only one process at a time can open: a serial port, a
+/// camera.
 fn holds_devices(service: &Value) -> bool {
-    let is_there = |key: &str| service[key].as_array().is_some_and(|list| !list.is_empty());
     let mut sources = service["volumes"].as_array().into_iter().flatten().map(|volume| &volume["source"]);
     let is_device =
         |source: &Value| source.as_str().is_some_and(|path| path == "/dev" || path.starts_with("/dev/"));
-    is_there("devices") || service["privileged"] == true || sources.any(is_device)
+    let has_devices = service["devices"].as_array().is_some_and(|list| !list.is_empty());
+    has_devices || service["privileged"] == true || sources.any(is_device)
 }
 
-/// A line for each image: how the robot's engine calls it, and the name that keeps it there while a release wants it.
+/// Returns a line `REFERENCE NAME` for each image. The robot tags the image with the name while a stored
+/// release needs it, so that `docker image prune` does not remove it.
 fn image_lines(project: &str, references: &BTreeMap<String, String>) -> String {
     let line = |(image, reference): (&String, &String)| match reference.split_once('@') {
         Some((_, digest)) => format!("{reference} {project}:{image}-{}\n", image::short(digest)),
@@ -355,7 +350,7 @@ mod tests {
         BTreeMap::from([("navigation".to_owned(), reference("eurobot", "sha256:aa"))])
     }
 
-    /// The files of a project's archive: mode and text by name.
+    /// Returns the files of a project's archive: mode and text by name.
     fn unpack(project: &ComposeProject) -> Result<BTreeMap<String, (u32, String)>> {
         let mut files = BTreeMap::new();
         for entry in tar::Archive::new(project.archive.as_slice()).entries()? {
@@ -367,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn our_images_are_named_by_digest_and_others_left_alone() -> Result<()> {
+    fn our_images_are_named_by_digest_and_others_are_unchanged() -> Result<()> {
         let (_guard, path) = directory()?;
         let project = draft(&path).with_references(&references())?;
         assert_eq!(project.services["navigation"], "127.0.0.1:5000/eurobot@sha256:aa");
@@ -386,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_restarted_is_no_job() -> Result<()> {
+    fn a_service_that_is_restarted_is_not_a_job() -> Result<()> {
         let (_guard, path) = directory()?;
         let mut draft = draft(&path);
         draft.model["services"]["navigation"]["restart"] = json!("unless-stopped");

@@ -1,4 +1,4 @@
-//! What a release would change about services, for people to read.
+//! Changes that a release makes to the definitions of services, for people to read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::compose::is_ours;
 use super::files::undoubled;
 
-/// Differences between the definitions of a service, a line for each setting. Values that contain one of `secrets` are not
-/// shown; old values never are: nobody knows any more which of them came from an `.env` file.
+/// Returns a line for each setting that differs between two definitions of a service. Values that contain one
+/// of `secrets` are hidden. Old values are always hidden, because any of them may have come from an `.env`
+/// file.
 pub fn lines(before: &Value, after: &Value, secrets: &BTreeSet<String>) -> Vec<String> {
     let (before, after) = (settings(before), settings(after));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -28,24 +29,25 @@ pub fn lines(before: &Value, after: &Value, secrets: &BTreeSet<String>) -> Vec<S
     names.iter().filter_map(line).collect()
 }
 
-/// All that a definition says, each under its path.
+/// Returns all settings of a definition by path, such as `environment.SPEED`.
 fn settings(definition: &Value) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    let mut left = vec![(String::new(), definition)];
-    while let Some((path, value)) = left.pop() {
+    let mut remaining = vec![(String::new(), definition)];
+    while let Some((path, value)) = remaining.pop() {
         let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         match value {
             Value::Object(table) => {
-                left.extend(
+                remaining.extend(
                     table.iter().filter(|(key, _)| !is_ours(key)).map(|(key, value)| (below(key), value)),
                 );
             }
             Value::Array(list) => {
-                left.extend(list.iter().enumerate().map(|(index, value)| (below(&index.to_string()), value)));
+                remaining
+                    .extend(list.iter().enumerate().map(|(index, value)| (below(&index.to_string()), value)));
             }
             Value::Null => {}
-            Value::String(text) => drop(found.insert(path, undoubled(text))),
-            other => drop(found.insert(path, other.to_string())),
+            Value::String(text) => found.extend([(path, undoubled(text))]),
+            other => found.extend([(path, other.to_string())]),
         }
     }
     found
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_setting_is_told_and_no_secret() {
+    fn settings_are_shown_and_secrets_are_not() {
         let before = json!({"environment": {"SPEED": "1", "KEY": "hush", "OLD": "x"}, "command": ["a", "b"],
             "labels": {"xtask.hash": "1"}, "init": true});
         let after = json!({"environment": {"SPEED": "2", "KEY": "key=qui$$et"}, "command": ["a", "c"],

@@ -1,8 +1,8 @@
-//! Files of a robot, or out of a service's container, onto this machine: bags, what nodes log. The `find`, `stat` and `tail`
-//! that are there send what is not here yet.
+//! Copies files, such as bags and logs, from a robot or from a service's container to this machine. Uses
+//! `find`, `stat` and `tail` on the other side.
 //!
-//! A file is copied under another name, which tells when it was last written over there, and gets its own once it is
-//! complete: one that was rewritten meanwhile is never completed with the rest of another, as `sftp -a` does.
+//! An incomplete copy has a temporary name with the remote file's time in it. So a copy can be resumed, but
+//! never with the rest of a file that was rewritten meanwhile, as `sftp -a` does.
 
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
@@ -16,28 +16,28 @@ use crate::process::{self, Cmd};
 use crate::robot::Session;
 use crate::{files, number, ui};
 
-/// What is at a path, a line for each directory and file: kind, bytes, seconds since 1970, name.
+/// Script that prints a line for each directory and file at a path: kind, bytes, seconds since 1970, name.
 const LIST: &str = r#"[ -e "$1" ] || { echo "there is no $1" >&2; exit 1; }
 find -H "$1" -type d -exec stat -c 'd %s %Y %n' {} +
 find -H "$1" -type f -exec stat -c 'f %s %Y %n' {} + || true"#;
 
-/// A file from a byte on, the first is 1.
+/// Script that prints a file from a byte on, counted from 1.
 const REST: &str = r#"[ -e "$1" ] || exit 66
 exec tail -c "+$2" "$1""#;
 
-/// What that ends with where the file is gone: EX_NOINPUT, sysexits(3).
+/// Exit code of [`REST`] for a missing file: EX_NOINPUT, sysexits(3).
 const GONE: i32 = 66;
 
-/// Where files are.
+/// Place of the files to copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// On the robot; paths are from the SSH user's home.
+    /// The robot; relative paths start at the SSH user's home.
     Robot,
-    /// In a container, which has this ID; paths are from the image's working directory.
+    /// The container with this ID; relative paths start at the image's working directory.
     Container(String),
 }
 
-/// A file, or a directory.
+/// A file or a directory on the other side.
 #[derive(Debug, PartialEq, Eq)]
 struct Remote<'a> {
     is_file: bool,
@@ -47,10 +47,7 @@ struct Remote<'a> {
 }
 
 impl Place {
-    /// The container of a service.
-    ///
-    /// # Errors
-    /// Fails when the connection is gone or the service does not run.
+    /// Returns the container of a running service.
     pub fn of_service(session: &Session, project: &str, service: &str) -> Result<Self> {
         let find = services::compose(session, project, &["ps", "--quiet", "--", service]);
         if process::mode().dry_run {
@@ -76,21 +73,18 @@ impl Place {
     }
 }
 
-/// Copies a file or a directory into a directory of this machine. What is there as it is over there is left alone, what
-/// an earlier copy of the same file has brought of it is not sent again.
-///
-/// # Errors
-/// Fails when the connection is gone, there is no such file, or this machine cannot write.
+/// Copies a file or a directory into a directory of this machine. Files that are here already are skipped,
+/// and interrupted copies are resumed.
 pub fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path) -> Result<()> {
-    // What begins with a dash is no option.
+    // A path that begins with a dash must not be read as an option.
     let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
     let list = from.shell(session, LIST, &[&path]);
     if process::mode().dry_run {
         return list.run();
     }
-    let copying = || format!("copy `{path}` from `{}`", session.robot());
+    let context = || format!("copy `{path}` from `{}`", session.robot());
     fs_err::create_dir_all(into)?;
-    let list = list.read().with_context(copying)?;
+    let list = list.read().with_context(context)?;
     let mut wanted = Vec::new();
     for line in list.lines() {
         let remote = Remote::parse(line)?;
@@ -101,17 +95,17 @@ pub fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path) -> Re
             wanted.push((remote, target));
         }
     }
-    check_room(&wanted, into).with_context(copying)?;
+    check_room(&wanted, into).with_context(context)?;
     for (remote, target) in wanted {
         let rest = |from_byte: u64| from.shell(session, REST, &[remote.name, &(from_byte + 1).to_string()]);
-        if !remote.copy(&target, rest).with_context(copying)? {
-            ui::warn(session.robot(), &format!("{} is gone", remote.name));
+        if !remote.copy(&target, rest).with_context(context)? {
+            ui::warn(session.robot(), &format!("{} was removed during the copy", remote.name));
         }
     }
     Ok(())
 }
 
-/// Fails where files have no room in a directory of this machine, besides what is there of them.
+/// Fails if the missing parts of the files need more room than the disk of this machine has.
 fn check_room(files: &[(Remote<'_>, Utf8PathBuf)], into: &Utf8Path) -> Result<()> {
     let missing = |(remote, target): &(Remote<'_>, Utf8PathBuf)| {
         let here = remote.part(target).metadata().map_or(0, |metadata| metadata.len());
@@ -122,9 +116,9 @@ fn check_room(files: &[(Remote<'_>, Utf8PathBuf)], into: &Utf8Path) -> Result<()
         Some(free) if needed > free => {
             let (needed, free) = (ui::bytes(needed), ui::bytes(free));
             Err(Failure::failed(format!(
-                "it has {needed} that are not in `{into}` yet, and {free} are free here"
+                "{needed} have to be copied to `{into}`, where only {free} are free"
             ))
-            .hint("`--to DIRECTORY` names one on another disk")
+            .hint("`--to DIRECTORY` copies to another disk")
             .into())
         }
         _ => Ok(()),
@@ -142,7 +136,7 @@ impl<'a> Remote<'a> {
         };
         remote.with_context(|| {
             format!(
-                "`{}` is no file that could be copied: is there a line break in a name?",
+                "cannot parse `{}` in the list of files: does a file name contain a line break?",
                 line.escape_debug()
             )
         })
@@ -152,20 +146,21 @@ impl<'a> Remote<'a> {
         SystemTime::UNIX_EPOCH + Duration::from_secs(self.modified)
     }
 
-    /// Whether a file is this one, as far as size and time tell.
+    /// Returns whether a local file has the same size and time.
     fn is_at(&self, target: &Utf8Path) -> bool {
         let Ok(metadata) = target.metadata() else { return false };
         metadata.len() == self.size && metadata.modified().is_ok_and(|time| time == self.time())
     }
 
-    /// Its place while it is copied.
+    /// Path of the incomplete copy.
     fn part(&self, target: &Utf8Path) -> Utf8PathBuf {
         let name = target.file_name().unwrap_or_default();
         target.with_file_name(format!(".{name}.{}.part", self.modified))
     }
 
-    /// Copies the rest of it, which the command sends from a byte on, and tells whether there is any. What has been
-    /// written to it over there since its size was asked is left for the next time.
+    /// Copies the missing part of the file, which the command `rest` prints from a byte on. Returns `false`
+    /// if the file does not exist any more. Bytes that were appended since the list was made are left for the
+    /// next copy.
     fn copy(&self, target: &Utf8Path, rest: impl FnOnce(u64) -> Cmd) -> Result<bool> {
         let name = target.file_name().unwrap_or_default();
         let part = self.part(target);
@@ -173,9 +168,9 @@ impl<'a> Remote<'a> {
         let here = file.metadata()?.len();
         let here = if here > self.size { 0 } else { here };
         file.set_len(here)?;
-        let (sending, _words, answers) = rest(here).converse()?;
+        let (sending, _stdin, answers) = rest(here).converse()?;
         let mut answers = answers.take(self.size - here);
-        let _bytes = std::io::copy(&mut answers, &mut file)?;
+        std::io::copy(&mut answers, &mut file)?;
         let has_grown = answers.into_inner().read(&mut [0])? > 0;
         process::check_interrupted()?;
         if !has_grown && sending.exit_code()? == Some(GONE) {
@@ -188,7 +183,7 @@ impl<'a> Remote<'a> {
         drop(sending);
         file.file().set_modified(self.time())?;
         fs_err::rename(&part, target)?;
-        // Of what it was at other times.
+        // Incomplete copies of earlier versions of the file.
         for entry in target.parent().unwrap_or(target).read_dir_utf8()? {
             let entry = entry?;
             if is_part_of(name, entry.file_name()) {
@@ -199,19 +194,20 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// Whether that is what a file is called while it is copied, and no other file with a name like it.
+/// Returns whether `file` is the name of an incomplete copy of `name`.
 fn is_part_of(name: &str, file: &str) -> bool {
     let rest = file.strip_prefix('.').and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.'));
     let time = rest.and_then(|rest| rest.strip_suffix(".part"));
     time.is_some_and(|time| time.parse::<u64>().is_ok())
 }
 
-/// Where `name`, found at `path`, belongs under `into`: never outside of it, whatever the container says.
+/// Returns the local path of the file `name`, found at `path`. It is always below `into`, whatever the
+/// container prints.
 fn place(path: &str, name: &str, into: &Utf8Path) -> Result<Utf8PathBuf> {
     let below = name.strip_prefix(path).with_context(|| format!("`{name}` is not in `{path}`"))?;
     let below = Utf8Path::new(below.trim_start_matches('/'));
     let is_plain = below.components().all(|part| matches!(part, Utf8Component::Normal(_)));
-    anyhow::ensure!(is_plain, "`{name}` is no name of a file");
+    anyhow::ensure!(is_plain, "`{name}` is not a valid file name");
     let top = Utf8Path::new(path).file_name().map_or_else(|| into.to_owned(), |top| into.join(top));
     Ok(if below.as_str().is_empty() { top } else { top.join(below) })
 }
@@ -222,7 +218,7 @@ mod tests {
     use crate::fuzz::{fuzz, text};
 
     #[test]
-    fn fuzzed_lists_of_files_lead_nowhere_else() {
+    fn fuzzed_lists_of_files_stay_below_the_directory() {
         let list = b"d 4096 1700000000 /tmp/log\nf 12 1700000000 /tmp/log/a b/c.log\nf 0 18446744073709551615 /tmp/log/x";
         fuzz("pull-data", 1_000, &[list], |bytes| {
             let into = Utf8Path::new("data/main");
@@ -251,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_called_like_an_unfinished_copy_is_none() {
+    fn only_exact_names_are_incomplete_copies() {
         assert!(is_part_of("a.db3", ".a.db3.1700000000.part"));
         for file in [".a.db3.1.part", ".a.cfg.part", ".a..part", ".a.1", "a.1.part", ".b.1.part", ".a.part"] {
             assert!(!is_part_of("a", file), "{file}");

@@ -1,7 +1,8 @@
-//! The files that a Compose project mounts from beside its Compose file: they travel with it.
+//! Files beside the Compose file that its services mount. They are part of the release.
 //!
-//! On the robot each has a place that is named by its content, beside the releases: a container that goes
-//! on running goes on seeing its files, and one whose files changed is another one to Compose.
+//! On the robot, each is in a directory that is named by a hash of its content, outside the releases. So a
+//! container that keeps running keeps its files, and a container whose files changed has a new definition and
+//! is replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,19 +16,19 @@ use crate::error::{Failure, Result};
 /// The mounted files of one project.
 #[derive(Debug)]
 pub struct Files<'a> {
-    /// The Compose file's directory.
+    /// Directory of the Compose file.
     dir: &'a Utf8Path,
-    /// The directory of `robots.toml`, without links in its path.
+    /// Directory of `robots.toml`, without links in its path.
     root: Utf8PathBuf,
-    /// Their places in the archive, by their paths beside the Compose file.
+    /// Paths in the archive, by paths relative to the Compose file.
     places: BTreeMap<Utf8PathBuf, Utf8PathBuf>,
 }
 
 impl<'a> Files<'a> {
-    /// Finds the files that the model mounts, and names them there as they will be on the robot.
+    /// Finds the files that the model mounts, and replaces their paths in it by those on the robot.
     ///
     /// # Errors
-    /// Fails when a file cannot be read, is not below `dir`, or is a link that leads out of `root`.
+    /// Fails when a file is not below `dir`, or is a link that leads out of `root`.
     pub fn relocate(root: &Utf8Path, dir: &'a Utf8Path, model: &mut Value) -> Result<Self> {
         let mut files = Self { dir, root: root.canonicalize_utf8()?, places: BTreeMap::new() };
         let paths: BTreeSet<Utf8PathBuf> =
@@ -46,10 +47,7 @@ impl<'a> Files<'a> {
         Ok(files)
     }
 
-    /// An archive of texts, readable by their owner only, and of the files: the same bytes for the same content.
-    ///
-    /// # Errors
-    /// Fails when a file cannot be read.
+    /// Packs texts, which only their owner can read, and the files. The same content gives the same bytes.
     pub fn archive(&self, texts: &[(&str, String)]) -> Result<Vec<u8>> {
         let mut archive = new_archive();
         for (name, text) in texts {
@@ -59,11 +57,11 @@ impl<'a> Files<'a> {
         archive.into_inner().context("pack the Compose project")
     }
 
-    /// Packs a file, or a directory with all that is in it, under another name.
+    /// Packs a file or a directory tree under another name.
     fn append(&self, archive: &mut tar::Builder<Vec<u8>>, path: &Utf8Path, name: &Utf8Path) -> Result<()> {
         if path.components().any(|part| part.as_str() == "..") {
             return Err(Failure::config(format!("`{path}` is outside the Compose file's directory"))
-                .hint("what a robot needs has to be beside its Compose file, or have an absolute path on the robot")
+                .hint("move it beside the Compose file, or use an absolute path of a file on the robot")
                 .into());
         }
         let source = self.dir.join(path);
@@ -72,14 +70,14 @@ impl<'a> Files<'a> {
             .with_context(|| format!("pack `{source}`, which the Compose file mounts"))
     }
 
-    /// The file that links lead to: robots get nothing that is not the repository's.
+    /// Resolves links. Links out of the repository are refused, so that no private file gets to a robot.
     fn resolved(&self, source: &Utf8Path) -> Result<Utf8PathBuf> {
         let resolved = source.canonicalize_utf8()?;
         if resolved.starts_with(&self.root) {
             return Ok(resolved);
         }
         Err(Failure::config(format!("`{source}` is a link out of `{}`, to `{resolved}`", self.root))
-            .hint("copy beside the Compose file what the robot needs, or name it by its absolute path on the robot")
+            .hint("copy the file beside the Compose file, or use an absolute path of a file on the robot")
             .into())
     }
 
@@ -93,7 +91,7 @@ impl<'a> Files<'a> {
         if source.is_file() {
             return Ok(archive.append_path_with_name(source, name)?);
         }
-        // Directories list their entries in no particular order.
+        // Sorted, because directories list their entries in any order.
         let mut entries: Vec<String> =
             source.read_dir_utf8()?.map(|entry| Ok(entry?.file_name().to_owned())).collect::<Result<_>>()?;
         entries.sort();
@@ -102,10 +100,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Packs a text that only its owner can read: values of `.env` files may be in it.
-///
-/// # Errors
-/// Fails when the archive cannot be written.
+/// Packs a text that only its owner can read, because it may contain values of `.env` files.
 pub fn append_text(archive: &mut tar::Builder<Vec<u8>>, name: &str, text: &str) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(text.len() as u64);
@@ -113,7 +108,7 @@ pub fn append_text(archive: &mut tar::Builder<Vec<u8>>, name: &str, text: &str) 
     archive.append_data(&mut header, name, text.as_bytes()).context("pack the Compose project")
 }
 
-/// An archive that does not say who packed it and when.
+/// Returns an empty archive whose entries have neither owners nor times.
 fn new_archive() -> tar::Builder<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     archive.mode(tar::HeaderMode::Deterministic);
@@ -121,23 +116,23 @@ fn new_archive() -> tar::Builder<Vec<u8>> {
     archive
 }
 
-/// A text as Compose gives it back: each `$` doubled, for being read once more.
+/// Returns a text with each `$` doubled, as in the output of `docker compose config`.
 pub fn doubled(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// The text that Compose has given back.
+/// Undoes [`doubled`].
 pub fn undoubled(text: &str) -> String {
     text.replace("$$", "$")
 }
 
-/// A path on this machine, beside the Compose file; none if it is one on the robot.
+/// Returns a path relative to the Compose file, or `None` for a path on the robot.
 fn relative(path: &str) -> Option<Utf8PathBuf> {
     let is_here = !path.starts_with(['/', '~']);
     is_here.then(|| Utf8PathBuf::from(undoubled(path.strip_prefix("./").unwrap_or(path))))
 }
 
-/// Where the model names files: bind mounts, configs, secrets.
+/// Returns the places in the model that name files: bind mounts, configs, secrets.
 fn references(model: &mut Value) -> impl Iterator<Item = &mut Value> {
     let sections = model.as_object_mut().into_iter().flatten();
     sections.flat_map(|(section, content)| {
@@ -162,7 +157,7 @@ mod tests {
     use super::*;
     use crate::error::{Exit, exit_of};
 
-    /// A repository with a Compose file's directory `docker`, in a directory with a secret beside it.
+    /// A repository with the Compose file's directory `docker`, and a secret file outside the repository.
     fn repository() -> Result<(tempfile::TempDir, Utf8PathBuf)> {
         let dir = tempfile::tempdir()?;
         let root = Utf8PathBuf::from_path_buf(dir.path().join("repository")).unwrap();
@@ -210,7 +205,7 @@ mod tests {
         fs_err::create_dir(root.join("shared"))?;
         fs_err::write(root.join("shared/table.pgm"), "P5")?;
         std::os::unix::fs::symlink("../shared", root.join("docker/tables"))?;
-        // The repository itself may be reached by a link.
+        // The path of the repository itself may contain a link.
         let other = root.with_file_name("other");
         std::os::unix::fs::symlink(&root, &other)?;
         for root in [root, other] {

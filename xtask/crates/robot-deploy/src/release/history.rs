@@ -7,15 +7,15 @@ use crate::error::Result;
 use crate::process::Cmd;
 use crate::robot::Session;
 
-/// `note.sh` with its common part. Arguments: `WHO WHAT WORDS`.
-const RECORD: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/note.sh"));
+/// `record.sh` with its common part. Arguments: `PROJECT BY ACTION OUTCOME`.
+const RECORD: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/record.sh"));
 
 /// Records an entry, whether or not the disk takes it, and then runs the command in the remaining arguments.
 const RECORD_AND_RUN: &str = concat!(
     "mask=$(umask)\n",
     include_str!("scripts/release.sh"),
     "(\n",
-    include_str!("scripts/note.sh"),
+    include_str!("scripts/record.sh"),
     ") 2>/dev/null\n",
     "umask \"$mask\"\nshift 3\n[ $# -gt 0 ] || set -- \"${SHELL:-sh}\" -l\nexec \"$@\"\n",
 );

@@ -1,7 +1,7 @@
-//! The lock of a robot: one deploy at a time, whoever's it is.
+//! The deploy lock of a robot: one deploy at a time.
 //!
-//! A shell on the robot holds it, flock(2), for as long as this process sends it something every few seconds: it is
-//! gone when this process is, when the connection is, and when this machine was closed in the middle.
+//! A shell on the robot holds the lock, flock(2), while this process sends it a byte every few seconds. So
+//! the lock is released when this process ends, when the connection is lost, and when this laptop is closed.
 
 use std::io::{PipeWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -15,30 +15,30 @@ use crate::robot::Session;
 use crate::robot::outcome::PendingOutcome;
 use crate::ui::{self, Progress};
 
-/// The robot's part.
+/// Script that takes and holds the lock.
 const SCRIPT: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/lock.sh"));
 
-/// How often the robot is told that it is still wanted; it waits five times as long.
+/// Time between two bytes to the robot, which waits five times as long.
 const BEAT: Duration = Duration::from_secs(4);
 
 /// A robot's lock, held until this guard is dropped.
 #[derive(Debug)]
-#[must_use = "the lock is gone when it is dropped"]
+#[must_use = "the lock is released on drop"]
 pub struct Lock {
     token: String,
-    /// None in a dry run.
+    /// `None` in a dry run.
     holder: Option<Holder>,
 }
 
-/// The shell on the robot.
+/// The shell on the robot that holds the lock.
 #[derive(Debug)]
 struct Holder {
     child: Child,
-    /// Its end stops the beats.
+    /// Dropping it stops the thread that sends bytes.
     _beats: Sender<()>,
 }
 
-/// Whether to wait for a lock that another has.
+/// Reaction to a lock that another run holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnLocked {
     /// Fail at once.
@@ -48,12 +48,11 @@ pub enum OnLocked {
 }
 
 impl Lock {
-    /// Takes the lock. Gives a stamp as well, which is the one of [`Survey`](crate::robot::Survey) if nobody has
-    /// activated anything since. How an activation ended of which nobody has been told is told here, unless it is what
-    /// the user has been `told`.
+    /// Takes the lock. Also returns a stamp, which equals the one of [`Survey`](crate::robot::Survey) if
+    /// nothing has been activated since. Prints an unreported activation result unless it equals `reported`.
     ///
     /// # Errors
-    /// Fails with [`Exit::Busy`] where another has it and is not to be waited for.
+    /// Fails with [`Exit::Busy`] if another run holds it and `on_locked` says not to wait.
     pub fn take(
         session: &Session,
         project: &str,
@@ -61,7 +60,7 @@ impl Lock {
         reported: Option<&PendingOutcome>,
         progress: &Progress,
     ) -> Result<(Self, String)> {
-        let token = format!("{}-{:x}", std::process::id(), fresh());
+        let token = format!("{}-{:x}", std::process::id(), nonce());
         if process::mode().dry_run {
             return Ok((Self { token, holder: None }, String::new()));
         }
@@ -69,16 +68,16 @@ impl Lock {
         Ok((Self { token, holder: Some(holder) }, stamp))
     }
 
-    /// Sees to it that the lock is still held, after the connection may have been lost: gives the stamp if it was, which
-    /// is another one if somebody has activated something meanwhile.
+    /// Takes the lock again if it was lost with the connection. Returns the new stamp in that case; it
+    /// differs from the old one if something has been activated meanwhile.
     ///
     /// # Errors
-    /// Fails where another has taken it and still holds it.
+    /// Fails with [`Exit::Busy`] if another run holds it now.
     pub fn keep(&mut self, session: &Session, project: &str, progress: &Progress) -> Result<Option<String>> {
         if let Some(holder) = &mut self.holder
             && !holder.child.is_running()
         {
-            let _again = session.ensure_connected()?;
+            session.ensure_connected()?;
             let stamp;
             (*holder, stamp) =
                 Holder::start(session, project, &self.token, OnLocked::Refuse, None, progress)?;
@@ -99,10 +98,10 @@ impl Holder {
     ) -> Result<(Self, String)> {
         let wait = if on_locked == OnLocked::Wait { "yes" } else { "no" };
         let argv = ["sh", "-c", SCRIPT, "lock", project, token, &metadata::whoami(), wait];
-        let (child, words, answers) = session.command(argv).converse()?;
+        let (child, stdin, answers) = session.command(argv).converse()?;
         let answers = process::lines(&child, answers, process::LINE);
         let (beats, ended) = channel();
-        thread::spawn(move || beat(words, &ended));
+        thread::spawn(move || beat(stdin, &ended));
         let mut greeting = 0..process::GREETING;
         while let Some(line) = process::next_line(&answers)? {
             match line.split('\t').collect::<Vec<_>>()[..] {
@@ -113,34 +112,34 @@ impl Holder {
                         ui::warn(session.robot(), &pending.to_string());
                     }
                 }
-                ["busy", age, who] => {
-                    let message = format!("{who} has been deploying to `{}` for {age} s", session.robot());
+                ["busy", age, by] => {
+                    let message = format!("{by} has been deploying to `{}` for {age} s", session.robot());
                     if on_locked == OnLocked::Refuse {
-                        let hint = "`--wait` waits for it; the lock is gone as soon as that run is";
+                        let hint = "`--wait` waits until that run has ended";
                         return Err(Failure::new(Exit::Busy, message).hint(hint).into());
                     }
                     ui::step(session.robot(), &format!("waiting: {message}"));
-                    progress.waiting("waiting for its lock");
+                    progress.waiting("waiting for the lock");
                 }
-                // A login shell may print a greeting of its own.
+                // A login shell may print a greeting.
                 _ => anyhow::ensure!(
                     greeting.next().is_some(),
-                    "`{}` says much, and nothing of its lock",
+                    "`{}` prints unexpected lines instead of the state of its lock",
                     session.robot()
                 ),
             }
         }
         child.wait()?;
-        Err(Failure::failed(format!("`{}` does not give its lock", session.robot())).into())
+        Err(Failure::failed(format!("the lock of `{}` could not be taken", session.robot())).into())
     }
 }
 
-/// Says something, again and again, until nobody listens or the lock is given back.
-fn beat(mut words: PipeWriter, ended: &Receiver<()>) {
-    while words.write_all(b".").is_ok() && ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {}
+/// Sends bytes until the robot stops reading or the lock is dropped.
+fn beat(mut stdin: PipeWriter, ended: &Receiver<()>) {
+    while stdin.write_all(b".").is_ok() && ended.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {}
 }
 
-/// A number that no other run has.
-fn fresh() -> u128 {
+/// Returns the time in nanoseconds, which makes the token of a run unique.
+fn nonce() -> u128 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos()
 }

@@ -1,4 +1,4 @@
-//! What a release says of itself: where it came from, who brought it and how.
+//! Metadata of a release: the revision of its sources, the user who deployed it, its images.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -11,24 +11,23 @@ use crate::error::Result;
 use crate::process::Cmd;
 use crate::ui;
 
-/// The part of `release.json` that this machine knows; how it went the robot adds.
+/// The part of `release.json` that this machine writes. The robot adds the outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// The sources.
     #[serde(flatten)]
     pub source: SourceRevision,
-    /// Who deployed: `user@machine`.
+    /// The user who deployed: `user@machine`.
     pub by: String,
-    /// When, by the clock of the machine that deployed.
+    /// Time of the deploy, by the clock of the machine that deployed.
     pub at: String,
-    /// How the images travelled: `registry`, `archive`, `hub`, `bundle`; `env` where only variables did.
+    /// Transport of the images: `registry`, `archive`, `hub` or `bundle`; `env` if only variables were sent.
     pub via: String,
-    /// How the robot's engine calls each image.
+    /// Reference of each image in the robot's engine, by the image's name.
     pub images: BTreeMap<String, String>,
 }
 
 impl Metadata {
-    /// What is deployed now, by whoever runs this.
+    /// Metadata of a deploy by this user at this time.
     pub fn now(source: &SourceRevision, via: &str, images: BTreeMap<String, String>) -> Self {
         Self {
             source: source.clone(),
@@ -39,45 +38,43 @@ impl Metadata {
         }
     }
 
-    /// As `release.json` has it.
-    ///
-    /// # Errors
-    /// None that is known of: there is nothing in it that JSON has no form for.
+    /// Returns the JSON for `release.json`.
     pub fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }
 }
 
-/// What sources are, as git says it.
+/// Revision of the sources, as git describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceRevision {
-    /// The revision, with the nearest tag where there is one; none where they are not git's, or not known any more.
+    /// Output of `git describe` without `-dirty`; `None` if the sources are not in git or the revision is
+    /// unknown.
     pub revision: Option<String>,
-    /// Whether files that git knows differ from it.
+    /// True if tracked files differ from the revision.
     pub dirty: bool,
 }
 
 impl SourceRevision {
-    /// The sources of a workspace; nothing is known of them where they are not git's.
+    /// Returns the revision of a workspace; unknown if it is not in git.
     pub fn of(workspace: &Workspace) -> Self {
         let git = Cmd::new("git").args(["describe", "--always", "--tags", "--dirty"]).dir(&workspace.root);
         Self::parse(&git.read().unwrap_or_default())
     }
 
-    /// What `git describe --dirty` says.
+    /// Parses the output of `git describe --dirty`.
     pub fn parse(text: &str) -> Self {
         let clean = text.strip_suffix("-dirty");
         let revision = clean.unwrap_or(text);
         Self { revision: (!revision.is_empty()).then(|| revision.to_owned()), dirty: clean.is_some() }
     }
 
-    /// The revision, and whether what was deployed differed from it, for people.
+    /// Returns the revision for people: `v1 (dirty)`.
     pub fn in_words(&self) -> String {
         let revision = self.revision.as_deref().unwrap_or("?");
         if self.dirty { format!("{revision} (dirty)") } else { revision.to_owned() }
     }
 
-    /// As `git describe --dirty` says it.
+    /// Returns the revision in the format of `git describe --dirty`.
     pub fn title(&self) -> Option<String> {
         let dirty = if self.dirty { "-dirty" } else { "" };
         self.revision.as_ref().map(|revision| format!("{revision}{dirty}"))
@@ -104,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_git_describes_is_taken_apart_and_put_together_again() {
+    fn output_of_git_describe_is_parsed_and_formatted() {
         for (text, revision, dirty) in [
             ("v1.2-3-gabc1234-dirty", Some("v1.2-3-gabc1234"), true),
             ("abc1234", Some("abc1234"), false),

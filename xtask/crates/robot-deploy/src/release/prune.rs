@@ -1,36 +1,34 @@
-//! What no kept release of a robot needs goes: releases, images, layers in its registry.
+//! Evicts old releases of a robot, and removes the images and layers that no stored release needs.
 
 use crate::error::Result;
 use crate::robot::{Session, registry};
 use crate::{number, process};
 
-/// The robot's part.
+/// Script that evicts and removes.
 const SCRIPT: &str = concat!(
     include_str!("scripts/release.sh"),
-    include_str!("scripts/keep.sh"),
+    include_str!("scripts/evict.sh"),
     include_str!("scripts/prune.sh")
 );
 
-/// What the registry's own Python does.
+/// Program for the Python of the registry's container.
 const PROGRAM: &str = include_str!("scripts/prune.py");
 
-/// The robot's part where it is only asked.
+/// Script that prints how much garbage there is.
 const GARBAGE: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/garbage.sh"));
 
-/// What came of it.
+/// Result of [`prune`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Bytes that are free now and were not before.
+    /// Bytes that were freed on the robot's disk.
     pub freed: u64,
-    /// Whether the registry was left alone, because somebody pushes into it or a courier brings layers.
+    /// True if the registry was skipped because of a push or a delta transfer.
     pub registry_is_busy: bool,
 }
 
-/// Prunes a robot, whose lock has to be held: its registry's garbage collection would take what is being
-/// delivered. Other projects' deliveries are kept apart from it by the courier's lock.
-///
-/// # Errors
-/// Fails when the connection is gone or Docker on the robot fails.
+/// Prunes a robot. The caller must hold the deploy lock, because the garbage collection of the registry would
+/// remove layers that are being delivered. The lock of the delta transfer protects the deliveries of other
+/// projects.
 pub fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
     let argv = ["sh", "-c", SCRIPT, "prune", project, &keep.to_string(), registry::CONTAINER, PROGRAM];
     let text = session.command(argv).run_for_output()?;
@@ -40,7 +38,7 @@ pub fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
     Ok(parse(&text))
 }
 
-/// Bytes of a robot's registry that [`prune`] would free; 0 where that cannot be told.
+/// Returns the bytes that [`prune`] would free in a robot's registry; 0 if the robot does not answer.
 pub fn garbage(session: &Session, project: &str) -> u64 {
     let argv = ["sh", "-c", GARBAGE, "garbage", project, registry::CONTAINER, PROGRAM];
     session.command(argv).read().ok().and_then(|text| number::said(text.trim())).unwrap_or_default()
@@ -62,19 +60,19 @@ mod tests {
     use crate::fuzz::{fuzz, text};
 
     #[test]
-    fn fuzzed_answers_to_prune_are_read() {
+    fn fuzzed_output_of_prune_is_parsed() {
         fuzz(
             "prune",
             500,
             &[b"Welcome\nfree\t1000\nbusy\nfree\t1500", b"free\t1\nfree\t18446744073709551615"],
             |bytes| {
-                let _pruned = parse(&text(bytes));
+                parse(&text(bytes));
             },
         );
     }
 
     #[test]
-    fn what_is_freed_is_the_difference_and_never_negative() {
+    fn freed_bytes_are_the_difference_and_never_negative() {
         assert_eq!(
             parse("Welcome\nfree\t1000\nfree\t1500"),
             Pruned { freed: 512_000, registry_is_busy: false }

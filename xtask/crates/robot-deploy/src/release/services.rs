@@ -1,4 +1,4 @@
-//! The services of what was deployed last, as people speak of them: Compose on the robot does what they ask for.
+//! Services of the current release, by name. Compose on the robot runs the commands.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -15,35 +15,32 @@ use crate::ui;
 /// Runs Compose on the robot.
 const COMPOSE: &str = concat!(include_str!("scripts/compose.sh"), "exec docker compose \"$@\"\n");
 
-/// Runs Compose there for as long as it is listened to.
+/// Runs Compose on the robot until this process or the connection ends.
 const ATTACHED: &str = concat!(include_str!("scripts/compose.sh"), include_str!("scripts/attached.sh"));
 
-/// How long a robot may say nothing before somebody looks whether anyone still listens.
+/// Time without a line from the robot before interrupts are checked.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Runs a command with what the image's entrypoint sets for it, say the environment of ROS; in an image without one,
-/// as it is.
+/// Runs a command through the image's entrypoint, which sets the environment of ROS; in an image without an
+/// entrypoint, directly.
 const WITH_ENVIRONMENT: &str = r#"entrypoint=/usr/local/bin/entrypoint
 [ ! -x "$entrypoint" ] || set -- "$entrypoint" "$@"
 exec "$@""#;
 
-/// What makes a shell of whatever the image has.
+/// Starts bash, or sh in an image without bash.
 const SHELL: &str = "if command -v bash >/dev/null; then exec bash; fi; exec sh";
 
-/// The command line of Compose on a robot.
+/// Returns the argv of a Compose command on a robot.
 fn argv<'a>(project: &'a str, words: &[&'a str]) -> Vec<&'a str> {
     [&["sh", "-c", COMPOSE, "compose", project], words].concat()
 }
 
-/// Compose, on what was deployed last.
+/// Returns a Compose command for the current release.
 pub fn compose(session: &Session, project: &str, words: &[&str]) -> Cmd {
     session.command(argv(project, words))
 }
 
-/// Fails where the robot has no such service.
-///
-/// # Errors
-/// Names the nearest of those that it has; fails as well when nothing has been deployed.
+/// Fails if the current release lacks one of the services. The error suggests the nearest name.
 pub fn check(session: &Session, project: &str, services: &[String]) -> Result<()> {
     if services.is_empty() || process::mode().dry_run {
         return Ok(());
@@ -60,10 +57,8 @@ pub fn check(session: &Session, project: &str, services: &[String]) -> Result<()
     Ok(())
 }
 
-/// Gives `each` the lines that Compose prints on the robot, until it ends or this run does.
-///
-/// # Errors
-/// Fails when Compose does, the connection drops, `each` fails, or the run is interrupted.
+/// Calls `each` with every line that Compose prints on the robot, until Compose ends or the run is
+/// interrupted.
 pub fn lines(
     session: &Session,
     project: &str,
@@ -75,27 +70,27 @@ pub fn lines(
         return command.run();
     }
     let (child, mut answers) = command.spawn_held()?;
-    let (heard, lines) = sync_channel(1);
-    // It ends with the pipe, or when nobody wants its lines any more.
+    let (sender, lines) = sync_channel(1);
+    // The thread ends with the pipe, or when the receiver is dropped.
     std::thread::spawn(move || {
         let pieces = std::iter::from_fn(|| process::piece(&mut answers, process::LINE).transpose());
-        pieces.into_iter().try_for_each(|piece| heard.send(piece))
+        pieces.into_iter().try_for_each(|piece| sender.send(piece))
     });
-    let mut goes_on = false;
+    let mut is_rest = false;
     loop {
         match lines.recv_timeout(QUIET) {
             Ok(line) => {
-                let (line, is_whole) = line.context("read what the robot prints")?;
+                let (line, is_whole) = line.context("read the output of the robot")?;
                 let line = String::from_utf8_lossy(&line);
-                // Compose clears the line before it writes one, whether there is a terminal or not.
+                // Compose clears the line before it writes one, even without a terminal.
                 let line = line.trim_start_matches("\x1b[2K").trim_end_matches('\r');
-                // The rest of a line is none of its own, whatever it looks like.
-                if goes_on {
+                // The rest of a long line is marked, so that it does not look like a line of its own.
+                if is_rest {
                     each(&format!("… {line}"))?
                 } else {
                     each(line)?
                 }
-                goes_on = !is_whole;
+                is_rest = !is_whole;
             }
             Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
             Err(RecvTimeoutError::Disconnected) => break,
@@ -105,10 +100,7 @@ pub fn lines(
     child.wait()
 }
 
-/// Runs a command in a service's container, with the terminal in its hands; without a command a shell.
-///
-/// # Errors
-/// Fails when the service does not run, or as the command does.
+/// Runs a command, or a shell if it is empty, in a service's container, attached to this terminal.
 pub fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
     let mut words = vec!["exec"];
     if !ui::is_terminal() {
@@ -122,11 +114,8 @@ pub fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String
     attached(endpoint, project, &words)
 }
 
-/// Runs a command in a container of its own that is like a service's, beside it, with the terminal in its hands; the
-/// container is gone when the command has ended.
-///
-/// # Errors
-/// Fails as the command does.
+/// Runs a command in a new container of a service, attached to this terminal. The container is removed
+/// afterwards.
 pub fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
     let mut words = vec!["run", "--rm", "--no-deps", "--quiet-pull"];
     if !ui::is_terminal() {
@@ -137,7 +126,7 @@ pub fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[String]
     attached(endpoint, project, &words)
 }
 
-/// Compose on the robot, with the terminal in its hands.
+/// Runs Compose on the robot, attached to this terminal.
 fn attached(endpoint: &Endpoint, project: &str, words: &[&str]) -> Result<()> {
     let mut ssh = endpoint.ssh();
     if ui::is_terminal() {

@@ -1,17 +1,17 @@
-//! Whether what a robot runs is what a release says.
+//! Comparison of a robot's state with a release.
 
 use super::compose::ComposeProject;
 use crate::error::{Failure, Result};
 use crate::robot::Survey;
 use crate::robot::survey::Container;
 
-/// Whether the robot runs exactly this project, so that nothing has to be done.
+/// Returns whether the robot runs exactly this project, so that there is nothing to activate.
 pub fn is_current(project: &ComposeProject, survey: &Survey) -> bool {
     survey.release.as_deref() == Some(project.id.as_str()) && runs(project, survey)
 }
 
-/// Whether all services run as they have to, with the images that they have to, and no others. Services that nobody
-/// restarts may have ended, but only successfully.
+/// Returns whether exactly the services of the project run, with the right definitions and images. Jobs may
+/// have ended, but only successfully.
 fn runs(project: &ComposeProject, survey: &Survey) -> bool {
     let is_wanted = |container: &Container| {
         project.hashes.get(&container.service).is_some_and(|hash| *hash == container.hash)
@@ -30,10 +30,8 @@ fn runs(project: &ComposeProject, survey: &Survey) -> bool {
         && check_images(project, survey).is_ok()
 }
 
-/// Fails unless every container runs the image that it has to run: by what it is, not by how it was called.
-///
-/// # Errors
-/// Names the first that does not.
+/// Fails if a container runs another image than the project says. Compares image ids, since names can be
+/// moved.
 pub fn check_images(project: &ComposeProject, survey: &Survey) -> Result<()> {
     for container in &survey.containers {
         if let Some(expected) = project.services.get(&container.service)
@@ -43,7 +41,7 @@ pub fn check_images(project: &ComposeProject, survey: &Survey) -> Result<()> {
             let message =
                 format!("`{}` on `{robot}` runs {}, not {expected}", container.service, container.reference);
             return Err(Failure::failed(message)
-                .hint("somebody else may have started containers there: deploy again")
+                .hint("another user may have started containers there; deploy again")
                 .into());
         }
     }

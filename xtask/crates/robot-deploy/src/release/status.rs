@@ -1,4 +1,4 @@
-//! How a robot is: what runs there, whether that is what was deployed, and what the machine says of itself.
+//! Status of a robot: the current release, its services and their drift, and the state of the machine.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use crate::number::kibibytes;
 use crate::robot::survey::{Container, no_answer};
 use crate::robot::{Session, Survey, registry};
 
-/// The robot's part.
+/// Script that prints the current release and the state of the machine.
 const SCRIPT: &str = concat!(
     include_str!("scripts/release.sh"),
     include_str!("scripts/status.sh"),
@@ -21,49 +21,49 @@ const SCRIPT: &str = concat!(
     include_str!("scripts/list.sh")
 );
 
-/// See the module.
+/// Status of a robot.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Status {
-    /// The release that runs; none where nothing has been deployed.
+    /// The current release; `None` if nothing has been deployed.
     pub release: Option<StoredRelease>,
-    /// What is going on or has gone wrong: an activation that has not ended, or one that ended unseen.
+    /// Text about an activation that has not ended, or an unreported result.
     pub note: Option<String>,
-    /// The services, those of the release and others that were started by hand.
+    /// Services of the release, and others that were started by hand.
     pub services: Vec<Service>,
-    /// Bytes that are free where the engine keeps its data.
+    /// Free bytes on the disk of the engine's data.
     pub disk_free: Option<u64>,
-    /// Bytes that there are in all.
+    /// Size of that disk in bytes.
     pub disk_size: Option<u64>,
-    /// How many processes wanted to run, on average over a minute: proc(5), `loadavg`.
+    /// Load average over a minute: proc(5), `loadavg`.
     pub load: Option<f64>,
-    /// The processors that there are for that.
+    /// Number of processors.
     pub processors: Option<u32>,
-    /// Degrees Celsius of the hottest sensor, where the robot has one.
+    /// Degrees Celsius of the hottest sensor; `None` on a robot without sensors.
     pub temperature: Option<f64>,
-    /// By how many seconds the robot's clock is ahead of this machine's.
+    /// Seconds by which the robot's clock is ahead of this machine's.
     pub clock_ahead: i64,
 }
 
-/// A service.
+/// Status of a service.
 #[derive(Clone, Debug, Serialize)]
 pub struct Service {
-    /// Its name.
+    /// Name of the service.
     pub service: String,
-    /// Docker's word for its container's state; `missing` where there is none.
+    /// State of the container in Docker's words; `missing` if there is no container.
     pub state: String,
-    /// Docker's word for its health; empty where nothing checks it.
+    /// Health in Docker's words; empty without a health check.
     pub health: String,
-    /// How often the engine has restarted it.
+    /// Number of restarts by the engine.
     pub restarts: u32,
-    /// The digest that it was told to run.
+    /// Digest of the image in the container's configuration.
     pub image: String,
-    /// Since when it runs, by the robot's clock.
+    /// Time of its start, by the robot's clock.
     pub since: String,
-    /// How it differs from what the release says, if it does.
+    /// Difference from the release.
     pub drift: Option<String>,
 }
 
-/// What the robot's script says.
+/// Parsed output of the script.
 #[derive(Debug, Default)]
 struct Facts {
     activation: Option<String>,
@@ -71,10 +71,7 @@ struct Facts {
 }
 
 impl Status {
-    /// Asks the robot.
-    ///
-    /// # Errors
-    /// Fails when the connection is gone or Docker cannot be used there.
+    /// Reads the status from the robot.
     pub fn of(session: &Session, project: &str) -> Result<Self> {
         let (survey, text) = std::thread::scope(|scope| {
             let survey = scope.spawn(|| {
@@ -112,12 +109,11 @@ impl Facts {
         let status = &mut facts.status;
         for line in text.lines() {
             match line.split('\t').collect::<Vec<_>>()[..] {
-                ["going", number] => facts.activation = Some(format!("going over to release {number}")),
+                ["going", number] => facts.activation = Some(format!("activating release {number}")),
                 ["broken-off", number] => {
-                    let words = format!(
-                        "going over to release {number} was broken off; `cargo xtask deploy` ends it"
-                    );
-                    facts.activation = Some(words);
+                    facts.activation = Some(format!(
+                        "the activation of release {number} was interrupted; `cargo xtask deploy` ends it"
+                    ));
                 }
                 ["disk", free, size] => {
                     (status.disk_free, status.disk_size) = (kibibytes(free), kibibytes(size))
@@ -139,9 +135,9 @@ impl Facts {
 impl Service {
     fn of(container: &Container, survey: &Survey, wanted: &BTreeMap<String, String>) -> Self {
         let drift = match wanted.get(&container.service) {
-            None => Some("not of this release"),
-            Some(hash) if *hash != container.hash => Some("started with other settings than the release's"),
-            Some(_) if !survey.runs(container, &container.reference) => Some("runs another image"),
+            None => Some("not part of this release"),
+            Some(hash) if *hash != container.hash => Some("started with settings other than the release's"),
+            Some(_) if !survey.runs(container, &container.reference) => Some("runs a different image"),
             Some(_) => None,
         };
         let digest = container.reference.rsplit(['@', '-']).next().unwrap_or_default();
@@ -164,7 +160,7 @@ impl Service {
             restarts: 0,
             image: String::new(),
             since: String::new(),
-            drift: Some("the release has it".to_owned()),
+            drift: Some("the release has this service".to_owned()),
         }
     }
 }
@@ -177,7 +173,7 @@ mod tests {
     use crate::robot::survey::EngineImage;
 
     #[test]
-    fn fuzzed_states_of_robots_are_read() {
+    fn fuzzed_states_of_robots_are_parsed() {
         let state = b"clock\t86400\ngoing\t3\nbroken-off\t4\nwanted\tnavigation\th1\nwanted\tgone\th4\n\
             disk\t1000\t2000\nload\t0.25\t4\ntemperature\t48500\nrelease\t3\tcurrent\t{}\n\
             container\tnavigation\ta@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z\t\t0\th1";
@@ -189,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_robot_to_which_nothing_was_deployed_tells_that() -> Result<()> {
+    fn a_robot_without_a_release_has_a_status() -> Result<()> {
         let home = tempfile::tempdir()?;
         let home = format!("HOME={}", home.path().display());
         let text = Cmd::new("env").args([home.as_str(), "sh", "-c", SCRIPT, "status", "eurobot"]).read()?;
@@ -213,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_the_release_says_is_seen() {
+    fn drift_from_the_release_is_found() {
         let image = EngineImage {
             reference: "127.0.0.1:5000/eurobot@sha256:aa".to_owned(),
             tag: "navigation".to_owned(),

@@ -13,32 +13,32 @@ use crate::robot::Session;
 /// `list.sh` with its common part.
 const LIST: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/list.sh"));
 
-/// A release that a robot keeps.
+/// A release that is stored on a robot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StoredRelease {
-    /// Its number: releases of a robot are counted.
+    /// Number of the release; each robot counts its own.
     pub release: u32,
-    /// Whether it is the one that runs.
+    /// True if it is the release that runs.
     pub is_current: bool,
-    /// Whether it is the one that ran before that.
+    /// True if it is the release that ran before the current one.
     pub is_previous: bool,
-    /// What the robot knows of it; none where that was lost.
+    /// The robot's record; `None` if it is missing or damaged.
     #[serde(flatten)]
     pub record: Option<Record>,
 }
 
-/// What `release.json` says.
+/// Content of `release.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// `healthy`, `activating`, `restored`, `unhealthy` or `broken-off`: what came of it.
+    /// `healthy`, `activating`, `restored`, `unhealthy` or `broken-off`.
     pub outcome: String,
-    /// Why, unless all went well.
+    /// Reason of the outcome; empty for a healthy release.
     #[serde(default)]
     pub reason: String,
-    /// Since when that is so, by the robot's clock.
+    /// Time of the outcome, by the robot's clock.
     #[serde(default)]
     pub since: String,
-    /// Who brought it, and what it is.
+    /// Metadata from the machine that deployed it.
     pub deploy: Option<Metadata>,
 }
 
@@ -50,32 +50,24 @@ pub(super) fn ask(session: &Session, project: &str, what: &str) -> Result<String
     session.command(["sh", "-c", LIST, "list", project, what]).read()
 }
 
-/// The releases that a robot keeps, latest first.
-///
-/// # Errors
-/// Fails when the connection is gone.
+/// Returns the releases that are stored on a robot, latest first.
 pub fn list(session: &Session, project: &str) -> Result<Vec<StoredRelease>> {
     Ok(parse(&ask(session, project, "releases")?))
 }
 
-/// What the release that runs says of each service, as a hash.
-///
-/// # Errors
-/// Fails when the connection is gone.
+/// Returns the hash of each service of the current release.
 pub fn services(session: &Session, project: &str) -> Result<BTreeMap<String, String>> {
     Ok(wanted(&ask(session, project, "services")?))
 }
 
-/// What Compose was told of each service of the release that runs; null where that cannot be read.
-///
-/// # Errors
-/// Fails when the connection is gone.
+/// Returns the definition of each service of the current release, or null if the Compose file cannot be
+/// parsed.
 pub fn definitions(session: &Session, project: &str) -> Result<Value> {
     let model: Value = serde_json::from_str(&ask(session, project, "compose")?).unwrap_or_default();
     Ok(model["services"].clone())
 }
 
-/// The services in what the robot's script says.
+/// Parses the services in the output of `list.sh`.
 pub(super) fn wanted(text: &str) -> BTreeMap<String, String> {
     let service = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
         ["wanted", service, hash] => Some((service.to_owned(), hash.to_owned())),
@@ -84,14 +76,14 @@ pub(super) fn wanted(text: &str) -> BTreeMap<String, String> {
     text.lines().filter_map(service).collect()
 }
 
-/// The releases in what the robot's script says.
+/// Parses the releases in the output of `list.sh`.
 pub(super) fn parse(text: &str) -> Vec<StoredRelease> {
     let stored = |line: &str| match line.splitn(4, '\t').collect::<Vec<_>>()[..] {
         ["release", number, place, record] => Some(StoredRelease {
             release: number.parse().ok()?,
             is_current: place == "current",
             is_previous: place == "previous",
-            // Of a file that was cut off nothing is known.
+            // A truncated record does not hide the release.
             record: serde_json::from_str(record).ok(),
         }),
         _ => None,
@@ -107,7 +99,7 @@ mod tests {
     use crate::fuzz::{fuzz, text};
 
     #[test]
-    fn fuzzed_lists_of_releases_are_read() {
+    fn fuzzed_lists_of_releases_are_parsed() {
         let list = br#"release	9	previous	{"rel
 release	10	current	{"outcome":"healthy","reason":"","since":"2026","deploy":{"revision":"v1","dirty":true,"by":"a@b","at":"c","via":"registry","images":{"a":"b"}}}
 wanted	navigation	cafe
@@ -119,7 +111,7 @@ release	4294967295	-	null"#;
     }
 
     #[test]
-    fn releases_are_read_latest_first_and_lost_records_are_no_obstacle() {
+    fn releases_are_sorted_and_may_lack_records() {
         let record = r#"{ "release": 10, "outcome": "healthy", "reason": "", "since": "2026-01-01T00:00:00Z",
             "deploy": {"revision": "v1", "dirty": true, "by": "anna@laptop", "at": "…", "via": "registry", "images": {}} }"#;
         let text = format!(

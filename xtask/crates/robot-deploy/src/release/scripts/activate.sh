@@ -1,22 +1,24 @@
-# Takes the robot from the release that runs to another, or back; nobody has to stay connected for it.
-#   activate PROJECT switch NUMBER WHO ROLLBACK(yes|no) SETTLE DEADLINE KEEP
-#   activate PROJECT recover        ends what was broken off, say by a power cut
-# What happens is told in releases/NUMBER/events, as KEY<TAB>VALUE lines; the last has the key "end".
-# shellcheck disable=SC2034,SC2154 # it is one of several parts
+# Activates a release, and rolls back if it is unhealthy. Runs on the robot, without the laptop.
+#   activate PROJECT switch NUMBER BY ROLLBACK(yes|no) SETTLE DEADLINE KEEP
+#   activate PROJECT recover        ends an activation that was interrupted, for example by a power cut
+# Writes its events to releases/NUMBER/events, as KEY<TAB>VALUE lines; the last one has the key "end".
+# shellcheck disable=SC2034,SC2154 # variables are used and set by the other parts
 
 uptime() { read -r seconds _ </proc/uptime && echo "${seconds%.*}"; }
 
-say() { printf '%s\t%s\n' "$1" "$2" >>"$events"; }
+# Appends an event: KEY VALUE
+emit() { printf '%s\t%s\n' "$1" "$2" >>"$events"; }
 
-# What is known of the release, for people and programs: OUTCOME REASON
-record() {
+# Writes release.json of the new release: OUTCOME REASON
+write_record() {
     printf '{\n  "release": %s,\n  "outcome": "%s",\n  "reason": "%s",\n  "since": "%s",\n  "deploy": %s\n}\n' \
-        "$to" "$1" "$(quoted "$2")" "$(now)" "$(cat "$home/releases/$to/about.json" 2>/dev/null || echo null)" |
-        write "$home/releases/$to/release.json"
+        "$to" "$1" "$(json_text "$2")" "$(now)" "$(cat "$home/releases/$to/about.json" 2>/dev/null || echo null)" |
+        write_file "$home/releases/$to/release.json"
 }
 
-# Waits for an engine that was killed: the system starts it again. One that takes longer starts the guard.
-engine_is_back() {
+# Waits for an engine that was killed, which the system starts again; fails if it takes too long. An engine
+# that comes back later starts the guard.
+wait_for_engine() {
     limit=$(($(uptime) + 2 * deadline))
     until docker info >/dev/null 2>&1; do
         [ "$(uptime)" -lt "$limit" ] || return 1
@@ -24,8 +26,8 @@ engine_is_back() {
     done
 }
 
-# Tells apart, of the containers in `$now`, the services of a release that are not as it wants them ("+ SERVICE") and the
-# containers that go ("- ID") or have to stop first ("< ID"): FILE OF SERVICES
+# Compares the containers in $now with a release: SERVICES-FILE. Prints "+ SERVICE" for a service to start,
+# "- ID" for a container to remove, and "< ID" for one to stop first.
 compare() {
     { cat "$1" && printf '=\n%s\n' "$now"; } | awk '
         $0 == "=" { part = 1; next }
@@ -38,7 +40,7 @@ compare() {
             for (number = 1; number <= services; number++) if (!(service[number] in good)) print "+", service[number]
             for (number = 1; number <= count; number++) {
                 split(line[number], f, " ")
-                # A serial port or a camera can be had by one at a time.
+                # Only one container at a time can open a serial port or a camera.
                 if (!(f[1] in hash)) print "-", f[7]
                 else if (f[1] in good || f[9] == "-") continue
                 if (f[3] != "exited") print "<", f[7]
@@ -46,63 +48,66 @@ compare() {
         }'
 }
 
-# The second words of those lines of `$difference` that begin with a sign: SIGN
-those() { printf '%s\n' "$difference" | sed -n "s/^$1 / /p" | tr -d '\n'; }
+# Prints the second word of each line of $difference that begins with SIGN, with a space before it: SIGN
+marked() { printf '%s\n' "$difference" | sed -n "s/^$1 / /p" | tr -d '\n'; }
 
-# Replaces what is not as a release wants it: NUMBER. What Docker says of that is in $words.
+# Starts, stops and removes containers until a release runs: NUMBER. Sets $output to the messages of Docker.
 bring_up() {
-    words=''
-    look || return
+    output=''
+    inspect_containers || return
     difference=$(compare "$home/releases/$1/services") || return
-    changed=$(those +) gives_way=$(those '<') removed=$(those -)
-    # What was there first, a second try must not take for it. Containers that somebody had stopped and this starts have
-    # to be as well as new ones.
-    if [ -z "$known" ]; then
-        known=yes
-        before=$(printf '%s\n' "$now" | awk -v changed="$changed " '
-            index(changed, " " $1 " ") && ($3 == "created" || $3 == "exited" && $4 ~ /^(0|130|137|143)$/) { next }
+    to_start=$(marked +) to_stop=$(marked '<') to_remove=$(marked -)
+    # A second attempt must not replace $before, the state before the activation. Containers that a person had
+    # stopped are left out of it: once started, they are judged like new ones.
+    if [ -z "$has_before" ]; then
+        has_before=yes
+        before=$(printf '%s\n' "$now" | awk -v to_start="$to_start " '
+            index(to_start, " " $1 " ") && ($3 == "created" || $3 == "exited" && $4 ~ /^(0|130|137|143)$/) { next }
             { print }')
     fi
-    # Devices are let go of before anybody starts.
+    # All devices are released before the first container starts.
     # shellcheck disable=SC2086 # ids and names of services, each an argument
-    words=$({
-        [ -z "$gives_way" ] || docker container stop $gives_way || exit
-        [ -z "$removed" ] || docker container rm --force $removed || exit
-        [ -z "$changed" ] || { say doing "starting${changed}" && compose "$1" up --detach --no-build --no-deps -- $changed; }
+    output=$({
+        [ -z "$to_stop" ] || docker container stop $to_stop || exit
+        [ -z "$to_remove" ] || docker container rm --force $to_remove || exit
+        [ -z "$to_start" ] || {
+            emit doing "starting${to_start}" && compose "$1" up --detach --no-build --no-deps -- $to_start
+        }
     } 2>&1)
 }
 
-# The same, and once more where the engine was lost meanwhile; $why tells what keeps it from being done.
-bring_up_patiently() {
-    patience=$deadline known=''
+# Like `bring_up`, with a second attempt, for which it waits until the engine runs: NUMBER. Sets $failure.
+bring_up_with_retry() {
+    compose_timeout=$deadline has_before=''
     bring_up "$1" && return
-    why=$(printf '%s\n' "$words" | grep -v '^ *$' | tail -n 1)
-    docker info >/dev/null 2>&1 || engine_is_back || { why='Docker is gone' && return 1; }
+    failure=$(printf '%s\n' "$output" | grep -v '^ *$' | tail -n 1)
+    docker info >/dev/null 2>&1 || wait_for_engine || { failure='Docker does not run' && return 1; }
     bring_up "$1" && return
-    why=$(printf '%s\n' "$words" | grep -v '^ *$' | tail -n 1)
-    why=${why:-Docker fails}
+    failure=$(printf '%s\n' "$output" | grep -v '^ *$' | tail -n 1)
+    failure=${failure:-Docker failed without a message}
     return 1
 }
 
-# Tries what it is given for some seconds, in a container: to start a process there takes a robot more than most checks.
-# shellcheck disable=SC2016 # it is for the shell of the container
-tries='now() { read -r now _ </proc/uptime && now=${now%.*}; }
+# Repeats its arguments as a command inside the container for up to 6 s. Starting a process in a container
+# costs a robot more than most health checks do, so this is one process for all attempts.
+# shellcheck disable=SC2016 # variables of the container's shell
+repeat='now() { read -r now _ </proc/uptime && now=${now%.*}; }
 now && limit=$((now + 6))
 until "$@"; do now && [ "$now" -lt "$limit" ] || exit 1; sleep 0.2; done'
 
-# Tries the health check of a container, which is a shell's own: ID
-try_check() {
+# Runs the health check of a container; exits, so it needs a subshell: ID
+run_health_check() {
     id=$1
-    words=$(docker container inspect --format \
+    check=$(docker container inspect --format \
         '{{len .Config.Healthcheck.Test}}{{range .Config.Healthcheck.Test}}{{println}}{{.}}{{end}}' "$id") || exit
     IFS='
 '
     set -f
     # shellcheck disable=SC2086 # a word on each line
-    set -- $words
+    set -- $check
     count=$1 kind=${2-}
     shift
-    # A word of several lines, or an empty one, is left to the engine.
+    # A check with empty or multi-line words cannot be split here; the engine runs it.
     [ "$count" -eq $# ] || exit 1
     shift
     case $kind in
@@ -110,196 +115,203 @@ try_check() {
         CMD-SHELL) set -- /bin/sh -c "$1" ;;
         *) exit 1 ;;
     esac
-    timeout 10 docker exec "$id" /bin/sh -c "$tries" try "$@" && exit
-    tried=$?
-    # An image need not have a shell.
-    case $tried in 126 | 127) exec timeout 10 docker exec "$id" "$@" ;; *) exit $tried ;; esac
+    timeout 10 docker exec "$id" /bin/sh -c "$repeat" try "$@" && exit
+    status=$?
+    # The image may have no shell.
+    case $status in 126 | 127) exec timeout 10 docker exec "$id" "$@" ;; *) exit $status ;; esac
 }
 
-# The same for those that are still starting, each on its own: the engine's own first try comes seconds later. $tried are
-# words ID:STARTED:PROCESS of tries that are on their way, or whose check takes long: it goes on in there, and is the engine's.
+# Runs the health checks of containers that are still starting, in the background, because the engine runs its
+# first check only seconds later. $probes has a word ID:STARTED:PROCESS for each check that runs, and for each
+# that timed out: that one is not started again, and the engine decides. Adds a line "ID STARTED" to $alive
+# for each success.
 probe() {
-    left=''
-    for one in $tried; do
+    remaining=''
+    for one in $probes; do
         process=${one##*:} one=${one%:*}
         if kill -0 "$process" 2>/dev/null; then
-            left="$left $one:$process"
+            remaining="$remaining $one:$process"
             continue
         fi
         wait "$process"
         case $? in
             0) alive="$alive
 ${one%%:*} ${one#*:}" ;;
-            124) left="$left $one:$$" ;;
+            124) remaining="$remaining $one:$$" ;;
         esac
     done
-    tried=$left
+    probes=$remaining
     for one in $(printf '%s\n' "$now" | awk '$3 == "running" && $6 == "starting" { print $7 ":" $8 }'); do
-        case "$tried$alive" in *" ${one%%:*}:"* | *"${one%%:*} ${one#*:}"*) continue ;; esac
-        # It may outlive the activation, whose lock it must not keep.
-        (try_check "${one%%:*}") 8>&- >/dev/null 2>&1 </dev/null &
-        tried="$tried $one:$!"
+        case "$probes$alive" in *" ${one%%:*}:"* | *"${one%%:*} ${one#*:}"*) continue ;; esac
+        # A check may outlive the activation and must not inherit its lock.
+        (run_health_check "${one%%:*}") 8>&- >/dev/null 2>&1 </dev/null &
+        probes="$probes $one:$!"
     done
 }
 
-# Judges a look at a release that is in $now, and notes since when nothing has changed: NUMBER
+# Sets $verdict on a release from the containers in $now, and $since to the time of their last change: NUMBER
 assess() {
     verdict=$(judge "$home/releases/$1/services" "$before" "$alive" "$now")
-    # Who is restarted begins to settle anew.
+    # The settling time starts again when a container is restarted.
     state=$(printf '%s\n' "$now" | awk '{ print $1, $3, $5, $8 }')
     [ "$state" = "$seen" ] || { seen=$state && since=$(uptime); }
 }
 
-# Waits until a release is well, and gives up when it never will be: NUMBER. Then $why tells the reason, and $whom
-# which services it is.
-is_well() {
-    limit=$(($(uptime) + deadline)) since=$(uptime) seen='' told='' whom='' listed='' alive='' tried=''
+# Waits until a release is healthy: NUMBER. Fails when it is unhealthy or after the deadline, and sets
+# $failure to the reason and $failed_services to the services.
+becomes_healthy() {
+    limit=$(($(uptime) + deadline)) since=$(uptime) seen='' emitted='' failed_services='' listed='' alive='' probes=''
     while :; do
-        if { [ -n "$listed" ] && look_again 2>/dev/null; } || look; then
+        if { [ -n "$listed" ] && inspect_again 2>/dev/null; } || inspect_containers; then
             listed=yes
             probe
             assess "$1"
             case $verdict in
-                well) return 0 ;;
-                bad*) why=${verdict#bad } && whom=${why%% *} && return 1 ;;
+                healthy) return 0 ;;
+                bad*) failure=${verdict#bad } && failed_services=${failure%% *} && return 1 ;;
                 settling*) [ $(($(uptime) - since)) -lt "$settle" ] || return 0 ;;
             esac
         else
             verdict='waiting Docker'
         fi
-        [ "$verdict" = "$told" ] || { told=$verdict && say doing "$verdict"; }
+        [ "$verdict" = "$emitted" ] || { emitted=$verdict && emit doing "$verdict"; }
         if [ "$(uptime)" -ge "$limit" ]; then
-            whom=${verdict#* } why="waited $deadline s for ${verdict#* }"
+            failed_services=${verdict#* } failure="waited $deadline s for ${verdict#* }"
             return 1
         fi
-        # Who settles is looked at, not waited for.
+        # Settling takes seconds and ends at a known time: no need to poll fast.
         case $verdict in settling*) sleep 1 ;; *) sleep 0.2 ;; esac
     done
 }
 
-# Keeps what those have printed that are not well, and tells the last of it.
-tell_logs() {
-    for service in $whom; do
+# Saves the logs of the failed services and emits their last lines.
+save_logs() {
+    for service in $failed_services; do
         id=$(printf '%s\n' "$now" | awk -v service="$service" '$1 == service { print $7; exit }')
         [ -n "$id" ] || continue
         docker container logs --tail 1000 "$id" >"$home/releases/$to/$service.log" 2>&1
-        tail -n 12 "$home/releases/$to/$service.log" | while IFS= read -r line; do say log "$service	$line"; done
+        tail -n 12 "$home/releases/$to/$service.log" | while IFS= read -r line; do emit log "$service	$line"; done
     done
 }
 
-# Ends: WORD REASON. For those who listen, and for those who come later.
-end() {
-    printf '%s\t%s\t%s\n' "$to" "$1" "$2" | write "$home/news"
-    note "$who" "$action" "$to" "$1${2:+: $2}"
+# Ends the activation, and reports its result to clients that follow it and to later ones: WORD REASON
+finish() {
+    printf '%s\t%s\t%s\n' "$to" "$1" "$2" | write_file "$home/news"
+    record_entry "$by" "$action" "$to" "$1${2:+: $2}"
     rm -f "$home/activation"
-    say end "$1	$2	$from"
+    emit end "$1	$2	$from"
 }
 
-# Has the images put on the disk, which the engine leaves to the system: a robot that is switched off right after a
-# deploy has to run what it was told to. Meanwhile nodes start.
-put_on_disk() {
+# Starts to sync the images to the disk, which the engine does not do, while nodes start: a robot that is
+# switched off right after a deploy must be able to run the new release.
+start_sync() {
     sync 8>&- >/dev/null 2>&1 &
     syncing=$!
 }
 
-# Waits until they are. Not for ever: there may be a disk that does not answer.
-is_on_disk() {
+# Waits for the sync, with a limit in case the disk hangs.
+wait_for_sync() {
     limit=$(($(uptime) + 30))
     while kill -0 "$syncing" 2>/dev/null && [ "$(uptime)" -lt "$limit" ]; do sleep 0.05; done
 }
 
-# The release is the one that runs from now on, if that can be written down: OUTCOME REASON
+# Makes the release the current one; fails if the disk does not take it: OUTCOME REASON
 commit() {
     rm -f "$home/reserve"
-    why='the robot cannot write down that it runs: is its disk full?'
-    record "$1" "$2" || return
+    failure='it could not be recorded as the current release (is the disk of the robot full?)'
+    write_record "$1" "$2" || return
     before=$(number_of current)
-    [ -z "$before" ] || [ "$before" = "$to" ] || lead previous "$before" || return
-    lead current "$to"
+    [ -z "$before" ] || [ "$before" = "$to" ] || set_link previous "$before" || return
+    set_link current "$to"
 }
 
-# Without an engine nothing can be put back: the guard does it, whom the engine starts as soon as it is there: REASON
-put_off() {
-    note "$who" "$action" "$to" "put off: $1"
-    say end "put-off	$1	$from"
+# Leaves the rollback to the guard, which the engine starts as soon as it runs again: REASON
+postpone_rollback() {
+    record_entry "$by" "$action" "$to" "rollback postponed: $1"
+    emit end "put-off	$1	$from"
 }
 
-# Back to the release that ran: WORD REASON
-restore() {
-    say doing "going back${from:+ to release $from}"
-    record "$1" "$2"
+# Rolls back to the release that ran before: WORD REASON
+roll_back() {
+    emit doing "rolling back${from:+ to release $from}"
+    write_record "$1" "$2"
     if [ -z "$from" ]; then
-        # There was nothing: what does not work is not left running.
-        look || { put_off "$2" && return; }
-        removed=$(printf '%s\n' "$now" | awk '{ print $7 }')
+        # No release ran before: the broken one is removed.
+        inspect_containers || { postpone_rollback "$2" && return; }
+        to_remove=$(printf '%s\n' "$now" | awk '{ print $7 }')
         # shellcheck disable=SC2086 # ids, each an argument
-        if [ -z "$removed" ] || docker container rm --force $removed; then end "$1" "$2"; else put_off "$2"; fi
-    elif bring_up_patiently "$from" && is_well "$from"; then
-        end "$1" "$2"
+        if [ -z "$to_remove" ] || docker container rm --force $to_remove; then
+            finish "$1" "$2"
+        else
+            postpone_rollback "$2"
+        fi
+    elif bring_up_with_retry "$from" && becomes_healthy "$from"; then
+        finish "$1" "$2"
     elif ! docker info >/dev/null 2>&1; then
-        put_off "$2"
+        postpone_rollback "$2"
     else
-        end stuck "$2; and release $from does not work any more: $why"
+        finish stuck "$2; rolling back to release $from failed, too: $failure"
     fi
 }
 
-# After `switch`, where $why it failed is known: ROLLBACK
+# Ends an activation that failed because of $failure: ROLLBACK
 give_up() {
-    reason=$why
+    reason=$failure
     rm -f "$home/reserve"
-    tell_logs
+    save_logs
     if [ "$1" = no ] && commit unhealthy "$reason"; then
-        end kept "$reason"
+        finish kept "$reason"
     elif [ "$from" = "$to" ]; then
-        record unhealthy "$reason"
-        end unhealthy "$reason"
+        write_record unhealthy "$reason"
+        finish unhealthy "$reason"
     else
-        restore restored "$reason"
+        roll_back restored "$reason"
     fi
 }
 
-# Whether nobody has replaced or stopped anything since the diary was as long as this: BYTES
-is_left_alone() {
+# Succeeds if no command has changed the services since the history had this length: BYTES
+is_unchanged() {
     [ "$(number_of current)" = "$to" ] && [ "$(wc -c <"$home/history")" -ge "$1" ] &&
         ! tail -c "+$(($1 + 1))" "$home/history" | cut -f 3 | grep -qvxE 'exec|run|shell|ssh|pull-data|prune'
 }
 
-# Goes on looking at a release that was well, and goes back when it does not stay so: a node may crash once it has a
-# goal. Whoever does something with the project, since the diary was as long as $mark bytes, takes over from this.
-watch_on() {
+# Watches a release that became healthy, and rolls back if it does not stay healthy: a node may crash once it
+# gets a goal. Stops without a result when a command changes the services; $mark is for `is_unchanged`.
+keep_watching() {
     begin=$(uptime) since=$(uptime) limit=$(($(uptime) + deadline)) verdict=''
     exec 8>&-
     while [ $(($(uptime) - since)) -lt "$settle" ] && [ "$(uptime)" -lt "$limit" ]; do
         sleep 1
-        look_again 2>/dev/null || look || return
-        is_left_alone "$mark" || return
+        inspect_again 2>/dev/null || inspect_containers || return
+        is_unchanged "$mark" || return
         assess "$to"
         case $verdict in
             *'again and again'*) break ;;
-            # Somebody has stopped or removed it.
+            # A person has stopped or removed the container.
             *' code 0' | *' code 130' | *' code 137' | *' code 143' | *' no container') return ;;
             bad*) break ;;
         esac
     done
     case $verdict in bad*) ;; *) return ;; esac
     exec 8>>"$home/activation.lock"
-    # Somebody may prune.
-    flock -w 120 8 && is_left_alone "$mark" && echo "$to $from" | write "$home/activation" || return
-    whom=${verdict#bad } && whom=${whom%% *} reason="${verdict#bad }, $(($(uptime) - begin)) s after it had been well"
-    tell_logs
+    # `prune` may hold the lock for a while.
+    flock -w 120 8 && is_unchanged "$mark" && echo "$to $from" | write_file "$home/activation" || return
+    reason=${verdict#bad } && failed_services=${reason%% *}
+    reason="$reason, $(($(uptime) - begin)) s after the release became healthy"
+    save_logs
     if [ -z "$from" ]; then
-        # There is nothing to go back to: what works of it is left running.
-        record unhealthy "$reason"
-        end unhealthy "$reason"
+        # No release to roll back to: the services that work are left running.
+        write_record unhealthy "$reason"
+        finish unhealthy "$reason"
         return
     fi
-    lead current "$from"
-    if [ -n "$older" ]; then lead previous "$older"; else rm -f "$home/previous"; fi
-    restore restored "$reason"
+    set_link current "$from"
+    if [ -n "$older" ]; then set_link previous "$older"; else rm -f "$home/previous"; fi
+    roll_back restored "$reason"
 }
 
 switch() {
-    to=$1 who=$2 settle=$4 deadline=$5 action=deploy why='' whom=''
+    to=$1 by=$2 settle=$4 deadline=$5 action=deploy failure='' failed_services=''
     events=$home/releases/$to/events
     from=$(number_of current) older=$(number_of previous)
     if [ "$from" = "$to" ]; then
@@ -307,54 +319,55 @@ switch() {
     elif [ -e "$home/releases/$to/release.json" ]; then
         action=rollback
     fi
-    # Whatever fills the disk meanwhile, there is room for saying how it ended.
-    if ! { head -c 65536 /dev/zero >"$home/reserve" && echo "$to $from" | write "$home/activation"; } 2>/dev/null; then
+    # Reserves room for the result, in case the disk gets full meanwhile.
+    if ! { head -c 65536 /dev/zero >"$home/reserve" && echo "$to $from" | write_file "$home/activation"; } 2>/dev/null
+    then
         rm -f "$home/reserve" "$home/activation"
-        end refused 'its disk is full'
+        finish refused 'the disk of the robot is full'
         return
     fi
     echo "$settle $deadline" >"$home/releases/$to/patience"
-    tail -n 1000 "$home/history" 2>/dev/null | write "$home/history"
-    record activating ''
+    tail -n 1000 "$home/history" 2>/dev/null | write_file "$home/history"
+    write_record activating ''
     guard &
     guarding=$!
     ended=''
-    if bring_up_patiently "$to" && put_on_disk && is_well "$to" && is_on_disk && commit healthy ''; then
-        end active '' && ended=well mark=$(wc -c <"$home/history")
+    if bring_up_with_retry "$to" && start_sync && becomes_healthy "$to" && wait_for_sync && commit healthy ''; then
+        finish active '' && ended=healthy mark=$(wc -c <"$home/history")
     else
         give_up "$3"
     fi
     wait "$guarding"
-    tidy "$6"
-    # Whoever goes back by hand wants to be there.
-    if [ "$ended $3 $action" = 'well yes deploy' ]; then watch_on; fi
+    evict_releases "$6"
+    # A rollback by hand is never undone.
+    if [ "$ended $3 $action" = 'healthy yes deploy' ]; then keep_watching; fi
 }
 
-# What was broken off ends with the release that ran before: nobody knows whether the other one works.
+# Ends an interrupted activation. Rolls back if possible, because the new release may not work.
 recover() {
     read -r to from <"$home/activation" || return
     mkdir -p "$home/releases/$to"
-    events=$home/releases/$to/events who=robot action=recover why='' whom=''
+    events=$home/releases/$to/events by=robot action=recover failure='' failed_services=''
     read -r settle deadline 2>/dev/null <"$home/releases/$to/patience" || settle=8 deadline=60
-    # What was put off because Docker was gone says so.
+    # A rollback that was postponed because Docker did not run has a reason already.
     reason=$(awk -F '\t' '$1 == "end" { reason = $2 == "put-off" ? $3 : "" } END { print reason }' "$events" 2>/dev/null)
-    reason=${reason:+Docker was gone: $reason}
-    engine_is_back || return
+    reason=${reason:+Docker did not run: $reason}
+    wait_for_engine || return
     if [ "$(number_of current)" = "$to" ] && [ "$from" != "$to" ]; then
-        # It had just been done.
-        end active ''
+        # Only the last steps were missing.
+        finish active ''
     elif [ -n "$from" ] && [ "$from" != "$to" ]; then
-        restore broken-off "${reason:-the robot was switched off, or the activation was killed}"
-    elif bring_up_patiently "$to" && is_well "$to" && commit healthy ''; then
-        # There was nothing to go back to.
-        end active ''
+        roll_back broken-off "${reason:-the robot was switched off, or the activation was killed}"
+    elif bring_up_with_retry "$to" && becomes_healthy "$to" && commit healthy ''; then
+        # There was no release to roll back to.
+        finish active ''
     else
         give_up yes
     fi
 }
 
 exec 8>>"$home/activation.lock"
-# One after the other: whoever is at it has a deadline.
+# One activation at a time; the running one has a deadline.
 flock -w 300 8 || exit 1
 verb=$1
 shift
@@ -362,5 +375,5 @@ case $verb in
     switch) switch "$@" ;;
     recover) [ ! -e "$home/activation" ] || recover ;;
 esac
-# Who was started by the engine, to look after what a power cut left, is started by it at every boot.
+# The guard stops itself by `kill`, so that the engine starts it again at the next boot but not now.
 [ -z "${GUARD-}" ] || [ -e "$home/activation" ] || docker container kill "$(cat /proc/sys/kernel/hostname)" >/dev/null

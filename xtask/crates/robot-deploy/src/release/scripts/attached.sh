@@ -1,5 +1,5 @@
-# Goes after `compose.sh`: Compose for as long as stdin is open, which ends with the connection and with who asked. A
-# connection without a terminal ends nothing by itself.
+# Goes after `compose.sh`: runs Compose until stdin is closed, which happens when the connection or the client
+# ends. A connection without a terminal does not stop remote processes by itself.
 exec 3<&0
 docker compose "$@" </dev/null &
 compose=$!

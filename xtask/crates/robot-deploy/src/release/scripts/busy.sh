@@ -1,13 +1,13 @@
-# Says whether the robot must not be disturbed, in a line: PROJECT KIND ARGUMENT...
+# Prints a line with the reason if the robot must not be disturbed: PROJECT KIND ARGUMENT...
 set -u
 project=$1 kind=$2
 shift 2
 case $kind in
     command)
-        ! "$@" >/dev/null 2>&1 || printf '%s says so\n' "$1"
+        ! "$@" >/dev/null 2>&1 || printf '%s reports that the robot is busy\n' "$1"
         ;;
     lock)
-        # A file that nobody has made yet is locked by nobody.
+        # A lock file that does not exist yet is not locked.
         if [ -e "$1" ]; then
             exec 7<"$1"
             flock -n 7 || printf '%s is locked\n' "$1"
@@ -19,7 +19,7 @@ case $kind in
             --filter "label=com.docker.compose.service=$service" | head -n 1)
         [ -n "$id" ] || exit 0
         beat=$(docker container exec "$id" stat -c %Y -- "$file" 2>/dev/null) || exit 0
-        # A container says it: in a shell's arithmetic it might be a command.
+        # The container controls this text, and shell arithmetic could run it as a command.
         case $beat in '' | 0* | *[!0-9]* | ????????????*) exit 0 ;; esac
         age=$(($(date +%s) - beat))
         [ "$age" -gt "$within" ] || printf '%s wrote %s %s s ago\n' "$service" "$file" "$age"

@@ -1,7 +1,7 @@
-# Goes after `release.sh`: tells of an activation what it says, as it comes.
-# shellcheck disable=SC2154 # it is one of several parts
+# Goes after `release.sh`: starts activations and prints their events.
+# shellcheck disable=SC2154 # variables are set by the other parts
 
-# Until its end: NUMBER. One that was killed is ended here.
+# Prints the events of an activation until its end: NUMBER. Recovers an activation that was killed.
 follow() {
     idle=0 recovered=''
     exec 3<"$home/releases/$1/events"
@@ -16,23 +16,23 @@ follow() {
         idle=$((idle + 1))
         [ $((idle % 20)) -eq 0 ] || continue
         flock -n "$home/activation.lock" true || continue
-        # Nobody is at it any more, and what it said last has been read.
+        # No activation is running any more, and its last event has been read.
         if [ -e "$home/activation" ] && [ -z "$recovered" ]; then
             recovered=yes
-            detached "$home/activate" "$project" recover
+            run_detached "$home/activate" "$project" recover
         elif [ "$idle" -ge 100 ]; then
             return 1
         fi
     done
 }
 
-# Begins to go over, and tells of it: NUMBER, and what `activate` is told besides.
-go_over() {
+# Starts an activation and follows it: NUMBER, then the other arguments of `activate PROJECT switch`
+start_activation() {
     : >"$home/releases/$1/events"
     printf 'release\t%s\n' "$1"
-    detached "$home/activate" "$project" switch "$@"
+    run_detached "$home/activate" "$project" switch "$@"
     follow "$1"
 }
 
-# Runs a script of which the connection does not know: SCRIPT ARGUMENT...
-detached() { setsid sh "$@" </dev/null >"$home/activation.log" 2>&1 & }
+# Runs a script that outlives the connection: SCRIPT ARGUMENT...
+run_detached() { setsid sh "$@" </dev/null >"$home/activation.log" 2>&1 & }

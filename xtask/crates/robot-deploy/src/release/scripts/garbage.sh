@@ -1,4 +1,4 @@
-# Tells how many bytes of a robot's registry no release needs that is kept: REGISTRY PROGRAM.
+# Prints the number of bytes in the robot's registry that no stored release needs: REGISTRY PROGRAM
 # shellcheck disable=SC2046,SC2154 # one of several parts; digests are words
 registry=$1 program=$2
 set -- $(cat "$home"/releases/*/images 2>/dev/null | sed -n 's/^[^ ]*@\(sha256:[0-9a-f]*\) .*/\1/p' | sort -u)

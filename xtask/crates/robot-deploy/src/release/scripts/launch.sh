@@ -1,11 +1,12 @@
-# Takes a release in and has the robot go over to it, on its own: CONTENT WHO ROLLBACK SETTLE DEADLINE KEEP, its archive
-# on stdin. Tells what happens, for as long as somebody listens.
-# shellcheck disable=SC2154 # it is one of several parts
+# Stores a release on the robot, starts its activation and prints the events until the end: CONTENT BY
+# ROLLBACK SETTLE DEADLINE KEEP, with the archive of the release on stdin. The activation does not need this
+# connection.
+# shellcheck disable=SC2154 # variables are set by the other parts
 set -e
 content=$1
 shift
 mkdir -p "$home/releases" "$home/files"
-# Of earlier versions, and of runs that were killed.
+# Leftovers of earlier versions and of killed runs.
 [ -h "$home/current" ] || rm -rf "$home/current" "$home/previous"
 rm -rf "$home"/releases/next.*
 next=$home/releases/next.$$
@@ -17,19 +18,20 @@ printf '%s\n' "$content" >"$next/id"
 
 number=$(number_of current) || number=
 if [ -n "$number" ] && [ "$(cat "$home/current/id" 2>/dev/null)" = "$content" ]; then
-    # The same once more: whatever became of its containers or its directory, they are made anew.
-    for about in about.json release.json; do
-        [ ! -r "$home/current/$about" ] || cp "$home/current/$about" "$next/"
+    # The current release again: it keeps its number and record; its directory is replaced, in case it was
+    # damaged.
+    for record in about.json release.json; do
+        [ ! -r "$home/current/$record" ] || cp "$home/current/$record" "$next/"
     done
     rm -rf "$home/releases/$number"
 else
     number=$( (cat "$home/last" 2>/dev/null; ls "$home/releases") | grep -x '[0-9]*' | sort -n | tail -n 1)
     number=$((${number:-0} + 1))
-    echo "$number" | write "$home/last"
+    echo "$number" | write_file "$home/last"
 fi
-# Who is switched off in a moment has no name of a file without what is in it.
+# Without this, a power cut could leave file names without their content.
 sync_files "$next"
-# Files are named by their content: those of containers that go on running stay where they are.
+# Directories are named by a hash of their content: those that running containers mount stay in place.
 mkdir -p "$next/files"
 for place in "$next"/files/*; do
     [ -d "$place" ] || continue
@@ -38,9 +40,9 @@ for place in "$next"/files/*; do
         mv "$place" "$home/files/"
         continue
     fi
-    # What a container has written there is its own; what was lost is put back. A container may have left links there,
-    # and leave more meanwhile: each directory is entered and has to be the one that is meant before anything is done
-    # in it, and nothing is done to a link but to replace it.
+    # Files that a container has written stay; lost or empty files are restored. A container may have put
+    # links into these directories and may add more at any time. So each directory is entered, and must be the
+    # expected one, before a file in it is touched; links are only ever replaced, never followed.
     (cd -P "$place" && find . -type f -size +0 -exec sh -c '
         from=$PWD held=$PWD.held
         for file do
@@ -52,7 +54,7 @@ for place in "$next"/files/*; do
                 cd -P "./$part" 2>/dev/null && [ "$PWD" = "$at" ] || continue 2
             done
             { [ ! -s "./$rest" ] && [ ! -d "./$rest" ]; } || continue
-            # Who has it open, as a container has a single file, sees it again.
+            # Written in place, so that a container that mounts this single file sees the content again.
             rm -f "$held"
             if ln "./$rest" "$held" 2>/dev/null && [ -f "$held" ] && [ ! -h "$held" ]; then
                 cat "$from/$file" >"$held" && sync "$held"
@@ -65,4 +67,4 @@ done
 rm -rf "$next/files"
 mv -f "$next/activate" "$home/activate"
 mv -T "$next" "$home/releases/$number"
-go_over "$number" "$@"
+start_activation "$number" "$@"

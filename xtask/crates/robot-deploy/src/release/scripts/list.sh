@@ -1,6 +1,7 @@
-# Tells what a robot keeps, as KEY<TAB>VALUE... lines: releases, what the one that runs says of its services, or the
-# history; or its Compose file, as it is.
-# shellcheck disable=SC2154 # it is one of several parts
+# Prints what is stored on the robot, as KEY<TAB>VALUE... lines: `releases`, `services` (hashes of the
+# services of the release that runs) or `history`; or `compose`, the Compose file of the release that runs, as
+# it is.
+# shellcheck disable=SC2154 # variables are set by the other parts
 case $1 in
     releases)
         current=$(number_of current) previous=$(number_of previous)

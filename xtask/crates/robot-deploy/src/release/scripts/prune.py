@@ -1,10 +1,10 @@
-"""Collects the garbage of a robot's registry and says what it has to keep: collect REPOSITORY DIGEST...
+"""Collects the garbage of a robot's registry: collect REPOSITORY DIGEST...
 
-Manifests of releases that are kept get a tag each, those of others lose theirs: what has no tag is garbage. Prints
-"busy" and changes nothing while somebody pushes, or a courier brings layers. Tags are written as the registry's file
-system driver writes them.
+The digests are the manifests of stored releases. Each gets a tag `kept-HASH`, other manifests lose such a tag;
+everything without a tag is garbage. Prints "busy" and changes nothing during a push or a delta transfer. Tags are
+written in the format of the registry's file system driver.
 
-The other way, it tells how many bytes of blobs that would free: count REPOSITORY DIGEST...
+Prints the number of bytes that `collect` would free: count REPOSITORY DIGEST...
 """
 import fcntl
 import json
@@ -13,29 +13,29 @@ import subprocess
 import sys
 import time
 
-# Who holds its lock may change the registry's data (see delivery/scripts/registry_agent.py).
+# Directory of the delta transfer; its lock protects the registry's data (see delivery/scripts/registry_agent.py).
 WORK = "/var/lib/registry/courier"
 COLLECT = ["docker-registry", "garbage-collect", "--delete-untagged", "/etc/registry.yml"]
 
 ROOT = "/var/lib/registry/docker/registry/v2"
 REPOSITORIES = ROOT + "/repositories"
 
-# The registry itself.
+# Process 1 is the registry.
 OPEN_FILES = "/proc/1/fd"
 
-# Seconds without a byte, after which an upload is taken to be dead: whoever holds it open must not keep garbage for ever.
-DEAD = 10 * 60
+# Seconds without a byte after which an upload counts as dead: a hung client must not block `prune` for ever.
+UPLOAD_TIMEOUT = 10 * 60
 
 
-def tried_lock():
-    """The courier's lock; none while a courier holds it."""
+def try_lock():
+    """Takes the lock of the delta transfer. Returns None while a transfer holds it."""
     os.makedirs(WORK, exist_ok=True)
     lock = open(WORK + "/lock", "a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
-    # A courier ends the process that it finds noted here as its own: this is nobody's.
+    # An agent kills the process of its own earlier connection, which this file names. It never kills `prune`.
     lock.truncate(0)
     lock.write("prune")
     lock.flush()
@@ -46,7 +46,7 @@ def is_taking_uploads():
     for number in os.listdir(OPEN_FILES):
         try:
             file = f"{OPEN_FILES}/{number}"
-            if "/_uploads/" in os.readlink(file) and time.time() - os.stat(file).st_mtime < DEAD:
+            if "/_uploads/" in os.readlink(file) and time.time() - os.stat(file).st_mtime < UPLOAD_TIMEOUT:
                 return True
         except FileNotFoundError:
             pass  # closed meanwhile
@@ -62,27 +62,27 @@ def remove(place):
     os.rmdir(place)
 
 
-def collect(repository, *kept):
-    lock = tried_lock()
+def collect(repository, *stored):
+    lock = try_lock()
     if lock is None or is_taking_uploads():
         print("busy")
         return
-    mark(repository, kept)
-    # It inherits the lock: where this program is ended, nobody brings layers before the other one has ended, too.
+    mark(repository, stored)
+    # The child inherits the lock: if this process is killed, the lock is held until the child has ended, too.
     collecting = subprocess.run(COLLECT, stdout=subprocess.DEVNULL, pass_fds=[lock.fileno()])
     sys.exit(1 if collecting.returncode else 0)
 
 
-def mark(repository, kept):
+def mark(repository, stored):
     home = f"{REPOSITORIES}/{repository}"
     manifests = home + "/_manifests"
     if not os.path.isdir(manifests):
         return
     tags = manifests + "/tags"
-    for tag in os.listdir(tags) if os.path.isdir(tags) else []:  # only a push makes them
-        if tag.startswith("kept-") and "sha256:" + tag.removeprefix("kept-") not in kept:
+    for tag in os.listdir(tags) if os.path.isdir(tags) else []:  # missing before the first push
+        if tag.startswith("kept-") and "sha256:" + tag.removeprefix("kept-") not in stored:
             remove(f"{tags}/{tag}")
-    for digest in kept:
+    for digest in stored:
         name = digest.removeprefix("sha256:")
         if not os.path.exists(f"{manifests}/revisions/sha256/{name}/link"):
             continue
@@ -97,9 +97,9 @@ def blob(digest):
     return f"{ROOT}/blobs/{algorithm}/{name[:2]}/{name}/data"
 
 
-def tagged(repository, kept):
-    """Digests of manifests that would have a tag: of the repository those that are kept, of others all that have one."""
-    found = set(kept)
+def tagged(repository, stored):
+    """Digests of all manifests that would have a tag after `mark`."""
+    found = set(stored)
     for top, _, names in os.walk(REPOSITORIES):
         is_ours = top.startswith(f"{REPOSITORIES}/{repository}/_manifests/tags/kept-")
         if top.endswith("/current") and "link" in names and not is_ours:
@@ -108,8 +108,8 @@ def tagged(repository, kept):
     return found
 
 
-def count(repository, *kept):
-    needed, manifests = set(), tagged(repository, kept)
+def count(repository, *stored):
+    needed, manifests = set(), tagged(repository, stored)
     while manifests:
         digest = manifests.pop()
         needed.add(digest)

@@ -1,10 +1,10 @@
-# Has the robot go over to a release that it has kept, on its own: NUMBER WHO ROLLBACK SETTLE DEADLINE KEEP. Tells what
-# happens, for as long as somebody listens.
-# shellcheck disable=SC2154 # it is one of several parts
+# Starts the activation of a release that is stored on the robot, and prints its events until the end:
+# NUMBER BY ROLLBACK SETTLE DEADLINE KEEP. The activation does not need this connection.
+# shellcheck disable=SC2154 # variables are set by the other parts
 number=$1
 shift
-if ! is_whole "releases/$number"; then
-    echo "there is no release $number on this robot" >&2
+if ! is_complete "releases/$number"; then
+    echo "release $number is not stored on this robot" >&2
     exit 1
 fi
-go_over "$number" "$@"
+start_activation "$number" "$@"
