@@ -1,5 +1,6 @@
-# Pulls the images that stdin names, one a line, says of each whether it has been pulled, and removes all of them at
-# the end of stdin: the end of who asked, however that came. Other parts come before (login.sh).
+# Pulls the images that stdin names, one a line, and prints for each whether it was pulled. Removes all of
+# them at the end of stdin, which is also the end of the deploying process, however that came. Comes after
+# login.sh.
 set -u
 trap '' HUP PIPE
 pulled='' login=''

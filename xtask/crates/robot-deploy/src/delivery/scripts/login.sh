@@ -1,11 +1,12 @@
-# Goes before scripts that pull: `pull IMAGE` pulls with $login, the text of a client's `config.json`, or without one
-# where it is empty. The client reads that from a pipe: it stands in no file, no environment and no list of processes.
+# Prefix of scripts that pull. `pull IMAGE` pulls with $login, the text of a client's `config.json`, or
+# without a login if that is empty. The client reads the text from a pipe: it is in no file, no environment
+# and no list of processes.
 set -u
 place=$HOME/.deploy/login
 (umask 077 && mkdir -p "$place")
 [ "$(readlink "$place/config.json")" = /dev/stdin ] || ln -sfn /dev/stdin "$place/config.json"
 
-# The engine stays the one that this user's own configuration leads to.
+# The client uses the same engine as with this user's own configuration.
 engine=${DOCKER_HOST-}
 if [ -z "$engine" ] && { [ -n "${DOCKER_CONTEXT-}" ] ||
     grep -qs currentContext "${DOCKER_CONFIG:-$HOME/.docker}/config.json"; }; then
@@ -20,7 +21,8 @@ pull() {
     fi
 }
 
-# The login at the registry of this robot, as `config.json` has it, for the registry that an image is called by: IMAGE
+# registry_login IMAGE: prints a `config.json` with the login of this robot's registry, for the registry in
+# IMAGE's name.
 registry_login() {
     auth=$(credential 2>/dev/null) && printf '{"auths":{"%s":{"auth":"%s"}}}' "${1%%/*}" "$auth"
 }

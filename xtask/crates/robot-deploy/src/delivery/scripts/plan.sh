@@ -1,5 +1,5 @@
-# Tells what a plan has to know of a robot, as KEY<TAB>VALUE lines: PROJECT REGISTRY-CONTAINER REGISTRY-IMAGE.
-# Asks only, changes nothing.
+# Prints the state of a robot for a plan, as KEY<TAB>VALUE lines: PROJECT REGISTRY-CONTAINER REGISTRY-IMAGE.
+# Changes nothing.
 set -u
 project=$1 registry=$2 image=$3
 

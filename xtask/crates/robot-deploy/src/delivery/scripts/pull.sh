@@ -1,5 +1,5 @@
-# Pulls images by digest and names them: REFERENCE TAG TAG, again and again. Other parts come before (login.sh).
-# Prints the digests under which the engine has them, for comparison.
+# Pulls images by digest and names them: REFERENCE TAG TAG for each. Comes after login.sh.
+# Prints the references by digest under which the engine has them.
 set -eu
 while [ $# -gt 0 ]; do
     docker image inspect "$1" >/dev/null 2>&1 || pull "$1" >/dev/null

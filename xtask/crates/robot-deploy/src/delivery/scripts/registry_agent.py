@@ -1,10 +1,10 @@
-"""Makes layers in a robot's registry out of those it has: the robot's end of the courier.
+"""Registry agent: makes new layers in a robot's registry from layers that the registry has.
 
-Runs inside the registry's container for the length of one delivery. Each line of stdin is a command in JSON,
-each line of stdout the answer to one. A layer comes as a delta (see courier/delta.rs): its bytes are kept in a
-spool as they arrive, so that a transfer that breaks off goes on where it stopped, and are worked off while the rest
-is on its way. Blobs are put where the registry's file system driver keeps them, under their digest, only
-once they have it; nobody sees an unfinished one.
+Runs in the registry's container for the length of one delivery. Each line of stdin is a command in JSON, each line of
+stdout the answer to a command. A layer is sent as a delta (see delta/file.rs), whose bytes follow the command. They
+are written to a spool as they arrive, so that an interrupted transfer can resume, and are applied while the rest is
+still being sent. A finished layer is moved to the place where the registry's file system driver keeps blobs, under the
+digest that was computed here; an unfinished layer is never visible there.
 """
 import binascii
 import errno
@@ -29,27 +29,26 @@ WORK = ROOT + "/courier"  # named so by the first versions: all versions of xtas
 DAY = 24 * 60 * 60
 CHUNK = 1 << 20
 
-# Seconds without a word, after which the other end is taken to be gone: a link that was cut says nothing.
+# Seconds without input after which the laptop is assumed to be gone: a cut link reports no error.
 SILENCE = 10 * 60
 
-# Seconds for an agent to end that has been killed: one that waits for a slow memory card ends only after that. The other
-# end waits a little longer for an answer.
+# Seconds that a killed agent may take to end: a process that waits for a slow memory card ends only after that. The
+# laptop waits a little longer for an answer.
 ENDING = 50
 
-# More than any frame makes, or refers to: what asks for more is damaged, and memory is short.
-MOST = 32 << 20
+# Most bytes of a command, and of a frame, its prefix or its result. A delta that needs more is damaged.
+LIMIT = 32 << 20
 
-
-# Files of a layer that are told of: more than any has, and few enough to be kept in memory.
-FILES = 1 << 20
+# Most files in the index of a layer: more than any layer has, and few enough for the memory.
+MAX_FILES = 1 << 20
 
 
 class Refusal(Exception):
-    """What keeps a layer from being made: a kind that the other end knows, and words for people."""
+    """Reason why a command is refused: a kind, on which the laptop acts, and a text for people."""
 
 
 def checked(text, pattern):
-    """A word of the other end that becomes a part of a path."""
+    """Returns a text from the laptop that becomes a part of a path, if it matches the pattern."""
     if not isinstance(text, str) or not re.fullmatch(pattern, text):
         raise Refusal("delta", "the command is damaged")
     return text
@@ -73,30 +72,30 @@ def link(repository, digest, kind="_layers"):
     return f"{REPOSITORIES}/{repository}/{kind}/sha256/{hexadecimal(digest)}/link"
 
 
-def hear(count):
-    """Up to `count` bytes of stdin. Whoever says nothing for long is gone, and must not keep others waiting."""
+def read_some(count):
+    """Reads up to `count` bytes of stdin. Exits after a long silence: a dead connection must not keep the lock."""
     signal.alarm(SILENCE)
     part = os.read(0, min(count, CHUNK))
     signal.alarm(0)
     return part or sys.exit(0)
 
 
-def receive(count):
-    """Exactly `count` bytes of stdin."""
+def read_exactly(count):
+    """Reads exactly `count` bytes of stdin."""
     parts = []
     while count:
-        part = hear(count)
+        part = read_some(count)
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
 
 
-def command():
+def read_command():
     line = bytearray()
     while not line.endswith(b"\n"):
-        if len(line) > MOST:
-            raise ValueError("a command without an end")
-        line += hear(1)
+        if len(line) > LIMIT:
+            raise ValueError("the command is too long")
+        line += read_some(1)
     return json.loads(line)
 
 
@@ -107,25 +106,23 @@ def answer(**values):
 
 
 def look(repository):
-    """What is here: blobs by the beginning of their digest, spools, bytes of layers that were never finished, free bytes
-    of disk and memory.
-    """
+    """Answers with blobs, spools, the bytes of unfinished layers, and the free bytes of disks and memory."""
     digests = [f"sha256:{name}" for top in names(BLOBS) for name in names(f"{BLOBS}/{top}")]
     answer(held=held(repository, digests), spools=spools(), parts=parts(), memory=memory(), **disks())
 
 
 def held(repository, digests):
-    """Those of some blobs that are here: the beginning of the digest, bytes, whether the repository has it."""
+    """Lists the blobs that are here: the first digits of the digest, bytes, whether the repository has the blob."""
     here = []
     for digest in digests:
         if os.path.exists(blob(digest)):
-            linked = int(says(link(repository, digest), digest))
+            linked = int(has_text(link(repository, digest), digest))
             here.append(f"{digest[7:23]}:{os.path.getsize(blob(digest))}:{linked}")
     return " ".join(here)
 
 
-def says(path, text):
-    """Whether that is what a file says. A link that a power cut left empty says nothing, and is made again."""
+def has_text(path, text):
+    """Returns whether a file has this text. A link that a power cut left empty does not, and is written again."""
     try:
         with open(path, "rb") as file:
             return file.read(len(text) + 2).strip() == text.encode()
@@ -138,19 +135,19 @@ def spools():
 
 
 def parts():
-    """Bytes of layers that an agent was making when it ended; the next one begins by removing them."""
+    """Returns the bytes of unfinished layers that earlier agents left; `begin` removes them."""
     total = 0
     for name in names(WORK):
         try:
             total += os.path.getsize(f"{WORK}/{name}") if name.endswith(".part") else 0
         except FileNotFoundError:
-            pass  # finished meanwhile
+            pass  # its agent has just finished it
     return total
 
 
 def disks():
-    """Free bytes for the registry and for the engine, whether those are the same disk, and the number of copies that
-    the engine keeps: its containerd store has a layer as it came beside the files, its classic store the files only.
+    """Returns the free bytes for the registry and for the engine, whether both are on the same disk, and the copies of
+    a layer that the engine keeps: a containerd store has the archive beside the files, a classic store only the files.
     """
     own, engine = os.statvfs(ROOT), os.statvfs("/")
     with open("/proc/self/mountinfo") as mounts:
@@ -176,15 +173,15 @@ def memory():
 
 
 def peak():
-    """The most memory that this program has taken at a time, in bytes; 0 where the kernel does not say."""
+    """Returns the peak memory of this process in bytes; 0 if the kernel does not report it."""
     with open("/proc/self/status") as lines:
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def begin(owner, repository, layers, keep=None):
-    """Takes the place of an agent of the same owner whose connection was cut; another's is left alone. Tells what is
-    here by now of the layers that are to come, and of unfinished ones. Where room is short, only spools of the deltas
-    `keep` stay.
+    """Takes the lock. Kills an agent of the same owner, whose connection was cut; refuses if another owner has the
+    lock. Answers with the blobs of `layers` that are here by now, and with the spools. If `keep` is given, only spools
+    of these deltas stay.
     """
     os.makedirs(WORK, exist_ok=True)
     lock = open(f"{WORK}/lock", "a+")
@@ -201,7 +198,7 @@ def begin(owner, repository, layers, keep=None):
                 why = "the robot's registry is being pruned" if pruned else "another machine is delivering to this robot"
                 raise Refusal("busy", why) from None
             if time.monotonic() > deadline:
-                raise Refusal("stale", "what an earlier connection left on this robot does not end") from None
+                raise Refusal("stale", "the registry agent of an earlier connection does not end") from None
             try:
                 os.kill(int(holder[1]), signal.SIGKILL)
             except ProcessLookupError:
@@ -217,29 +214,29 @@ def begin(owner, repository, layers, keep=None):
         )
         if stale or name.endswith(".part"):
             os.unlink(path)
-    # Only now: until then another agent may have been adding to them, or making a layer of one.
+    # Not before the lock: another agent may have been writing to a spool or finishing a layer.
     answer(held=held(repository, layers), spools=spools())
     return lock
 
 
 def contents(name):
-    """Checksum, length and place of each file in a layer that the other end does not have."""
+    """Answers with checksum, length and offset of each file in a layer that the laptop does not have."""
     checked(name, "[0-9a-f]{16}")
     digest = next((f"sha256:{full}" for full in names(f"{BLOBS}/{name[:2]}") if full.startswith(name)), None)
     if digest is None:
-        raise Refusal("basis", "a layer that was asked about is gone")
+        raise Refusal("basis", "a layer has been removed from the robot's registry")
     found = []
     with open(blob(digest), "rb") as layer:
         size = os.fstat(layer.fileno()).st_size
         position = 0
-        while position + 512 <= size and len(found) < FILES:
+        while position + 512 <= size and len(found) < MAX_FILES:
             layer.seek(position)
             header = layer.read(512)
             if header[257:262] != b"ustar":
                 break
             length = length_in(header[124:136])
             if length is None or position + 512 + length > size:
-                break  # damaged, or no archive
+                break  # damaged, or not an archive
             if header[156:157] in b"0\0" and length:
                 checksum, left = 0, length
                 while left > 0 and (part := layer.read(min(left, CHUNK))):
@@ -252,7 +249,7 @@ def contents(name):
 
 
 def length_in(field):
-    """The length of a file in the field of a tar header: octal digits, or a binary number (GNU tar)."""
+    """Parses the length of a file in a tar header: octal digits, or a binary number (GNU tar)."""
     if field[0] & 0x80:
         return int.from_bytes(field[4:], "big")
     digits = field.strip(b" \0")
@@ -260,28 +257,28 @@ def length_in(field):
 
 
 class Delta:
-    """The bytes of a delta: first those that an earlier connection brought, then those that arrive. A thread puts
-    them into the spool as they come, however long a step takes: what is there is not sent again.
+    """The bytes of a delta: first those in the spool of an earlier connection, then those that arrive. A thread
+    writes them to the spool as they arrive, even while an operation takes long: bytes in the spool are not sent again.
     """
 
     def __init__(self, name, offset):
         self.spool = open(spool(name), "ab+", buffering=0)
         self.arrived = self.spool.seek(0, os.SEEK_END)
         if self.arrived != offset:
-            raise Refusal("spool", "the robot has another part of the layer than was thought")
+            raise Refusal("spool", "the robot's spool has another size than expected")
         self.position = 0
         self.ended = False
         self.failure = None
         self.change = threading.Condition()
-        self.keeper = threading.Thread(target=self.keep, daemon=True)
-        self.keeper.start()
+        self.receiver = threading.Thread(target=self.receive, daemon=True)
+        self.receiver.start()
 
-    def keep(self):
+    def receive(self):
         try:
-            while frame := struct.unpack("<I", receive(4))[0]:
-                while frame:
-                    part = hear(frame)
-                    frame -= len(part)
+            while chunk := struct.unpack("<I", read_exactly(4))[0]:
+                while chunk:
+                    part = read_some(chunk)
+                    chunk -= len(part)
                     write(self.spool, part)
                     with self.change:
                         self.arrived += len(part)
@@ -304,24 +301,24 @@ class Delta:
         return part
 
     def end(self):
-        self.keeper.join()
+        self.receiver.join()
         if self.failure:
             raise self.failure
         if self.position != self.arrived:
-            raise Refusal("delta", "there is more in the delta than its layer needs")
+            raise Refusal("delta", "the delta is longer than its layer needs")
 
 
 class Sources:
-    """The layers that a new one refers to, and how many bytes of them have been read."""
+    """The bases of a new layer, and the number of bytes read from them."""
 
     def __init__(self, digests):
         try:
             self.files = [open(blob(digest), "rb", buffering=0) for digest in digests]
         except FileNotFoundError:
-            raise Refusal("basis", "a layer that the new one refers to is gone") from None
+            raise Refusal("basis", "a basis of the new layer is missing") from None
         self.read = 0
 
-    def piece(self, basis, offset, length):
+    def read_span(self, basis, offset, length):
         if basis >= len(self.files):
             raise Refusal("delta", "the delta is damaged")
         file = self.files[basis].fileno()
@@ -329,7 +326,7 @@ class Sources:
         while len(part) < length:
             more = os.pread(file, length - len(part), offset + len(part))
             if not more:
-                raise Refusal("basis", "a layer that the new one refers to is shorter than it was")
+                raise Refusal("basis", "a basis of the new layer is too short")
             part += more
         self.read += length
         return part
@@ -342,8 +339,8 @@ def write(file, part):
 
 
 def make(repository, layer, size, name, offset, bases, image=()):
-    """Makes one layer, checks it, and only then lets the registry have it, and an image that it completes."""
-    unfinished, begun = f"{WORK}/{hexadecimal(layer)}.part", spool(name)
+    """Makes a layer and checks its digest; then adds it to the registry, with the prefix image that it completes."""
+    unfinished, spool_path = f"{WORK}/{hexadecimal(layer)}.part", spool(name)
     try:
         delta = Delta(name, offset)
         sources = Sources(bases)
@@ -351,51 +348,51 @@ def make(repository, layer, size, name, offset, bases, image=()):
             made, count = apply(delta, sources, out)
             delta.end()
             if (made, count) != (layer, size):
-                raise Refusal("digest", "what was made of it is not the layer")
+                raise Refusal("digest", "the layer made from the delta has another digest")
             os.fsync(out.fileno())
-        place(unfinished, blob(layer))
+        move(unfinished, blob(layer))
     except BaseException as error:
-        # An early end of the connection leaves the spool for the next one; everything else begins anew.
-        for path in (unfinished,) if isinstance(error, SystemExit) else (unfinished, begun):
+        # The end of the connection leaves the spool for the next one. After any other error the delta is sent again.
+        for path in (unfinished,) if isinstance(error, SystemExit) else (unfinished, spool_path):
             if os.path.exists(path):
                 os.unlink(path)
         raise
-    os.unlink(begun)
+    os.unlink(spool_path)
     attach(repository, layer)
     publish(repository, *image)
     answer(made=layer, memory=peak(), read=sources.read)
 
 
-def place(path, target):
+def move(path, target):
     os.makedirs(os.path.dirname(target), exist_ok=True)
     os.rename(path, target)
 
 
 def attach(repository, layer, kind="_layers"):
-    """Lets a repository have a blob."""
-    put(link(repository, layer, kind), layer)
+    """Links a blob into a repository."""
+    write_file(link(repository, layer, kind), layer)
 
 
-def put(path, text):
-    """Gives a file its content, whole or not at all."""
+def write_file(path, text):
+    """Writes a file atomically."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".part", "w") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())  # else a power cut may leave a name without content, and the registry stumbles
+        os.fsync(file.fileno())  # else a power cut may leave an empty file, which the registry cannot read
     os.rename(path + ".part", path)
 
 
 def publish(repository, *image):
-    """Lets a repository have an image, configuration and manifest, whose layers it has."""
+    """Adds an image to a repository that has its layers: its configuration and its manifest."""
     for text, kind in zip(image, ("_layers", "_manifests/revisions")):
         digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-        put(blob(digest), text)
+        write_file(blob(digest), text)
         attach(repository, digest, kind)
 
 
 def apply(delta, sources, out):
-    """Works off a delta; the digest and the size of what came out."""
+    """Applies a delta; returns the digest and the size of the result."""
     digest, count = hashlib.sha256(), 0
 
     def emit(part):
@@ -408,15 +405,15 @@ def apply(delta, sources, out):
         if kind == b"C":
             basis, offset, length = struct.unpack("<HQQ", delta.read(18))
             while length:
-                part = sources.piece(basis, offset, min(length, CHUNK))
+                part = sources.read_span(basis, offset, min(length, CHUNK))
                 emit(part)
                 offset, length = offset + len(part), length - len(part)
         elif kind == b"F":
             spans, size, length = struct.unpack("<HII", delta.read(10))
-            places = [struct.unpack("<HQI", delta.read(14)) for _ in range(spans)]
-            if max(size, length, sum(place[2] for place in places)) > MOST:
+            ranges = [struct.unpack("<HQI", delta.read(14)) for _ in range(spans)]
+            if max(size, length, sum(count for _, _, count in ranges)) > LIMIT:
                 raise Refusal("delta", "the delta is damaged")
-            prefix = b"".join(sources.piece(*place) for place in places)
+            prefix = b"".join(sources.read_span(*span) for span in ranges)
             emit(decode(delta.read(length), prefix, size))
         else:
             raise Refusal("delta", "the delta is damaged")
@@ -426,19 +423,19 @@ def apply(delta, sources, out):
 def decode(frame, prefix, size):
     dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if prefix else None
     try:
-        # A frame that tells its size is given that much memory, whatever the limit.
+        # A frame with a size in its header gets that much memory, whatever `max_output_size` is.
         if zstandard.frame_content_size(frame) not in (size, -1):
             raise Refusal("delta", "the delta is damaged")
         made = zstandard.ZstdDecompressor(dict_data=dictionary).decompress(frame, max_output_size=size)
     except zstandard.ZstdError:
-        raise Refusal("digest", "a part of the layer cannot be decoded with what the robot has") from None
+        raise Refusal("digest", "a part of the layer cannot be decoded with the robot's bases") from None
     if len(made) != size:
         raise Refusal("delta", "the delta is damaged")
     return made
 
 
 def check(layers):
-    """Removes those of some layers that are not what their names say; names them."""
+    """Removes the layers that do not have their digest; answers with their digests."""
     bad = []
     for layer in layers:
         try:
@@ -457,23 +454,23 @@ def check(layers):
 def serve():
     lock = None
     while True:
-        words = command()
-        do = words.pop("do")
+        arguments = read_command()
+        do = arguments.pop("do")
         if do == "look":
-            look(**words)
+            look(**arguments)
         elif do == "contents":
-            contents(**words)
+            contents(**arguments)
         elif do == "begin" and lock is None:
-            lock = begin(**words)
+            lock = begin(**arguments)
         elif lock is None or do == "begin":
             raise Refusal("delta", f"{do} {'before' if lock is None else 'after'} begin")
         elif do == "attach":
-            attach(**words)
-            answer(attached=words["layer"])
+            attach(**arguments)
+            answer(attached=arguments["layer"])
         elif do == "check":
-            check(**words)
+            check(**arguments)
         else:
-            make(**words)
+            make(**arguments)
 
 
 def main():
@@ -489,7 +486,7 @@ def main():
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         answer(refused="disk" if full else "system", why="the robot's disk is full" if full else str(error))
     except Exception as error:
-        answer(refused="system", why=f"a command that cannot be understood: {type(error).__name__}: {error}"[:300])
+        answer(refused="system", why=f"the command is invalid: {type(error).__name__}: {error}"[:300])
     sys.exit(1)
 
 

@@ -1,7 +1,8 @@
-"""Runs the agent on what a false laptop says: each conversation in a process of its own, which may open files in the
-registry's directory only. Each is a length (u32, little-endian) and bytes on stdin; a line of JSON tells how it ended.
+"""Runs the agent with the input of a false laptop. Each session runs in a process of its own, which may only open files
+in the registry's directory.
 
-The first words on stdin are not a conversation but a blob that the registry has.
+Stdin has blocks, each a length (u32, little-endian) and as many bytes. The first block is a blob for the registry.
+Each of the others is the input of a session, and is answered by a line of JSON about the session's end.
 """
 import hashlib
 import json
@@ -19,7 +20,7 @@ import zlib
 try:
     import zstandard
 except ImportError:
-    # What a registry's container has, without frames: all of them are damaged.
+    # A substitute for the library of the registry's container: every frame is damaged.
     class ZstdError(Exception):
         pass
 
@@ -35,14 +36,14 @@ except ImportError:
     zstandard.compress = lambda data, level: zlib.compress(data, level)
     sys.modules["zstandard"] = zstandard
 
-# The longest conversation, in seconds: the agent waits for nobody here.
-PATIENCE = 60
+# Longest session, in seconds: its whole input is there from the beginning.
+TIMEOUT = 60
 
-# More than the agent takes for the largest frame.
+# Bytes of memory: more than the agent takes for the largest frame.
 MEMORY = 1 << 30
 
 
-def words():
+def read_block():
     (length,) = struct.unpack("<I", sys.stdin.buffer.read(4) or sys.exit(0))
     return sys.stdin.buffer.read(length)
 
@@ -58,7 +59,7 @@ def fill(root, blob):
 
 
 def fence(root, report):
-    """Ends this process as soon as it opens or changes a file that is not the agent's to touch."""
+    """Ends this process as soon as it opens or changes a file that the agent must not touch."""
     readable = (os.path.dirname(os.__file__), "/proc/")
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
@@ -67,7 +68,7 @@ def fence(root, report):
 
     def hook(event, args):
         if event == "open" and isinstance(args[0], (str, bytes)):
-            # `open` gives a mode, `os.open` only flags.
+            # The flags are set for both `open` and `os.open`; only `open` has a mode.
             changes = bool((args[2] or 0) & writing)
             path = os.fsdecode(args[0])
             allowed = is_inside(path) or not changes and path.startswith(readable)
@@ -88,14 +89,14 @@ def fence(root, report):
     sys.addaudithook(hook)
 
 
-def converse(top, program, conversation, report):
-    """The child's part."""
+def run_agent(top, program, session, report):
+    """Runs the agent in the child process."""
     with open(f"{top}/in", "wb") as file:
-        file.write(conversation)
+        file.write(session)
     for number, (path, flags) in enumerate(((f"{top}/in", os.O_RDONLY), (f"{top}/out", 577), (f"{top}/err", 577))):
         os.dup2(os.open(path, flags, 0o600), number)
     resource.setrlimit(resource.RLIMIT_AS, (2 * MEMORY, 2 * MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
+    resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 << 20, 256 << 20))
     fence(f"{top}/registry", report)
     try:
@@ -116,14 +117,14 @@ def tail(path):
         return file.read().decode("utf-8", "replace")
 
 
-def run(top, program, blob, conversation):
+def run(top, program, blob, session):
     fill(f"{top}/registry", blob)
-    heard, report = os.pipe()
+    reports, report = os.pipe()
     child = os.fork()
     if child == 0:
-        converse(top, program, conversation, report)
+        run_agent(top, program, session, report)
     os.close(report)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         pid, status, usage = os.wait4(child, os.WNOHANG)
         if pid:
@@ -131,27 +132,27 @@ def run(top, program, blob, conversation):
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.001)
-    outside = os.read(heard, 1000).decode()
-    os.close(heard)
+    outside = os.read(reports, 1000).decode()
+    os.close(reports)
     ended = {"code": os.waitstatus_to_exitcode(status), "memory": usage.ru_maxrss * 1024, "outside": outside}
     ended.update(out=tail(f"{top}/out"), err=tail(f"{top}/err"))
-    left = f"{top}/registry/courier"
-    ended["unfinished"] = [name for name in os.listdir(left) if name.endswith(".part")] if os.path.isdir(left) else []
+    work = f"{top}/registry/courier"
+    ended["unfinished"] = [name for name in os.listdir(work) if name.endswith(".part")] if os.path.isdir(work) else []
     return ended
 
 
 def main():
     with open(sys.argv[1]) as file:
         source = file.read()
-    blob = words()
+    blob = read_block()
     with tempfile.TemporaryDirectory() as directory:
         top = os.path.realpath(directory) + "/case"
         program = compile(source.replace("/var/lib/registry", f"{top}/registry"), "registry_agent.py", "exec")
         print(json.dumps({"zstandard": hasattr(zstandard, "__version__")}), flush=True)
         while True:
-            conversation = words()
+            session = read_block()
             os.mkdir(top)
-            print(json.dumps(run(top, program, blob, conversation)), flush=True)
+            print(json.dumps(run(top, program, blob, session)), flush=True)
             shutil.rmtree(top)
 
 
