@@ -112,7 +112,7 @@ fn an_image_that_arrived_differently_is_not_started() {
     std::fs::write(lab.dir.join("metadata"), metadata.replace("sha256:", "sha256:0")).unwrap();
     lab.run(&["deploy"]).expect(1).says(&[
         "the robot's registry has sha256:",
-        "built was sha256:0",
+        "instead of sha256:0",
         "deploy again",
     ]);
     assert!(lab.calls().iter().all(|call| !call.contains("launch eurobot")));
@@ -203,7 +203,7 @@ fn a_link_that_is_lost_while_the_robot_pulls_is_made_anew() {
     lab.on("ssh", "*'sh -s -- 127.0.0.1:5000/'*", &once);
     lab.run(&["deploy"])
         .expect(0)
-        .says(&["the connection dropped: connected again, the robot goes on pulling"]);
+        .says(&["the connection dropped: connected again, the robot continues to pull"]);
     assert_eq!(pulls(&lab), 2);
     assert!(lab.all_masters_are_gone());
 }
@@ -215,6 +215,6 @@ fn a_link_that_is_lost_whenever_the_robot_pulls_is_given_up() {
     lab.on("ssh", "*'sh -s -- 127.0.0.1:5000/'*", LOSES_LINK);
     lab.run(&["deploy"])
         .expect(3)
-        .says(&["the connection to `main` drops again and again", "help: what arrived is kept there"]);
+        .says(&["the connection to `main` keeps dropping", "help: what arrived is kept on the robot"]);
     assert_eq!(pulls(&lab), 5);
 }

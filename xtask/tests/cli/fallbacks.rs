@@ -27,7 +27,7 @@ fn deploy_and_exit(lines: &[&str], code: i32) -> (Lab, Ran) {
 /// Fails unless `docker push` sent the layers over its own compressed connection, and the output says why.
 #[track_caller]
 fn is_left_to_the_push((lab, ran): (Lab, Ran), why: &str) {
-    ran.says(&[why, ": the push carries whole layers", "pushed camera", "pushed navigation"]);
+    ran.says(&[why, ": `docker push` sends whole layers", "pushed camera", "pushed navigation"]);
     assert_eq!(lab.calls_of("docker push").len(), 2);
     in_order(
         &lab.calls_of("ssh ").join("\n"),
@@ -41,7 +41,7 @@ fn a_robot_that_refuses_to_name_what_it_has_is_not_asked_for_ever() {
     let layer = &Registry::layer()[7..23];
     let look = ROOM.replace(r#""held":"""#, &format!(r#""held":"{layer}:400000:0""#));
     let (_lab, ran) = deploy(&[&look, r#"{"refused":"odd","why":"not today"}"#]);
-    ran.says(&["not today: the push carries whole layers"]);
+    ran.says(&["not today: `docker push` sends whole layers"]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn layers_that_this_machine_does_not_have_any_more() {
     std::fs::remove_dir_all(lab.root.join("target/xtask/layers")).unwrap();
     lab.on("docker", "'push '*/layers/*", "true");
     let ran = lab.run(&["deploy"]).expect(0);
-    ran.says(&["built anew while they were deployed: the push carries whole layers", "pushed camera"]);
+    ran.says(&["built anew while they were deployed: `docker push` sends whole layers", "pushed camera"]);
     let (exported, pushed): (Vec<String>, Vec<String>) =
         lab.calls_of("docker push").into_iter().partition(|call| call.contains("/layers/eurobot:"));
     assert_eq!((exported.len(), pushed.len()), (2, 2), "{exported:#?} {pushed:#?}");
@@ -99,7 +99,7 @@ fn a_classic_image_store_on_this_machine() {
     assert_ne!(info, classic);
     lab.says("docker", "'info '*", &classic);
     lab.run(&["deploy"]).expect(0).says(&[
-        "this machine's engine keeps images in the classic store: the push carries whole layers",
+        "this machine's engine keeps images in the classic store: `docker push` sends whole layers",
         "pushed camera",
     ]);
     let ssh = lab.calls_of("ssh ").join("\n");

@@ -38,7 +38,7 @@ fn an_agent_that_answers_something_else_is_left_to_itself() {
         let text = format!("{first}{}{last}\n", again.repeat(8_000_000 / again.len()));
         std::fs::write(lab.dir.join("words"), text).unwrap();
         lab.on("ssh", "*xtask-registry*python3*", "cat \"$lab/words\"; exec cat >/dev/null");
-        lab.run_small(&["deploy"]).expect(0).says(&["the push carries whole layers"]);
+        lab.run_small(&["deploy"]).expect(0).says(&["`docker push` sends whole layers"]);
     }
 }
 
@@ -73,7 +73,7 @@ fn an_agent_whose_answer_has_no_end_is_left_to_itself() {
     lab.on("ssh", "*xtask-registry*python3*", ENDLESS);
     lab.run_small(&["deploy"])
         .expect(0)
-        .says(&["it wrote a line of more than 8 MiB", "the push carries whole layers"]);
+        .says(&["it wrote a line of more than 8 MiB", "`docker push` sends whole layers"]);
 }
 
 #[test]

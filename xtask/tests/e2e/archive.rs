@@ -69,7 +69,7 @@ pub fn a_dropped_connection_changes_nothing(lab: &Lab) {
     deploy.until_it_runs(&["docker load"]);
     MAIN.wait_until_it_has_received(3_000_000);
     kill(deploy.until_it_runs(&["ssh", "ControlMaster=yes"]));
-    deploy.wait_for_all().expect_exit(3).says("an archive starts anew");
+    deploy.wait_for_all().expect_exit(3).says("an archive starts from its beginning");
     assert_eq!((MAIN.services(), MAIN.layers("localization")), before);
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     workspace.xtask(&["deploy", "--robot", "main", "--via", "archive", "--yes"]).expect_exit(0);

@@ -80,7 +80,7 @@ pub fn a_damaged_layer_of_this_machine_is_exported_again(lab: &Lab) {
     let basis = layer_with(workspace, &old);
     module.edit(workspace);
     flip(&basis, &module.line);
-    deploy_around(lab).never_says("the push carries");
+    deploy_around(lab).never_says("`docker push` sends");
 
     // Damage in the new layer, before a delta file is made of it.
     let marker = module.planned(workspace);
@@ -95,7 +95,7 @@ pub fn a_damaged_layer_of_this_machine_is_exported_again(lab: &Lab) {
     let layer = layer_with(workspace, &marker);
     let bytes = std::fs::read(&layer).unwrap();
     std::fs::write(&layer, &bytes[..bytes.len() / 2]).unwrap();
-    deploy_around(lab).never_says("the push carries").never_says("sent whole");
+    deploy_around(lab).never_says("`docker push` sends").never_says("sent whole");
     assert!(std::fs::read(&layer).unwrap() == bytes);
 }
 
@@ -107,7 +107,7 @@ pub fn damaged_deltas_and_indexes_of_this_machine_are_made_again(lab: &Lab) {
         let damaged = files.map(|file| std::fs::write(file.unwrap().path(), "damaged").unwrap()).count();
         assert!(damaged > 0, "there is nothing in {dir}");
     }
-    deploy_around(lab).never_says("the push carries").never_says("sent whole");
+    deploy_around(lab).never_says("`docker push` sends").never_says("sent whole");
 }
 
 pub fn a_damaged_layer_of_the_robot_is_brought_again(lab: &Lab) {
@@ -133,7 +133,7 @@ pub fn a_damaged_layer_of_the_robot_is_brought_again(lab: &Lab) {
     deploy_around(lab).says("the layer is sent whole").says("damaged layers were removed");
     assert!(!MAIN.can(&["test", "-e", &basis]), "it is still there");
     module.edit(workspace);
-    deploy_around(lab).never_says("sent whole").never_says("the push carries");
+    deploy_around(lab).never_says("sent whole").never_says("`docker push` sends");
 
     // Damage in the image to be pulled, of a release that the robot's engine no longer has.
     for how in ["b[at] ^= 1", "del b[at:]"] {

@@ -96,7 +96,7 @@ pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
         (last.1.elapsed() > Duration::from_secs(3)).then_some(())
     });
     MAIN.exec(&["docker", "unpause", "xtask-registry"]);
-    run.wait_for_all().expect_exit(0).never_says("the push carries").never_says("the connection dropped");
+    run.wait_for_all().expect_exit(0).never_says("`docker push` sends").never_says("the connection dropped");
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
@@ -136,7 +136,7 @@ pub fn layers_of_a_teammates_machine_are_built_upon(lab: &Lab) {
     }
     workspace.write(&format!("{config}/part-3.yaml"), incompressible(100_000));
     let start = MAIN.received();
-    lab.deploy(MAIN).never_says("the push carries");
+    lab.deploy(MAIN).never_says("`docker push` sends");
     let sent = MAIN.received() - start;
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);

@@ -71,8 +71,8 @@ pub fn ten_cuts_cost_little(lab: &Lab) {
     deploy
         .wait_for_all()
         .expect_exit(0)
-        .says("the transfer goes on where it stopped")
-        .never_says("the push carries");
+        .says("the transfer resumes where it stopped")
+        .never_says("`docker push` sends");
     let received = MAIN.received() - before;
     note(format!("{SIZE} bytes cut 10 times: the robot received {received}"));
     assert!(received < SIZE / 100 * 115, "{received} bytes");
@@ -94,7 +94,7 @@ pub fn what_the_robot_made_of_it_is_not_sent_again(lab: &Lab) {
     MAIN.exec(&["pkill", "-CONT", "-f", AGENTS]);
     deploy.until("the layer to be made", |_| (MAIN.sh(&format!("ls {AGENT_DIR}")) == "lock").then_some(()));
     kill(master);
-    deploy.wait_for_all().expect_exit(0).never_says("the push carries");
+    deploy.wait_for_all().expect_exit(0).never_says("`docker push` sends");
     let received = MAIN.received() - before;
     assert!(received < SIZE / 10 * 15, "{received} bytes");
     assert_arrived(lab, &map);

@@ -25,7 +25,7 @@ fn write_map(workspace: &Workspace) {
 /// Deploys the map; `docker push` has to send it, compressed.
 fn the_push_carries_it(lab: &Lab, why: &str) {
     let before = MAIN.received();
-    let run = lab.deploy(MAIN).says(&format!("{why}: the push carries whole layers"));
+    let run = lab.deploy(MAIN).says(&format!("{why}: `docker push` sends whole layers"));
     let received = MAIN.received() - before;
     run.says("sent at most ");
     assert!(received < SIZE as u64 / 3, "{received} bytes arrived");

@@ -47,13 +47,13 @@ pub fn a_robot_without_room_is_sent_nothing(lab: &Lab) {
     write_map(workspace);
     let start = MAIN.received();
     let run = workspace.xtask(&DEPLOY).expect_exit(1).says("`main` has no room for the new layers");
-    run.says("its registry's disk has").says("docker image prune --all").never_says("the push carries");
+    run.says("its registry's disk has").says("docker image prune --all").never_says("`docker push` sends");
     let received = MAIN.received() - start;
     assert!(received < MB, "{received} bytes");
     assert_nothing_happened(workspace, &before);
 
     disk.resize(200 * MB);
-    lab.deploy(MAIN).never_says("the push carries");
+    lab.deploy(MAIN).never_says("`docker push` sends");
     assert_arrived();
 }
 
@@ -77,7 +77,7 @@ pub fn a_robots_disk_that_fills_up_in_the_middle(lab: &Lab) {
     assert_nothing_happened(workspace, &before);
 
     disk.clear();
-    lab.deploy(MAIN).never_says("the push carries");
+    lab.deploy(MAIN).never_says("`docker push` sends");
     assert_arrived();
     assert_eq!(disk.damaged(), [""; 0]);
 }
@@ -90,7 +90,7 @@ fn wait_for_bytes(run: &mut Running) {
 /// Deploys with a small disk; `docker push` has to send the map, and the reason has to name the directory.
 fn the_push_carries_it(workspace: &Workspace, disk: &SmallDisk<'_>, dir: &str) {
     write_map(workspace);
-    let run = disk.start(&DEPLOY).wait_for_all().expect_exit(0).says("the push carries whole layers");
+    let run = disk.start(&DEPLOY).wait_for_all().expect_exit(0).says("`docker push` sends whole layers");
     run.says(dir).says("o space left on device");
     assert_arrived();
     assert_eq!(MAIN.unfinished(), [""; 0]);
@@ -114,7 +114,7 @@ fn without_room_in(lab: &Lab, dir: &str) {
     // Incomplete files of the first deploy do not disturb.
     disk.resize(100 * MB);
     write_map(workspace);
-    disk.start(&DEPLOY).wait_for_all().expect_exit(0).never_says("the push carries");
+    disk.start(&DEPLOY).wait_for_all().expect_exit(0).never_says("`docker push` sends");
     assert_arrived();
 }
 
@@ -140,6 +140,6 @@ pub fn this_machines_disk_fills_up_in_the_middle(lab: &Lab) {
     assert_nothing_happened(workspace, &before);
 
     drop(disk);
-    lab.deploy(MAIN).never_says("the push carries");
+    lab.deploy(MAIN).never_says("`docker push` sends");
     assert_arrived();
 }

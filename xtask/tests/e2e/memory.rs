@@ -54,7 +54,7 @@ pub fn a_layer_of_600_mb_takes_little_memory_on_the_robot(lab: &Lab) {
     for version in ["1", "2"] {
         let dockerfile = DOCKERFILE.replace("MARKER", &marker).replace("VERSION", version);
         lab.workspace.reset();
-        let run = Single::new(&lab.workspace, &dockerfile).deploy("main").never_says("the push carries");
+        let run = Single::new(&lab.workspace, &dockerfile).deploy("main").never_says("`docker push` sends");
         let (memory, read) = took(&run);
         note(format!("version {version}: {memory} bytes of memory, {read} bytes read"));
         assert!(memory < LIMIT, "{memory} bytes of memory");

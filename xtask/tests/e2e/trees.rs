@@ -57,7 +57,7 @@ pub fn what_arrives_is_what_was_built_whatever_was_there(lab: &Lab) {
     for tree in &trees {
         assert!(tree.len() > 10);
         write(&lab.workspace, tree);
-        single.deploy("main,secondary").never_says("the push carries");
+        single.deploy("main,secondary").never_says("`docker push` sends");
         for robot in [MAIN, SECONDARY] {
             assert_is_there(robot, tree, seed);
         }

@@ -1,4 +1,4 @@
-//! Fourth stage: brings built images onto a robot, and knows what that cost.
+//! Fourth stage: brings built images onto a robot, and reports the bytes sent.
 
 pub mod archive;
 mod delta;
@@ -21,69 +21,67 @@ pub use delta::{DeltaCache, is_full, prune};
 pub use digest_cache::DigestCache;
 pub use registry::{deliver, pull_lacking};
 
-/// Transport images come to robots.
+/// The way of images to robots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Via {
-    /// Through a tunnel into the registry on the robot: only what changed in layers travels
+    /// Through a tunnel into the registry on the robot: only changed parts of layers are sent
     #[default]
     Registry,
-    /// As an archive that the robot's engine loads: nothing but Docker is needed there
+    /// As an archive that the robot's engine loads: the robot needs nothing but Docker
     Archive,
-    /// From the registry of [hub] in robots.toml, where it has been published: the robot pulls it itself
+    /// From the registry of [hub] in robots.toml, after `publish`: the robot pulls the images itself
     Hub,
 }
 
-/// An image that is on the robot, under a name that says what it is.
+/// An image on the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// The image's name in `robots.toml`.
     pub image: String,
-    /// Transport the robot's engine calls it: what Compose is told there.
+    /// The image's name in the robot's engine, for the Compose project.
     pub reference: String,
 }
 
-/// What a delivery sent, and what was there already.
+/// Bytes and layers that a delivery sent, and those that the robot had before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Bytes that went to the robot, measured in the tunnel.
+    /// Bytes sent to the robot.
     pub sent: u64,
-    /// Whether `ssh` compressed some of them on the way: fewer went then.
+    /// True if `ssh` compressed some of these bytes, so that fewer crossed the link.
     pub compressed: bool,
-    /// Layers that travelled.
     pub layers_sent: usize,
     /// Layers that the robot's registry had.
     pub layers_reused: usize,
-    /// Bytes of those layers.
+    /// Bytes of the reused layers.
     pub bytes_reused: u64,
-    /// Bytes of all layers of the images that were looked at.
+    /// Bytes of all layers of the images that were sent.
     pub layer_bytes: u64,
 }
 
-/// What came of a delivery.
+/// Result of a delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// The images, all of them on the robot.
     pub images: Vec<Delivered>,
-    /// Transport many of them the robot's engine had before.
+    /// Number of images that the robot's engine had before.
     pub images_there: usize,
-    /// What it cost.
     pub cost: Cost,
 }
 
 impl Delivery {
-    /// Transport the robot's engine calls each image.
+    /// The name of each image in the robot's engine.
     pub fn references(&self) -> BTreeMap<String, String> {
         references(&self.images)
     }
 }
 
-/// Transport a robot's engine calls each image.
+/// The name of each image in a robot's engine.
 pub fn references(images: &[Delivered]) -> BTreeMap<String, String> {
     images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect()
 }
 
 impl Via {
-    /// Its word on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Registry => "registry",
@@ -93,28 +91,24 @@ impl Via {
     }
 }
 
-/// Where images come from and go to.
+/// Source and destination of images.
 #[derive(Clone, Copy, Debug)]
 pub struct Route<'a> {
-    /// The workspace.
     pub workspace: &'a Workspace,
-    /// What built the images, and so can push them.
+    /// The builder that has the images and can push them.
     pub builder: Builder,
-    /// The robot.
     pub session: &'a Session,
-    /// What was on the robot before.
+    /// State of the robot before the delivery.
     pub survey: &'a Survey,
     /// The image of the registry for the robot's platform, in this machine's image store.
     pub registry_image: &'a str,
-    /// What earlier deliveries found out.
     pub digest_cache: &'a DigestCache,
-    /// Layers on this machine, and what is made of them for robots.
     pub cache: &'a DeltaCache,
     /// The robot's line on the terminal.
     pub progress: &'a Progress,
 }
 
-/// The names under which a robot that has these images already knows them; none where one is missing.
+/// Returns the images under their names on the robot; none unless the robot has all of them.
 pub fn already_there(
     workspace: &Workspace,
     survey: &Survey,
@@ -124,8 +118,8 @@ pub fn already_there(
     built.iter().map(|built| known_as(workspace, survey, digest_cache, built)).collect()
 }
 
-/// The name under which the robot of a route knows an image, if it has it.
-fn is_there(route: &Route<'_>, built: &Built) -> Option<Delivered> {
+/// Returns an image under its name on the robot, if the robot has it.
+fn on_robot(route: &Route<'_>, built: &Built) -> Option<Delivered> {
     known_as(route.workspace, route.survey, route.digest_cache, built)
 }
 

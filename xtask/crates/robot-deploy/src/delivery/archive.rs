@@ -1,8 +1,9 @@
-//! Images as an archive: `docker save` here, `docker load` there, and nothing but Docker on the robot.
+//! Delivery by archive: `docker save` on this machine, `docker load` on the robot, which needs nothing but
+//! Docker.
 //!
-//! Images that the robot has do not travel, nor do layers that it has below them: both image stores complete
-//! what is loaded by what they have. The archive is compressed on all cores on its way; engines from 23 on
-//! read that. Images get their names when they are complete and known to be those that were built.
+//! Images that the robot has are not sent, nor are layers that it has below the first new one: both image
+//! stores complete a loaded image with layers that they have. The archive is compressed on all cores; Docker
+//! 23 and later can load that. Images get their names when they are complete and verified.
 
 mod contents;
 mod pipe;
@@ -25,99 +26,83 @@ use crate::robot::{Session, Survey, survey};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
-/// Where images come from and go to.
+/// Source and destination of images.
 #[derive(Clone, Copy, Debug)]
 pub struct ArchiveRoute<'a> {
-    /// The project: the repository of its images.
+    /// The project's name, which is the repository of its images.
     pub project: &'a str,
-    /// The robot.
     pub session: &'a Session,
-    /// What was on the robot before.
+    /// State of the robot before the delivery.
     pub survey: &'a Survey,
-    /// Which manifest belongs to which configuration.
     pub digest_cache: &'a DigestCache,
     /// The robot's line on the terminal.
     pub progress: &'a Progress,
 }
 
-/// An image, and the digests by which engines may know it.
+/// An image, and the digests that may be its id in an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveImage {
-    /// Its name in `robots.toml`.
+    /// The image's name in `robots.toml`.
     pub image: String,
-    /// Of its manifest or of its configuration, whichever the engine that built it goes by.
+    /// Digest of the manifest or of the configuration: the image's id in the engine that built it.
     pub digest: String,
-    /// The other of the two, where it is known.
+    /// The other digest, if it is known.
     pub other: Option<String>,
 }
 
 impl ArchiveImage {
-    /// An image that has been built on this machine.
+    /// An image that was built on this machine.
     pub fn of(built: &Built, digest_cache: &DigestCache) -> Self {
         let digest = built.id.digest();
-        // A robot may have got it by a push.
+        // The robot may have received the image by a push as well.
         let other = digest_cache.saved_with(digest).or_else(|| digest_cache.pushed_as(digest));
         Self { image: built.wanted.image.clone(), digest: digest.to_owned(), other }
     }
 
-    /// How a robot's engine calls it. It has no digest in a classic store: the name is a tag that follows from
-    /// the content.
+    /// The image's name in a robot's engine: a tag with the digest, because a loaded image in a classic store
+    /// has no reference by digest.
     pub fn reference(&self, project: &str) -> String {
         format!("{project}:{}-{}", self.image, short(&self.digest))
     }
 
-    fn is(&self, id: &str) -> bool {
+    fn has_digest(&self, id: &str) -> bool {
         self.digest == id || self.other.as_deref() == Some(id)
     }
 }
 
-/// An image on its way to its names: what the robot's engine may know it by.
+/// An image in the robot's engine, which has one of the ids there.
 #[derive(Clone, Debug)]
-struct Known<'a> {
+struct Loaded<'a> {
     item: &'a ArchiveImage,
     ids: [String; 2],
 }
 
-/// Brings images to the robot; those that its engine has already cost nothing.
+/// Brings the images that the robot's engine lacks to the robot.
 ///
 /// # Errors
-/// Fails when the connection drops or Docker fails on either side, or the robot lacks what the source leaves
-/// out; what the robot had and ran is untouched then. An archive starts anew the next time.
+/// After an error, images and containers that the robot had are unchanged. The next delivery sends the whole
+/// archive again.
 pub fn deliver(
     route: &ArchiveRoute<'_>,
     source: &dyn ArchiveSource,
     items: &[ArchiveImage],
 ) -> Result<Delivery> {
     let mut delivery = Delivery::default();
-    let (there, lacking): (Vec<&ArchiveImage>, Vec<&ArchiveImage>) =
+    let (present, lacking): (Vec<&ArchiveImage>, Vec<&ArchiveImage>) =
         items.iter().partition(|item| known_as(route.survey, item).is_some());
-    delivery.images_there = there.len();
-    let archived = if source.is_fixed() { items.iter().collect() } else { lacking.clone() };
-    let skipped = if lacking.is_empty() { BTreeSet::new() } else { layers_there(route, source, &archived)? };
-    let bring = |skipped: &BTreeSet<String>, cost: &mut Cost| {
-        let contents = if lacking.is_empty() {
-            None
-        } else {
-            source.check(route.session.robot(), skipped)?;
-            Some(send(route, source, &archived, skipped, cost)?)
-        };
-        let known = items.iter().map(|item| {
-            let ids = match (known_as(route.survey, item), &contents) {
-                (Some(id), _) => [id.clone(), id],
-                (None, Some(contents)) if !process::mode().dry_run => contents.ids(&item.digest)?,
-                (None, _) => [item.digest.clone(), item.digest.clone()],
-            };
-            Ok(Known { item, ids })
-        });
-        let known = known.collect::<Result<Vec<_>>>()?;
-        if known.iter().all(|known| is_named(route, known)) { Ok(()) } else { name(route, &known) }
-    };
-    match bring(&skipped, &mut delivery.cost) {
+    delivery.images_there = present.len();
+    let to_send: Vec<&ArchiveImage> =
+        if !lacking.is_empty() && source.is_fixed() { items.iter().collect() } else { lacking };
+    let skipped = if to_send.is_empty() { BTreeSet::new() } else { present_layers(route, source, &to_send)? };
+    match load(route, source, items, &to_send, &skipped, &mut delivery.cost) {
         Err(error) if !skipped.is_empty() && is_incomplete(&error) => {
             process::check_interrupted()?;
-            // What a robot once pulled compressed, it has as other blobs.
-            ui::warn(route.session.robot(), "it has these layers in another form: sending the images whole");
-            bring(&BTreeSet::new(), &mut delivery.cost)?;
+            // Layers that the robot once pulled compressed are other blobs in its engine.
+            ui::warn(
+                route.session.robot(),
+                "its engine has the layers in another compression: sending whole images",
+            );
+            load(route, source, items, &to_send, &BTreeSet::new(), &mut delivery.cost)?;
         }
         result => result?,
     }
@@ -129,22 +114,49 @@ pub fn deliver(
     Ok(delivery)
 }
 
-/// What the robot's engine knows an image by that it has, whichever way it came.
+/// Sends an archive of the images `to_send`, unless there are none, and names all images.
+fn load(
+    route: &ArchiveRoute<'_>,
+    source: &dyn ArchiveSource,
+    items: &[ArchiveImage],
+    to_send: &[&ArchiveImage],
+    skipped: &BTreeSet<String>,
+    cost: &mut Cost,
+) -> Result<()> {
+    let contents = if to_send.is_empty() {
+        None
+    } else {
+        source.check(route.session.robot(), skipped)?;
+        Some(send(route, source, to_send, skipped, cost)?)
+    };
+    let images = items.iter().map(|item| {
+        let ids = match (known_as(route.survey, item), &contents) {
+            (Some(id), _) => [id.clone(), id],
+            (None, Some(contents)) if !process::mode().dry_run => contents.ids(&item.digest)?,
+            (None, _) => [item.digest.clone(), item.digest.clone()],
+        };
+        Ok(Loaded { item, ids })
+    });
+    let images = images.collect::<Result<Vec<_>>>()?;
+    if images.iter().all(|image| is_named(route, image)) { Ok(()) } else { name(route, &images) }
+}
+
+/// Returns the id of an image in the robot's engine, if the engine has it.
 fn known_as(survey: &Survey, item: &ArchiveImage) -> Option<String> {
     let is_it = |image: &&survey::EngineImage| {
         let (_, by_digest) = image.reference.split_once('@').unwrap_or_default();
-        item.is(&image.id) || item.is(by_digest)
+        item.has_digest(&image.id) || item.has_digest(by_digest)
     };
     Some(survey.images.iter().find(is_it)?.id.clone())
 }
 
-fn is_named(route: &ArchiveRoute<'_>, known: &Known<'_>) -> bool {
-    let tag = format!("{}:{}", route.project, known.item.image);
+/// Returns whether the robot's engine had an image under both of its names.
+fn is_named(route: &ArchiveRoute<'_>, image: &Loaded<'_>) -> bool {
+    let tag = format!("{}:{}", route.project, image.item.image);
     let has = |name: &str| {
-        let is = |image: &survey::EngineImage| image.is_called(name) && known.ids.contains(&image.id);
-        route.survey.images.iter().any(is)
+        route.survey.images.iter().any(|known| known.is_called(name) && image.ids.contains(&known.id))
     };
-    has(&known.item.reference(route.project)) && has(&tag)
+    has(&image.item.reference(route.project)) && has(&tag)
 }
 
 /// Sends an archive of these images, without the layers `skipped`.
@@ -188,15 +200,16 @@ fn send(
     Ok(contents)
 }
 
-/// Whether the robot's engine misses a layer, as either store says it, or the image is not listed because of that.
+/// Returns whether an error means that the robot's engine lacks a layer: by the messages of both image
+/// stores, or because the loaded image is not listed.
 fn is_incomplete(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
-    ["not found", "no such file or directory", "has nothing as"].iter().any(|words| text.contains(words))
+    ["not found", "no such file or directory", "has nothing as"].iter().any(|part| text.contains(part))
 }
 
-/// The layers of these images that the robot can complete by itself: those below the first one that differs,
-/// so that a classic store, which knows layers by all that is below them, can as well.
-fn layers_there(
+/// Returns the layers of these images that the robot's engine can add by itself: those below the first one
+/// that differs, because a classic store identifies a layer by all layers below it.
+fn present_layers(
     route: &ArchiveRoute<'_>,
     source: &dyn ArchiveSource,
     items: &[&ArchiveImage],
@@ -206,15 +219,15 @@ fn layers_there(
         return Ok(BTreeSet::new());
     }
     let question = std::iter::once("docker".to_owned()).chain(source::question(there));
-    // An image may have been removed meanwhile: nothing is taken for granted then.
+    // Fails if an image has been removed meanwhile: then all layers are sent.
     let there = route.session.command(question).read().unwrap_or_default();
     Ok(common(&source.layers(items)?, &source::chains(&there)))
 }
 
-/// Gives loaded images their names, and makes sure that they are what was built.
-fn name(route: &ArchiveRoute<'_>, images: &[Known<'_>]) -> Result<()> {
+/// Gives loaded images their names, and verifies that they are the images that were built.
+fn name(route: &ArchiveRoute<'_>, images: &[Loaded<'_>]) -> Result<()> {
     let mut args = Vec::new();
-    for Known { item, ids } in images {
+    for Loaded { item, ids } in images {
         args.extend([item.reference(route.project), format!("{}:{}", route.project, item.image)]);
         args.extend(ids.clone());
     }
@@ -223,14 +236,14 @@ fn name(route: &ArchiveRoute<'_>, images: &[Known<'_>]) -> Result<()> {
     if process::mode().dry_run {
         return Ok(());
     }
-    for Known { item, ids } in images {
+    for Loaded { item, ids } in images {
         let reference = item.reference(route.project);
-        let kept = output.lines().find_map(|line| line.strip_prefix(&reference)?.strip_prefix(' '));
-        if !kept.is_some_and(|id| ids.iter().any(|expected| expected == id)) {
+        let loaded = output.lines().find_map(|line| line.strip_prefix(&reference)?.strip_prefix(' '));
+        if !loaded.is_some_and(|id| ids.iter().any(|expected| expected == id)) {
             return Err(Failure::failed(format!(
-                "`{}` has {} as `{}`, sent was {}",
+                "`{}` has {} as `{}` instead of {}, which was sent",
                 route.session.robot(),
-                kept.unwrap_or("nothing"),
+                loaded.unwrap_or("nothing"),
                 item.image,
                 ids[0]
             ))

@@ -1,14 +1,27 @@
-//! The courier goes ahead of `docker push`: it brings the layers that the robot's registry lacks there, as
-//! what changed between them and layers that the robot has.
+//! Delta transfer: brings the layers that a robot's registry lacks onto the robot before `docker push` runs,
+//! each as the difference to layers that the robot has.
 //!
 //! ```text
-//! layout ─▶ contents ─▶ recipe ─▶ parcel ─▶ agent ══ ssh ══▶ courier.py ─▶ the registry's blobs
+//! layout ─▶ index ─▶ plan ─▶ delta file ─▶ agent.rs ══ ssh ══▶ registry_agent.py ─▶ the registry's blobs
 //! ```
 //!
-//! `docker push` then finds them and sends the manifest. Whatever keeps the courier from bringing a layer costs
-//! time and never correctness: the robot lets the registry have a layer only under the digest that it
-//! computed, and the push carries what is missing. Only a robot without room for the layers is brought nothing:
-//! the push would fill its disk.
+//! Glossary:
+//! - layer: the uncompressed tar archive of an image's layer, named by its digest;
+//! - basis: a layer on the robot that a new layer is made from;
+//! - index: the entries of a layer's archive, with positions and checksums (`index.rs`);
+//! - plan: the operations, copies and frames, that make a layer from its bases (`plan.rs`);
+//! - delta file: an encoded plan, the bytes that are sent (`file.rs`);
+//! - cache: the layers, indexes and delta files on this machine (`cache.rs`);
+//! - queue: the layers to send to one robot (`queue.rs`);
+//! - agent: `registry_agent.py`, which makes layers from delta files in the registry's container
+//!   (`agent.rs`);
+//! - spool: a file on the robot with the part of a delta file that has arrived;
+//! - prefix image: an image of the lowest layers of another image, for an early pull (`prefix.rs`).
+//!
+//! `docker push` then finds the layers in the registry and sends only the manifest. A delta transfer that
+//! fails costs time and never correctness: the agent adds a layer to the registry only under the digest that
+//! it computed, and `docker push` sends the layers that are missing. The exception is a robot without room
+//! for the layers: it is sent nothing, because the push would fill its disk.
 
 mod agent;
 mod cache;
@@ -34,121 +47,129 @@ use crate::timeline::{Lane, Phase, Transport};
 use crate::{process, timeline, ui};
 
 use super::Route;
-use agent::{Agent, Inventory, Made, Refusal, Started};
+use agent::{Agent, Inventory, MakeStats, Refusal, Started};
 use queue::{Job, Queue};
 
 pub use cache::{DeltaCache, prune};
 
-/// DigestCache that the robot has to spare, twice what making a layer takes there.
-const MEMORY: u64 = 200_000_000;
+/// Bytes of memory that the robot has to spare at least: twice the amount that making a layer takes.
+const MIN_MEMORY: u64 = 200_000_000;
 
-/// What is true of a transfer that is given up.
-const KEPT: &str = "what arrived is kept there for a day: the next deploy sends the rest";
+/// Hint of a transfer that is given up.
+const KEPT_HINT: &str = "what arrived is kept on the robot for a day: the next deploy sends the rest";
 
-/// How often a transfer may break off without having come any further.
+/// Most connections in a row that may drop without any progress.
 const TRIES: u32 = 5;
 
-/// What an agent calls it that there is no room left.
-const FULL: &str = "disk";
+/// Kind of a refusal: no room left on a disk of the robot.
+const REFUSED_DISK: &str = "disk";
 
-/// What an agent calls it that one of an earlier connection is not to be ended yet, say because of a slow disk.
-const STALE: &str = "stale";
+/// Kind of a refusal: the agent of an earlier connection cannot be ended yet, for example because of a slow
+/// disk.
+const REFUSED_STALE: &str = "stale";
 
-/// A courier to one robot.
+/// Delta transfer to one robot.
 #[derive(Clone, Copy)]
 pub struct Transfer<'a> {
     route: &'a Route<'a>,
     observer: &'a dyn LayerObserver,
 }
 
-/// Hears of images that the robot's registry has got, of layers that have arrived, while others are on their way.
+/// Observer of prefix images that become complete in the robot's registry while other layers are still being
+/// sent.
 pub trait LayerObserver: Sync {
-    /// There will be some.
-    fn soon(&self);
+    /// At least one prefix image will follow.
+    fn prefix_expected(&self);
 
-    /// One is there.
-    fn arrived(&self, image: &Partial);
+    /// The registry has all layers of a prefix image.
+    fn prefix_arrived(&self, image: &Partial);
 }
 
-/// Where nobody wants to know.
+/// Ignores all prefix images.
 pub struct NoObserver;
 
 impl LayerObserver for NoObserver {
-    fn soon(&self) {}
+    fn prefix_expected(&self) {}
 
-    fn arrived(&self, _image: &Partial) {}
+    fn prefix_arrived(&self, _image: &Partial) {}
 }
 
-/// Transport a layer came to the robot.
+/// Way of one layer to the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerReport {
-    /// By what way.
     pub how: Transport,
-    /// Bytes that travelled for it.
+    /// Bytes sent for the layer.
     pub sent: u64,
 }
 
-/// What the courier brought.
+impl LayerReport {
+    /// Report of a layer that the robot had before.
+    const PRESENT: Self = Self { how: Transport::There, sent: 0 };
+}
+
+/// Result of a delta transfer.
 #[derive(Clone, Debug, Default)]
 pub struct TransferReport {
-    /// The images, as far as their layers are known.
+    /// The exported images; none where the layers could not be exported.
     pub images: Vec<Exported>,
-    /// Their layers, by digest; those that are missing here are left to the push.
+    /// The layers in the robot's registry, by digest; `docker push` sends the others.
     pub layers: BTreeMap<Digest, LayerReport>,
-    /// Bytes that went to the robot.
+    /// All bytes sent to the robot.
     pub sent: u64,
 }
 
 impl TransferReport {
-    /// Transport a layer of an image travels that comes after the images whose layers were `seen`; none where the push
-    /// carries it. A layer travels once, whichever images have it.
+    /// Returns the report of one image's layer; none where `docker push` sends the layer. `seen` has the
+    /// layers of the images before: a layer travels once, even if several images have it.
     pub fn report_for<'a>(&self, layer: &'a Layer, seen: &mut BTreeSet<&'a str>) -> Option<LayerReport> {
         if seen.insert(&layer.digest) {
             self.layers.get(&layer.digest).cloned()
         } else {
-            Some(LayerReport { how: Transport::There, sent: 0 })
+            Some(LayerReport::PRESENT)
         }
     }
 
-    /// Bytes of layers that the push has to carry.
-    pub fn left(&self) -> u64 {
+    /// Bytes of the layers that `docker push` has to send.
+    pub fn bytes_left_to_push(&self) -> u64 {
         let layers = self.images.iter().flat_map(|image| &image.layers);
         let left = layers.filter(|layer| !self.layers.contains_key(&layer.digest));
         left.map(|layer| (&layer.digest, layer.size)).collect::<BTreeMap<_, _>>().values().sum()
     }
 }
 
-/// Where the robot's registry can be looked into.
+/// Access to the data of the robot's registry.
 #[derive(Clone, Copy, Debug)]
 pub enum RegistryAccess<'a> {
-    /// It runs.
     Running,
-    /// Its data is there, and this image of it.
+    /// The registry does not run. Its data is there, and so is its image, which has this name.
     Stopped(&'a str),
-    /// There is none.
+    /// The robot has no data of a registry, or no image to read them with.
     Absent,
 }
 
-/// What the courier would do.
+/// Forecast of a delta transfer.
 #[derive(Clone, Debug, Default)]
 pub struct Forecast {
-    /// What it would bring.
+    /// The report that the transfer would give.
     pub report: TransferReport,
-    /// Bytes that would be said besides the parcels.
+    /// Bytes that would be sent besides the delta files.
     pub overhead: u64,
-    /// Why the push would carry everything, if it would.
-    pub why_push: Option<String>,
+    /// The reason why `docker push` would send all layers, if it would.
+    pub fallback_reason: Option<String>,
 }
 
 impl<'a> Transfer<'a> {
-    /// The courier on a route.
-    pub fn of(route: &'a Route<'a>) -> Self {
+    pub fn new(route: &'a Route<'a>) -> Self {
         Self { route, observer: &NoObserver }
     }
 
-    /// The same, telling what arrives as soon as it has.
+    /// Replaces the observer.
     pub fn observed_by(self, observer: &'a dyn LayerObserver) -> Self {
         Self { observer, ..self }
+    }
+
+    fn robot(&self) -> &'a str {
+        self.route.session.robot()
     }
 
     /// The project's repository.
@@ -156,11 +177,16 @@ impl<'a> Transfer<'a> {
         &self.route.workspace.project.name
     }
 
-    /// Says what [`Transfer::carry`] would do, and changes nothing on the robot. Parcels are made.
+    /// Starts a span in the robot's lane of the timeline.
+    fn span(&self, phase: Phase, name: &str) -> timeline::Guard {
+        timeline::span(Lane::robot(self.robot()), phase, name)
+    }
+
+    /// Forecasts [`Transfer::send_layers`]. Nothing changes on the robot; delta files are encoded, for the
+    /// transfer that follows.
     ///
     /// # Errors
-    /// Fails when the connection is gone, the robot has no room for the layers, or layers on this machine cannot
-    /// be read.
+    /// An error for which [`is_full`] is true if the robot has no room for the layers.
     pub fn forecast(&self, built: &[&Built], registry: RegistryAccess<'_>) -> Result<Forecast> {
         let images = self.export(built)?;
         let mut agent = match registry {
@@ -173,129 +199,127 @@ impl<'a> Transfer<'a> {
             None => Inventory { memory: u64::MAX, disk: u64::MAX, ..Inventory::default() },
         };
         let mut queue = Queue::new(self, agent.as_mut(), &inventory, &images)?;
-        if let Some(why) = queue.excess(&inventory) {
-            return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
+        if let Some(why) = queue.disk_shortage(&inventory) {
+            return Err(self.disk_full(Refusal { kind: REFUSED_DISK.to_owned(), why }));
         }
-        let why_push = Self::shortage(&inventory);
-        let mut forecast = Forecast { why_push, ..Forecast::default() };
+        let fallback_reason = memory_shortage(&inventory);
+        let mut forecast = Forecast { fallback_reason, ..Forecast::default() };
         forecast.report.images = images;
-        let there = [queue.there(), queue.attachable()].concat();
-        forecast.report.layers =
-            there.into_iter().map(|layer| (layer, LayerReport { how: Transport::There, sent: 0 })).collect();
-        if forecast.why_push.is_some() {
+        let present = [queue.present(), queue.attachable()].concat();
+        forecast.report.layers = present.into_iter().map(|layer| (layer, LayerReport::PRESENT)).collect();
+        if forecast.fallback_reason.is_some() {
             return Ok(forecast);
         }
         forecast.overhead = match &agent {
             Some(agent) => agent.sent(),
-            None => agent::opening(self.repository())?,
+            None => agent::start_bytes(self.repository())?,
         };
         if !queue.jobs().is_empty() {
-            let (owner, layers, keep) = (self.route.cache.owner()?, queue.layers(), queue.keep());
-            forecast.overhead += agent::beginning(&owner, self.repository(), &layers, keep.as_deref());
+            let (owner, layers, keep) =
+                (self.route.cache.owner()?, queue.layer_digests(), queue.deltas_to_keep());
+            forecast.overhead += agent::begin_bytes(&owner, self.repository(), &layers, keep.as_deref());
         }
         for job in queue.jobs() {
             let report = job.report()?;
             let arrived = inventory.spools.get(&job.packed.delta.name).copied().unwrap_or_default();
             let sent = report.sent.saturating_sub(arrived);
             forecast.overhead +=
-                agent::overhead(&job.request(self.repository()), &job.packed.delta.name, sent);
-            drop(forecast.report.layers.insert(job.layer.digest.clone(), LayerReport { sent, ..report }));
+                agent::send_overhead(&job.request(self.repository()), &job.packed.delta.name, sent);
+            forecast.report.layers.insert(job.layer.digest.clone(), LayerReport { sent, ..report });
         }
         Ok(forecast)
     }
 
-    /// What the robot has too little of for a courier to work there.
-    fn shortage(inventory: &Inventory) -> Option<String> {
-        (inventory.memory < MEMORY)
-            .then(|| format!("the robot has only {} of memory to spare", ui::bytes(inventory.memory)))
-    }
-
-    /// Brings what the robot lacks of these images. What it cannot bring is left to the push, with a warning.
+    /// Sends the layers of these images that the robot lacks. Layers that cannot be sent are left to
+    /// `docker push`, with a warning.
     ///
     /// # Errors
-    /// Fails when the robot is gone for good or has no room for the layers, or the run is interrupted.
-    pub fn carry(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<TransferReport> {
+    /// [`Exit::Unreachable`] if the robot cannot be reached again, [`Exit::Interrupted`], or an error for
+    /// which [`is_full`] is true. Everything else is a warning.
+    pub fn send_layers(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<TransferReport> {
         if !layout::can_export(self.route.builder) {
             if !built.is_empty() {
-                // The push compresses them itself: as good as it gets there, and nothing to be warned of each time.
-                ui::step(
-                    self.route.session.robot(),
-                    &format!("{}: the push carries whole layers", why_not(self.route.builder)),
-                );
+                // Not a warning: this machine can do no better, and it would be repeated at every deploy.
+                let reason = no_export_reason(self.route.builder);
+                ui::step(self.robot(), &format!("{reason}: `docker push` sends whole layers"));
             }
             return Ok(TransferReport::default());
         }
         let mut report = TransferReport::default();
         for tries in 1.. {
-            let Err(error) = self.try_to_carry(tunnel, built, &mut report) else { break };
+            let Err(error) = self.try_send_layers(tunnel, built, &mut report) else { break };
             if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) || is_full(&error) {
                 return Err(error);
             }
-            // A connection may drop while the robot is looked at as well as later.
-            if tries == TRIES || !tunnel.reopen(KEPT)? {
-                self.leave(&format!("{error:#}"));
+            // The connection may also have dropped before the first layer was sent.
+            if tries == TRIES || !tunnel.reopen(KEPT_HINT)? {
+                self.warn_of_push(&format!("{error:#}"));
                 break;
             }
-            ui::warn(self.route.session.robot(), "the connection dropped: looking at its layers again");
+            ui::warn(self.robot(), "the connection dropped: comparing layers again");
         }
         Ok(report)
     }
 
-    fn leave(&self, why: &str) {
-        ui::warn(self.route.session.robot(), &format!("{why}: the push carries whole layers"));
+    /// Warns that `docker push` has to send what the delta transfer does not.
+    fn warn_of_push(&self, why: &str) {
+        ui::warn(self.robot(), &format!("{why}: `docker push` sends whole layers"));
     }
 
-    fn try_to_carry(&self, tunnel: &Tunnel<'_>, built: &[&Built], report: &mut TransferReport) -> Result<()> {
-        let _turn = self.route.cache.lock(self.route.session.robot())?;
-        let (exported, agent) = std::thread::scope(|scope| {
-            // The robot is looked at while BuildKit writes what it has built.
-            let looking = scope.spawn(|| self.inventory());
+    fn try_send_layers(
+        &self,
+        tunnel: &Tunnel<'_>,
+        built: &[&Built],
+        report: &mut TransferReport,
+    ) -> Result<()> {
+        let _lock = self.route.cache.lock(self.robot())?;
+        let (exported, connected) = std::thread::scope(|scope| {
+            // The robot lists its layers while BuildKit exports the new ones.
+            let connecting = scope.spawn(|| self.connect());
             let exported = self.export(built);
-            (exported, looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            (exported, connecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         report.images = exported?;
-        let (mut agent, inventory) = agent?;
-        let preparing =
-            timeline::span(Lane::robot(self.route.session.robot()), Phase::Prepare, "compare layers");
+        let (mut agent, inventory) = connected?;
+        let comparing = self.span(Phase::Prepare, "compare layers");
         let mut queue = Queue::new(self, Some(&mut agent), &inventory, &report.images)?;
-        drop(preparing);
-        for layer in queue.there() {
-            // An earlier try may have brought it.
-            let there = LayerReport { how: Transport::There, sent: 0 };
-            let _report = report.layers.entry(layer.clone()).or_insert(there);
+        drop(comparing);
+        for layer in queue.present() {
+            // Not `insert`: an earlier try may have sent the layer, and its report stays.
+            report.layers.entry(layer.clone()).or_insert(LayerReport::PRESENT);
         }
         if queue.is_empty() {
             report.sent += agent.sent();
             return Ok(());
         }
-        if let Some(shortage) = Self::shortage(&inventory) {
+        if let Some(shortage) = memory_shortage(&inventory) {
             anyhow::bail!(shortage);
         }
-        if let Some(why) = queue.excess(&inventory) {
-            return Err(self.full(Refusal { kind: FULL.to_owned(), why }));
+        if let Some(why) = queue.disk_shortage(&inventory) {
+            return Err(self.disk_full(Refusal { kind: REFUSED_DISK.to_owned(), why }));
         }
-        let mut span =
-            timeline::span(Lane::robot(self.route.session.robot()), Phase::Transfer, "send layers");
-        let result = self.send(tunnel, agent, &mut queue, report);
+        let mut span = self.span(Phase::Transfer, "send layers");
+        let result = self.send_queue(tunnel, agent, &mut queue, report);
         span.sent(report.sent);
         result
     }
 
     fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
         self.route.progress.waiting("reading the layers of the images");
-        let _span = timeline::span(Lane::robot(self.route.session.robot()), Phase::Prepare, "export layers");
+        let _span = self.span(Phase::Prepare, "export layers");
         built.iter().map(|built| self.route.cache.layout.export(self.route.builder, built)).collect()
     }
 
-    fn inventory(&self) -> Result<(Agent, Inventory)> {
-        let _span = timeline::span(Lane::robot(self.route.session.robot()), Phase::Connect, "look at layers");
+    /// Starts the agent and asks for its inventory.
+    fn connect(&self) -> Result<(Agent, Inventory)> {
+        let _span = self.span(Phase::Connect, "list layers");
         let mut agent = Agent::start(self.route.session)?;
         let inventory = agent.inventory(self.repository())?;
         Ok((agent, inventory))
     }
 
-    /// Sends until everything has arrived or been left to the push, however often the connection breaks off.
-    fn send(
+    /// Sends until every job is done or left to `docker push`, and reconnects each time the connection drops.
+    fn send_queue(
         &self,
         tunnel: &Tunnel<'_>,
         first: Agent,
@@ -309,134 +333,155 @@ impl<'a> Transfer<'a> {
                 Some(agent) => agent,
                 None => self.reconnect(tunnel)?,
             };
-            let outcome = self.converse(&mut agent, queue, report);
+            let outcome = self.send_through(&mut agent, queue, report);
             report.sent += agent.sent();
             let Err(error) = outcome else { continue };
             process::check_interrupted()?;
             let refusal = error.downcast_ref::<Refusal>();
-            let is_stale = refusal.is_some_and(|refusal| refusal.kind == STALE);
+            let is_stale = refusal.is_some_and(|refusal| refusal.kind == REFUSED_STALE);
             if let Some(refusal) = refusal.filter(|_| !is_stale) {
-                self.refused(refusal, queue)?;
+                self.handle_refusal(refusal, queue)?;
                 continue;
             }
             if queue.has_failed() {
                 return Err(error);
             }
-            // Only a connection that gets nothing across is worth giving up.
-            tries = if queue.arrived_since() { 0 } else { tries + 1 };
+            // Only connections without any progress count.
+            tries = if queue.made_progress() { 0 } else { tries + 1 };
             if tries == TRIES {
                 return Err(error);
             }
             if !queue.is_empty() {
                 let text = match is_stale {
-                    true => format!("{error}: asking once more"),
-                    false => "the connection dropped: the transfer goes on where it stopped".to_owned(),
+                    true => format!("{error}: trying again"),
+                    false => "the connection dropped: the transfer resumes where it stopped".to_owned(),
                 };
-                ui::warn(self.route.session.robot(), &text);
+                ui::warn(self.robot(), &text);
             }
         }
         Ok(())
     }
 
-    /// Looks again after the connection broke off, or the agent gave up.
+    /// Starts another agent after the connection broke off or the agent refused.
     fn reconnect(&self, tunnel: &Tunnel<'_>) -> Result<Agent> {
         let Endpoint { robot, reconnect, .. } = self.route.session.endpoint();
-        // Without its registry a robot can take nothing, from the push neither.
-        tunnel.reopen(KEPT)?;
-        let back = process::poll("the registry agent to answer", *reconnect, || {
+        // Without its registry the robot can take nothing, not even from `docker push`.
+        tunnel.reopen(KEPT_HINT)?;
+        let connected = process::poll("the registry agent to answer", *reconnect, || {
             tunnel.ensure_open()?;
-            self.inventory()
+            self.connect()
         });
-        back.map(|(agent, _look)| agent).map_err(|error| {
+        connected.map(|(agent, _inventory)| agent).map_err(|error| {
             explained(error, |error| {
-                let gone = Failure::unreachable(format!("`{robot}` does not come back"));
-                gone.hint(KEPT).because(error).into()
+                let gone = Failure::unreachable(format!("cannot reconnect to `{robot}`"));
+                gone.hint(KEPT_HINT).because(error).into()
             })
         })
     }
 
-    /// One connection's worth of work.
-    fn converse(&self, agent: &mut Agent, queue: &mut Queue, report: &mut TransferReport) -> Result<()> {
+    /// Sends as much of the queue as one connection allows.
+    fn send_through(&self, agent: &mut Agent, queue: &mut Queue, report: &mut TransferReport) -> Result<()> {
         let owner = self.route.cache.owner()?;
-        let (layers, keep) = (queue.layers(), queue.keep());
-        let Started { held, spools } = agent.begin(&owner, self.repository(), &layers, keep.as_deref())?;
-        // A connection may break off when all of a layer has arrived, and the robot makes it all the same.
-        for job in queue.made_meanwhile(&held) {
-            drop(report.layers.insert(job.layer.digest.clone(), job.report()?));
+        let (layers, keep) = (queue.layer_digests(), queue.deltas_to_keep());
+        let Started { blobs, spools } = agent.begin(&owner, self.repository(), &layers, keep.as_deref())?;
+        // An agent whose connection drops after all of a delta has arrived still makes the layer.
+        for job in queue.take_finished(&blobs) {
+            report.layers.insert(job.layer.digest.clone(), job.report()?);
         }
-        let suspects = queue.take_suspects();
-        if !suspects.is_empty() {
-            let sizes =
-                suspects.iter().filter_map(|digest| self.route.cache.layout.blob(digest).metadata().ok());
-            let bytes = sizes.map(|metadata| metadata.len()).sum();
-            let damaged = agent.check(&suspects, bytes)?.len();
-            if damaged > 0 {
-                let text = format!("{damaged} damaged layers were removed from its registry");
-                ui::warn(self.route.session.robot(), &text);
-            }
-        }
-        self.route.progress.doing("sending layers", queue.expected());
-        self.route.progress.set(queue.arrived(&spools));
-        while let Some(layer) = queue.to_attach() {
+        self.remove_suspects(agent, queue)?;
+        self.route.progress.doing("sending layers", queue.expected_bytes());
+        self.route.progress.set(queue.update_arrived(&spools));
+        while let Some(layer) = queue.next_to_attach() {
             agent.attach(self.repository(), &layer)?;
-            queue.attached();
-            let _report =
-                report.layers.entry(layer).or_insert(LayerReport { how: Transport::There, sent: 0 });
+            queue.finish_attach();
+            report.layers.entry(layer).or_insert(LayerReport::PRESENT);
         }
         let jobs = queue.jobs().to_vec();
-        if jobs.iter().any(|job| job.image.is_some()) {
-            self.observer.soon();
+        if jobs.iter().any(|job| job.prefix_image.is_some()) {
+            self.observer.prefix_expected();
         }
-        let mut told = 0;
-        let result = jobs.iter().try_for_each(|job| {
-            let offset = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
-            let request = job.request(self.repository());
-            agent.send(&request, &job.packed.delta, offset, &mut |count, made| {
-                if let Some(total) = queue.expected() {
-                    self.route.progress.expect(total);
-                }
-                self.route.progress.advance(count);
-                let images = jobs.iter().take(made).skip(told).filter_map(|job| job.image.as_ref());
-                images.for_each(|image| self.observer.arrived(image));
-                told = told.max(made);
-            })
-        });
+        let result = self.send_jobs(agent, queue, &jobs, &spools);
         if result.is_err() {
-            agent.hang_up();
+            agent.close();
         }
-        // Whatever became of the sending: what has been made has been made, and a refusal is in the answers.
+        // Also after an error: the answers tell which layers have been made, and why one was refused.
         for job in &jobs {
-            match agent.made(job.layer.size) {
-                Ok(made) => self.tell(&job.layer, made),
-                // Where it was this machine that hung up, the reason is here and not there.
+            match agent.wait_made(job.layer.size) {
+                Ok(stats) => self.print_make_stats(&job.layer, stats),
                 Err(error) if error.is::<Refusal>() => return Err(error),
+                // Where this machine ended the connection, its own error is the reason, not the agent's end.
                 Err(error) => return Err(result.err().unwrap_or(error)),
             }
-            queue.done(&job.layer.digest);
+            queue.finish(&job.layer.digest);
             report.layers.insert(job.layer.digest.clone(), job.report()?);
         }
         result
     }
 
-    /// For those who wonder what a robot has to spare.
-    fn tell(&self, layer: &Layer, made: Made) {
+    /// Has the agent remove suspect layers that are damaged.
+    fn remove_suspects(&self, agent: &mut Agent, queue: &mut Queue) -> Result<()> {
+        let suspects = queue.take_suspects();
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let sizes = suspects.iter().filter_map(|digest| self.route.cache.layout.blob(digest).metadata().ok());
+        let bytes = sizes.map(|metadata| metadata.len()).sum();
+        let damaged = agent.remove_damaged(&suspects, bytes)?.len();
+        if damaged > 0 {
+            let text = format!("{damaged} damaged layers were removed from its registry");
+            ui::warn(self.robot(), &text);
+        }
+        Ok(())
+    }
+
+    /// Sends the delta files of `jobs`, shows progress, and tells the observer of prefix images that are
+    /// complete.
+    fn send_jobs(
+        &self,
+        agent: &mut Agent,
+        queue: &Queue,
+        jobs: &[Job],
+        spools: &BTreeMap<String, u64>,
+    ) -> Result<()> {
+        let mut observed = 0;
+        jobs.iter().try_for_each(|job| {
+            let offset = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
+            let request = job.request(self.repository());
+            agent.send(&request, &job.packed.delta, offset, &mut |count, made| {
+                if let Some(total) = queue.expected_bytes() {
+                    self.route.progress.expect(total);
+                }
+                self.route.progress.advance(count);
+                let new = jobs.iter().take(made).skip(observed);
+                new.filter_map(|job| job.prefix_image.as_ref())
+                    .for_each(|image| self.observer.prefix_arrived(image));
+                observed = observed.max(made);
+            })
+        })
+    }
+
+    /// Prints the memory and the reads that a layer took on the robot, in verbose mode.
+    fn print_make_stats(&self, layer: &Layer, stats: MakeStats) {
         if process::mode().verbose {
-            let [size, memory, read] = [layer.size, made.memory, made.read].map(ui::bytes);
+            let [size, memory, read] = [layer.size, stats.memory, stats.read].map(ui::bytes);
             let name = image::short(&layer.digest);
             let text =
                 format!("made layer {name} of {size} with {memory} of memory, reading {read} of others");
-            ui::step(self.route.session.robot(), &text);
+            ui::step(self.robot(), &text);
         }
     }
 
-    /// What the robot refuses to make is packed anew where that can help, and else left to the push.
-    fn refused(&self, refusal: &Refusal, queue: &mut Queue) -> Result<()> {
+    /// Sends the first layer of the queue again where that can help, and else leaves it to `docker push`.
+    ///
+    /// # Errors
+    /// The refusal itself if it would hold for the other layers, too.
+    fn handle_refusal(&self, refusal: &Refusal, queue: &mut Queue) -> Result<()> {
         let Some(job) = queue.jobs().first().cloned() else { return Err(refusal.clone().into()) };
         match refusal.kind.as_str() {
-            // The parcel is begun anew; a robot that goes on disagreeing is left to the push.
-            "spool" if queue.retry(None) => Ok(()),
-            // What an earlier connection left there may have been damaged since, say by a power cut.
-            "digest" | "delta" if queue.begin_anew() => Ok(()),
+            // The same delta file, from its beginning. A second refusal leaves the layer to `docker push`.
+            "spool" if queue.retry_first(None) => Ok(()),
+            // The spool of an earlier connection may have been damaged since, for example by a power cut.
+            "digest" | "delta" if queue.restart_first() => Ok(()),
             "digest" | "basis" | "delta" => {
                 let damaged = self.route.cache.invalidate(&job.layer.digest, &job.packed)?;
                 if damaged.contains(&job.layer.digest) {
@@ -445,28 +490,28 @@ impl<'a> Transfer<'a> {
                 if damaged.is_empty() && refusal.kind == "digest" {
                     queue.suspect(&job.packed.bases);
                 }
-                if queue.retry(Some(self.route.cache)) {
-                    ui::warn(self.route.session.robot(), &format!("{refusal}: the layer is sent whole"));
+                if queue.retry_first(Some(self.route.cache)) {
+                    ui::warn(self.robot(), &format!("{refusal}: the layer is sent whole"));
                     return Ok(());
                 }
-                self.leave(&refusal.to_string());
-                queue.drop_first();
+                self.warn_of_push(&refusal.to_string());
+                queue.skip_first();
                 Ok(())
             }
-            FULL => Err(self.full(refusal.clone())),
+            REFUSED_DISK => Err(self.disk_full(refusal.clone())),
             "memory" | "busy" | "system" => Err(refusal.clone().into()),
             _ => {
-                self.leave(&refusal.to_string());
-                queue.drop_first();
+                self.warn_of_push(&refusal.to_string());
+                queue.skip_first();
                 Ok(())
             }
         }
     }
 
-    fn full(&self, why: Refusal) -> anyhow::Error {
-        let robot = self.route.session.robot();
+    fn disk_full(&self, why: Refusal) -> anyhow::Error {
+        let robot = self.robot();
         Failure::failed(format!("`{robot}` has no room for the new layers"))
-            .hint(format!("`cargo xtask ssh --robot {robot} -- docker system df` shows what takes the room"))
+            .hint(format!("`cargo xtask ssh --robot {robot} -- docker system df` shows what uses the space"))
             .hint(format!(
                 "`cargo xtask ssh --robot {robot} -- docker image prune --all` removes images that no container uses"
             ))
@@ -474,22 +519,28 @@ impl<'a> Transfer<'a> {
             .into()
     }
 
-    /// Removes those of these blobs from the robot's registry that are damaged there; gives their number.
-    ///
-    /// # Errors
-    /// Fails when the connection is gone.
-    pub fn check(&self, blobs: &[Descriptor]) -> Result<usize> {
-        let (mut agent, _look) = self.inventory()?;
-        let _begun = agent.begin(&self.route.cache.owner()?, self.repository(), &[], None)?;
+    /// Removes those of `blobs` that are damaged in the robot's registry; returns their number.
+    pub fn remove_damaged(&self, blobs: &[Descriptor]) -> Result<usize> {
+        let (mut agent, _inventory) = self.connect()?;
+        agent.begin(&self.route.cache.owner()?, self.repository(), &[], None)?;
         let sizes: BTreeMap<&Digest, u64> = blobs.iter().map(|blob| (&blob.digest, blob.size)).collect();
         let digests: Vec<Digest> = sizes.keys().map(|digest| (*digest).clone()).collect();
-        Ok(agent.check(&digests, sizes.values().sum())?.len())
+        Ok(agent.remove_damaged(&digests, sizes.values().sum())?.len())
     }
 }
 
-/// Whether the robot has no room.
+/// Describes why the robot has too little memory for its agent, if it has.
+fn memory_shortage(inventory: &Inventory) -> Option<String> {
+    (inventory.memory < MIN_MEMORY)
+        .then(|| format!("the robot has only {} of memory to spare", ui::bytes(inventory.memory)))
+}
+
+/// Returns whether the robot has no room for the new layers.
 pub fn is_full(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<Refusal>()).any(|refusal| refusal.kind == FULL)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Refusal>())
+        .any(|refusal| refusal.kind == REFUSED_DISK)
 }
 
 impl Job {
@@ -502,8 +553,8 @@ impl Job {
     }
 }
 
-/// Why the layers of what a builder builds cannot be had as they are.
-fn why_not(builder: Builder) -> &'static str {
+/// Describes why the layers of a builder cannot be exported uncompressed.
+fn no_export_reason(builder: Builder) -> &'static str {
     match builder {
         Builder::Engine { .. } => "this machine's engine keeps images in the classic store",
         Builder::Container => "this machine's engine runs in a virtual machine",

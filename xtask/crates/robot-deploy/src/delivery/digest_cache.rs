@@ -1,4 +1,4 @@
-//! What deliveries find out, and later ones need not find out again.
+//! Digest cache: results of earlier deliveries, in files of the workspace.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,70 +9,72 @@ use serde::de::DeserializeOwned;
 use crate::files;
 use crate::ui;
 
-/// Remembers which manifest an image becomes, so that a robot that has it is recognised without sending it again; and
-/// how many bytes a push takes that has no layers to carry.
+/// Maps configurations of images to the manifests that deliveries made of them, to recognise images that a
+/// robot has. Also has the number of bytes that a push without layers takes.
 ///
-/// An image of a classic store has no manifest: a push makes one, of compressed layers, and `docker save` another.
+/// An image in a classic store has no manifest: `docker push` makes one with compressed layers, `docker save`
+/// another.
 #[derive(Debug)]
 pub struct DigestCache {
     pushed: Manifests,
     saved: Manifests,
-    talk_file: Utf8PathBuf,
+    overhead_file: Utf8PathBuf,
     overhead: Mutex<BTreeMap<usize, u64>>,
 }
 
-/// Digests of manifests by those of their configurations, as one way of delivery makes them.
+/// Digests of manifests by the digests of their configurations.
 #[derive(Debug)]
 struct Manifests {
     file: Utf8PathBuf,
     known: Mutex<BTreeMap<String, String>>,
 }
 
-/// Bytes of the requests of a push, as Docker 26 makes them, with the login that each gets: besides, and per layer.
-const TALK: (u64, u64) = (3_260, 841);
+/// Bytes of the requests of a push by Docker 26, with their logins: for the image, and for each layer.
+const DEFAULT_OVERHEAD: (u64, u64) = (3_260, 841);
 
 impl DigestCache {
-    /// Reads what is remembered; a damaged or missing file costs one push each, nothing else.
+    /// Reads the files. A damaged or missing file is as good as an empty one and costs a push for each image.
     pub fn load(state_dir: &Utf8Path) -> Self {
-        let talk_file = state_dir.join("push-talk.json");
+        let overhead_file = state_dir.join("push-talk.json");
         let (pushed, saved) = (state_dir.join("manifests.json"), state_dir.join("saved-manifests.json"));
-        let overhead = Mutex::new(read(&talk_file));
-        Self { pushed: Manifests::load(pushed), saved: Manifests::load(saved), talk_file, overhead }
+        let overhead = Mutex::new(read(&overhead_file));
+        Self { pushed: Manifests::load(pushed), saved: Manifests::load(saved), overhead_file, overhead }
     }
 
-    /// Bytes that the requests of a push take whose layers are all there, besides manifest and configuration:
-    /// as the last push of an image with as many layers took, else an estimate.
+    /// Bytes of a push whose layers the registry has, besides manifest and configuration: measured at the
+    /// last push of an image with as many layers, else estimated.
     pub fn push_overhead(&self, layers: usize) -> u64 {
         let known = self.overhead.lock().unwrap_or_else(PoisonError::into_inner).get(&layers).copied();
-        known.unwrap_or(TALK.0 + TALK.1 * layers as u64)
+        known.unwrap_or(DEFAULT_OVERHEAD.0 + DEFAULT_OVERHEAD.1 * layers as u64)
     }
 
-    /// Remembers what they took.
+    /// Records the bytes for [`DigestCache::push_overhead`].
     pub fn record_overhead(&self, layers: usize, bytes: u64) {
         let mut overhead = self.overhead.lock().unwrap_or_else(PoisonError::into_inner);
         if overhead.insert(layers, bytes) != Some(bytes) {
-            keep(&self.talk_file, &*overhead);
+            write(&self.overhead_file, &*overhead);
         }
     }
 
-    /// The digest of the manifest that the image with this configuration digest became when it was pushed.
+    /// Digest of the manifest with which the image with this configuration was pushed.
     pub fn pushed_as(&self, config: &str) -> Option<String> {
         self.pushed.of(config)
     }
 
-    /// Remembers one that was pushed.
+    /// Records the manifest of an image that was pushed.
     pub fn record_pushed(&self, config: &str, manifest: &str) {
-        self.pushed.remember(config, manifest);
+        self.pushed.record(config, manifest);
     }
 
-    /// The digest of configuration or manifest that belongs to the other one in an archive of `docker save`.
+    /// Digest of the configuration of this manifest, or of the manifest of this configuration, in an archive
+    /// of `docker save`.
     pub fn saved_with(&self, digest: &str) -> Option<String> {
         self.saved.config_of(digest).or_else(|| self.saved.of(digest))
     }
 
-    /// Remembers one that was in an archive.
+    /// Records the manifest of an image in an archive.
     pub fn record_saved(&self, config: &str, manifest: &str) {
-        self.saved.remember(config, manifest);
+        self.saved.record(config, manifest);
     }
 }
 
@@ -91,27 +93,26 @@ impl Manifests {
         known.iter().find_map(|(config, known)| (known == manifest).then(|| config.clone()))
     }
 
-    fn remember(&self, config: &str, manifest: &str) {
+    fn record(&self, config: &str, manifest: &str) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.insert(config.to_owned(), manifest.to_owned()).as_deref() != Some(manifest) {
-            keep(&self.file, &*known);
+            write(&self.file, &*known);
         }
     }
 }
 
-/// What is remembered in a file; nothing where it is damaged or missing.
+/// Reads a file; the default if it is damaged or missing.
 fn read<T: DeserializeOwned + Default>(file: &Utf8Path) -> T {
     serde_json::from_str(&fs_err::read_to_string(file).unwrap_or_default()).unwrap_or_default()
 }
 
-/// Writes what is remembered. What cannot be kept, say on a full disk, costs a later run time: no reason to call a
-/// delivery failed that has succeeded.
-fn keep(file: &Utf8Path, digest_cache: &impl serde::Serialize) {
-    let kept = serde_json::to_string_pretty(digest_cache)
-        .map_err(Into::into)
-        .and_then(|text| files::replace(file, &text));
-    if let Err(error) = kept {
-        ui::warn("memory", &format!("{error:#}"));
+/// Writes a file. An error, for example a full disk, is only a warning: the delivery itself succeeds, and a
+/// later one takes longer.
+fn write(file: &Utf8Path, known: &impl serde::Serialize) {
+    let written =
+        serde_json::to_string_pretty(known).map_err(Into::into).and_then(|text| files::replace(file, &text));
+    if let Err(error) = written {
+        ui::warn("digest cache", &format!("{error:#}"));
     }
 }
 
@@ -121,7 +122,7 @@ mod tests {
     use crate::error::Result;
 
     #[test]
-    fn manifests_are_remembered_across_runs() -> Result<()> {
+    fn manifests_are_known_in_later_runs() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = Utf8Path::from_path(dir.path()).unwrap();
         DigestCache::load(path).record_pushed("sha256:c", "sha256:m");
@@ -129,7 +130,7 @@ mod tests {
         fs_err::write(path.join("manifests.json"), "not json")?;
         assert_eq!(DigestCache::load(path).pushed_as("sha256:c"), None);
 
-        // Where nothing can be kept, the same run remembers it all the same.
+        // Within a run they are known even if they cannot be written.
         fs_err::remove_file(path.join("manifests.json"))?;
         fs_err::create_dir(path.join("manifests.json"))?;
         let digest_cache = DigestCache::load(path);
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_archive_has_says_nothing_of_pushes() -> Result<()> {
+    fn manifests_of_archives_and_pushes_are_kept_apart() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = Utf8Path::from_path(dir.path()).unwrap();
         DigestCache::load(path).record_pushed("sha256:c", "sha256:pushed");

@@ -1,8 +1,9 @@
-//! Pulls ahead: while layers are still on their way, the robot's engine unpacks those that have arrived.
+//! Early pull: the robot's engine unpacks layers that have arrived while others are still being sent.
 //!
-//! Unpacking takes a robot as long as a fast link takes for the same layers, and an engine pulls whole images only. So
-//! it is given an image of the lowest layers, those that have arrived, which goes as soon as the real ones are there.
-//! Whatever comes in the way of that costs time and nothing else: the pull that follows is right on its own.
+//! Unpacking layers takes a robot about as long as a fast link takes to send them, and an engine pulls whole
+//! images only. So the engine pulls prefix images, which consist of lowest layers that have arrived; they are
+//! removed once the real images are there. A failure costs time and nothing else: the pull that follows works
+//! without an early pull.
 
 use std::io::{PipeWriter, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,117 +21,116 @@ use crate::robot::{Session, registry};
 use crate::timeline::{self, Lane, Phase};
 use crate::{process, ui};
 
-/// The robot's part.
+/// Script for the robot.
 const SCRIPT: &str = concat!(
     include_str!("../robot/scripts/credential.sh"),
     include_str!("scripts/login.sh"),
     include_str!("scripts/early-pull.sh")
 );
 
-/// How long a robot may say nothing before somebody looks whether it is still waited for.
-const QUIET: Duration = Duration::from_millis(100);
+/// Time between two checks whether the pull is still wanted.
+const POLL: Duration = Duration::from_millis(100);
 
-/// What is heard of images that arrive.
-enum News {
-    /// There will be one.
-    Soon,
-    /// There is one, with this digest.
-    Arrived(String),
+/// Event of the delta transfer.
+enum LayerEvent {
+    /// At least one prefix image will follow.
+    PrefixExpected,
+    /// The prefix image whose manifest has this digest is in the robot's registry.
+    PrefixArrived(String),
 }
 
-impl LayerObserver for Sender<News> {
-    fn soon(&self) {
-        // Who pulls has given up: nothing is lost. So with the others.
-        drop(self.send(News::Soon));
+impl LayerObserver for Sender<LayerEvent> {
+    fn prefix_expected(&self) {
+        // An error means that the early pull has given up, which stops nothing else.
+        self.send(LayerEvent::PrefixExpected).ok();
     }
 
-    fn arrived(&self, image: &Partial) {
-        drop(self.send(News::Arrived(image.digest().into())));
+    fn prefix_arrived(&self, image: &Partial) {
+        self.send(LayerEvent::PrefixArrived(image.digest().into())).ok();
     }
 }
 
-/// What the robot has pulled ahead. It removes that when this guard goes, and also when this process is killed.
+/// Guard of the prefix images on the robot. The robot removes them when this guard is dropped, and also when
+/// this process is killed.
 #[derive(Debug, Default)]
-#[must_use = "what was pulled ahead is removed when it is dropped"]
+#[must_use = "prefix images are removed when it is dropped"]
 pub struct Pulled {
-    /// None while there is nothing to pull.
-    robot: Option<Robot>,
+    /// None until a prefix image is expected.
+    puller: Option<Puller>,
 }
 
-/// The robot's end: it pulls what it is told, and answers.
+/// The script on the robot: it reads references of images, pulls them and answers.
 #[derive(Debug)]
-struct Robot {
-    words: Option<PipeWriter>,
+struct Puller {
+    references: Option<PipeWriter>,
     answers: Receiver<String>,
     child: Child,
-    /// Whether it has answered to all that it was told.
+    /// True if it has answered every reference.
     is_idle: bool,
 }
 
-impl Robot {
+impl Puller {
     fn start(session: &Session) -> Result<Self> {
-        let (child, words, answers) = session.command(["sh", "-c", SCRIPT, "ahead"]).converse()?;
+        let (child, references, answers) = session.command(["sh", "-c", SCRIPT, "early-pull"]).converse()?;
         let answers = process::lines(&child, answers, process::LINE);
-        Ok(Self { words: Some(words), answers, child, is_idle: true })
+        Ok(Self { references: Some(references), answers, child, is_idle: true })
     }
 
     /// Waits until the robot has pulled an image.
     ///
     /// # Errors
-    /// Fails where it cannot, and where that is not wanted any more.
+    /// Fails also once `is_wanted` is false.
     fn pull(&mut self, reference: &str, is_wanted: &AtomicBool) -> Result<()> {
-        if let Some(words) = &mut self.words {
-            writeln!(words, "{reference}").context("have a robot pull ahead")?;
+        if let Some(references) = &mut self.references {
+            writeln!(references, "{reference}").context("start an early pull")?;
         }
         self.is_idle = false;
         loop {
-            match self.answers.recv_timeout(QUIET) {
+            match self.answers.recv_timeout(POLL) {
                 Ok(answer) => {
                     self.is_idle = true;
-                    anyhow::ensure!(answer == "pulled", "it cannot pull what has arrived");
+                    anyhow::ensure!(answer == "pulled", "the early pull failed");
                     return Ok(());
                 }
                 Err(RecvTimeoutError::Timeout) if is_wanted.load(Ordering::SeqCst) => {
                     process::check_interrupted()?;
                 }
-                Err(_) => anyhow::bail!("what has arrived is not wanted any more"),
+                Err(_) => anyhow::bail!("the early pull was ended"),
             }
         }
     }
 }
 
-impl Drop for Robot {
+impl Drop for Puller {
     fn drop(&mut self) {
-        drop(self.words.take());
-        // One that is busy, or hangs, ends when it has done what it does. What it could not remove is in nobody's way.
+        drop(self.references.take());
+        // A busy script ends after its pull, without being waited for. Images that it cannot remove do no
+        // harm.
         if self.is_idle {
-            drop(self.child.wait());
+            self.child.wait().ok();
         }
     }
 }
 
-/// Does `work`, which tells what arrives, and has that pulled meanwhile.
-///
-/// # Errors
-/// As `work`.
+/// Runs `work`, and pulls the prefix images that `work` tells its observer about.
 pub fn while_sending(
     route: &Route<'_>,
     work: impl FnOnce(&dyn LayerObserver) -> Result<()>,
 ) -> Result<Pulled> {
-    let (tell, news) = channel();
+    let (sender, events) = channel();
     let is_wanted = &AtomicBool::new(true);
     std::thread::scope(|scope| {
         let pulling = scope.spawn(move || {
             let mut pulled = Pulled::default();
-            if let Err(error) = pulled.follow(route, &news, is_wanted)
+            if let Err(error) = pulled.follow(route, &events, is_wanted)
                 && process::mode().verbose
             {
                 ui::warn(route.session.robot(), &format!("{error:#}"));
             }
             pulled
         });
-        let result = work(&tell);
-        drop(tell);
+        let result = work(&sender);
+        drop(sender);
         is_wanted.store(result.is_ok(), Ordering::SeqCst);
         let pulled = pulling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         result.map(|()| pulled)
@@ -138,20 +138,25 @@ pub fn while_sending(
 }
 
 impl Pulled {
-    /// Has the robot pull what has arrived last, again and again.
-    fn follow(&mut self, route: &Route<'_>, news: &Receiver<News>, is_wanted: &AtomicBool) -> Result<()> {
+    /// Pulls the latest prefix image again and again, until the other end of `events` is dropped.
+    fn follow(
+        &mut self,
+        route: &Route<'_>,
+        events: &Receiver<LayerEvent>,
+        is_wanted: &AtomicBool,
+    ) -> Result<()> {
         let project = &route.workspace.project.name;
-        while let Ok(first) = news.recv() {
-            let robot = match &mut self.robot {
-                Some(robot) => robot,
-                // Soon enough to be there when it is wanted.
-                None => self.robot.insert(Robot::start(route.session)?),
+        while let Ok(first) = events.recv() {
+            let puller = match &mut self.puller {
+                Some(puller) => puller,
+                // Started at the first event, so that it is ready when a prefix image arrives.
+                None => self.puller.insert(Puller::start(route.session)?),
             };
-            if let News::Arrived(digest) = news.try_iter().last().unwrap_or(first) {
+            if let LayerEvent::PrefixArrived(digest) = events.try_iter().last().unwrap_or(first) {
                 let reference = format!("{}@{digest}", registry::repository(project));
                 let lane = Lane::robot(route.session.robot());
-                let _span = timeline::span(lane, Phase::Pull, "pull what has arrived");
-                robot.pull(&reference, is_wanted)?;
+                let _span = timeline::span(lane, Phase::Pull, "early pull");
+                puller.pull(&reference, is_wanted)?;
             }
         }
         Ok(())

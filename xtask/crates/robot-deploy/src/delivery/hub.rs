@@ -1,4 +1,4 @@
-//! Images from the registry of `[hub]`: the robot pulls them itself, over its own network.
+//! Delivery by the registry of `[hub]`: the robot pulls the images itself, over its own network.
 
 use super::{Cost, Delivered, Delivery, pull};
 use crate::config::Hub;
@@ -6,25 +6,23 @@ use crate::error::Result;
 use crate::hub::{self, login::Login};
 use crate::robot::{Session, Survey};
 
-/// Where images come from and go to.
+/// Source and destination of images.
 #[derive(Clone, Copy)]
 pub struct Route<'a> {
-    /// The project: the repository of images on the robot, as people call them there.
+    /// The project's name, which is the repository in the names for people.
     pub project: &'a str,
-    /// The registry.
     pub hub: &'a Hub,
     /// The login that the robot gets for the pull.
     pub login: Option<&'a Login>,
-    /// The robot.
     pub session: &'a Session,
-    /// What was on the robot before.
+    /// State of the robot before the delivery.
     pub survey: &'a Survey,
 }
 
-/// Lets the robot pull images; those that its engine has already it does not pull.
+/// Has the robot pull the images that its engine lacks.
 ///
 /// # Errors
-/// Fails when the robot cannot reach the registry, or that refuses; what the robot had and ran is untouched then.
+/// After an error, images and containers that the robot had are unchanged.
 pub fn deliver(route: &Route<'_>, images: Vec<Delivered>) -> Result<Delivery> {
     let there = images.iter().filter(|image| route.survey.has_image(&image.reference)).count();
     let lacking = pull::lacking(route.survey, route.project, &images);
@@ -40,11 +38,11 @@ fn pull_all(route: &Route<'_>, images: &[Delivered]) -> Result<()> {
     argv.extend(pull::arguments(images, &hub.repository, project));
     let mut command = session.command(argv);
     if let Some(login) = login {
-        // On stdin: command lines can be seen by everybody on the robot.
+        // On stdin, because every user of the robot can see command lines.
         command = command.stdin_from("config.json", login.config());
     }
-    let whose = format!("`{}`", session.robot());
-    let what = format!("pull from {}", hub.repository);
-    let output = command.run_for_output().map_err(|error| hub::explain(hub, &whose, &what, error))?;
+    let robot = format!("`{}`", session.robot());
+    let action = format!("pull from {}", hub.repository);
+    let output = command.run_for_output().map_err(|error| hub::explain(hub, &robot, &action, error))?;
     pull::check(session.robot(), images, &output)
 }

@@ -1,7 +1,7 @@
-//! What a delivery would send, to the byte, without sending any of it.
+//! Plan of a delivery: the exact number of bytes that it would send, without sending any of them.
 //!
-//! The layers are compared and the parcels made as for a delivery, which then finds them: a plan costs a deploy
-//! nothing.
+//! Layers are compared and deltas encoded as for a delivery, which then finds them in the cache: a plan is no
+//! extra work for the deploy that follows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
@@ -19,151 +19,129 @@ use crate::process::{self, Cmd};
 use crate::robot::{Session, registry, survey};
 use crate::timeline::Transport;
 
-/// How long the link's speed is measured.
+/// Longest measurement of the link's speed.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// The most that is sent to measure it.
+/// Most bytes sent to measure the link's speed.
 const PROBE_BYTES: usize = 16 << 20;
 
-/// What would become of a robot.
+/// Plan for one robot, as `--json` prints it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Plan {
-    /// The robot.
     pub robot: String,
-    /// Its images.
     pub images: Vec<Image>,
-    /// Bytes of layers that would travel.
+    /// Bytes of layers to send.
     pub layer_bytes: u64,
-    /// Bytes that would be said besides: the courier's program, the push's requests, manifests, the release.
+    /// Other bytes to send: the registry agent, requests of pushes, manifests, the release.
     pub other_bytes: u64,
-    /// Bytes that the registry's image takes, which a robot is brought once.
+    /// Bytes of the registry's image, which is sent to each robot once.
     pub registry_bytes: u64,
-    /// All of these.
+    /// All bytes to send.
     pub bytes: u64,
-    /// What the link carries, measured just now.
+    /// Speed of the link, measured just now.
     pub bytes_per_second: u64,
-    /// How long the bytes take on it.
+    /// Duration of the transfer at that speed.
     pub seconds: f64,
-    /// Bytes that the robot's disk would hold more.
+    /// Additional bytes on the robot's disk.
     pub disk_needed: u64,
-    /// Bytes that are free there.
+    /// Free bytes on the robot's disk.
     pub disk_free: u64,
-    /// Services that would be started, or stopped and started.
+    /// Services that would be started or restarted.
     pub restarts: Vec<String>,
-    /// Services that would be stopped and removed: the release has them no more.
+    /// Services that would be stopped and removed, because the release does not have them.
     pub removed: Vec<String>,
-    /// Services that would go on running.
+    /// Services that would continue to run.
     pub stays: Vec<String>,
-    /// What keeps the plan from being exact.
+    /// Reasons why the plan is not exact.
     pub notes: Vec<String>,
 }
 
 /// An image of the plan.
 #[derive(Clone, Debug, Serialize)]
 pub struct Image {
-    /// Its name in `robots.toml`.
+    /// The image's name in `robots.toml`.
     pub image: String,
-    /// The digest that it is built with.
+    /// Digest of the image that was built.
     pub digest: String,
-    /// Whether the robot's engine has it.
+    /// True if the robot's engine has the image.
     pub there: bool,
-    /// Its layers, lowest first; nothing of an image that is there.
+    /// The layers, lowest first; empty if the robot's engine has the image.
     pub layers: Vec<Layer>,
 }
 
 /// A layer of an image.
 #[derive(Clone, Debug, Serialize)]
 pub struct Layer {
-    /// Its digest.
     pub digest: String,
-    /// The instruction that made it.
+    /// The instruction that made the layer.
     pub created_by: String,
-    /// Bytes of it.
+    /// Size of the layer in bytes.
     pub size: u64,
-    /// Transport it would travel: `there`, `patch`, `whole`, `push`.
+    /// The way to the robot: `there`, `patch`, `whole`, `push`.
     pub how: &'static str,
     /// The layer that a patch refers to.
     pub basis: Option<String>,
-    /// Bytes that would travel.
+    /// Bytes to send.
     pub bytes: u64,
 }
 
-/// What the robot says of itself.
+/// State of the robot.
 #[derive(Debug, Default)]
-struct Answers {
+struct RobotState {
+    /// Hash of each service that was started.
     started: BTreeMap<String, String>,
     registry: String,
     is_classic: bool,
     free: u64,
 }
 
-impl Answers {
-    fn ask(route: &Route<'_>) -> Result<Self> {
+impl RobotState {
+    fn query(route: &Route<'_>) -> Result<Self> {
         let args = [route.workspace.project.name.as_str(), registry::CONTAINER, route.registry_image];
         let text = route.session.script(include_str!("scripts/plan.sh"), &args).read()?;
-        let mut answers = Self::default();
+        let mut state = Self::default();
         for line in text.lines() {
             match line.split('\t').collect::<Vec<_>>()[..] {
                 ["started", service, hash] => {
-                    drop(answers.started.insert(survey::label(service), survey::label(hash)));
+                    state.started.insert(survey::label(service), survey::label(hash));
                 }
-                ["registry", state] => state.clone_into(&mut answers.registry),
-                ["store", store] => answers.is_classic = store == "classic",
-                ["free", kilobytes] => answers.free = number::kibibytes(kilobytes).unwrap_or_default(),
+                ["registry", registry] => registry.clone_into(&mut state.registry),
+                ["store", store] => state.is_classic = store == "classic",
+                ["free", kilobytes] => state.free = number::kibibytes(kilobytes).unwrap_or_default(),
                 _ => {}
             }
         }
-        Ok(answers)
+        Ok(state)
     }
 }
 
-/// What the release says of the services, for those who know it: a hash for each, and the bytes of the archive.
+/// Services of the release.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
-    /// What each service is; it is restarted when this changes.
+    /// Hash of each service's configuration: the service is restarted when it changes.
     pub hashes: BTreeMap<String, String>,
-    /// The services that may have ended.
+    /// The services that end by themselves.
     pub jobs: BTreeSet<String>,
-    /// Bytes that are sent to go over to the release; 0 where the robot runs it and nothing would be done.
+    /// Bytes of the release to send; 0 if the robot runs the release, so that nothing would be done.
     pub archive: u64,
 }
 
 /// Plans a delivery.
-///
-/// # Errors
-/// Fails when the connection is gone or layers on this machine cannot be read.
 pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<Plan> {
-    let answers = Answers::ask(route)?;
-    let image = |built: &Built| Image {
-        image: built.wanted.image.clone(),
-        digest: built.id.digest().to_owned(),
-        there: super::is_there(route, built).is_some(),
-        layers: Vec::new(),
-    };
+    let state = RobotState::query(route)?;
     let mut plan = Plan {
         robot: route.session.robot().to_owned(),
-        images: built.iter().map(image).collect(),
-        disk_free: answers.free,
+        images: built.iter().map(|built| image(route, built)).collect(),
+        disk_free: state.free,
         removed: removed(&route.survey.containers, services),
         ..Plan::default()
     };
     let pairs = built.iter().zip(&plan.images);
     let lacking: Vec<&Built> = pairs.filter(|(_, image)| !image.there).map(|(built, _)| built).collect();
     if !lacking.is_empty() {
-        plan.add_layers(route, &lacking, &answers)?;
+        plan.add_layers(route, &lacking, &state)?;
     }
-    let runs = |service: &String| {
-        route.survey.containers.iter().any(|container| {
-            let has_ended = services.jobs.contains(service) && container.ended_well();
-            container.service == *service && (container.state == "running" || has_ended)
-        })
-    };
-    let same =
-        |(service, hash): &(&String, &String)| answers.started.get(*service) == Some(*hash) && runs(service);
-    let (stays, restarts): (Vec<_>, Vec<_>) = services.hashes.iter().partition(same);
-    let names =
-        |some: Vec<(&String, &String)>| some.into_iter().map(|(service, _)| service.clone()).collect();
-    (plan.stays, plan.restarts) = (names(stays), names(restarts));
+    plan.add_services(&route.survey.containers, &state, services);
     plan.other_bytes += services.archive;
     plan.bytes = plan.layer_bytes + plan.other_bytes + plan.registry_bytes;
     plan.bytes_per_second = speed(route.session)?;
@@ -174,48 +152,74 @@ pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<P
     Ok(plan)
 }
 
-/// The services that run and are none of a release that the robot would go over to.
+fn image(route: &Route<'_>, built: &Built) -> Image {
+    Image {
+        image: built.wanted.image.clone(),
+        digest: built.id.digest().to_owned(),
+        there: super::on_robot(route, built).is_some(),
+        layers: Vec::new(),
+    }
+}
+
+/// Returns whether a service runs, or is a job that has succeeded.
+fn runs(containers: &[survey::Container], services: &Services, service: &str) -> bool {
+    containers.iter().any(|container| {
+        let has_ended = services.jobs.contains(service) && container.ended_well();
+        container.service == service && (container.state == "running" || has_ended)
+    })
+}
+
+/// Returns the running services that the release does not have, if the robot would activate the release.
 fn removed(containers: &[survey::Container], services: &Services) -> Vec<String> {
-    let is_over = |container: &&survey::Container| {
+    let is_removed = |container: &&survey::Container| {
         services.archive > 0
             && container.state != "exited"
             && !services.hashes.contains_key(&container.service)
     };
     let names: BTreeSet<&String> =
-        containers.iter().filter(is_over).map(|container| &container.service).collect();
+        containers.iter().filter(is_removed).map(|container| &container.service).collect();
     names.into_iter().cloned().collect()
 }
 
 impl Plan {
-    fn add_layers(&mut self, route: &Route<'_>, lacking: &[&Built], answers: &Answers) -> Result<()> {
-        if answers.registry == "absent" {
+    /// Divides the services of the release into those that stay and those that are restarted.
+    fn add_services(&mut self, containers: &[survey::Container], state: &RobotState, services: &Services) {
+        for (service, hash) in &services.hashes {
+            let is_same = state.started.get(service) == Some(hash);
+            let stays = is_same && runs(containers, services, service);
+            let names = if stays { &mut self.stays } else { &mut self.restarts };
+            names.push(service.clone());
+        }
+    }
+
+    fn add_layers(&mut self, route: &Route<'_>, lacking: &[&Built], state: &RobotState) -> Result<()> {
+        if state.registry == "absent" {
             self.registry_bytes = Cmd::new("docker").args(["save", route.registry_image]).count_output()?;
         }
         if !layout::can_export(route.builder) {
             self.notes.push(
-                "this machine's engine keeps images in the classic store: their layers, and the bytes of \
-                 them, are known only once they are pushed"
+                "this machine's engine keeps images in the classic store: layers and their bytes are known only \
+                 after a push"
                     .to_owned(),
             );
             return Ok(());
         }
-        let transfer = Transfer::of(route);
-        let registry = match answers.registry.as_str() {
+        let registry = match state.registry.as_str() {
             "running" => delta::RegistryAccess::Running,
             "stopped" => delta::RegistryAccess::Stopped(route.registry_image),
             "absent" if !route.survey.images.is_empty() => {
                 self.notes.push(
-                    "the robot's registry is of another version of xtask: what it holds is known only once it \
-                     has been replaced, so less than this may travel"
+                    "the robot's registry was started by another version of xtask: its layers are known only after \
+                     it has been replaced, so a deploy may send less than planned"
                         .to_owned(),
                 );
                 delta::RegistryAccess::Absent
             }
             _ => delta::RegistryAccess::Absent,
         };
-        let forecast = transfer.forecast(lacking, registry)?;
-        self.notes
-            .extend(forecast.why_push.map(|why| format!("{why}: the push carries whole layers, compressed")));
+        let forecast = Transfer::new(route).forecast(lacking, registry)?;
+        let fallback = forecast.fallback_reason;
+        self.notes.extend(fallback.map(|why| format!("{why}: `docker push` sends whole layers, compressed")));
         let mut seen = BTreeSet::new();
         for (built, exported) in lacking.iter().zip(&forecast.report.images) {
             let Some(image) = self.images.iter_mut().find(|image| image.image == built.wanted.image) else {
@@ -228,7 +232,7 @@ impl Plan {
                     forecast.report.report_for(layer, &mut seen).unwrap_or_else(pushed);
                 if how != Transport::There {
                     self.layer_bytes += sent;
-                    self.disk_needed += layer.size * if answers.is_classic { 2 } else { 3 };
+                    self.disk_needed += layer.size * if state.is_classic { 2 } else { 3 };
                 }
                 let (how, basis) = match how {
                     Transport::There => ("there", None),
@@ -246,11 +250,11 @@ impl Plan {
     }
 }
 
-/// Bytes per second that the connection carries: measured, by sending some that are thrown away.
+/// Measures the connection in bytes per second, by sending bytes that the robot discards.
 fn speed(session: &Session) -> Result<u64> {
-    let (_child, mut words, answers) =
+    let (_child, mut stdin, answers) =
         session.command(["sh", "-c", "cat >/dev/null; echo done"]).converse()?;
-    // Bytes that no link compresses: each differs from what was before.
+    // Pseudo-random bytes (xorshift), which no link can compress.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut noise = || {
         state ^= state << 13;
@@ -262,13 +266,12 @@ fn speed(session: &Session) -> Result<u64> {
     let began = Instant::now();
     let mut sent = 0;
     while began.elapsed() < PROBE && sent < PROBE_BYTES {
-        words.write_all(&chunk).context("measure the link")?;
+        stdin.write_all(&chunk).context("measure the link")?;
         sent += chunk.len();
     }
-    drop(words);
+    drop(stdin);
     let mut answer = String::new();
-    let _bytes =
-        answers.take(process::LINE as u64).read_to_string(&mut answer).context("measure the link")?;
+    answers.take(process::LINE as u64).read_to_string(&mut answer).context("measure the link")?;
     anyhow::ensure!(answer.ends_with("done\n"), "the connection ended while the link was measured");
     let micros = began.elapsed().as_micros().max(1);
     Ok(u64::try_from(sent as u128 * 1_000_000 / micros).unwrap_or(u64::MAX))
@@ -279,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_that_the_release_has_no_more_is_removed() {
+    fn a_running_service_without_a_release_is_removed() {
         let container = |service: &str, state: &str| survey::Container {
             service: service.to_owned(),
             state: state.to_owned(),
@@ -301,7 +304,7 @@ mod tests {
         let hashes = [("camera".to_owned(), String::new())].into();
         let services = Services { hashes, archive: 100, ..Services::default() };
         assert_eq!(removed(&containers, &services), ["lidar", "radio"]);
-        // Where the robot runs the release, nothing is done to it.
+        // A robot that runs the release is left alone.
         assert_eq!(removed(&containers, &Services { archive: 0, ..services }), [""; 0]);
     }
 }

@@ -1,12 +1,12 @@
-//! A robot pulls images by digest, so that what its engine keeps is what was verified, and names them.
+//! Pulls on the robot: by digest, so that the engine has exactly the images that were verified, and then
+//! named.
 
 use super::Delivered;
 use crate::error::{Failure, Result};
 use crate::process;
 use crate::robot::Survey;
 
-/// Script for the robot's shell, with [`arguments`], where images are in the robot's own registry: the robot knows the
-/// login itself.
+/// Script for pulls from the robot's own registry, with [`arguments`]. The robot has the login.
 pub const SCRIPT: &str = concat!(
     include_str!("../robot/scripts/credential.sh"),
     include_str!("scripts/login.sh"),
@@ -14,13 +14,14 @@ pub const SCRIPT: &str = concat!(
     include_str!("scripts/pull.sh")
 );
 
-/// The same with a login of another registry, whose `config.json` it reads on stdin, or nothing.
+/// Script for pulls from another registry, with [`arguments`]. Reads the `config.json` with the login on
+/// stdin; an empty stdin is no login.
 pub const SCRIPT_WITH_LOGIN: &str =
     concat!(include_str!("scripts/login.sh"), "login=$(cat)\n", include_str!("scripts/pull.sh"));
 
-/// The images, and the two names that each gets: `eurobot:navigation` is for people; the one in `repository`,
-/// where it was pulled from, keeps the digest's name from being pruned (an engine with the classic store
-/// prunes images that have only a digest).
+/// The reference of each image, and the two tags that it gets. `eurobot:navigation` is for people. The tag in
+/// `repository`, from which the image is pulled, keeps the reference from being pruned: an engine with the
+/// classic store prunes images that have only a digest.
 pub fn arguments(images: &[Delivered], repository: &str, project: &str) -> Vec<String> {
     let names = |Delivered { image, reference }: &Delivered| {
         [reference.clone(), format!("{repository}:{image}"), format!("{project}:{image}")]
@@ -28,7 +29,7 @@ pub fn arguments(images: &[Delivered], repository: &str, project: &str) -> Vec<S
     images.iter().flat_map(names).collect()
 }
 
-/// Those of `images` that a robot did not have under all their names when it was looked at.
+/// Returns the images that the robot did not have under all their names when it was surveyed.
 pub fn lacking(survey: &Survey, project: &str, images: &[Delivered]) -> Vec<Delivered> {
     let id = |name: &str| survey.known().find(|known| known.is_called(name)).map(|known| &known.id);
     let is_named = |Delivered { image, reference }: &&Delivered| {
@@ -40,17 +41,17 @@ pub fn lacking(survey: &Survey, project: &str, images: &[Delivered]) -> Vec<Deli
     images.iter().filter(|image| !is_named(image)).cloned().collect()
 }
 
-/// Whether the robot says that it has what it was to pull.
-///
-/// # Errors
-/// Fails when it has not kept one of the images under its digest.
+/// Fails unless the script's output has the references of all images.
 pub fn check(robot: &str, images: &[Delivered], output: &str) -> Result<()> {
     if process::mode().dry_run {
         return Ok(());
     }
     for Delivered { image, reference } in images {
         if !output.split_whitespace().any(|word| word == reference) {
-            return Err(Failure::failed(format!("`{robot}` did not keep `{image}` as {reference}")).into());
+            return Err(Failure::failed(format!(
+                "`{robot}` has no image {reference} after pulling `{image}`"
+            ))
+            .into());
         }
     }
     Ok(())
@@ -62,7 +63,7 @@ mod tests {
     use crate::robot::survey::EngineImage;
 
     #[test]
-    fn only_what_is_not_there_under_all_its_names_is_pulled() {
+    fn images_without_one_of_their_names_are_pulled() {
         let image = |reference: &str, tag: &str, id: &str| EngineImage {
             reference: reference.to_owned(),
             tag: tag.to_owned(),
@@ -85,6 +86,6 @@ mod tests {
             .map(|(n, d)| delivered(n, d));
         let lacking = lacking(&survey, "eurobot", &images);
         let names: Vec<&str> = lacking.iter().map(|image| &*image.image).collect();
-        assert_eq!(names, ["navigation", "drive", "arm"], "a name that leads elsewhere, none, not there");
+        assert_eq!(names, ["navigation", "drive", "arm"], "the name of another image, no name, no image");
     }
 }

@@ -1,8 +1,8 @@
-//! The default way: push through the tunnel into the robot's own registry, pull from there.
+//! Delivery by the robot's own registry, which is the default: push through the tunnel, pull on the robot.
 //!
-//! The courier goes ahead with the layers that the registry lacks. What it could not bring, the push does:
-//! `docker push` starts a layer anew when the connection drops, so a dropped connection is established again
-//! and the push repeated; layers that arrived are kept.
+//! Before the push, a delta transfer sends the layers that the registry lacks, and `docker push` sends the
+//! layers that are missing after that. `docker push` begins a layer again when the connection drops, so the
+//! push is repeated over a new connection; layers that have arrived are not sent again.
 
 use anyhow::Context as _;
 
@@ -22,23 +22,23 @@ use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
-/// How often a push or a pull is tried while the connection keeps dropping.
+/// Most tries of a push or a pull while the connection keeps dropping.
 const TRIES: u32 = 5;
 
-/// What is left of a delivery whose connection is lost.
-const KEPT: &str = "what arrived is kept there: the next deploy goes on from it";
+/// Hint for a delivery whose connection is lost.
+const KEPT_HINT: &str = "what arrived is kept on the robot: the next deploy resumes from it";
 
-/// Bytes of layers that are not worth a connection of their own.
-const LITTLE: u64 = 100_000;
+/// Most bytes of layers to push that are not worth a compressed connection.
+const MAX_UNCOMPRESSED: u64 = 100_000;
 
-/// Brings images to the robot; those that its engine has already cost nothing.
+/// Brings the images that the robot's engine lacks to the robot.
 ///
 /// # Errors
-/// Fails when the connection, the registry, the push or the pull fails for good; what the robot had and
-/// ran is untouched then, and what arrived is not sent again the next time.
+/// After an error, images and containers that the robot had are unchanged, and layers that arrived are not
+/// sent again.
 pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let session = route.session;
-    route.progress.waiting("looking at its registry");
+    route.progress.waiting("checking its registry");
     let lane = || Lane::robot(session.robot());
     let preparing = timeline::span(lane(), Phase::Registry, "registry and tunnel");
     let registry_bytes = registry::ensure(session, route.registry_image)?;
@@ -48,8 +48,8 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     delivery.cost.sent = registry_bytes;
     let mut lacking: Vec<&Built> = Vec::new();
     for built in built {
-        // What the robot's engine has need not be in its registry: nobody would pull it.
-        match super::is_there(route, built) {
+        // An image in the robot's engine need not be in its registry, too: it is not pulled.
+        match super::on_robot(route, built) {
             Some(there) => delivery.images.push(there),
             None => lacking.push(built),
         }
@@ -57,7 +57,7 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
     let early = early_pull::while_sending(route, |observer| {
-        bring(route, &tunnel, &lacking, &mut delivery, observer)
+        fill_registry(route, &tunnel, &lacking, &mut delivery, observer)
     })?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
@@ -67,49 +67,51 @@ pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) {
         return Err(error);
     }
-    // A registry's data may have been damaged, say by a power cut: what is, is removed and brought again.
-    let damaged = match check(route, &tunnel, &lacking) {
+    // The registry's data may have been damaged, for example by a power cut: damaged blobs are removed and
+    // sent again.
+    let damaged = match remove_damaged(route, &tunnel, &lacking) {
         Ok(0) | Err(_) => return Err(error),
         Ok(count) => count,
     };
-    ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: bringing them again"));
+    ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: sending them again"));
     delivery.images = before;
-    bring(route, &tunnel, &lacking, &mut delivery, &NoObserver)?;
+    fill_registry(route, &tunnel, &lacking, &mut delivery, &NoObserver)?;
     pull(route, &tunnel, &delivery.images)?;
     Ok(delivery)
 }
 
-/// Has the robot pull what it lacks, however often the connection breaks off: what it has pulled it keeps.
+/// Has the robot pull the images that it lacks, and again each time the connection drops: it keeps pulled
+/// layers.
 fn pull(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[Delivered]) -> Result<()> {
     let robot = route.session.robot();
     let project = &route.workspace.project.name;
     for tries in 1.. {
         let Err(error) = pull_lacking(route.session, project, route.survey, images) else { break };
         process::check_interrupted()?;
-        if !tunnel.reopen(KEPT)? {
+        if !tunnel.reopen(KEPT_HINT)? {
             return Err(error);
         }
         if tries == TRIES {
-            let dropped = format!("the connection to `{robot}` drops again and again");
-            return Err(Failure::unreachable(dropped).hint(KEPT).because(error).into());
+            let dropped = format!("the connection to `{robot}` keeps dropping");
+            return Err(Failure::unreachable(dropped).hint(KEPT_HINT).because(error).into());
         }
-        ui::warn(robot, "the connection dropped: connected again, the robot goes on pulling");
+        ui::warn(robot, "the connection dropped: connected again, the robot continues to pull");
     }
     Ok(())
 }
 
-/// Removes what is damaged in the robot's registry of these images; gives the number of blobs.
-fn check(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[&Built]) -> Result<usize> {
+/// Removes damaged blobs of these images from the robot's registry; returns their number.
+fn remove_damaged(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[&Built]) -> Result<usize> {
     let mut blobs: Vec<Descriptor> = Vec::new();
     for built in images {
         let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.wanted.image)?;
         blobs.extend(manifest.blobs);
     }
-    Transfer::of(route).check(&blobs)
+    Transfer::new(route).remove_damaged(&blobs)
 }
 
-/// Fills the robot's registry: the courier brings what it can, the push completes it.
-fn bring(
+/// Fills the robot's registry: by delta transfer, and by `docker push` for the rest.
+fn fill_registry(
     route: &Route<'_>,
     tunnel: &Tunnel<'_>,
     lacking: &[&Built],
@@ -117,10 +119,10 @@ fn bring(
     observer: &dyn LayerObserver,
 ) -> Result<()> {
     let report = if process::mode().dry_run {
-        // What is printed is a script, and the push is right on its own.
+        // A dry run prints a script for people, which works with `docker push` alone.
         TransferReport::default()
     } else {
-        Transfer::of(route).observed_by(observer).carry(tunnel, lacking)?
+        Transfer::new(route).observed_by(observer).send_layers(tunnel, lacking)?
     };
     let cost = &mut delivery.cost;
     cost.sent += report.sent;
@@ -156,20 +158,20 @@ fn bring(
     cost.sent += tunnel.traffic().sent - start;
     cost.bytes_reused += match report.images.is_empty() {
         false => stats.reused(),
-        // Who cannot look into layers knows their sum only.
+        // Without exported layers only their sum is known.
         true => cost.layer_bytes.saturating_sub(cost.sent),
     };
-    // Where the push had a connection of its own, this one may have been lost meanwhile.
+    // During a push over the compressed connection the usual one may have dropped.
     if compressed.is_some() {
-        let _again = usual.reopen(KEPT)?;
+        usual.reopen(KEPT_HINT)?;
     }
     Ok(())
 }
 
-/// A connection that compresses, where the push has to carry layers that are not.
+/// Opens a compressing connection if `docker push` has to send uncompressed layers.
 fn compressed_session(route: &Route<'_>, report: &TransferReport) -> Result<Option<Session>> {
-    let has_to = report.images.is_empty() || report.left() > LITTLE;
-    if process::mode().dry_run || !layout::can_export(route.builder) || !has_to {
+    let is_worth_it = report.images.is_empty() || report.bytes_left_to_push() > MAX_UNCOMPRESSED;
+    if process::mode().dry_run || !layout::can_export(route.builder) || !is_worth_it {
         return Ok(None);
     }
     Session::open(Endpoint { compressed: true, ..route.session.endpoint().clone() }).map(Some)
@@ -186,7 +188,7 @@ fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {
     progress.done(&format!("pushed {image}: {new} new layers, {reused} reused, {} sent", ui::bytes(sent)));
 }
 
-/// Pushes one image and makes sure that what arrived is what was built.
+/// Pushes one image, and verifies that the registry has the image that was built.
 fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers, PushedManifest)> {
     let repository = &route.workspace.project.name;
     let push = Push::new(route.builder, repository, built, tunnel.port())?;
@@ -198,8 +200,8 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
             Ok(layers) => break layers,
             Err(error) => {
                 process::check_interrupted()?;
-                // Only a lost connection is worth another try: everything else fails the same way again.
-                if !tunnel.reopen(KEPT)? || tries == TRIES {
+                // Only a lost connection is worth another try: any other error would occur again.
+                if !tunnel.reopen(KEPT_HINT)? || tries == TRIES {
                     return Err(error);
                 }
                 tries += 1;
@@ -218,7 +220,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
     Ok((layers, manifest))
 }
 
-/// The digest in the registry against the digest built.
+/// Fails unless the registry has the digest that was built.
 fn verify(built: &Built, manifest: &PushedManifest) -> Result<()> {
     let (arrived, expected) = match &built.id {
         ImageId::Manifest(digest) => (Some(manifest.digest.as_str()), digest),
@@ -228,19 +230,16 @@ fn verify(built: &Built, manifest: &PushedManifest) -> Result<()> {
         return Ok(());
     }
     Err(Failure::failed(format!(
-        "the robot's registry has {} for `{}`, built was {expected}",
+        "the robot's registry has {} for `{}` instead of {expected}, which was built",
         arrived.unwrap_or("nothing"),
         built.reference
     ))
-    .hint("somebody may be pushing another build to the same robot: deploy again")
+    .hint("another deploy may be pushing to the same robot: deploy again")
     .into())
 }
 
-/// Lets the robot pull from its own registry what it lacks, and gives images their names that it has had for longer,
-/// where later ones have taken them.
-///
-/// # Errors
-/// Fails when the connection is gone or Docker on the robot fails.
+/// Has the robot pull the images that it lacks from its own registry, and restore the names of older images
+/// that newer ones have taken.
 pub fn pull_lacking(session: &Session, project: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
     let images = pulling::lacking(survey, project, images);
     if images.is_empty() {

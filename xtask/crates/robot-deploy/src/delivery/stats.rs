@@ -1,4 +1,4 @@
-//! Who brought which layer of which image: the courier, the push, or nobody because it was there.
+//! Transfer statistics: layers and bytes of each image by delta transfer and by `docker push`.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::image::layout::Layer;
 use crate::image::push::Layers;
 use crate::timeline::{self, Transport};
 
-/// The account of one robot.
+/// Statistics of one robot.
 #[derive(Debug)]
 pub struct TransferStats<'a> {
     robot: &'a str,
@@ -17,49 +17,49 @@ pub struct TransferStats<'a> {
 }
 
 impl<'a> TransferStats<'a> {
-    /// An account to which the courier's part is known.
+    /// Starts with the report of the delta transfer.
     pub fn new(robot: &'a str, report: &'a TransferReport) -> Self {
         Self { robot, report, seen: BTreeSet::new(), reused: 0 }
     }
 
-    /// Bytes of the layers that were there, of all images that have been settled.
+    /// Bytes of the layers that the robot had, in all recorded images.
     pub fn reused(&self) -> u64 {
         self.reused
     }
 
-    /// Settles an image that has been pushed, which took `sent` bytes: how many of its layers travelled, and
-    /// how many bytes the courier needed for them.
+    /// Records an image whose push took `sent` bytes. Returns the number of its layers that were sent and
+    /// reused, and the bytes of its deltas.
     pub fn record(&mut self, image: &str, manifest: &str, pushed: Layers, sent: u64) -> (Layers, u64) {
         let report = self.report;
         let exported = report.images.iter().find(|exported| *exported.digest == *manifest);
         let layers = exported.map(|exported| exported.layers.as_slice()).unwrap_or_default();
-        let left = |layer: &&Layer| !report.layers.contains_key(&layer.digest);
         let by_push: u64 = layers
             .iter()
-            .filter(left)
+            .filter(|layer| !report.layers.contains_key(&layer.digest))
             .filter(|layer| !self.seen.contains(&*layer.digest))
-            .map(|one| one.size)
+            .map(|layer| layer.size)
             .sum();
-        let (mut brought, mut bytes) = (0, 0);
+        let (mut by_delta, mut delta_bytes) = (0, 0);
         for layer in layers {
-            // Of the layers that it carries the push tells the number only.
+            // A push reports only the number of layers: its bytes are divided by their sizes.
             let share = u128::from(sent) * u128::from(layer.size) / u128::from(by_push.max(1));
             let pushed =
                 || LayerReport { how: Transport::Push, sent: u64::try_from(share).unwrap_or(u64::MAX) };
             let layer_report = report.report_for(layer, &mut self.seen).unwrap_or_else(pushed);
             if matches!(layer_report.how, Transport::Patch { .. } | Transport::Whole) {
-                brought += 1;
-                bytes += layer_report.sent;
+                by_delta += 1;
+                delta_bytes += layer_report.sent;
             }
             if layer_report.how == Transport::There {
                 self.reused += layer.size;
             }
-            self.note(image, layer, layer_report);
+            self.record_layer(image, layer, layer_report);
         }
-        (Layers { sent: pushed.sent + brought, reused: pushed.reused.saturating_sub(brought) }, bytes)
+        let layers = Layers { sent: pushed.sent + by_delta, reused: pushed.reused.saturating_sub(by_delta) };
+        (layers, delta_bytes)
     }
 
-    fn note(&self, image: &str, layer: &Layer, layer_report: LayerReport) {
+    fn record_layer(&self, image: &str, layer: &Layer, layer_report: LayerReport) {
         timeline::layer(timeline::Layer {
             robot: self.robot.to_owned(),
             image: image.to_owned(),
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_two_images_have_travels_once() {
+    fn a_layer_of_two_images_is_sent_once() {
         let layers = [("old", Transport::There, 0), ("shared", Transport::Whole, 40)];
         let layer_report =
             |(name, how, sent): (&str, Transport, u64)| (digest(name), LayerReport { how, sent });

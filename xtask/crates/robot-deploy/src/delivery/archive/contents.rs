@@ -1,4 +1,4 @@
-//! What `docker save` writes: an OCI image layout as a tar archive (OCI image specification, image layout).
+//! Archives of `docker save`: an OCI image layout as a tar archive (OCI image specification, image layout).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -9,47 +9,43 @@ use super::{Failure, Result};
 use crate::digest::Digest;
 use crate::image::oci::{Descriptor, Index, Manifest};
 
-/// Fast, and as small as the next levels up on layers of programs.
+/// Compression level: fast, and for layers of programs as good as the next higher levels.
 const LEVEL: i32 = 3;
 
-/// Larger than any manifest, smaller than layers worth a thought.
-const SMALL: u64 = 1 << 20;
+/// Most bytes of an entry that may be a manifest.
+const MAX_MANIFEST: u64 = 1 << 20;
 
-/// Bytes that all manifests of an archive may have.
-const MANIFESTS: usize = 32 << 20;
+/// Most bytes of all manifests of an archive.
+const MAX_MANIFESTS: usize = 32 << 20;
 
-/// A layer, as it is in the archive or was left out of it.
+/// A layer of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedLayer {
-    /// Its digest.
     pub digest: Digest,
-    /// Bytes, before the archive was compressed.
+    /// Bytes before the archive was compressed.
     pub size: u64,
-    /// Whether it was left out.
+    /// True if the layer was left out of the archive.
     pub skipped: bool,
 }
 
-/// What an archive holds.
+/// Blobs and manifests of an archive.
 #[derive(Clone, Debug, Default)]
 pub struct ArchiveContents {
     blobs: BTreeMap<Digest, PackedLayer>,
     manifests: BTreeMap<Digest, Manifest>,
 }
 
-/// Passes an archive on, compressed, without the layers `skip`; says what is in it.
-///
-/// # Errors
-/// Fails when it breaks off, is no image layout, or cannot be written.
+/// Copies an archive, compressed and without the layers `skip`; returns its contents.
 pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Result<ArchiveContents> {
     let mut compressed = zstd::Encoder::new(sink, LEVEL).context("compress the archive")?;
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     compressed.multithread(threads).context("compress the archive")?;
     let mut packed = tar::Builder::new(compressed);
     let mut contents = ArchiveContents::default();
-    let mut small: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut held = 0;
+    let mut json: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut json_bytes = 0;
     let mut archive = tar::Archive::new(source);
-    // Names in it are short: what says otherwise is passed on, and not read into memory.
+    // Raw, because names in an image layout are short: a long name is copied and not read into memory.
     for entry in archive.entries().context("read the archive of `docker save`")?.raw(true) {
         let mut entry = entry.context("read the archive of `docker save`")?;
         let header = entry.header().clone();
@@ -59,41 +55,40 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
         let skipped = digest.as_ref().is_some_and(|digest| skip.contains(digest.as_str()));
         if let Some(digest) = &digest {
             let blob = PackedLayer { digest: digest.clone(), size, skipped };
-            drop(contents.blobs.insert(digest.clone(), blob));
+            contents.blobs.insert(digest.clone(), blob);
         }
         if skipped {
             continue;
         }
-        if size > SMALL {
-            packed.append(&header, &mut entry).context("pass the archive on")?;
+        if size > MAX_MANIFEST {
+            packed.append(&header, &mut entry).context("copy the archive")?;
             continue;
         }
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).context("read the archive of `docker save`")?;
-        packed.append(&header, bytes.as_slice()).context("pass the archive on")?;
-        // Only what is JSON is asked for: indices and manifests.
+        packed.append(&header, bytes.as_slice()).context("copy the archive")?;
+        // JSON: an index, a manifest or a configuration.
         if bytes.starts_with(b"{") {
-            held += bytes.len();
-            anyhow::ensure!(held <= MANIFESTS, "the archive has more manifests than images have");
-            drop(small.insert(digest.map_or(path, String::from), bytes));
+            json_bytes += bytes.len();
+            anyhow::ensure!(json_bytes <= MAX_MANIFESTS, "the manifests of the archive are too large");
+            json.insert(digest.map_or(path, String::from), bytes);
         }
     }
-    let compressed = packed.into_inner().context("pass the archive on")?;
-    let mut sink = compressed.finish().context("pass the archive on")?;
-    sink.flush().context("pass the archive on")?;
-    contents.manifests = manifests(&small)?;
+    let compressed = packed.into_inner().context("copy the archive")?;
+    let mut sink = compressed.finish().context("copy the archive")?;
+    sink.flush().context("copy the archive")?;
+    contents.manifests = manifests(&json)?;
     Ok(contents)
 }
 
-fn manifests(small: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, Manifest>> {
-    let index = small.get("index.json").ok_or_else(|| {
-        Failure::failed("this machine's Docker writes archives of an older form")
+fn manifests(json: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, Manifest>> {
+    let index = json.get("index.json").ok_or_else(|| {
+        Failure::failed("this machine's Docker writes archives in an older format")
             .hint("Docker 25 or later writes OCI archives; `--via registry` works with any")
     })?;
     let index: Index = serde_json::from_slice(index).context("read the archive's index")?;
     let read = |Descriptor { digest, .. }: Descriptor| {
-        let bytes =
-            small.get(&*digest).with_context(|| format!("the archive lacks the manifest {digest}"))?;
+        let bytes = json.get(&*digest).with_context(|| format!("the archive lacks the manifest {digest}"))?;
         let manifest =
             serde_json::from_slice(bytes).with_context(|| format!("read the manifest {digest}"))?;
         Ok((digest, manifest))
@@ -102,10 +97,7 @@ fn manifests(small: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, Manif
 }
 
 impl ArchiveContents {
-    /// The digests of manifest and configuration of the image that has `digest` as one of them.
-    ///
-    /// # Errors
-    /// Fails when the archive has no such image.
+    /// Digests of manifest and configuration of the image that has `digest` as one of them.
     pub fn ids(&self, digest: &str) -> Result<[String; 2]> {
         let is_it =
             |(manifest, of): &(&Digest, &Manifest)| [&***manifest, &*of.config.digest].contains(&digest);
@@ -114,12 +106,12 @@ impl ArchiveContents {
         Ok([manifest.to_string(), of.config.digest.to_string()])
     }
 
-    /// The digests of configuration and manifest of each image.
+    /// Digests of configuration and manifest of each image.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.manifests.iter().map(|(manifest, of)| (of.config.digest.as_str(), manifest.as_str()))
     }
 
-    /// The layers that were left out, or those that were not.
+    /// Layers of the images: those that were skipped, or those that were not.
     pub fn layers(&self, skipped: bool) -> Vec<&PackedLayer> {
         let digests: BTreeSet<&Digest> =
             self.manifests.values().flat_map(|of| &of.layers).map(|layer| &layer.digest).collect();
@@ -131,23 +123,25 @@ impl ArchiveContents {
     }
 }
 
-/// The layers of `wanted` that are in none of them above a layer that no image of `there` has in the same
-/// place on the same layers.
+/// Returns the layers of `wanted` that images of `there` have in the same place on the same layers. A layer
+/// that only some of the wanted images share in this way is not among them.
 pub fn common<S: AsRef<str> + PartialEq>(wanted: &[Vec<S>], there: &[Vec<S>]) -> BTreeSet<String> {
-    let shared = |image: &Vec<S>| {
-        let lengths =
-            there.iter().map(|other| image.iter().zip(other).take_while(|(one, two)| one == two).count());
-        lengths.max().unwrap_or(0)
-    };
     let mut below: BTreeSet<String> = BTreeSet::new();
     let mut above: BTreeSet<&str> = BTreeSet::new();
     for image in wanted {
-        let (have, need) = image.split_at(shared(image));
+        let (have, need) = image.split_at(shared_length(image, there));
         below.extend(have.iter().map(|layer| layer.as_ref().to_owned()));
         above.extend(need.iter().map(AsRef::as_ref));
     }
     below.retain(|layer| !above.contains(layer.as_str()));
     below
+}
+
+/// Length of the longest prefix of an image's layers that an image of `there` has as well.
+fn shared_length<S: PartialEq>(image: &[S], there: &[Vec<S>]) -> usize {
+    let lengths =
+        there.iter().map(|other| image.iter().zip(other).take_while(|(one, two)| one == two).count());
+    lengths.max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -191,19 +185,21 @@ mod tests {
     }
 
     #[test]
-    fn fuzzed_archives_are_passed_on_or_refused() -> Result<()> {
+    fn fuzzed_archives_are_copied_or_refused() -> Result<()> {
         let mut pax = saved()?;
         pax[156] = b'x';
         fuzz("archive", 300, &[&saved()?, &pax, &saved()?[1024..]], |bytes| {
             let skip = [digest(BASE).to_string()].into();
             let Ok(contents) = pack(with_sums(bytes).as_slice(), std::io::sink(), &skip) else { return };
-            drop((contents.ids(&digest("config")), contents.layers(true), contents.layers(false)));
+            contents.ids(&digest("config")).ok();
+            contents.layers(true);
+            contents.layers(false);
         });
         Ok(())
     }
 
     #[test]
-    fn layers_that_are_there_are_left_out_and_the_rest_passes() -> Result<()> {
+    fn skipped_layers_are_left_out() -> Result<()> {
         let mut sent = Vec::new();
         let contents = pack(saved()?.as_slice(), &mut sent, &[digest(BASE).to_string()].into())?;
         let ids = [&manifest(), "config"].map(digest);
@@ -222,31 +218,31 @@ mod tests {
         Ok(())
     }
 
-    /// A member's header and its content, as far as it is not zeros.
-    fn member(name: &str, kind: tar::EntryType, size: u64, begins: &[u8]) -> Result<Box<dyn Read>> {
+    /// A member of an archive. Its content is `start`, followed by zeros.
+    fn member(name: &str, kind: tar::EntryType, size: u64, start: &[u8]) -> Result<Box<dyn Read>> {
         let mut header = tar::Header::new_gnu();
         header.set_path(name)?;
         header.set_entry_type(kind);
         header.set_size(size);
         header.set_cksum();
-        let content = std::io::Cursor::new(begins.to_vec()).chain(std::io::repeat(0)).take(size);
+        let content = std::io::Cursor::new(start.to_vec()).chain(std::io::repeat(0)).take(size);
         Ok(Box::new(std::io::Cursor::new(header.as_bytes().to_vec()).chain(content)))
     }
 
     #[test]
     fn a_hostile_archive_takes_little_memory() -> Result<()> {
-        let many = |begins: &'static [u8]| {
+        let many = |start: &'static [u8]| {
             let blobs = (0..150).map(|number| {
-                member(&format!("blobs/sha256/{number}"), tar::EntryType::Regular, SMALL, begins)
+                member(&format!("blobs/sha256/{number}"), tar::EntryType::Regular, MAX_MANIFEST, start)
             });
             blobs.collect::<Result<Vec<_>>>()
         };
         let long = |kind| -> Result<Vec<Box<dyn Read>>> { Ok(vec![member("long", kind, 150 << 20, b"")?]) };
         for (members, refused) in [
-            (many(b"\0")?, "older form"),
-            (many(b"{")?, "more manifests than images have"),
-            (long(tar::EntryType::GNULongName)?, "older form"),
-            (long(tar::EntryType::XHeader)?, "older form"),
+            (many(b"\0")?, "older format"),
+            (many(b"{")?, "manifests of the archive are too large"),
+            (long(tar::EntryType::GNULongName)?, "older format"),
+            (long(tar::EntryType::XHeader)?, "older format"),
         ] {
             let empty: Box<dyn Read> = Box::new(std::io::empty());
             let archive = members.into_iter().fold(empty, |all, one| Box::new(all.chain(one)));
@@ -271,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_is_there_when_all_below_it_is_and_no_other_image_needs_it() {
+    fn common_layers_have_common_layers_below_in_all_images() {
         let there = [vec!["base", "deps", "old"]];
         assert_eq!(
             common(&[vec!["base", "deps", "new"]], &there),

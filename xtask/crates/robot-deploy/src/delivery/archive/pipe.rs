@@ -1,4 +1,4 @@
-//! `docker save` on one side, `docker load` on the other, and this program between them.
+//! Pipe from `docker save` on this machine through this program to `docker load` on the robot.
 
 use std::io::{self, PipeReader, PipeWriter, Write};
 
@@ -8,11 +8,11 @@ use super::{Failure, Result, Session, process};
 use crate::error::has_kind;
 use crate::process::Cmd;
 
-/// Lets `work` read what `producer` writes and write what `consumer` on the robot reads. Whoever failed first
-/// explains the failure.
+/// Runs `work` with the output of `producer` and the input of `consumer` on the robot.
 ///
 /// # Errors
-/// Fails when one of the two commands fails, the connection drops, or `work` fails.
+/// The error of the first one that failed; [`Exit::Unreachable`](crate::error::Exit::Unreachable) if the
+/// connection dropped.
 pub fn pipe<T>(
     session: &Session,
     consumer: &Cmd,
@@ -22,24 +22,21 @@ pub fn pipe<T>(
     write_to(session, consumer, |sink| read_from(producer, |source| work(source, sink)))
 }
 
-/// Lets `work` read what `producer` writes.
-///
-/// # Errors
-/// Fails when `producer` or `work` fails.
+/// Runs `work` with the output of `producer`.
 pub fn read_from<T>(
     producer: &Cmd,
     work: impl FnOnce(&mut io::BufReader<PipeReader>) -> Result<T>,
 ) -> Result<T> {
-    let (child, words, mut source) = producer.converse()?;
-    drop(words);
+    let (child, stdin, mut source) = producer.converse()?;
+    drop(stdin);
     let result = work(&mut source);
     if result.is_ok() {
-        // Archives end in padding: who writes it must not find that nobody reads any more.
-        let _padding = io::copy(&mut source, &mut io::sink()).context("read an archive to its end")?;
+        // Reads the padding at the end of the archive: else `producer` would fail with a broken pipe.
+        io::copy(&mut source, &mut io::sink()).context("read an archive to its end")?;
     }
     drop(source);
     match result {
-        // What it wrote broke off: its own words say why.
+        // The output broke off: the error of `producer` is the reason.
         Err(error) if !has_kind(&error, io::ErrorKind::BrokenPipe) && !child.is_running() => {
             child.wait()?;
             Err(error)
@@ -49,19 +46,14 @@ pub fn read_from<T>(
     }
 }
 
-/// Lets `work` write what `consumer` on the robot reads.
-///
-/// # Errors
-/// As [`pipe`].
+/// Runs `work` with the input of `consumer` on the robot. Errors are those of `pipe`.
 pub fn write_to<T>(
     session: &Session,
     consumer: &Cmd,
     work: impl FnOnce(PipeWriter) -> Result<T>,
 ) -> Result<T> {
     let (child, sink, mut answers) = consumer.converse()?;
-    let listening = std::thread::spawn(move || {
-        drop(io::copy(&mut answers, &mut io::sink()));
-    });
+    let discarding = std::thread::spawn(move || io::copy(&mut answers, &mut io::sink()).ok());
     let result = work(sink);
     process::check_interrupted()?;
     let ended = match &result {
@@ -69,7 +61,7 @@ pub fn write_to<T>(
         _ => child.wait(),
     };
     drop(child);
-    drop(listening.join());
+    discarding.join().ok();
     process::check_interrupted()?;
     let error = match (ended, result) {
         (Ok(()), Ok(value)) => return Ok(value),
@@ -83,28 +75,27 @@ pub fn write_to<T>(
         "the connection to `{}` dropped while the archive was sent",
         session.robot()
     ))
-    .hint("run the same command again: an archive starts anew, `--via registry` goes on where it was")
+    .hint("run the same command again: an archive starts from its beginning, `--via registry` resumes")
     .because(error)
     .into())
 }
 
-/// A writer that shows what goes through it.
+/// A writer that passes the written bytes to a function.
 pub struct Observed<W, F> {
     inner: W,
-    show: F,
+    observe: F,
 }
 
 impl<W, F: FnMut(&[u8])> Observed<W, F> {
-    /// Around `inner`.
-    pub fn new(inner: W, show: F) -> Self {
-        Self { inner, show }
+    pub fn new(inner: W, observe: F) -> Self {
+        Self { inner, observe }
     }
 }
 
 impl<W: Write, F: FnMut(&[u8])> Write for Observed<W, F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
-        (self.show)(&bytes[..count]);
+        (self.observe)(&bytes[..count]);
         Ok(count)
     }
 

@@ -1,4 +1,4 @@
-//! What an archive of images comes from: this machine's engine, or a file that was written of it.
+//! Sources of archives: this machine's engine, or a bundle.
 
 use std::collections::BTreeSet;
 use std::io::{PipeWriter, Read};
@@ -8,24 +8,17 @@ use crate::error::Result;
 use crate::process::Cmd;
 use crate::robot::Session;
 
-/// How an archive is passed on: from its source to whatever reads what comes of it.
+/// Copies an archive from its source to a pipe; returns the archive's contents.
 pub type Pass<'a> = &'a mut dyn FnMut(&mut dyn Read, PipeWriter) -> Result<ArchiveContents>;
 
-/// See the module.
 pub trait ArchiveSource {
-    /// The layers of each of these images, lowest first, by the digests of what is in them.
-    ///
-    /// # Errors
-    /// Fails when an image is not there.
+    /// Diff ids of the layers of each image, lowest first.
     fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>>;
 
-    /// The command that would write the archive, for a dry run.
+    /// The command that writes the archive, for a dry run.
     fn command(&self, items: &[&ArchiveImage]) -> Cmd;
 
-    /// Lets `load` on the robot read what `pass` makes of the archive.
-    ///
-    /// # Errors
-    /// Fails when the archive cannot be read, or `load` fails.
+    /// Sends the archive, copied by `pass`, to `load` on the robot.
     fn send(
         &self,
         items: &[&ArchiveImage],
@@ -34,13 +27,10 @@ pub trait ArchiveSource {
         pass: Pass<'_>,
     ) -> Result<ArchiveContents>;
 
-    /// Whether it is one archive with all images, wanted or not.
+    /// Returns whether the archive has the same images, whichever are asked for.
     fn is_fixed(&self) -> bool;
 
-    /// Fails where the robot, which has the layers `there`, lacks what the archive leaves out.
-    ///
-    /// # Errors
-    /// Says what has to come first.
+    /// Fails if the robot, which has the layers `there`, lacks layers that the archive leaves out.
     fn check(&self, _robot: &str, _there: &BTreeSet<String>) -> Result<()> {
         Ok(())
     }
@@ -76,13 +66,13 @@ impl ArchiveSource for Engine {
     }
 }
 
-/// What to ask Docker for the layers of images; [`chains`] reads the answer.
+/// Arguments of `docker` that print the layers of images, for [`chains`].
 pub fn question<'a>(ids: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let question = ["image", "inspect", "--format", "{{join .RootFS.Layers \" \"}}"];
     question.into_iter().chain(ids).map(str::to_owned).collect()
 }
 
-/// The layers of each image, lowest first.
+/// Parses the layers of each image, lowest first.
 pub fn chains(text: &str) -> Vec<Vec<String>> {
     text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
 }

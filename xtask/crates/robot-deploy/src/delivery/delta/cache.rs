@@ -1,4 +1,5 @@
-//! What the robots of one deploy share: the layers on this machine, and the parcels that are made of them.
+//! Delta cache: the layers on this machine, their indexes, and the deltas made from them. The robots of one
+//! deploy share it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -22,69 +23,65 @@ use crate::files;
 use crate::image::layout::{self, Layer, Layout};
 use crate::{process, ui};
 
-/// Raised when the same recipe makes other bytes.
+/// Version of the encoding. Raised when the same plan encodes to other bytes.
 const FORMAT: &str = "1";
 
-/// Bytes that parcels may take on this machine's disk. They are kept for transfers that broke off.
-const DELTAS: u64 = 1_000_000_000;
+/// Most bytes of delta files on this machine's disk. They are kept to resume transfers that broke off.
+const MAX_DELTAS: u64 = 1_000_000_000;
 
-/// Bytes that what is known of layers may take.
-const CONTENTS: u64 = 100_000_000;
+/// Most bytes of indexes on this machine's disk.
+const MAX_INDEXES: u64 = 100_000_000;
 
-/// How long another deploy may take: half a gigabyte over a bad Wi-Fi.
-const TURN: Duration = Duration::from_secs(30 * 60);
+/// Longest wait for the lock: another deploy may be sending half a gigabyte over a bad Wi-Fi.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Layers smaller than this are looked into again rather than remembered.
-const REMEMBERED: u64 = 1 << 20;
+/// Smallest layer, in bytes, whose index is kept on disk.
+const MIN_KEPT: u64 = 1 << 20;
 
-/// See the module.
 #[derive(Debug)]
 pub struct DeltaCache {
-    /// The layers.
     pub layout: Layout,
     dir: Utf8PathBuf,
     state: Mutex<State>,
-    /// Nobody waits for parcels any more.
+    /// True once the deploy has ended, so that no further deltas are needed.
     over: Arc<AtomicBool>,
-    maker: Option<JoinHandle<()>>,
+    encoder: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct State {
     deltas: BTreeMap<String, Arc<DeltaFile>>,
-    contents: HashMap<Digest, Arc<LayerIndex>>,
-    /// None once the deploy is over.
-    orders: Option<Sender<Work>>,
+    indexes: HashMap<Digest, Arc<LayerIndex>>,
+    /// None once the deploy has ended.
+    work: Option<Sender<Work>>,
 }
 
 type Work = (Arc<DeltaFile>, Inputs, tempfile::NamedTempFile);
 
-/// A layer that a robot has and that may help to make another.
+/// A layer on a robot that may become a basis.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Its digest.
     pub digest: Digest,
-    /// What is in it.
-    pub contents: Arc<LayerIndex>,
-    /// Whether its bytes are on this machine.
+    pub index: Arc<LayerIndex>,
+    /// True if the layer is on this machine as well.
     pub is_here: bool,
 }
 
-/// A parcel, and the layers on the robot that it refers to.
+/// A delta, and the layers on the robot that it refers to.
 #[derive(Clone, Debug)]
 pub struct PackedDelta {
-    /// The parcel; it may still be in the making.
+    /// May still be being encoded.
     pub delta: Arc<DeltaFile>,
-    /// Digests; none where the layer is sent whole.
+    /// Empty if the layer is sent whole.
     pub bases: Vec<Digest>,
 }
 
 impl DeltaCache {
-    /// Opens the depot of a workspace.
+    /// Opens the cache of a workspace.
     pub fn open(workspace: &Workspace) -> Self {
         let state = workspace.state_dir();
         for (old, new) in [("parcels", "deltas"), ("contents", "indexes"), ("courier-owner", "owner")] {
-            // Names of earlier versions. A file that cannot be renamed is made again.
+            // Names of earlier versions. What cannot be renamed is made again.
             if !state.join(new).exists() {
                 fs_err::rename(state.join(old), state.join(new)).unwrap_or_default();
             }
@@ -92,35 +89,32 @@ impl DeltaCache {
         Self::at(Layout::of(workspace), state.join("deltas"))
     }
 
-    /// A depot of these layers that keeps its parcels in `dir`.
+    /// Opens a cache that keeps its deltas in `dir`, and indexes beside it.
     pub fn at(layout: Layout, dir: Utf8PathBuf) -> Self {
-        let (orders, work) = channel::<Work>();
-        let (kept, over) = (dir.clone(), Arc::new(AtomicBool::new(false)));
+        let (work, queue) = channel::<Work>();
+        let (deltas_dir, over) = (dir.clone(), Arc::new(AtomicBool::new(false)));
         let is_over = Arc::clone(&over);
-        // One parcel at a time, each on all cores: who waits for the first gets it soonest.
-        let maker = std::thread::spawn(move || {
-            for (delta, inputs, target) in work {
+        // One delta at a time, each on all cores: the first one is ready soonest.
+        let encoder = std::thread::spawn(move || {
+            for (delta, inputs, target) in queue {
                 if is_over.load(Ordering::SeqCst) {
                     return;
                 }
-                delta.make(&inputs, target, &kept);
+                delta.encode(&inputs, target, &deltas_dir);
             }
         });
-        let state = State { deltas: BTreeMap::new(), contents: HashMap::new(), orders: Some(orders) };
-        Self { layout, dir, state: Mutex::new(state), over, maker: Some(maker) }
+        let state = State { deltas: BTreeMap::new(), indexes: HashMap::new(), work: Some(work) };
+        Self { layout, dir, state: Mutex::new(state), over, encoder: Some(encoder) }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who the agents of this workspace belong to: a word that no other machine has.
-    ///
-    /// # Errors
-    /// Fails when it cannot be kept.
+    /// Random id of this workspace. Agents on robots have it, so that each workspace recognises its own.
     pub fn owner(&self) -> Result<String> {
-        // Robots are served at the same time, and one word is to come of it.
-        let _one_at_a_time = self.state();
+        // Threads of several robots may need the id at the same time, and all have to get the same one.
+        let _guard = self.state();
         let path = self.dir.with_file_name("owner");
         if let Ok(owner) = fs_err::read_to_string(&path)
             && owner.len() == 16
@@ -132,84 +126,73 @@ impl DeltaCache {
         Ok(owner)
     }
 
-    /// Waits until no other deploy of this workspace delivers to a robot; the result's end is the end of the turn.
-    /// Two of them would take each other for what a cut connection left behind.
-    ///
-    /// # Errors
-    /// Fails when it takes longer than a delivery can, or the run is interrupted.
+    /// Locks a robot against other deploys of this workspace, which would end each other's agents as left
+    /// behind by a cut connection. Waits for the lock, which is released when the file is dropped.
     pub fn lock(&self, robot: &str) -> Result<File> {
         let dir = self.dir.with_file_name("locks");
         fs_err::create_dir_all(&dir)?;
         let lock = File::create(dir.join(robot)).context("wait for other deploys")?;
         if lock.try_lock().is_err() {
             ui::step(robot, "waiting for another deploy of this workspace");
-            process::poll("another deploy of this workspace to end", TURN, || Ok(lock.try_lock()?))?;
+            process::poll("another deploy of this workspace to end", LOCK_TIMEOUT, || Ok(lock.try_lock()?))?;
         }
         Ok(lock)
     }
 
-    /// What is in a layer that is on this machine.
-    ///
-    /// # Errors
-    /// Fails when it cannot be read.
-    pub fn contents(&self, digest: &Digest) -> Result<Arc<LayerIndex>> {
-        if let Some(contents) = self.state().contents.get(digest) {
-            return Ok(Arc::clone(contents));
+    /// Returns the index of a layer on this machine.
+    pub fn index(&self, digest: &Digest) -> Result<Arc<LayerIndex>> {
+        if let Some(index) = self.state().indexes.get(digest) {
+            return Ok(Arc::clone(index));
         }
         let layer = self.layout.blob(digest);
         let size = fs_err::metadata(&layer)?.len();
-        let remembered = self.remembered(digest);
-        let known = fs_err::read(&remembered).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        // What is remembered of a layer that was other then would make a bad recipe: costly, not wrong.
-        let known = known.filter(|contents: &LayerIndex| contents.cover(size));
-        let contents = match known {
-            Some(contents) => Arc::new(contents),
+        let path = self.index_path(digest);
+        let kept: Option<LayerIndex> =
+            fs_err::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        // An index that covers another size is damaged. Used, it would make a large delta, not a wrong layer.
+        let index = match kept.filter(|index| index.covers(size)) {
+            Some(index) => Arc::new(index),
             None => {
-                let contents = LayerIndex::read(&layer)?;
-                if size >= REMEMBERED {
-                    files::replace(&remembered, &serde_json::to_string(&contents)?)?;
+                let index = LayerIndex::read(&layer)?;
+                if size >= MIN_KEPT {
+                    files::replace(&path, &serde_json::to_string(&index)?)?;
                 }
-                Arc::new(contents)
+                Arc::new(index)
             }
         };
-        drop(self.state().contents.insert(digest.clone(), Arc::clone(&contents)));
-        Ok(contents)
+        self.state().indexes.insert(digest.clone(), Arc::clone(&index));
+        Ok(index)
     }
 
-    /// Where the contents of a layer are remembered.
-    fn remembered(&self, digest: &Digest) -> Utf8PathBuf {
+    fn index_path(&self, digest: &Digest) -> Utf8PathBuf {
         self.dir.with_file_name("indexes").join(digest.hex())
     }
 
-    /// Forgets what is known of a layer's contents.
-    fn remove(&self, digest: &Digest) -> Result<()> {
-        drop(self.state().contents.remove(digest));
-        let remembered = self.remembered(digest);
-        if remembered.exists() {
-            fs_err::remove_file(remembered)?;
+    fn remove_index(&self, digest: &Digest) -> Result<()> {
+        self.state().indexes.remove(digest);
+        let path = self.index_path(digest);
+        if path.exists() {
+            fs_err::remove_file(path)?;
         }
         Ok(())
     }
 
-    /// The layers on this machine that a robot has, too. What cannot be read here, or has another size on
-    /// either side, is of no use.
+    /// Returns the layers that are both on this machine and on the robot, with the same size.
     pub fn candidates(&self, inventory: &Inventory) -> Vec<Candidate> {
-        let same_size = |digest: &Digest| {
-            let held = inventory.get(digest)?;
-            let here = self.layout.blob(digest).metadata().ok()?;
-            (held.size == here.len()).then_some(())
-        };
-        let here = self.layout.blobs().into_iter().filter(|digest| same_size(digest).is_some());
-        let candidate = |digest: Digest| {
-            Some(Candidate { contents: self.contents(&digest).ok()?, digest, is_here: true })
-        };
-        here.filter_map(candidate).collect()
+        let digests = self.layout.blobs().into_iter();
+        digests.filter_map(|digest| self.candidate(digest, inventory)).collect()
     }
 
-    /// Transport a layer is best made of others.
-    ///
-    /// # Errors
-    /// Fails when the layer cannot be read.
+    fn candidate(&self, digest: Digest, inventory: &Inventory) -> Option<Candidate> {
+        let remote = inventory.get(&digest)?;
+        let here = self.layout.blob(&digest).metadata().ok()?;
+        if remote.size != here.len() {
+            return None;
+        }
+        Some(Candidate { index: self.index(&digest).ok()?, digest, is_here: true })
+    }
+
+    /// Plans how to make a layer from the candidates. `made_by` has the instruction that made each layer.
     pub fn plan(
         &self,
         layer: &Layer,
@@ -219,59 +202,56 @@ impl DeltaCache {
         if candidates.is_empty() {
             return Ok(DeltaPlan::whole(layer.size));
         }
-        let basis = |candidate: &'_ Candidate| {
-            made_by.get(&candidate.digest).is_some_and(|op| *op == layer.created_by)
-        };
         let bases: Vec<Basis<'_>> = candidates
             .iter()
-            .map(|one| Basis { contents: &one.contents, same_history: basis(one), is_here: one.is_here })
+            .map(|Candidate { digest, index, is_here }| Basis {
+                index,
+                same_instruction: made_by.get(digest).is_some_and(|made_by| *made_by == layer.created_by),
+                is_here: *is_here,
+            })
             .collect();
-        let plan = DeltaPlan::new(self.contents(&layer.digest)?.as_ref(), &bases);
-        // The same parcel for all robots, whatever else they have.
+        let plan = DeltaPlan::new(self.index(&layer.digest)?.as_ref(), &bases);
+        // The same plan for all robots, whichever candidates they have, so that they share the delta.
         Ok(if plan.is_whole() { DeltaPlan::whole(layer.size) } else { plan })
     }
 
-    /// The parcel for a layer; it is made in the background unless it is there or in the making.
-    ///
-    /// # Errors
-    /// Fails when no file can be made for it.
+    /// Returns the delta of a plan, and encodes it in the background unless that has been done or has begun.
     pub fn pack(&self, layer: &Layer, plan: DeltaPlan, candidates: &[Candidate]) -> Result<PackedDelta> {
         let used: Vec<&Candidate> = plan.bases.iter().map(|number| &candidates[*number]).collect();
         let bases: Vec<Digest> = used.iter().map(|candidate| candidate.digest.clone()).collect();
-        let name = name(layer, &bases, &plan);
+        let name = delta_name(layer, &bases, &plan);
         let mut state = self.state();
         if let Some(delta) = state.deltas.get(&name) {
             return Ok(PackedDelta { delta: Arc::clone(delta), bases });
         }
-        let delta = match DeltaFile::kept(&self.dir, &name) {
+        let delta = match DeltaFile::open(&self.dir, &name) {
             Some(delta) => Arc::new(delta),
             None => {
-                let (delta, target) = DeltaFile::empty(&self.dir, &name)?;
+                let (delta, target) = DeltaFile::create(&self.dir, &name)?;
                 files::replace(
-                    &self.request(&name),
+                    &self.digests_path(&name),
                     &[std::slice::from_ref(&layer.digest), &*bases].concat().join("\n"),
                 )?;
                 let delta = Arc::new(delta);
-                let path = |one: &&Candidate| one.is_here.then(|| self.layout.blob(&one.digest));
-                let bases = used.iter().map(path).collect();
-                let inputs = Inputs { layer: self.layout.blob(&layer.digest), bases, plan };
-                if let Some(orders) = &state.orders {
-                    // The maker lives as long as this.
-                    drop(orders.send((Arc::clone(&delta), inputs, target)));
+                let paths = used
+                    .iter()
+                    .map(|candidate| candidate.is_here.then(|| self.layout.blob(&candidate.digest)));
+                let inputs = Inputs { layer: self.layout.blob(&layer.digest), bases: paths.collect(), plan };
+                if let Some(work) = &state.work {
+                    // The receiver lives as long as this cache.
+                    work.send((Arc::clone(&delta), inputs, target)).ok();
                 }
                 delta
             }
         };
-        drop(state.deltas.insert(name, Arc::clone(&delta)));
+        state.deltas.insert(name, Arc::clone(&delta));
         Ok(PackedDelta { delta, bases })
     }
 
-    /// The recipe of a transfer that broke off in an earlier run, and the bytes of it that the robot has. The
-    /// layers that arrived then are bases now, and would make it another parcel.
-    ///
-    /// # Errors
-    /// Fails when the layer cannot be read.
-    pub fn begun(
+    /// Returns the plan of a transfer that broke off in an earlier run, and the size of its spool on the
+    /// robot. A new plan could differ and make another delta, because layers that arrived then are candidates
+    /// now.
+    pub fn resumable_plan(
         &self,
         layer: &Layer,
         spools: &BTreeMap<String, u64>,
@@ -279,8 +259,8 @@ impl DeltaCache {
         made_by: &BTreeMap<Digest, String>,
     ) -> Result<Option<(DeltaPlan, u64)>> {
         for (spool, bytes) in spools {
-            let request = fs_err::read_to_string(self.request(spool)).unwrap_or_default();
-            let Some(bases) = request.strip_prefix(layer.digest.as_str()) else { continue };
+            let digests = fs_err::read_to_string(self.digests_path(spool)).unwrap_or_default();
+            let Some(bases) = digests.strip_prefix(layer.digest.as_str()) else { continue };
             let bases: Vec<&str> = bases.split_whitespace().collect();
             let places: Vec<usize> = (0..candidates.len())
                 .filter(|place| bases.contains(&candidates[*place].digest.as_str()))
@@ -290,32 +270,29 @@ impl DeltaCache {
             plan.bases = plan.bases.iter().map(|number| places[*number]).collect();
             let bases: Vec<Digest> =
                 plan.bases.iter().map(|place| candidates[*place].digest.clone()).collect();
-            if name(layer, &bases, &plan) == *spool {
+            if delta_name(layer, &bases, &plan) == *spool {
                 return Ok(Some((plan, *bytes)));
             }
         }
         Ok(None)
     }
 
-    /// Where it is kept what a parcel makes out of what: digests, one a line.
-    fn request(&self, delta: &str) -> Utf8PathBuf {
+    /// File with the digests of a delta's layer and of its bases, one a line.
+    fn digests_path(&self, delta: &str) -> Utf8PathBuf {
         self.dir.join(format!("{delta}.order"))
     }
 
-    /// Forgets a parcel that did not make what it should, what was remembered of the layers it was made of, and
-    /// those of them that are not what they should be. Gives the digests of those.
-    ///
-    /// # Errors
-    /// Fails when a damaged file cannot be removed.
+    /// Removes a delta that did not make its layer, the indexes of the layer and of its bases, and those of
+    /// these layers that are damaged on this machine. Returns the digests of the damaged ones.
     pub fn invalidate(&self, layer: &Digest, packed: &PackedDelta) -> Result<Vec<Digest>> {
-        drop(self.state().deltas.remove(&packed.delta.name));
+        self.state().deltas.remove(&packed.delta.name);
         let path = self.dir.join(&packed.delta.name);
         if path.exists() {
             fs_err::remove_file(path)?;
         }
         let mut damaged = Vec::new();
         for digest in packed.bases.iter().chain([layer]) {
-            self.remove(digest)?;
+            self.remove_index(digest)?;
             if self.layout.blob(digest).exists() && !self.layout.is_intact(digest)? {
                 self.layout.discard(digest)?;
                 damaged.push(digest.clone());
@@ -324,34 +301,31 @@ impl DeltaCache {
         Ok(damaged)
     }
 
-    /// Removes what was not used for longest, where it has become too much: layers that a robot has were used
-    /// when it was last delivered to.
+    /// Removes the least recently used layers, deltas and indexes beyond the limits. A deploy to a robot
+    /// counts as a use of the layers that the robot has.
     pub fn evict(&self) {
-        let contents = self.dir.with_file_name("indexes");
+        let indexes = self.dir.with_file_name("indexes");
         let results = [
             self.layout.evict(layout::LIMIT),
-            files::evict(&self.dir, DELTAS),
-            files::evict(&contents, CONTENTS),
+            files::evict(&self.dir, MAX_DELTAS),
+            files::evict(&indexes, MAX_INDEXES),
         ];
         for error in results.into_iter().filter_map(Result::err) {
-            // The deploy is done: a file too many is no reason to call it failed.
+            // Only a warning: the deploy itself has succeeded.
             ui::warn("clean-up", &format!("{error:#}"));
         }
     }
 }
 
-/// Removes from a workspace what deploys of these images do not need, named by the digests of their manifests: other
-/// layers, and parcels of transfers that broke off. Gives the bytes that went, or none while a deploy is at work.
-///
-/// # Errors
-/// Fails when it cannot be read or removed.
+/// Removes the layers of a workspace that are not in `images`, which are digests of manifests, and all
+/// deltas. Returns the number of bytes removed; none if a deploy is exporting layers.
 pub fn prune(workspace: &Workspace, images: &BTreeSet<Digest>) -> Result<Option<u64>> {
     let Some(layers) = Layout::of(workspace).retain(images)? else { return Ok(None) };
     Ok(Some(layers + files::evict(&workspace.state_dir().join("deltas"), 0)?))
 }
 
-/// What a parcel is called.
-fn name(layer: &Layer, bases: &[Digest], plan: &DeltaPlan) -> String {
+/// Name of a delta: a hash of everything that decides on its bytes.
+fn delta_name(layer: &Layer, bases: &[Digest], plan: &DeltaPlan) -> String {
     let library = zstd::zstd_safe::version_number();
     let name = format!("{FORMAT} {library} {} {bases:?} {:?}", layer.digest, plan.ops);
     Digest::of(name).hex()[..NAME].to_owned()
@@ -360,10 +334,10 @@ fn name(layer: &Layer, bases: &[Digest], plan: &DeltaPlan) -> String {
 impl Drop for DeltaCache {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
-        self.state().orders = None;
-        if let Some(maker) = self.maker.take() {
-            // A maker that panicked has said so.
-            drop(maker.join());
+        self.state().work = None;
+        if let Some(encoder) = self.encoder.take() {
+            // A panic has been printed by its thread.
+            encoder.join().ok();
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The agent's record of a layer that this machine does not have: checksum, length and place of each file.
+//! Decodes the agent's index of a layer that this machine does not have: checksum, length and offset of each
+//! file.
 
 use std::io::Read as _;
 
@@ -8,31 +9,32 @@ use base64::Engine as _;
 use super::index::{Entry, LayerIndex};
 use crate::error::Result;
 
-/// Bytes of what is said of a file.
+/// Bytes of a file's record.
 const RECORD: usize = 20;
 
-/// Bytes that a file with content takes in a layer at least: its header and a block.
-const FILE: u64 = 1024;
+/// Least bytes of a file with content in a layer: its header and a block.
+const MIN_FILE: u64 = 1024;
 
-/// Files that are read of one layer. The largest that are known, of a ROS desktop, have 200,000.
-const FILES: u64 = 1 << 19;
+/// Most files of one layer. The largest known layers, of a ROS desktop, have 200,000.
+const MAX_FILES: u64 = 1 << 19;
 
-/// Reads it. A layer of `size` bytes has room for so many files: what is said is never unpacked further than that. Files
-/// that are not inside of it are left out, and nothing is known of a layer with too many.
-///
-/// # Errors
-/// Fails when it is anything else.
+/// Decodes the index of a layer of `size` bytes. No more is unpacked than the records of as many files as fit
+/// into the layer. Files outside of the layer are left out. The index of a layer with too many files is
+/// empty.
 pub fn read(packed: &str, size: u64) -> Result<LayerIndex> {
-    let unreadable = "read what the robot says is in a layer";
+    let unreadable = "decode the robot's index of a layer";
     let packed = base64::prelude::BASE64_STANDARD.decode(packed).context(unreadable)?;
     let mut unpacked = zstd::Decoder::new(packed.as_slice()).context(unreadable)?;
     unpacked.window_log_max(24).context(unreadable)?;
-    let fit = size / FILE;
-    let limit = FILES.min(fit) * RECORD as u64;
+    let fit = size / MIN_FILE;
+    let limit = MAX_FILES.min(fit) * RECORD as u64;
     let mut bytes = Vec::new();
-    let _count = unpacked.take(limit + 1).read_to_end(&mut bytes).context(unreadable)?;
+    unpacked.take(limit + 1).read_to_end(&mut bytes).context(unreadable)?;
     if bytes.len() as u64 > limit {
-        anyhow::ensure!(fit > FILES, "the robot says that a layer has more files than fit into it");
+        anyhow::ensure!(
+            fit > MAX_FILES,
+            "the robot's index of a layer has more files than fit into the layer"
+        );
         return Ok(LayerIndex::default());
     }
     let (records, _rest) = bytes.as_chunks::<RECORD>();
@@ -53,7 +55,7 @@ fn entry(record: &[u8; RECORD], size: u64) -> Option<Entry> {
 mod tests {
     use super::*;
 
-    fn said(records: &[(u32, u64, u64)]) -> String {
+    fn encoded(records: &[(u32, u64, u64)]) -> String {
         let record = |(checksum, length, content): &(u32, u64, u64)| {
             [&checksum.to_le_bytes()[..], &length.to_le_bytes(), &content.to_le_bytes()].concat()
         };
@@ -65,22 +67,22 @@ mod tests {
     }
 
     #[test]
-    fn files_are_where_the_robot_says() -> Result<()> {
-        let contents = read(&said(&[(7, 100, 512), (9, 2000, 1536)]), 4096)?;
+    fn records_become_entries() -> Result<()> {
+        let index = read(&encoded(&[(7, 100, 512), (9, 2000, 1536)]), 4096)?;
         let entries: Vec<_> =
-            contents.entries.iter().map(|one| (one.checksum, one.length, one.content, one.end)).collect();
+            index.entries.iter().map(|one| (one.checksum, one.length, one.content, one.end)).collect();
         assert_eq!(entries, [(7, 100, 512, 612), (9, 2000, 1536, 3536)]);
-        assert!(read(&said(&[]), 0)?.entries.is_empty());
+        assert!(read(&encoded(&[]), 0)?.entries.is_empty());
         Ok(())
     }
 
     #[test]
-    fn what_is_unpacked_has_an_end() {
+    fn unpacking_is_bounded() {
         // 2 GB of zeros, a bomb of 64 kB: the records of files without content.
         let mut bomb = zstd::Encoder::new(Vec::new(), 9).unwrap();
-        let _zeros = std::io::copy(&mut std::io::repeat(0).take(2 << 30), &mut bomb).unwrap();
+        std::io::copy(&mut std::io::repeat(0).take(2 << 30), &mut bomb).unwrap();
         let bomb = base64::prelude::BASE64_STANDARD.encode(bomb.finish().unwrap());
-        for size in [0, 1_000_000, FILES * FILE] {
+        for size in [0, 1_000_000, MAX_FILES * MIN_FILE] {
             let error = read(&bomb, size).unwrap_err();
             assert!(error.to_string().contains("more files than fit"), "{error:#}");
         }
@@ -88,19 +90,19 @@ mod tests {
     }
 
     #[test]
-    fn files_are_inside_of_their_layer() -> Result<()> {
+    fn files_outside_of_their_layer_are_left_out() -> Result<()> {
         for (length, content) in [(4096, 1), (u64::MAX, 1), (1, u64::MAX), (u64::MAX, u64::MAX)] {
-            let contents = read(&said(&[(7, length, content), (9, 10, 512)]), 4096)?;
-            let lengths: Vec<_> = contents.entries.iter().map(|one| one.length).collect();
+            let index = read(&encoded(&[(7, length, content), (9, 10, 512)]), 4096)?;
+            let lengths: Vec<_> = index.entries.iter().map(|one| one.length).collect();
             assert_eq!(lengths, [10]);
         }
         Ok(())
     }
 
     #[test]
-    fn anything_else_is_an_error() {
-        for words in ["", "no base64 at all", "AAAA", &pack(&[1; 2_000_000])[..2]] {
-            assert!(read(words, 1 << 30).is_err(), "{words}");
+    fn invalid_text_is_an_error() {
+        for text in ["", "not base64 at all", "AAAA", &pack(&[1; 2_000_000])[..2]] {
+            assert!(read(text, 1 << 30).is_err(), "{text}");
         }
     }
 }

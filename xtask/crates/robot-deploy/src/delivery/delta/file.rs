@@ -1,14 +1,14 @@
-//! Parcels: what a robot needs to make a layer that it lacks, as a file that can be sent while it grows.
+//! Delta files: encoded plans. A delta file can be sent while it is being written.
 //!
-//! A parcel is steps, one after another, numbers little-endian:
+//! A delta is a list of operations, with little-endian numbers:
 //!
-//! - `C`, basis `u16`, offset `u64`, length `u64`: copy these bytes of a layer that the robot has;
-//! - `F`, pieces `u16`, bytes it makes `u32`, bytes of the frame `u32`; per piece basis `u16`, offset `u64`,
-//!   length `u32`; a zstd frame (RFC 8878) whose prefix is the pieces, one after another;
+//! - `C`, basis `u16`, offset `u64`, length `u64`: copy these bytes of a basis;
+//! - `F`, number of spans `u16`, bytes of the result `u32`, bytes of the frame `u32`; for each span basis
+//!   `u16`, offset `u64`, length `u32`; then a zstd frame (RFC 8878), whose prefix is the concatenated spans;
 //! - `E`: the end.
 //!
-//! The same layer, recipe and library make the same bytes, whenever and however often: an interrupted transfer
-//! goes on where it stopped, and several robots are sent the same file.
+//! The same layer, plan and version of zstd always encode to the same bytes, so that an interrupted transfer
+//! can resume and several robots are sent the same file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,61 +27,59 @@ use crate::digest::is_hex;
 use crate::error::Result;
 use crate::process;
 
-/// Transport hard frames are compressed: a whole layer of 100 MB takes a second of two cores, and a stronger level
-/// would gain a percent.
+/// Compression level. A whole layer of 100 MB takes two cores a second, and a higher level would gain a
+/// percent.
 const LEVEL: i32 = 9;
 
-/// The level of small changes, which are over in no time.
+/// Compression level of small deltas, which take little time at any level.
 const LEVEL_SMALL: i32 = 19;
 
-/// What counts as small, in bytes that the frames make and refer to.
+/// Largest small delta, in bytes that its frames make and refer to.
 const SMALL: u64 = 2 << 20;
 
-/// Frames that may be ready before their turn has come, per thread.
-const AHEAD: usize = 2;
+/// Encoded operations per thread that may wait to be written.
+const BUFFERED: usize = 2;
 
-/// How much may be made of a parcel before it is announced, and how long a follower waits at a time.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// Time between two checks whether this run has been interrupted.
+const POLL: Duration = Duration::from_millis(200);
 
-/// The part of a parcel that tells how large the rest will be.
-const BEGUN: u64 = 50;
+/// Part of a layer, one in so many, that has to be encoded before the size of the delta is estimated.
+const MIN_PART: u64 = 50;
 
-/// Hexadecimal digits of a parcel's name, which is a hash of what it is made of.
+/// Hexadecimal digits of a delta's name.
 pub const NAME: usize = 32;
 
-/// Bytes of the checksum behind a parcel that is kept.
+/// Bytes of the checksum at the end of a delta file, which is not part of the delta.
 const SUM: u64 = 4;
 
-/// Returns whether a text can be the name of a parcel.
+/// Returns whether a text can be the name of a delta.
 pub fn is_name(text: &str) -> bool {
     is_hex(text, NAME)
 }
 
-/// What a parcel is made of.
+/// Inputs of a delta.
 #[derive(Debug)]
 pub struct Inputs {
-    /// The layer.
     pub layer: Utf8PathBuf,
-    /// The layers that the recipe counts; nothing for one that is not on this machine.
+    /// The bases in the plan's order; none for a basis that is not on this machine.
     pub bases: Vec<Option<Utf8PathBuf>>,
-    /// Transport.
     pub plan: DeltaPlan,
 }
 
-/// How far the making has come.
+/// Progress of encoding.
 #[derive(Clone, Debug, Default)]
 struct State {
     written: u64,
-    /// Bytes of the layer that frames make, up to now and in all.
-    made: (u64, u64),
+    /// Bytes of the layer in frames: encoded so far, and in all.
+    encoded: (u64, u64),
     ended: bool,
     failure: Option<String>,
 }
 
-/// A parcel that is being made, or is there.
+/// A delta file, complete or being written.
 #[derive(Debug)]
 pub struct DeltaFile {
-    /// What it is called: the same name means the same bytes.
+    /// Deltas with the same name have the same bytes.
     pub name: String,
     file: File,
     state: Mutex<State>,
@@ -89,24 +87,21 @@ pub struct DeltaFile {
 }
 
 impl DeltaFile {
-    /// One that an earlier run has made, unless it has been damaged since.
-    pub fn kept(dir: &Utf8Path, name: &str) -> Option<Self> {
+    /// Opens a file that an earlier run has written; none if there is no intact one.
+    pub fn open(dir: &Utf8Path, name: &str) -> Option<Self> {
         let file = File::open(dir.join(name)).ok()?;
-        let written = intact(&file)?;
-        // So that it counts as used.
-        drop(file.set_modified(std::time::SystemTime::now()));
+        let written = intact_size(&file)?;
+        // Counts as used, for `DeltaCache::evict`.
+        file.set_modified(std::time::SystemTime::now()).ok();
         let state = Mutex::new(State { written, ended: true, ..State::default() });
         Some(Self { name: name.to_owned(), file, state, more: Condvar::new() })
     }
 
-    /// One that [`DeltaFile::make`] will fill, and the file to be filled.
-    ///
-    /// # Errors
-    /// Fails when no file can be made in `dir`.
-    pub fn empty(dir: &Utf8Path, name: &str) -> Result<(Self, tempfile::NamedTempFile)> {
+    /// Creates a temporary file for [`DeltaFile::encode`].
+    pub fn create(dir: &Utf8Path, name: &str) -> Result<(Self, tempfile::NamedTempFile)> {
         fs_err::create_dir_all(dir)?;
         let target =
-            tempfile::NamedTempFile::new_in(dir).with_context(|| format!("make a file in `{dir}`"))?;
+            tempfile::NamedTempFile::new_in(dir).with_context(|| format!("create a file in `{dir}`"))?;
         let file = target.reopen().context("open a delta file")?;
         let state = Mutex::new(State::default());
         Ok((Self { name: name.to_owned(), file, state, more: Condvar::new() }, target))
@@ -116,11 +111,11 @@ impl DeltaFile {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is something from `position` on, or the end. Gives the bytes that are there, and
-    /// whether they are all.
+    /// Waits for bytes behind `position`, or for the end. Returns the number of bytes written, and whether
+    /// the delta is complete.
     ///
     /// # Errors
-    /// Fails when the parcel cannot be made, or the run is interrupted.
+    /// Fails also if the delta could not be encoded.
     pub fn wait(&self, position: u64) -> Result<(u64, bool)> {
         let mut state = self.state();
         loop {
@@ -131,51 +126,45 @@ impl DeltaFile {
                 return Ok((state.written, state.ended));
             }
             process::check_interrupted()?;
-            state = self.more.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.more.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Waits for the end; gives the parcel's size in bytes.
-    ///
-    /// # Errors
-    /// As [`DeltaFile::wait`].
+    /// Waits until the delta is complete; returns its size in bytes.
     pub fn size(&self) -> Result<u64> {
         self.wait(u64::MAX).map(|(written, _)| written)
     }
 
-    /// Its size, if it is known already.
+    /// Bytes written so far, and whether the delta is complete.
     pub fn size_so_far(&self) -> (u64, bool) {
         let state = self.state();
         (state.written, state.ended)
     }
 
-    /// Its size as it looks now; none before anything can be said.
-    pub fn expected(&self) -> Option<u64> {
-        let State { written, made: (made, all), ended, .. } = *self.state();
+    /// Size estimated from the part that is encoded; none while that part is too small.
+    pub fn expected_size(&self) -> Option<u64> {
+        let State { written, encoded: (encoded, all), ended, .. } = *self.state();
         if ended {
             return Some(written);
         }
         let share = u128::from(written) * u128::from(all);
-        let size = share.checked_div(made.into()).and_then(|size| u64::try_from(size).ok());
-        size.filter(|_| made >= all / BEGUN)
+        let size = share.checked_div(encoded.into()).and_then(|size| u64::try_from(size).ok());
+        size.filter(|_| encoded >= all / MIN_PART)
     }
 
-    /// Whether it could not be made.
+    /// Returns whether the delta could not be encoded.
     pub fn has_failed(&self) -> bool {
         self.state().failure.is_some()
     }
 
-    /// Reads bytes that are there.
-    ///
-    /// # Errors
-    /// Fails when the file cannot be read.
+    /// Reads bytes that have been written.
     pub fn read(&self, buffer: &mut [u8], position: u64) -> Result<()> {
         self.file.read_exact_at(buffer, position).context("read a delta file")
     }
 
-    /// Fills the parcel, on all cores, and keeps it in `dir` once it is complete.
-    pub fn make(&self, inputs: &Inputs, target: tempfile::NamedTempFile, dir: &Utf8Path) {
-        let result = self.fill(inputs, &target, dir).and_then(|()| {
+    /// Encodes the delta on all cores, and gives the file its name in `dir` once it is complete.
+    pub fn encode(&self, inputs: &Inputs, target: tempfile::NamedTempFile, dir: &Utf8Path) {
+        let result = self.write(inputs, &target, dir).and_then(|()| {
             target
                 .persist(dir.join(&self.name))
                 .map(drop)
@@ -187,51 +176,50 @@ impl DeltaFile {
         self.more.notify_all();
     }
 
-    fn fill(&self, inputs: &Inputs, target: &tempfile::NamedTempFile, dir: &Utf8Path) -> Result<()> {
+    fn write(&self, inputs: &Inputs, target: &tempfile::NamedTempFile, dir: &Utf8Path) -> Result<()> {
         let sources = Sources::open(inputs)?;
         let full = || format!("this machine cannot write to `{dir}`");
         let ops = &inputs.plan.ops;
         let level = level(ops);
-        let line = Line::default();
+        let encoders = Encoders::default();
         let workers = std::thread::available_parallelism().map_or(2, usize::from);
         std::thread::scope(|scope| {
             for _ in 0..workers.min(ops.len()) {
-                scope.spawn(|| line.work(ops, &sources, level, workers * AHEAD));
+                scope.spawn(|| encoders.work(ops, &sources, level, workers * BUFFERED));
             }
-            // However this ends, nobody is to wait for a turn that does not come.
-            let _closing = Closing(&line);
+            // Ends the workers also after an error: they would wait for ever.
+            let _closing = Closing(&encoders);
             let mut out = target.as_file();
             let mut sum = crc32fast::Hasher::new();
-            self.state().made.1 = ops.iter().map(makes).sum();
+            self.state().encoded.1 = ops.iter().map(encoded_bytes).sum();
             for (number, op) in ops.iter().enumerate() {
                 process::check_interrupted()?;
-                let bytes = line.take(number)?;
+                let bytes = encoders.take(number)?;
                 out.write_all(&bytes).with_context(full)?;
                 sum.update(&bytes);
-                self.wrote(bytes.len(), makes(op));
+                self.advance(bytes.len(), encoded_bytes(op));
             }
             sum.update(b"E");
             out.write_all(b"E").with_context(full)?;
-            // Not part of the parcel: by it the file is known to be whole, in a later run.
+            // A later run knows by the checksum that the file is intact.
             let sum = sum.finalize().to_le_bytes();
             out.write_all(&sum).with_context(full)?;
-            self.wrote(1, 0);
+            self.advance(1, 0);
             Ok(())
         })
     }
 
-    fn wrote(&self, bytes: usize, made: u64) {
+    fn advance(&self, written: usize, encoded: u64) {
         let mut state = self.state();
-        state.written += bytes as u64;
-        state.made.0 += made;
+        state.written += written as u64;
+        state.encoded.0 += encoded;
         drop(state);
         self.more.notify_all();
     }
 }
 
-/// The bytes of a parcel that is kept as a file, which ends with a checksum over them; none where that is not
-/// so.
-fn intact(file: &File) -> Option<u64> {
+/// Returns the size of the delta in a file; none unless the checksum at the end of the file is right.
+fn intact_size(file: &File) -> Option<u64> {
     let size = file.metadata().ok()?.len().checked_sub(SUM)?;
     let (mut sum, mut position, mut buffer) = (crc32fast::Hasher::new(), 0, vec![0; 1 << 20]);
     while position < size {
@@ -245,8 +233,8 @@ fn intact(file: &File) -> Option<u64> {
     (u32::from_le_bytes(written) == sum.finalize()).then_some(size)
 }
 
-/// Bytes of the layer that have to be encoded for a step.
-fn makes(op: &Op) -> u64 {
+/// Bytes of the layer that an operation encodes.
+fn encoded_bytes(op: &Op) -> u64 {
     match op {
         Op::Copy(_) => 0,
         Op::Frame { made, .. } => made.end - made.start,
@@ -263,7 +251,7 @@ fn level(ops: &[Op]) -> i32 {
     if bytes.sum::<u64>() <= SMALL { LEVEL_SMALL } else { LEVEL }
 }
 
-/// The layer and its bases, open.
+/// Open files of the layer and its bases.
 struct Sources {
     layer: File,
     bases: Vec<Option<File>>,
@@ -276,16 +264,17 @@ impl Sources {
         Ok(Self { layer: open(&inputs.layer)?, bases: bases.collect::<Result<_>>()? })
     }
 
-    fn span(&self, span: &Span, buffer: &mut Vec<u8>) -> Result<()> {
+    /// Appends the bytes of a span, read from the new layer where the basis is not on this machine.
+    fn read_span(&self, span: &Span, buffer: &mut Vec<u8>) -> Result<()> {
         let (file, start) = match (span.twin, self.bases.get(span.basis)) {
             (Some(twin), _) => (&self.layer, twin),
             (None, Some(Some(file))) => (file, span.range.start),
-            (None, _) => anyhow::bail!("a layer that the delta refers to is not here"),
+            (None, _) => anyhow::bail!("a basis of the delta is not on this machine"),
         };
         append(file, start, span.range.end - span.range.start, buffer)
     }
 
-    /// A step as it stands in the parcel.
+    /// Encodes an operation.
     fn encode(&self, op: &Op, level: i32) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         match op {
@@ -296,12 +285,12 @@ impl Sources {
                 out.extend((span.range.end - span.range.start).to_le_bytes());
             }
             Op::Frame { prefix, made } => {
-                let (mut before, mut content) = (Vec::new(), Vec::new());
+                let (mut prefix_bytes, mut content) = (Vec::new(), Vec::new());
                 for span in prefix {
-                    self.span(span, &mut before)?;
+                    self.read_span(span, &mut prefix_bytes)?;
                 }
                 append(&self.layer, made.start, made.end - made.start, &mut content)?;
-                let frame = compress(&content, &before, level)?;
+                let frame = compress(&content, &prefix_bytes, level)?;
                 out.push(b'F');
                 out.extend(u16::try_from(prefix.len())?.to_le_bytes());
                 out.extend(u32::try_from(content.len())?.to_le_bytes());
@@ -321,14 +310,14 @@ impl Sources {
 fn append(file: &File, start: u64, bytes: u64, buffer: &mut Vec<u8>) -> Result<()> {
     let begin = buffer.len();
     buffer.resize(begin + usize::try_from(bytes)?, 0);
-    file.read_exact_at(&mut buffer[begin..], start).context("read a layer: it is shorter than it was")
+    file.read_exact_at(&mut buffer[begin..], start).context("read a layer that has become shorter")
 }
 
-/// One frame that refers to a prefix.
+/// Compresses `content` to a frame that refers to `prefix`.
 fn compress(content: &[u8], prefix: &[u8], level: i32) -> Result<Vec<u8>> {
     let failed = |code| anyhow::anyhow!("zstd: {}", zstd::zstd_safe::get_error_name(code));
     let mut context = CCtx::create();
-    // The window has to reach from the end of the content to the beginning of the prefix.
+    // The window reaches from the end of the content to the beginning of the prefix.
     let window = (content.len() + prefix.len()).max(1024).ilog2() + 1;
     for parameter in [
         CParameter::CompressionLevel(level),
@@ -336,19 +325,19 @@ fn compress(content: &[u8], prefix: &[u8], level: i32) -> Result<Vec<u8>> {
         CParameter::EnableLongDistanceMatching(!prefix.is_empty()),
         CParameter::ContentSizeFlag(true),
     ] {
-        let _value = context.set_parameter(parameter).map_err(failed)?;
+        context.set_parameter(parameter).map_err(failed)?;
     }
     if !prefix.is_empty() {
-        let _size = context.ref_prefix(prefix).map_err(failed)?;
+        context.ref_prefix(prefix).map_err(failed)?;
     }
     let mut frame = Vec::with_capacity(compress_bound(content.len()));
-    let _size = context.compress2(&mut frame, content).map_err(failed)?;
+    context.compress2(&mut frame, content).map_err(failed)?;
     Ok(frame)
 }
 
-/// Steps that are encoded by several threads and taken in order.
+/// Threads that encode operations in parallel. The results are taken in order.
 #[derive(Default)]
-struct Line {
+struct Encoders {
     next: AtomicUsize,
     ready: Mutex<Ready>,
     change: Condvar,
@@ -361,17 +350,17 @@ struct Ready {
     closed: bool,
 }
 
-impl Line {
+impl Encoders {
     fn ready(&self) -> MutexGuard<'_, Ready> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, ops: &[Op], sources: &Sources, level: i32, ahead: usize) {
+    fn work(&self, ops: &[Op], sources: &Sources, level: i32, buffered: usize) {
         let _panicking = Panicking(self);
         while let number = self.next.fetch_add(1, Ordering::Relaxed)
             && let Some(op) = ops.get(number)
         {
-            let too_far = |ready: &mut Ready| number > ready.taken + ahead && !ready.closed;
+            let too_far = |ready: &mut Ready| number > ready.taken + buffered && !ready.closed;
             let waited = self.change.wait_while(self.ready(), too_far);
             if waited.unwrap_or_else(PoisonError::into_inner).closed {
                 return;
@@ -385,15 +374,15 @@ impl Line {
     fn take(&self, number: usize) -> Result<Vec<u8>> {
         let missing = |ready: &mut Ready| !ready.ops.contains_key(&number) && !ready.closed;
         let mut ready = self.change.wait_while(self.ready(), missing).unwrap_or_else(PoisonError::into_inner);
-        let bytes = ready.ops.remove(&number).context("encode a step")?;
+        let bytes = ready.ops.remove(&number).context("encode a part of a delta")?;
         ready.taken = number + 1;
         self.change.notify_all();
         bytes
     }
 }
 
-/// A worker that panics must not leave those waiting who want its step.
-struct Panicking<'a>(&'a Line);
+/// Closes the encoders if a worker panics: its result would be waited for.
+struct Panicking<'a>(&'a Encoders);
 
 impl Drop for Panicking<'_> {
     fn drop(&mut self) {
@@ -403,7 +392,8 @@ impl Drop for Panicking<'_> {
     }
 }
 
-struct Closing<'a>(&'a Line);
+/// Closes the encoders when it is dropped.
+struct Closing<'a>(&'a Encoders);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {

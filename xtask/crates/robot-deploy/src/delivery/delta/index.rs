@@ -1,7 +1,8 @@
-//! What is in a layer: the entries of its archive, so that each can be found again in another layer.
+//! Layer index: the entries of a layer's archive with their positions and checksums, by which they are found
+//! again in other layers.
 //!
-//! A layer is a tar archive: files in the order of their names, each behind a header. What is compared is
-//! bytes of the archive; that they are files only helps to find what belongs together.
+//! A layer is a tar archive: files ordered by name, each behind a header. A delta compares bytes of archives;
+//! the entries only help to find the bytes that belong together.
 
 use std::io::{BufReader, Read};
 
@@ -14,55 +15,54 @@ use crate::error::Result;
 /// An entry of a layer's archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its name; nothing for what stands behind the last entry.
+    /// Empty for the bytes behind the last file.
     pub path: String,
-    /// Where its headers begin, in bytes from the beginning of the archive.
+    /// Offset of the headers in the archive.
     pub start: u64,
-    /// Where its content begins.
+    /// Offset of the content.
     pub content: u64,
-    /// Where the next entry begins.
+    /// Offset of the next entry.
     pub end: u64,
-    /// A checksum over its headers and its content.
+    /// Checksum over headers, content and padding.
     pub whole: u32,
-    /// Bytes of its content, without padding.
+    /// Bytes of the content, without padding.
     pub length: u64,
-    /// A checksum over its content.
+    /// Checksum over the content.
     pub checksum: u32,
 }
 
 impl Entry {
-    /// Bytes that it takes in the archive.
+    /// Bytes of the entry in the archive.
     pub fn size(&self) -> u64 {
         self.end - self.start
     }
 
-    /// What its content is recognised by, if it has one.
+    /// Checksum and length by which equal contents are found; none for an empty content.
     pub fn fingerprint(&self) -> Option<(u32, u64)> {
         (self.length > 0).then_some((self.checksum, self.length))
     }
 }
 
-/// The longest description of an entry, its name and the like: what no engine unpacks either (Go, `archive/tar`).
-const DESCRIPTION: u64 = 1 << 20;
+/// Most bytes of an entry's name or extended headers. Engines do not unpack more either (Go, `archive/tar`).
+const MAX_DESCRIPTION: u64 = 1 << 20;
 
 /// The entries of a layer, in order and without gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerIndex {
-    /// The entries.
     pub entries: Vec<Entry>,
 }
 
 impl LayerIndex {
-    /// Reads a layer's archive. What cannot be understood is one entry.
+    /// Indexes a layer. A layer that is not a valid archive becomes one entry.
     ///
     /// # Errors
-    /// Fails when the file cannot be read.
+    /// Fails only if the file cannot be read.
     pub fn read(path: &Utf8Path) -> Result<Self> {
         let size = fs_err::metadata(path)?.len();
-        // Somebody's layer that is no archive travels all the same.
-        let mut contents = Self { entries: Self::headers(path).unwrap_or_default() };
-        let end = contents.entries.last().map_or(0, |entry| entry.end);
-        contents.entries.push(Entry {
+        // An invalid archive is sent all the same, as one entry.
+        let mut index = Self { entries: Self::read_headers(path).unwrap_or_default() };
+        let end = index.entries.last().map_or(0, |entry| entry.end);
+        index.entries.push(Entry {
             path: String::new(),
             start: end,
             content: end,
@@ -71,12 +71,12 @@ impl LayerIndex {
             length: size.saturating_sub(end),
             checksum: 0,
         });
-        contents.sum(path)?;
-        Ok(contents)
+        index.add_checksums(path)?;
+        Ok(index)
     }
 
-    /// Whether these can be the entries of an archive of `size` bytes: what is remembered may be damaged.
-    pub fn cover(&self, size: u64) -> bool {
+    /// Returns whether the entries can be those of an archive of `size` bytes: a stored index may be damaged.
+    pub fn covers(&self, size: u64) -> bool {
         let mut position = 0;
         let in_order = self.entries.iter().all(|entry| {
             let begins = std::mem::replace(&mut position, entry.end);
@@ -87,8 +87,8 @@ impl LayerIndex {
         in_order && position == size
     }
 
-    /// The entries as their headers tell; checksums follow.
-    fn headers(path: &Utf8Path) -> Result<Vec<Entry>> {
+    /// Reads the entries from their headers, without checksums.
+    fn read_headers(path: &Utf8Path) -> Result<Vec<Entry>> {
         let size = fs_err::metadata(path)?.len();
         check_names(path)?;
         let mut archive = tar::Archive::new(fs_err::File::open(path)?);
@@ -97,14 +97,14 @@ impl LayerIndex {
             let entry = entry.context("read a layer's archive")?;
             let content = entry.raw_file_position();
             let length = match entry.header().entry_type() {
-                // Links and directories may have a size in their header and have no content.
+                // Links and directories have no content, whatever size their headers have.
                 kind if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() => {
                     entry.header().entry_size().context("read a layer's archive")?
                 }
                 _ => 0,
             };
             let end = content.saturating_add(length.next_multiple_of(512));
-            anyhow::ensure!(end <= size, "a layer's archive ends early");
+            anyhow::ensure!(end <= size, "a layer's archive is cut off");
             entries.push(Entry {
                 path: String::from_utf8_lossy(&entry.path_bytes()).into_owned(),
                 start: entries.last().map_or(0, |last| last.end),
@@ -120,8 +120,8 @@ impl LayerIndex {
         Ok(entries)
     }
 
-    /// Computes the checksums, reading the file once.
-    fn sum(&mut self, path: &Utf8Path) -> Result<()> {
+    /// Computes the checksums. Reads the file once.
+    fn add_checksums(&mut self, path: &Utf8Path) -> Result<()> {
         let mut reader = BufReader::with_capacity(1 << 20, fs_err::File::open(path)?);
         for entry in &mut self.entries {
             let mut whole = crc32fast::Hasher::new();
@@ -136,7 +136,7 @@ impl LayerIndex {
     }
 }
 
-/// Fails where an entry has a longer name than there can be: names are read into memory.
+/// Fails if an entry has too long a name: names are read into memory.
 fn check_names(path: &Utf8Path) -> Result<()> {
     let mut archive = tar::Archive::new(fs_err::File::open(path)?);
     for entry in archive.entries_with_seek().context("read a layer's archive")?.raw(true) {
@@ -146,7 +146,10 @@ fn check_names(path: &Utf8Path) -> Result<()> {
             || kind.is_gnu_longlink()
             || kind.is_pax_local_extensions()
             || kind.is_pax_global_extensions();
-        anyhow::ensure!(!describes || entry.size() <= DESCRIPTION, "a layer's archive has too long a name");
+        anyhow::ensure!(
+            !describes || entry.size() <= MAX_DESCRIPTION,
+            "a layer's archive has too long a name"
+        );
     }
     Ok(())
 }
@@ -172,7 +175,7 @@ mod tests {
     use super::*;
     use crate::fuzz::{fuzz, with_sums};
 
-    fn contents(bytes: &[u8]) -> Result<LayerIndex> {
+    fn index(bytes: &[u8]) -> Result<LayerIndex> {
         let guard = tempfile::NamedTempFile::new()?;
         fs_err::write(guard.path(), bytes)?;
         LayerIndex::read(&Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn fuzzed_layers_are_covered_by_their_entries() {
+    fn fuzzed_layers_are_covered_by_entries() {
         let long = "a/".repeat(120) + "long";
         let usual = archive(&[("one", b"1"), (&long, &[7; 600]), ("empty", b"")]);
         let mut sparse = tar::Header::new_gnu();
@@ -209,8 +212,8 @@ mod tests {
         };
         fuzz("layer", 400, &[&usual, &sparse, &pax], |bytes| {
             let bytes = with_sums(bytes);
-            let contents = contents(&bytes).unwrap();
-            assert!(contents.cover(bytes.len() as u64), "{contents:?}");
+            let index = index(&bytes).unwrap();
+            assert!(index.covers(bytes.len() as u64), "{index:?}");
         });
     }
 
@@ -218,24 +221,24 @@ mod tests {
     fn entries_cover_the_archive_without_gaps() -> Result<()> {
         let long = "a/".repeat(120) + "long";
         let bytes = archive(&[("one", b"1"), (&long, &[7; 600]), ("empty", b"")]);
-        let contents = contents(&bytes)?;
-        let paths: Vec<&str> = contents.entries.iter().map(|entry| entry.path.as_str()).collect();
+        let index = index(&bytes)?;
+        let paths: Vec<&str> = index.entries.iter().map(|entry| entry.path.as_str()).collect();
         assert_eq!(paths, ["one", &long, "empty", ""]);
         let mut position = 0;
-        for entry in &contents.entries {
+        for entry in &index.entries {
             assert_eq!(entry.start, position);
             position = entry.end;
         }
         assert_eq!(position, bytes.len() as u64);
-        assert_eq!(contents.entries[1].length, 600);
-        assert_eq!(contents.entries[1].checksum, crc32fast::hash(&[7; 600]));
+        assert_eq!(index.entries[1].length, 600);
+        assert_eq!(index.entries[1].checksum, crc32fast::hash(&[7; 600]));
         Ok(())
     }
 
     #[test]
-    fn the_same_content_is_recognised_wherever_it_is() -> Result<()> {
-        let a = contents(&archive(&[("one", b"text"), ("two", b"other")]))?;
-        let b = contents(&archive(&[("three", b"text")]))?;
+    fn equal_contents_have_equal_fingerprints() -> Result<()> {
+        let a = index(&archive(&[("one", b"text"), ("two", b"other")]))?;
+        let b = index(&archive(&[("three", b"text")]))?;
         assert_eq!(a.entries[0].fingerprint(), b.entries[0].fingerprint());
         assert_ne!(a.entries[0].whole, b.entries[0].whole);
         assert_ne!(a.entries[1].fingerprint(), b.entries[0].fingerprint());
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_end_takes_little_memory() -> Result<()> {
+    fn an_endless_name_takes_little_memory() -> Result<()> {
         for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader, tar::EntryType::XGlobalHeader] {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(kind);
@@ -263,11 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_is_one_entry() -> Result<()> {
+    fn an_invalid_archive_is_one_entry() -> Result<()> {
         for bytes in [&b"no archive at all"[..], &[0xff; 2000], b"", &archive(&[("a", &[1; 5000])])[..1024]] {
-            let contents = contents(bytes)?;
-            assert_eq!(contents.entries.len(), 1, "{contents:?}");
-            assert_eq!(contents.entries[0].end, bytes.len() as u64);
+            let index = index(bytes)?;
+            assert_eq!(index.entries.len(), 1, "{index:?}");
+            assert_eq!(index.entries[0].end, bytes.len() as u64);
         }
         Ok(())
     }

@@ -1,46 +1,45 @@
-//! Transport a robot makes a layer out of those it has: what is copied, and what is patched against what.
+//! Delta plans: how a robot makes a layer from its bases by copying and patching.
 //!
-//! Each entry of the new layer is looked for in all layers that the robot has: by name and content, by name,
-//! by content, by a name that differs in its version only. Runs of entries that are the same in both are
-//! copied; what is between them is sent as zstd frames that refer to their counterparts as a prefix
-//! (`zstd --patch-from`). Where nothing matches, the prefix is empty and the frame is plain compression.
+//! For each entry of the new layer a counterpart is looked for in all layers that the robot has: by name and
+//! content, by name, by content, and by a name that differs only in digits, as in a version. Runs of equal
+//! entries are copied. Entries between them are sent in zstd frames, whose prefix is the counterparts, as with
+//! `zstd --patch-from`. Without counterparts the prefix is empty and the frame is plain compression.
 //!
-//! DigestCache is bounded on both sides: a frame makes at most [`FRAME`] bytes out of at most [`PREFIX`].
+//! Memory is bounded on both sides: a frame makes at most [`FRAME`] bytes from at most [`PREFIX`] bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::index::{Entry, LayerIndex};
 
-/// Most bytes that one frame makes.
+/// Most bytes of a layer in one frame.
 pub const FRAME: u64 = 8 << 20;
 
-/// Most bytes of the prefix of a frame.
+/// Most bytes of a frame's prefix.
 pub const PREFIX: u64 = 24 << 20;
 
-/// Runs shorter than this are not worth a step of their own: a frame says "the same" in a few bytes.
+/// Shortest run, in bytes, that is copied. A frame encodes shorter ones in a few bytes.
 const SHORTEST_COPY: u64 = 16 << 10;
 
-/// Gaps up to this are bridged: one range of a prefix instead of two.
+/// Largest gap between two spans of a prefix that are merged.
 const GAP: u64 = 64 << 10;
 
-/// Most pieces of the prefix of a frame.
-const PIECES: usize = 4096;
+/// Most spans of a frame's prefix.
+const MAX_SPANS: usize = 4096;
 
-/// Files from this size on are copied by themselves when only their headers differ.
+/// Files larger than this are copied on their own if only their headers or places differ.
 const LARGE: u64 = 256 << 10;
 
-/// How far the counterpart of a part of a large file may have moved.
+/// Most bytes by which a part of a large file is expected to have moved.
 const MARGIN: u64 = 4 << 20;
 
-/// Bytes of a basis.
+/// A range of bytes of a basis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Which basis, as the recipe counts them.
+    /// Position of the basis in [`DeltaPlan::bases`].
     pub basis: usize,
-    /// Its bytes.
     pub range: Range<u64>,
-    /// Where the same bytes are in the new layer, if the basis is not on this machine.
+    /// Offset of the same bytes in the new layer, if the basis is not on this machine.
     pub twin: Option<u64>,
 }
 
@@ -50,58 +49,57 @@ impl Span {
     }
 }
 
-/// The next bytes of the new layer.
+/// An operation, which makes the next bytes of the new layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// They are these.
+    /// Copies a span.
     Copy(Span),
-    /// They are in a frame.
+    /// Decompresses a frame.
     Frame {
-        /// What the frame refers to.
+        /// The spans that the frame refers to.
         prefix: Vec<Span>,
-        /// Which bytes of the new layer.
+        /// Range of the new layer.
         made: Range<u64>,
     },
 }
 
-/// See the module.
+/// Plan of a delta.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeltaPlan {
     /// The bases that are used, by their position among those offered.
     pub bases: Vec<usize>,
-    /// The steps; what they make, one after another, is the layer.
+    /// The operations that make the layer from its beginning to its end.
     pub ops: Vec<Op>,
 }
 
 /// A layer that a robot has.
 #[derive(Clone, Copy, Debug)]
 pub struct Basis<'a> {
-    /// Its entries.
-    pub contents: &'a LayerIndex,
-    /// Whether the same instruction made it: such a layer is looked into first.
-    pub same_history: bool,
-    /// Whether its bytes are on this machine. If not, only contents that are the same can be used.
+    pub index: &'a LayerIndex,
+    /// True if the same instruction of a Dockerfile made the layer: such layers are preferred.
+    pub same_instruction: bool,
+    /// True if the layer is on this machine. If not, only equal contents can be used.
     pub is_here: bool,
 }
 
 impl DeltaPlan {
-    /// The recipe for a layer that is sent whole.
+    /// Plans to send a layer whole.
     pub fn whole(size: u64) -> Self {
         let mut ops = Vec::new();
         push_frames(&mut ops, 0..size);
         Self { bases: Vec::new(), ops }
     }
 
-    /// The recipe for a layer out of `bases`.
+    /// Plans how to make a layer from `bases`.
     pub fn new(layer: &LayerIndex, bases: &[Basis<'_>]) -> Self {
-        let index = Index::new(layer, bases);
+        let counterparts = Counterparts::new(layer, bases);
         let mut plan = Self::default();
         let mut frame = Frame::default();
         let mut position = 0;
         let entries = &layer.entries;
         while position < entries.len() {
             let entry = &entries[position];
-            let found = index.find(entry, frame.last());
+            let found = counterparts.find(entry, frame.last());
             if let Some((span, run)) = same_run(&entries[position..], found.as_ref(), bases) {
                 frame.finish(&mut plan.ops);
                 plan.ops.push(Op::Copy(span));
@@ -117,19 +115,19 @@ impl DeltaPlan {
         plan
     }
 
-    /// Whether it uses nothing of what the robot has.
+    /// Returns whether the layer is sent whole.
     pub fn is_whole(&self) -> bool {
         self.bases.is_empty()
     }
 
-    /// Keeps only the bases that are used, the one that gives most first.
+    /// Keeps only the bases that are used, those with the most bytes first.
     fn renumber(&mut self) {
-        let mut given: BTreeMap<usize, u64> = BTreeMap::new();
+        let mut bytes: BTreeMap<usize, u64> = BTreeMap::new();
         for span in self.spans() {
-            *given.entry(span.basis).or_default() += span.bytes();
+            *bytes.entry(span.basis).or_default() += span.bytes();
         }
-        self.bases = given.keys().copied().collect();
-        self.bases.sort_by_key(|basis| std::cmp::Reverse(given[basis]));
+        self.bases = bytes.keys().copied().collect();
+        self.bases.sort_by_key(|basis| std::cmp::Reverse(bytes[basis]));
         let numbers: HashMap<usize, usize> =
             self.bases.iter().enumerate().map(|(number, basis)| (*basis, number)).collect();
         for span in self.spans() {
@@ -145,70 +143,70 @@ impl DeltaPlan {
     }
 }
 
-/// An entry's counterpart.
+/// An entry's counterpart in a basis.
 #[derive(Clone, Debug)]
 struct Found<'a> {
     basis: usize,
     number: usize,
     entry: &'a Entry,
-    /// How much of it is the same.
     likeness: Likeness,
-    /// The bytes that help to make it: the whole entry, or the content alone.
+    /// Range of the whole entry, or of its content alone.
     range: Range<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Likeness {
-    /// Headers and content.
+    /// Headers and content are equal.
     Same,
-    /// The content.
+    /// The content is equal.
     Content,
-    /// Something, hopefully.
-    Alike,
+    /// The name is equal or similar, and the content probably similar.
+    Similar,
 }
 
 impl Found<'_> {
-    /// What it gives a frame that makes `entry`.
+    /// The span for the prefix of the frame with `entry`.
     fn span(&self, entry: &Entry, basis_is_here: bool) -> Span {
         let twin = (!basis_is_here).then_some(entry.content);
         Span { basis: self.basis, range: self.range.clone(), twin }
     }
 }
 
-/// The entries of all bases, by what they are looked for.
-struct Index<'a> {
+/// The entries of all bases, by the features that counterparts are looked for by. A place is a basis and the
+/// number of an entry in it.
+struct Counterparts<'a> {
     bases: &'a [Basis<'a>],
     by_path: HashMap<&'a str, Vec<(usize, usize)>>,
     by_content: HashMap<(u32, u64), (usize, usize)>,
-    by_likeness: HashMap<String, (usize, usize)>,
+    by_name_stem: HashMap<String, (usize, usize)>,
 }
 
-impl<'a> Index<'a> {
+impl<'a> Counterparts<'a> {
     fn new(layer: &LayerIndex, bases: &'a [Basis<'a>]) -> Self {
-        let mut index =
-            Self { bases, by_path: HashMap::new(), by_content: HashMap::new(), by_likeness: HashMap::new() };
+        let (by_path, by_content, by_name_stem) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut counterparts = Self { bases, by_path, by_content, by_name_stem };
         for basis in ranked(layer, bases) {
-            for (number, entry) in bases[basis].contents.entries.iter().enumerate() {
+            for (number, entry) in bases[basis].index.entries.iter().enumerate() {
                 let place = (basis, number);
                 if let Some(fingerprint) = entry.fingerprint() {
-                    index.by_content.entry(fingerprint).or_insert(place);
+                    counterparts.by_content.entry(fingerprint).or_insert(place);
                 }
                 if bases[basis].is_here {
-                    index.by_path.entry(entry.path.as_str()).or_default().push(place);
-                    index.by_likeness.entry(likeness(&entry.path)).or_insert(place);
+                    counterparts.by_path.entry(entry.path.as_str()).or_default().push(place);
+                    counterparts.by_name_stem.entry(name_stem(&entry.path)).or_insert(place);
                 }
             }
         }
-        index
+        counterparts
     }
 
     fn entry(&self, (basis, number): (usize, usize)) -> &'a Entry {
-        &self.bases[basis].contents.entries[number]
+        &self.bases[basis].index.entries[number]
     }
 
-    /// The best counterpart of an entry; of several that are the same, the one behind `last`.
+    /// Returns the best counterpart of an entry; of several equal ones the entry behind `last`.
     fn find(&self, entry: &Entry, last: Option<(usize, usize)>) -> Option<Found<'a>> {
-        // What stands behind the last entry is zeros.
+        // The bytes behind the last file are zeros.
         if entry.path.is_empty() && entry.size() < SHORTEST_COPY {
             return None;
         }
@@ -218,75 +216,82 @@ impl<'a> Index<'a> {
             let follows = last.is_some_and(|(basis, number)| (basis, number + 1) == *place);
             (is_same(entry, other), entry.fingerprint() == other.fingerprint(), follows)
         };
-        // Of equals the first: the bases are ranked.
+        // The first of equals, because the bases are ranked.
         let by_path = places.iter().copied().rev().max_by_key(rank);
-        let whole = |place: (usize, usize)| {
-            let other = self.entry(place);
-            let likeness = if is_same(entry, other) { Likeness::Same } else { Likeness::Alike };
-            Found { basis: place.0, number: place.1, entry: other, likeness, range: other.start..other.end }
-        };
-        let content = |place: (usize, usize)| {
-            let other = self.entry(place);
-            let range = other.content..other.content + other.length;
-            Found { basis: place.0, number: place.1, entry: other, likeness: Likeness::Content, range }
-        };
         let fingerprint = entry.fingerprint();
         if let Some(place) = by_path
             && (fingerprint.is_none() || self.entry(place).fingerprint() == fingerprint)
         {
-            return Some(whole(place));
+            return Some(self.found_entry(entry, place));
         }
         fingerprint
             .and_then(|fingerprint| self.by_content.get(&fingerprint).copied())
-            .map(content)
-            .or_else(|| by_path.map(whole))
-            .or_else(|| self.by_likeness.get(&likeness(&entry.path)).copied().map(whole))
+            .map(|place| self.found_content(place))
+            .or_else(|| by_path.map(|place| self.found_entry(entry, place)))
+            .or_else(|| {
+                let place = self.by_name_stem.get(&name_stem(&entry.path))?;
+                Some(self.found_entry(entry, *place))
+            })
+    }
+
+    fn found_entry(&self, entry: &Entry, place: (usize, usize)) -> Found<'a> {
+        let other = self.entry(place);
+        let likeness = if is_same(entry, other) { Likeness::Same } else { Likeness::Similar };
+        Found { basis: place.0, number: place.1, entry: other, likeness, range: other.start..other.end }
+    }
+
+    fn found_content(&self, place: (usize, usize)) -> Found<'a> {
+        let other = self.entry(place);
+        let range = other.content..other.content + other.length;
+        Found { basis: place.0, number: place.1, entry: other, likeness: Likeness::Content, range }
     }
 }
 
-/// The bases, the likeliest first: by the bytes that they have in common with the layer.
+/// Ranks the bases by the bytes that they have in common with the layer, those of the same instruction first.
 fn ranked(layer: &LayerIndex, bases: &[Basis<'_>]) -> Vec<usize> {
     let wanted: HashMap<&str, &Entry> =
         layer.entries.iter().map(|entry| (entry.path.as_str(), entry)).collect();
-    let score = |basis: &Basis<'_>| -> u64 {
-        let common = basis.contents.entries.iter().map(|entry| match wanted.get(entry.path.as_str()) {
-            Some(other) if is_same(entry, other) => 2 * entry.size(),
-            Some(_) => entry.size(),
-            None => 0,
-        });
-        common.sum()
-    };
-    let mut request: Vec<(bool, u64, usize)> = bases
+    let mut ranks: Vec<(bool, u64, usize)> = bases
         .iter()
         .enumerate()
-        .map(|(number, basis)| (!basis.same_history, u64::MAX - score(basis), number))
+        .map(|(number, basis)| (!basis.same_instruction, u64::MAX - score(basis, &wanted), number))
         .collect();
-    request.sort_unstable();
-    request.into_iter().map(|(.., number)| number).collect()
+    ranks.sort_unstable();
+    ranks.into_iter().map(|(.., number)| number).collect()
+}
+
+/// Bytes of a basis that the wanted entries have as well; equal entries count twice.
+fn score(basis: &Basis<'_>, wanted: &HashMap<&str, &Entry>) -> u64 {
+    let common = basis.index.entries.iter().map(|entry| match wanted.get(entry.path.as_str()) {
+        Some(other) if is_same(entry, other) => 2 * entry.size(),
+        Some(_) => entry.size(),
+        None => 0,
+    });
+    common.sum()
 }
 
 fn is_same(a: &Entry, b: &Entry) -> bool {
     a.whole == b.whole && a.size() == b.size() && a.path == b.path
 }
 
-/// A file's name without its directory and without digits: those are what versions change.
-fn likeness(path: &str) -> String {
+/// A file's name without directory and digits, so that versions of a file have the same one.
+fn name_stem(path: &str) -> String {
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
     name.chars().filter(|character| !character.is_ascii_digit()).collect()
 }
 
-/// The longest run of entries that are the same, one after another, in a basis: what to copy, and how many
-/// entries it makes.
+/// Returns the run of entries that are equal to consecutive entries of a basis, as the span to copy and the
+/// number of entries; none if it is too short.
 fn same_run(entries: &[Entry], first: Option<&Found<'_>>, bases: &[Basis<'_>]) -> Option<(Span, usize)> {
     let first = first.filter(|found| found.likeness == Likeness::Same)?;
-    let others = &bases[first.basis].contents.entries[first.number..];
+    let others = &bases[first.basis].index.entries[first.number..];
     let run = entries.iter().zip(others).take_while(|(entry, other)| is_same(entry, other)).count();
     let range = first.entry.start..others[run - 1].end;
     (range.end - range.start >= SHORTEST_COPY)
         .then_some((Span { basis: first.basis, range, twin: None }, run))
 }
 
-/// A frame in the making.
+/// A frame that entries are added to.
 #[derive(Default)]
 struct Frame {
     made: Range<u64>,
@@ -306,7 +311,7 @@ impl Frame {
             && entry.length > LARGE
             && entry.size() - entry.length <= FRAME
         {
-            // A large file that has got another place or other headers: only those are sent.
+            // A large file that was moved or has other headers: only the headers are sent.
             self.extend(entry.start..entry.content, ops);
             self.finish(ops);
             ops.push(Op::Copy(Span { basis: found.basis, range: found.range.clone(), twin: None }));
@@ -315,22 +320,22 @@ impl Frame {
         }
         if entry.size() > FRAME {
             self.finish(ops);
-            large(entry, found.as_ref().filter(|(is_here, _)| *is_here).map(|(_, found)| found), ops);
+            push_large(entry, found.as_ref().filter(|(is_here, _)| *is_here).map(|(_, found)| found), ops);
             return;
         }
         let bytes = found.as_ref().map_or(0, |(_, found)| found.range.end - found.range.start);
-        if self.prefix_bytes + bytes > PREFIX || self.prefix.len() >= PIECES {
+        if self.prefix_bytes + bytes > PREFIX || self.prefix.len() >= MAX_SPANS {
             self.finish(ops);
         }
         self.extend(entry.start..entry.end, ops);
-        // A counterpart that would fill the prefix alone cannot be of much help.
+        // A counterpart larger than a whole prefix is left out.
         if let Some((is_here, found)) = found.filter(|_| bytes <= PREFIX) {
             self.last = Some((found.basis, found.number));
             self.refer_to(found.span(entry, is_here));
         }
     }
 
-    /// Takes the next bytes of the layer in, into a new frame where this one is full.
+    /// Adds the next bytes of the layer, to a new frame if this one is full.
     fn extend(&mut self, bytes: Range<u64>, ops: &mut Vec<Op>) {
         if !self.made.is_empty() && bytes.end - self.made.start > FRAME {
             self.finish(ops);
@@ -343,7 +348,7 @@ impl Frame {
     }
 
     fn refer_to(&mut self, span: Span) {
-        // The bytes between two pieces are only known of a basis that is here.
+        // Spans of a basis that is not here cannot be merged: the bytes between them are unknown.
         let room = PREFIX - self.prefix_bytes;
         let near = self.prefix.iter_mut().filter(|_| span.twin.is_none()).find_map(|known| {
             let joined = known.range.start.min(span.range.start)..known.range.end.max(span.range.end);
@@ -370,13 +375,14 @@ impl Frame {
     }
 }
 
-/// A file larger than a frame: its parts, each against about the same part of its counterpart.
-fn large(entry: &Entry, found: Option<&Found<'_>>, ops: &mut Vec<Op>) {
+/// Adds the frames of a file larger than a frame, each with about the same part of the file's counterpart as
+/// its prefix.
+fn push_large(entry: &Entry, found: Option<&Found<'_>>, ops: &mut Vec<Op>) {
     let Some(found) = found else { return push_frames(ops, entry.start..entry.end) };
     let mut start = entry.start;
     while start < entry.end {
         let end = (start + FRAME).min(entry.end);
-        // What was inserted or removed before has moved the rest: by as much, at most, as the sizes differ.
+        // Insertions and removals have moved this part by as much as the sizes differ, at most.
         let low = found.range.start + (start - entry.start);
         let shift = (found.range.end - found.range.start).abs_diff(entry.size()).min(MARGIN);
         let range = low.saturating_sub(MARGIN.min(shift + GAP)).max(found.range.start)

@@ -1,39 +1,50 @@
-//! What a robot can unpack while the rest is on its way: the lowest layers of an image, as soon as they have arrived.
+//! Prefix images: images of the lowest layers of another image, which a robot can unpack while the rest is
+//! being sent.
 
 use std::collections::BTreeSet;
 
 use crate::digest::Digest;
 use crate::image::layout::{Exported, Layer};
 
-/// Bytes of a layer that are worth a pull of their own.
-const LAYER: u64 = 8 << 20;
+/// Smallest layer, in bytes, that is worth a pull of its own.
+const MIN_LAYER: u64 = 8 << 20;
 
-/// Bytes that have to be on their way yet, as they are before they are compressed: else the pull of the whole image
-/// follows as soon.
-const LEFT: u64 = 8 << 20;
+/// Bytes that are still to be sent at least, before compression. With fewer the pull of the whole image
+/// follows so soon that an early pull gains nothing.
+const MIN_LEFT: u64 = 8 << 20;
 
-/// For each of the layers that are sent, one after another, the image of whose lowest layers it completes the most, and
-/// how many those are; none where the robot would gain nothing. Layers come with the bytes that travel for them.
+/// Finds, for each layer in the order of sending, the image of which it completes the longest prefix, and the
+/// number of layers in that prefix; none where an early pull would gain nothing. `sent` has each layer with
+/// its bytes to send.
 pub fn find<'a, 'b>(
     images: &'a [Exported],
-    there: &'b [Digest],
+    present: &'b [Digest],
     sent: &[(&'b Layer, u64)],
 ) -> Vec<Option<(&'a Exported, usize)>> {
-    let mut arrived: BTreeSet<&'b str> = there.iter().map(Digest::as_str).collect();
+    let mut arrived: BTreeSet<&'b str> = present.iter().map(Digest::as_str).collect();
     let mut left: u64 = sent.iter().map(|(_, bytes)| bytes).sum();
-    let prefix = |&(layer, bytes): &(&'b Layer, u64)| {
+    let mut prefixes = Vec::new();
+    for (layer, bytes) in sent {
         left -= bytes;
         arrived.insert(&layer.digest);
-        let has_arrived = |layer: &&Layer| arrived.contains(&*layer.digest);
-        let found = images.iter().filter_map(|image| {
-            let layers = image.layers.iter().take_while(has_arrived).count();
-            image.layers[..layers].contains(layer).then_some((image, layers))
-        });
-        // Of equals the first, which is what the next one goes on with.
-        let most = found.rev().max_by_key(|(_, layers)| *layers);
-        most.filter(|_| layer.size >= LAYER && left >= LEFT)
-    };
-    sent.iter().map(prefix).collect()
+        let is_worth_it = layer.size >= MIN_LAYER && left >= MIN_LEFT;
+        prefixes.push(longest_prefix(images, layer, &arrived).filter(|_| is_worth_it));
+    }
+    prefixes
+}
+
+/// Returns the image with the longest prefix of layers that have arrived, `layer` among them; of equals the
+/// first, because its next layers are sent first.
+fn longest_prefix<'a>(
+    images: &'a [Exported],
+    layer: &Layer,
+    arrived: &BTreeSet<&str>,
+) -> Option<(&'a Exported, usize)> {
+    let found = images.iter().filter_map(|image| {
+        let layers = image.layers.iter().take_while(|layer| arrived.contains(&*layer.digest)).count();
+        image.layers[..layers].contains(layer).then_some((image, layers))
+    });
+    found.rev().max_by_key(|(_, layers)| *layers)
 }
 
 #[cfg(test)]
@@ -42,12 +53,12 @@ mod tests {
     use crate::digest::testing::digest;
 
     fn layer(name: &str) -> Layer {
-        let size = if name == "small" { 1000 } else { LAYER };
+        let size = if name == "small" { 1000 } else { MIN_LAYER };
         Layer { digest: digest(name), size, created_by: String::new() }
     }
 
     #[test]
-    fn what_has_arrived_from_below_is_worth_it_while_much_is_left() {
+    fn prefixes_are_found_while_much_is_left_to_send() {
         let image = |name: &str, layers: &[&str]| Exported {
             digest: digest(name),
             own_bytes: 0,
@@ -64,11 +75,11 @@ mod tests {
             .collect();
         let expected = [
             Some((digest("a"), 2)),
-            None, // `late`, which is below it, has not arrived
+            None, // `late`, which is below `top`, has not arrived
             Some((digest("b"), 2)),
-            None, // too little to be worth it
+            None, // the layer is too small
             Some((digest("a"), 4)),
-            None, // the last one
+            None, // nothing is left to send
         ];
         assert_eq!(found, expected);
     }

@@ -1,4 +1,4 @@
-//! What one robot is to be brought: the layers that it lacks, each packed as the smallest parcel there is.
+//! Transfer queue of one robot: the layers that it lacks, each with its smallest delta.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,62 +13,58 @@ use crate::image::layout::{Exported, Layer};
 use crate::image::partial::Partial;
 use crate::{number, ui};
 
-/// Bytes that have to be new before it is worth asking what is in the layers of other people's machines.
-const WORTH_ASKING: u64 = 2 << 20;
+/// New bytes from which on the robot is asked for the indexes of layers that this machine does not have.
+const MIN_NEW_BYTES: u64 = 2 << 20;
 
-/// Other people's layers that are too small to be asked about.
-const TOO_SMALL: u64 = 64 << 10;
+/// Smallest layer, in bytes, whose index the robot is asked for.
+const MIN_FOREIGN_LAYER: u64 = 64 << 10;
 
-/// Files of other people's layers that are looked through.
-const FILES: usize = 1 << 20;
+/// Most entries that are read of such indexes.
+const MAX_FOREIGN_ENTRIES: usize = 1 << 20;
 
-/// A layer on its way.
+/// A layer to send.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The layer.
     pub layer: Layer,
-    /// Transport it travels.
     pub packed: PackedDelta,
-    /// An image of the layers up to this one, for the robot to unpack while others are on their way.
-    pub image: Option<Partial>,
-    /// Whether it has been packed anew after the robot could make nothing of it.
+    /// The prefix image that this layer completes, for the robot to pull early.
+    pub prefix_image: Option<Partial>,
+    /// True if the layer was sent again after the robot had refused to make the layer.
     retried: bool,
-    /// Bytes of it that nothing on the robot is known to resemble.
-    new: u64,
-    /// Whether a part of it was on the robot before; none once that has been given up.
+    /// Bytes of the layer without a counterpart in layers of the robot.
+    new_bytes: u64,
+    /// True if a part of the delta was on the robot before this run; none once that part has been given up.
     resumed: Option<bool>,
 }
 
 impl Job {
-    /// What the robot is told of it.
+    /// The request to make the layer.
     pub fn request<'a>(&'a self, repository: &'a str) -> MakeRequest<'a> {
-        let Self { layer, packed, image, .. } = self;
+        let Self { layer, packed, prefix_image, .. } = self;
         let (layer, size) = (&layer.digest, layer.size);
-        MakeRequest { repository, layer, size, bases: &packed.bases, image: image.as_ref() }
+        MakeRequest { repository, layer, size, bases: &packed.bases, prefix_image: prefix_image.as_ref() }
     }
 }
 
-/// See the module.
+/// Layers to send to one robot.
 #[derive(Debug)]
 pub struct Queue {
     jobs: Vec<Job>,
     attach: Vec<Digest>,
-    /// Layers on the robot out of which another could not be made.
+    /// Bases on the robot from which a layer could not be made.
     suspects: Vec<Digest>,
-    there: Vec<Digest>,
-    /// Whether the layers fit only where unfinished transfers of others make room.
+    present: Vec<Digest>,
+    /// True if the layers fit only after spools of other deltas are removed.
     is_tight: bool,
-    /// Bytes of unfinished transfers that the robot had at the last look, and before that.
+    /// Bytes of the jobs' spools when the robot was asked last, and the time before.
     arrived: (u64, u64),
     done: usize,
     done_before: usize,
 }
 
 impl Queue {
-    /// Compares what the images need with what the robot has. Parcels are made in the background from here on.
-    ///
-    /// # Errors
-    /// Fails when layers on this machine cannot be read, or the connection is gone.
+    /// Compares the layers of the images with those of the robot, and starts to encode deltas in the
+    /// background.
     pub fn new(
         transfer: &Transfer<'_>,
         agent: Option<&mut Agent>,
@@ -86,7 +82,7 @@ impl Queue {
             jobs: Vec::new(),
             attach: Vec::new(),
             suspects: Vec::new(),
-            there: Vec::new(),
+            present: Vec::new(),
             is_tight: false,
             arrived: (0, 0),
             done: 0,
@@ -94,8 +90,8 @@ impl Queue {
         };
         let mut missing = Vec::new();
         for layer in layers {
-            match is_whole(&inventory.held, layer) {
-                Some(held) if held.linked => queue.there.push(layer.digest.clone()),
+            match complete_blob(&inventory.blobs, layer) {
+                Some(blob) if blob.linked => queue.present.push(layer.digest.clone()),
                 Some(_) => queue.attach.push(layer.digest.clone()),
                 None => missing.push(layer),
             }
@@ -111,134 +107,135 @@ impl Queue {
         for layer in &missing {
             plans.push(cache.plan(layer, &candidates, &made_by)?);
         }
-        // Layers of machines other than this one: worth a question where much would be sent.
-        if plans.iter().map(new_bytes).sum::<u64>() > WORTH_ASKING
+        // Layers that other machines have sent may be better bases. The robot has to read them for their
+        // indexes, which is worth it only where much would be sent.
+        if plans.iter().map(new_bytes).sum::<u64>() > MIN_NEW_BYTES
             && let Some(agent) = agent
-            && ask_about_others(agent, inventory, &mut candidates)?
+            && add_foreign_layers(agent, inventory, &mut candidates)?
         {
             for (plan, layer) in plans.iter_mut().zip(&missing) {
-                if new_bytes(plan) > WORTH_ASKING {
+                if new_bytes(plan) > MIN_NEW_BYTES {
                     *plan = cache.plan(layer, &candidates, &made_by)?;
                 }
             }
         }
         for (mut plan, layer) in plans.into_iter().zip(missing) {
-            // What an earlier run has begun is finished, unless there is a shorter way by now.
-            if let Some((begun, bytes)) = cache.begun(layer, &inventory.spools, &candidates, &made_by)?
-                && new_bytes(&begun).saturating_sub(bytes) <= new_bytes(&plan)
+            // A transfer that an earlier run has begun is finished, unless the new plan needs fewer bytes.
+            if let Some((resumable, bytes)) =
+                cache.resumable_plan(layer, &inventory.spools, &candidates, &made_by)?
+                && new_bytes(&resumable).saturating_sub(bytes) <= new_bytes(&plan)
             {
-                plan = begun;
+                plan = resumable;
             }
-            let new = new_bytes(&plan);
+            let new_bytes = new_bytes(&plan);
             let packed = cache.pack(layer, plan, &candidates)?;
             let (layer, resumed) = (layer.clone(), Some(false));
-            queue.jobs.push(Job { layer, packed, image: None, retried: false, new, resumed });
+            queue.jobs.push(Job { layer, packed, prefix_image: None, retried: false, new_bytes, resumed });
         }
-        queue.add_images(cache, images)?;
+        queue.add_prefix_images(cache, images)?;
         Ok(queue)
     }
 
-    /// Adds images of lowest layers to the layers that complete one, where those that follow will take their time.
-    fn add_images(&mut self, cache: &DeltaCache, images: &[Exported]) -> Result<()> {
-        let there = [self.there.as_slice(), &self.attach].concat();
-        let jobs: Vec<(&Layer, u64)> = self.jobs.iter().map(|job| (&job.layer, job.new)).collect();
-        let found = prefix::find(images, &there, &jobs);
+    /// Adds a prefix image to each job that completes one worth pulling early.
+    fn add_prefix_images(&mut self, cache: &DeltaCache, images: &[Exported]) -> Result<()> {
+        let present = [self.present.as_slice(), &self.attach].concat();
+        let jobs: Vec<(&Layer, u64)> = self.jobs.iter().map(|job| (&job.layer, job.new_bytes)).collect();
+        let found = prefix::find(images, &present, &jobs);
         for (job, prefix) in self.jobs.iter_mut().zip(found) {
-            job.image = prefix.map(|(image, layers)| cache.layout.partial(image, layers)).transpose()?;
+            job.prefix_image =
+                prefix.map(|(image, layers)| cache.layout.partial(image, layers)).transpose()?;
         }
         Ok(())
     }
 
-    /// Layers that are where they are needed.
-    pub fn there(&self) -> &[Digest] {
-        &self.there
+    /// Layers that the project's repository on the robot has.
+    pub fn present(&self) -> &[Digest] {
+        &self.present
     }
 
-    /// Layers that the robot has under other repositories.
+    /// Layers that the robot has, but not in the project's repository.
     pub fn attachable(&self) -> &[Digest] {
         &self.attach
     }
 
-    /// One of those.
-    pub fn to_attach(&self) -> Option<Digest> {
+    /// The next layer to attach to the project's repository.
+    pub fn next_to_attach(&self) -> Option<Digest> {
         self.attach.last().cloned()
     }
 
-    /// That one is under this repository, too.
-    pub fn attached(&mut self) {
-        drop(self.attach.pop());
+    /// Removes the layer of [`Queue::next_to_attach`].
+    pub fn finish_attach(&mut self) {
+        self.attach.pop();
     }
 
-    /// Has these layers looked at on the robot.
+    /// Marks layers on the robot as possibly damaged.
     pub fn suspect(&mut self, layers: &[Digest]) {
         self.suspects.extend_from_slice(layers);
     }
 
-    /// Layers to be looked at on the robot; they are given once.
+    /// Takes the layers that may be damaged on the robot.
     pub fn take_suspects(&mut self) -> Vec<Digest> {
         std::mem::take(&mut self.suspects)
     }
 
-    /// Layers that are on their way.
+    /// The layers still to be sent, in order.
     pub fn jobs(&self) -> &[Job] {
         &self.jobs
     }
 
-    /// The digests of those.
-    pub fn layers(&self) -> Vec<&str> {
+    /// The digests of the layers still to be sent.
+    pub fn layer_digests(&self) -> Vec<&str> {
         self.jobs.iter().map(|job| job.layer.digest.as_str()).collect()
     }
 
-    /// Takes those off the list that the robot holds by now.
-    pub fn made_meanwhile(&mut self, held: &BTreeMap<String, RemoteBlob>) -> Vec<Job> {
+    /// Takes the jobs whose layers the robot has by now.
+    pub fn take_finished(&mut self, blobs: &BTreeMap<String, RemoteBlob>) -> Vec<Job> {
         let jobs = std::mem::take(&mut self.jobs);
-        let made: Vec<Job>;
-        (made, self.jobs) = jobs.into_iter().partition(|job| is_whole(held, &job.layer).is_some());
-        self.attach.extend(made.iter().map(|job| job.layer.digest.clone()));
-        self.done += made.len();
-        made
+        let finished: Vec<Job>;
+        (finished, self.jobs) = jobs.into_iter().partition(|job| complete_blob(blobs, &job.layer).is_some());
+        self.attach.extend(finished.iter().map(|job| job.layer.digest.clone()));
+        self.done += finished.len();
+        finished
     }
 
-    /// Whether there is nothing left to do.
+    /// Returns whether no layer is left to send or to attach.
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty() && self.attach.is_empty()
     }
 
-    /// The parcels whose unfinished transfers are all that may stay on the robot, where it has no room for others.
-    pub fn keep(&self) -> Option<Vec<&str>> {
-        self.is_tight.then(|| self.deltas().collect())
+    /// The deltas whose spools may stay on the robot, if all others have to be removed to make room.
+    pub fn deltas_to_keep(&self) -> Option<Vec<&str>> {
+        self.is_tight.then(|| self.delta_names().collect())
     }
 
-    fn deltas(&self) -> impl Iterator<Item = &str> {
+    fn delta_names(&self) -> impl Iterator<Item = &str> {
         self.jobs.iter().map(|job| job.packed.delta.name.as_str())
     }
 
-    /// Why the layers do not fit on the robot, if they do not; finds out what has to go there, too.
+    /// Describes why the layers do not fit on the robot, if they do not. Also decides whether spools of other
+    /// deltas have to be removed there.
     ///
-    /// What has arrived of the parcels is a part of what they need. What others have left unfinished makes room.
-    pub fn excess(&mut self, inventory: &Inventory) -> Option<String> {
+    /// The jobs' own spools count as free space, because they are a part of the deltas that need it.
+    pub fn disk_shortage(&mut self, inventory: &Inventory) -> Option<String> {
         let layers: u64 = self.jobs.iter().map(|job| job.layer.size).sum();
-        let delta = |job: &Job| {
-            let (size, is_known) = job.packed.delta.size_so_far();
-            if is_known { size } else { size.max(job.new / 2) }
-        };
-        let delta = self.jobs.iter().map(delta).max().unwrap_or_default();
-        let own = number::sum(self.deltas().filter_map(|name| inventory.spools.get(name).copied()));
-        self.is_tight = lack(inventory, layers, delta, own).is_some();
+        let delta = self.jobs.iter().map(estimated_size).max().unwrap_or_default();
+        let own = number::sum(self.delta_names().filter_map(|name| inventory.spools.get(name).copied()));
+        self.is_tight = disk_shortage(inventory, layers, delta, own).is_some();
         if !self.is_tight {
             return None;
         }
-        lack(inventory, layers, delta, number::sum(inventory.spools.values().copied()))
+        disk_shortage(inventory, layers, delta, number::sum(inventory.spools.values().copied()))
     }
 
-    /// Bytes of all parcels, as it looks now; none before anything can be said.
-    pub fn expected(&self) -> Option<u64> {
-        let parts: Vec<_> = self.jobs.iter().map(|job| (job.new, job.packed.delta.expected())).collect();
-        expected(&parts)
+    /// Expected bytes of all deltas; none while nothing is known.
+    pub fn expected_bytes(&self) -> Option<u64> {
+        let parts: Vec<_> =
+            self.jobs.iter().map(|job| (job.new_bytes, job.packed.delta.expected_size())).collect();
+        extrapolated(&parts)
     }
 
-    /// Bytes of the parcels that are on the robot already, of its unfinished transfers.
-    pub fn arrived(&mut self, spools: &BTreeMap<String, u64>) -> u64 {
+    /// Records how much of the deltas the robot has in its spools; returns the sum in bytes.
+    pub fn update_arrived(&mut self, spools: &BTreeMap<String, u64>) -> u64 {
         let mut bytes = 0;
         for job in &mut self.jobs {
             let spool = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
@@ -249,46 +246,47 @@ impl Queue {
         bytes
     }
 
-    /// Whether anything arrived between the last two looks, or layers were made, since this was asked last.
-    pub fn arrived_since(&mut self) -> bool {
+    /// Returns whether bytes arrived or layers were made since the last call.
+    pub fn made_progress(&mut self) -> bool {
         let progress = self.arrived.0 > self.arrived.1 || self.done > self.done_before;
         self.done_before = self.done;
-        // Who does not even come to a look finds nothing new.
+        // A connection that drops before the spools are known again is not progress.
         self.arrived.1 = self.arrived.0;
         progress
     }
 
-    /// Whether a parcel cannot be made.
+    /// Returns whether a delta could not be encoded.
     pub fn has_failed(&self) -> bool {
         self.jobs.iter().any(|job| job.packed.delta.has_failed())
     }
 
-    /// A layer has been made on the robot.
-    pub fn done(&mut self, digest: &str) {
+    /// Removes the job of a layer that the robot has made.
+    pub fn finish(&mut self, digest: &str) {
         self.jobs.retain(|job| *job.layer.digest != *digest);
         self.done += 1;
     }
 
-    /// Leaves the first layer to the push.
-    pub fn drop_first(&mut self) {
-        drop(self.jobs.remove(0));
+    /// Leaves the first layer to `docker push`.
+    pub fn skip_first(&mut self) {
+        self.jobs.remove(0);
     }
 
-    /// Sends the first layer once more from its beginning, if a part of it was on the robot before; not a second
-    /// time.
-    pub fn begin_anew(&mut self) -> bool {
+    /// Has the first layer sent again from its beginning, if a part of its delta was on the robot before this run.
+    /// Returns false otherwise, and at a second call.
+    pub fn restart_first(&mut self) -> bool {
         self.jobs.first_mut().and_then(|job| job.resumed.take()).unwrap_or_default()
     }
 
-    /// Tries the first layer once more, sent whole where a depot is given; not a second time.
-    pub fn retry(&mut self, whole: Option<&DeltaCache>) -> bool {
+    /// Has the first layer sent again, whole if a cache is given. Returns false if it was sent again before, or
+    /// cannot be.
+    pub fn retry_first(&mut self, whole: Option<&DeltaCache>) -> bool {
         let Some(job) = self.jobs.first_mut().filter(|job| !job.retried) else { return false };
         job.retried = true;
         let Some(cache) = whole else { return true };
         match cache.pack(&job.layer, DeltaPlan::whole(job.layer.size), &[]) {
             Ok(packed) => {
                 job.packed = packed;
-                job.new = job.layer.size;
+                job.new_bytes = job.layer.size;
                 true
             }
             Err(_) => false,
@@ -296,47 +294,55 @@ impl Queue {
     }
 }
 
-/// Why so many bytes of layers, and of the largest parcel, do not fit on a robot, if they do not. `spools` are bytes of
-/// unfinished transfers that count as free there, as those of unfinished layers do.
-///
-/// Its registry keeps each layer once, uncompressed, beside the parcel that is being worked off. Then
-/// its engine keeps the unpacked files, and in a containerd store the layer as well.
-fn lack(inventory: &Inventory, layers: u64, delta: u64, spools: u64) -> Option<String> {
-    let disk = inventory.disk.saturating_add(inventory.parts).saturating_add(spools);
-    let engine = layers.saturating_mul(inventory.copies);
-    let words = |whose: &str, free: u64, needed: u64| {
-        let (free, needed) = (ui::bytes(free), ui::bytes(needed));
-        format!("{whose} has {free} free, the new layers need {needed} there")
-    };
-    let shared = layers.saturating_add(engine.max(delta));
-    if inventory.shared {
-        return (disk < shared).then(|| words("its disk", disk, shared));
-    }
-    if disk < layers + delta {
-        return Some(words("its registry's disk", disk, layers + delta));
-    }
-    (inventory.engine < engine).then(|| words("its engine's disk", inventory.engine, engine))
+/// Size of a job's delta, estimated as half of its new bytes while it is being encoded.
+fn estimated_size(job: &Job) -> u64 {
+    let (size, is_complete) = job.packed.delta.size_so_far();
+    if is_complete { size } else { size.max(job.new_bytes / 2) }
 }
 
-/// What parts come to of which some have a size and all a measure: the others are taken to be like those.
-fn expected(parts: &[(u64, Option<u64>)]) -> Option<u64> {
-    let known = parts.iter().filter_map(|(measure, size)| Some((*measure, (*size)?)));
-    let (measure, size) =
-        known.fold((0, 0), |(measures, sizes), (measure, size)| (measures + measure, sizes + size));
-    let rest: u64 = parts.iter().filter(|(_, size)| size.is_none()).map(|(measure, _)| measure).sum();
+/// Describes why new layers do not fit on a robot's disks, if they do not. `layers` are the bytes of all
+/// layers, `delta` those of the largest delta, and `spools` those of spools that count as free, as unfinished
+/// layers do.
+///
+/// The registry keeps each layer once, uncompressed, and the spool of the delta that is being applied. After
+/// that the engine keeps the unpacked files, and in a containerd store the layer as well.
+fn disk_shortage(inventory: &Inventory, layers: u64, delta: u64, spools: u64) -> Option<String> {
+    let disk = inventory.disk.saturating_add(inventory.parts).saturating_add(spools);
+    let engine = layers.saturating_mul(inventory.copies);
+    let shared = layers.saturating_add(engine.max(delta));
+    if inventory.shared {
+        return (disk < shared).then(|| needs_more("its disk", disk, shared));
+    }
+    if disk < layers + delta {
+        return Some(needs_more("its registry's disk", disk, layers + delta));
+    }
+    (inventory.engine < engine).then(|| needs_more("its engine's disk", inventory.engine, engine))
+}
+
+fn needs_more(disk: &str, free: u64, needed: u64) -> String {
+    let (free, needed) = (ui::bytes(free), ui::bytes(needed));
+    format!("{disk} has {free} free, the new layers need {needed} there")
+}
+
+/// Extrapolated total size of parts that each have a number of new bytes: parts of unknown size are assumed
+/// to compress like the known ones.
+fn extrapolated(parts: &[(u64, Option<u64>)]) -> Option<u64> {
+    let known = parts.iter().filter_map(|(new, size)| Some((*new, (*size)?)));
+    let (new, size) = known.fold((0, 0), |sums, (new, size)| (sums.0 + new, sums.1 + size));
+    let rest: u64 = parts.iter().filter(|(_, size)| size.is_none()).map(|(new, _)| new).sum();
     if rest == 0 {
         return Some(size);
     }
-    let others = (u128::from(rest) * u128::from(size)).checked_div(measure.into())?;
+    let others = (u128::from(rest) * u128::from(size)).checked_div(new.into())?;
     Some(size + u64::try_from(others).ok()?)
 }
 
-/// A layer among the blobs of a robot, if all of it is there.
-fn is_whole(held: &BTreeMap<String, RemoteBlob>, layer: &Layer) -> Option<RemoteBlob> {
-    held.get(short(&layer.digest)).filter(|held| held.size == layer.size).copied()
+/// Returns a layer's blob in the robot's registry, if it has the layer's size.
+fn complete_blob(blobs: &BTreeMap<String, RemoteBlob>, layer: &Layer) -> Option<RemoteBlob> {
+    blobs.get(short(&layer.digest)).filter(|blob| blob.size == layer.size).copied()
 }
 
-/// Bytes of a layer that nothing on the robot is known to resemble.
+/// Bytes of a layer without a counterpart in layers of the robot.
 fn new_bytes(plan: &DeltaPlan) -> u64 {
     let new = plan.ops.iter().map(|op| match op {
         Op::Copy(_) => 0,
@@ -348,29 +354,31 @@ fn new_bytes(plan: &DeltaPlan) -> u64 {
     new.sum()
 }
 
-/// Asks what is in layers that this machine does not have. Tells whether there are any.
-fn ask_about_others(
+/// Asks the robot for the indexes of layers that this machine does not have, and adds them to the candidates.
+/// Returns whether there are any.
+fn add_foreign_layers(
     agent: &mut Agent,
     inventory: &Inventory,
     candidates: &mut Vec<Candidate>,
 ) -> Result<bool> {
-    let known: BTreeSet<String> = candidates.iter().map(|one| short(&one.digest).to_owned()).collect();
+    let known: BTreeSet<String> =
+        candidates.iter().map(|candidate| short(&candidate.digest).to_owned()).collect();
     let unknown: BTreeMap<&String, u64> = inventory
-        .held
+        .blobs
         .iter()
-        .filter(|(name, held)| held.size >= TOO_SMALL && !known.contains(*name))
-        .map(|(name, held)| (name, held.size))
+        .filter(|(name, blob)| blob.size >= MIN_FOREIGN_LAYER && !known.contains(*name))
+        .map(|(name, blob)| (name, blob.size))
         .collect();
-    let (mut found, mut files) = (false, 0);
+    let (mut found, mut entries) = (false, 0);
     for (name, size) in unknown {
-        let (digest, contents) = agent.contents(name, size)?;
-        files += contents.entries.len();
-        if files > FILES {
+        let (digest, index) = agent.index(name, size)?;
+        entries += index.entries.len();
+        if entries > MAX_FOREIGN_ENTRIES {
             break;
         }
-        if !contents.entries.is_empty() {
+        if !index.entries.is_empty() {
             found = true;
-            candidates.push(Candidate { digest, contents: contents.into(), is_here: false });
+            candidates.push(Candidate { digest, index: index.into(), is_here: false });
         }
     }
     Ok(found)
@@ -379,48 +387,53 @@ fn ask_about_others(
 #[cfg(test)]
 mod tests {
     use super::super::agent::Inventory;
-    use super::{expected, lack};
+    use super::{disk_shortage, extrapolated};
 
     #[test]
-    fn what_an_interrupted_transfer_left_is_room_for_the_next() {
+    fn spools_of_other_deltas_count_as_free_space() {
         let inventory = Inventory { disk: 250, shared: true, copies: 1, ..Inventory::default() };
-        assert_eq!(lack(&inventory, 100, 150, 0), None);
-        assert!(lack(&inventory, 200, 0, 149).unwrap().contains("its disk has"));
-        assert_eq!(lack(&inventory, 200, 0, 150), None);
-        assert_eq!(lack(&Inventory { parts: 100, ..inventory.clone() }, 200, 0, 50), None);
+        assert_eq!(disk_shortage(&inventory, 100, 150, 0), None);
+        assert!(disk_shortage(&inventory, 200, 0, 149).unwrap().contains("its disk has"));
+        assert_eq!(disk_shortage(&inventory, 200, 0, 150), None);
+        assert_eq!(disk_shortage(&Inventory { parts: 100, ..inventory.clone() }, 200, 0, 50), None);
         let twice = Inventory { copies: 2, ..inventory };
-        assert!(lack(&twice, 100, 0, 49).is_some() && lack(&twice, 100, 0, 50).is_none());
+        assert!(disk_shortage(&twice, 100, 0, 49).is_some() && disk_shortage(&twice, 100, 0, 50).is_none());
     }
 
     #[test]
-    fn numbers_of_a_robot_may_be_anything() {
+    fn extreme_numbers_of_a_robot_do_not_overflow() {
         let most = u64::MAX;
         let inventory =
             Inventory { disk: most, parts: most, copies: most, shared: true, ..Inventory::default() };
-        assert_eq!(lack(&inventory, 100, most, most), None);
+        assert_eq!(disk_shortage(&inventory, 100, most, most), None);
         let inventory = Inventory { disk: most, parts: most, copies: most, ..Inventory::default() };
-        assert!(lack(&inventory, 100, 1, most).unwrap().contains("its engine's disk"));
+        assert!(disk_shortage(&inventory, 100, 1, most).unwrap().contains("its engine's disk"));
     }
 
     #[test]
-    fn an_engine_with_a_disk_of_its_own_gains_nothing_by_it() {
+    fn spools_are_not_free_space_on_an_engine_disk_of_its_own() {
         let inventory = Inventory { disk: 100, engine: 300, copies: 2, ..Inventory::default() };
-        assert!(lack(&inventory, 100, 50, 49).unwrap().contains("its registry's disk"));
-        assert_eq!(lack(&inventory, 100, 50, 50), None);
-        assert!(lack(&inventory, 151, 0, 1_000).unwrap().contains("its engine's disk"));
-        // Where nothing can be known, there is no end of room.
+        assert!(disk_shortage(&inventory, 100, 50, 49).unwrap().contains("its registry's disk"));
+        assert_eq!(disk_shortage(&inventory, 100, 50, 50), None);
+        assert!(disk_shortage(&inventory, 151, 0, 1_000).unwrap().contains("its engine's disk"));
+        // The inventory of a plan without a registry has unlimited space.
         assert_eq!(
-            lack(&Inventory { disk: u64::MAX, parts: 1, copies: 0, ..Inventory::default() }, 9, 9, 9),
+            disk_shortage(
+                &Inventory { disk: u64::MAX, parts: 1, copies: 0, ..Inventory::default() },
+                9,
+                9,
+                9
+            ),
             None
         );
     }
 
     #[test]
-    fn what_is_not_known_is_taken_to_be_like_what_is() {
-        assert_eq!(expected(&[(100, Some(40)), (50, Some(30))]), Some(70));
-        assert_eq!(expected(&[(100, Some(40)), (50, None)]), Some(60));
-        assert_eq!(expected(&[(100, None)]), None);
-        assert_eq!(expected(&[(0, Some(12)), (50, None)]), None);
-        assert_eq!(expected(&[]), Some(0));
+    fn unknown_sizes_are_assumed_to_be_like_known_ones() {
+        assert_eq!(extrapolated(&[(100, Some(40)), (50, Some(30))]), Some(70));
+        assert_eq!(extrapolated(&[(100, Some(40)), (50, None)]), Some(60));
+        assert_eq!(extrapolated(&[(100, None)]), None);
+        assert_eq!(extrapolated(&[(0, Some(12)), (50, None)]), None);
+        assert_eq!(extrapolated(&[]), Some(0));
     }
 }

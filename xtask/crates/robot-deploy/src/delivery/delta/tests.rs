@@ -1,7 +1,6 @@
-//! For random layers: what a robot makes of the parcel is the layer, exactly, or it is refused.
+//! Property tests with random layers: a robot makes exactly the layer from its delta, or refuses.
 //!
-//! Each case has a seed of its own, which is printed when it fails: `DELTA_SEED=… cargo test delta` runs
-//! that one alone.
+//! A test that fails prints the seed of its case: `DELTA_SEED=… cargo test delta` runs that case alone.
 
 mod agent;
 mod robot;
@@ -21,16 +20,16 @@ use trees::Node;
 /// A layer that the robot has.
 struct RemoteBlob {
     bytes: Vec<u8>,
-    /// Whether this machine has it, too.
+    /// True if the layer is on this machine as well.
     is_here: bool,
 }
 
-/// A directory for layers and parcels.
-struct Desk {
+/// Temporary directory for layers and deltas.
+struct Scratch {
     guard: tempfile::TempDir,
 }
 
-impl Desk {
+impl Scratch {
     fn new() -> Self {
         Self { guard: tempfile::tempdir().unwrap() }
     }
@@ -45,39 +44,39 @@ impl Desk {
         path
     }
 
-    /// The recipe for a layer, and what it counts on.
-    fn plan(&self, layer: &[u8], held: &[RemoteBlob]) -> (DeltaPlan, Inputs) {
+    /// Plans the delta of a layer; returns the inputs for its encoding as well.
+    fn plan(&self, layer: &[u8], blobs: &[RemoteBlob]) -> (DeltaPlan, Inputs) {
         let path = self.file("layer", layer);
         let paths: Vec<Utf8PathBuf> =
-            held.iter().enumerate().map(|(n, one)| self.file(&format!("basis-{n}"), &one.bytes)).collect();
-        let contents: Vec<LayerIndex> = std::iter::zip(held, &paths)
-            .map(|(one, path)| {
-                let contents = LayerIndex::read(path).unwrap();
-                if one.is_here { contents } else { as_a_robot_tells(&contents) }
+            blobs.iter().enumerate().map(|(n, blob)| self.file(&format!("basis-{n}"), &blob.bytes)).collect();
+        let indexes: Vec<LayerIndex> = std::iter::zip(blobs, &paths)
+            .map(|(blob, path)| {
+                let index = LayerIndex::read(path).unwrap();
+                if blob.is_here { index } else { without_names(&index) }
             })
             .collect();
-        let bases: Vec<Basis<'_>> = std::iter::zip(held, &contents)
-            .map(|(one, contents)| Basis { contents, same_history: false, is_here: one.is_here })
+        let bases: Vec<Basis<'_>> = std::iter::zip(blobs, &indexes)
+            .map(|(blob, index)| Basis { index, same_instruction: false, is_here: blob.is_here })
             .collect();
         let plan = DeltaPlan::new(&LayerIndex::read(&path).unwrap(), &bases);
-        let used = plan.bases.iter().map(|number| held[*number].is_here.then(|| paths[*number].clone()));
+        let used = plan.bases.iter().map(|number| blobs[*number].is_here.then(|| paths[*number].clone()));
         let inputs = Inputs { layer: path, bases: used.collect(), plan: plan.clone() };
         (plan, inputs)
     }
 
-    /// The parcel's bytes.
+    /// Encodes a delta.
     fn delta(&self, inputs: &Inputs) -> Vec<u8> {
-        let (delta, target) = DeltaFile::empty(&self.path("deltas"), "delta").unwrap();
-        delta.make(inputs, target, &self.path("deltas"));
+        let (delta, target) = DeltaFile::create(&self.path("deltas"), "delta").unwrap();
+        delta.encode(inputs, target, &self.path("deltas"));
         let mut bytes = vec![0; usize::try_from(delta.size().unwrap()).unwrap()];
         delta.read(&mut bytes, 0).unwrap();
         bytes
     }
 }
 
-/// LayerIndex without names and headers, as the agent tells those of layers that this machine lacks.
-fn as_a_robot_tells(contents: &LayerIndex) -> LayerIndex {
-    let files = contents.entries.iter().filter(|entry| !entry.path.is_empty() && entry.length > 0);
+/// The index of a layer as an agent sends it, without names and headers.
+fn without_names(index: &LayerIndex) -> LayerIndex {
+    let files = index.entries.iter().filter(|entry| !entry.path.is_empty() && entry.length > 0);
     let entry = |entry: &Entry| Entry {
         path: String::new(),
         start: entry.content,
@@ -92,11 +91,11 @@ fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
-fn bases<'a>(plan: &DeltaPlan, held: &'a [RemoteBlob]) -> Vec<&'a [u8]> {
-    plan.bases.iter().map(|number| held[*number].bytes.as_slice()).collect()
+fn bases<'a>(plan: &DeltaPlan, blobs: &'a [RemoteBlob]) -> Vec<&'a [u8]> {
+    plan.bases.iter().map(|number| blobs[*number].bytes.as_slice()).collect()
 }
 
-/// Fails unless the steps make the layer from its beginning to its end, each within its bounds.
+/// Fails unless the operations make the layer from its beginning to its end, each within its bounds.
 fn assert_covers(plan: &DeltaPlan, layer: &[u8]) {
     let mut position = 0;
     for op in &plan.ops {
@@ -108,14 +107,14 @@ fn assert_covers(plan: &DeltaPlan, layer: &[u8]) {
                 assert!(made.end - made.start <= FRAME, "{made:?} is too much for a frame");
                 let bytes: u64 = prefix.iter().map(|span| span.range.end - span.range.start).sum();
                 assert!(bytes <= PREFIX, "a prefix of {bytes} bytes");
-                assert!(prefix.len() <= 4096, "a prefix of {} pieces", prefix.len());
+                assert!(prefix.len() <= 4096, "a prefix of {} spans", prefix.len());
             }
         }
     }
     assert_eq!(position, layer.len() as u64);
 }
 
-/// Runs a property with many seeds, and says which one failed.
+/// Runs a property with many seeds; the message of a failure names the seed.
 fn for_seeds(count: u64, property: fn(&mut Rng)) {
     let only = std::env::var("DELTA_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in only.map_or(0..count, |seed| seed..seed + 1) {
@@ -125,28 +124,28 @@ fn for_seeds(count: u64, property: fn(&mut Rng)) {
 }
 
 #[test]
-fn what_a_robot_makes_of_a_delta_is_the_layer() {
+fn a_robot_makes_the_layer_from_its_delta() {
     for_seeds(40, |rng| {
         let old = trees::tree(rng);
-        let mut held = vec![RemoteBlob { bytes: trees::layer(rng, &old), is_here: rng.u8(0..3) > 0 }];
+        let mut blobs = vec![RemoteBlob { bytes: trees::layer(rng, &old), is_here: rng.u8(0..3) > 0 }];
         for _ in 0..rng.usize(0..3) {
-            // Other layers of the robot: relatives, strangers, the same once more.
+            // Other layers of the robot: unrelated, related, and equal.
             let tree = match rng.u8(0..3) {
                 0 => trees::tree(rng),
                 1 => trees::edited(rng, &old),
                 _ => old.clone(),
             };
-            held.push(RemoteBlob { bytes: trees::layer(rng, &tree), is_here: rng.bool() });
+            blobs.push(RemoteBlob { bytes: trees::layer(rng, &tree), is_here: rng.bool() });
         }
         let new = trees::edited(rng, &old);
         let layer = trees::layer(rng, &new);
-        let desk = Desk::new();
-        let (plan, inputs) = desk.plan(&layer, &held);
+        let scratch = Scratch::new();
+        let (plan, inputs) = scratch.plan(&layer, &blobs);
         assert_covers(&plan, &layer);
-        let delta = desk.delta(&inputs);
-        let made = robot::make(&delta, &bases(&plan, &held), &digest(&layer)).unwrap();
+        let delta = scratch.delta(&inputs);
+        let made = robot::make(&delta, &bases(&plan, &blobs), &digest(&layer)).unwrap();
         assert!(made == layer);
-        assert!(desk.delta(&inputs) == delta, "other bytes the second time");
+        assert!(scratch.delta(&inputs) == delta, "encoding again gives other bytes");
     });
 }
 
@@ -158,9 +157,9 @@ fn a_delta_has_the_same_bytes_whatever_else_the_machine_does() {
     for _ in 0..50 {
         layer.insert(rng.usize(..layer.len()), 7);
     }
-    let desk = Desk::new();
-    let (_, inputs) = desk.plan(&layer, &[RemoteBlob { bytes: old, is_here: true }]);
-    let quiet = desk.delta(&inputs);
+    let scratch = Scratch::new();
+    let (_, inputs) = scratch.plan(&layer, &[RemoteBlob { bytes: old, is_here: true }]);
+    let quiet = scratch.delta(&inputs);
     let over = std::sync::atomic::AtomicBool::new(false);
     let busy = std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -170,7 +169,7 @@ fn a_delta_has_the_same_bytes_whatever_else_the_machine_does() {
                 }
             });
         }
-        let busy = desk.delta(&inputs);
+        let busy = scratch.delta(&inputs);
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         busy
     });
@@ -188,22 +187,22 @@ fn a_small_edit_of_a_big_tree_is_a_small_delta() {
             old.insert(format!("lib/module-{number:02}.so"), (Node::File(bytes), 0));
         }
         let mut new = old.clone();
-        // Something at the very beginning moves all the rest; a line changes; a file gets another name.
+        // A new first file moves all the others; a line changes; a file gets another name.
         new.insert("a/first".into(), (Node::File(vec![1; 3_000]), 0));
         if let (Node::File(bytes), _) = new.get_mut("lib/module-30.so").unwrap() {
             let half = bytes.len() / 2;
-            drop(bytes.splice(half..half, *b"a line"));
+            bytes.splice(half..half, *b"a line");
         }
         let moved = new.remove("lib/module-40.so").unwrap();
         new.insert("lib/module-4.so".into(), moved);
         let (before, layer) = (trees::archive(&old), trees::archive(&new));
-        let desk = Desk::new();
+        let scratch = Scratch::new();
         for is_here in [true, false] {
-            let held = [RemoteBlob { bytes: before.clone(), is_here }];
-            let (plan, inputs) = desk.plan(&layer, &held);
-            let delta = desk.delta(&inputs);
-            assert!(robot::make(&delta, &bases(&plan, &held), &digest(&layer)).unwrap() == layer);
-            // Of a layer that is not here only whole files are known: the changed one travels.
+            let blobs = [RemoteBlob { bytes: before.clone(), is_here }];
+            let (plan, inputs) = scratch.plan(&layer, &blobs);
+            let delta = scratch.delta(&inputs);
+            assert!(robot::make(&delta, &bases(&plan, &blobs), &digest(&layer)).unwrap() == layer);
+            // Only whole files are known of a layer that is not here: the changed file is sent.
             let limit = if is_here { 8_000 } else { 200_000 + 30_000 };
             assert!(delta.len() < limit, "{} of {} bytes", delta.len(), layer.len());
         }
@@ -219,15 +218,15 @@ fn equal_checksums_cost_time_and_never_correctness() {
         forge(&mut new, crc32fast::hash(&old));
         let tree = |bytes: &[u8]| [("d/a".to_owned(), (Node::File(bytes.to_vec()), 0))].into();
         let (before, layer) = (trees::archive(&tree(&old)), trees::archive(&tree(&new)));
-        let held = [RemoteBlob { bytes: before, is_here }];
-        let desk = Desk::new();
-        let (plan, inputs) = desk.plan(&layer, &held);
-        assert!(!plan.is_whole(), "the two are taken for one another");
-        let delta = desk.delta(&inputs);
-        robot::make(&delta, &bases(&plan, &held), &digest(&layer)).unwrap_err();
-        // What the courier does then.
+        let blobs = [RemoteBlob { bytes: before, is_here }];
+        let scratch = Scratch::new();
+        let (plan, inputs) = scratch.plan(&layer, &blobs);
+        assert!(!plan.is_whole(), "the two files were not taken for equal");
+        let delta = scratch.delta(&inputs);
+        robot::make(&delta, &bases(&plan, &blobs), &digest(&layer)).unwrap_err();
+        // The transfer then sends the layer whole.
         let whole = Inputs { plan: DeltaPlan::whole(layer.len() as u64), bases: Vec::new(), ..inputs };
-        assert!(robot::make(&desk.delta(&whole), &[], &digest(&layer)).unwrap() == layer);
+        assert!(robot::make(&scratch.delta(&whole), &[], &digest(&layer)).unwrap() == layer);
     }
 }
 
@@ -240,7 +239,7 @@ fn forge(bytes: &mut [u8], wanted: u32) {
         sum.update(&last.to_le_bytes());
         sum.finalize()
     };
-    // A checksum is linear: each bit of the four bytes flips certain bits of it, whatever the others are.
+    // A CRC is linear: each bit of the four bytes flips the same bits of it, whatever the other bits are.
     let zero = with(0);
     let mut rows: Vec<(u32, u32)> = (0..32).map(|bit| (with(1 << bit) ^ zero, 1 << bit)).collect();
     let (mut missing, mut last) = (wanted ^ zero, 0);
@@ -259,7 +258,7 @@ fn forge(bytes: &mut [u8], wanted: u32) {
 }
 
 #[test]
-fn a_basis_of_other_bytes_is_noticed() {
+fn a_changed_basis_is_detected() {
     for_seeds(10, |rng| {
         let bytes: Vec<u8> = trees::noise(rng, 200_000);
         let tree: trees::Tree = [("d/a".to_owned(), (Node::File(bytes), 0))].into();
@@ -268,82 +267,82 @@ fn a_basis_of_other_bytes_is_noticed() {
             bytes[1000] ^= 1;
         }
         let (before, layer) = (trees::archive(&tree), trees::archive(&changed));
-        let mut held = vec![RemoteBlob { bytes: before, is_here: true }];
-        let desk = Desk::new();
-        let (plan, inputs) = desk.plan(&layer, &held);
-        let delta = desk.delta(&inputs);
-        // As after a power cut, or under a hostile hand: a byte, or the end of it.
+        let mut blobs = vec![RemoteBlob { bytes: before, is_here: true }];
+        let scratch = Scratch::new();
+        let (plan, inputs) = scratch.plan(&layer, &blobs);
+        let delta = scratch.delta(&inputs);
+        // As after a power cut or by an attacker: a byte is changed, or the end is missing.
         let position = rng.usize(2_048..150_000);
         if rng.bool() {
-            held[0].bytes[position] ^= 0x10
+            blobs[0].bytes[position] ^= 0x10
         } else {
-            held[0].bytes.truncate(position)
+            blobs[0].bytes.truncate(position)
         }
-        robot::make(&delta, &bases(&plan, &held), &digest(&layer)).unwrap_err();
+        robot::make(&delta, &bases(&plan, &blobs), &digest(&layer)).unwrap_err();
     });
 }
 
-/// A depot with one layer of 2 MB, and what it sends of it.
-fn cache(desk: &Desk) -> (DeltaCache, Layer) {
+/// A cache with one layer of 2 MB.
+fn cache(scratch: &Scratch) -> (DeltaCache, Layer) {
     let mut rng = Rng::with_seed(3);
     let files = (0..20).map(|n| (format!("f{n}"), (Node::File(trees::noise(&mut rng, 100_000)), 0)));
     let bytes = trees::archive(&files.collect());
-    let layout = Layout::at(desk.path("layers"));
+    let layout = Layout::at(scratch.path("layers"));
     let layer = Layer { digest: layout.put(&bytes), size: bytes.len() as u64, created_by: String::new() };
-    (DeltaCache::at(layout, desk.path("deltas")), layer)
+    (DeltaCache::at(layout, scratch.path("deltas")), layer)
 }
 
 #[test]
 fn damaged_deltas_and_indexes_are_not_used() {
-    let desk = Desk::new();
-    let (cache, layer) = cache(&desk);
-    let contents = cache.contents(&layer.digest).unwrap();
+    let scratch = Scratch::new();
+    let (cache, layer) = cache(&scratch);
+    let index = cache.index(&layer.digest).unwrap();
     let whole = || DeltaPlan::whole(layer.size);
     let delta = cache.pack(&layer, whole(), &[]).unwrap().delta;
     let (name, _size) = (delta.name.clone(), delta.size().unwrap());
     drop(cache);
-    let kept = desk.path("deltas");
-    let delta = fs_err::read(kept.join(&name)).unwrap();
-    assert_eq!(DeltaFile::kept(&kept, &name).unwrap().size().unwrap(), delta.len() as u64 - 4);
+    let dir = scratch.path("deltas");
+    let delta = fs_err::read(dir.join(&name)).unwrap();
+    assert_eq!(DeltaFile::open(&dir, &name).unwrap().size().unwrap(), delta.len() as u64 - 4);
     let mut flipped = delta.clone();
     flipped[70_000] ^= 1;
     for damaged in [&flipped[..], &delta[..70_000], &[], b"abc"] {
-        fs_err::write(kept.join(&name), damaged).unwrap();
-        assert!(DeltaFile::kept(&kept, &name).is_none());
+        fs_err::write(dir.join(&name), damaged).unwrap();
+        assert!(DeltaFile::open(&dir, &name).is_none());
     }
 
-    let remembered = desk.path("indexes").join(&layer.digest[7..]);
-    let text = fs_err::read_to_string(&remembered).unwrap();
-    let entry = &contents.entries[7];
+    let path = scratch.path("indexes").join(&layer.digest[7..]);
+    let text = fs_err::read_to_string(&path).unwrap();
+    let entry = &index.entries[7];
     let shifted = text.replacen(&format!("\"content\":{}", entry.content), "\"content\":1", 1);
     assert_ne!(shifted, text);
     for damaged in [shifted.as_str(), &text[..text.len() / 2], "", "{\"entries\":[]}"] {
-        fs_err::write(&remembered, damaged).unwrap();
-        let cache = DeltaCache::at(Layout::at(desk.path("layers")), kept.clone());
-        assert_eq!(cache.contents(&layer.digest).unwrap(), contents, "{damaged:.80}");
+        fs_err::write(&path, damaged).unwrap();
+        let cache = DeltaCache::at(Layout::at(scratch.path("layers")), dir.clone());
+        assert_eq!(cache.index(&layer.digest).unwrap(), index, "{damaged:.80}");
     }
 }
 
 #[test]
-fn a_memory_that_misleads_is_forgotten() {
-    let desk = Desk::new();
-    let (cache, layer) = cache(&desk);
-    let contents = cache.contents(&layer.digest).unwrap();
-    let remembered = desk.path("indexes").join(&layer.digest[7..]);
-    let text = fs_err::read_to_string(&remembered).unwrap();
-    // What could be an archive's contents, and is not this one's.
-    let sum = format!("\"checksum\":{}", contents.entries[3].checksum);
-    fs_err::write(&remembered, text.replacen(&sum, "\"checksum\":5", 1)).unwrap();
-    let cache = DeltaCache::at(Layout::at(desk.path("layers")), desk.path("deltas"));
-    assert_ne!(cache.contents(&layer.digest).unwrap(), contents);
+fn a_wrong_index_is_removed() {
+    let scratch = Scratch::new();
+    let (cache, layer) = cache(&scratch);
+    let index = cache.index(&layer.digest).unwrap();
+    let path = scratch.path("indexes").join(&layer.digest[7..]);
+    let text = fs_err::read_to_string(&path).unwrap();
+    // A valid index, but not that of this layer.
+    let sum = format!("\"checksum\":{}", index.entries[3].checksum);
+    fs_err::write(&path, text.replacen(&sum, "\"checksum\":5", 1)).unwrap();
+    let cache = DeltaCache::at(Layout::at(scratch.path("layers")), scratch.path("deltas"));
+    assert_ne!(cache.index(&layer.digest).unwrap(), index);
     let packed = cache.pack(&layer, DeltaPlan::whole(layer.size), &[]).unwrap();
     assert_eq!(cache.invalidate(&layer.digest, &packed).unwrap(), []);
-    assert_eq!(cache.contents(&layer.digest).unwrap(), contents);
+    assert_eq!(cache.index(&layer.digest).unwrap(), index);
 
     let mut bytes = fs_err::read(cache.layout.blob(&layer.digest)).unwrap();
     bytes[5_000] ^= 1;
     fs_err::write(cache.layout.blob(&layer.digest), bytes).unwrap();
     assert_eq!(cache.invalidate(&layer.digest, &packed).unwrap(), std::slice::from_ref(&layer.digest));
     assert!(!cache.layout.blob(&layer.digest).exists());
-    assert!(!remembered.exists());
+    assert!(!path.exists());
 }

@@ -1,4 +1,4 @@
-//! Answers of a false robot.
+//! Fuzzed answers of the registry agent.
 
 use std::sync::Mutex;
 
@@ -11,27 +11,27 @@ use crate::digest::testing::digest;
 use crate::fuzz::fuzz;
 use crate::process::Cmd;
 
-/// The digits of the layer that is asked about.
+/// Hexadecimal digest of the layer that is asked about.
 const ASKED: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-/// An agent that answers nothing by itself.
+/// An agent that never answers.
 fn mute() -> Agent {
-    let (child, words, answers) = Cmd::new("sh").args(["-c", "cat >/dev/null"]).converse().unwrap();
-    let (words, answers) = (Some(Words::new(words)), process::lines(&child, answers, LINE));
-    Agent { words, answers, child, heard: VecDeque::new(), sent: 0, patience: ANSWER, is_stuck: false }
+    let (child, stdin, answers) = Cmd::new("sh").args(["-c", "cat >/dev/null"]).converse().unwrap();
+    Agent::new(child, stdin, answers)
 }
 
-fn contents(records: &[u8]) -> String {
+/// The agent's answer with the index of a layer.
+fn index_answer(records: &[u8]) -> String {
     let packed = base64::prelude::BASE64_STANDARD.encode(zstd::bulk::compress(records, 3).unwrap());
     json!({ "digest": format!("sha256:{ASKED}"), "contents": packed }).to_string()
 }
 
-/// A robot's record of a file in one of its layers: checksum, length, place.
-fn record(checksum: u32, length: u64, place: u64) -> Vec<u8> {
-    [&checksum.to_le_bytes()[..], &length.to_le_bytes(), &place.to_le_bytes()].concat()
+/// A file's record in the agent's index of a layer.
+fn record(checksum: u32, length: u64, position: u64) -> Vec<u8> {
+    [&checksum.to_le_bytes()[..], &length.to_le_bytes(), &position.to_le_bytes()].concat()
 }
 
-/// A layer on this machine with a small file and a large one.
+/// Index of a layer on this machine with a small file and a large one.
 fn layer() -> LayerIndex {
     let entry = |path: &str, start: u64, length: u64, checksum| Entry {
         path: path.to_owned(),
@@ -46,31 +46,31 @@ fn layer() -> LayerIndex {
 }
 
 #[test]
-fn fuzzed_answers_are_understood_or_refused() {
+fn fuzzed_answers_are_read_or_refused() {
     let inventory = br#"{"held":"0011223344556677:20:1 8899aabbccddeeff:5:0","spools":{"00112233445566778899aabbccddeeff":5},"parts":1,"memory":5,"disk":5,"engine":5,"shared":true,"copies":2}"#;
     let samples = [
         inventory.to_vec(),
         br#"{"made":"sha256:aa","memory":5,"read":6}"#.to_vec(),
         br#"{"refused":"disk","why":"the robot's disk is full"}"#.to_vec(),
         json!({ "bad": [digest("layer"), 5] }).to_string().into_bytes(),
-        contents(&[record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat()).into_bytes(),
-        contents(&vec![0; 100 << 20]).into_bytes(),
+        index_answer(&[record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat()).into_bytes(),
+        index_answer(&vec![0; 100 << 20]).into_bytes(),
     ];
     let agent = Mutex::new(mute());
     fuzz("agent's answers", 1_000, &samples.each_ref().map(Vec::as_slice), move |bytes| {
         let mut agent = agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let line = crate::fuzz::text(bytes).replace('\n', " ");
-        let questions: [fn(&mut Agent) -> Result<()>; 6] = [
+        let commands: [fn(&mut Agent) -> Result<()>; 6] = [
             |agent| agent.inventory("eurobot").map(drop),
             |agent| agent.begin("owner", "eurobot", &[], None).map(drop),
-            |agent| agent.check(&[digest("layer")], 5).map(drop),
+            |agent| agent.remove_damaged(&[digest("layer")], 5).map(drop),
             |agent| agent.attach("eurobot", "sha256:aa"),
-            |agent| agent.made(5).map(drop),
-            |agent| agent.contents(&ASKED[..16], 30 << 20).map(drop),
+            |agent| agent.wait_made(5).map(drop),
+            |agent| agent.index(&ASKED[..16], 30 << 20).map(drop),
         ];
-        for ask in questions {
-            agent.heard = [line.clone()].into();
-            drop(ask(&mut agent));
+        for command in commands {
+            agent.pending = [line.clone()].into();
+            command(&mut agent).ok();
         }
     });
 }
@@ -79,13 +79,13 @@ fn fuzzed_answers_are_understood_or_refused() {
 fn fuzzed_indexes_of_layers_make_plans() {
     let sample = [record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat();
     let agent = Mutex::new(mute());
-    fuzz("contents of a robot's layer", 500, &[&sample, &record(7, 1_000, u64::MAX)], move |bytes| {
+    fuzz("index of a robot's layer", 500, &[&sample, &record(7, 1_000, u64::MAX)], move |bytes| {
         let mut agent = agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        agent.heard = [contents(bytes)].into();
+        agent.pending = [index_answer(bytes)].into();
         let size = 30 << 20;
-        let Ok((_, contents)) = agent.contents(&ASKED[..16], size) else { return };
+        let Ok((_, index)) = agent.index(&ASKED[..16], size) else { return };
         let plan =
-            DeltaPlan::new(&layer(), &[Basis { contents: &contents, same_history: false, is_here: false }]);
+            DeltaPlan::new(&layer(), &[Basis { index: &index, same_instruction: false, is_here: false }]);
         assert!(!plan.ops.is_empty());
     });
 }

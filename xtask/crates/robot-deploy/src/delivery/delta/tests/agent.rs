@@ -1,4 +1,4 @@
-//! Commands of a false laptop to the robot's agent: `scripts/registry_agent.py` itself, see `false_laptop.py`.
+//! Fuzzed commands to the real agent, `scripts/registry_agent.py`, which `false_laptop.py` runs.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::{Mutex, PoisonError};
@@ -6,38 +6,39 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Desk, RemoteBlob, digest, trees};
+use super::{RemoteBlob, Scratch, digest, trees};
 use crate::fuzz::fuzz;
 use crate::process::{Child, Cmd};
 
-/// More than the largest frame, what it refers to and what it makes take, and Python itself.
+/// Most memory of the agent: more than Python and the largest frame, with its prefix and its result, take.
 const MEMORY: u64 = 200 << 20;
 
-/// The end of a conversation.
+/// End of a session with the agent.
 #[derive(Debug, Deserialize)]
 struct Ended {
-    /// Negative for a signal.
+    /// Exit code; negative for a signal.
     code: i32,
-    /// The most memory, in bytes.
+    /// Peak memory in bytes.
     memory: u64,
-    /// A file outside of the registry's directory that was to be opened.
+    /// First forbidden access to a file outside of the registry's directory, if any.
     outside: String,
-    /// Its last words.
+    /// Last bytes of stdout.
     out: String,
+    /// Last bytes of stderr.
     err: String,
-    /// Layers that were not finished.
+    /// Unfinished layers that the agent left.
     unfinished: Vec<String>,
 }
 
-/// The robot with its agents.
+/// A robot that runs an agent for each session.
 struct Robot {
     _child: Child,
-    words: PipeWriter,
+    stdin: PipeWriter,
     answers: BufReader<PipeReader>,
 }
 
 impl Robot {
-    /// One whose registry has a blob; none where this machine has no Python to run the agent.
+    /// Starts a robot whose registry has a blob; none if this machine has no Python to run the agent.
     fn with(blob: &[u8]) -> Option<Self> {
         let is_python = "import sys; sys.exit(sys.version_info < (3, 11))";
         if !Cmd::new("python3").args(["-c", is_python]).succeeds().unwrap_or_default() {
@@ -48,32 +49,32 @@ impl Robot {
         let laptop = format!("{directory}/delta/tests/false_laptop.py");
         let python =
             Cmd::new("python3").args(["-B", &laptop, &format!("{directory}/scripts/registry_agent.py")]);
-        let (child, words, answers) = python.converse().unwrap();
-        let mut robot = Self { _child: child, words, answers };
-        robot.say(blob);
-        println!("the agent is run: {}", robot.hear());
+        let (child, stdin, answers) = python.converse().unwrap();
+        let mut robot = Self { _child: child, stdin, answers };
+        robot.write(blob);
+        println!("the agent is run: {}", robot.read_line());
         Some(robot)
     }
 
-    fn say(&mut self, bytes: &[u8]) {
-        self.words.write_all(&u32::try_from(bytes.len()).unwrap().to_le_bytes()).unwrap();
-        self.words.write_all(bytes).unwrap();
+    fn write(&mut self, bytes: &[u8]) {
+        self.stdin.write_all(&u32::try_from(bytes.len()).unwrap().to_le_bytes()).unwrap();
+        self.stdin.write_all(bytes).unwrap();
     }
 
-    fn hear(&mut self) -> String {
+    fn read_line(&mut self) -> String {
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
         line
     }
 
-    /// Returns the end of a conversation.
-    fn converse(&mut self, bytes: &[u8]) -> Ended {
-        self.say(bytes);
-        serde_json::from_str(&self.hear()).unwrap()
+    /// Runs an agent with these bytes on its stdin.
+    fn run_session(&mut self, bytes: &[u8]) -> Ended {
+        self.write(bytes);
+        serde_json::from_str(&self.read_line()).unwrap()
     }
 }
 
-/// A command, and what follows it.
+/// A command, and the delta that follows it.
 fn command(command: &serde_json::Value, delta: Option<&[u8]>) -> Vec<u8> {
     let mut bytes = format!("{command}\n").into_bytes();
     if let Some(delta) = delta {
@@ -86,16 +87,16 @@ fn command(command: &serde_json::Value, delta: Option<&[u8]>) -> Vec<u8> {
     bytes
 }
 
-/// A layer that the robot has, and conversations.
-fn conversations() -> (Vec<u8>, Vec<Vec<u8>>) {
+/// A layer that the robot has, and the inputs of sessions.
+fn sessions() -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut rng = fastrand::Rng::with_seed(5);
     let old =
         trees::archive(&[("d/a".to_owned(), (trees::Node::File(trees::noise(&mut rng, 20_000)), 0))].into());
     let mut layer = old.clone();
-    layer.splice(5_000..5_000, *b"an edit").for_each(drop);
-    let desk = Desk::new();
-    let held = [RemoteBlob { bytes: old.clone(), is_here: true }];
-    let (plan, inputs) = desk.plan(&layer, &held);
+    layer.splice(5_000..5_000, *b"an edit");
+    let scratch = Scratch::new();
+    let blobs = [RemoteBlob { bytes: old.clone(), is_here: true }];
+    let (plan, inputs) = scratch.plan(&layer, &blobs);
     assert!(!plan.is_whole());
     let [old_digest, digest] = [&old, &layer].map(|bytes| format!("sha256:{}", digest(bytes)));
     let begin = json!({ "do": "begin", "owner": "me", "repository": "eurobot", "layers": [digest], "keep": ["begun"] });
@@ -105,7 +106,7 @@ fn conversations() -> (Vec<u8>, Vec<Vec<u8>>) {
             "bases": bases, "image": [r#"{"os":"linux"}"#, r#"{"layers":[]}"#],
         })
     };
-    // Without frames, for machines without the library.
+    // A delta without frames, for machines without Python's zstandard.
     let mut copies = vec![b'C', 0, 0];
     copies.extend([0_u64, 20_000].iter().flat_map(|number| number.to_le_bytes()));
     copies.push(b'E');
@@ -114,7 +115,7 @@ fn conversations() -> (Vec<u8>, Vec<Vec<u8>>) {
     let check = command(&json!({ "do": "check", "layers": [old_digest] }), None);
     let attach = command(&json!({ "do": "attach", "repository": "eurobot", "layer": old_digest }), None);
     let begin = command(&begin, None);
-    let make_patch = command(&make(&[&old_digest]), Some(&desk.delta(&inputs)));
+    let make_patch = command(&make(&[&old_digest]), Some(&scratch.delta(&inputs)));
     let make_copy = command(&make(&[&old_digest]), Some(&copies));
     let all = [
         [&inventory[..], &begin, &attach, &make_patch].concat(),
@@ -126,13 +127,13 @@ fn conversations() -> (Vec<u8>, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn fuzzed_conversations_with_the_agent_end_well() {
-    let (blob, samples) = conversations();
+fn fuzzed_sessions_with_the_agent_end_with_an_answer() {
+    let (blob, samples) = sessions();
     let Some(robot) = Robot::with(&blob) else { return };
     let robot = Mutex::new(robot);
     let samples: Vec<&[u8]> = samples.iter().map(Vec::as_slice).collect();
     fuzz("agent", 100, &samples, move |bytes| {
-        let ended = robot.lock().unwrap_or_else(PoisonError::into_inner).converse(bytes);
+        let ended = robot.lock().unwrap_or_else(PoisonError::into_inner).run_session(bytes);
         assert!(
             ended.outside.is_empty() && ended.memory < MEMORY && ended.unfinished.is_empty(),
             "{ended:?}"

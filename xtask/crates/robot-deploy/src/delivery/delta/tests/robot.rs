@@ -1,17 +1,17 @@
-//! What a robot makes of a parcel: the steps of `scripts/registry_agent.py`, with every bound that it counts on.
+//! Applies deltas as `scripts/registry_agent.py` does, and asserts the bounds that the agent relies on.
 
 use sha2::{Digest as _, Sha256};
 use zstd::zstd_safe::DCtx;
 
 use super::super::plan::{FRAME, PREFIX};
 
-/// The layer, and whether the robot would let its registry have it as `digest`.
+/// Makes a layer from a delta. Fails as the agent would, also if the layer has another digest than `digest`.
 pub fn make(delta: &[u8], bases: &[&[u8]], digest: &str) -> Result<Vec<u8>, String> {
-    let made = ops(delta, bases)?;
+    let made = apply(delta, bases)?;
     if format!("{:x}", Sha256::digest(&made)) == digest { Ok(made) } else { Err("another digest".into()) }
 }
 
-fn ops(delta: &[u8], bases: &[&[u8]]) -> Result<Vec<u8>, String> {
+fn apply(delta: &[u8], bases: &[&[u8]]) -> Result<Vec<u8>, String> {
     let mut delta = Reader(delta);
     let mut made = Vec::new();
     loop {
@@ -36,23 +36,26 @@ fn ops(delta: &[u8], bases: &[&[u8]]) -> Result<Vec<u8>, String> {
             other => return Err(format!("the delta is damaged: {other:?}")),
         }
     }
-    if delta.0.is_empty() { Ok(made) } else { Err("more than the layer needs".into()) }
+    if delta.0.is_empty() { Ok(made) } else { Err("the delta is longer than its layer needs".into()) }
 }
 
 fn decode(frame: &[u8], prefix: &[u8], size: usize) -> Result<Vec<u8>, String> {
     let failed = |code| zstd::zstd_safe::get_error_name(code).to_owned();
     let mut context = DCtx::create();
     if !prefix.is_empty() {
-        let _size = context.ref_prefix(prefix).map_err(failed)?;
+        context.ref_prefix(prefix).map_err(failed)?;
     }
     let mut made = Vec::with_capacity(size);
-    let _size = context.decompress(&mut made, frame).map_err(failed)?;
+    context.decompress(&mut made, frame).map_err(failed)?;
     if made.len() == size { Ok(made) } else { Err(format!("{} bytes for {size}", made.len())) }
 }
 
 fn span<'a>(bases: &[&'a [u8]], basis: usize, offset: usize, length: usize) -> Result<&'a [u8], String> {
     let basis = bases.get(basis).ok_or("no such basis")?;
-    offset.checked_add(length).and_then(|end| basis.get(offset..end)).ok_or_else(|| "a shorter basis".into())
+    offset
+        .checked_add(length)
+        .and_then(|end| basis.get(offset..end))
+        .ok_or_else(|| "the basis is shorter".into())
 }
 
 struct Reader<'a>(&'a [u8]);

@@ -1,4 +1,4 @@
-//! Random trees of files, random edits of them, and the archives that hold them.
+//! Random trees of files, random edits of the trees, and their archives.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,19 @@ use fastrand::Rng;
 
 use super::super::plan::FRAME;
 
-/// What can be at a path.
 #[derive(Clone, Debug)]
 pub enum Node {
     File(Vec<u8>),
     Directory,
     Symlink(String),
-    /// The path of the file that it is, too.
+    /// Hard link to the file at this path.
     Hard(String),
 }
 
-/// A tree: what is at each path, and when it was changed.
+/// A node and its modification time for each path.
 pub type Tree = BTreeMap<String, (Node, u64)>;
 
-/// Sizes at which something changes in an archive or in a recipe, and others.
+/// Random size: often at a boundary of archives or plans.
 fn size(rng: &mut Rng) -> usize {
     match rng.u8(0..20) {
         0..4 => rng.choice([0, 1, 511, 512, 513, 1024]).unwrap(),
@@ -29,7 +28,7 @@ fn size(rng: &mut Rng) -> usize {
     }
 }
 
-/// Bytes: such as compress and such as do not.
+/// Random bytes: compressible or not.
 pub fn content(rng: &mut Rng, size: usize) -> Vec<u8> {
     if rng.bool() {
         return noise(rng, size);
@@ -43,7 +42,7 @@ pub fn content(rng: &mut Rng, size: usize) -> Vec<u8> {
     text
 }
 
-/// Bytes that no compression makes fewer.
+/// Random bytes that cannot be compressed.
 pub fn noise(rng: &mut Rng, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     rng.fill(&mut bytes);
@@ -53,7 +52,7 @@ pub fn noise(rng: &mut Rng, size: usize) -> Vec<u8> {
 fn path(rng: &mut Rng) -> String {
     let mut path = format!("d{}/", rng.u8(0..4));
     if rng.u8(0..12) == 0 {
-        // Beyond what a header holds.
+        // Longer than a tar header allows.
         path += &format!("{}/", "long".repeat(rng.usize(20..50)));
     }
     path + &format!("file-{}.{}", rng.u8(..), rng.u8(0..3))
@@ -74,7 +73,7 @@ fn node(rng: &mut Rng, tree: &Tree) -> Node {
     }
 }
 
-/// A tree of some files.
+/// Random tree.
 pub fn tree(rng: &mut Rng) -> Tree {
     let mut tree = Tree::new();
     for _ in 0..rng.usize(0..25) {
@@ -88,13 +87,15 @@ pub fn tree(rng: &mut Rng) -> Tree {
     tree
 }
 
-/// The tree after some changes: contents, names, times, what is there at all.
+/// The tree after random changes of contents, names and times, and with files added and removed.
 pub fn edited(rng: &mut Rng, tree: &Tree) -> Tree {
     let mut tree = tree.clone();
     for _ in 0..rng.usize(0..8) {
         let Some(name) = rng.choice(tree.keys()).cloned() else { break };
         match rng.u8(0..6) {
-            0 => drop(tree.remove(&name)),
+            0 => {
+                tree.remove(&name);
+            }
             1 => {
                 let moved = tree.remove(&name).unwrap();
                 tree.insert(path(rng), moved);
@@ -106,7 +107,7 @@ pub fn edited(rng: &mut Rng, tree: &Tree) -> Tree {
             }
             _ => {
                 if let Node::File(bytes) = &mut tree.get_mut(&name).unwrap().0 {
-                    changed(rng, bytes);
+                    change(rng, bytes);
                 }
             }
         }
@@ -114,16 +115,16 @@ pub fn edited(rng: &mut Rng, tree: &Tree) -> Tree {
     tree
 }
 
-/// Bytes put in, taken out or replaced, anywhere.
-fn changed(rng: &mut Rng, bytes: &mut Vec<u8>) {
+/// Inserts, removes or replaces bytes anywhere.
+fn change(rng: &mut Rng, bytes: &mut Vec<u8>) {
     let start = rng.usize(0..=bytes.len());
     let end = rng.usize(start..=(start + 3_000).min(bytes.len()));
     let size = rng.usize(0..3_000);
     let new = content(rng, size);
-    drop(bytes.splice(start..end, new));
+    bytes.splice(start..end, new);
 }
 
-/// The tree as a layer.
+/// The archive of a tree.
 pub fn archive(tree: &Tree) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, (node, time)) in tree {
@@ -151,7 +152,8 @@ pub fn archive(tree: &Tree) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// A layer: mostly of a tree; sometimes its archive is cut off, followed by something, or is none at all.
+/// A layer: mostly the archive of a tree; sometimes the archive is cut off, followed by other bytes, or not
+/// an archive.
 pub fn layer(rng: &mut Rng, tree: &Tree) -> Vec<u8> {
     let mut bytes = archive(tree);
     match rng.u8(0..12) {
