@@ -23,7 +23,7 @@ use crate::number;
 
 pub use read::{Bundle, Images};
 pub use signature::{Signer, Signers};
-pub use write::{Load, Order, write};
+pub use write::{BundleSpec, Load, write};
 
 /// The member that says what the others are.
 const CONTENTS: &str = "bundle.json";
@@ -39,7 +39,7 @@ const FORMAT: u32 = 1;
 
 /// What a bundle says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Contents {
+pub struct BundleContents {
     format: u32,
     /// The project that it was made from.
     pub project: String,
@@ -51,7 +51,7 @@ pub struct Contents {
     /// The bundle whose layers it leaves out, if it does, as people call it.
     pub against: Option<String>,
     archives: Vec<Archive>,
-    robots: BTreeMap<String, Robot>,
+    robots: BTreeMap<String, RobotEntry>,
 }
 
 /// A set of images.
@@ -60,14 +60,14 @@ struct Archive {
     /// The member that it is.
     name: String,
     platform: String,
-    images: Vec<Image>,
+    images: Vec<BundledImage>,
     /// Layers of these images that are not in the archive.
     left_out: BTreeSet<String>,
 }
 
 /// An image, and its layers, lowest first, by the digests of what is in them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Image {
+struct BundledImage {
     #[serde(flatten)]
     item: ArchiveImage,
     layers: Vec<String>,
@@ -75,12 +75,12 @@ struct Image {
 
 /// What a robot starts, and the set of images that it runs: names of members.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Robot {
+struct RobotEntry {
     release: String,
     images: String,
 }
 
-impl Contents {
+impl BundleContents {
     /// The bundle as people call it: `v1.2 of 2026-11-24 01:40 UTC`.
     pub fn title(&self) -> String {
         let made = crate::ui::utc(std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.made));
@@ -124,7 +124,7 @@ mod tests {
             r#"{{"format":1,"project":"eurobot","revision":"v1","made":{},"against":null,"archives":[],"robots":{{}}}}"#,
             u64::MAX
         );
-        let contents: Contents = serde_json::from_str(&text)?;
+        let contents: BundleContents = serde_json::from_str(&text)?;
         assert!(contents.title().starts_with("v1 of "));
         Ok(())
     }

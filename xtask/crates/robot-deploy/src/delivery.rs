@@ -134,5 +134,5 @@ fn known_as(
         ImageId::Config(config) => digest_cache.pushed_as(config)?,
     };
     let reference = crate::release::compose::reference(&workspace.project.name, &digest);
-    survey.has_image(&reference).then(|| Delivered { image: built.wanted.image.clone(), reference })
+    survey.has_image(&reference).then(|| Delivered { image: built.spec.image.clone(), reference })
 }

@@ -10,7 +10,7 @@ pub mod builder;
 mod dockerfile;
 pub mod layout;
 pub mod oci;
-pub mod partial;
+pub mod prefix_image;
 mod progress;
 mod provenance;
 pub mod push;
@@ -37,14 +37,14 @@ pub use dockerfile::render as render_dockerfile;
 
 /// An image of the workspace for one platform: what shall be built.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
+pub struct ImageSpec {
     /// The image's name in `robots.toml`.
     pub image: String,
     /// What it is built for.
     pub platform: Platform,
 }
 
-impl Wanted {
+impl ImageSpec {
     /// The name as a Bake target, which may not contain dots.
     fn target(&self) -> String {
         let name = self.image.replace('.', "_");
@@ -71,20 +71,20 @@ impl Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     /// What was asked for.
-    pub wanted: Wanted,
+    pub spec: ImageSpec,
     /// Its name in this machine's image store.
     pub reference: String,
     /// What this machine's image store identifies it by.
     pub id: ImageId,
     /// How it is built, for handing it on in other forms.
-    recipe: Recipe,
+    bake_target: BakeTarget,
 }
 
 /// The definition of one image's build, and where such are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Recipe {
+struct BakeTarget {
     dir: Utf8PathBuf,
-    target: Value,
+    definition: Value,
 }
 
 impl Built {
@@ -111,16 +111,16 @@ impl Built {
     pub fn publish(&self, builder: Builder, name: &str) -> Result<Option<String>> {
         let output = format!("output={}", builder.published_output());
         let command = self.rebuild(builder, &[&format!("tags={name}"), &output])?;
-        let mut outcome = bake::outcome(&command, &self.recipe.dir.join("publish.metadata"), Cmd::run)?;
-        Ok(outcome.remove(&self.wanted.target()).and_then(|metadata| metadata.digest))
+        let mut outcome = bake::outcome(&command, &self.bake_target.dir.join("publish.metadata"), Cmd::run)?;
+        Ok(outcome.remove(&self.spec.target()).and_then(|metadata| metadata.digest))
     }
 
     /// Builds the image once more, from what BuildKit remembers, with other settings.
     fn rebuild(&self, builder: Builder, settings: &[&str]) -> Result<Cmd> {
-        let target = self.wanted.target();
+        let target = self.spec.target();
         let file = bake::define(
-            &self.recipe.dir,
-            &[(target.clone(), self.recipe.target.clone())].into_iter().collect(),
+            &self.bake_target.dir,
+            &[(target.clone(), self.bake_target.definition.clone())].into_iter().collect(),
         )?;
         let settings =
             settings.iter().flat_map(|setting| ["--set".to_owned(), format!("{target}.{setting}")]);
@@ -150,9 +150,9 @@ impl ImageId {
 }
 
 /// All images for one platform.
-pub fn all_for(workspace: &Workspace, platform: &Platform) -> BTreeSet<Wanted> {
-    let wanted = |image: &String| Wanted { image: image.clone(), platform: platform.clone() };
-    workspace.images.keys().map(wanted).collect()
+pub fn all_for(workspace: &Workspace, platform: &Platform) -> BTreeSet<ImageSpec> {
+    let spec = |image: &String| ImageSpec { image: image.clone(), platform: platform.clone() };
+    workspace.images.keys().map(spec).collect()
 }
 
 /// `digest` short enough for a table and long enough to be recognised.
@@ -233,14 +233,14 @@ mod tests {
     fn our_own_builder_pushes_under_the_tunnels_name_and_no_other() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let dir = Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap();
-        let wanted = Wanted { image: "navigation".into(), platform: Platform::of_this_machine() };
+        let spec = ImageSpec { image: "navigation".into(), platform: Platform::of_this_machine() };
         let built = Built {
-            wanted,
+            spec,
             reference: "eurobot:navigation".into(),
             id: ImageId::Config("sha256:c".into()),
-            recipe: Recipe {
+            bake_target: BakeTarget {
                 dir: dir.clone(),
-                target: serde_json::json!({ "tags": ["eurobot:navigation"] }),
+                definition: serde_json::json!({ "tags": ["eurobot:navigation"] }),
             },
         };
         let push = built.push_from_builder("host.docker.internal:5000/eurobot:navigation")?;

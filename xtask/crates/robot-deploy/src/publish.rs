@@ -11,7 +11,7 @@ use camino::Utf8Path;
 use crate::config::{Hub, Platform, Workspace};
 use crate::error::{Failure, Result};
 use crate::hub::tags;
-use crate::image::{self, Builder, Options, Wanted};
+use crate::image::{self, Builder, ImageSpec, Options};
 use crate::{process, ui};
 
 pub use checkout::Checkout;
@@ -64,14 +64,14 @@ pub fn platforms(workspace: &Workspace) -> BTreeSet<&Platform> {
 /// # Errors
 /// Fails when the build fails, or the registry takes no push; images that it has got by then are left there.
 pub fn publish(checkout: &Workspace, builder: Builder, hub: &Hub, names: &[String]) -> Result<Vec<Tag>> {
-    let wanted: BTreeSet<Wanted> =
+    let specs: BTreeSet<ImageSpec> =
         platforms(checkout).into_iter().flat_map(|platform| image::all_for(checkout, platform)).collect();
-    refuse_ambiguous(hub, &wanted, names)?;
+    refuse_ambiguous(hub, &specs, names)?;
     let revision = names.last().map_or("", String::as_str);
-    let built = image::build(checkout, builder, &wanted, Options::default())?;
+    let built = image::build(checkout, builder, &specs, Options::default())?;
     let mut parts: BTreeMap<&str, Vec<(String, &Platform)>> = BTreeMap::new();
     for built in &built {
-        let Wanted { image, platform } = &built.wanted;
+        let ImageSpec { image, platform } = &built.spec;
         let part = tags::part(hub, image, revision, platform);
         ui::step("publish", &format!("pushing {part}"));
         let digest = push::part(hub, builder, built, &part)?;
@@ -93,8 +93,8 @@ pub fn publish(checkout: &Workspace, builder: Builder, hub: &Hub, names: &[Strin
 }
 
 /// `nav` on branch `x-main` and `nav-x` on branch `main` would have the same tag.
-fn refuse_ambiguous(hub: &Hub, wanted: &BTreeSet<Wanted>, names: &[String]) -> Result<()> {
-    let images: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.image.as_str()).collect();
+fn refuse_ambiguous(hub: &Hub, specs: &BTreeSet<ImageSpec>, names: &[String]) -> Result<()> {
+    let images: BTreeSet<&str> = specs.iter().map(|spec| spec.image.as_str()).collect();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for image in images {
         for name in names {
@@ -115,11 +115,11 @@ mod tests {
     #[test]
     fn a_tag_is_one_images() {
         let hub = Hub { repository: "a.b/c".into() };
-        let wanted = ["nav", "nav-x"]
-            .map(|image| Wanted { image: image.into(), platform: Platform::of_this_machine() });
+        let specs = ["nav", "nav-x"]
+            .map(|image| ImageSpec { image: image.into(), platform: Platform::of_this_machine() });
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert!(refuse_ambiguous(&hub, &wanted.clone().into(), &names(&["main", "v1"])).is_ok());
-        let error = refuse_ambiguous(&hub, &wanted.into(), &names(&["main", "x-main"])).unwrap_err();
+        assert!(refuse_ambiguous(&hub, &specs.clone().into(), &names(&["main", "v1"])).is_ok());
+        let error = refuse_ambiguous(&hub, &specs.into(), &names(&["main", "x-main"])).unwrap_err();
         assert!(error.to_string().contains("a.b/c:nav-x-main"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Archive, CONTENTS, Contents, FORMAT, SIGNATURE, SUMS, Signers};
+use super::{Archive, BundleContents, CONTENTS, FORMAT, SIGNATURE, SUMS, Signers};
 use crate::config::Robot;
 use crate::delivery::archive::{self, ArchiveContents, ArchiveImage, ArchiveSource, Pass};
 use crate::error::{Failure, Result};
@@ -30,7 +30,7 @@ pub struct Bundle {
     file: Members,
     /// Of each member, as hexadecimal digits.
     sums: BTreeMap<String, String>,
-    contents: Contents,
+    contents: BundleContents,
 }
 
 /// A tar archive that is read here and there.
@@ -102,7 +102,7 @@ impl Bundle {
     }
 
     /// What is in it.
-    pub fn contents(&self) -> &Contents {
+    pub fn contents(&self) -> &BundleContents {
         &self.contents
     }
 
@@ -187,7 +187,7 @@ impl Members {
     fn open(&self, name: &str) -> Result<impl Read + use<>> {
         let (start, length) =
             *self.places.get(name).with_context(|| format!("there is no `{name}` in it"))?;
-        let part = Part { file: Arc::clone(&self.file), position: start };
+        let part = OffsetReader { file: Arc::clone(&self.file), position: start };
         Ok(io::BufReader::with_capacity(1 << 17, part.take(length)))
     }
 
@@ -197,12 +197,12 @@ impl Members {
 }
 
 /// A file from some place on: several readers of it do not disturb each other.
-struct Part {
+struct OffsetReader {
     file: Arc<File>,
     position: u64,
 }
 
-impl Read for Part {
+impl Read for OffsetReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read_at(buffer, self.position)?;
         self.position += count as u64;
@@ -320,7 +320,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs_err::write(file.path(), bytes).unwrap();
         let Ok(bundle) = Bundle::open(Utf8Path::from_path(file.path()).unwrap()) else { return false };
-        let Contents { archives, robots, .. } = bundle.contents();
+        let BundleContents { archives, robots, .. } = bundle.contents();
         let members = archives.iter().map(|archive| &archive.name);
         for name in members.chain(robots.values().map(|robot| &robot.release)) {
             let member = bundle.file.open(name);

@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Archive, CONTENTS, Contents, FORMAT, Image, Robot, SIGNATURE, SUMS, Signer};
+use super::{Archive, BundleContents, BundledImage, CONTENTS, FORMAT, RobotEntry, SIGNATURE, SUMS, Signer};
 use crate::config::Platform;
 use crate::delivery::archive::{self, ArchiveImage, ArchiveSource as _, Engine};
 use crate::error::{Failure, Result, explained, has_kind};
@@ -31,7 +31,7 @@ pub struct Load<'a> {
 
 /// What a bundle is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct BundleSpec<'a> {
     /// The project.
     pub project: &'a str,
     /// What git calls its state.
@@ -39,7 +39,7 @@ pub struct Order<'a> {
     /// What goes to each robot.
     pub loads: &'a [Load<'a>],
     /// What is in another bundle, whose layers are left out.
-    pub against: Option<&'a Contents>,
+    pub against: Option<&'a BundleContents>,
     /// The key that signs it, where it has to be signed.
     pub signer: Option<&'a Signer<'a>>,
 }
@@ -48,15 +48,14 @@ pub struct Order<'a> {
 ///
 /// # Errors
 /// Fails when the file cannot be written or Docker does not give the images; a file that was there stays then.
-pub fn write(path: &Utf8Path, order: &Order<'_>, progress: &Progress) -> Result<u64> {
+pub fn write(path: &Utf8Path, spec: &BundleSpec<'_>, progress: &Progress) -> Result<u64> {
     let dir = path.parent().filter(|dir| !dir.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
     let write = || -> Result<u64> {
         let mut tar = Tar::new(BufWriter::new(NamedTempFile::new_in(dir)?));
-        let contents = fill(&mut tar, order, progress)?;
+        let contents = fill(&mut tar, spec, progress)?;
         tar.append(CONTENTS, serde_json::to_string_pretty(&contents)?.as_bytes())?;
-        let file = tar
-            .finish(|sums| order.signer.map(|signer| signer.sign(path, sums)).transpose())?
-            .into_inner()?;
+        let file =
+            tar.finish(|sums| spec.signer.map(|signer| signer.sign(path, sums)).transpose())?.into_inner()?;
         let size = file.as_file().metadata()?.len();
         // A stick may be pulled out as soon as we say that we are done.
         file.as_file().sync_all()?;
@@ -75,29 +74,33 @@ pub fn write(path: &Utf8Path, order: &Order<'_>, progress: &Progress) -> Result<
 }
 
 /// Writes images and releases; gives what is in them.
-fn fill(tar: &mut Tar<impl Write + Seek>, order: &Order<'_>, progress: &Progress) -> Result<Contents> {
+fn fill(
+    tar: &mut Tar<impl Write + Seek>,
+    spec: &BundleSpec<'_>,
+    progress: &Progress,
+) -> Result<BundleContents> {
     let made = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut contents = Contents {
+    let mut contents = BundleContents {
         format: FORMAT,
-        project: order.project.to_owned(),
-        revision: order.revision.map(str::to_owned),
+        project: spec.project.to_owned(),
+        revision: spec.revision.map(str::to_owned),
         made,
-        against: order.against.map(Contents::title),
+        against: spec.against.map(BundleContents::title),
         archives: Vec::new(),
         robots: BTreeMap::new(),
     };
-    for load in order.loads {
+    for load in spec.loads {
         let images = match contents.archives.iter().find(|archive| archive.is_for(load)) {
             Some(archive) => archive.name.clone(),
             None => {
                 let name = format!("images-{}.tar.zst", contents.archives.len() + 1);
-                contents.archives.push(images(tar, &name, load, order.against, progress)?);
+                contents.archives.push(images(tar, &name, load, spec.against, progress)?);
                 name
             }
         };
         let release = format!("robots/{}.tar", load.robot);
         tar.append(&release, &load.release)?;
-        drop(contents.robots.insert(load.robot.to_owned(), Robot { release, images }));
+        drop(contents.robots.insert(load.robot.to_owned(), RobotEntry { release, images }));
     }
     Ok(contents)
 }
@@ -119,7 +122,7 @@ fn images(
     tar: &mut Tar<impl Write + Seek>,
     name: &str,
     load: &Load<'_>,
-    against: Option<&Contents>,
+    against: Option<&BundleContents>,
     progress: &Progress,
 ) -> Result<Archive> {
     let items: Vec<&ArchiveImage> = load.images.iter().collect();
@@ -137,7 +140,7 @@ fn images(
     let image = |(item, layers): (&ArchiveImage, Vec<String>)| {
         let ids = packed.ids(&item.digest)?;
         let other = ids.into_iter().find(|id| *id != item.digest);
-        Ok(Image { item: ArchiveImage { other, ..item.clone() }, layers })
+        Ok(BundledImage { item: ArchiveImage { other, ..item.clone() }, layers })
     };
     Ok(Archive {
         name: name.to_owned(),

@@ -56,7 +56,7 @@ impl ArchiveImage {
         let digest = built.id.digest();
         // The robot may have received the image by a push as well.
         let other = digest_cache.saved_with(digest).or_else(|| digest_cache.pushed_as(digest));
-        Self { image: built.wanted.image.clone(), digest: digest.to_owned(), other }
+        Self { image: built.spec.image.clone(), digest: digest.to_owned(), other }
     }
 
     /// The image's name in a robot's engine: a tag with the digest, because a loaded image in a classic store

@@ -40,7 +40,7 @@ use crate::digest::Digest;
 use crate::error::{Exit, Failure, Result, exit_of, explained};
 use crate::image::layout::{self, Exported, Layer};
 use crate::image::oci::Descriptor;
-use crate::image::partial::Partial;
+use crate::image::prefix_image::PrefixImage;
 use crate::image::{self, Builder, Built};
 use crate::robot::{Endpoint, Tunnel};
 use crate::timeline::{Lane, Phase, Transport};
@@ -82,7 +82,7 @@ pub trait LayerObserver: Sync {
     fn prefix_expected(&self);
 
     /// The registry has all layers of a prefix image.
-    fn prefix_arrived(&self, image: &Partial);
+    fn prefix_arrived(&self, image: &PrefixImage);
 }
 
 /// Ignores all prefix images.
@@ -91,7 +91,7 @@ pub struct NoObserver;
 impl LayerObserver for NoObserver {
     fn prefix_expected(&self) {}
 
-    fn prefix_arrived(&self, _image: &Partial) {}
+    fn prefix_arrived(&self, _image: &PrefixImage) {}
 }
 
 /// Way of one layer to the robot.

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use super::Route;
 use super::delta::LayerObserver;
 use crate::error::Result;
-use crate::image::partial::Partial;
+use crate::image::prefix_image::PrefixImage;
 use crate::process::Child;
 use crate::robot::{Session, registry};
 use crate::timeline::{self, Lane, Phase};
@@ -45,7 +45,7 @@ impl LayerObserver for Sender<LayerEvent> {
         self.send(LayerEvent::PrefixExpected).ok();
     }
 
-    fn prefix_arrived(&self, image: &Partial) {
+    fn prefix_arrived(&self, image: &PrefixImage) {
         self.send(LayerEvent::PrefixArrived(image.digest().into())).ok();
     }
 }

@@ -154,7 +154,7 @@ pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<P
 
 fn image(route: &Route<'_>, built: &Built) -> Image {
     Image {
-        image: built.wanted.image.clone(),
+        image: built.spec.image.clone(),
         digest: built.id.digest().to_owned(),
         there: super::on_robot(route, built).is_some(),
         layers: Vec::new(),
@@ -222,7 +222,7 @@ impl Plan {
         self.notes.extend(fallback.map(|why| format!("{why}: `docker push` sends whole layers, compressed")));
         let mut seen = BTreeSet::new();
         for (built, exported) in lacking.iter().zip(&forecast.report.images) {
-            let Some(image) = self.images.iter_mut().find(|image| image.image == built.wanted.image) else {
+            let Some(image) = self.images.iter_mut().find(|image| image.image == built.spec.image) else {
                 continue;
             };
             image.digest = exported.digest.to_string();

@@ -104,7 +104,7 @@ fn pull(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[Delivered]) -> Result<
 fn remove_damaged(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[&Built]) -> Result<usize> {
     let mut blobs: Vec<Descriptor> = Vec::new();
     for built in images {
-        let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.wanted.image)?;
+        let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.spec.image)?;
         blobs.extend(manifest.blobs);
     }
     Transfer::new(route).remove_damaged(&blobs)
@@ -133,7 +133,7 @@ fn fill_registry(
     cost.compressed |= compressed.is_some();
     let mut stats = TransferStats::new(route.session.robot(), &report);
     for built in lacking {
-        let name = &built.wanted.image;
+        let name = &built.spec.image;
         let before = tunnel.traffic().sent;
         let mut span =
             timeline::span(Lane::robot(route.session.robot()), Phase::Push, format!("push {name}"));
@@ -192,7 +192,7 @@ fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {
 fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers, PushedManifest)> {
     let repository = &route.workspace.project.name;
     let push = Push::new(route.builder, repository, built, tunnel.port())?;
-    route.progress.doing(&format!("pushing {}", built.wanted.image), None);
+    route.progress.doing(&format!("pushing {}", built.spec.image), None);
     let _watch = tunnel.watched_by(route.progress);
     let mut tries = 1;
     let layers = loop {
@@ -210,9 +210,9 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
         }
     };
     if process::mode().dry_run {
-        return Ok((layers, PushedManifest::unknown(&built.wanted.image)));
+        return Ok((layers, PushedManifest::unknown(&built.spec.image)));
     }
-    let manifest = tunnel.registry().manifest(repository, &built.wanted.image)?;
+    let manifest = tunnel.registry().manifest(repository, &built.spec.image)?;
     verify(built, &manifest)?;
     if let ImageId::Config(config) = &built.id {
         route.digest_cache.record_pushed(config, &manifest.digest);

@@ -9,26 +9,26 @@ use serde_json::Value;
 use super::{explain, imagetools, tags};
 use crate::config::{Hub, Platform};
 use crate::error::{Failure, Result};
-use crate::image::Wanted;
+use crate::image::ImageSpec;
 
 /// What `docker buildx imagetools inspect` says of a name.
 #[derive(Debug, Deserialize)]
 struct Inspected {
-    manifest: Manifest,
+    manifest: InspectedManifest,
     /// The configuration of the image; of an index with several platforms, those by platform.
     image: Value,
 }
 
 #[derive(Debug, Deserialize)]
-struct Manifest {
+struct InspectedManifest {
     digest: String,
     /// Those that an index is of.
     #[serde(default)]
-    manifests: Vec<Part>,
+    manifests: Vec<PlatformManifest>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Part {
+struct PlatformManifest {
     digest: String,
     platform: Option<Value>,
 }
@@ -38,8 +38,8 @@ struct Part {
 ///
 /// # Errors
 /// Fails when the registry cannot be reached or refuses, has no such name, or has it for other platforms.
-pub fn resolve(hub: &Hub, name: &str, wanted: &BTreeSet<Wanted>) -> Result<BTreeMap<Wanted, String>> {
-    let images: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.image.as_str()).collect();
+pub fn resolve(hub: &Hub, name: &str, specs: &BTreeSet<ImageSpec>) -> Result<BTreeMap<ImageSpec, String>> {
+    let images: BTreeSet<&str> = specs.iter().map(|spec| spec.image.as_str()).collect();
     let inspected = std::thread::scope(|scope| {
         let threads: Vec<_> = images
             .iter()
@@ -51,12 +51,12 @@ pub fn resolve(hub: &Hub, name: &str, wanted: &BTreeSet<Wanted>) -> Result<BTree
         });
         joined.collect::<Result<BTreeMap<&str, Inspected>>>()
     })?;
-    let reference = |wanted: &Wanted| {
-        let reference = tags::reference(hub, &wanted.image, name);
-        let digest = inspected[wanted.image.as_str()].digest(&reference, wanted)?;
-        Ok((wanted.clone(), format!("{}@{digest}", hub.repository)))
+    let reference = |spec: &ImageSpec| {
+        let reference = tags::reference(hub, &spec.image, name);
+        let digest = inspected[spec.image.as_str()].digest(&reference, spec)?;
+        Ok((spec.clone(), format!("{}@{digest}", hub.repository)))
     };
-    wanted.iter().map(reference).collect()
+    specs.iter().map(reference).collect()
 }
 
 fn inspect(hub: &Hub, reference: &str) -> Result<Inspected> {
@@ -68,30 +68,29 @@ fn inspect(hub: &Hub, reference: &str) -> Result<Inspected> {
 
 impl Inspected {
     /// The digest of the manifest for the platform.
-    fn digest(&self, reference: &str, wanted: &Wanted) -> Result<&str> {
+    fn digest(&self, reference: &str, spec: &ImageSpec) -> Result<&str> {
         let all: Vec<(String, &str)> = if self.manifest.manifests.is_empty() {
             vec![(platform(&self.image), &self.manifest.digest)]
         } else {
-            let of = |part: &&Part| part.platform.as_ref().map(platform);
+            let of = |part: &&PlatformManifest| part.platform.as_ref().map(platform);
             self.manifest
                 .manifests
                 .iter()
                 .filter_map(|part| Some((of(&part)?, part.digest.as_str())))
                 .collect()
         };
-        let is_it =
-            |written: &str| Platform::parse(written).is_ok_and(|platform| platform == wanted.platform);
+        let is_it = |written: &str| Platform::parse(written).is_ok_and(|platform| platform == spec.platform);
         let Some((key, digest)) = all.iter().find(|(written, _)| is_it(written)) else {
             let there: Vec<&str> = all.iter().map(|(written, _)| written.as_str()).collect();
-            let text = format!("{reference} is for {}, not for {}", there.join(", "), wanted.platform);
+            let text = format!("{reference} is for {}, not for {}", there.join(", "), spec.platform);
             let hint = "`cargo xtask publish` publishes for the platforms of all robots in robots.toml";
             return Err(Failure::failed(text).hint(hint).into());
         };
         // `nav` as `x-main` and `nav-x` as `main` have the same tag: images say which they are.
         let config = if self.image.get("os").is_some() { &self.image } else { &self.image[key] };
         match config["config"]["Labels"]["org.opencontainers.image.title"].as_str() {
-            Some(title) if title != wanted.image => {
-                let text = format!("{reference} is image `{title}`, not `{}`", wanted.image);
+            Some(title) if title != spec.image => {
+                let text = format!("{reference} is image `{title}`, not `{}`", spec.image);
                 Err(Failure::failed(text)
                     .hint("give one of the two images another name in robots.toml")
                     .into())
@@ -116,8 +115,8 @@ mod tests {
 
     fn digest(text: &str, image: &str, machine: &str) -> Result<String> {
         let inspected: Inspected = serde_json::from_str(text)?;
-        let wanted = Wanted { image: image.into(), platform: Platform::from_machine(machine) };
-        inspected.digest("a.b/c:navigation-main", &wanted).map(str::to_owned)
+        let spec = ImageSpec { image: image.into(), platform: Platform::from_machine(machine) };
+        inspected.digest("a.b/c:navigation-main", &spec).map(str::to_owned)
     }
 
     #[test]

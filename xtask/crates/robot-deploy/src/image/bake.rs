@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
-use super::{Builder, Built, ImageId, Recipe, Wanted, base, dockerfile, progress, secrets};
+use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, progress, secrets};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
 use crate::files;
@@ -43,18 +43,18 @@ impl Options<'_> {
     fn teller(
         self,
         builder: Builder,
-        expected: BTreeMap<String, (Wanted, Recipe)>,
+        expected: BTreeMap<String, (ImageSpec, BakeTarget)>,
     ) -> impl Fn(&str, &str) + Clone + Send + Sync + 'static {
         let is_told = matches!(builder, Builder::Engine { store: Store::Containerd });
         let listener = self.stored.filter(|_| is_told).cloned();
         move |reference, digest| {
-            let Some((listener, (wanted, recipe))) = listener.as_ref().zip(expected.get(reference)) else {
+            let Some((listener, (spec, bake_target))) = listener.as_ref().zip(expected.get(reference)) else {
                 return;
             };
-            let (wanted, recipe) = (wanted.clone(), recipe.clone());
+            let (spec, bake_target) = (spec.clone(), bake_target.clone());
             let id = ImageId::Manifest(digest.to_owned());
-            // Whoever wanted to know may have what it needs.
-            drop(listener.send(Built { wanted, reference: reference.to_owned(), id, recipe }));
+            // Whoever spec to know may have what it needs.
+            drop(listener.send(Built { spec, reference: reference.to_owned(), id, bake_target }));
         }
     }
 }
@@ -66,49 +66,51 @@ impl Options<'_> {
 pub fn build(
     workspace: &Workspace,
     builder: Builder,
-    wanted: &BTreeSet<Wanted>,
+    specs: &BTreeSet<ImageSpec>,
     options: Options<'_>,
 ) -> Result<Vec<Built>> {
-    let what = match wanted.first() {
-        Some(only) if wanted.len() == 1 => only.image.clone(),
-        _ => format!("{} images", wanted.len()),
+    let what = match specs.first() {
+        Some(only) if specs.len() == 1 => only.image.clone(),
+        _ => format!("{} images", specs.len()),
     };
     let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {what}"));
-    let contexts = base_contexts(workspace, builder, wanted)?;
+    let contexts = base_contexts(workspace, builder, specs)?;
     let mut targets = Map::new();
     let mut inputs = BTreeMap::new();
-    for wanted in wanted {
-        let image = workspace.image(&wanted.image)?;
-        let context = contexts[&(image.base.as_str(), &wanted.platform)].as_str();
-        let target = image_target(workspace, builder, wanted, image, context)?;
-        inputs.insert(wanted, unchanged::inputs(workspace, image, &target));
-        targets.insert(wanted.target(), target);
+    for spec in specs {
+        let image = workspace.image(&spec.image)?;
+        let context = contexts[&(image.base.as_str(), &spec.platform)].as_str();
+        let target = image_target(workspace, builder, spec, image, context)?;
+        inputs.insert(spec, unchanged::inputs(workspace, image, &target));
+        targets.insert(spec.target(), target);
     }
     let dir = workspace.state_dir().join("build");
-    let recipe = |wanted: &Wanted| Recipe { dir: dir.clone(), target: targets[&wanted.target()].clone() };
-    let recipes: BTreeMap<&Wanted, Recipe> = wanted.iter().map(|wanted| (wanted, recipe(wanted))).collect();
+    let bake_target =
+        |spec: &ImageSpec| BakeTarget { dir: dir.clone(), definition: targets[&spec.target()].clone() };
+    let bake_targets: BTreeMap<&ImageSpec, BakeTarget> =
+        specs.iter().map(|spec| (spec, bake_target(spec))).collect();
     let mut known = Known::load(&dir);
-    let unchanged = unchanged(workspace, builder, &known, (&inputs, &recipes), options);
-    targets.retain(|name, _| !unchanged.iter().any(|built| built.wanted.target() == *name));
+    let unchanged = unchanged(workspace, builder, &known, (&inputs, &bake_targets), options);
+    targets.retain(|name, _| !unchanged.iter().any(|built| built.spec.target() == *name));
     if targets.is_empty() {
         return Ok(unchanged);
     }
     if let Some(listener) = options.stored {
         unchanged.iter().for_each(|built| drop(listener.send(built.clone())));
     }
-    let expected = |(wanted, recipe): (&&Wanted, &Recipe)| {
-        (wanted.reference(workspace), ((*wanted).clone(), recipe.clone()))
+    let expected = |(spec, bake_target): (&&ImageSpec, &BakeTarget)| {
+        (spec.reference(workspace), ((*spec).clone(), bake_target.clone()))
     };
-    let told = options.teller(builder, recipes.iter().map(expected).collect());
+    let told = options.teller(builder, bake_targets.iter().map(expected).collect());
     let outcome = bake(workspace, builder, targets, options.no_cache, told)?;
-    let of = |wanted: &Wanted| match unchanged.iter().find(|built| built.wanted == *wanted) {
+    let of = |spec: &ImageSpec| match unchanged.iter().find(|built| built.spec == *spec) {
         Some(built) => Ok(built.clone()),
-        None => built(workspace, builder, wanted, &outcome, &recipes[wanted]),
+        None => built(workspace, builder, spec, &outcome, &bake_targets[spec]),
     };
-    let images = wanted.iter().map(of).collect::<Result<Vec<Built>>>()?;
+    let images = specs.iter().map(of).collect::<Result<Vec<Built>>>()?;
     if !process::mode().dry_run {
         for built in &images {
-            let inputs = inputs.remove(&built.wanted).flatten().unwrap_or_default();
+            let inputs = inputs.remove(&built.spec).flatten().unwrap_or_default();
             known.insert(&built.reference, inputs, built.id.digest());
         }
         known.save()?;
@@ -121,21 +123,21 @@ fn unchanged(
     workspace: &Workspace,
     builder: Builder,
     known: &Known,
-    (inputs, recipes): (&BTreeMap<&Wanted, Option<String>>, &BTreeMap<&Wanted, Recipe>),
+    (inputs, bake_targets): (&BTreeMap<&ImageSpec, Option<String>>, &BTreeMap<&ImageSpec, BakeTarget>),
     options: Options<'_>,
 ) -> Vec<Built> {
     let Builder::Engine { store } = builder else { return Vec::new() };
     if options.no_cache {
         return Vec::new();
     }
-    let of = |(wanted, inputs): (&&Wanted, &Option<String>)| {
-        let reference = wanted.reference(workspace);
+    let of = |(spec, inputs): (&&ImageSpec, &Option<String>)| {
+        let reference = spec.reference(workspace);
         let digest = known.digest(&reference, inputs.as_deref()?)?.to_owned();
         let id = match store {
             Store::Containerd => ImageId::Manifest(digest),
             Store::Classic => ImageId::Config(digest),
         };
-        Some(Built { wanted: (*wanted).clone(), reference, id, recipe: recipes[*wanted].clone() })
+        Some(Built { spec: (*spec).clone(), reference, id, bake_target: bake_targets[*spec].clone() })
     };
     let images: Vec<Built> = inputs.iter().filter_map(of).collect();
     let there =
@@ -150,8 +152,8 @@ fn unchanged(
 /// Fails when a test fails; BuildKit's output shows it.
 pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
     let platform = Platform::of_this_machine();
-    let wanted = super::all_for(workspace, &platform);
-    let contexts = base_contexts(workspace, builder, &wanted)?;
+    let specs = super::all_for(workspace, &platform);
+    let contexts = base_contexts(workspace, builder, &specs)?;
     let mut targets = Map::new();
     let mut names = Vec::new();
     for ((base, _), context) in &contexts {
@@ -197,10 +199,10 @@ type Contexts<'a> = BTreeMap<(&'a str, &'a Platform), String>;
 fn base_contexts<'a>(
     workspace: &'a Workspace,
     builder: Builder,
-    wanted: &'a BTreeSet<Wanted>,
+    specs: &'a BTreeSet<ImageSpec>,
 ) -> Result<Contexts<'a>> {
     let mut contexts = Contexts::new();
-    for Wanted { image, platform } in wanted {
+    for ImageSpec { image, platform } in specs {
         let base = &workspace.bases[&workspace.image(image)?.base];
         if let Entry::Vacant(vacant) = contexts.entry((base.name.as_str(), platform)) {
             vacant.insert(base::ensure(workspace, builder, &base.source, platform)?);
@@ -229,14 +231,14 @@ fn common(workspace: &Workspace, base: &Base, platform: &Platform, context: &str
 fn image_target(
     workspace: &Workspace,
     builder: Builder,
-    wanted: &Wanted,
+    spec: &ImageSpec,
     image: &Image,
     context: &str,
 ) -> Result<Value> {
     let base = &workspace.bases[&image.base];
     let provenance = Provenance::of(workspace, image)?;
-    let reference = wanted.reference(workspace);
-    let mut target = common(workspace, base, &wanted.platform, context)?;
+    let reference = spec.reference(workspace);
+    let mut target = common(workspace, base, &spec.platform, context)?;
     target["target"] = json!(format!("image-{}", image.name));
     target["tags"] = json!([reference]);
     target["labels"] = json!(provenance.labels(workspace, image));
@@ -360,17 +362,17 @@ fn command(builder: Builder, file: &Utf8Path, no_cache: bool) -> Cmd {
 fn built(
     workspace: &Workspace,
     builder: Builder,
-    wanted: &Wanted,
+    spec: &ImageSpec,
     outcome: &Outcome,
-    recipe: &Recipe,
+    bake_target: &BakeTarget,
 ) -> Result<Built> {
-    let (reference, recipe) = (wanted.reference(workspace), recipe.clone());
+    let (reference, bake_target) = (spec.reference(workspace), bake_target.clone());
     if process::mode().dry_run {
         let id = ImageId::Config("sha256:CONFIGURATION".to_owned());
-        return Ok(Built { wanted: wanted.clone(), reference, id, recipe });
+        return Ok(Built { spec: spec.clone(), reference, id, bake_target });
     }
     let metadata = outcome
-        .get(&wanted.target())
+        .get(&spec.target())
         .with_context(|| format!("BuildKit does not say what became of `{reference}`"))?;
     let manifest_kept = builder == Builder::Engine { store: Store::Containerd };
     let id = match (manifest_kept, &metadata.digest, &metadata.config) {
@@ -378,7 +380,7 @@ fn built(
         (false, _, Some(config)) => ImageId::Config(config.clone()),
         _ => anyhow::bail!("BuildKit does not say the digest of `{reference}`"),
     };
-    Ok(Built { wanted: wanted.clone(), reference, id, recipe })
+    Ok(Built { spec: spec.clone(), reference, id, bake_target })
 }
 
 #[cfg(test)]

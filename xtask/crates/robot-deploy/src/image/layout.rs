@@ -15,8 +15,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::oci::{Descriptor, Manifest};
-use super::partial::Partial;
+use super::oci::{Descriptor, OciManifest};
+use super::prefix_image::PrefixImage;
 use super::push::Push;
 use super::receiver::Receiver;
 use super::{Builder, Built, ImageId};
@@ -211,7 +211,8 @@ impl Layout {
         if !self.is_intact(digest)? {
             return Ok(fs_err::remove_file(path)?);
         }
-        let manifest: Manifest = serde_json::from_slice(&fs_err::read(path)?).context("read a manifest")?;
+        let manifest: OciManifest =
+            serde_json::from_slice(&fs_err::read(path)?).context("read a manifest")?;
         for blob in manifest.layers.iter().chain([&manifest.config]) {
             let path = self.blob(&blob.digest);
             let small = blob.digest == manifest.config.digest;
@@ -228,7 +229,7 @@ impl Layout {
     /// An image, if all of it is in the layout.
     pub fn image(&self, digest: &Digest) -> Option<Exported> {
         let text = fs_err::read(self.blob(digest)).ok()?;
-        let manifest: Manifest = serde_json::from_slice(&text).ok()?;
+        let manifest: OciManifest = serde_json::from_slice(&text).ok()?;
         let complete = |blob: &Descriptor| {
             self.blob(&blob.digest).metadata().is_ok_and(|metadata| metadata.len() == blob.size)
         };
@@ -256,10 +257,10 @@ impl Layout {
     ///
     /// # Errors
     /// Fails when its manifest or its configuration cannot be read.
-    pub fn partial(&self, image: &Exported, layers: usize) -> Result<Partial> {
+    pub fn prefix_image(&self, image: &Exported, layers: usize) -> Result<PrefixImage> {
         let text = fs_err::read(self.blob(&image.digest))?;
-        let manifest: Manifest = serde_json::from_slice(&text).context("read a manifest")?;
-        Partial::of(&text, &fs_err::read(self.blob(&manifest.config.digest))?, layers)
+        let manifest: OciManifest = serde_json::from_slice(&text).context("read a manifest")?;
+        PrefixImage::of(&text, &fs_err::read(self.blob(&manifest.config.digest))?, layers)
     }
 
     /// Marks blobs as used now: they stay for longest.
@@ -290,7 +291,7 @@ impl Layout {
     pub fn retain(&self, images: &BTreeSet<Digest>) -> Result<Option<u64>> {
         let mut kept = images.clone();
         for image in images.iter().filter_map(|digest| self.image(digest)) {
-            let manifest: Manifest = serde_json::from_slice(&fs_err::read(self.blob(&image.digest))?)
+            let manifest: OciManifest = serde_json::from_slice(&fs_err::read(self.blob(&image.digest))?)
                 .context("read a manifest")?;
             kept.insert(manifest.config.digest);
             kept.extend(image.layers.into_iter().map(|layer| layer.digest));

@@ -21,7 +21,7 @@ pub struct Descriptor {
 
 /// What an image consists of.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Manifest {
+pub struct OciManifest {
     /// The image's configuration; its digest is the image ID in a classic store.
     pub config: Descriptor,
     /// The layers, lowest first.

@@ -18,7 +18,7 @@ impl Push {
     /// # Errors
     /// Fails when a build's definition cannot be written.
     pub fn new(builder: Builder, repository: &str, built: &Built, port: u16) -> Result<Self> {
-        let name = format!("{}/{repository}:{}", builder.registry_host(port), built.wanted.image);
+        let name = format!("{}/{repository}:{}", builder.registry_host(port), built.spec.image);
         let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
         let (steps, temporary_tag) = match builder {
             Builder::Engine { .. } => {

@@ -197,7 +197,7 @@ impl Shared {
                 let mut manifest = Vec::new();
                 let _count = body.read_to_end(&mut manifest).context("hear a push")?;
                 // It names blobs by digests only.
-                if serde_json::from_slice::<oci::Manifest>(&manifest).is_err() {
+                if serde_json::from_slice::<oci::OciManifest>(&manifest).is_err() {
                     return Ok(Answer::new("400 Bad Request"));
                 }
                 let digest = self.layout.receive_manifest(&manifest)?;

@@ -77,7 +77,7 @@ fn check(hub: &Hub, reference: &str, digests: &[&str]) -> Result<String> {
     let explain = |error| hub::explain(hub, "this machine", &format!("look at {reference}"), error);
     let text = imagetools(hub, "inspect").args(["--raw", reference]).read().map_err(explain)?;
     let digest = Digest::of(&text).to_string();
-    let index: Index = serde_json::from_str(&text).context("read what the registry has")?;
+    let index: PublishedIndex = serde_json::from_str(&text).context("read what the registry has")?;
     let parts: BTreeSet<&str> = index.manifests.iter().map(|part| part.digest.as_str()).collect();
     if digests == [digest.as_str()] || parts == digests.iter().copied().collect() {
         return Ok(digest);
@@ -91,12 +91,12 @@ fn check(hub: &Hub, reference: &str, digests: &[&str]) -> Result<String> {
 
 /// An index of manifests, as far as it is of use here; of a manifest, which has none, nothing.
 #[derive(Deserialize)]
-struct Index {
+struct PublishedIndex {
     #[serde(default)]
-    manifests: Vec<Descriptor>,
+    manifests: Vec<PublishedManifest>,
 }
 
 #[derive(Deserialize)]
-struct Descriptor {
+struct PublishedManifest {
     digest: String,
 }

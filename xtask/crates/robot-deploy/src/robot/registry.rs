@@ -121,7 +121,7 @@ impl RegistryClient {
 impl PushedManifest {
     /// Parses a manifest and computes its digest, instead of trusting the registry's header.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let oci::Manifest { config, layers } = serde_json::from_slice(bytes).map_err(|error| {
+        let oci::OciManifest { config, layers } = serde_json::from_slice(bytes).map_err(|error| {
             Failure::failed("the registry's answer is not an image manifest").because(error)
         })?;
         let layer_bytes = number::sum(layers.iter().map(|layer| layer.size));

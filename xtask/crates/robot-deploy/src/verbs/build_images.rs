@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use super::{builder, timings, workspace};
 use crate::config::{Platform, Workspace};
 use crate::error::{Failure, Result};
-use crate::image::{self, Options, Wanted};
+use crate::image::{self, ImageSpec, Options};
 use crate::{host, process, ui};
 
 /// Build the images of the ROS packages
@@ -46,33 +46,29 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     timings::begin(args.timings.as_ref());
     let workspace = workspace()?;
-    let wanted = wanted(args, &workspace)?;
+    let specs = image_specs(args, &workspace)?;
     if args.print_dockerfile {
-        return print(&workspace, &wanted);
+        return print(&workspace, &specs);
     }
-    let result = build(args, &workspace, &wanted);
+    let result = build(args, &workspace, &specs);
     timings::finish(args.timings.as_ref(), "build-images", &workspace, BTreeMap::new(), result)
 }
 
-fn build(args: &Args, workspace: &Workspace, wanted: &BTreeSet<Wanted>) -> Result<()> {
-    let builder = builder(args.yes, &host::needs(wanted.iter().map(|wanted| &wanted.platform)))?;
+fn build(args: &Args, workspace: &Workspace, specs: &BTreeSet<ImageSpec>) -> Result<()> {
+    let builder = builder(args.yes, &host::needs(specs.iter().map(|spec| &spec.platform)))?;
     let built =
-        image::build(workspace, builder, wanted, Options { no_cache: args.no_cache, ..Options::default() })?;
+        image::build(workspace, builder, specs, Options { no_cache: args.no_cache, ..Options::default() })?;
     if process::mode().dry_run {
         return Ok(());
     }
     let row = |built: &image::Built| {
-        [
-            built.reference.clone(),
-            built.wanted.platform.to_string(),
-            image::short(built.id.digest()).to_owned(),
-        ]
+        [built.reference.clone(), built.spec.platform.to_string(), image::short(built.id.digest()).to_owned()]
     };
     let rows: Vec<_> = built.iter().map(row).collect();
     Ok(ui::result(&ui::table(["IMAGE", "PLATFORM", "DIGEST"], &rows))?)
 }
 
-fn wanted(args: &Args, workspace: &Workspace) -> Result<BTreeSet<Wanted>> {
+fn image_specs(args: &Args, workspace: &Workspace) -> Result<BTreeSet<ImageSpec>> {
     let platforms = match (&args.robot, args.platform.as_slice()) {
         (Some(robot), _) => vec![workspace.robot(robot)?.platform.clone()],
         (None, []) => vec![Platform::of_this_machine()],
@@ -87,16 +83,18 @@ fn wanted(args: &Args, workspace: &Workspace) -> Result<BTreeSet<Wanted>> {
             .collect::<Result<_>>()?
     };
     let pairs = platforms.iter().flat_map(|platform| names.iter().map(move |name| (platform, name)));
-    Ok(pairs.map(|(platform, name)| Wanted { image: (*name).clone(), platform: platform.clone() }).collect())
+    Ok(pairs
+        .map(|(platform, name)| ImageSpec { image: (*name).clone(), platform: platform.clone() })
+        .collect())
 }
 
 fn platform(text: &str) -> Result<Platform> {
     Platform::parse(text).map_err(|(problem, help)| Failure::config(problem).hint(help).into())
 }
 
-fn print(workspace: &Workspace, wanted: &BTreeSet<Wanted>) -> Result<()> {
+fn print(workspace: &Workspace, specs: &BTreeSet<ImageSpec>) -> Result<()> {
     let bases: BTreeSet<&str> =
-        wanted.iter().filter_map(|wanted| Some(workspace.images.get(&wanted.image)?.base.as_str())).collect();
+        specs.iter().filter_map(|spec| Some(workspace.images.get(&spec.image)?.base.as_str())).collect();
     for base in bases {
         ui::result(image::render_dockerfile(workspace, &workspace.bases[base])?.trim_end())?;
     }

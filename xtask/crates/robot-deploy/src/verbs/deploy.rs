@@ -18,7 +18,7 @@ use crate::delivery::archive::{self, ArchiveImage};
 use crate::delivery::plan::{Plan, Services};
 use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
 use crate::error::{Failure, Result};
-use crate::image::{self, Builder, Built, ImageId, Wanted, service};
+use crate::image::{self, Builder, Built, ImageId, ImageSpec, service};
 use crate::release::activate;
 use crate::release::compose::{self, ComposeDraft};
 use crate::release::metadata::{Metadata, SourceRevision};
@@ -162,18 +162,18 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         workspace,
         builder,
     };
-    let wanted = images_wanted(&deploy.drafts, &robots);
+    let specs = image_specs(&deploy.drafts, &robots);
     if args.plan {
-        let built = image::build(workspace, builder, &wanted, image::Options::default())?;
+        let built = image::build(workspace, builder, &specs, image::Options::default())?;
         let (plans, planned) = fleet::each(&robots, |robot| deploy.plan(robot, &built));
         let plans: Vec<Plan> = plans.into_iter().map(|(_, plan)| plan).collect();
         plan::report(&plans, args.json)?;
         return planned;
     }
-    let build = |options: image::Options<'_>| image::build(workspace, builder, &wanted, options);
+    let build = |options: image::Options<'_>| image::build(workspace, builder, &specs, options);
     if process::mode().dry_run {
         // The output is a script, so the steps of the build and of the robots come one after another.
-        deploy.build.run(&wanted, build)?;
+        deploy.build.run(&specs, build)?;
         return fleet::each(&robots, |robot| deploy.serve(robot)).1;
     }
     // Building and connecting to the robots run in parallel, because both are slow.
@@ -186,7 +186,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
             }
             (results, served)
         });
-        let build = deploy.build.run(&wanted, build);
+        let build = deploy.build.run(&specs, build);
         (build, serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let results: Vec<(String, DeployResult)> =
@@ -213,14 +213,14 @@ fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'
 }
 
 /// All images that the robots run, each with the platforms of the robots that run it.
-fn images_wanted(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<Wanted> {
+fn image_specs(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<ImageSpec> {
     let mut wanted = BTreeSet::new();
     for robot in robots {
         let images = drafts[robot.name.as_str()].images();
         wanted.extend(
             images
                 .into_iter()
-                .map(|image| Wanted { image: image.to_owned(), platform: robot.platform.clone() }),
+                .map(|image| ImageSpec { image: image.to_owned(), platform: robot.platform.clone() }),
         );
     }
     wanted
@@ -231,9 +231,7 @@ fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, built: &[Buil
     let images = drafts[robot.name.as_str()].images();
     built
         .iter()
-        .filter(|built| {
-            built.wanted.platform == robot.platform && images.contains(built.wanted.image.as_str())
-        })
+        .filter(|built| built.spec.platform == robot.platform && images.contains(built.spec.image.as_str()))
         .cloned()
         .collect()
 }
@@ -291,7 +289,7 @@ impl Deploy<'_> {
             ImageId::Config(config) => digest_cache.pushed_as(config).unwrap_or_else(|| config.clone()),
         };
         let reference = |built: &Built| compose::reference(project, &digest(built));
-        let references = built.iter().map(|built| (built.wanted.image.clone(), reference(built))).collect();
+        let references = built.iter().map(|built| (built.spec.image.clone(), reference(built))).collect();
         let release = self.drafts[robot.name.as_str()].with_references(&references)?;
         let registry_image = &service::registry(builder, &robot.platform)?;
         let route =

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::{Failure, Result};
 use crate::digest::Digest;
-use crate::image::oci::{Descriptor, Index, Manifest};
+use crate::image::oci::{Descriptor, Index, OciManifest};
 
 /// Compression level: fast, and for layers of programs as good as the next higher levels.
 const LEVEL: i32 = 3;
@@ -32,7 +32,7 @@ pub struct PackedLayer {
 #[derive(Clone, Debug, Default)]
 pub struct ArchiveContents {
     blobs: BTreeMap<Digest, PackedLayer>,
-    manifests: BTreeMap<Digest, Manifest>,
+    manifests: BTreeMap<Digest, OciManifest>,
 }
 
 /// Copies an archive, compressed and without the layers `skip`; returns its contents.
@@ -81,7 +81,7 @@ pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Res
     Ok(contents)
 }
 
-fn manifests(json: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, Manifest>> {
+fn manifests(json: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, OciManifest>> {
     let index = json.get("index.json").ok_or_else(|| {
         Failure::failed("this machine's Docker writes archives in an older format")
             .hint("Docker 25 or later writes OCI archives; `--via registry` works with any")
@@ -100,7 +100,7 @@ impl ArchiveContents {
     /// Digests of manifest and configuration of the image that has `digest` as one of them.
     pub fn ids(&self, digest: &str) -> Result<[String; 2]> {
         let is_it =
-            |(manifest, of): &(&Digest, &Manifest)| [&***manifest, &*of.config.digest].contains(&digest);
+            |(manifest, of): &(&Digest, &OciManifest)| [&***manifest, &*of.config.digest].contains(&digest);
         let found = self.manifests.iter().find(is_it);
         let (manifest, of) = found.with_context(|| format!("the archive has no image {digest}"))?;
         Ok([manifest.to_string(), of.config.digest.to_string()])

@@ -18,7 +18,7 @@ use super::file::{self, DeltaFile};
 use super::index::LayerIndex;
 use crate::digest::{Digest, is_hex};
 use crate::error::Result;
-use crate::image::partial::Partial;
+use crate::image::prefix_image::PrefixImage;
 use crate::process::{self, Child};
 use crate::robot::{Session, registry};
 
@@ -184,7 +184,7 @@ pub struct MakeRequest<'a> {
     /// The layers that the delta refers to.
     pub bases: &'a [Digest],
     /// The prefix image that the repository gets once it has the layer.
-    pub prefix_image: Option<&'a Partial>,
+    pub prefix_image: Option<&'a PrefixImage>,
 }
 
 /// Connection to a registry agent.
@@ -493,7 +493,7 @@ fn make_command(request: &MakeRequest<'_>, delta: &str, offset: u64) -> Value {
         "do": "make", "repository": request.repository, "layer": request.layer, "size": request.size,
         "name": delta, "offset": offset, "bases": request.bases,
     });
-    if let Some(Partial { config, manifest }) = request.prefix_image {
+    if let Some(PrefixImage { config, manifest }) = request.prefix_image {
         command["image"] = json!([config, manifest]);
     }
     command

@@ -10,7 +10,7 @@ use super::prefix;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
-use crate::image::partial::Partial;
+use crate::image::prefix_image::PrefixImage;
 use crate::{number, ui};
 
 /// New bytes from which on the robot is asked for the indexes of layers that this machine does not have.
@@ -28,7 +28,7 @@ pub struct Job {
     pub layer: Layer,
     pub packed: PackedDelta,
     /// The prefix image that this layer completes, for the robot to pull early.
-    pub prefix_image: Option<Partial>,
+    pub prefix_image: Option<PrefixImage>,
     /// True if the layer was sent again after the robot had refused to make the layer.
     retried: bool,
     /// Bytes of the layer without a counterpart in layers of the robot.
@@ -143,7 +143,7 @@ impl Queue {
         let found = prefix::find(images, &present, &jobs);
         for (job, prefix) in self.jobs.iter_mut().zip(found) {
             job.prefix_image =
-                prefix.map(|(image, layers)| cache.layout.partial(image, layers)).transpose()?;
+                prefix.map(|(image, layers)| cache.layout.prefix_image(image, layers)).transpose()?;
         }
         Ok(())
     }

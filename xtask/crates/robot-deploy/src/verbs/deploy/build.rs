@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 
 use crate::error::Result;
-use crate::image::{Built, Options, Wanted};
+use crate::image::{Built, ImageSpec, Options};
 
 /// State of the build, shared between the build and the threads of the robots. Each value is set once, also
 /// when the build fails.
@@ -32,13 +32,13 @@ impl Build {
     /// Runs `build` and wakes the threads that wait for its images and its end.
     pub fn run(
         &self,
-        wanted: &BTreeSet<Wanted>,
+        specs: &BTreeSet<ImageSpec>,
         build: impl FnOnce(Options<'_>) -> Result<Vec<Built>>,
     ) -> Result<()> {
         let _wake = WakeOnDrop(self);
         let (sender, stored) = channel();
         let built = std::thread::scope(|scope| {
-            scope.spawn(|| self.announce(stored, wanted));
+            scope.spawn(|| self.announce(stored, specs));
             let built = build(Options { stored: Some(&sender), ..Options::default() });
             drop(sender);
             built
@@ -50,10 +50,10 @@ impl Build {
 
     /// Publishes the images as soon as the engine's store has all of them. BuildKit then still unpacks them
     /// on this machine, which takes seconds for a large layer and which robots do not need.
-    fn announce(&self, stored: Receiver<Built>, wanted: &BTreeSet<Wanted>) {
+    fn announce(&self, stored: Receiver<Built>, wanted: &BTreeSet<ImageSpec>) {
         let mut images = BTreeMap::new();
         for image in stored {
-            images.insert(image.wanted.clone(), image);
+            images.insert(image.spec.clone(), image);
             if images.keys().eq(wanted) {
                 self.images.get_or_init(|| Some(images.values().cloned().collect()));
             }

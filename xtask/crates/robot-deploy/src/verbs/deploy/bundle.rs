@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 
-use super::{Args, drafts, images_of, images_wanted};
-use crate::bundle::{self, Bundle, Load, Order, Signers};
+use super::{Args, drafts, image_specs, images_of};
+use crate::bundle::{self, Bundle, BundleSpec, Load, Signers};
 use crate::config::Workspace;
 use crate::delivery::DigestCache;
 use crate::delivery::archive::{ArchiveImage, ArchiveSource as _, Engine};
@@ -30,8 +30,8 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     let signer = signers.as_ref().map(Signers::signer).transpose()?;
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     let drafts = drafts(workspace, &robots)?;
-    let wanted = images_wanted(&drafts, &robots);
-    let built = image::build(workspace, builder, &wanted, image::Options::default())?;
+    let specs = image_specs(&drafts, &robots);
+    let built = image::build(workspace, builder, &specs, image::Options::default())?;
     let digest_cache = DigestCache::load(&workspace.state_dir());
     let mut loads = Vec::new();
     for robot in robots {
@@ -61,9 +61,14 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
         return loads.iter().try_for_each(save);
     }
     let progress = Progress::new("bundle");
-    let order =
-        Order { project, revision: revision.as_deref(), loads: &loads, against, signer: signer.as_ref() };
-    let size = bundle::write(&path, &order, &progress)?;
+    let spec = BundleSpec {
+        project,
+        revision: revision.as_deref(),
+        loads: &loads,
+        against,
+        signer: signer.as_ref(),
+    };
+    let size = bundle::write(&path, &spec, &progress)?;
     progress.finish();
     ui::done(
         "bundle",

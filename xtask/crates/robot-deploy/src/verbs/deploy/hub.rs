@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Args, DeployResult, Target, drafts, images_wanted, report};
+use super::{Args, DeployResult, Target, drafts, image_specs, report};
 use crate::config::{Robot, Workspace};
 use crate::delivery::{Cost, Delivered, hub};
 use crate::error::Result;
 use crate::host::Need;
 use crate::hub::login::Login;
 use crate::hub::{resolve, tags};
-use crate::image::Wanted;
+use crate::image::ImageSpec;
 use crate::release::metadata::SourceRevision;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
@@ -29,7 +29,7 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
     };
     let drafts = drafts(workspace, &robots)?;
     ui::step("hub", &format!("looking up `{name}` in {}", hub.repository));
-    let published = resolve(hub, &name, &images_wanted(&drafts, &robots))?;
+    let published = resolve(hub, &name, &image_specs(&drafts, &robots))?;
     let login = Login::of(hub)?;
     let source = SourceRevision { revision: Some(name.clone()), dirty: false };
     let serve = |robot: &Robot| {
@@ -40,8 +40,8 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
         target.lock()?;
         let draft = &drafts[robot.name.as_str()];
         let image = |image: &str| {
-            let wanted = Wanted { image: image.to_owned(), platform: robot.platform.clone() };
-            Delivered { image: image.to_owned(), reference: published[&wanted].clone() }
+            let spec = ImageSpec { image: image.to_owned(), platform: robot.platform.clone() };
+            Delivered { image: image.to_owned(), reference: published[&spec].clone() }
         };
         let images: Vec<Delivered> = draft.images().into_iter().map(image).collect();
         progress.doing(&format!("pulling from {}", hub.registry()), None);

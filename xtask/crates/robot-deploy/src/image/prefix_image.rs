@@ -8,14 +8,14 @@ use crate::error::Result;
 
 /// What such an image consists of besides its layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partial {
+pub struct PrefixImage {
     /// Its configuration.
     pub config: String,
     /// Its manifest.
     pub manifest: String,
 }
 
-impl Partial {
+impl PrefixImage {
     /// The lowest `layers` layers of the image with this manifest and configuration.
     ///
     /// OCI image specification, manifest and configuration: what runs of an image, and what made it, is left out.
@@ -66,8 +66,8 @@ mod tests {
             br#"{"os":"linux","config":{"digest":"sha256:c","size":1},"rootfs":{"diff_ids":["sha256:a"]},
             "layers":[{"digest":"sha256:a","size":5},{"digest":"sha256:b","size":6}]}"#;
         fuzz("partial image", 1_000, &[image, b"[]", br#"{"rootfs":"x","layers":[]}"#], |bytes| {
-            drop(Partial::of(bytes, bytes, 1));
-            drop(Partial::of(bytes, br#"{"rootfs":{"diff_ids":[]}}"#, 1));
+            drop(PrefixImage::of(bytes, bytes, 1));
+            drop(PrefixImage::of(bytes, br#"{"rootfs":{"diff_ids":[]}}"#, 1));
         });
     }
 
@@ -78,15 +78,15 @@ mod tests {
             "rootfs":{"type":"layers","diff_ids":["sha256:a","sha256:b"]}}"#;
         let manifest = br#"{"schemaVersion":2,"config":{"mediaType":"c","digest":"sha256:c","size":1},
             "layers":[{"mediaType":"l","digest":"sha256:a","size":5},{"mediaType":"l","digest":"sha256:b","size":6}]}"#;
-        let partial = Partial::of(manifest, config, 1)?;
-        let config: Value = serde_json::from_str(&partial.config)?;
+        let prefix = PrefixImage::of(manifest, config, 1)?;
+        let config: Value = serde_json::from_str(&prefix.config)?;
         assert_eq!(config["rootfs"]["diff_ids"], serde_json::json!(["sha256:a"]));
         assert_eq!((&config["variant"], &config["config"]), (&"v7".into(), &serde_json::json!({})));
-        let manifest: Value = serde_json::from_str(&partial.manifest)?;
+        let manifest: Value = serde_json::from_str(&prefix.manifest)?;
         assert_eq!(manifest["layers"], serde_json::json!([{"mediaType":"l","digest":"sha256:a","size":5}]));
-        assert_eq!(manifest["config"]["digest"], &*Digest::of(&partial.config));
+        assert_eq!(manifest["config"]["digest"], &*Digest::of(&prefix.config));
         assert_eq!(manifest["config"]["mediaType"], "c");
-        Partial::of(b"{}", b"{}", 1).unwrap_err();
+        PrefixImage::of(b"{}", b"{}", 1).unwrap_err();
         Ok(())
     }
 }
