@@ -62,7 +62,7 @@ fn what_is_not_whole_is_refused_before_a_robot_is_touched() {
     let whole = fs::read(path(&lab)).unwrap();
     for length in (0..whole.len() - 1500).step_by(whole.len() / 23) {
         fs::write(path(&lab), &whole[..length]).unwrap();
-        lab.run(&LOAD).expect(1).says(&["`team.bundle` is damaged", "copy it anew"]);
+        lab.run(&LOAD).expect(1).says(&["`team.bundle` is damaged", "copy it again"]);
     }
     // In every half block; bytes of padding cannot be damaged.
     for place in (0..whole.len() - 1024).step_by(256) {
@@ -88,7 +88,7 @@ fn it_is_for_the_robots_and_the_project_that_it_was_made_for() {
     lab.write("robots.toml", &toml.replace("\"linux/", "\"linux/arm/v7\" # \"linux/"));
     lab.run(&LOAD).expect(2).says(&["`team.bundle` has images for linux/", "`main` is linux/arm/v7"]);
     lab.write("robots.toml", &toml.replace("\"eurobot\"", "\"rescue\""));
-    lab.run(&LOAD).expect(2).says(&["from the project `eurobot`, this is `rescue`"]);
+    lab.run(&LOAD).expect(2).says(&["is of project `eurobot`, but this workspace is `rescue`"]);
     lab.write("robots.toml", &toml.replace("robots.main", "robots.other"));
     lab.run(&LOAD).expect(2).says(&["no robot `main` in `robots.toml`"]);
     assert!(lab.calls_of("ssh ").is_empty());
@@ -103,9 +103,7 @@ fn layers_that_the_other_bundle_brought_are_left_out_and_have_to_be_there() {
     lab.run(&WRITE).expect(0);
     fs::rename(path(&lab), lab.root.join("first.bundle")).unwrap();
     lab.run(&[&WRITE[..], &["--against", "first.bundle"]].concat()).expect(0);
-    lab.run(&LOAD)
-        .expect(1)
-        .says(&["`main` lacks 1 layers that `team.bundle` leaves out", "load that one first"]);
+    lab.run(&LOAD).expect(1).says(&["`main` lacks 1 layers that `team.bundle` omits", "load that one first"]);
     assert!(!lab.exists("loaded.tar.zst"));
     lab.run(&["load-bundle", "first.bundle", "--no-start"]).expect(0);
 }

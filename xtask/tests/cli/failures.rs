@@ -168,15 +168,15 @@ fn a_connection_that_drops_while_pushing_is_made_again() {
 }
 
 #[test]
-fn a_build_that_buildkit_lost_its_way_in_is_asked_for_once_more() {
+fn a_build_that_hits_the_race_of_buildkit_is_retried_once() {
     let lost = "ERROR: failed to solve: failed to get edge: inconsistent graph state";
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     let once = format!("if [ ! -e \"$lab/lost\" ]; then : >\"$lab/lost\"; echo '{lost}'; exit 1; fi\n{BAKE}");
     lab.on("docker", "'buildx bake '*", &once);
-    lab.run(&["build-images"]).expect(0).says(&["inconsistent graph state", "asking it once more"]);
+    lab.run(&["build-images"]).expect(0).says(&["inconsistent graph state", "retrying once"]);
     lab.on("docker", "'buildx bake '*", &format!("echo '{lost}'; exit 1"));
-    lab.run(&["build-images", "--no-cache"]).expect(1).says(&["asking it once more", "docker buildx bake"]);
+    lab.run(&["build-images", "--no-cache"]).expect(1).says(&["retrying once", "docker buildx bake"]);
 }
 
 /// Cuts the connections while the robot pulls.

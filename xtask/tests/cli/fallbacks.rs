@@ -80,7 +80,7 @@ fn layers_that_this_machine_does_not_have_any_more() {
     std::fs::remove_dir_all(lab.root.join("target/xtask/layers")).unwrap();
     lab.on("docker", "'push '*/layers/*", "true");
     let ran = lab.run(&["deploy"]).expect(0);
-    ran.says(&["built anew while they were deployed: `docker push` sends whole layers", "pushed camera"]);
+    ran.says(&["rebuilt while they were being deployed: `docker push` sends whole layers", "pushed camera"]);
     let (exported, pushed): (Vec<String>, Vec<String>) =
         lab.calls_of("docker push").into_iter().partition(|call| call.contains("/layers/eurobot:"));
     assert_eq!((exported.len(), pushed.len()), (2, 2), "{exported:#?} {pushed:#?}");

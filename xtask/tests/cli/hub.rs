@@ -84,7 +84,7 @@ fn what_keeps_images_away_is_explained_before_a_robot_is_touched() {
     lab.fails("docker", "'buildx imagetools inspect '*-v9", 1, "ERROR: registry.lab:5000/x: not found");
     lab.run(&[&DEPLOY[..], &["v9"]].concat())
         .expect(1)
-        .says(&["registry.lab:5000 does not have it", "cargo xtask publish"]);
+        .says(&["registry.lab:5000 does not have the image", "cargo xtask publish"]);
     lab.fails("docker", "'buildx imagetools inspect '*", 1, "ERROR: 401 Unauthorized");
     lab.run(&[&DEPLOY[..], &["stable"]].concat()).expect(1).says(&["docker login registry.lab:5000"]);
     assert!(lab.calls_of("ssh ").is_empty());
@@ -106,5 +106,5 @@ fn a_tag_needs_the_hub_and_the_hub_a_registry() {
     lab.run(&["deploy", "--tag", "stable"])
         .expect(2)
         .says(&["`--tag` selects published images", "`--via hub`"]);
-    lab.run(&["deploy", "--via", "hub"]).expect(2).says(&["names no registry", "add `[hub]`"]);
+    lab.run(&["deploy", "--via", "hub"]).expect(2).says(&["has no registry", "add `[hub]`"]);
 }

@@ -74,7 +74,7 @@ fn a_registry_that_has_another_image_than_was_pushed_is_not_believed() {
         let ran = lab.run(&["publish"]).expect(1).says(&[
             "the registry has sha256:",
             &digest(),
-            "not to be trusted",
+            "do not trust the registry",
         ]);
         assert!(ran.stdout.is_empty(), "{}", ran.stdout);
         let named = lab.calls_of("docker buildx imagetools create");
@@ -90,7 +90,7 @@ fn a_builder_of_our_own_tells_what_it_has_pushed() {
     lab.on("docker", "'save '*", "tar -cf - -C \"$lab\" layout");
     std::fs::create_dir(lab.dir.join("layout")).unwrap();
     std::fs::write(lab.dir.join("layout/index.json"), "{}").unwrap();
-    lab.run(&["publish"]).expect(1).says(&["the registry has sha256:", "what was pushed is sha256:c"]);
+    lab.run(&["publish"]).expect(1).says(&["the registry has sha256:", ", but sha256:c"]);
     let metadata = std::fs::read_to_string(lab.dir.join("metadata")).unwrap();
     let pushed = metadata.replace("sha256:c", &digest()).replace("sha256:n", &digest());
     std::fs::write(lab.dir.join("metadata"), pushed).unwrap();
@@ -110,9 +110,10 @@ fn an_index_of_what_was_pushed_is_what_was_pushed() {
 fn a_tree_that_is_not_clean_is_refused_by_name() {
     let lab = lab();
     lab.says("git", "'status --porcelain '*", " M docker/compose.yaml\n?? ros_ws/src/new/");
-    lab.run(&["publish"])
-        .expect(1)
-        .says(&["these are not: `docker/compose.yaml`, `ros_ws/src/new/`", "git stash --include-untracked"]);
+    lab.run(&["publish"]).expect(1).says(&[
+        "these are not committed: `docker/compose.yaml`, `ros_ws/src/new/`",
+        "git stash --include-untracked",
+    ]);
     assert!(lab.calls_of("docker push").is_empty() && lab.calls_of("git worktree").is_empty());
 }
 
@@ -138,7 +139,7 @@ fn a_registry_that_refuses_is_explained_and_nothing_is_left() {
 
 #[test]
 fn without_a_registry_there_is_nothing_to_publish_to() {
-    Lab::new().run(&["publish"]).expect(2).says(&["names no registry for published images", "add `[hub]`"]);
+    Lab::new().run(&["publish"]).expect(2).says(&["has no registry for published images", "add `[hub]`"]);
 }
 
 #[test]

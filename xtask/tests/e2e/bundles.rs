@@ -86,7 +86,7 @@ pub fn a_robot_that_lacks_the_other_is_told_which_to_load_first(lab: &Lab) {
     for robot in FLEET {
         workspace.xtask(&["sim", "down", robot.name]).expect_exit(0);
         let second = ["load-bundle", workspace.path(SECOND), "--robot", robot.name];
-        workspace.xtask(&second).expect_exit(1).says("leaves out").says("load that one first");
+        workspace.xtask(&second).expect_exit(1).says("omits").says("load that one first");
         assert!(robot.services().is_empty());
         let images = robot.exec(&["docker", "image", "ls", "--all", "--quiet"]);
         assert_eq!(images, "", "nothing half loaded is left");
@@ -109,14 +109,14 @@ pub fn what_is_damaged_is_refused_before_a_robot_is_touched(lab: &Lab) {
     let refused = |bytes: &[u8], why: &str| {
         fs::write(path, bytes).unwrap();
         let ran = workspace.xtask(&["-v", "load-bundle", path, "--robot", "main"]).expect_exit(1);
-        ran.says(why).says("copy it anew").never_says("ControlMaster=yes");
+        ran.says(why).says("copy it again").never_says("ControlMaster=yes");
     };
     for length in [0, 100, whole.len() / 2, whole.len() - 2500] {
         refused(&whole[..length], "is damaged");
     }
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
-    refused(&flipped, "in it is not what was written");
+    refused(&flipped, "in it does not match its checksum");
     fs::write(path, &whole).unwrap();
     workspace.xtask(&["load-bundle", path, "--robot", "main"]).expect_exit(0).says("nothing changed");
     assert_eq!(MAIN.services(), before);

@@ -202,7 +202,7 @@ pub fn what_keeps_published_images_away_is_told_and_changes_nothing(lab: &Lab) {
     let unknown = ["deploy", "--robot", "main,secondary", "--via", "hub", "--tag", "v9", "--yes"];
     hub.run(workspace, As::Member, &unknown)
         .expect_exit(1)
-        .says(&format!("{address} does not have it"))
+        .says(&format!("{address} does not have the image"))
         .says("cargo xtask publish");
     let off = hub.while_off(|| hub.run(workspace, As::Member, &BACK));
     off.expect_exit(1).says(&format!("this machine cannot reach {address}"));

@@ -72,11 +72,11 @@ pub fn the_page_of_a_deploy_looks_right_in_a_browser(lab: &Lab) {
         let robots = page.table("robots");
         assert_eq!((robots.rows.len(), robots.rows[0][0].as_str()), (1, "main"));
         assert_eq!(fact(&page, "sent"), robots.rows[0][1]);
-        // Sent layers come first: only the edited layer was sent.
+        // The only layer sent, the edited one, comes first.
         let layers = page.table("layers");
         assert_eq!(layers.rows.len(), MAIN.layers("localization").len());
-        let travelled = layers.rows.iter().filter(|row| row[3] != "there already").count();
-        assert_eq!(travelled, 1, "{layers:?}");
+        let sent = layers.rows.iter().filter(|row| row[3] != "already there").count();
+        assert_eq!(sent, 1, "{layers:?}");
         assert!(layers.rows[0][0] == "localization" && layers.rows[0][4] != "0 B", "{layers:?}");
     }
 }

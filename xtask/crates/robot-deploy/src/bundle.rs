@@ -1,12 +1,16 @@
-//! A bundle: images, and what robots start of them, in one file that is carried to where no network goes.
+//! A bundle: images and Compose projects of robots in one file, for transport without a network.
 //!
-//! It is a tar archive. For each set of images that robots run it has `images-N.tar.zst`, which is what
-//! `docker save` writes, compressed, so that `docker load` reads it even where this program is not; for each
-//! robot `robots/NAME.tar`, its Compose project; `bundle.json`, which says what these are; and last `SHA256SUMS`, as
-//! sha256sum(1) checks it. A file that was cut off lacks its end and is refused. Where bundles have to be signed,
-//! `SHA256SUMS.sig` comes after it, as `ssh-keygen -Y verify` checks it: by the checksums it is for all the others.
+//! It is a tar archive with these members:
 //!
-//! A bundle against another leaves out the layers that robots have which were given the other.
+//! - `images-N.tar.zst` for each set of images: compressed output of `docker save`, which `docker load` also
+//!   reads without xtask;
+//! - `robots/NAME.tar` for each robot: its Compose project;
+//! - `bundle.json`: a description of the other members;
+//! - `SHA256SUMS`, in the format of sha256sum(1): a truncated file lacks it and is refused;
+//! - `SHA256SUMS.sig`, if bundles must be signed, in the format of `ssh-keygen -Y verify`: through the
+//!   checksums it signs all other members.
+//!
+//! An incremental bundle (`--against`) omits the layers that another bundle contains.
 
 mod read;
 mod signature;
@@ -25,47 +29,46 @@ pub use read::{Bundle, Images};
 pub use signature::{Signer, Signers};
 pub use write::{BundleSpec, Load, write};
 
-/// The member that says what the others are.
+/// Member that describes the others.
 const CONTENTS: &str = "bundle.json";
 
-/// The last member, by which a bundle is known to be whole.
+/// Member with the checksums of all members before it; it shows that a bundle is complete.
 const SUMS: &str = "SHA256SUMS";
 
-/// The signature of [`SUMS`], where there is one.
+/// Member with the signature of [`SUMS`], if any.
 const SIGNATURE: &str = "SHA256SUMS.sig";
 
-/// The form of the file that this program writes, and the only one that it reads.
+/// Version of the format that this version of xtask writes; it reads no other.
 const FORMAT: u32 = 1;
 
-/// What a bundle says of itself.
+/// Content of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BundleContents {
     format: u32,
-    /// The project that it was made from.
     pub project: String,
-    /// What git called the state of the workspace; none where it was not git's.
+    /// Output of `git describe`, if the workspace is in a git repository.
     pub revision: Option<String>,
-    /// When it was made, in seconds since 1970.
+    /// Time of creation in seconds since 1970.
     #[serde(deserialize_with = "number::read")]
     pub made: u64,
-    /// The bundle whose layers it leaves out, if it does, as people call it.
+    /// Title of the bundle whose layers this one omits, if any.
     pub against: Option<String>,
     archives: Vec<Archive>,
     robots: BTreeMap<String, RobotEntry>,
 }
 
-/// A set of images.
+/// Set of images.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Archive {
-    /// The member that it is.
+    /// Name of the member.
     name: String,
     platform: String,
     images: Vec<BundledImage>,
-    /// Layers of these images that are not in the archive.
+    /// Digests of layers that the archive omits.
     left_out: BTreeSet<String>,
 }
 
-/// An image, and its layers, lowest first, by the digests of what is in them.
+/// Image with its layers, lowest first, by the digests of their uncompressed content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct BundledImage {
     #[serde(flatten)]
@@ -73,7 +76,7 @@ struct BundledImage {
     layers: Vec<String>,
 }
 
-/// What a robot starts, and the set of images that it runs: names of members.
+/// Names of the members with a robot's Compose project and its images.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct RobotEntry {
     release: String,
@@ -81,33 +84,30 @@ struct RobotEntry {
 }
 
 impl BundleContents {
-    /// The bundle as people call it: `v1.2 of 2026-11-24 01:40 UTC`.
+    /// Title for messages: `v1.2 of 2026-11-24 01:40 UTC`.
     pub fn title(&self) -> String {
         let made = crate::ui::utc(std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.made));
-        format!("{} of {made}", self.revision.as_deref().unwrap_or("a state that git does not know"))
+        format!("{} of {made}", self.revision.as_deref().unwrap_or("an unknown revision"))
     }
 
-    /// Fails where it was made from another project.
-    ///
-    /// # Errors
-    /// Names both.
+    /// Fails if the bundle is of another project.
     pub fn check_project(&self, project: &str) -> Result<()> {
         if self.project == project {
             return Ok(());
         }
-        let text = format!("the bundle was made from the project `{}`, this is `{project}`", self.project);
+        let text = format!("the bundle is of project `{}`, but this workspace is `{project}`", self.project);
         Err(Failure::config(text)
-            .hint("run this in the workspace that robots.toml of that project is in")
+            .hint(format!("run this command in the workspace of `{}`", self.project))
             .into())
     }
 
-    /// The robots that it was made for.
+    /// Names of the robots in the bundle.
     pub fn robots(&self) -> impl Iterator<Item = &str> {
         self.robots.keys().map(String::as_str)
     }
 
-    /// The layers of all its images for a platform, those that it leaves out as well: whoever was given it has
-    /// them.
+    /// Layers of each image for a platform, including omitted ones: a robot that has loaded the bundle has
+    /// all of them.
     fn chains(&self, platform: &Platform) -> Vec<Vec<String>> {
         let archives = self.archives.iter().filter(|archive| archive.platform == platform.to_string());
         archives.flat_map(|archive| archive.images.iter().map(|image| image.layers.clone())).collect()
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bundle_may_say_that_it_is_of_any_time() -> Result<()> {
+    fn a_bundle_may_have_any_time() -> Result<()> {
         let text = format!(
             r#"{{"format":1,"project":"eurobot","revision":"v1","made":{},"against":null,"archives":[],"robots":{{}}}}"#,
             u64::MAX

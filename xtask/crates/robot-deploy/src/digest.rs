@@ -1,6 +1,6 @@
-//! The digest of a blob: the only thing that paths and names of blobs are made of.
+//! Digest of a blob. Paths and names of blobs are built from digests only.
 //!
-//! OCI image specification, descriptor, "Digests"; of its algorithms the one that every registry has to support.
+//! OCI image specification, descriptor, "Digests": only sha256, which every registry must support.
 
 use std::borrow::Borrow;
 use std::fmt::{Display, Formatter};
@@ -10,43 +10,43 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// `sha256:` and 64 lowercase hexadecimal digits. What a robot, a registry or a file says can be nothing else once it
-/// is one.
+/// `sha256:` and 64 lowercase hexadecimal digits: text from robots, registries and files is validated when it
+/// becomes a digest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
-/// Returns whether a text is this many lowercase hexadecimal digits, and nothing else.
+/// Returns whether `text` consists of exactly this many lowercase hexadecimal digits.
 pub fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The error of a text that is not a digest.
+/// Error for a text that is not a digest.
 #[derive(Debug)]
 pub struct NotADigest(String);
 
 impl Digest {
-    /// The digest of these bytes.
+    /// Computes the digest of these bytes.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
         Self(format!("sha256:{:x}", Sha256::digest(bytes)))
     }
 
-    /// The digest that a [`Sha256`] came to.
+    /// Digest from a finished [`Sha256`].
     pub fn from_hash(hash: Sha256) -> Self {
         Self(format!("sha256:{:x}", hash.finalize()))
     }
 
-    /// The digest whose hexadecimal digits are `hex`; none where they are not.
+    /// Digest with the hexadecimal digits `hex`, if they are valid.
     pub fn from_hex(hex: &str) -> Option<Self> {
         format!("sha256:{hex}").parse().ok()
     }
 
-    /// The digest as it is written.
+    /// Digest with its prefix `sha256:`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The hexadecimal digits.
+    /// Hexadecimal digits without the prefix.
     pub fn hex(&self) -> &str {
         &self.0["sha256:".len()..]
     }
@@ -106,12 +106,12 @@ impl Display for NotADigest {
 
 impl std::error::Error for NotADigest {}
 
-/// Digests for tests, of which only the difference matters.
+/// Arbitrary digests for tests.
 #[cfg(test)]
 pub mod testing {
     use super::Digest;
 
-    /// The digest of a name.
+    /// Digest of a name.
     pub fn digest(name: &str) -> Digest {
         Digest::of(name)
     }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_but_a_digest_becomes_one() {
+    fn only_valid_digests_are_accepted() {
         let hex = "0123456789abcdef".repeat(4);
         let digest: Digest = format!("sha256:{hex}").parse().unwrap();
         assert_eq!((digest.hex(), &*digest), (hex.as_str(), format!("sha256:{hex}").as_str()));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_is_told_without_its_escapes() {
+    fn the_error_has_no_control_characters() {
         let error = "\x1b[2J".repeat(1000).parse::<Digest>().unwrap_err().to_string();
         assert!(!error.contains('\x1b') && error.len() < 900, "{error}");
     }

@@ -1,31 +1,31 @@
-//! What can go wrong, as people and scripts see it: a message, what to do about it, an exit code.
+//! Errors for people and scripts: a message, hints and an exit code.
 
 use std::fmt;
 
-/// The result of everything here that can fail.
+/// Result with [`anyhow::Error`].
 pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
-/// How the program ended, for scripts and CI. The numbers are part of the interface.
+/// Exit codes for scripts and CI. The numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// Something failed that is none of the cases below.
+    /// Any other failure.
     Failed = 1,
-    /// The command line or a configuration file is wrong; nothing was touched.
+    /// Error in the command line or a configuration file; nothing was changed.
     Config = 2,
-    /// A robot does not answer, or is not the machine it was.
+    /// A robot does not answer, or its host key has changed.
     Unreachable = 3,
-    /// Somebody else deploys to a robot, or it must not be disturbed: what runs there runs on.
+    /// A robot is locked by another deploy, or must not be disturbed now; its containers keep running.
     Busy = 4,
-    /// A new release was not well, and the robot went back to the one before.
+    /// The new release was unhealthy and was rolled back.
     Unhealthy = 5,
-    /// A person or a signal ended the run (128 + SIGINT, as shells count).
+    /// A person or a signal ended the run (128 + SIGINT, as in shells).
     Interrupted = 130,
 }
 
-/// A failure that says what to do about it.
+/// Error with an exit code and hints.
 ///
-/// It travels inside an [`anyhow::Error`], so that context can be put around it; [`exit_of`] and
-/// [`hints_of`] find it again.
+/// It is passed as an [`anyhow::Error`], so that callers can add context; [`exit_of`] and [`hints_of`] find
+/// it in the chain.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -35,34 +35,34 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with `message`: a lowercase fragment, no full stop, names in backticks.
+    /// Returns a failure with `message`: a lowercase fragment without full stop, names in backticks.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hints: Vec::new(), source: None }
     }
 
-    /// An error in a configuration file or on the command line.
+    /// Error in a configuration file or on the command line.
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(Exit::Config, message)
     }
 
-    /// A robot that cannot be used.
+    /// Error of a robot that cannot be reached.
     pub fn unreachable(message: impl Into<String>) -> Self {
         Self::new(Exit::Unreachable, message)
     }
 
-    /// A failure without a more special kind.
+    /// Error of no special kind.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, message)
     }
 
-    /// Adds what a person can do about it: a command to type or a key to change.
+    /// Adds a hint: a command to run or a key to change.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// Adds the error that led to this one.
+    /// Sets the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());
@@ -86,18 +86,18 @@ fn failures(error: &anyhow::Error) -> impl Iterator<Item = &Failure> {
     error.chain().filter_map(|cause| cause.downcast_ref())
 }
 
-/// The exit code for `error`: that of the outermost [`Failure`] in its chain.
+/// Exit code of the outermost [`Failure`] in the chain of `error`.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     failures(error).next().map_or(Exit::Failed, |failure| failure.exit)
 }
 
-/// Whether all that happened is that nobody reads our results any more.
+/// Returns whether `error` is a write to a closed stdout.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
-/// An error with what it means; that of a run which was interrupted means that, and stays as it is.
+/// Applies `explain` to an error, unless the error is that of an interrupted run.
 pub fn explained(
     error: anyhow::Error,
     explain: impl FnOnce(anyhow::Error) -> anyhow::Error,
@@ -105,23 +105,22 @@ pub fn explained(
     if exit_of(&error) == Exit::Interrupted { error } else { explain(error) }
 }
 
-/// The error of a thread that panicked.
+/// Error for the panic of a thread.
 pub fn panicked(payload: &(dyn std::any::Any + Send)) -> anyhow::Error {
     let text = payload.downcast_ref::<&str>().copied();
     let text =
         text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given");
-    Failure::failed(format!("xtask made a mistake: {text}"))
-        .hint("please report it, with the lines above; `RUST_BACKTRACE=1` shows more of them")
+    Failure::failed(format!("internal error in xtask: {text}"))
+        .hint("please report it with the lines above; `RUST_BACKTRACE=1` adds a backtrace")
         .into()
 }
 
-/// Whether `error` came from reading or writing that failed in this way.
+/// Returns whether the chain of `error` has an I/O error of this kind.
 pub fn has_kind(error: &anyhow::Error, kind: std::io::ErrorKind) -> bool {
-    let is_it = |cause: &std::io::Error| cause.kind() == kind;
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_it))
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(|cause: &std::io::Error| cause.kind() == kind))
 }
 
-/// All that can be done about `error`, outermost first.
+/// All hints in the chain of `error`, outermost first.
 pub fn hints_of(error: &anyhow::Error) -> Vec<&str> {
     failures(error).flat_map(|failure| failure.hints.iter().map(String::as_str)).collect()
 }

@@ -1,4 +1,4 @@
-//! Files that others may be reading while they are written, and directories that must not grow for ever.
+//! Atomic writes, temporary files, and directories with a size limit.
 
 use std::io::{BufReader, Read, Write as _};
 use std::time::SystemTime;
@@ -13,23 +13,19 @@ use crate::error::Result;
 use crate::number;
 use crate::process::{self, Cmd};
 
-/// Gives a file a new content, whole or not at all; its directory is made where it is missing.
-///
-/// # Errors
-/// Fails when the directory or the file cannot be written; the old content stays then.
+/// Replaces the content of a file atomically and creates its directory if needed. Only the owner can read the
+/// file.
 pub fn replace(path: &Utf8Path, text: &str) -> Result<()> {
     let dir = path.parent().unwrap_or(Utf8Path::new("."));
     fs_err::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(|| format!("make a file in `{dir}`"))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(dir).with_context(|| format!("create a file in `{dir}`"))?;
     file.write_all(text.as_bytes()).with_context(|| format!("write `{path}`"))?;
     file.persist(path).with_context(|| format!("replace `{path}`"))?;
     Ok(())
 }
 
-/// Has a file say `text`. One that says it is left alone: several runs may be reading it. A dry run says how.
-///
-/// # Errors
-/// As [`replace`].
+/// Writes `text` to `path` unless it is already there; a dry run prints the commands for it.
 pub fn provide(path: &Utf8Path, text: &str) -> Result<()> {
     if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
@@ -41,67 +37,52 @@ pub fn provide(path: &Utf8Path, text: &str) -> Result<()> {
     replace(path, text)
 }
 
-/// The digest of all that there is to read.
-///
-/// # Errors
-/// Fails when it cannot be read.
+/// Reads `source` to its end and returns the digest.
 pub fn digest(source: impl Read) -> std::io::Result<Digest> {
     let mut hash = Sha256::new();
-    let _bytes = std::io::copy(&mut BufReader::with_capacity(1 << 17, source), &mut hash)?;
+    std::io::copy(&mut BufReader::with_capacity(1 << 17, source), &mut hash)?;
     Ok(Digest::from_hash(hash))
 }
 
-/// Bytes that are free on the disk of a directory, as df(1) tells; none where it does not.
+/// Free bytes on the disk of a directory according to df(1), if known.
 pub fn free(dir: &Utf8Path) -> Option<u64> {
     free_in(&Cmd::new("df").args(["-Pk", dir.as_str()]).read().ok()?)
 }
 
-/// The fourth column of the last line, in kibibytes.
+/// Free bytes in the output of `df -Pk`.
 pub fn free_in(df: &str) -> Option<u64> {
     let line = df.lines().nth(1)?;
-    // A device's name may hold blanks: count from the percentage.
+    // A device name may contain spaces: count columns from the percentage.
     let words: Vec<&str> = line.split_whitespace().collect();
     let percentage = words.iter().rposition(|word| word.ends_with('%'))?;
     number::kibibytes(words.get(percentage.checked_sub(1)?)?)
 }
 
-/// A place for a file of this name in a directory of its own, which nobody else can write to and which ends with its
-/// guard.
-///
-/// # Errors
-/// Fails when there is no room for a directory, or it has a path that is not UTF-8.
+/// Creates a temporary directory that other users cannot write to, and returns it with the path for a file
+/// `name` in it.
 pub fn apart(name: &str) -> Result<(TempDir, Utf8PathBuf)> {
-    let dir = tempfile::tempdir().context("make a directory for a file")?;
+    let dir = tempfile::tempdir().context("create a temporary directory")?;
     let file = Utf8PathBuf::from_path_buf(dir.path().join(name))
         .map_err(|path| anyhow::anyhow!("`{}` is not UTF-8", path.display()))?;
     Ok((dir, file))
 }
 
-/// 32 hexadecimal digits that nobody guesses.
-///
-/// # Errors
-/// Fails where the system has no random numbers.
+/// Returns 32 unpredictable hexadecimal digits.
 pub fn random() -> Result<String> {
     let mut bytes = [0; 16];
     fs_err::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
-/// Removes a file, and gives the bytes that it had.
-///
-/// # Errors
-/// Fails when it is not there or cannot be removed.
+/// Removes a file and returns its size.
 pub fn remove(path: &Utf8Path) -> Result<u64> {
     let size = fs_err::metadata(path)?.len();
     fs_err::remove_file(path)?;
     Ok(size)
 }
 
-/// Removes files of a directory, the longest unmodified first, until the rest takes no more than `limit`
-/// bytes. Gives the bytes that went; a directory that is not there has none.
-///
-/// # Errors
-/// Fails when the directory cannot be read or a file not be removed.
+/// Removes files of a directory, those with the oldest modification time first, until the rest takes no more
+/// than `limit` bytes. Returns the freed bytes; 0 for a missing directory.
 pub fn evict(dir: &Utf8Path, limit: u64) -> Result<u64> {
     if !dir.is_dir() {
         return Ok(0);

@@ -1,15 +1,16 @@
-//! Fuzzing on stable Rust: whatever reads what others say is given samples that are damaged in many ways.
+//! Fuzzing on stable Rust: parsers of foreign input get mutated samples.
 //!
-//! A target is a test beside the code that reads: [`fuzz`] with a name, samples, and a function of bytes. A case fails
-//! by a panic, by more than [`MEMORY`] at a time, or by not coming to an end. `cargo test` runs the same few cases each
-//! time, seconds in all. By hand, as long as wanted for each target, from another seed each time:
+//! A fuzz target is a test beside the parser: [`fuzz`] with a name, samples, and a function of bytes. A case
+//! fails by a panic, by allocating more than [`MEMORY`] at a time, or by running forever. `cargo test` runs
+//! the same few cases each time, in seconds. A longer run, with the time for each target and new seeds each
+//! time:
 //!
 //! ```text
 //! FUZZ_SECONDS=3600 cargo test --package xtask --lib -- --nocapture fuzz
 //! ```
 //!
-//! A case that fails names its seed and shows its input; `FUZZ_SEED=… cargo test --package xtask --lib fuzzed_…` repeats
-//! that one. The samples are the first cases: an input that once failed becomes one of them.
+//! A failure shows its seed and input; `FUZZ_SEED=… cargo test --package xtask --lib fuzzed_…` repeats that
+//! case. The samples are the first cases: add an input that once failed to the samples.
 
 mod mutate;
 
@@ -22,18 +23,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use mutate::with_sums;
 
-/// The most memory that a case may take at a time, in bytes.
+/// Most memory that a case may use at a time, in bytes.
 const MEMORY: u64 = 64 << 20;
 
-/// Cases that one thread runs; its name has their seeds, for an overflow of the stack names nothing else.
+/// Number of cases that one thread runs. The thread's name has their seeds: a stack overflow reports nothing
+/// else.
 const BATCH: u64 = 32;
 
-/// The time for a batch of cases, after which one of them is taken to have no end.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Longest time for a batch of cases.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(300);
 
 type Target = dyn Fn(&[u8]) + Send + Sync;
 
-/// Runs `target` with `cases` mutations of the samples in `corpus`, or for as long as `FUZZ_SECONDS` says.
+/// Runs `target` with `cases` mutations of the samples in `corpus`, or for `FUZZ_SECONDS`.
 pub(crate) fn fuzz(name: &str, cases: u64, corpus: &[&[u8]], target: impl Fn(&[u8]) + Send + Sync + 'static) {
     let corpus: Arc<Vec<Vec<u8>>> = Arc::new(corpus.iter().map(|sample| sample.to_vec()).collect());
     let target: Arc<Target> = Arc::new(target);
@@ -49,7 +51,7 @@ pub(crate) fn fuzz(name: &str, cases: u64, corpus: &[&[u8]], target: impl Fn(&[u
     println!("fuzz {name}: {done} cases, none failed");
 }
 
-/// The seeds to run, and the time at which to stop.
+/// Seeds to run, and the time at which to stop.
 fn plan(samples: u64, cases: u64) -> ([Range<u64>; 2], Option<Instant>) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("FUZZ_SEED") {
@@ -58,7 +60,7 @@ fn plan(samples: u64, cases: u64) -> ([Range<u64>; 2], Option<Instant>) {
     match number("FUZZ_SECONDS") {
         Some(seconds) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            // Runs by hand have no seeds in common.
+            // Each run has new seeds.
             let first = now.as_secs() << 32;
             ([0..samples, first..u64::MAX], Some(Instant::now() + Duration::from_secs(seconds)))
         }
@@ -75,7 +77,7 @@ fn batches(seeds: [Range<u64>; 2]) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-/// Runs some cases in a thread of their own, and fails with the first of them that does.
+/// Runs a batch of cases in a thread and panics with the first failure.
 fn run(name: &str, seeds: Range<u64>, corpus: Arc<Vec<Vec<u8>>>, target: Arc<Target>) {
     let (sender, receiver) = channel();
     let thread = std::thread::Builder::new().name(format!("fuzz {name}, seeds {seeds:?}"));
@@ -87,7 +89,7 @@ fn run(name: &str, seeds: Range<u64>, corpus: Arc<Vec<Vec<u8>>>, target: Arc<Tar
         });
         drop(sender.send(failed));
     });
-    match receiver.recv_timeout(PATIENCE) {
+    match receiver.recv_timeout(BATCH_TIMEOUT) {
         Ok(None) => running.unwrap().join().unwrap(),
         Ok(Some((seed, why, input))) => panic!(
             "fuzz {name} failed with FUZZ_SEED={seed}: {why}; the input, {} bytes: {}",
@@ -95,37 +97,37 @@ fn run(name: &str, seeds: Range<u64>, corpus: Arc<Vec<Vec<u8>>>, target: Arc<Tar
             input.escape_ascii().to_string().chars().take(3_000).collect::<String>()
         ),
         Err(RecvTimeoutError::Timeout) => {
-            panic!("fuzz {name}: one of the seeds {seeds:?} has no end; FUZZ_SEED=… runs one")
+            panic!("fuzz {name}: one of the seeds {seeds:?} runs forever; FUZZ_SEED=… runs a single one")
         }
         Err(RecvTimeoutError::Disconnected) => panic!("fuzz {name}: seeds {seeds:?} ended early"),
     }
 }
 
-/// The reason why a case fails; none where all is well.
+/// Reason why a case fails, if it does.
 fn failure(target: &dyn Fn(&[u8]), input: &[u8]) -> Option<String> {
     let mut panicked = None;
     let memory = allocation_counter::measure(|| {
         panicked = catch_unwind(AssertUnwindSafe(|| target(input))).err();
     });
     if let Some(panic) = panicked {
-        return Some(words(&*panic).to_owned());
+        return Some(message(&*panic).to_owned());
     }
-    let taken = memory.bytes_max;
-    (taken > MEMORY).then(|| format!("{} MB of memory at a time", taken >> 20))
+    let used = memory.bytes_max;
+    (used > MEMORY).then(|| format!("{} MB of memory at a time", used >> 20))
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic")
 }
 
-/// The bytes as text, as programs' output is read.
+/// Converts bytes to text like the output of a command.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]
-fn what_panics_or_takes_too_much_memory_is_found() {
+fn panics_and_high_memory_use_are_found() {
     assert_eq!(failure(&|_| (), b""), None);
     assert_eq!(failure(&|bytes| assert!(bytes.is_empty(), "not empty"), b"x").as_deref(), Some("not empty"));
     let hungry = |_: &[u8]| drop(std::hint::black_box(vec![1_u8; 80 << 20]));

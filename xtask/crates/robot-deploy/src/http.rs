@@ -1,52 +1,55 @@
-//! Heads of HTTP requests, as the two ends of a push on this machine read them: the relay to a robot's registry and the
-//! receiver of an export.
+//! Heads of HTTP requests (RFC 9112) for the two local ends of a push: the relay to a robot's registry and
+//! the receiver of an export.
 //!
-//! Loopback is not a person: a page in somebody's browser reaches it as well, under a name of its own that leads here
-//! (DNS rebinding), or across origins. A request that does not call this machine by one of its own names, or that a
-//! browser has marked, is refused. RFC 9112 (HTTP/1.1).
+//! A web page in a browser can also reach the loopback interface, through a name that resolves to it (DNS
+//! rebinding) or by a cross-origin request. Therefore requests with an unknown `Host`, and those with headers
+//! that only browsers send, are refused.
 
 use std::io::{self, BufRead, Read as _, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-/// The longest head of a request, and its most headers.
-const HEAD: (usize, usize) = (64 << 10, 64);
+/// Longest head of a request in bytes.
+const HEAD_LIMIT: usize = 64 << 10;
 
-/// The first byte of a TLS connection (RFC 8446, section 5.1: a record with a handshake).
+/// Most headers of a request.
+const HEADER_LIMIT: usize = 64;
+
+/// First byte of a TLS connection: the type of a handshake record (RFC 8446, section 5.1).
 const TLS: u8 = 22;
 
-/// Names of this machine's loopback interface, that of an engine in a virtual machine included.
+/// Names of this machine's loopback interface, including the one used by an engine in a virtual machine.
 const HOSTS: [&str; 4] = ["localhost", "127.0.0.1", "[::1]", "host.docker.internal"];
 
-/// Headers that browsers add and no client of a registry does.
+/// Headers that browsers add, but registry clients do not.
 const OF_BROWSERS: [&str; 2] = ["origin", "sec-fetch-site"];
 
-/// Seconds and bytes for a client that has been refused to read the answer in.
-const FAREWELL: (Duration, u64) = (Duration::from_secs(2), 1 << 20);
+/// Longest wait for a refused client to stop sending.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Most bytes that are read from a refused client.
+const DRAIN_LIMIT: u64 = 1 << 20;
 
 /// Length of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// That many bytes.
     Length(u64),
-    /// It says so as it goes.
+    /// Chunked transfer coding.
     Chunked,
 }
 
-/// A request without its body.
+/// Request without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// `GET`, `PUT`, …
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// Names and values, in their order.
+    /// Names and values in their original order.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Framing of the body.
     pub body: Body,
 }
 
-/// Status line of the answer to a request that is not served.
+/// Status of the response to a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal(pub &'static str);
 
@@ -55,18 +58,17 @@ const FORBIDDEN: Refusal = Refusal("403 Forbidden");
 const TOO_LARGE: Refusal = Refusal("431 Request Header Fields Too Large");
 
 impl Head {
-    /// Reads the next head of a connection to a port of this machine; none where the connection ends.
+    /// Reads the next head from a connection to local port `port`; `None` at the end of the connection.
     ///
-    /// # Errors
-    /// Fails when the connection breaks off in the middle of a head.
+    /// The outer error is one of the connection, the inner one a request to refuse.
     pub fn read(requests: &mut impl BufRead, port: u16) -> io::Result<Option<Result<Self, Refusal>>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let room = HEAD.0 - head.len();
-            if room == 0 {
+            let left = HEAD_LIMIT - head.len();
+            if left == 0 {
                 return Ok(Some(Err(TOO_LARGE)));
             }
-            match requests.take(room as u64).read_until(b'\n', &mut head)? {
+            match requests.take(left as u64).read_until(b'\n', &mut head)? {
                 0 if head.is_empty() => return Ok(None),
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 _ => {}
@@ -76,14 +78,14 @@ impl Head {
     }
 
     fn parse(text: &[u8], port: u16) -> Result<Self, Refusal> {
-        let mut headers = [httparse::EMPTY_HEADER; HEAD.1];
+        let mut headers = [httparse::EMPTY_HEADER; HEADER_LIMIT];
         let mut parsed = httparse::Request::new(&mut headers);
         let end = parsed.parse(text).map_err(|error| match error {
             httparse::Error::TooManyHeaders => TOO_LARGE,
             _ => BAD,
         })?;
         let target = parsed.path.filter(|target| target.starts_with('/')).ok_or(BAD)?;
-        // Two requests in what one end takes for one head are how a second one is smuggled past the first.
+        // A head that another parser would split into two requests enables request smuggling.
         if end != httparse::Status::Complete(text.len()) || parsed.version != Some(1) {
             return Err(BAD);
         }
@@ -98,12 +100,12 @@ impl Head {
         Ok(head)
     }
 
-    /// The values of a header.
+    /// Values of a header.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.headers.iter().filter(move |(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..])
     }
 
-    /// Returns whether the body is sent only once it has been asked for.
+    /// Returns whether the client sends the body only after `100 Continue`.
     pub fn waits(&self) -> bool {
         self.all("expect").next().is_some()
     }
@@ -119,7 +121,7 @@ impl Head {
         matches!(hosts[..], [host] if is_ours(host)) && !is_of_browser
     }
 
-    /// None for what two readers could understand in two ways, and for what is not HTTP any more afterwards.
+    /// Framing of the body; `None` if it is ambiguous, or if the request switches to another protocol.
     fn framing(&self) -> Option<Body> {
         if self.all("upgrade").next().is_some() {
             return None;
@@ -136,10 +138,7 @@ impl Head {
         }
     }
 
-    /// Writes it down with `value` for the header `name`, whatever the client said there.
-    ///
-    /// # Errors
-    /// Fails when it cannot be written.
+    /// Writes the head with header `name` set to `value`, in place of any such headers of the client.
     pub fn write_with(&self, to: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
         write!(to, "{} {} HTTP/1.1\r\n{name}: {value}\r\n", self.method, self.target)?;
         for (other, value) in self.headers.iter().filter(|(other, _)| !other.eq_ignore_ascii_case(name)) {
@@ -152,9 +151,6 @@ impl Head {
 }
 
 /// Returns whether a client begins with TLS, as Docker does with every registry.
-///
-/// # Errors
-/// Fails when the connection ends in an error before anything is said.
 pub fn is_tls(client: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(client.peek(&mut first)? == 1 && first[0] == TLS)
@@ -170,12 +166,13 @@ pub fn refuse(client: &TcpStream, Refusal(status): Refusal) {
     hang_up(client, &format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
 }
 
-/// The last words on a connection. Closing it before the client has been heard out would take the answer back.
+/// Sends a last response and closes the connection. Unread input is drained first: closing with unread data
+/// resets the connection, and the client would lose the response.
 fn hang_up(mut client: &TcpStream, answer: &str) {
-    let patience = client.set_read_timeout(Some(FAREWELL.0));
-    let said = client.write_all(answer.as_bytes()).and_then(|()| client.shutdown(Shutdown::Write));
-    if patience.and(said).is_ok() {
-        drop(io::copy(&mut client.take(FAREWELL.1), &mut io::sink()));
+    let timeout = client.set_read_timeout(Some(DRAIN_TIMEOUT));
+    let sent = client.write_all(answer.as_bytes()).and_then(|()| client.shutdown(Shutdown::Write));
+    if timeout.and(sent).is_ok() {
+        drop(io::copy(&mut client.take(DRAIN_LIMIT), &mut io::sink()));
     }
     drop(client.shutdown(Shutdown::Both));
 }
@@ -186,7 +183,7 @@ mod tests {
     use crate::fuzz::fuzz;
 
     #[test]
-    fn fuzzed_requests_are_understood_or_refused() {
+    fn fuzzed_requests_are_parsed_or_refused() {
         let put = "PUT /v2/a/b/blobs/uploads/upload?digest=sha256%3Aaa&x=1 HTTP/1.1\r\nHost: localhost\r\n\
                    Content-Length: 4\r\n\r\ntext";
         let patch = "PATCH /v2/a/blobs/uploads/x HTTP/1.1\r\nHost: 127.0.0.1:5000\r\nExpect: 100-continue\r\n\
@@ -221,12 +218,12 @@ mod tests {
         {
             assert_eq!(with(&format!("Host: {host}\r\n")), Err(FORBIDDEN), "{host}");
         }
-        assert_eq!(with(""), Err(FORBIDDEN), "a host is named");
-        assert_eq!(with("Host: localhost\r\nHost: evil.example\r\n"), Err(FORBIDDEN), "once");
+        assert_eq!(with(""), Err(FORBIDDEN), "no host");
+        assert_eq!(with("Host: localhost\r\nHost: evil.example\r\n"), Err(FORBIDDEN), "two hosts");
     }
 
     #[test]
-    fn what_a_browser_sends_is_refused() {
+    fn requests_of_browsers_are_refused() {
         for header in ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
             assert_eq!(with(&format!("Host: localhost:5000\r\n{header}\r\n")), Err(FORBIDDEN), "{header}");
         }
@@ -253,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_request_is_refused() {
+    fn malformed_requests_are_refused() {
         let host = "Host: localhost\r\n\r\n";
         for text in [
             format!("GET http://localhost/v2/ HTTP/1.1\r\n{host}"),
@@ -267,12 +264,12 @@ mod tests {
         }
         let endless = format!("GET /v2/ HTTP/1.1\r\nX: {}", "x".repeat(100_000));
         assert_eq!(read(&endless), Err(TOO_LARGE));
-        assert!(Head::read(&mut "GET / HTTP/1.1\r\n".as_bytes(), 5000).is_err(), "it broke off");
+        assert!(Head::read(&mut "GET / HTTP/1.1\r\n".as_bytes(), 5000).is_err(), "truncated");
         assert_eq!(Head::read(&mut "".as_bytes(), 5000).unwrap(), None);
     }
 
     #[test]
-    fn a_header_is_replaced_and_nothing_else() -> io::Result<()> {
+    fn only_one_header_is_replaced() -> io::Result<()> {
         let head = with("Host: localhost\r\nauthorization: Basic x\r\nX-Y: z\r\nAuthorization: Bearer y\r\n")
             .unwrap();
         let mut text = Vec::new();

@@ -1,6 +1,6 @@
-//! The public or team registry of `[hub]`: how images are called there, and what keeps one from them.
+//! Public or team registry of `[hub]`: names of images there, login, and explanations of its errors.
 //!
-//! One repository, a tag for each image and each name of a state of the workspace: `REPO:navigation-main`.
+//! One repository, with a tag for each image and branch, git tag or revision: `REPO:navigation-main`.
 
 pub mod login;
 mod resolve;
@@ -12,45 +12,42 @@ use crate::process::Cmd;
 
 pub use resolve::resolve;
 
-/// The registry of `[hub]`.
-///
-/// # Errors
-/// Fails with a configuration error when `robots.toml` names none.
+/// Returns the `[hub]` of `robots.toml`; a missing one is a configuration error.
 pub fn of(workspace: &Workspace) -> Result<&Hub> {
     workspace.hub.as_ref().ok_or_else(|| {
-        Failure::config("`robots.toml` names no registry for published images")
+        Failure::config("`robots.toml` has no registry for published images")
             .hint("add `[hub]` with `repository = \"registry.example.org/team/eurobot\"`")
             .into()
     })
 }
 
-/// `docker buildx imagetools`, which talks to registries with the login that `docker login` keeps.
+/// `docker buildx imagetools`, which uses the login stored by `docker login`.
 ///
-/// Unlike the engine it does not look for a registry's own certificate authority where Docker keeps those
-/// (<https://docs.docker.com/engine/security/certificates/>): it is told. It is a Go program: the authorities of the
-/// system, in a directory, stay those that they are.
+/// Unlike the engine, buildx ignores the certificate authorities in `/etc/docker/certs.d`
+/// (<https://docs.docker.com/engine/security/certificates/>), so this sets `SSL_CERT_FILE`. Go programs still
+/// trust the directory of the system's authorities.
 pub fn imagetools(hub: &Hub, verb: &str) -> Cmd {
     let tools = Cmd::new("docker").args(["buildx", "imagetools", verb]);
     let authority = format!("/etc/docker/certs.d/{}/ca.crt", hub.registry());
     if camino::Utf8Path::new(&authority).is_file() { tools.env("SSL_CERT_FILE", authority) } else { tools }
 }
 
-/// What Docker's words about a registry mean, and what to do about it. `whose` has the network that failed:
-/// `this machine`, a robot's name.
-pub fn explain(hub: &Hub, whose: &str, what: &str, error: anyhow::Error) -> anyhow::Error {
-    let said = format!("{error:#}").to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+/// Translates an error of Docker about a registry into a message with a hint. `machine` is the one whose
+/// request failed: `this machine` or a robot's name; `action` is what failed, such as `pull navigation`.
+pub fn explain(hub: &Hub, machine: &str, action: &str, error: anyhow::Error) -> anyhow::Error {
+    let text = format!("{error:#}").to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let registry = hub.registry();
-    let failure = |text: String| Failure::failed(format!("{text}: {what}"));
+    let failure = |text: String| Failure::failed(format!("{text}: {action}"));
     let failure = if says(&["x509", "certificate", "http response to https client"]) {
-        failure(format!("{whose} does not trust {registry}")).hint(format!(
-            "put the certificate of its authority where the failing machine's Docker looks for it: /etc/docker/certs.d/{registry}/ca.crt"
+        failure(format!("{machine} does not trust {registry}")).hint(format!(
+            "on that machine, copy the certificate of the registry's authority to /etc/docker/certs.d/{registry}/ca.crt"
         ))
     } else if says(&["unauthorized", "authentication required", "no basic auth", "denied", "403 forbidden"]) {
         failure(format!("{registry} does not accept the login"))
             .hint(format!("on this machine: `docker login {registry}`"))
     } else if says(&["manifest unknown", "not found", "name unknown", "no such manifest"]) {
-        failure(format!("{registry} does not have it"))
+        failure(format!("{registry} does not have the image"))
             .hint("`cargo xtask publish` publishes the current revision under its branch, tags and revision")
     } else if says(&[
         "no such host",
@@ -61,10 +58,10 @@ pub fn explain(hub: &Hub, whose: &str, what: &str, error: anyhow::Error) -> anyh
         "unreachable",
         "misbehaving",
     ]) {
-        failure(format!("{whose} cannot reach {registry}"))
-            .hint("`cargo xtask deploy --robot NAME` needs no registry but the robot's own")
+        failure(format!("{machine} cannot reach {registry}"))
+            .hint("`cargo xtask deploy --robot NAME` needs only the robot's own registry")
     } else {
-        return error.context(what.to_owned());
+        return error.context(action.to_owned());
     };
     failure.because(error).into()
 }
@@ -75,9 +72,9 @@ mod tests {
     use crate::error::hints_of;
 
     #[test]
-    fn dockers_words_are_explained() {
+    fn errors_of_docker_are_explained() {
         let hub = Hub { repository: "registry.lab:5000/team/eurobot".into() };
-        for (said, told, remedy) in [
+        for (error, explanation, hint) in [
             (
                 "tls: failed to verify certificate: x509: unknown authority",
                 "does not trust",
@@ -85,12 +82,12 @@ mod tests {
             ),
             ("401 Unauthorized", "does not accept the login", "`docker login registry.lab:5000`"),
             ("no basic auth credentials", "does not accept the login", "docker login"),
-            ("registry.lab:5000/x:y: not found", "does not have it", "cargo xtask publish"),
+            ("registry.lab:5000/x:y: not found", "does not have the image", "cargo xtask publish"),
             ("dial tcp: lookup registry.lab: no such host", "cannot reach", "cargo xtask deploy"),
         ] {
-            let error = explain(&hub, "`main`", "pull `navigation`", anyhow::anyhow!(said));
-            assert!(error.to_string().contains(told), "{error}");
-            assert!(hints_of(&error)[0].contains(remedy), "{said}");
+            let error = explain(&hub, "`main`", "pull `navigation`", anyhow::anyhow!(error));
+            assert!(error.to_string().contains(explanation), "{error}");
+            assert!(hints_of(&error)[0].contains(hint), "{error}");
         }
         let other = explain(&hub, "`main`", "pull `navigation`", anyhow::anyhow!("no space left on device"));
         assert_eq!(format!("{other:#}"), "pull `navigation`: no space left on device");

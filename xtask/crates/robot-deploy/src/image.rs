@@ -1,8 +1,8 @@
-//! Second stage: BuildKit builds the images, all of them in one call.
+//! Second stage of a deploy: BuildKit builds all images in one call.
 //!
-//! One package, one stage, one layer: the final Dockerfile is the hand-written one followed by stages
-//! generated from the package graph, so that an edit rebuilds one package and its dependents and re-sends
-//! their layers only.
+//! Each package is one build stage and one layer: the Dockerfile is the hand-written one, followed by stages
+//! that are generated from the package graph. An edit therefore rebuilds one package and its dependents, and
+//! only their layers are sent again.
 
 mod bake;
 pub mod base;
@@ -35,17 +35,16 @@ pub use bake::{Options, build, test, tools, tools_reference};
 pub use builder::Builder;
 pub use dockerfile::render as render_dockerfile;
 
-/// An image of the workspace for one platform: what shall be built.
+/// Image of the workspace to build for one platform.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageSpec {
-    /// The image's name in `robots.toml`.
+    /// Name of the image in `robots.toml`.
     pub image: String,
-    /// What it is built for.
     pub platform: Platform,
 }
 
 impl ImageSpec {
-    /// The name as a Bake target, which may not contain dots.
+    /// Name of its Bake target, which must not contain dots.
     fn target(&self) -> String {
         let name = self.image.replace('.', "_");
         if self.platform == Platform::of_this_machine() {
@@ -55,8 +54,8 @@ impl ImageSpec {
         }
     }
 
-    /// The name in this machine's image store: `eurobot:navigation`, and for other machines than this one
-    /// `eurobot:navigation-linux-arm64`.
+    /// Name in this machine's image store: `eurobot:navigation`, or `eurobot:navigation-linux-arm64` for
+    /// another platform than this machine's.
     pub fn reference(&self, workspace: &Workspace) -> String {
         let project = &workspace.project.name;
         if self.platform == Platform::of_this_machine() {
@@ -67,20 +66,19 @@ impl ImageSpec {
     }
 }
 
-/// A built image: what is in this machine's image store, and how it is recognised elsewhere.
+/// Built image in this machine's image store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
-    /// What was asked for.
     pub spec: ImageSpec,
-    /// Its name in this machine's image store.
+    /// Name in this machine's image store.
     pub reference: String,
-    /// What this machine's image store identifies it by.
+    /// ID in this machine's image store.
     pub id: ImageId,
-    /// How it is built, for handing it on in other forms.
+    /// Definition of the build, for output in other formats.
     bake_target: BakeTarget,
 }
 
-/// The definition of one image's build, and where such are written.
+/// Bake target of one image, and the directory for Bake files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct BakeTarget {
     dir: Utf8PathBuf,
@@ -88,26 +86,23 @@ struct BakeTarget {
 }
 
 impl Built {
-    /// The part of its name that all images of the workspace share: the project's name.
+    /// Repository part of its name, which is the project's name.
     pub fn repository(&self) -> &str {
         self.reference.split(':').next().unwrap_or_default()
     }
 
-    /// Lets the builder push the image, for engines that cannot push into a tunnel themselves.
-    ///
-    /// # Errors
-    /// Fails when the build's definition cannot be written.
+    /// Command that lets the `docker-container` builder push the image, for engines that cannot push into a
+    /// tunnel.
     pub fn push_from_builder(&self, name: &str) -> Result<Cmd> {
-        // buildx replaces the name of an output by the target's tags: leaving them as they are would push
-        // to Docker Hub.
+        // buildx ignores the name of an output and uses the target's tags: without new tags it would push to
+        // Docker Hub.
         self.rebuild(Builder::Container, &[&format!("tags={name}"), "output=type=image,push=true"])
     }
 
-    /// Has the builder bring the image, compressed, to where it can be pushed from as `name`: into the image
-    /// store, or from a builder of our own into the registry. Gives the digest of its manifest, if BuildKit tells.
+    /// Exports the image compressed as `name`: the engine's builder into the image store, from which it can
+    /// be pushed, the `docker-container` builder directly into the registry.
     ///
-    /// # Errors
-    /// Fails when the build's definition cannot be written, or BuildKit fails.
+    /// Returns the digest of the manifest if BuildKit reports it.
     pub fn publish(&self, builder: Builder, name: &str) -> Result<Option<String>> {
         let output = format!("output={}", builder.published_output());
         let command = self.rebuild(builder, &[&format!("tags={name}"), &output])?;
@@ -115,10 +110,10 @@ impl Built {
         Ok(outcome.remove(&self.spec.target()).and_then(|metadata| metadata.digest))
     }
 
-    /// Builds the image once more, from what BuildKit remembers, with other settings.
+    /// Command that builds the image again from BuildKit's cache, with other settings.
     fn rebuild(&self, builder: Builder, settings: &[&str]) -> Result<Cmd> {
         let target = self.spec.target();
-        let file = bake::define(
+        let file = bake::write_bake_file(
             &self.bake_target.dir,
             &[(target.clone(), self.bake_target.definition.clone())].into_iter().collect(),
         )?;
@@ -131,17 +126,17 @@ impl Built {
     }
 }
 
-/// What identifies an image depends on the image store.
+/// ID of an image, which depends on the type of the image store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageId {
-    /// The digest of its manifest: the same wherever the image goes.
+    /// Digest of its manifest: the same in every store and registry.
     Manifest(String),
-    /// The digest of its configuration: the manifest exists only once the image has been pushed.
+    /// Digest of its configuration: the classic store creates the manifest only on push.
     Config(String),
 }
 
 impl ImageId {
-    /// The digest, whatever it is of.
+    /// Digest of either kind.
     pub fn digest(&self) -> &str {
         match self {
             Self::Manifest(digest) | Self::Config(digest) => digest,
@@ -149,19 +144,19 @@ impl ImageId {
     }
 }
 
-/// All images for one platform.
+/// All images of the workspace for one platform.
 pub fn all_for(workspace: &Workspace, platform: &Platform) -> BTreeSet<ImageSpec> {
-    let spec = |image: &String| ImageSpec { image: image.clone(), platform: platform.clone() };
-    workspace.images.keys().map(spec).collect()
+    let images = workspace.images.keys();
+    images.map(|image| ImageSpec { image: image.clone(), platform: platform.clone() }).collect()
 }
 
-/// `digest` short enough for a table and long enough to be recognised.
+/// First 12 hexadecimal digits of a digest.
 pub fn short(digest: &str) -> &str {
     let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
     hex.get(..12).unwrap_or(hex)
 }
 
-/// A hash over everything that makes a kept image what it is, for its tag.
+/// Hash of the inputs of a cached image, for its tag.
 fn content_tag<'a>(inputs: impl IntoIterator<Item = &'a str>) -> String {
     use sha2::{Digest as _, Sha256};
     let mut hash = Sha256::new();
@@ -173,41 +168,35 @@ fn content_tag<'a>(inputs: impl IntoIterator<Item = &'a str>) -> String {
     format!("{:x}", hash.finalize())[..12].to_owned()
 }
 
-/// Held while something that is kept is looked for and made: two robots may want it at the same time.
-static MAKING: Mutex<()> = Mutex::new(());
+/// Held while a cached image is looked up and built: threads of two robots may need it at the same time.
+static BUILDING: Mutex<()> = Mutex::new(());
 
-/// Makes something that is kept under `tag`, unless it is there.
-fn ensure_kept(tag: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    if exists(tag)? { Ok(()) } else { make() }
+/// Builds a cached image unless `tag` exists.
+fn ensure_cached(tag: &str, build: impl FnOnce() -> Result<()>) -> Result<()> {
+    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if exists(tag)? { Ok(()) } else { build() }
 }
 
-/// The images of a workspace that this machine's engine has under a name, by the digests of their manifests, or of their
-/// configurations in a classic store.
-///
-/// # Errors
-/// Fails when there is no `docker`.
+/// IDs of the workspace's tagged images in this machine's engine: digests of manifests, or of configurations
+/// in the classic store.
 pub fn named(workspace: &Workspace) -> Result<BTreeSet<Digest>> {
     let project = &workspace.project.name;
     let list = cmd!("docker image ls --no-trunc --format '{{.ID}}' {project}")?.read()?;
     Ok(list.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
-/// Removes images that builds of a workspace have replaced from this machine's engine; gives Docker's words for the
-/// room that made.
-///
-/// # Errors
-/// Fails when there is no `docker`.
+/// Removes the workspace's untagged images, which later builds have replaced, from this machine's engine.
+/// Returns the freed space as Docker reports it.
 pub fn prune(workspace: &Workspace) -> Result<String> {
     let label = format!("label={}={}", provenance::PROJECT, workspace.project.name);
-    remove_names_of_exports(workspace)?;
-    let said = cmd!("docker image prune --force --filter {label}")?.run_for_output()?;
-    let room = said.lines().find_map(|line| line.strip_prefix("Total reclaimed space: "));
-    Ok(room.unwrap_or("0B").to_owned())
+    remove_export_tags(workspace)?;
+    let output = cmd!("docker image prune --force --filter {label}")?.run_for_output()?;
+    let space = output.lines().find_map(|line| line.strip_prefix("Total reclaimed space: "));
+    Ok(space.unwrap_or("0B").to_owned())
 }
 
-/// Removes names under which layers were exported by a run that was killed: each run has its own.
-fn remove_names_of_exports(workspace: &Workspace) -> Result<()> {
+/// Removes temporary tags that killed runs have left from exporting layers: each run has its own.
+fn remove_export_tags(workspace: &Workspace) -> Result<()> {
     if process::mode().dry_run {
         return Ok(());
     }
@@ -217,10 +206,7 @@ fn remove_names_of_exports(workspace: &Workspace) -> Result<()> {
     names.lines().try_for_each(|name| cmd!("docker image rm {name}")?.run())
 }
 
-/// Whether this machine's engine has an image.
-///
-/// # Errors
-/// Fails when there is no `docker`.
+/// Returns whether this machine's engine has an image.
 pub fn exists(reference: &str) -> Result<bool> {
     cmd!("docker image inspect --format '{{.Id}}' {reference}")?.succeeds()
 }
@@ -230,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_builder_pushes_under_the_tunnels_name_and_no_other() -> Result<()> {
+    fn the_container_builder_pushes_only_under_the_tunnels_name() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let dir = Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap();
         let spec = ImageSpec { image: "navigation".into(), platform: Platform::of_this_machine() };

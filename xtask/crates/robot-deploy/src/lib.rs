@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! robots.toml ─▶ config ─▶ image ─▶ delivery ─▶ release
-//!                 what     BuildKit  registry    compose on the robot
+//!                 what     BuildKit  registry    Compose on the robot
 //!                 & where            over ssh -L
 //! ```
 //!
-//! Data flows one way: each stage has one input and one output type and none reaches back. The verbs in
-//! [`verbs`] wire the stages together and print.
+//! Data flows one way: each stage has one input and one output type, and no stage calls an earlier one. The
+//! subcommands in [`verbs`] connect the stages and print results.
 
 pub mod bundle;
 pub mod cli;

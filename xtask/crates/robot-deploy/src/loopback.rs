@@ -1,4 +1,4 @@
-//! Listening on this machine's loopback interface, for as long as a guard lives, and for one user.
+//! Listener on this machine's loopback interface, for one user and until its guard is dropped.
 
 mod peer;
 
@@ -11,10 +11,10 @@ use anyhow::Context as _;
 
 use crate::error::{Failure, Result};
 
-/// How many ports after the wished one are tried.
+/// Number of ports that are tried after the preferred one.
 const PORTS_TRIED: u16 = 100;
 
-/// A listener on 127.0.0.1; it stops with this guard. Connections that it has handed on live on.
+/// Listener on 127.0.0.1; it stops when this guard is dropped. Accepted connections stay open.
 #[derive(Debug)]
 pub struct Listener {
     port: u16,
@@ -23,19 +23,19 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `requested` or the next free port, and hands each connection to `each`, which must not wait for it.
-    /// Other users of this machine are hung up on: root may connect, because Docker's engine is root, and nobody else.
+    /// Listens on `preferred` or the next free port and passes each connection to `serve`, which must not
+    /// block.
     ///
-    /// # Errors
-    /// Fails when none of the ports is free.
-    pub fn start(requested: u16, mut each: impl FnMut(TcpStream) + Send + 'static) -> Result<Self> {
-        let candidates = requested..=requested.saturating_add(PORTS_TRIED);
+    /// Connections of other users of this machine are closed, except those of root: Docker's engine runs as
+    /// root.
+    pub fn start(preferred: u16, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Result<Self> {
+        let candidates = preferred..=preferred.saturating_add(PORTS_TRIED);
         let listener = candidates
             .clone()
             .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
             .ok_or_else(|| {
                 Failure::failed(format!("none of the local ports {candidates:?} is free"))
-                    .hint("`ss -ltnp` lists what listens")
+                    .hint("`ss -ltnp` lists the programs that use them")
             })?;
         let port = listener.local_addr().context("ask for the port of a listener")?.port();
         let stopping = Arc::new(AtomicBool::new(false));
@@ -48,14 +48,13 @@ impl Listener {
                 if let Ok(connection) = connection
                     && peer::is_ours(&connection)
                 {
-                    each(connection);
+                    serve(connection);
                 }
             }
         });
         Ok(Self { port, stopping, acceptor: Some(acceptor) })
     }
 
-    /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -64,7 +63,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
-        // The acceptor waits for a connection: give it one.
+        // Wake the acceptor, which waits for a connection.
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
         if let Some(acceptor) = self.acceptor.take() {
             drop(acceptor.join());
@@ -85,28 +84,28 @@ mod tests {
         let listener = Listener::start(21_000, greet)?;
         let ask = format!("exec 3<>/dev/tcp/127.0.0.1/{} && cat <&3", listener.port());
         assert_eq!(Cmd::new("bash").args(["-c", &ask]).read()?, "hello");
-        // Only root can be somebody else.
+        // Only root can become another user.
         let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "bash", "-c"];
         if Cmd::new("setpriv").args(nobody).arg("true").succeeds().unwrap_or_default() {
-            let heard = Cmd::new("setpriv").args(nobody).arg(format!("{ask} 2>/dev/null; :")).read()?;
-            assert_eq!(heard, "");
+            let received = Cmd::new("setpriv").args(nobody).arg(format!("{ask} 2>/dev/null; :")).read()?;
+            assert_eq!(received, "");
         }
         Ok(())
     }
 
     #[test]
-    fn a_taken_port_is_stepped_over_and_given_back() -> Result<()> {
-        // Below the ports that the system gives to anybody, of which another test may get the next one.
+    fn a_used_port_is_skipped_and_the_next_one_freed() -> Result<()> {
+        // Below the ephemeral ports, which other tests use.
         let own = 20_000 + u16::try_from(std::process::id() % 10_000)?;
         let taken =
             (own..own + PORTS_TRIED).find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
         let taken = taken.context("no port is free")?;
-        let requested = taken.local_addr()?.port();
-        let listener = Listener::start(requested, drop)?;
+        let used = taken.local_addr()?.port();
+        let listener = Listener::start(used, drop)?;
         let port = listener.port();
-        assert!(port > requested);
+        assert!(port > used);
         drop(listener);
-        // Another test's child has all that is open here until it has become the program it is to be.
+        // A child that another test is starting inherits the listener until its `exec`.
         let free = || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?);
         crate::process::poll("the port to be free", std::time::Duration::from_secs(20), free).map(drop)
     }

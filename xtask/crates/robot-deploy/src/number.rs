@@ -1,30 +1,27 @@
-//! Numbers that others say: robots, registries, bundles. None is taken for more than [`MOST`], so that what is computed
-//! with a few of them does not overflow.
+//! Numbers from robots, registries and bundles. They are capped at [`MOST`], so that arithmetic on a few of
+//! them does not overflow.
 
 use serde::{Deserialize as _, Deserializer};
 
-/// More bytes than any disk has, more seconds than any clock shows.
+/// More bytes than a disk has and more seconds than a clock shows.
 pub const MOST: u64 = 1 << 50;
 
-/// A number in a word, if it is one.
+/// Parses a number.
 pub fn said(word: &str) -> Option<u64> {
     word.parse::<u64>().ok().map(|number| number.min(MOST))
 }
 
-/// Bytes, of a word that tells kibibytes.
+/// Parses a number of kibibytes and returns bytes.
 pub fn kibibytes(word: &str) -> Option<u64> {
     Some((said(word)? * 1024).min(MOST))
 }
 
-/// A number in JSON: `#[serde(deserialize_with = "number::read")]`.
-///
-/// # Errors
-/// Fails where it is none.
+/// Reads a number from JSON: `#[serde(deserialize_with = "number::read")]`.
 pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     u64::deserialize(from).map(|number| number.min(MOST))
 }
 
-/// The sum of any number of them.
+/// Sum, capped at [`MOST`].
 pub fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(0, u64::saturating_add).min(MOST)
 }
@@ -34,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_more_than_anything_is_the_most() {
+    fn large_numbers_are_capped() {
         let most = u64::MAX.to_string();
         assert_eq!([said("7"), said(&most), said("-1"), said("")], [Some(7), Some(MOST), None, None]);
         assert_eq!([kibibytes("2"), kibibytes(&most), kibibytes("x")], [Some(2048), Some(MOST), None]);

@@ -1,19 +1,20 @@
 //! The only module that creates processes.
 //!
-//! A [`Cmd`] is a command as data: argv-building code returns one, tests look at it, `Display` prints it
-//! as one could paste it into a shell. Its verbs say what running it means:
+//! A [`Cmd`] is a command as data: functions that build an argv return a `Cmd`, tests inspect it, and
+//! `Display` prints it ready to paste into a shell. The method that runs it tells whether the command changes
+//! anything:
 //!
-//! | verb | for | in `--dry-run` |
+//! | method | use | in `--dry-run` |
 //! |---|---|---|
-//! | [`Cmd::read`], [`Cmd::succeeds`] | questions that change nothing | asked all the same |
-//! | [`Cmd::run`], [`Cmd::run_for_output`], [`Cmd::interactive`], [`Cmd::feed`] | changes | printed only |
-//! | [`Cmd::spawn`], [`Cmd::converse`] | a child that works beside us, ended by its guard | not to be called |
-//! | [`Cmd::clean_up`] | undoing, also after Ctrl-C | printed only |
+//! | [`Cmd::read`], [`Cmd::succeeds`] | queries that change nothing | runs |
+//! | [`Cmd::run`], [`Cmd::run_for_output`], [`Cmd::interactive`], [`Cmd::feed`] | changes | only printed |
+//! | [`Cmd::spawn`], [`Cmd::converse`] | a child in the background, ended by its guard | must not be called |
+//! | [`Cmd::clean_up`] | clean-up, also after Ctrl-C | only printed |
 //!
-//! Output of a child is read up to a limit, whoever it speaks for: see [`capture`] and [`lines`](mod@lines).
+//! The output of every child is read up to a limit: see [`capture`] and [`lines`](mod@lines).
 //!
 //! Ctrl-C, SIGTERM and SIGHUP end the children and make every further command fail with
-//! [`Exit::Interrupted`], so that errors travel up and guards clean up on the way.
+//! [`Exit::Interrupted`], so that the error propagates and guards clean up on the way.
 
 mod capture;
 mod child;
@@ -41,12 +42,12 @@ pub use interrupt::{check as check_interrupted, install as install_signal_handle
 pub use lines::{GREETING, LINE, lines, next_line, piece};
 pub use poll::{pause, poll};
 
-/// How the whole run behaves, from the command line.
+/// Global options from the command line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mode {
-    /// Print what would change something instead of doing it.
+    /// Print the commands that change something instead of running them.
     pub dry_run: bool,
-    /// Print every command before it runs, and how long it took.
+    /// Print every command before it runs, and its duration afterwards.
     pub verbose: bool,
 }
 
@@ -54,11 +55,11 @@ static MODE: OnceLock<Mode> = OnceLock::new();
 
 /// Sets the mode, once, before the first command.
 pub fn configure(mode: Mode) {
-    // A second call can only come from a test in the same process; the first one stands.
+    // Only a test in the same process can call this twice; the first call wins.
     let _ = MODE.set(mode);
 }
 
-/// The mode of this run.
+/// Mode of this run.
 pub fn mode() -> Mode {
     MODE.get().copied().unwrap_or_default()
 }
@@ -68,11 +69,11 @@ enum Stdin {
     #[default]
     Null,
     Bytes(Vec<u8>),
-    /// Bytes that are printed as if they came from this file.
+    /// Bytes, and the file name that is printed in their place.
     From(Vec<u8>, String),
 }
 
-/// A command: program, arguments, environment, directory, input.
+/// A command: program, arguments, environment, working directory, stdin.
 #[derive(Clone, Debug)]
 pub struct Cmd {
     program: String,
@@ -85,10 +86,10 @@ pub struct Cmd {
     deadline: Option<Duration>,
 }
 
-/// Makes of one line of output the lines to show.
+/// Turns one line of output into the lines to show.
 pub type LineFilter = Box<dyn FnMut(&str) -> Vec<String>>;
 
-/// Under which name output is shown as it comes, and through which filter.
+/// Scope and filter for output that is shown while the command runs.
 #[derive(Clone)]
 struct Shown {
     scope: String,
@@ -101,13 +102,11 @@ impl std::fmt::Debug for Shown {
     }
 }
 
-/// A command as one would type it. `{name}` is one argument, whatever is in it; `{list...}` is several.
+/// A [`Cmd`] written as a shell line. `{name}` is one argument, whatever its content; `{list...}` is several.
 ///
-/// The syntax, and the splitting into words at compile time, are those of [`xshell::cmd!`]; how it runs is
-/// decided by the verbs of [`Cmd`].
-///
-/// # Errors
-/// Gives an error when the current directory is gone.
+/// [`xshell::cmd!`] defines the syntax and splits the line into words at compile time; xshell does not run
+/// it.
+/// It fails only when the current directory no longer exists.
 #[macro_export]
 macro_rules! cmd {
     ($line:literal) => {
@@ -126,7 +125,7 @@ impl From<xshell::Cmd<'_>> for Cmd {
 }
 
 impl Cmd {
-    /// A command without arguments.
+    /// Returns a command without arguments.
     pub fn new(program: impl Into<String>) -> Self {
         Self {
             program: program.into(),
@@ -161,7 +160,7 @@ impl Cmd {
         self
     }
 
-    /// Sets an environment variable whose value is nobody's business: printed by name only.
+    /// Sets a secret environment variable: only its name is printed.
     #[must_use]
     pub fn hidden_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.hidden_env.push((name.into(), value.into()));
@@ -175,27 +174,27 @@ impl Cmd {
         self
     }
 
-    /// Sets what the command reads on stdin; without it stdin is empty.
+    /// Sets the content of stdin; the default is an empty stdin.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Stdin::Bytes(bytes.into());
         self
     }
 
-    /// Sets what the command reads on stdin where that is nobody's business or no text: printed as `< file`.
+    /// Sets the content of stdin when it is secret or binary: it is printed as `< file`.
     #[must_use]
     pub fn stdin_from(mut self, file: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Stdin::From(bytes.into(), file.into());
         self
     }
 
-    /// Shows the command's output line by line as it comes, under the name of what it is about.
+    /// Shows the command's output line by line while it runs, labelled with `scope`.
     #[must_use]
     pub fn show(self, scope: impl Into<String>) -> Self {
         self.show_through(scope, || Box::new(|line| vec![line.to_owned()]))
     }
 
-    /// Shows what a filter makes of the command's output; its error does not repeat that.
+    /// Shows the command's output through a filter; the error of a failed command does not repeat the output.
     #[must_use]
     pub fn show_through(
         mut self,
@@ -206,32 +205,29 @@ impl Cmd {
         self
     }
 
-    /// Ends the command, as failed, when it has not finished in time.
+    /// Kills the command and fails when it takes longer than `deadline`.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// The program and its arguments, for tests and for commands that wrap commands.
+    /// Program and arguments, for tests and for commands that wrap other commands.
     pub fn argv(&self) -> Vec<&str> {
         std::iter::once(self.program.as_str()).chain(self.args.iter().map(String::as_str)).collect()
     }
 
-    /// Asks: runs the command, also in dry-run mode, and gives its stdout without trailing newlines.
+    /// Runs a query, also in dry-run mode, and returns its stdout without trailing newlines.
     ///
-    /// # Errors
-    /// Fails when the command cannot be started, fails, or writes something that is not UTF-8 or too long.
+    /// Output that is too long or not UTF-8 is an error.
     pub fn read(&self) -> Result<String> {
         self.announce(false);
         self.text(self.finish()?)
     }
 
-    /// Asks: runs the command, also in dry-run mode, and tells whether it succeeded. A dry run takes what
-    /// cannot be asked for a no: then all steps are shown.
+    /// Runs a query, also in dry-run mode, and returns whether it exited with 0.
     ///
-    /// # Errors
-    /// Fails when the command cannot be started or does not end in time.
+    /// In a dry run a query that cannot be run counts as failed, so that all steps are shown.
     pub fn succeeds(&self) -> Result<bool> {
         self.announce(false);
         match self.output() {
@@ -241,32 +237,23 @@ impl Cmd {
         }
     }
 
-    /// Changes something: runs the command to its successful end.
-    ///
-    /// # Errors
-    /// Fails when the command cannot be started or fails; the error shows its last lines.
+    /// Runs a command that changes something; the error of a failed command shows the last lines of its
+    /// output.
     pub fn run(&self) -> Result<()> {
         self.run_for_output().map(drop)
     }
 
-    /// Changes something, by a command that may fail in a way worth another try: tells whether it succeeded; it has
-    /// not only where it said `words`.
-    ///
-    /// # Errors
-    /// As [`Cmd::run`], where it failed in any other way.
-    pub fn run_but_for(&self, words: &str) -> Result<bool> {
+    /// Like [`Cmd::run`], but returns `Ok(false)` when the command fails and its stderr contains `words`.
+    pub fn run_unless_stderr_has(&self, words: &str) -> Result<bool> {
         if self.announce(true) {
             return Ok(true);
         }
         let output = self.output()?;
-        let is_worth_it = !output.status.success() && String::from_utf8_lossy(&output.stderr).contains(words);
-        if is_worth_it { Ok(false) } else { self.check(output).map(|_| true) }
+        let has_words = !output.status.success() && String::from_utf8_lossy(&output.stderr).contains(words);
+        if has_words { Ok(false) } else { self.check(output).map(|_| true) }
     }
 
-    /// Changes something and gives the stdout; nothing in dry-run mode.
-    ///
-    /// # Errors
-    /// As [`Cmd::run`].
+    /// Runs a command that changes something and returns its stdout; an empty text in dry-run mode.
     pub fn run_for_output(&self) -> Result<String> {
         if self.announce(true) {
             return Ok(String::new());
@@ -274,11 +261,10 @@ impl Cmd {
         self.text(self.finish()?)
     }
 
-    /// Changes something, with the terminal in the command's hands: it asks or has a display of its own. What it writes
-    /// is not filtered: for verbs that are there for that, and for programs of this machine.
+    /// Runs a command that changes something and owns the terminal: it asks questions or has its own display.
     ///
-    /// # Errors
-    /// Fails when the command cannot be started or fails.
+    /// Its output is not filtered for control characters: use it for programs of this machine, and for
+    /// subcommands whose purpose is a terminal on the robot.
     pub fn interactive(&self) -> Result<()> {
         if self.announce(true) {
             return Ok(());
@@ -293,62 +279,53 @@ impl Cmd {
         if status.success() { Ok(()) } else { Err(self.failure(&status.to_string(), "")) }
     }
 
-    /// Changes something with what `producer` writes: `producer | self`, each exit status checked. Gives the
-    /// bytes that went from one to the other.
-    ///
-    /// # Errors
-    /// Fails when either command cannot be started or fails.
+    /// Runs `producer | self`, checks both exit statuses, and returns the number of bytes that went through
+    /// the pipe.
     pub fn feed(&self, producer: &Cmd) -> Result<u64> {
         if announce(true, || format!("{producer} | {self}")) {
             return Ok(0);
         }
-        let (mut produced, stdout) = std::io::pipe().context("make a pipe")?;
-        let (stdin, mut consumed) = std::io::pipe().context("make a pipe")?;
+        let (mut produced, stdout) = std::io::pipe().context("create a pipe")?;
+        let (stdin, mut consumed) = std::io::pipe().context("create a pipe")?;
         let source = Child::start(producer, producer.expression().stdin_null().stdout_file(stdout))?
             .ended_by_signals();
         let copying = std::thread::spawn(move || std::io::copy(&mut produced, &mut consumed));
         let started = self.start(self.expression().stdin_file(stdin).stdout_null());
-        let consumed = started.and_then(|(handle, words)| Ok((self.wait(&handle)?, words)));
+        let consumed = started.and_then(|(handle, stderr)| Ok((self.wait(&handle)?, stderr)));
         let produced = source.wait();
-        // Either may have failed of the signal: that it is the signal's doing says more.
+        // After a signal both may have failed: "interrupted" explains more than their errors.
         interrupt::check()?;
         let copied = copying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let consumed = consumed.and_then(|(status, words)| match status.success() {
+        let consumed = consumed.and_then(|(status, stderr)| match status.success() {
             true => Ok(()),
             false => {
-                let words = words.end(None).unwrap_or_default();
-                Err(self.failure(&status.to_string(), &String::from_utf8_lossy(&words)))
+                let stderr = stderr.end(None).unwrap_or_default();
+                Err(self.failure(&status.to_string(), &String::from_utf8_lossy(&stderr)))
             }
         });
-        // A consumer that ends early takes the producer with it, and has its reasons; else the producer's own failure
-        // explains the consumer's.
+        // A consumer that ends early also ends the producer (broken pipe): its error is the cause. Otherwise
+        // the producer's failure explains the consumer's.
         let is_cut_off = matches!(&copied, Err(error) if error.kind() == ErrorKind::BrokenPipe);
         match (consumed, produced) {
             (Err(error), Err(_)) if is_cut_off => return Err(error),
             (_, Err(error)) | (Err(error), Ok(())) => return Err(error),
             (Ok(()), Ok(())) => {}
         }
-        // One that has read all it wants need not read the rest.
-        if is_cut_off { Ok(0) } else { copied.context("pass on what a command writes") }
+        // A consumer may succeed without reading everything.
+        if is_cut_off { Ok(0) } else { copied.context("copy the output of a command") }
     }
 
-    /// Asks how many bytes the command writes.
-    ///
-    /// # Errors
-    /// Fails when the command cannot be started or fails.
+    /// Runs a query and returns the number of bytes that it writes.
     pub fn count_output(&self) -> Result<u64> {
-        let (child, words, mut answers) = self.converse()?;
-        drop(words);
+        let (child, stdin, mut answers) = self.converse()?;
+        drop(stdin);
         let count =
-            std::io::copy(&mut answers, &mut std::io::sink()).context("count what a command writes")?;
+            std::io::copy(&mut answers, &mut std::io::sink()).context("count the output of a command")?;
         child.wait()?;
         Ok(count)
     }
 
-    /// Starts a child that works beside us until its guard is dropped; Ctrl-C does not reach it before that.
-    ///
-    /// # Errors
-    /// Fails when the command cannot be started.
+    /// Starts a background child that runs until its guard is dropped; Ctrl-C does not end it before that.
     pub fn spawn(&self) -> Result<Child> {
         self.announce(false);
         interrupt::check()?;
@@ -356,35 +333,29 @@ impl Cmd {
         Child::start_apart(self, expression)
     }
 
-    /// Starts a child whose stdin we hold open, so that it sees end-of-file however we end, and whose
-    /// stdout we read.
-    ///
-    /// # Errors
-    /// Fails when the command cannot be started.
+    /// Starts a background child and returns its stdout. Its stdin stays open until this process ends, even
+    /// by a crash: the child then reads end-of-file.
     pub fn spawn_held(&self) -> Result<(Child, BufReader<PipeReader>)> {
         self.announce(false);
         interrupt::check()?;
-        let (stdin, held) = std::io::pipe().context("make a pipe")?;
-        let (stdout, child_stdout) = std::io::pipe().context("make a pipe")?;
+        let (stdin, held) = std::io::pipe().context("create a pipe")?;
+        let (stdout, child_stdout) = std::io::pipe().context("create a pipe")?;
         let expression = self.expression().stdin_file(stdin).stdout_file(child_stdout);
         Ok((Child::start_apart(self, expression)?.holding(held), BufReader::new(stdout)))
     }
 
-    /// Starts a child to talk with: what is written to the pipe it reads, what it writes can be read. It ends
-    /// with its guard, or at a signal.
-    ///
-    /// # Errors
-    /// Fails when the command cannot be started.
+    /// Starts a background child and returns pipes to its stdin and from its stdout. Its guard or a signal
+    /// ends it.
     pub fn converse(&self) -> Result<(Child, PipeWriter, BufReader<PipeReader>)> {
         self.announce(false);
         interrupt::check()?;
-        let (stdin, words) = std::io::pipe().context("make a pipe")?;
-        let (answers, stdout) = std::io::pipe().context("make a pipe")?;
+        let (stdin, input) = std::io::pipe().context("create a pipe")?;
+        let (answers, stdout) = std::io::pipe().context("create a pipe")?;
         let expression = self.expression().stdin_file(stdin).stdout_file(stdout);
-        Ok((Child::start_apart(self, expression)?.ended_by_signals(), words, BufReader::new(answers)))
+        Ok((Child::start_apart(self, expression)?.ended_by_signals(), input, BufReader::new(answers)))
     }
 
-    /// Undoes something, also when the run has been interrupted. Problems are worth a warning, not an error.
+    /// Runs a clean-up command, also after an interrupt. A failure is a warning, not an error.
     pub fn clean_up(&self) {
         if self.announce(true) {
             return;
@@ -398,7 +369,7 @@ impl Cmd {
         }
     }
 
-    /// Prints the command where the mode asks for it; tells whether that is all that shall happen.
+    /// Prints the command in verbose or dry-run mode; returns true when it must not run.
     fn announce(&self, changes: bool) -> bool {
         announce(changes, || self.to_string())
     }
@@ -423,7 +394,7 @@ impl Cmd {
     }
 }
 
-/// See [`Cmd::announce`].
+/// [`Cmd::announce`] for a line that is not a single command.
 fn announce(changes: bool, line: impl FnOnce() -> String) -> bool {
     let Mode { dry_run, verbose } = mode();
     if changes && dry_run {
@@ -436,7 +407,7 @@ fn announce(changes: bool, line: impl FnOnce() -> String) -> bool {
     false
 }
 
-/// The error of a run that a person or a signal ended.
+/// Error of a run that a signal or [`stop`] ended.
 fn interrupted() -> anyhow::Error {
     Failure::new(Exit::Interrupted, "interrupted").into()
 }

@@ -1,5 +1,5 @@
-//! From a revision to images in the registry of `[hub]`: a clean checkout, a build, a push per image and
-//! platform, and tags that hold the platforms together.
+//! Publishes a revision in the registry of `[hub]`: a clean checkout, a build, a push for each image and
+//! platform, and tags on indexes that combine the platforms.
 
 mod checkout;
 mod push;
@@ -16,27 +16,24 @@ use crate::{process, ui};
 
 pub use checkout::Checkout;
 
-/// How many of the files that keep a tree from being clean are named.
+/// Number of uncommitted files that the error names.
 const SHOWN: usize = 10;
 
-/// A tag in the registry, and what it stands for.
+/// Tag in the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// `REPO:navigation-main`.
     pub reference: String,
-    /// The digest of its manifest, or of its index where there are several platforms.
+    /// Digest of its manifest, or of its index for several platforms.
     pub digest: String,
-    /// The platforms, with commas between.
+    /// Platforms, separated by commas.
     pub platforms: String,
 }
 
-/// Fails when what would be built is not what git has.
-///
-/// # Errors
-/// Names the files that are not committed.
+/// Fails unless all files are committed; the error names those that are not.
 pub fn check_clean(root: &Utf8Path) -> Result<()> {
-    // Outside a repository this says so.
-    let _revision = tags::revision(root)?;
+    // Has a better error than `git status` outside a repository.
+    tags::revision(root)?;
     let status = tags::git(root, &["status", "--porcelain", "--untracked-files=normal"]).read()?;
     if status.is_empty() {
         return Ok(());
@@ -46,23 +43,22 @@ pub fn check_clean(root: &Utf8Path) -> Result<()> {
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     let files: Vec<String> = files.iter().take(SHOWN).map(|file| format!("`{file}`")).collect();
     Err(Failure::failed(format!(
-        "what is published has to be committed, but these are not: {}{more}",
+        "only committed files can be published, but these are not committed: {}{more}",
         files.join(", ")
     ))
-    .hint("`git add` and `git commit` them, or put them aside: `git stash --include-untracked`")
+    .hint(
+        "commit them with `git add` and `git commit`, or set them aside with `git stash --include-untracked`",
+    )
     .into())
 }
 
-/// The platforms of the workspace's robots.
+/// Platforms of the workspace's robots.
 pub fn platforms(workspace: &Workspace) -> BTreeSet<&Platform> {
     workspace.robots.values().map(|robot| &robot.platform).collect()
 }
 
-/// Builds all images of `checkout` for all platforms of robots and pushes them under `names`, the last of which
-/// is the revision.
-///
-/// # Errors
-/// Fails when the build fails, or the registry takes no push; images that it has got by then are left there.
+/// Builds all images of `checkout` for all platforms of robots and pushes them under `names`; the last name
+/// is the revision. Images pushed before a failure stay in the registry.
 pub fn publish(checkout: &Workspace, builder: Builder, hub: &Hub, names: &[String]) -> Result<Vec<Tag>> {
     let specs: BTreeSet<ImageSpec> =
         platforms(checkout).into_iter().flat_map(|platform| image::all_for(checkout, platform)).collect();
@@ -92,7 +88,7 @@ pub fn publish(checkout: &Workspace, builder: Builder, hub: &Hub, names: &[Strin
     if process::mode().dry_run { Ok(Vec::new()) } else { Ok(published) }
 }
 
-/// `nav` on branch `x-main` and `nav-x` on branch `main` would have the same tag.
+/// Fails if two images get the same tag, such as `nav` on branch `x-main` and `nav-x` on branch `main`.
 fn refuse_ambiguous(hub: &Hub, specs: &BTreeSet<ImageSpec>, names: &[String]) -> Result<()> {
     let images: BTreeSet<&str> = specs.iter().map(|spec| spec.image.as_str()).collect();
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
@@ -113,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_is_one_images() {
+    fn two_images_must_not_share_a_tag() {
         let hub = Hub { repository: "a.b/c".into() };
         let specs = ["nav", "nav-x"]
             .map(|image| ImageSpec { image: image.into(), platform: Platform::of_this_machine() });

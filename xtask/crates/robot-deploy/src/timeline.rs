@@ -1,8 +1,8 @@
-//! What happened when, for those who ask for it (`--timings`): spans of work in lanes, and how each layer
-//! came to its robot.
+//! Timeline of a run for `--timings`: spans of work in lanes, and the way in which each layer reached its
+//! robot.
 //!
-//! The whole run has one timeline, as it has one [`mode`](crate::process::mode): builds, robots in threads of
-//! their own and BuildKit's log write to it at the same time. Where nobody has asked, nothing is kept.
+//! A run has one global timeline, like its [`mode`](crate::process::mode): the build, the threads of robots
+//! and the parser of BuildKit's log write to it at the same time. Without `--timings` nothing is recorded.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -24,72 +24,70 @@ struct Events {
     failures: Vec<(String, String)>,
 }
 
-/// Whose time it is.
+/// Lane of the chart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// The build, on this machine.
     Build,
-    /// A robot, by its name.
+    /// A robot, by name.
     Robot(String),
 }
 
 impl Lane {
-    /// The lane of a robot.
+    /// Lane of a robot.
     pub fn robot(name: &str) -> Self {
         Self::Robot(name.to_owned())
     }
 }
 
-/// What kind of work it is.
+/// Kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// All of a build, from its first step to its last.
+    /// A whole build, from its first step to its last.
     Whole,
     /// A step of a build.
     Build,
-    /// Reaching a robot and looking at what is there.
+    /// Connecting to a robot and inspecting it.
     Connect,
-    /// Having nothing to do before somebody else is done.
+    /// Waiting for the build or another robot.
     Wait,
-    /// Making the robot's registry ready.
+    /// Starting the robot's registry.
     Registry,
-    /// Making what shall travel: reading layers, patches, compression.
+    /// Preparing layers for transfer: reading, delta encoding, compression.
     Prepare,
     /// Sending layers ahead of the push.
     Transfer,
     /// `docker push`.
     Push,
-    /// From the robot's registry into its engine.
+    /// Pulling from the robot's registry into its engine.
     Pull,
-    /// Bringing containers up.
+    /// Starting containers.
     Start,
 }
 
-/// Something that took its time.
+/// Work with a start and an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Whose time.
     pub lane: Lane,
-    /// What kind of work.
     pub phase: Phase,
-    /// What it was, for people.
+    /// Text for the chart.
     pub name: String,
-    /// When, since the beginning of the run.
+    /// Start, since the beginning of the run.
     pub start: Duration,
-    /// When it ended, since the beginning of the run.
+    /// End, since the beginning of the run.
     pub end: Duration,
-    /// Bytes that travelled in the course of it, where that is known.
+    /// Bytes sent, if known.
     pub bytes: Option<u64>,
 }
 
-/// How a layer came to be on a robot.
+/// Transport of a layer to a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// It was there.
+    /// None: the robot already had the layer.
     There,
-    /// As a patch of a layer that was there.
+    /// As a delta against a layer that the robot had.
     Patch {
-        /// The digest of that layer.
+        /// Digest of that layer.
         basis: String,
     },
     /// Compressed, ahead of the push.
@@ -98,83 +96,80 @@ pub enum Transport {
     Push,
 }
 
-/// A layer of an image that was delivered.
+/// Layer of a delivered image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// The robot.
     pub robot: String,
-    /// The image, by its name in `robots.toml`.
+    /// Name of the image in `robots.toml`.
     pub image: String,
-    /// The digest of the layer.
     pub digest: String,
-    /// The instruction that made it, from the image's history.
+    /// Instruction that created it, from the image's history.
     pub created_by: String,
-    /// Bytes of the layer as the robot's registry has it.
+    /// Size in bytes in the robot's registry.
     pub size: u64,
-    /// Bytes that travelled for it.
+    /// Bytes sent for it.
     pub sent: u64,
-    /// How it came.
     pub how: Transport,
 }
 
-/// All that was recorded up to now.
+/// Snapshot of all records.
 #[derive(Clone, Debug)]
 pub struct Timeline {
-    /// When the run began, by the clock on the wall.
+    /// Time at which the run began.
     pub wall_clock: SystemTime,
-    /// How long it has taken up to now.
+    /// Duration of the run so far.
     pub took: Duration,
     /// In the order in which they ended.
     pub spans: Vec<Span>,
     /// In the order in which they were delivered.
     pub layers: Vec<Layer>,
-    /// Build steps that had been done before.
+    /// Number of build steps that BuildKit had cached.
     pub cached_steps: usize,
-    /// Robots that failed, and why.
+    /// Robots that failed, with their errors.
     pub failures: Vec<(String, String)>,
 }
 
-/// Begins to record. A second call changes nothing.
+/// Starts recording. A second call has no effect.
 pub fn record() {
     let recorder =
         Recorder { began: Instant::now(), wall_clock: SystemTime::now(), events: Mutex::default() };
     drop(RECORDER.set(recorder));
 }
 
-/// What was recorded up to now; none where nobody has asked for it. A span is in it once it has ended.
+/// Snapshot of the timeline, without spans that have not ended; `None` if [`record`] was not called.
 pub fn recorded() -> Option<Timeline> {
     let recorder = RECORDER.get()?;
     let events = recorder.events.lock().unwrap_or_else(PoisonError::into_inner);
     Some(recorder.timeline(events.clone()))
 }
 
-/// A span that begins now and ends when the guard is dropped.
+/// Begins a span that ends when the guard is dropped.
 pub fn span(lane: Lane, phase: Phase, name: impl Into<String>) -> Guard {
     Guard::new(RECORDER.get(), lane, phase, name.into())
 }
 
-/// A span that has ended now, after it took so long.
+/// Records a span that ends now and took `took`.
 pub fn ended(lane: Lane, phase: Phase, name: impl Into<String>, took: Duration) {
     if let Some(recorder) = RECORDER.get() {
         recorder.add(lane, phase, name.into(), took);
     }
 }
 
-/// Notes how a layer came to its robot.
+/// Records a delivered layer.
 pub fn layer(layer: Layer) {
     if let Some(recorder) = RECORDER.get() {
         recorder.change(|events| events.layers.push(layer));
     }
 }
 
-/// Notes a build step whose result BuildKit had.
+/// Counts a build step that BuildKit had cached.
 pub fn cached_step() {
     if let Some(recorder) = RECORDER.get() {
         recorder.change(|events| events.cached_steps += 1);
     }
 }
 
-/// Notes that a robot failed.
+/// Records that a robot failed.
 pub fn failed(robot: &str, error: &anyhow::Error) {
     if let Some(recorder) = RECORDER.get() {
         recorder.change(|events| events.failures.push((robot.to_owned(), format!("{error:#}"))));
@@ -199,7 +194,7 @@ impl Recorder {
     }
 }
 
-/// A span that has not ended: it does when this is dropped.
+/// Open span, which ends when the guard is dropped.
 #[derive(Debug)]
 #[must_use = "the span ends at once"]
 pub struct Guard {
@@ -215,7 +210,7 @@ impl Guard {
         Self { open }
     }
 
-    /// Notes that so many bytes travelled in the course of it.
+    /// Adds `bytes` to the bytes sent during the span.
     pub fn sent(&mut self, bytes: u64) {
         if let Some((_, span)) = &mut self.open {
             *span.bytes.get_or_insert(0) += bytes;
@@ -258,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_nobody_asks() {
+    fn nothing_is_recorded_unless_requested() {
         let mut guard = Guard::new(None, Lane::Build, Phase::Build, String::new());
         guard.sent(1);
         assert!(guard.open.is_none());

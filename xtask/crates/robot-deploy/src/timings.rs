@@ -1,6 +1,6 @@
-//! `--timings`: one self-contained page that shows what a deploy spent its time and its bytes on.
+//! `--timings`: a self-contained HTML page that shows the time and the bytes that a deploy took.
 //!
-//! Nothing is fetched and nothing runs: a page that was written on the lab's laptop opens on any other.
+//! The page loads nothing and has no scripts: it opens on any computer, also offline.
 
 mod chart;
 mod html;
@@ -18,34 +18,30 @@ use crate::ui;
 
 use html::{element, escape};
 
-/// What the page is about, beside the timeline.
+/// Content of the page beside the timeline.
 #[derive(Clone, Debug, Default)]
 pub struct Subject {
-    /// What was run: `deploy`.
+    /// Subcommand: `deploy`.
     pub verb: String,
-    /// The project's name.
     pub project: String,
-    /// The revision of the workspace, where there is one.
+    /// Revision of the workspace, if any.
     pub revision: Option<String>,
-    /// What the deliveries cost that were made, by robot.
+    /// Cost of each delivery, by robot.
     pub robots: BTreeMap<String, Cost>,
-    /// What failed, if anything.
+    /// Error of the run, if it failed.
     pub failure: Option<String>,
 }
 
 /// Writes the page.
-///
-/// # Errors
-/// Fails when the file cannot be written.
 pub fn write(path: &Utf8Path, subject: &Subject, timeline: &Timeline) -> Result<()> {
     if let Some(dir) = path.parent() {
         fs_err::create_dir_all(dir)?;
     }
-    // For everybody's eyes, unlike what xtask keeps for itself.
+    // Not `files::replace`, whose files only their owner can read: the page is for everybody.
     Ok(fs_err::write(path, page(subject, timeline))?)
 }
 
-/// The page as HTML.
+/// HTML of the page.
 fn page(subject: &Subject, timeline: &Timeline) -> String {
     let title = format!("{} {}", subject.verb, subject.project);
     let body = [
@@ -66,7 +62,7 @@ fn page(subject: &Subject, timeline: &Timeline) -> String {
     )
 }
 
-/// What failed, each thing once.
+/// Failures, without duplicates.
 fn failures(subject: &Subject, timeline: &Timeline) -> String {
     let mut texts: Vec<String> = Vec::new();
     if let Some(failure) = &subject.failure
@@ -78,7 +74,7 @@ fn failures(subject: &Subject, timeline: &Timeline) -> String {
     texts.iter().map(|text| element("p", "failure", &escape(text))).collect()
 }
 
-/// What one wants to know first.
+/// Summary at the top of the page.
 fn facts(subject: &Subject, timeline: &Timeline) -> String {
     let sum = |of: fn(&Cost) -> u64| ui::bytes(subject.robots.values().map(of).sum());
     let outcome = if subject.failure.is_some() { "failed" } else { "done" };
@@ -172,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_what_was_recorded_and_fetches_nothing() {
+    fn the_page_shows_the_records_and_loads_nothing() {
         let (subject, timeline) = sample();
         let page = page(&subject, &timeline);
         for part in [
@@ -182,12 +178,12 @@ mod tests {
             "<dd>0123abc</dd>",
             "<dd>2026-11-24 ",
             "RUN a &amp;&amp; b &lt;c&gt;",
-            "31 steps were remembered",
+            "31 were cached",
             "data-lane=\"main\"",
             "push navigation",
             "COPY --link /out/ / # &lt;b&gt;",
             "patch of 111111111111",
-            "there already",
+            "already there",
             "pushed",
         ] {
             assert!(page.contains(part), "{part} is missing in\n{page}");
@@ -206,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_said_on_the_page_with_what_there_was() {
+    fn a_failure_is_on_the_page_with_the_records_so_far() {
         let (mut subject, timeline) = sample();
         subject.failure = Some("push `navigation`: <gone>".to_owned());
         let failures = vec![("main".to_owned(), "push `navigation`: <gone>".to_owned())];
@@ -217,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_which_nothing_is_known_makes_a_page_too() {
+    fn an_empty_timeline_makes_a_page_too() {
         let (subject, timeline) = sample();
         let empty = Timeline {
             took: Duration::ZERO,

@@ -1,7 +1,7 @@
-//! The only module that writes to the terminal: results on stdout, progress and problems on stderr.
+//! The only module that writes to the terminal: results to stdout, progress and problems to stderr.
 //!
-//! Whatever is written passes [`printable`], and our own colours are added after that. Children get the terminal itself only
-//! from [`Cmd::interactive`](crate::process::Cmd::interactive).
+//! All text passes [`printable()`]; our own colours are added afterwards. Only
+//! [`Cmd::interactive`](crate::process::Cmd::interactive) gives a child direct access to the terminal.
 
 mod printable;
 mod progress;
@@ -26,7 +26,7 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const CYAN: &str = "36";
 
-/// Whether stderr takes colour: a terminal, and <https://no-color.org> respected.
+/// Returns whether to colour stderr: it is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
 fn colour() -> bool {
     static COLOUR: OnceLock<bool> = OnceLock::new();
     *COLOUR.get_or_init(|| {
@@ -39,36 +39,30 @@ fn paint(style: &str, text: &str) -> String {
     if colour() && !style.is_empty() { format!("\x1b[{style}m{text}\x1b[0m") } else { text.into_owned() }
 }
 
-/// Pieces of text, each with its style, or with none: one whole line at a time, so that the lines of robots served in
-/// parallel never mix.
+/// Writes pieces of text, each with a style or `""`, as one line: lines of robots served in parallel never
+/// mix.
 fn stderr_line(pieces: &[(&str, &str)]) {
     let line: String = pieces.iter().map(|(style, text)| paint(style, text)).collect();
-    // A closed stderr is no reason to stop half-way through a deploy.
+    // A closed stderr must not stop a deploy half-way.
     progress::aside(|| drop(writeln!(std::io::stderr().lock(), "{line}")));
 }
 
-/// Text whose further lines are set in by `columns`: where a line of ours has its name, text of others has none.
-fn set_in(text: &str, columns: usize) -> String {
+/// Indents all lines but the first by `columns`, so that text of others cannot imitate a line with a label.
+fn indent(text: &str, columns: usize) -> String {
     text.replace('\n', &format!("\n{}", " ".repeat(columns)))
 }
 
-/// A line under the name of what it is about.
+/// Writes a line that is labelled with `scope`.
 fn scoped(scope_style: &str, scope: &str, style: &str, text: &str) {
-    stderr_line(&[(scope_style, &format!("{scope:>12}")), ("", " "), (style, &set_in(text, 13))]);
+    stderr_line(&[(scope_style, &format!("{scope:>12}")), ("", " "), (style, &indent(text, 13))]);
 }
 
-/// A result: what the command was asked for, on stdout, for people and pipes.
-///
-/// # Errors
-/// Fails when stdout is closed, for instance because `head` has seen enough.
+/// Writes the result of a subcommand to stdout; fails when stdout is closed (`… | head`).
 pub fn result(text: &str) -> std::io::Result<()> {
     write_result(&printable(text))
 }
 
-/// A result in the place of what the terminal shows.
-///
-/// # Errors
-/// As [`result`].
+/// Like [`result`], but clears the terminal first.
 pub fn redraw(text: &str) -> std::io::Result<()> {
     let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
     write_result(&format!("{clear}{}", printable(text)))
@@ -82,9 +76,9 @@ fn write_result(text: &str) -> std::io::Result<()> {
     })
 }
 
-/// A step that begins or has been done, under the name of what it is about (a robot, an image, `host`).
+/// Reports a step, labelled with its scope: a robot, an image, `host`.
 ///
-/// In dry-run mode it is a comment in the script of commands that would run.
+/// In dry-run mode the step is a comment in the printed script.
 pub fn step(scope: &str, text: &str) {
     if process::mode().dry_run {
         return planned(&format!("\n# {scope}: {}", text.replace('\n', "\n# ")));
@@ -92,37 +86,37 @@ pub fn step(scope: &str, text: &str) {
     scoped(CYAN, scope, "", text);
 }
 
-/// A line that a tool printed, shown under the name of what it is about.
+/// Shows a line that a tool printed.
 pub fn output(scope: &str, line: &str) {
     scoped(CYAN, scope, DIM, line);
 }
 
-/// Something finished that a person waits for.
+/// Reports that a task is complete.
 pub fn done(scope: &str, text: &str) {
     scoped(GREEN, scope, "", text);
 }
 
-/// Something that is not as it should be but does not stop the work.
+/// Reports a problem that does not stop the run.
 pub fn warn(scope: &str, text: &str) {
     scoped(YELLOW, scope, "", text);
 }
 
-/// A command that runs, as one could paste it into a shell: progress, in verbose mode.
+/// Shows a command that is about to run, in verbose mode.
 pub fn command(line: &str) {
     stderr_line(&[(DIM, "$"), ("", " "), (BOLD, line)]);
 }
 
-/// A command that would run: what `--dry-run` is asked for, so on stdout, and nothing around it, so that
-/// all of them together are a shell script.
+/// Prints a command that `--dry-run` does not run: alone on stdout, so that the whole output is a shell
+/// script.
 pub fn planned(line: &str) {
-    // Who has seen enough closes the pipe.
+    // A closed stdout (`… | head`) is not a failure.
     drop(result(line));
 }
 
-/// The whole chain of an error, then what to do about it.
+/// Prints the whole chain of an error, then its hints.
 pub fn error(scope: Option<&str>, error: &anyhow::Error) {
     let scope = scope.map(|name| format!("{name}: ")).unwrap_or_default();
-    stderr_line(&[(RED, "error:"), ("", &set_in(&format!(" {scope}{error}"), 7))]);
+    stderr_line(&[(RED, "error:"), ("", &indent(&format!(" {scope}{error}"), 7))]);
     for cause in error.chain().skip(1) {
         for (number, line) in cause.to_string().lines().enumerate() {
             let head = if number == 0 { "caused by:" } else { "          " };
@@ -130,34 +124,34 @@ pub fn error(scope: Option<&str>, error: &anyhow::Error) {
         }
     }
     for hint in hints_of(error) {
-        stderr_line(&[("", "  "), (GREEN, "help:"), ("", " "), ("", &set_in(hint, 8))]);
+        stderr_line(&[("", "  "), (GREEN, "help:"), ("", " "), ("", &indent(hint, 8))]);
     }
-    tracing_exit(error);
+    show_exit_code(error);
 }
 
-/// In verbose mode scripts' authors see which exit code this will be.
-fn tracing_exit(error: &anyhow::Error) {
+/// Prints the exit code in verbose mode, for authors of scripts.
+fn show_exit_code(error: &anyhow::Error) {
     if process::mode().verbose {
         stderr_line(&[("", &format!("  exit code {}", exit_of(error) as i32))]);
     }
 }
 
-/// Prints this program's own mistakes before their threads end; for [`std::panic::set_hook`].
+/// Panic hook: prints the panic through [`printable()`].
 pub fn panic(info: &std::panic::PanicHookInfo<'_>) {
     let text = paint(RED, &format!("xtask {info}"));
     let trace = Backtrace::capture();
     let trace =
         if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
-    // Not aside: whoever panics may be drawing.
+    // Not through `aside`: the thread that panics may hold the lock of the progress lines.
     drop(writeln!(std::io::stderr().lock(), "{text}{}", printable(&trace)));
 }
 
-/// Whether a command that gets the terminal finds one, to read from and to write to.
+/// Returns whether stdin and stdout are a terminal.
 pub fn is_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
-/// Asks a yes/no question on the terminal; without a terminal the answer is no.
+/// Asks a yes/no question; without a terminal the answer is no.
 pub fn confirm(question: &str) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return false;

@@ -1,4 +1,4 @@
-//! Reads bundles: what is in one is known at once, and believed only after its checksums.
+//! Reads bundles: opening one reads only its description; the caller verifies the checksums of all members.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -18,46 +18,42 @@ use crate::process::{self, Cmd};
 use crate::robot::Session;
 use crate::ui;
 
-/// What a bundle says of itself is small; a file that says otherwise is none.
+/// Most bytes that are read of a text member.
 const LIMIT: u64 = 16 << 20;
 
-/// Bytes that are copied between two looks whether this run has been interrupted.
+/// Bytes that are copied between two checks for an interrupt.
 const PIECE: u64 = 64 << 20;
 
-/// A bundle in a file.
+/// Open bundle.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     file: Members,
-    /// Of each member, as hexadecimal digits.
+    /// Hexadecimal checksum of each member.
     sums: BTreeMap<String, String>,
     contents: BundleContents,
 }
 
-/// A tar archive that is read here and there.
+/// Tar archive with random access to its members.
 #[derive(Clone, Debug)]
 struct Members {
     path: Utf8PathBuf,
-    /// Opened once: whatever is put in its place, what has been checked is what is used.
+    /// Opened once: if the path is replaced, the verified file is still the one used.
     file: Arc<File>,
-    /// Where each begins in the file, and how long it is.
+    /// Offset and length of each member.
     places: BTreeMap<String, (u64, u64)>,
 }
 
 impl Bundle {
-    /// Opens a bundle and finds out what is in it.
-    ///
-    /// # Errors
-    /// Fails when the file cannot be read, is no bundle, or was cut off.
+    /// Opens a bundle and reads its description.
     pub fn open(path: &Utf8Path) -> Result<Self> {
         Self::of_file(path, file(path)?, |_, _| Ok(()))
     }
 
-    /// The same of one that one of `signers` has to have signed: nothing of it is believed before that is known. Its bytes
-    /// are copied into `dir` first, to a file that nobody else can open, since a stick may say something else when it is
-    /// read again.
+    /// Opens a bundle that one of `signers` must have signed; the signature is verified before anything else
+    /// is used.
     ///
-    /// # Errors
-    /// As [`Bundle::open`]; and where the signature is missing or wrong.
+    /// The file is first copied to an unnamed file in `dir`, because a USB stick may return other bytes when
+    /// it is read again.
     pub fn open_signed(path: &Utf8Path, signers: &Signers, dir: &Utf8Path) -> Result<Self> {
         let mut file = file(path)?;
         if !process::mode().dry_run {
@@ -66,7 +62,7 @@ impl Bundle {
         Self::of_file(path, file, |members, sums| {
             if !members.places.contains_key(SIGNATURE) {
                 return Err(Failure::failed(format!("`{path}` is not signed"))
-                    .hint("have it written anew: `cargo xtask deploy --via archive --to FILE` signs it")
+                    .hint("write it again: `cargo xtask deploy --via archive --to FILE` signs it")
                     .into());
             }
             let name = signers.verify(path, sums, &members.text(SIGNATURE)?)?;
@@ -80,8 +76,7 @@ impl Bundle {
         file: File,
         check: impl FnOnce(&Members, &str) -> Result<()>,
     ) -> Result<Self> {
-        let broken =
-            |error: anyhow::Error| damaged(path, "it is cut off, or no bundle at all").because(error);
+        let broken = |error: anyhow::Error| damaged(path, "it is truncated or not a bundle").because(error);
         let file = Members::find(path, file).map_err(broken)?;
         let sums = file.text(SUMS).map_err(broken)?;
         check(&file, &sums)?;
@@ -95,21 +90,18 @@ impl Bundle {
         let bundle = read().map_err(broken)?;
         if bundle.contents.format != FORMAT {
             return Err(Failure::failed(format!("`{path}` was written by another version of this program"))
-                .hint("write it anew with this one: `cargo xtask deploy --via archive --to FILE`")
+                .hint("write it again with this version: `cargo xtask deploy --via archive --to FILE`")
                 .into());
         }
         Ok(bundle)
     }
 
-    /// What is in it.
+    /// Description of the bundle.
     pub fn contents(&self) -> &BundleContents {
         &self.contents
     }
 
-    /// Compares all of it with its checksums.
-    ///
-    /// # Errors
-    /// Names the member that is not what was written.
+    /// Compares all members with their checksums.
     pub fn verify(&self) -> Result<()> {
         let is_summed = |name: &&String| ![SUMS, SIGNATURE].contains(&name.as_str());
         self.file.places.keys().filter(is_summed).try_for_each(|name| self.verify_member(name))
@@ -123,17 +115,15 @@ impl Bundle {
         if self.sums.get(name).is_some_and(|written| *written == *sum.hex()) {
             return Ok(());
         }
-        Err(damaged(path, &format!("`{name}` in it is not what was written")).into())
+        Err(damaged(path, &format!("`{name}` in it does not match its checksum")).into())
     }
 
-    /// The images that a robot runs.
-    ///
-    /// # Errors
-    /// Fails when the bundle was not made for the robot, or for another platform.
+    /// Images of a robot; fails if the bundle has nothing for the robot or is for another platform.
     pub fn images_of(&self, robot: &Robot) -> Result<Images<'_>> {
         let Self { file: Members { path, .. }, contents, .. } = self;
-        let of = contents.robots.get(&robot.name);
-        let archive = of.and_then(|of| contents.archives.iter().find(|archive| archive.name == of.images));
+        let entry = contents.robots.get(&robot.name);
+        let archive =
+            entry.and_then(|entry| contents.archives.iter().find(|archive| archive.name == entry.images));
         let Some(archive) = archive else {
             let names: Vec<&str> = contents.robots().collect();
             return Err(Failure::config(format!("`{path}` has nothing for `{}`", robot.name))
@@ -155,31 +145,28 @@ impl Bundle {
         Ok(Images { bundle: self, archive, items })
     }
 
-    /// The archive of a robot's Compose project.
-    ///
-    /// # Errors
-    /// Fails when there is none, or it cannot be read.
+    /// Archive of a robot's Compose project.
     pub fn release_of(&self, robot: &Robot) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let of = self.contents.robots.get(&robot.name);
-        let name = of.map(|of| of.release.as_str()).unwrap_or_default();
-        let _count = self.file.open(name)?.read_to_end(&mut bytes)?;
+        let entry = self.contents.robots.get(&robot.name);
+        let name = entry.map(|entry| entry.release.as_str()).unwrap_or_default();
+        self.file.open(name)?.read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
 
 impl Members {
-    /// Looks where they are; fails unless the end of the last one is there.
+    /// Scans the archive for its members; fails if one of them is truncated.
     fn find(path: &Utf8Path, file: File) -> Result<Self> {
         let length = file.metadata()?.len();
         let mut places = BTreeMap::new();
-        // Names in it are short: what says otherwise is no member, and not read into memory.
+        // `raw` does not read extended names into memory; the names of real members are short.
         for entry in tar::Archive::new(&file).entries_with_seek()?.raw(true) {
             let entry = entry?;
             let (start, size) = (entry.raw_file_position(), entry.size());
             anyhow::ensure!(start.checked_add(size).is_some_and(|end| end <= length), "its end is missing");
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let _earlier = places.insert(name, (start, size));
+            places.insert(name, (start, size));
         }
         Ok(Self { path: path.to_owned(), file: Arc::new(file), places })
     }
@@ -196,7 +183,7 @@ impl Members {
     }
 }
 
-/// A file from some place on: several readers of it do not disturb each other.
+/// Reader of a shared file from an offset on, independent of other readers.
 struct OffsetReader {
     file: Arc<File>,
     position: u64,
@@ -215,7 +202,7 @@ fn file(path: &Utf8Path) -> Result<File> {
     Ok(fs_err::File::open(path).map_err(explain)?.into_parts().0)
 }
 
-/// The bytes of a file in one without a name, which is gone when it is closed.
+/// Copies a file to an unnamed temporary file in `dir`, which other users cannot open.
 fn private_copy(from: File, dir: &Utf8Path) -> Result<File> {
     fs_err::create_dir_all(dir)?;
     let mut to = tempfile::tempfile_in(dir)?;
@@ -228,10 +215,10 @@ fn private_copy(from: File, dir: &Utf8Path) -> Result<File> {
 
 fn damaged(path: &Utf8Path, how: &str) -> Failure {
     Failure::failed(format!("`{path}` is damaged: {how}"))
-        .hint("copy it anew from where it was written, and eject a stick before pulling it out")
+        .hint("copy it again from where it was written, and eject a USB stick before unplugging it")
 }
 
-/// The images of a bundle that a robot runs: what an archive is loaded from.
+/// Images of a robot in a bundle, as the source of an archive transfer.
 #[derive(Clone, Debug)]
 pub struct Images<'a> {
     bundle: &'a Bundle,
@@ -240,7 +227,6 @@ pub struct Images<'a> {
 }
 
 impl Images<'_> {
-    /// The images.
     pub fn items(&self) -> &[ArchiveImage] {
         &self.items
     }
@@ -248,8 +234,8 @@ impl Images<'_> {
 
 impl ArchiveSource for Images<'_> {
     fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>> {
-        let wanted = self.archive.images.iter().filter(|image| items.contains(&&image.item));
-        Ok(wanted.map(|image| image.layers.clone()).collect())
+        let images = self.archive.images.iter().filter(|image| items.contains(&&image.item));
+        Ok(images.map(|image| image.layers.clone()).collect())
     }
 
     fn command(&self, _items: &[&ArchiveImage]) -> Cmd {
@@ -280,9 +266,9 @@ impl ArchiveSource for Images<'_> {
         }
         let path = &self.bundle.file.path;
         let other = self.bundle.contents.against.as_deref().unwrap_or("another");
-        Err(Failure::failed(format!("`{robot}` lacks {missing} layers that `{path}` leaves out"))
+        Err(Failure::failed(format!("`{robot}` lacks {missing} layers that `{path}` omits"))
             .hint(format!("it was written against {other}: load that one first"))
-            .hint("or write one with everything: `--to FILE` without `--against`")
+            .hint("or write a full bundle: `--to FILE` without `--against`")
             .into())
     }
 }
@@ -294,16 +280,15 @@ mod tests {
     use super::*;
     use crate::fuzz::{fuzz, with_sums};
 
-    /// Content of `bundle.json`.
-    const SAID: &str = r#"{"format":1,"project":"eurobot","revision":"v1","made":1700000000,"against":null,
+    const DESCRIPTION: &str = r#"{"format":1,"project":"eurobot","revision":"v1","made":1700000000,"against":null,
         "archives":[{"name":"images-1.tar.zst","platform":"linux/amd64","left_out":["sha256:aa"],
           "images":[{"image":"navigation","digest":"sha256:bb","other":null,"layers":["sha256:aa"]}]}],
         "robots":{"main":{"release":"robots/main.tar","images":"images-1.tar.zst"}}}"#;
 
-    /// A bundle that says this of itself.
-    fn bundle(said: &[u8]) -> Vec<u8> {
+    /// Bundle with this `bundle.json`.
+    fn bundle(description: &[u8]) -> Vec<u8> {
         let members: [(&str, &[u8]); 3] =
-            [("images-1.tar.zst", b"images"), ("robots/main.tar", b"release"), (CONTENTS, said)];
+            [("images-1.tar.zst", b"images"), ("robots/main.tar", b"release"), (CONTENTS, description)];
         let sums: String =
             members.iter().map(|(name, bytes)| format!("{:x}  {name}\n", Sha256::digest(bytes))).collect();
         let mut tar = tar::Builder::new(Vec::new());
@@ -315,7 +300,7 @@ mod tests {
         tar.into_inner().unwrap()
     }
 
-    /// Returns whether it can be read; reads all that there is in it.
+    /// Reads everything in a bundle; returns whether it is valid.
     fn read(bytes: &[u8]) -> bool {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs_err::write(file.path(), bytes).unwrap();
@@ -331,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_end_takes_little_memory() {
+    fn an_endless_name_takes_little_memory() {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::GNULongName);
         header.set_size(150 << 20);
@@ -347,7 +332,7 @@ mod tests {
 
     #[test]
     fn fuzzed_bundles_are_read_or_refused() {
-        let whole = bundle(SAID.as_bytes());
+        let whole = bundle(DESCRIPTION.as_bytes());
         assert!(read(&whole));
         fuzz("bundle", 300, &[&whole], |bytes| {
             let _ = read(&with_sums(bytes));
@@ -355,9 +340,9 @@ mod tests {
     }
 
     #[test]
-    fn fuzzed_bundles_may_say_anything_of_themselves() {
-        let far = SAID.replace("1700000000", "18446744073709551615");
-        fuzz("bundle.json", 400, &[SAID.as_bytes(), far.as_bytes()], |bytes| {
+    fn fuzzed_descriptions_are_read_or_refused() {
+        let far = DESCRIPTION.replace("1700000000", "18446744073709551615");
+        fuzz("bundle.json", 400, &[DESCRIPTION.as_bytes(), far.as_bytes()], |bytes| {
             let _ = read(&bundle(bytes));
         });
     }

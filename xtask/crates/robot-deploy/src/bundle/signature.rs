@@ -1,7 +1,8 @@
-//! Signatures of bundles by the SSH keys of people who may decide what robots run, as ssh-keygen(1) makes and checks them.
+//! Signatures of bundles by SSH keys, made and verified by ssh-keygen(1).
 //!
-//! They are named in a committed file, [`FILE`], in the format that ssh-keygen(1) calls allowed signers: a line
-//! `NAME KEY` for each person. Where it exists, every bundle has to be signed.
+//! The committed file [`FILE`] lists the people who may decide what robots run, in the "allowed signers"
+//! format of ssh-keygen(1): a line `NAME KEY` for each person. If the file exists, every bundle must be
+//! signed.
 
 use std::collections::BTreeSet;
 
@@ -14,40 +15,37 @@ use crate::error::{Failure, Result};
 use crate::process::Cmd;
 use crate::{files, ui};
 
-/// The file beside `robots.toml`.
+/// Name of the file beside `robots.toml`.
 const FILE: &str = "robots.signers";
 
-/// Keeps signatures of other things, say of commits, from being taken for those of bundles.
+/// Namespace that prevents the use of other signatures, such as those of commits, for bundles.
 const NAMESPACE: &str = "xtask-bundle";
 
-/// The people whose bundles are loaded.
+/// Keys that may sign bundles of a workspace.
 #[derive(Debug)]
 pub struct Signers {
     file: Utf8PathBuf,
 }
 
-/// A key that signs.
+/// Key of this user that signs bundles.
 #[derive(Debug)]
 pub struct Signer<'a> {
     signers: &'a Signers,
-    /// The file with the public key, beside which the private one is, unless the agent has it.
+    /// File with the public key; the private key is beside it or in the agent.
     key: Utf8PathBuf,
-    /// Directory of that file, if only the agent has the key.
+    /// Temporary directory of that file, if only the agent has the key.
     _of_agent: Option<TempDir>,
 }
 
 impl Signers {
-    /// Those of a workspace; none if it has no such file.
+    /// Signers of a workspace; `None` if bundles need no signature.
     pub fn of(workspace: &Workspace) -> Option<Self> {
         let file = workspace.root.join(FILE);
-        // One that cannot be read, or leads nowhere, is no permission for everybody.
+        // An unreadable file or a dangling link must not turn the check off.
         file.symlink_metadata().is_ok().then_some(Self { file })
     }
 
-    /// The first of the caller's keys, in `~/.ssh` or in the agent, that is one of these.
-    ///
-    /// # Errors
-    /// Fails when none is.
+    /// First key of this user, in `~/.ssh` or in the agent, that may sign.
     pub fn signer(&self) -> Result<Signer<'_>> {
         let text = fs_err::read_to_string(&self.file)?;
         let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
@@ -62,25 +60,25 @@ impl Signers {
         if let Some(key) = files.into_iter().find(is_key) {
             return Ok(Signer { signers: self, key, _of_agent: None });
         }
-        // Without an agent, it has no keys.
+        // `ssh-add` fails without an agent.
         let agent = Cmd::new("ssh-add").arg("-L").read().unwrap_or_default();
         let Some(key) = agent.lines().find(|key| is_allowed(key)) else {
             return Err(Failure::failed(format!(
                 "none of your SSH keys may sign bundles: see `{}`",
                 self.file
             ))
-            .hint(format!("`echo \"$USER $(cat ~/.ssh/id_ed25519.pub)\" >>{FILE}` adds one: commit it"))
-            .hint("a key that is in no file of `~/.ssh` has to be in the agent: `ssh-add`")
+            .hint(format!(
+                "`echo \"$USER $(cat ~/.ssh/id_ed25519.pub)\" >>{FILE}` adds yours: commit the file"
+            ))
+            .hint("a key that is not in `~/.ssh` must be in the agent: `ssh-add`")
             .into());
         };
         let (dir, key) = temporary("key.pub", key)?;
         Ok(Signer { signers: self, key, _of_agent: Some(dir) })
     }
 
-    /// Makes sure that one of these has signed the bundle at `bundle`, whose checksums are `sums`; gives the name.
-    ///
-    /// # Errors
-    /// Says what is wrong with the signature.
+    /// Verifies the signature of the bundle at `bundle`, whose checksums are `sums`; returns the signer's
+    /// name.
     pub fn verify(&self, bundle: &Utf8Path, sums: &str, signature: &str) -> Result<String> {
         let (_dir, signature) = temporary("signature", signature)?;
         let ssh_keygen = |verb: &str| {
@@ -88,16 +86,16 @@ impl Signers {
             Cmd::new("ssh-keygen").args(args)
         };
         let found = ssh_keygen("find-principals").read().map_err(|error| {
-            Failure::failed(format!("`{bundle}` is not signed by anybody in `{}`", self.file))
-                .hint("have it written and signed by somebody who is: `cargo xtask deploy --via archive --to FILE`")
-                .hint(format!("if whoever signed it may decide what robots run: add their key to `{FILE}`"))
+            Failure::failed(format!("`{bundle}` is not signed by a key in `{}`", self.file))
+                .hint("ask a person in that file to write and sign it: `cargo xtask deploy --via archive --to FILE`")
+                .hint(format!("if its signer may decide what robots run: add their key to `{FILE}`"))
                 .because(error)
         })?;
         let name = found.lines().next().unwrap_or_default().to_owned();
         let verified = ssh_keygen("verify").args(["-n", NAMESPACE, "-I", &name]).stdin(sums).read();
         verified.map(|_| name).map_err(|error| {
-            Failure::failed(format!("`{bundle}` is not what was signed"))
-                .hint("copy it anew from where it was written; if that does not help, somebody has changed it: do not load it")
+            Failure::failed(format!("the signature of `{bundle}` does not match its content"))
+                .hint("copy it again from where it was written; if that does not help, the bundle was changed: do not load it")
                 .because(error)
                 .into()
         })
@@ -105,14 +103,12 @@ impl Signers {
 }
 
 impl Signer<'_> {
-    /// Signs the checksums of a bundle that is written to `bundle`.
-    ///
-    /// # Errors
-    /// Fails when the key is locked, or the signature is none that robots are loaded by, say because its time is over.
+    /// Signs the checksums of a bundle that is written to `bundle`, and verifies the signature: the key may
+    /// have expired.
     pub fn sign(&self, bundle: &Utf8Path, sums: &str) -> Result<String> {
         let (_dir, file) = temporary("sums", sums)?;
         let args = ["-q", "-Y", "sign", "-n", NAMESPACE, "-f", self.key.as_str(), file.as_str()];
-        // It may ask for a passphrase.
+        // ssh-keygen may ask for a passphrase.
         Cmd::new("ssh-keygen").args(args).interactive().with_context(|| format!("sign by {}", self.key))?;
         let signature = fs_err::read_to_string(file.with_extension("sig"))?;
         let name = self.signers.verify(bundle, sums, &signature)?;
@@ -121,7 +117,7 @@ impl Signer<'_> {
     }
 }
 
-/// A file with this text, which nobody else can write to.
+/// Creates a temporary file with this text that other users cannot write to.
 fn temporary(name: &str, text: &str) -> Result<(TempDir, Utf8PathBuf)> {
     let (dir, file) = files::apart(name)?;
     fs_err::write(&file, text)?;

@@ -1,4 +1,4 @@
-//! Writes a bundle, whole or not at all.
+//! Writes bundles atomically.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,38 +16,32 @@ use crate::delivery::archive::{self, ArchiveImage, ArchiveSource as _, Engine};
 use crate::error::{Failure, Result, explained, has_kind};
 use crate::ui::Progress;
 
-/// What goes to one robot.
+/// Images and Compose project of one robot.
 #[derive(Clone, Debug)]
 pub struct Load<'a> {
-    /// Its name in `robots.toml`.
+    /// Name of the robot in `robots.toml`.
     pub robot: &'a str,
-    /// Its platform.
     pub platform: &'a Platform,
-    /// The images that it runs, all in this machine's engine.
+    /// Images to write, all in this machine's engine.
     pub images: Vec<ArchiveImage>,
-    /// The archive of its Compose project.
+    /// Archive of the Compose project.
     pub release: Vec<u8>,
 }
 
-/// What a bundle is made of.
+/// Content of a bundle to write.
 #[derive(Clone, Copy, Debug)]
 pub struct BundleSpec<'a> {
-    /// The project.
     pub project: &'a str,
-    /// What git calls its state.
+    /// Output of `git describe`, if any.
     pub revision: Option<&'a str>,
-    /// What goes to each robot.
     pub loads: &'a [Load<'a>],
-    /// What is in another bundle, whose layers are left out.
+    /// Description of another bundle, whose layers are omitted.
     pub against: Option<&'a BundleContents>,
-    /// The key that signs it, where it has to be signed.
+    /// Key that signs the bundle, if bundles must be signed.
     pub signer: Option<&'a Signer<'a>>,
 }
 
-/// Writes a bundle; gives the bytes of the file.
-///
-/// # Errors
-/// Fails when the file cannot be written or Docker does not give the images; a file that was there stays then.
+/// Writes a bundle and returns its size in bytes. After a failure an existing file at `path` is unchanged.
 pub fn write(path: &Utf8Path, spec: &BundleSpec<'_>, progress: &Progress) -> Result<u64> {
     let dir = path.parent().filter(|dir| !dir.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
     let write = || -> Result<u64> {
@@ -57,7 +51,7 @@ pub fn write(path: &Utf8Path, spec: &BundleSpec<'_>, progress: &Progress) -> Res
         let file =
             tar.finish(|sums| spec.signer.map(|signer| signer.sign(path, sums)).transpose())?.into_inner()?;
         let size = file.as_file().metadata()?.len();
-        // A stick may be pulled out as soon as we say that we are done.
+        // A USB stick may be unplugged as soon as the command has ended.
         file.as_file().sync_all()?;
         file.persist(path)?;
         File::open(dir)?.sync_all()?;
@@ -66,14 +60,14 @@ pub fn write(path: &Utf8Path, spec: &BundleSpec<'_>, progress: &Progress) -> Res
     let explain = |error: anyhow::Error| {
         let mut failure = Failure::failed(format!("cannot write the bundle `{path}`"));
         if has_kind(&error, ErrorKind::StorageFull) {
-            failure = failure.hint(format!("`df -h {dir}` shows how much room there is"));
+            failure = failure.hint(format!("`df -h {dir}` shows the free space"));
         }
         failure.because(error).into()
     };
     write().map_err(|error| explained(error, explain))
 }
 
-/// Writes images and releases; gives what is in them.
+/// Writes images and Compose projects, and returns the description of the bundle.
 fn fill(
     tar: &mut Tar<impl Write + Seek>,
     spec: &BundleSpec<'_>,
@@ -100,13 +94,13 @@ fn fill(
         };
         let release = format!("robots/{}.tar", load.robot);
         tar.append(&release, &load.release)?;
-        drop(contents.robots.insert(load.robot.to_owned(), RobotEntry { release, images }));
+        contents.robots.insert(load.robot.to_owned(), RobotEntry { release, images });
     }
     Ok(contents)
 }
 
 impl Archive {
-    /// Whether it has the images of a load, and no others.
+    /// Returns whether it has exactly the images of a load.
     fn is_for(&self, load: &Load<'_>) -> bool {
         self.platform == load.platform.to_string()
             && self
@@ -117,7 +111,7 @@ impl Archive {
     }
 }
 
-/// Writes the images of a load.
+/// Writes the images of a load as member `name`.
 fn images(
     tar: &mut Tar<impl Write + Seek>,
     name: &str,
@@ -127,15 +121,15 @@ fn images(
 ) -> Result<Archive> {
     let items: Vec<&ArchiveImage> = load.images.iter().collect();
     let layers = Engine.layers(&items)?;
-    anyhow::ensure!(layers.len() == items.len(), "Docker does not say which layers the images have");
-    let there = against.map(|contents| contents.chains(load.platform)).unwrap_or_default();
-    let left_out = archive::common(&layers, &there);
+    anyhow::ensure!(layers.len() == items.len(), "Docker did not report the layers of the images");
+    let known = against.map(|contents| contents.chains(load.platform)).unwrap_or_default();
+    let omitted = archive::common(&layers, &known);
     progress.doing(&format!("writing {} images", items.len()), None);
     let packed = tar.append_with(name, |sink| {
         let counted = archive::Observed::new(sink, |bytes| progress.advance(bytes.len() as u64));
-        archive::read_from(&Engine.command(&items), |source| archive::pack(source, counted, &left_out))
+        archive::read_from(&Engine.command(&items), |source| archive::pack(source, counted, &omitted))
     })?;
-    let skipped: BTreeSet<String> =
+    let left_out: BTreeSet<String> =
         packed.layers(true).into_iter().map(|layer| layer.digest.to_string()).collect();
     let image = |(item, layers): (&ArchiveImage, Vec<String>)| {
         let ids = packed.ids(&item.digest)?;
@@ -146,11 +140,11 @@ fn images(
         name: name.to_owned(),
         platform: load.platform.to_string(),
         images: load.images.iter().zip(layers).map(image).collect::<Result<_>>()?,
-        left_out: skipped,
+        left_out,
     })
 }
 
-/// The archive that a bundle is, and the checksums of what is in it so far.
+/// Tar archive of a bundle, with the checksums of the members written so far.
 struct Tar<W: Write> {
     builder: tar::Builder<W>,
     sums: String,
@@ -165,10 +159,10 @@ impl<W: Write + Seek> Tar<W> {
         self.append_with(name, |sink| Ok(sink.write_all(bytes)?))
     }
 
-    /// Appends a file of a length that nobody knows before.
+    /// Appends a member whose length is not known in advance.
     fn append_with<T>(&mut self, name: &str, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
         let mut header = tar::Header::new_gnu();
-        // Values of `.env` files are in Compose projects.
+        // Compose projects contain values of `.env` files.
         header.set_mode(0o600);
         let mut entry = self.builder.append_writer(&mut header, name)?;
         let mut hash = Sha256::new();

@@ -1,11 +1,11 @@
-//! The ways in which samples are damaged.
+//! Mutations of samples.
 
 use fastrand::Rng;
 
-/// The longest input.
+/// Longest input in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// Numbers at which arithmetic breaks, and what looks like a number.
+/// Numbers at limits of integer types, and texts that look like numbers.
 const NUMBERS: [&str; 22] = [
     "0",
     "-0",
@@ -31,7 +31,7 @@ const NUMBERS: [&str; 22] = [
     "NaN",
 ];
 
-/// Bytes that have a meaning somewhere, and bytes that are not UTF-8 or no printable character.
+/// Syntax of various formats, invalid UTF-8, and characters that are not printable.
 const WORDS: [&[u8]; 42] = [
     b"{",
     b"}",
@@ -77,7 +77,7 @@ const WORDS: [&[u8]; 42] = [
     b"null",
 ];
 
-/// The input of a case: the samples themselves first, mutations after them.
+/// Input of a case: first the samples themselves, then mutations.
 pub(super) fn case(corpus: &[Vec<u8>], seed: u64) -> Vec<u8> {
     let sample = usize::try_from(seed).ok().and_then(|number| corpus.get(number));
     if let Some(sample) = sample {
@@ -123,7 +123,7 @@ fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>, corpus: &[Vec<u8>]) {
     }
 }
 
-/// A part of something of this length, mostly a short one.
+/// Random range within `length`, often a short one.
 fn part(rng: &mut Rng, length: usize) -> std::ops::Range<usize> {
     let start = rng.usize(0..=length);
     let most = if rng.bool() { 16 } else { length };
@@ -141,12 +141,12 @@ fn flip(rng: &mut Rng, bytes: &mut [u8]) {
 
 fn insert(rng: &mut Rng, bytes: &mut Vec<u8>, word: &[u8]) {
     let at = rng.usize(0..=bytes.len());
-    // In the place of as many others, where lengths count.
+    // Half of the time overwrite instead, which keeps lengths intact.
     let end = if rng.bool() { at } else { (at + word.len()).min(bytes.len()) };
     drop(bytes.splice(at..end, word.iter().copied()));
 }
 
-/// Puts a number in the place of one that is there, where one is.
+/// Replaces a number, if there is one, by another.
 fn number(rng: &mut Rng, bytes: &mut Vec<u8>) {
     let is_digit = |at: &usize| bytes[*at].is_ascii_digit();
     let digits: Vec<usize> = (0..bytes.len()).filter(is_digit).collect();
@@ -156,13 +156,13 @@ fn number(rng: &mut Rng, bytes: &mut Vec<u8>) {
     if rng.bool() {
         drop(bytes.splice(start..start + run, number.iter().copied()));
     } else {
-        // As wide as it was: fields of headers.
+        // Keep the length for fixed-width fields of headers.
         let width = number.len().min(bytes.len() - start);
         bytes[start..start + width].copy_from_slice(&number[..width]);
     }
 }
 
-/// Overwrites bytes with a number at an edge.
+/// Overwrites bytes with a binary number at a limit.
 fn binary(rng: &mut Rng, bytes: &mut [u8]) {
     let width = rng.choice([1, 2, 4, 8]).unwrap_or(1);
     let number = rng.choice([0, 1, u64::MAX, u64::MAX >> 1, 1 << 63, 1 << 31, 1 << 32, 0xffff]).unwrap_or(0);
@@ -172,7 +172,7 @@ fn binary(rng: &mut Rng, bytes: &mut [u8]) {
     }
 }
 
-/// Repeats something short very often: what is nested is read by recursion.
+/// Repeats something short very often: parsers of nested formats are recursive.
 fn nest(rng: &mut Rng, bytes: &mut Vec<u8>) {
     let word = if rng.bool() {
         rng.choice(WORDS).unwrap_or_default().to_vec()
@@ -183,7 +183,7 @@ fn nest(rng: &mut Rng, bytes: &mut Vec<u8>) {
     insert(rng, bytes, &word.repeat(times));
 }
 
-/// Repeats a part, as fields and entries that come twice.
+/// Repeats a part, for duplicate fields and entries.
 fn repeat(rng: &mut Rng, bytes: &mut Vec<u8>) {
     let piece = bytes[part(rng, bytes.len())].to_vec();
     for _ in 0..rng.u8(1..4) {
@@ -207,7 +207,7 @@ fn line(rng: &mut Rng, bytes: &mut Vec<u8>) {
     *bytes = lines.concat();
 }
 
-/// A tar archive whose headers have the checksums that they need to be read any further (POSIX.1-2001, ustar).
+/// Returns a tar archive with valid header checksums (POSIX.1-2001, ustar); without them parsers stop early.
 pub(crate) fn with_sums(archive: &[u8]) -> Vec<u8> {
     let mut bytes = archive.to_vec();
     let (headers, _rest) = bytes.as_chunks_mut::<512>();

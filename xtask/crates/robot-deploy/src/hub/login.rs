@@ -1,6 +1,6 @@
-//! The login at the registry that this machine's Docker keeps, for the length of one pull on a robot.
+//! Registry login of this machine's Docker, lent to a robot for one pull.
 //!
-//! `docker login` leaves it in `config.json`, or with a helper program that the file names
+//! `docker login` stores it in `config.json`, or with a credential helper that the file names
 //! (<https://docs.docker.com/reference/cli/docker/login/#credential-stores>).
 
 use anyhow::Context as _;
@@ -12,20 +12,17 @@ use crate::config::Hub;
 use crate::error::{Failure, Result};
 use crate::process::Cmd;
 
-/// What Docker Hub is called in `auths`.
+/// Name of Docker Hub in `auths`.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// The user name with which helpers mark a secret that is an identity token.
+/// User name by which credential helpers mark an identity token.
 const TOKEN: &str = "<token>";
 
-/// A `config.json` with one login and nothing else. Never printed.
+/// A `config.json` with one login and nothing else. It is never printed.
 pub struct Login(Vec<u8>);
 
 impl Login {
-    /// The login for the registry; none where this machine has none.
-    ///
-    /// # Errors
-    /// Fails when Docker's configuration, or what a helper says, cannot be read.
+    /// Login of this machine for the registry, if any.
     pub fn of(hub: &Hub) -> Result<Option<Self>> {
         let Some(file) = config_file() else { return Ok(None) };
         let Ok(text) = fs_err::read_to_string(&file) else { return Ok(None) };
@@ -36,7 +33,7 @@ impl Login {
         })?;
         let names = names(hub.registry());
         let stored = match helper(&config, &names) {
-            Some(helper) => ask(helper, &names)?,
+            Some(helper) => ask_helper(helper, &names)?,
             None => names.iter().find_map(|name| config["auths"].get(name)).cloned(),
         };
         Ok(stored.filter(is_login).map(|login| Self::new(&names[0], &login)))
@@ -46,20 +43,20 @@ impl Login {
         Self(json!({ "auths": { registry: login } }).to_string().into_bytes())
     }
 
-    /// What the robot's Docker is to read as its `config.json`.
+    /// Content of the temporary `config.json` for the robot's Docker.
     pub fn config(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// An entry that somebody has logged out from, or whose secret a helper has, is there and empty.
+/// Returns whether an entry has a secret: after a logout, or with a credential helper, the entry is empty.
 fn is_login(login: &Value) -> bool {
     ["auth", "identitytoken", "registrytoken"]
         .iter()
         .any(|key| login[key].as_str().is_some_and(|text| !text.is_empty()))
 }
 
-/// The names under which a registry may stand in the configuration; the first one is the usual.
+/// Names of a registry in the configuration, the usual one first.
 fn names(registry: &str) -> Vec<String> {
     match registry {
         "docker.io" => vec![DOCKER_HUB.to_owned()],
@@ -73,20 +70,20 @@ fn config_file() -> Option<Utf8PathBuf> {
     Some(own.or_else(home)?.join("config.json"))
 }
 
-/// The helper for a registry: its own, or the one for all.
+/// Credential helper for a registry: its own, or the default one.
 fn helper<'a>(config: &'a Value, names: &[String]) -> Option<&'a str> {
     let own = names.iter().find_map(|name| config["credHelpers"][name].as_str());
     own.or_else(|| config["credsStore"].as_str()).filter(|helper| !helper.is_empty())
 }
 
-fn ask(helper: &str, names: &[String]) -> Result<Option<Value>> {
+fn ask_helper(helper: &str, names: &[String]) -> Result<Option<Value>> {
     let program = format!("docker-credential-{helper}");
     for name in names {
         let get = Cmd::new(&program).arg("get").stdin(name.as_str());
-        // It fails for what it does not know.
+        // A helper fails for unknown names.
         let Ok(text) = get.read() else { continue };
         let answer: Value =
-            serde_json::from_str(&text).with_context(|| format!("read what `{program}` says"))?;
+            serde_json::from_str(&text).with_context(|| format!("read the answer of `{program}`"))?;
         return Ok(answer["Username"]
             .as_str()
             .zip(answer["Secret"].as_str())
@@ -115,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_to_a_robot_is_one_login() {
+    fn a_robot_gets_one_login() {
         let login = Login::new("a.b", &entry("team", "secret"));
         assert_eq!(login.config(), br#"{"auths":{"a.b":{"auth":"dGVhbTpzZWNyZXQ="}}}"#);
         assert_eq!(entry(TOKEN, "t"), json!({ "identitytoken": "t" }));

@@ -1,4 +1,4 @@
-//! From a name in the registry to the digests of images, once for all robots.
+//! Resolves a name in the registry to the digests of images, once for all robots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use crate::config::{Hub, Platform};
 use crate::error::{Failure, Result};
 use crate::image::ImageSpec;
 
-/// What `docker buildx imagetools inspect` says of a name.
+/// Output of `docker buildx imagetools inspect`.
 #[derive(Debug, Deserialize)]
 struct Inspected {
     manifest: InspectedManifest,
-    /// The configuration of the image; of an index with several platforms, those by platform.
+    /// Configuration of the image; for an index with several platforms, configurations by platform.
     image: Value,
 }
 
 #[derive(Debug, Deserialize)]
 struct InspectedManifest {
     digest: String,
-    /// Those that an index is of.
+    /// Manifests of an index.
     #[serde(default)]
     manifests: Vec<PlatformManifest>,
 }
@@ -33,11 +33,8 @@ struct PlatformManifest {
     platform: Option<Value>,
 }
 
-/// How robots' engines call the images that are published as `name`: `REPO@sha256:…`, always of the manifest for the
-/// platform.
-///
-/// # Errors
-/// Fails when the registry cannot be reached or refuses, has no such name, or has it for other platforms.
+/// Returns references by digest (`REPO@sha256:…`) of the images that are published as `name`, each to the
+/// manifest for its platform.
 pub fn resolve(hub: &Hub, name: &str, specs: &BTreeSet<ImageSpec>) -> Result<BTreeMap<ImageSpec, String>> {
     let images: BTreeSet<&str> = specs.iter().map(|spec| spec.image.as_str()).collect();
     let inspected = std::thread::scope(|scope| {
@@ -51,42 +48,43 @@ pub fn resolve(hub: &Hub, name: &str, specs: &BTreeSet<ImageSpec>) -> Result<BTr
         });
         joined.collect::<Result<BTreeMap<&str, Inspected>>>()
     })?;
-    let reference = |spec: &ImageSpec| {
-        let reference = tags::reference(hub, &spec.image, name);
-        let digest = inspected[spec.image.as_str()].digest(&reference, spec)?;
-        Ok((spec.clone(), format!("{}@{digest}", hub.repository)))
-    };
-    specs.iter().map(reference).collect()
+    specs
+        .iter()
+        .map(|spec| {
+            let reference = tags::reference(hub, &spec.image, name);
+            let digest = inspected[spec.image.as_str()].digest(&reference, spec)?;
+            Ok((spec.clone(), format!("{}@{digest}", hub.repository)))
+        })
+        .collect()
 }
 
 fn inspect(hub: &Hub, reference: &str) -> Result<Inspected> {
     let ask = imagetools(hub, "inspect").args(["--format", "{{json .}}", reference]);
     let text =
         ask.read().map_err(|error| explain(hub, "this machine", &format!("look up {reference}"), error))?;
-    serde_json::from_str(&text).context("read what the registry has")
+    serde_json::from_str(&text).context("read the answer of the registry")
 }
 
 impl Inspected {
-    /// The digest of the manifest for the platform.
+    /// Digest of the manifest for the platform.
     fn digest(&self, reference: &str, spec: &ImageSpec) -> Result<&str> {
-        let all: Vec<(String, &str)> = if self.manifest.manifests.is_empty() {
+        let manifests: Vec<(String, &str)> = if self.manifest.manifests.is_empty() {
             vec![(platform(&self.image), &self.manifest.digest)]
         } else {
-            let of = |part: &&PlatformManifest| part.platform.as_ref().map(platform);
             self.manifest
                 .manifests
                 .iter()
-                .filter_map(|part| Some((of(&part)?, part.digest.as_str())))
+                .filter_map(|part| Some((platform(part.platform.as_ref()?), part.digest.as_str())))
                 .collect()
         };
-        let is_it = |written: &str| Platform::parse(written).is_ok_and(|platform| platform == spec.platform);
-        let Some((key, digest)) = all.iter().find(|(written, _)| is_it(written)) else {
-            let there: Vec<&str> = all.iter().map(|(written, _)| written.as_str()).collect();
-            let text = format!("{reference} is for {}, not for {}", there.join(", "), spec.platform);
+        let is_for_spec = |key: &str| Platform::parse(key).is_ok_and(|platform| platform == spec.platform);
+        let Some((key, digest)) = manifests.iter().find(|(key, _)| is_for_spec(key)) else {
+            let platforms: Vec<&str> = manifests.iter().map(|(key, _)| key.as_str()).collect();
+            let text = format!("{reference} is for {}, not for {}", platforms.join(", "), spec.platform);
             let hint = "`cargo xtask publish` publishes for the platforms of all robots in robots.toml";
             return Err(Failure::failed(text).hint(hint).into());
         };
-        // `nav` as `x-main` and `nav-x` as `main` have the same tag: images say which they are.
+        // `nav` on branch `x-main` and `nav-x` on branch `main` have the same tag: compare the image's title.
         let config = if self.image.get("os").is_some() { &self.image } else { &self.image[key] };
         match config["config"]["Labels"]["org.opencontainers.image.title"].as_str() {
             Some(title) if title != spec.image => {
@@ -100,11 +98,11 @@ impl Inspected {
     }
 }
 
-/// `linux/arm/v7`.
+/// Platform in the form `linux/arm/v7`.
 fn platform(value: &Value) -> String {
     let parts = ["os", "architecture", "variant"].map(|key| value[key].as_str().unwrap_or_default());
     let written = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
-    // The one variant that there is; most builders leave it out.
+    // The only variant of arm64; most builders omit it.
     written.strip_suffix("arm64/v8").map_or(written.clone(), |system| format!("{system}arm64"))
 }
 
@@ -147,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_may_stand_alone() -> Result<()> {
+    fn an_image_may_have_no_index() -> Result<()> {
         let single = r#"{"manifest":{"digest":"sha256:m"},"image":{"os":"linux","architecture":"amd64"}}"#;
         assert_eq!(digest(single, "navigation", "x86_64")?, "sha256:m");
         digest(single, "navigation", "aarch64").unwrap_err();

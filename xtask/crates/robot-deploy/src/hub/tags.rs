@@ -1,4 +1,4 @@
-//! How a state of the workspace is called in the registry: by branch, git tags, revision, as CI does.
+//! Names of a workspace's state in the registry: branch, git tags and revision.
 
 use camino::Utf8Path;
 
@@ -6,17 +6,18 @@ use crate::config::{Hub, Platform};
 use crate::error::{Failure, Result};
 use crate::process::Cmd;
 
-/// The longest tag that registries take
+/// Longest tag that registries accept
 /// (<https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>).
 const LENGTH: usize = 128;
 
-/// Characters of the revision that are part of a tag.
+/// Number of characters of the revision in a tag.
 const REVISION: usize = 12;
 
-/// Where CI systems leave the branch or tag that they have checked out without a name: GitHub, GitLab.
+/// Variables in which CI systems (GitHub, GitLab) name the branch or tag, as their checkouts have a detached
+/// HEAD.
 const CI_NAMES: [&str; 2] = ["GITHUB_REF_NAME", "CI_COMMIT_REF_NAME"];
 
-/// `text` with everything replaced by `-` that a tag may not contain.
+/// Replaces every character that a tag must not contain by `-`.
 pub fn sanitised(text: &str) -> String {
     let allowed = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
     let tag: String =
@@ -24,20 +25,18 @@ pub fn sanitised(text: &str) -> String {
     tag.chars().take(LENGTH).collect()
 }
 
-/// An image under a name: `REPO:navigation-main`.
+/// Reference of an image under a name: `REPO:navigation-main`.
 pub fn reference(hub: &Hub, image: &str, name: &str) -> String {
     format!("{}:{}", hub.repository, sanitised(&format!("{image}-{name}")))
 }
 
-/// One platform of an image of one revision, which the other tags refer to: `REPO:navigation-REVISION-linux-amd64`.
+/// Reference of one platform of an image of one revision: `REPO:navigation-REVISION-linux-amd64`. Other tags
+/// point to it.
 pub fn part(hub: &Hub, image: &str, revision: &str, platform: &Platform) -> String {
     reference(hub, image, &format!("{revision}-{}", platform.slug()))
 }
 
-/// The names of what is checked out in `dir`; the last one is the [`revision`].
-///
-/// # Errors
-/// Fails when `dir` is in no git repository, or that has no revision.
+/// Names of the state checked out in `dir`; the last one is the [`revision`].
 pub fn names(dir: &Utf8Path) -> Result<Vec<String>> {
     let branch = git(dir, &["symbolic-ref", "--quiet", "--short", "HEAD"]).read().ok();
     let by_ci = || CI_NAMES.iter().find_map(|name| std::env::var(name).ok()).filter(|name| !name.is_empty());
@@ -53,20 +52,17 @@ pub fn names(dir: &Utf8Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The revision that is checked out, as it is in tags.
-///
-/// # Errors
-/// As [`names`].
+/// Revision checked out in `dir`, shortened as in tags.
 pub fn revision(dir: &Utf8Path) -> Result<String> {
     let head = git(dir, &["rev-parse", "--verify", "HEAD"]).read().map_err(|error| {
-        Failure::failed("published images are those of a git revision, and there is none")
+        Failure::failed("images are published from a git revision, but this workspace has none")
             .hint("`git init`, `git add --all` and `git commit` make one")
             .because(error)
     })?;
     Ok(head.chars().take(REVISION).collect())
 }
 
-/// git, in the workspace.
+/// `git` in `dir`.
 pub fn git(dir: &Utf8Path, args: &[&str]) -> Cmd {
     Cmd::new("git").args(args.iter().copied()).dir(dir)
 }
@@ -76,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_have_only_what_registries_take() {
+    fn tags_have_only_allowed_characters() {
         let hub = Hub { repository: "a.b/c".into() };
         assert_eq!(reference(&hub, "navigation", "feature/größer#2"), "a.b/c:navigation-feature-gr--er-2");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! One `docker buildx bake` call on a generated definition, so that BuildKit solves one graph once.
+//! Builds all images by one `docker buildx bake` call on a generated file: BuildKit solves one graph once.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,60 +20,57 @@ use crate::process::{self, Cmd};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui;
 
-/// How long the definitions of builds are left for people to look at.
-const DEFINITIONS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time for which generated Bake files are kept for inspection.
+const BAKE_FILES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What BuildKit says, now and then, of builds that share steps; what it has done by then it remembers
-/// (<https://github.com/moby/buildkit/issues/2303>).
+/// Error of a known race in builds that share steps (<https://github.com/moby/buildkit/issues/2303>). The
+/// steps done before it stay in the cache, so a retry is cheap.
 const RACE: &str = "inconsistent graph state";
 
-/// How to build.
+/// Options of a build.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
-    /// Build every stage again, whatever BuildKit remembers.
+    /// Build every stage again, without BuildKit's cache.
     pub no_cache: bool,
-    /// Who is told of images as soon as the engine's store has them. That may be seconds before the build has ended:
-    /// BuildKit unpacks them there as well.
+    /// Receives each image as soon as the engine's store has it. That may be seconds before the build ends,
+    /// because BuildKit also unpacks the image there.
     pub stored: Option<&'a Sender<Built>>,
 }
 
 impl Options<'_> {
-    /// What tells of images that the store has got, by their names there and the digests of their manifests; all that
-    /// are expected are known by those names.
-    fn teller(
+    /// Returns a function that sends an image to [`Options::stored`], given its name in the store and the
+    /// digest of its manifest. `expected` has the images of this build by name.
+    fn notifier(
         self,
         builder: Builder,
         expected: BTreeMap<String, (ImageSpec, BakeTarget)>,
     ) -> impl Fn(&str, &str) + Clone + Send + Sync + 'static {
-        let is_told = matches!(builder, Builder::Engine { store: Store::Containerd });
-        let listener = self.stored.filter(|_| is_told).cloned();
+        let has_manifests = matches!(builder, Builder::Engine { store: Store::Containerd });
+        let listener = self.stored.filter(|_| has_manifests).cloned();
         move |reference, digest| {
             let Some((listener, (spec, bake_target))) = listener.as_ref().zip(expected.get(reference)) else {
                 return;
             };
             let (spec, bake_target) = (spec.clone(), bake_target.clone());
             let id = ImageId::Manifest(digest.to_owned());
-            // Whoever spec to know may have what it needs.
+            // The receiver may be gone already.
             drop(listener.send(Built { spec, reference: reference.to_owned(), id, bake_target }));
         }
     }
 }
 
-/// Builds images; what they are built on is made first where it is missing.
-///
-/// # Errors
-/// Fails when a base cannot be made or BuildKit fails; its output names the step.
+/// Builds images, after their bases where those are missing.
 pub fn build(
     workspace: &Workspace,
     builder: Builder,
     specs: &BTreeSet<ImageSpec>,
     options: Options<'_>,
 ) -> Result<Vec<Built>> {
-    let what = match specs.first() {
+    let title = match specs.first() {
         Some(only) if specs.len() == 1 => only.image.clone(),
         _ => format!("{} images", specs.len()),
     };
-    let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {what}"));
+    let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {title}"));
     let contexts = base_contexts(workspace, builder, specs)?;
     let mut targets = Map::new();
     let mut inputs = BTreeMap::new();
@@ -85,10 +82,13 @@ pub fn build(
         targets.insert(spec.target(), target);
     }
     let dir = workspace.state_dir().join("build");
-    let bake_target =
-        |spec: &ImageSpec| BakeTarget { dir: dir.clone(), definition: targets[&spec.target()].clone() };
-    let bake_targets: BTreeMap<&ImageSpec, BakeTarget> =
-        specs.iter().map(|spec| (spec, bake_target(spec))).collect();
+    let bake_targets: BTreeMap<&ImageSpec, BakeTarget> = specs
+        .iter()
+        .map(|spec| {
+            let definition = targets[&spec.target()].clone();
+            (spec, BakeTarget { dir: dir.clone(), definition })
+        })
+        .collect();
     let mut known = Known::load(&dir);
     let unchanged = unchanged(workspace, builder, &known, (&inputs, &bake_targets), options);
     targets.retain(|name, _| !unchanged.iter().any(|built| built.spec.target() == *name));
@@ -98,16 +98,19 @@ pub fn build(
     if let Some(listener) = options.stored {
         unchanged.iter().for_each(|built| drop(listener.send(built.clone())));
     }
-    let expected = |(spec, bake_target): (&&ImageSpec, &BakeTarget)| {
-        (spec.reference(workspace), ((*spec).clone(), bake_target.clone()))
-    };
-    let told = options.teller(builder, bake_targets.iter().map(expected).collect());
-    let outcome = bake(workspace, builder, targets, options.no_cache, told)?;
-    let of = |spec: &ImageSpec| match unchanged.iter().find(|built| built.spec == *spec) {
-        Some(built) => Ok(built.clone()),
-        None => built(workspace, builder, spec, &outcome, &bake_targets[spec]),
-    };
-    let images = specs.iter().map(of).collect::<Result<Vec<Built>>>()?;
+    let expected = bake_targets
+        .iter()
+        .map(|(spec, bake_target)| (spec.reference(workspace), ((*spec).clone(), bake_target.clone())))
+        .collect();
+    let notify = options.notifier(builder, expected);
+    let outcome = bake(workspace, builder, targets, options.no_cache, notify)?;
+    let images = specs
+        .iter()
+        .map(|spec| match unchanged.iter().find(|built| built.spec == *spec) {
+            Some(built) => Ok(built.clone()),
+            None => built(workspace, builder, spec, &outcome, &bake_targets[spec]),
+        })
+        .collect::<Result<Vec<Built>>>()?;
     if !process::mode().dry_run {
         for built in &images {
             let inputs = inputs.remove(&built.spec).flatten().unwrap_or_default();
@@ -118,7 +121,7 @@ pub fn build(
     Ok(images)
 }
 
-/// The images that need no build. A builder of our own pushes by building: it is always asked.
+/// Images that need no build. The `docker-container` builder pushes as part of a build, so it always builds.
 fn unchanged(
     workspace: &Workspace,
     builder: Builder,
@@ -130,7 +133,7 @@ fn unchanged(
     if options.no_cache {
         return Vec::new();
     }
-    let of = |(spec, inputs): (&&ImageSpec, &Option<String>)| {
+    let known_image = |(spec, inputs): (&&ImageSpec, &Option<String>)| {
         let reference = spec.reference(workspace);
         let digest = known.digest(&reference, inputs.as_deref()?)?.to_owned();
         let id = match store {
@@ -139,17 +142,14 @@ fn unchanged(
         };
         Some(Built { spec: (*spec).clone(), reference, id, bake_target: bake_targets[*spec].clone() })
     };
-    let images: Vec<Built> = inputs.iter().filter_map(of).collect();
-    let there =
-        unchanged::are_there(images.iter().map(|built| (built.reference.as_str(), built.id.digest())));
-    if there { images } else { Vec::new() }
+    let images: Vec<Built> = inputs.iter().filter_map(known_image).collect();
+    let all_exist =
+        unchanged::all_exist(images.iter().map(|built| (built.reference.as_str(), built.id.digest())));
+    if all_exist { images } else { Vec::new() }
 }
 
-/// Runs the tests of the ROS packages, each in its build environment; only those whose inputs changed run
-/// again. Gives the names of the packages.
-///
-/// # Errors
-/// Fails when a test fails; BuildKit's output shows it.
+/// Runs the tests of the ROS packages, each in its build environment; tests with unchanged inputs are cached.
+/// Returns the names of the packages.
 pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
     let platform = Platform::of_this_machine();
     let specs = super::all_for(workspace, &platform);
@@ -172,10 +172,7 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The image of a base's build tools, with a user, for people to work in. Gives its name.
-///
-/// # Errors
-/// Fails when the base cannot be made or BuildKit fails.
+/// Builds the image with a base's build tools and a user, for interactive work. Returns its name.
 pub fn tools(workspace: &Workspace, builder: Builder, base: &Base) -> Result<String> {
     let platform = Platform::of_this_machine();
     let context = base::ensure(workspace, builder, &base.source, &platform)?;
@@ -188,7 +185,7 @@ pub fn tools(workspace: &Workspace, builder: Builder, base: &Base) -> Result<Str
     Ok(reference)
 }
 
-/// How the image of [`tools`] is called. `.devcontainer/devcontainer.json` calls it so, too.
+/// Name of the image of [`tools`]; `.devcontainer/devcontainer.json` has the same.
 pub fn tools_reference(workspace: &Workspace, base: &Base) -> String {
     format!("{}:{}-tools", workspace.project.name, base.name)
 }
@@ -211,11 +208,11 @@ fn base_contexts<'a>(
     Ok(contexts)
 }
 
-/// What all targets on a base have in common.
+/// Bake target with the settings common to all targets on a base.
 fn common(workspace: &Workspace, base: &Base, platform: &Platform, context: &str) -> Result<Value> {
     let dockerfile = dockerfile_path(workspace, base);
     files::provide(&dockerfile, &dockerfile::render(workspace, base)?)?;
-    // What running the packages on the desktop leaves behind is no input.
+    // Files that appear when packages run on the desktop are not inputs.
     let ignore = "**/__pycache__\n**/.pytest_cache\n**/*.pyc\n**/.git\n";
     files::provide(&Utf8PathBuf::from(format!("{dockerfile}.dockerignore")), ignore)?;
     let docker_dir = base.dockerfile.parent().unwrap_or(&workspace.root);
@@ -242,18 +239,19 @@ fn image_target(
     target["target"] = json!(format!("image-{}", image.name));
     target["tags"] = json!([reference]);
     target["labels"] = json!(provenance.labels(workspace, image));
-    // BuildKit takes the creation time in the image's configuration from here: it follows the inputs, too.
+    // BuildKit writes this as creation time into the image's configuration: the digest then depends on inputs
+    // only.
     target["args"] = json!({ "SOURCE_DATE_EPOCH": provenance.time.to_string() });
     target["output"] = json!([builder.output(&reference)]);
     Ok(target)
 }
 
-/// Where the final Dockerfile is put, for people to look at as well.
+/// Path of the generated Dockerfile, also for inspection.
 fn dockerfile_path(workspace: &Workspace, base: &Base) -> Utf8PathBuf {
     workspace.state_dir().join("build").join(format!("{}.Dockerfile", base.name))
 }
 
-/// What BuildKit tells of a target it has built.
+/// BuildKit's metadata of a built target.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Metadata {
     #[serde(rename = "containerimage.digest")]
@@ -262,7 +260,7 @@ pub(super) struct Metadata {
     config: Option<String>,
 }
 
-/// What came of a call, by target.
+/// Metadata of all targets of a call.
 pub(super) type Outcome = BTreeMap<String, Metadata>;
 
 fn bake(
@@ -273,23 +271,23 @@ fn bake(
     stored: impl Fn(&str, &str) + Clone + Send + Sync + 'static,
 ) -> Result<Outcome> {
     let dir = workspace.state_dir().join("build");
-    let file = define(&dir, &targets)?;
+    let file = write_bake_file(&dir, &targets)?;
     let metadata = file.with_extension(format!("{}.metadata", std::process::id()));
     builder.ensure(&workspace.state_dir())?;
     let command = command(builder, &file, no_cache);
     let outcome = outcome(&command, &metadata, |command| {
         let command = command.clone().show_through("build", move || progress::condense(stored.clone()));
-        if !command.run_but_for(RACE)? {
-            ui::warn("build", "BuildKit lost its way between builds that share steps: asking it once more");
+        if !command.run_unless_stderr_has(RACE)? {
+            ui::warn("build", "BuildKit hit a known race (moby/buildkit#2303); retrying once");
             command.run()?;
         }
         Ok(())
     })?;
-    forget_old_definitions(&dir);
+    remove_old_bake_files(&dir);
     Ok(outcome)
 }
 
-/// Runs a call, and reads what came of it from `file`, which is made for that.
+/// Runs a call and returns the metadata that BuildKit writes to the temporary file `file`.
 pub(super) fn outcome(call: &Cmd, file: &Utf8Path, run: impl FnOnce(&Cmd) -> Result<()>) -> Result<Outcome> {
     if process::mode().dry_run {
         call.run()?;
@@ -298,45 +296,45 @@ pub(super) fn outcome(call: &Cmd, file: &Utf8Path, run: impl FnOnce(&Cmd) -> Res
     run(&call.clone().args(["--metadata-file", file.as_str()]))?;
     let text = fs_err::read_to_string(file)?;
     fs_err::remove_file(file)?;
-    serde_json::from_str(&text).context("read what BuildKit says it has built")
+    serde_json::from_str(&text).context("read the build metadata of BuildKit")
 }
 
-/// Writes the definition of a build, in a file that is named by its content: two builds at a time, say of two
-/// robots in two terminals, must not get each other's.
-pub(super) fn define(dir: &Utf8Path, targets: &Map<String, Value>) -> Result<Utf8PathBuf> {
+/// Writes the Bake file of a build, named by a hash of its content: two builds at the same time, for two
+/// robots in two terminals, must not overwrite each other's file.
+pub(super) fn write_bake_file(dir: &Utf8Path, targets: &Map<String, Value>) -> Result<Utf8PathBuf> {
     let names: Vec<&String> = targets.keys().collect();
     let mut definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
-    take_literally(&mut definition);
-    let definition =
-        serde_json::to_string_pretty(&definition).context("write the build's definition")? + "\n";
+    escape_templates(&mut definition);
+    let definition = serde_json::to_string_pretty(&definition).context("write the Bake file")? + "\n";
     let file = dir.join(format!("bake-{}.json", super::content_tag([definition.as_str()])));
     files::provide(&file, &definition)?;
     Ok(file)
 }
 
-/// Has Bake, to which every text is a template, take texts as they are: a path may have anything in it.
-fn take_literally(value: &mut Value) {
+/// Escapes template syntax in all strings: Bake expands templates in every string, and a path may contain
+/// anything.
+fn escape_templates(value: &mut Value) {
     match value {
         Value::String(text) => *text = text.replace("${", "$${").replace("%{", "%%{"),
-        Value::Array(list) => list.iter_mut().for_each(take_literally),
-        Value::Object(table) => table.values_mut().for_each(take_literally),
+        Value::Array(list) => list.iter_mut().for_each(escape_templates),
+        Value::Object(table) => table.values_mut().for_each(escape_templates),
         _ => {}
     }
 }
 
-/// `docker buildx bake`, as far as all calls are the same.
+/// `docker buildx bake` with the arguments common to all calls.
 pub(super) fn call(builder: Builder) -> Cmd {
     Cmd::new("docker")
-        // From 0.20 on buildx asks before a definition reads files outside the current directory, say the
-        // certificates of this machine. The definition is our own.
+        // buildx 0.20 and later asks before a Bake file may read files outside the current directory, such as
+        // the certificates of this machine. This Bake file is our own.
         .env("BUILDX_BAKE_ENTITLEMENTS_FS", "0")
         .args(["buildx", "bake", builder.arg()])
-        // An attestation would turn every image into an index, with a digest of its own every time.
+        // An attestation turns every image into an index whose digest changes with every build.
         .args(["--provenance=false", "--sbom=false"])
 }
 
-/// Removes definitions of builds of earlier days; those of today may be somebody's to look at.
-fn forget_old_definitions(dir: &Utf8Path) {
+/// Removes Bake files that are older than [`BAKE_FILES_KEPT`].
+fn remove_old_bake_files(dir: &Utf8Path) {
     let entries = dir.read_dir_utf8().into_iter().flatten().filter_map(std::io::Result::ok);
     let is_old = |path: &Utf8Path| {
         let age = path
@@ -344,10 +342,10 @@ fn forget_old_definitions(dir: &Utf8Path) {
             .and_then(|metadata| metadata.modified())
             .ok()
             .and_then(|time| time.elapsed().ok());
-        age.is_some_and(|age| age > DEFINITIONS_KEPT)
+        age.is_some_and(|age| age > BAKE_FILES_KEPT)
     };
     for entry in entries.filter(|entry| entry.file_name().starts_with("bake-") && is_old(entry.path())) {
-        // Another run may have been first; a file too many harms nobody.
+        // Another run may have removed it; a file that stays does no harm.
         drop(fs_err::remove_file(entry.path()));
     }
 }
@@ -373,12 +371,12 @@ fn built(
     }
     let metadata = outcome
         .get(&spec.target())
-        .with_context(|| format!("BuildKit does not say what became of `{reference}`"))?;
-    let manifest_kept = builder == Builder::Engine { store: Store::Containerd };
-    let id = match (manifest_kept, &metadata.digest, &metadata.config) {
+        .with_context(|| format!("BuildKit reported no result for `{reference}`"))?;
+    let has_manifest = builder == Builder::Engine { store: Store::Containerd };
+    let id = match (has_manifest, &metadata.digest, &metadata.config) {
         (true, Some(digest), _) => ImageId::Manifest(digest.clone()),
         (false, _, Some(config)) => ImageId::Config(config.clone()),
-        _ => anyhow::bail!("BuildKit does not say the digest of `{reference}`"),
+        _ => anyhow::bail!("BuildKit reported no digest for `{reference}`"),
     };
     Ok(Built { spec: spec.clone(), reference, id, bake_target })
 }
@@ -388,9 +386,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_no_templates() {
+    fn template_syntax_is_escaped() {
         let mut definition = json!({ "context": "/a ${b} %{c} $(d)", "tags": ["${e}"] });
-        take_literally(&mut definition);
+        escape_templates(&mut definition);
         assert_eq!(definition, json!({ "context": "/a $${b} %%{c} $(d)", "tags": ["$${e}"] }));
     }
 

@@ -1,11 +1,11 @@
-//! What images are built on: bootstrapped from the Debian archive, or a pinned image.
+//! Bases of images: bootstrapped from the Debian archive, or a pinned image.
 //!
-//! A bootstrapped base is made once, named by its inputs and kept: packages never install the same way
-//! twice, and a base that changed would travel to every robot again.
+//! A bootstrapped base is built once, tagged with a hash of its inputs and kept: a second bootstrap gives
+//! other bytes, and a changed base would have to be sent to every robot again.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Builder, content_tag, ensure_kept};
+use super::{Builder, content_tag, ensure_cached};
 use crate::cmd;
 use crate::config::{BaseSource, Platform, Workspace};
 use crate::error::{Failure, Result};
@@ -13,19 +13,16 @@ use crate::host;
 use crate::process::Cmd;
 use crate::ui;
 
-/// The repository of bootstrapped bases in this machine's image store.
+/// Repository of bootstrapped bases in this machine's image store.
 const REPOSITORY: &str = "xtask-base";
 
-/// What a base has besides Debian's essential packages: what the stages built on it take for granted.
+/// Packages of a base besides Debian's essential ones: the stages on top of it need them.
 const PACKAGES: [&str; 2] = ["ca-certificates", "python3"];
 
-/// Raised when the way a base is made changes what is in it.
+/// Increased when a change of the bootstrap command changes the content of a base.
 const RECIPE: &str = "1";
 
-/// Sees to it that a base exists, and gives the named context that leads BuildKit to it.
-///
-/// # Errors
-/// Fails when the base cannot be bootstrapped.
+/// Bootstraps a base if it is missing, and returns its named context for BuildKit.
 pub fn ensure(
     workspace: &Workspace,
     builder: Builder,
@@ -43,17 +40,15 @@ pub fn ensure(
     }
 }
 
-/// Sees to it that the base of a Debian suite exists, and gives its name in this machine's image store.
-///
-/// # Errors
-/// As [`ensure`].
+/// Bootstraps the base of a Debian suite if it is missing, and returns its name in this machine's image
+/// store.
 pub fn ensure_debian(suite: &str, platform: &Platform) -> Result<String> {
     let arch = debian_architecture(platform)?;
     let tag = name(suite, &arch);
-    ensure_kept(&tag, || {
-        ui::step("base", &format!("bootstrapping Debian {suite} for {platform}, once"));
+    ensure_cached(&tag, || {
+        ui::step("base", &format!("bootstrapping Debian {suite} for {platform} (once)"));
         let platform = platform.to_string();
-        // Half a system imports as well as a whole one: it gets its name when bootstrapping has succeeded.
+        // An incomplete system imports without an error: it gets its final tag after a successful bootstrap.
         let unfinished = format!("{tag}-unfinished");
         let result = cmd!("docker import --platform {platform} - {unfinished}")?
             .feed(&bootstrap(suite, &arch, host::debian_mirror()?))
@@ -64,21 +59,21 @@ pub fn ensure_debian(suite: &str, platform: &Platform) -> Result<String> {
     Ok(tag)
 }
 
-/// A tag that says what is inside, with a hash of all that makes the base what it is.
+/// Tag with suite, architecture and a hash of all inputs.
 fn name(suite: &str, arch: &str) -> String {
     let inputs = [RECIPE, suite, arch].into_iter().chain(PACKAGES);
     format!("{REPOSITORY}:{suite}-{arch}-{}", content_tag(inputs))
 }
 
-/// mmdebstrap(1), writing a tarball to stdout. Without a mirror it uses those of its own choice.
+/// mmdebstrap(1) that writes a tarball to stdout. Without a mirror it uses its default.
 fn bootstrap(suite: &str, arch: &str, mirror: Option<String>) -> Cmd {
     Cmd::new("mmdebstrap")
         .args(["--quiet", "--variant=minbase", &format!("--architectures={arch}")])
         .arg(format!("--include={}", PACKAGES.join(",")))
-        // That the machine runs programs of another platform has been looked at; mmdebstrap would ask for
-        // one more package, `arch-test`, to find out.
+        // Emulation of the platform has been checked before; mmdebstrap's own check needs the package
+        // `arch-test`.
         .arg("--skip=check/qemu")
-        // Robots have no use for manuals in forty languages.
+        // Robots do not need manuals in forty languages.
         .args([
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-include=/usr/share/doc/*/copyright",
@@ -88,29 +83,26 @@ fn bootstrap(suite: &str, arch: &str, mirror: Option<String>) -> Cmd {
         .args(mirror)
 }
 
-/// What Debian calls the architecture of a platform.
-///
-/// # Errors
-/// Fails for platforms that Debian is not built for.
+/// Debian's name for the architecture of a platform.
 pub fn debian_architecture(platform: &Platform) -> Result<String> {
     match (platform.arch.as_str(), platform.variant.as_deref()) {
         ("amd64" | "arm64" | "ppc64el" | "riscv64" | "s390x", _) => Ok(platform.arch.clone()),
         ("arm", Some("v7") | None) => Ok("armhf".to_owned()),
         ("386", _) => Ok("i386".to_owned()),
-        _ => Err(Failure::config(format!("Debian is not built for {platform}"))
+        _ => Err(Failure::config(format!("Debian does not support the platform {platform}"))
             .hint("use a base with `image = \"NAME@sha256:…\"` in robots.toml")
             .into()),
     }
 }
 
-/// A builder of our own does not see the engine's images: give it the base as an OCI layout.
+/// Writes a base as an OCI layout for the `docker-container` builder, which cannot read the engine's images.
 fn as_layout(dir: &Utf8Path, tag: &str) -> Result<String> {
     let layout = dir.join(tag.replace(':', "-"));
     if !layout.is_dir() {
-        // Under another name until it is whole: an interrupted copy must not pass for a layout.
+        // Renamed when complete: an interrupted copy must not be used as a layout.
         let unfinished = Utf8PathBuf::from(format!("{layout}.unfinished"));
         cmd!("mkdir -p {unfinished}")?.run()?;
-        let _bytes = cmd!("tar -xf - -C {unfinished}")?.feed(&cmd!("docker save {tag}")?)?;
+        cmd!("tar -xf - -C {unfinished}")?.feed(&cmd!("docker save {tag}")?)?;
         cmd!("mv {unfinished} {layout}")?.run()?;
     }
     Ok(format!("oci-layout://{layout}:{}", tag.rsplit(':').next().unwrap_or("latest")))
@@ -121,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_is_named_by_what_it_is() {
+    fn a_base_is_named_by_its_inputs() {
         let tag = name("trixie", "amd64");
         assert!(tag.starts_with("xtask-base:trixie-amd64-"), "{tag}");
         assert_ne!(tag, name("trixie", "arm64"));

@@ -1,9 +1,8 @@
-//! Which BuildKit builds, and where it can push to.
+//! Choice of the BuildKit instance, and the addresses it can push to.
 //!
-//! The engine's own BuildKit knows the engine's images and needs no set-up, so it is used where it can be.
-//! Where the engine runs in a virtual machine, 127.0.0.1 there is another machine: pushes go to
-//! `host.docker.internal`, which the engine takes for a remote registry that needs TLS. A builder of our
-//! own is told otherwise.
+//! The engine's built-in BuildKit can use the engine's images and needs no set-up, so it is preferred. For an
+//! engine in a virtual machine, 127.0.0.1 is not this machine: pushes go to `host.docker.internal`, for which
+//! the engine insists on TLS. There a `docker-container` builder is used, which is configured for plain HTTP.
 
 use camino::Utf8Path;
 
@@ -14,32 +13,29 @@ use crate::error::Result;
 use crate::host::Engine;
 use crate::process::{self, Cmd};
 
-/// The name of our own builder.
+/// Name of the `docker-container` builder.
 pub const NAME: &str = "xtask";
 
-/// Local ports that a tunnel may get; the builder is configured for all of them.
+/// Local ports of tunnels; the builder is configured for all of them.
 const PORTS: std::ops::RangeInclusive<u16> = 5000..=5100;
 
-/// The BuildKit that builds.
+/// BuildKit instance that builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builder {
-    /// The engine's own.
-    Engine {
-        /// The engine's image store.
-        store: Store,
-    },
-    /// One in a container of our own, for engines in a virtual machine.
+    /// Built into the engine.
+    Engine { store: Store },
+    /// Builder with the driver `docker-container`, for engines in a virtual machine.
     Container,
 }
 
 impl Builder {
-    /// The builder for an engine.
+    /// Builder for an engine.
     pub fn for_engine(engine: &Engine) -> Self {
         if engine.in_vm { Self::Container } else { Self::Engine { store: engine.store } }
     }
 
-    /// The name that the machine of the engine has for a port of this one. Not `localhost`: that may be somebody else's
-    /// `[::1]` as well.
+    /// Address of a local port as the engine's machine sees it. Not `localhost`: on `[::1]` another process
+    /// may listen.
     pub fn registry_host(self, port: u16) -> String {
         match self {
             Self::Engine { .. } => format!("127.0.0.1:{port}"),
@@ -47,8 +43,8 @@ impl Builder {
         }
     }
 
-    /// The argument that chooses the builder. `default` is the engine's own, whatever the Docker context is
-    /// called; without it buildx takes the one that somebody has chosen by `docker buildx use`.
+    /// Argument that selects the builder. `default` is the engine's own in every Docker context; without the
+    /// argument buildx uses the builder selected by `docker buildx use`.
     pub fn arg(self) -> &'static str {
         match self {
             Self::Engine { .. } => "--builder=default",
@@ -56,10 +52,10 @@ impl Builder {
         }
     }
 
-    /// Where a built image goes: the engine's image store, under `reference`.
+    /// Output into the engine's image store as `reference`.
     ///
-    /// containerd's store keeps what BuildKit exports as it is: layers that are not compressed can be compared
-    /// with those that robots have. The classic store keeps layers unpacked and compresses when it pushes.
+    /// The containerd store keeps layers as BuildKit exports them: uncompressed ones can be compared with the
+    /// robots' layers. The classic store keeps layers unpacked and compresses them on push.
     pub fn output(self, reference: &str) -> String {
         match self {
             Self::Engine { store: Store::Containerd } => {
@@ -71,9 +67,9 @@ impl Builder {
         }
     }
 
-    /// Where an image goes that robots get by `docker save`, which sends layers as the store keeps them: as
-    /// [`Self::output`], and compressed there as well as it goes, because it is made once.
-    pub fn kept_output(self, reference: &str) -> String {
+    /// Like [`Self::output`], but with the best compression in the containerd store: for an image that is
+    /// built once and sent by `docker save`, which sends layers as the store keeps them.
+    pub fn compressed_output(self, reference: &str) -> String {
         match self {
             Self::Engine { store: Store::Containerd } => format!(
                 "type=image,name={reference},compression=zstd,compression-level=19,force-compression=true,\
@@ -85,7 +81,7 @@ impl Builder {
         }
     }
 
-    /// Where an image goes that is published, under the name of its target: with layers compressed by gzip.
+    /// Output of an image to publish, with gzip layers; its name is set by the target's tags.
     pub fn published_output(self) -> &'static str {
         match self {
             Self::Engine { .. } => "type=image,compression=gzip,force-compression=true,unpack=false",
@@ -93,10 +89,7 @@ impl Builder {
         }
     }
 
-    /// Makes our own builder if it is the one that builds and is missing.
-    ///
-    /// # Errors
-    /// Fails when the configuration cannot be written or buildx fails.
+    /// Creates the `docker-container` builder if it is used and missing.
     pub fn ensure(self, state_dir: &Utf8Path) -> Result<()> {
         if self != Self::Container || cmd!("docker buildx inspect {NAME}")?.succeeds()? {
             return Ok(());
@@ -107,12 +100,12 @@ impl Builder {
     }
 }
 
-/// `docker buildx create` for our own builder.
+/// `docker buildx create` for the `docker-container` builder.
 fn create(config: &Utf8Path) -> Cmd {
     Cmd::new("docker").args(["buildx", "create", "--name", NAME, "--driver", "docker-container"]).args([
         "--driver-opt",
         "network=host",
-        // `--buildkitd-config` by its older name, which all versions of buildx know.
+        // The older name of `--buildkitd-config`, which all versions of buildx accept.
         "--config",
         config.as_str(),
     ])
@@ -129,7 +122,7 @@ fn write_config(path: &Utf8Path) -> Result<()> {
     Ok(fs_err::write(path, config())?)
 }
 
-/// buildkitd.toml: plain HTTP to the ports that tunnels may have.
+/// Content of buildkitd.toml: plain HTTP for the ports of tunnels.
 fn config() -> String {
     let hosts = ["127.0.0.1", "host.docker.internal"];
     let sections = hosts
@@ -155,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn our_builder_uses_the_hosts_network_and_plain_http_to_tunnels() {
+    fn the_container_builder_uses_host_network_and_plain_http_to_tunnels() {
         let argv = create(Utf8Path::new("/x/buildkitd.toml"));
         let line = argv.to_string();
         assert!(line.starts_with("docker buildx create --name xtask --driver docker-container"), "{line}");
@@ -165,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn each_image_store_gets_the_output_it_can_take() {
+    fn each_image_store_gets_a_suitable_output() {
         assert!(
             Builder::Engine { store: Store::Containerd }.output("a:b").contains("compression=uncompressed")
         );
         assert_eq!(Builder::Engine { store: Store::Classic }.output("a:b"), "type=docker,name=a:b");
         assert_eq!(Builder::Container.output("a:b"), "type=docker,name=a:b");
-        let kept = Builder::Engine { store: Store::Containerd }.kept_output("a:b");
-        assert!(kept.contains("compression=zstd"), "{kept}");
-        assert_eq!(Builder::Container.kept_output("a:b"), "type=docker,name=a:b");
+        let compressed = Builder::Engine { store: Store::Containerd }.compressed_output("a:b");
+        assert!(compressed.contains("compression=zstd"), "{compressed}");
+        assert_eq!(Builder::Container.compressed_output("a:b"), "type=docker,name=a:b");
     }
 }

@@ -1,22 +1,19 @@
-//! The Dockerfile: hand-written stages, followed by stages generated from the package graph.
+//! Generates the Dockerfile: hand-written stages, followed by stages from the package graph.
 //!
-//! The contract with the hand-written part is in `docker/ros.Dockerfile`: it has the stages `build-tools`
-//! (with the commands `build-package NAME` and `test-package NAME`) and `runtime`, and a package's stage
-//! leaves what it installs as a rooted tree in `/out`.
+//! The hand-written part (`docker/ros.Dockerfile`) must define the stages `runtime` and `build-tools`, the
+//! latter with the commands `build-package NAME` and `test-package NAME`. `build-package` installs a package
+//! below `/out`.
 
 use std::fmt::Write as _;
 
 use crate::config::{Base, Image, Package, Workspace};
 use crate::error::Result;
 
-/// Overlay storage mounts at most about 127 layers (`mount(2)` options fill one page); the base and the
-/// team's own runtime layers need room as well.
+/// Most package layers of an image. Overlay storage mounts about 127 layers (options of mount(2) fill one
+/// page), and the base and the team's own runtime layers need some of them.
 const PACKAGE_LAYERS: usize = 100;
 
-/// The whole Dockerfile of the images on `base`.
-///
-/// # Errors
-/// Fails when the hand-written part cannot be read.
+/// Returns the Dockerfile of the images on `base`.
 pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
     let mut text = fs_err::read_to_string(&base.dockerfile)?;
     let images: Vec<&Image> = workspace.images.values().filter(|image| image.base == base.name).collect();
@@ -25,7 +22,7 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
     for package in &packages {
         write_build(&mut text, workspace, base, package);
     }
-    // A stage can copy only from those above it, and tests may need packages that come after their own.
+    // A stage can only copy from stages above it, and tests may need packages that come after their own.
     for package in &packages {
         write_test(&mut text, workspace, base, package);
     }
@@ -35,12 +32,12 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
     Ok(text)
 }
 
-/// Everything the images and their packages' tests need, dependencies first.
+/// Packages that the images and their packages' tests need, dependencies first.
 fn packages_of<'a>(workspace: &'a Workspace, images: &[&Image]) -> Vec<&'a Package> {
     workspace.packages.full_closure(images.iter().flat_map(|image| &image.packages))
 }
 
-/// The names of the packages whose tests belong to the images on `base`.
+/// Names of the packages to test for the images on `base`.
 pub(super) fn tested_packages<'a>(workspace: &'a Workspace, base: &Base) -> Vec<&'a str> {
     let images: Vec<&Image> = workspace.images.values().filter(|image| image.base == base.name).collect();
     packages_of(workspace, &images).into_iter().map(|package| package.name.as_str()).collect()
@@ -61,8 +58,8 @@ fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &P
     let build_closure = graph.build_closure(name);
     line(text, &format!("\nFROM build-{name} AS test-{name}"));
     for other in graph.test_closure(name) {
-        let there = build_closure.iter().any(|have| have.name == other.name);
-        if !there && other.name != *name {
+        let is_copied = build_closure.iter().any(|package| package.name == other.name);
+        if !is_copied && other.name != *name {
             copy(text, other);
         }
     }
@@ -73,11 +70,11 @@ fn copy(text: &mut String, package: &Package) {
     line(text, &format!("COPY --link --from=build-{} /out/ /", package.name));
 }
 
-/// A RUN that sees the package's own sources only, and keeps its build directory to itself.
+/// Writes a RUN instruction that sees only the package's own sources and has its own build directory.
 fn run(text: &mut String, base: &Base, package: &Package, command: &str) {
     let (name, dir) = (&package.name, &package.dir);
-    // Nothing in a cache may change the result, so that clones may share theirs whatever their projects are called.
-    // TARGETARCH and TARGETVARIANT are BuildKit's own: no platform may see another's build directory.
+    // The name has no project: a cache does not affect the result, so clones of a repository may share it.
+    // BuildKit sets TARGETARCH and TARGETVARIANT: each platform has its own build directory.
     let cache = format!("xtask-{}-{name}", base.name);
     line(text, "ARG TARGETARCH TARGETVARIANT");
     line(text, &format!("RUN --mount=type=bind,source={dir},target=/ws/src/{name} \\"));
@@ -138,7 +135,7 @@ mod tests {
         }
     }
 
-    /// An image of `packages` packages beside the usual ones.
+    /// Dockerfile of a workspace with an image of `packages` packages beside the usual ones.
     fn rendered(packages: usize) -> Result<String> {
         let dir = tempfile::tempdir()?;
         let dockerfile = camino::Utf8PathBuf::from_path_buf(dir.path().join("ros.Dockerfile")).unwrap();
@@ -202,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_packages_is_the_runtime_as_it_stands() -> Result<()> {
+    fn an_image_without_packages_is_the_runtime_stage() -> Result<()> {
         assert!(rendered(0)?.ends_with("\nFROM runtime AS image-plain\n"));
         Ok(())
     }

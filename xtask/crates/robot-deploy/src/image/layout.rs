@@ -1,7 +1,7 @@
-//! The layers of built images as files: an OCI image layout that images are pushed into.
+//! Layers of built images as files: an OCI image layout that images are pushed into.
 //!
-//! Robots get what changed between a layer they have and a layer they lack; for that both have to be here,
-//! uncompressed. An export brings only the blobs that the layout lacks.
+//! A delta from a layer that a robot has to a layer that it lacks needs both layers here, uncompressed. An
+//! export adds only the blobs that the layout lacks.
 //!
 //! OCI image specification, image layout and image manifest.
 
@@ -25,40 +25,40 @@ use crate::digest::Digest;
 use crate::error::{Result, explained};
 use crate::{files, process};
 
-/// Bytes that layers may take on this machine's disk before those that have not been used for longest go.
+/// Most bytes of all layers on this machine's disk; above it the least recently used layers are evicted.
 pub const LIMIT: u64 = 8_000_000_000;
 
-/// How layers leave BuildKit: as they are, so that two of them can be compared.
+/// Export options for uncompressed layers, which can be compared with each other.
 pub const UNCOMPRESSED: &str = "compression=uncompressed,force-compression=true,oci-mediatypes=true";
 
-/// How long another run may take for writing its layers.
-const OTHERS: Duration = Duration::from_secs(600);
+/// Longest wait for another run that exports layers.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The layout of a workspace.
+/// OCI image layout of a workspace.
 #[derive(Clone, Debug)]
 pub struct Layout {
     dir: Utf8PathBuf,
 }
 
-/// A layer of an image.
+/// Layer of an image in the layout.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Layer {
-    /// The digest of the uncompressed archive.
+    /// Digest of the uncompressed archive.
     pub digest: Digest,
-    /// Bytes of it.
+    /// Size in bytes of the uncompressed archive.
     pub size: u64,
-    /// The instruction that made it.
+    /// Instruction that created the layer.
     pub created_by: String,
 }
 
-/// An image in the layout.
+/// Image in the layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// The digest of its manifest.
+    /// Digest of the manifest.
     pub digest: Digest,
-    /// Bytes of the manifest and of the image's configuration.
+    /// Size in bytes of manifest and configuration together.
     pub own_bytes: u64,
-    /// Its layers, lowest first.
+    /// Layers, lowest first.
     pub layers: Vec<Layer>,
 }
 
@@ -77,36 +77,33 @@ struct History {
 }
 
 impl Layout {
-    /// The layout of a workspace; it need not exist yet.
+    /// Layout of a workspace, which may not exist yet.
     pub fn of(workspace: &Workspace) -> Self {
         Self::at(workspace.state_dir().join("layers"))
     }
 
-    /// The layout in a directory.
+    /// Layout in a directory.
     pub fn at(dir: Utf8PathBuf) -> Self {
         Self { dir }
     }
 
-    /// Where a blob is, if it is there.
+    /// Path of a blob, whether it exists or not.
     pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {
         self.dir.join("blobs/sha256").join(digest.hex())
     }
 
-    /// The digests of all blobs.
+    /// Digests of all blobs.
     pub fn blobs(&self) -> BTreeSet<Digest> {
         let entries = self.dir.join("blobs/sha256").read_dir_utf8().into_iter().flatten();
         entries.filter_map(|entry| Digest::from_hex(entry.ok()?.file_name())).collect()
     }
 
-    /// Whether a blob is what its name says.
-    ///
-    /// # Errors
-    /// Fails when it cannot be read.
+    /// Returns whether the content of a blob has the digest of its name.
     pub fn is_intact(&self, digest: &Digest) -> Result<bool> {
         Ok(files::digest(fs_err::File::open(self.blob(digest))?)? == *digest)
     }
 
-    /// What made the layers of all images in the layout, by the layers' digests.
+    /// Instructions that created the layers of all images, by the layers' digests.
     pub fn histories(&self) -> BTreeMap<Digest, String> {
         let index = self.index();
         let manifests = index["manifests"].as_array().into_iter().flatten();
@@ -114,35 +111,31 @@ impl Layout {
         images.flat_map(|image| image.layers).map(|layer| (layer.digest, layer.created_by)).collect()
     }
 
-    /// Forgets a blob that is not what its name says, so that the next export brings it again.
-    ///
-    /// # Errors
-    /// Fails when the file cannot be removed.
+    /// Removes a damaged blob, so that the next export writes it again.
     pub fn discard(&self, digest: &Digest) -> Result<()> {
         Ok(fs_err::remove_file(self.blob(digest))?)
     }
 
-    /// Brings what the layout lacks of an image.
+    /// Exports an image into the layout, without the blobs that the layout has.
     ///
-    /// # Errors
-    /// Fails when the engine keeps images in a way that cannot be exported, when the push or the disk fails, or when
-    /// the image has been built anew meanwhile.
+    /// Fails for an engine with the classic store, and when the image was rebuilt in the meantime.
     pub fn export(&self, builder: Builder, built: &Built) -> Result<Exported> {
         let ImageId::Manifest(digest) = &built.id else {
             anyhow::bail!("this machine's engine keeps images in the classic store");
         };
         let digest = &digest.parse().with_context(|| format!("read the digest of `{}`", built.reference))?;
         fs_err::create_dir_all(&self.dir)?;
-        // Two that write the same blob at a time are in each other's way.
+        // Two runs must not write the same blob at the same time.
         let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
-        process::poll("another run to export its layers", OTHERS, || Ok(lock.try_lock()?))?;
+        process::poll("another run to export its layers", LOCK_TIMEOUT, || Ok(lock.try_lock()?))?;
         if let Some(image) = self.image(digest) {
             return Ok(image);
         }
         let receiver = Receiver::start(self)?;
         let repository = receiver.repository(built.repository());
         let push = Push::new(builder, &repository, built, receiver.port())?;
-        // What is there is not pushed again, whole or not. What the manifest tells of is known once it is here.
+        // `docker push` skips blobs that exist here, even truncated ones. The sizes are known only once the
+        // manifest is here: hence a second round.
         for _ in 0..2 {
             self.discard_incomplete(digest)?;
             push.run().map_err(|error| self.cannot_export(error, receiver.failure()))?;
@@ -150,37 +143,31 @@ impl Layout {
                 return Ok(image);
             }
         }
-        anyhow::bail!("the images were built anew while they were deployed")
+        anyhow::bail!("the images were rebuilt while they were being deployed")
     }
 
-    /// What could not be taken here explains what Docker says of its push.
+    /// Error of an export: a failure of the receiver is the cause of the error that `docker push` reports.
     fn cannot_export(&self, error: anyhow::Error, failure: Option<anyhow::Error>) -> anyhow::Error {
         explained(error, |error| {
-            failure.unwrap_or(error).context(format!("layers cannot be exported to `{}`", self.dir))
+            failure.unwrap_or(error).context(format!("cannot export layers to `{}`", self.dir))
         })
     }
 
-    /// Takes a blob that is being pushed.
-    ///
-    /// # Errors
-    /// Fails when it breaks off, is not what it is called, or cannot be written; nothing of it is kept then.
+    /// Stores a blob that is being pushed. Nothing is kept of a blob that is truncated or has another digest.
     pub fn receive(&self, blob: &mut impl Read, digest: &Digest) -> Result<()> {
         let path = self.blob(digest);
         let (work, dir) = (self.dir.join("ingest"), self.dir.join("blobs/sha256"));
         fs_err::create_dir_all(&work)?;
         fs_err::create_dir_all(&dir)?;
         let mut file =
-            tempfile::NamedTempFile::new_in(&work).with_context(|| format!("make a file in `{work}`"))?;
+            tempfile::NamedTempFile::new_in(&work).with_context(|| format!("create a file in `{work}`"))?;
         let arrived = files::digest(Tee { from: blob, to: file.as_file_mut() })?;
-        anyhow::ensure!(arrived == *digest, "what is pushed as {digest} is not what it is called");
-        file.persist(&path).with_context(|| format!("keep a layer in `{dir}`"))?;
+        anyhow::ensure!(arrived == *digest, "the blob pushed as {digest} has the digest {arrived}");
+        file.persist(&path).with_context(|| format!("store a layer in `{dir}`"))?;
         Ok(())
     }
 
-    /// Takes a manifest that is being pushed; gives its digest.
-    ///
-    /// # Errors
-    /// As [`Layout::receive`].
+    /// Stores a manifest that is being pushed and adds it to the index; returns its digest.
     pub fn receive_manifest(&self, manifest: &[u8]) -> Result<Digest> {
         let digest = Digest::of(manifest);
         self.receive(&mut &*manifest, &digest)?;
@@ -195,14 +182,14 @@ impl Layout {
         Ok(digest)
     }
 
-    /// The index of the images; an empty one where there is none that can be read.
+    /// Index of the images; empty if there is no readable one.
     fn index(&self) -> Value {
         let text = fs_err::read_to_string(self.dir.join("index.json")).unwrap_or_default();
         let index = serde_json::from_str(&text).ok().filter(|index: &Value| index["manifests"].is_array());
         index.unwrap_or_else(|| json!({ "schemaVersion": 2, "manifests": [] }))
     }
 
-    /// Removes those files of an image that are not as large as they should be, a damaged manifest included.
+    /// Removes files of an image that have the wrong size, and a damaged manifest or configuration.
     fn discard_incomplete(&self, digest: &Digest) -> Result<()> {
         let path = self.blob(digest);
         if !path.exists() {
@@ -215,10 +202,10 @@ impl Layout {
             serde_json::from_slice(&fs_err::read(path)?).context("read a manifest")?;
         for blob in manifest.layers.iter().chain([&manifest.config]) {
             let path = self.blob(&blob.digest);
-            let small = blob.digest == manifest.config.digest;
-            let there = path.metadata().ok().map(|metadata| metadata.len());
-            let damaged = there.is_some_and(|size| size != blob.size)
-                || (small && there.is_some() && !self.is_intact(&blob.digest)?);
+            let is_config = blob.digest == manifest.config.digest;
+            let size = path.metadata().ok().map(|metadata| metadata.len());
+            let damaged = size.is_some_and(|size| size != blob.size)
+                || (is_config && size.is_some() && !self.is_intact(&blob.digest)?);
             if damaged {
                 fs_err::remove_file(path)?;
             }
@@ -226,7 +213,7 @@ impl Layout {
         Ok(())
     }
 
-    /// An image, if all of it is in the layout.
+    /// Returns an image if all its files are in the layout.
     pub fn image(&self, digest: &Digest) -> Option<Exported> {
         let text = fs_err::read(self.blob(digest)).ok()?;
         let manifest: OciManifest = serde_json::from_slice(&text).ok()?;
@@ -238,13 +225,13 @@ impl Layout {
         }
         let config = fs_err::read(self.blob(&manifest.config.digest)).ok()?;
         let config: Config = serde_json::from_slice(&config).ok()?;
-        // What a layer's history cannot tell, its content will.
-        let mut made_by =
+        // The history may be shorter than the list of layers.
+        let mut instructions =
             config.history.into_iter().filter(|step| !step.empty_layer).map(|step| step.created_by);
         let layer = |blob: Descriptor| Layer {
             digest: blob.digest,
             size: blob.size,
-            created_by: made_by.next().unwrap_or_default(),
+            created_by: instructions.next().unwrap_or_default(),
         };
         Some(Exported {
             digest: digest.clone(),
@@ -253,41 +240,32 @@ impl Layout {
         })
     }
 
-    /// An image of the lowest layers of one that is here.
-    ///
-    /// # Errors
-    /// Fails when its manifest or its configuration cannot be read.
+    /// Returns the image of the lowest `layers` layers of an image in the layout.
     pub fn prefix_image(&self, image: &Exported, layers: usize) -> Result<PrefixImage> {
         let text = fs_err::read(self.blob(&image.digest))?;
         let manifest: OciManifest = serde_json::from_slice(&text).context("read a manifest")?;
         PrefixImage::of(&text, &fs_err::read(self.blob(&manifest.config.digest))?, layers)
     }
 
-    /// Marks blobs as used now: they stay for longest.
+    /// Marks blobs as used now, so that they are evicted last.
     pub fn touch<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) {
         for digest in digests {
-            // A time that cannot be set makes the blob go earlier, nothing else. BuildKit writes blobs read-only:
-            // their owner may set their times all the same.
+            // A time that cannot be set only means that the blob is evicted earlier. Blobs may be read-only;
+            // their owner can still set their times.
             let file = File::open(self.blob(digest));
             drop(file.and_then(|file| file.set_modified(SystemTime::now())));
         }
     }
 
-    /// Removes the blobs that have been unused for longest until the rest takes no more than `limit` bytes.
-    /// Images that lose a layer are exported again when they are wanted.
-    ///
-    /// # Errors
-    /// Fails when the layout cannot be read or changed.
+    /// Evicts the least recently used blobs until the rest takes no more than `limit` bytes. Images that lose
+    /// a layer are exported again when they are needed.
     pub fn evict(&self, limit: u64) -> Result<u64> {
-        // Who exports right now knows best what is needed.
+        // While another run exports, nothing is removed.
         self.free(|blobs| files::evict(blobs, limit)).map(Option::unwrap_or_default)
     }
 
-    /// Removes the blobs that none of these images has, named by the digests of their manifests. Gives the bytes that
-    /// went, or none while another run exports.
-    ///
-    /// # Errors
-    /// As [`Layout::evict`].
+    /// Removes the blobs that do not belong to `images`, given by the digests of their manifests. Returns the
+    /// freed bytes, or `None` while another run exports.
     pub fn retain(&self, images: &BTreeSet<Digest>) -> Result<Option<u64>> {
         let mut kept = images.clone();
         for image in images.iter().filter_map(|digest| self.image(digest)) {
@@ -302,7 +280,8 @@ impl Layout {
         })
     }
 
-    /// Frees bytes by removing blobs; none while another run exports.
+    /// Calls `remove` with the directory of blobs and returns the freed bytes; `None` while another run
+    /// exports.
     fn free(&self, remove: impl FnOnce(&Utf8Path) -> Result<u64>) -> Result<Option<u64>> {
         let blobs = self.dir.join("blobs/sha256");
         if !blobs.is_dir() {
@@ -312,7 +291,7 @@ impl Layout {
         if lock.try_lock().is_err() {
             return Ok(None);
         }
-        // What exports that broke off have left.
+        // Interrupted exports leave unfinished files.
         let unfinished = self.dir.join("ingest");
         if unfinished.exists() {
             fs_err::remove_dir_all(unfinished)?;
@@ -324,24 +303,29 @@ impl Layout {
         Ok(Some(freed))
     }
 
-    /// Takes manifests out of the index that are not there any more.
+    /// Removes incomplete images from the index.
     fn prune_index(&self) -> Result<()> {
         let mut index = self.index();
-        let there =
+        let is_complete =
             |manifest: &Value| digest_of(manifest).is_some_and(|digest| self.image(&digest).is_some());
-        let manifests: Vec<Value> =
-            index["manifests"].as_array().into_iter().flatten().filter(|one| there(one)).cloned().collect();
+        let manifests: Vec<Value> = index["manifests"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|manifest| is_complete(manifest))
+            .cloned()
+            .collect();
         index["manifests"] = Value::from(manifests);
         files::replace(&self.dir.join("index.json"), &index.to_string())
     }
 }
 
-/// The digest in an entry of the index.
+/// Digest in an entry of the index.
 fn digest_of(manifest: &Value) -> Option<Digest> {
     manifest["digest"].as_str()?.parse().ok()
 }
 
-/// Reads on while it writes down what it reads.
+/// Reader that also writes everything it reads to a file.
 struct Tee<'a, R> {
     from: R,
     to: &'a mut File,
@@ -355,12 +339,13 @@ impl<R: Read> Read for Tee<'_, R> {
     }
 }
 
-/// Whether images of this builder can be exported with the digests that they have in its engine's store.
+/// Returns whether images of this builder can be exported with the digests that they have in the engine's
+/// store.
 pub fn can_export(builder: Builder) -> bool {
     builder == Builder::Engine { store: Store::Containerd }
 }
 
-/// A layout as an export leaves it, for tests.
+/// Content of a layout, for tests.
 #[cfg(test)]
 pub mod testing {
     use camino::Utf8Path;
@@ -368,7 +353,7 @@ pub mod testing {
     use super::*;
 
     impl Layout {
-        /// Puts a blob in and gives its digest.
+        /// Adds a blob and returns its digest.
         pub fn put(&self, bytes: &[u8]) -> Digest {
             let digest = Digest::of(bytes);
             let path = self.blob(&digest);
@@ -377,7 +362,7 @@ pub mod testing {
             digest
         }
 
-        /// Puts an image of these layers in and gives the digest of its manifest.
+        /// Adds an image of these layers and returns the digest of its manifest.
         pub fn put_image(&self, layers: &[&[u8]]) -> Digest {
             let history: Vec<Value> =
                 (0..layers.len()).map(|number| json!({ "created_by": format!("step {number}") })).collect();
@@ -424,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_there_when_all_of_it_is() -> Result<()> {
+    fn an_image_is_there_when_all_its_files_are() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let layout = layout(&guard);
         let digest = layout.put_image(&[b"one", b"two"]);
@@ -440,12 +425,12 @@ mod tests {
     }
 
     #[test]
-    fn an_export_that_failed_is_explained_by_what_failed_here() {
+    fn a_failed_export_is_explained_by_the_receivers_failure() {
         let pushed = || anyhow::anyhow!("`docker push` failed: EOF");
-        let told = |failure| format!("{:#}", Layout::at("layers".into()).cannot_export(pushed(), failure));
+        let error = |failure| format!("{:#}", Layout::at("layers".into()).cannot_export(pushed(), failure));
         let full = anyhow::anyhow!("no space left on device");
-        assert_eq!(told(Some(full)), "layers cannot be exported to `layers`: no space left on device");
-        assert_eq!(told(None), "layers cannot be exported to `layers`: `docker push` failed: EOF");
+        assert_eq!(error(Some(full)), "cannot export layers to `layers`: no space left on device");
+        assert_eq!(error(None), "cannot export layers to `layers`: `docker push` failed: EOF");
         let interrupted = Failure::new(Exit::Interrupted, "interrupted");
         assert_eq!(
             exit_of(&Layout::at("layers".into()).cannot_export(interrupted.into(), None)),
@@ -454,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_longest_goes_first() -> Result<()> {
+    fn the_least_recently_used_blob_is_evicted_first() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let layout = layout(&guard);
         let (old, new) = (layout.put(&[1; 600]), layout.put(&[2; 600]));
@@ -463,7 +448,7 @@ mod tests {
         }
         layout.touch([&new]);
         assert_eq!(layout.evict(2000)?, 0);
-        // Another test's child has the lock, too, until it has become the program it is to be.
+        // A child that another test is starting inherits the lock until its `exec`.
         let evicted = || Some(layout.evict(1000)?).filter(|bytes| *bytes > 0).context("locked");
         assert_eq!(process::poll("the lock to be free", Duration::from_secs(20), evicted)?, 600);
         assert_eq!(layout.blobs(), [new].into());

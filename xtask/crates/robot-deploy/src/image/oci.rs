@@ -1,36 +1,34 @@
-//! Manifests and descriptors as the OCI image specification has them, as far as anybody here reads them.
+//! The fields of OCI manifests and descriptors that xtask reads (OCI image specification).
 
 use serde::Deserialize;
 
 use crate::digest::Digest;
-
 use crate::number;
 
-/// Largest manifest that registries take.
+/// Largest manifest in bytes that registries accept.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
 
-/// What is said of a blob.
+/// Reference to a blob.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Descriptor {
-    /// The digest of the blob.
     pub digest: Digest,
-    /// Its size in bytes, as it is kept or travels.
+    /// Size in bytes of the blob as stored and sent, compressed or not.
     #[serde(deserialize_with = "number::read")]
     pub size: u64,
 }
 
-/// What an image consists of.
+/// Manifest of an image.
 #[derive(Clone, Debug, Deserialize)]
 pub struct OciManifest {
-    /// The image's configuration; its digest is the image ID in a classic store.
+    /// Configuration; its digest is the image ID in the classic store.
     pub config: Descriptor,
-    /// The layers, lowest first.
+    /// Layers, lowest first.
     pub layers: Vec<Descriptor>,
 }
 
-/// A list of manifests.
+/// List of manifests.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Index {
-    /// One for each image, or for each platform of one.
+    /// One for each image, or for each platform of an image.
     pub manifests: Vec<Descriptor>,
 }

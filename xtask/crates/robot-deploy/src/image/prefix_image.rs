@@ -1,4 +1,5 @@
-//! An image of the lowest layers of another: an engine that has pulled it has them unpacked when the other one comes.
+//! Image of the lowest layers of another image: an engine that has pulled it has already unpacked those
+//! layers when it pulls the whole image.
 
 use anyhow::Context as _;
 use serde_json::{Map, Value};
@@ -6,22 +7,18 @@ use serde_json::{Map, Value};
 use crate::digest::Digest;
 use crate::error::Result;
 
-/// What such an image consists of besides its layers.
+/// Configuration and manifest of an image of the lowest layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixImage {
-    /// Its configuration.
     pub config: String,
-    /// Its manifest.
     pub manifest: String,
 }
 
 impl PrefixImage {
-    /// The lowest `layers` layers of the image with this manifest and configuration.
+    /// Returns the image of the lowest `layers` layers of the image with this manifest and configuration.
     ///
-    /// OCI image specification, manifest and configuration: what runs of an image, and what made it, is left out.
-    ///
-    /// # Errors
-    /// Fails when these are not an image's.
+    /// Of the configuration (OCI image specification) only platform and layers are kept: nothing to run, no
+    /// history.
     pub fn of(manifest: &[u8], config: &[u8], layers: usize) -> Result<Self> {
         let whole: Map<String, Value> =
             serde_json::from_slice(config).context("read an image's configuration")?;
@@ -44,7 +41,7 @@ impl PrefixImage {
         Ok(Self { config, manifest: manifest.to_string() })
     }
 
-    /// The digest of its manifest.
+    /// Digest of the manifest.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.manifest)
     }
@@ -65,7 +62,7 @@ mod tests {
         let image =
             br#"{"os":"linux","config":{"digest":"sha256:c","size":1},"rootfs":{"diff_ids":["sha256:a"]},
             "layers":[{"digest":"sha256:a","size":5},{"digest":"sha256:b","size":6}]}"#;
-        fuzz("partial image", 1_000, &[image, b"[]", br#"{"rootfs":"x","layers":[]}"#], |bytes| {
+        fuzz("prefix image", 1_000, &[image, b"[]", br#"{"rootfs":"x","layers":[]}"#], |bytes| {
             drop(PrefixImage::of(bytes, bytes, 1));
             drop(PrefixImage::of(bytes, br#"{"rootfs":{"diff_ids":[]}}"#, 1));
         });

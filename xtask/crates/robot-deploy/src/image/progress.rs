@@ -1,8 +1,8 @@
-//! BuildKit's plain log, condensed: what is really being done and what fails, not what is remembered.
+//! Condensed log of BuildKit: steps that run or fail, without cached steps.
 //!
-//! A build of four images is a hundred steps, of which an edit runs three. BuildKit's own display lists all
-//! of them; this one shows a step when it has something to say, and again when it took long. Verbose mode
-//! shows BuildKit's log whole. On the way the steps go into the [timeline](crate::timeline).
+//! A build of four images has a hundred steps, of which an edit runs three. BuildKit's own display lists all
+//! of them; this one shows a step when it prints output, and again when it took long. Verbose mode shows the
+//! whole log. The steps are also recorded in the [timeline](crate::timeline).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 use crate::process::{self, LineFilter};
 use crate::timeline::{self, Lane, Phase};
 
-/// Steps that took longer than this get a closing line.
+/// Duration in seconds from which a finished step gets a line.
 const LONG_SECONDS: f32 = 3.0;
 
-/// A filter for one run of `docker buildx … --progress=plain`. It tells of each image that the store has got, by its
-/// name there and the digest of its manifest.
+/// Returns a filter for the log of one `docker buildx … --progress=plain`. It calls `stored` with name and
+/// manifest digest of each image that the store has received.
 pub fn condense(mut stored: impl FnMut(&str, &str) + 'static) -> LineFilter {
     let mut steps = Steps::default();
-    let mut stores = Stores::default();
+    let mut stored_images = StoredImages::default();
     let mut log = Log::default();
     Box::new(move |line| {
-        if let Some((name, digest)) = stores.line(line) {
+        if let Some((name, digest)) = stored_images.line(line) {
             stored(name, digest);
         }
         match steps.line(line) {
             Some(Ended::Ran(title, took)) => timeline::ended(Lane::Build, Phase::Build, title, took),
-            Some(Ended::Remembered) => timeline::cached_step(),
+            Some(Ended::Cached) => timeline::cached_step(),
             None => {}
         }
         if process::mode().verbose {
@@ -35,22 +35,21 @@ pub fn condense(mut stored: impl FnMut(&str, &str) + 'static) -> LineFilter {
     })
 }
 
-/// What became of a step, by a line that says so.
+/// End of a step.
 #[derive(Debug, PartialEq)]
 enum Ended {
-    /// It ran, well or not, for as long.
+    /// It ran, successfully or not: title and duration.
     Ran(String, Duration),
-    /// BuildKit knew its result.
-    Remembered,
+    Cached,
 }
 
-/// The steps of a build as they end.
+/// Parser for the ends of steps.
 ///
-/// BuildKit tells of an end at once, and how long the step took; its beginning it may tell late, when it has
-/// finished with the lines of another step.
+/// BuildKit prints the end of a step at once, with its duration. It may print the beginning late, after the
+/// lines of another step.
 #[derive(Default)]
 struct Steps {
-    /// Title, when it was first heard of, and how much of its time is recorded, by number.
+    /// Title, time of the first line, and duration recorded so far, by number.
     steps: BTreeMap<String, (String, Instant, Duration)>,
 }
 
@@ -64,37 +63,38 @@ impl Steps {
             return None;
         };
         if rest == "CACHED" {
-            return Some(Ended::Remembered);
+            return Some(Ended::Cached);
         }
         let took = match rest.strip_prefix("DONE ") {
             Some(time) => Duration::try_from_secs_f32(time.strip_suffix('s')?.parse().ok()?).ok()?,
             None if rest.starts_with("ERROR") || rest.starts_with("CANCELED") => seen.elapsed(),
             None => return None,
         };
-        // A step may be done several times, say a transfer: the time that is told is that of all of them.
+        // A step may end several times, for example a transfer: the duration printed is the total.
         let more = took.saturating_sub(*recorded);
         *recorded = took;
         (more > Duration::ZERO).then(|| Ended::Ran(title.clone(), more))
     }
 }
 
-/// The images that the store gets. It can hand them on from then on, while BuildKit goes on to unpack them there.
+/// Parser for images that the store has received. They can be pushed from then on, while BuildKit still
+/// unpacks them.
 #[derive(Default)]
-struct Stores {
-    /// Digests of manifests, by the number of the step that exports an image.
+struct StoredImages {
+    /// Digests of manifests, by the number of the exporting step.
     manifests: BTreeMap<String, String>,
 }
 
-impl Stores {
-    /// The name of an image that the store has got, and the digest of its manifest.
+impl StoredImages {
+    /// Name and manifest digest of an image that the store has received, if `line` reports one.
     fn line<'a>(&'a mut self, line: &'a str) -> Option<(&'a str, &'a str)> {
         let (number, rest) = line.strip_prefix('#')?.split_once(' ')?;
         if let Some(digest) = rest.strip_prefix("exporting manifest ") {
             let digest = digest.split(' ').next()?;
-            drop(self.manifests.insert(number.to_owned(), digest.to_owned()));
+            self.manifests.insert(number.to_owned(), digest.to_owned());
             return None;
         }
-        // Between name and end may stand how long it took.
+        // A duration may stand between name and `done`.
         let name = rest.strip_prefix("naming to ")?.strip_suffix(" done")?.split(' ').next()?;
         Some((name.strip_prefix("docker.io/library/").unwrap_or(name), self.manifests.get(number)?))
     }
@@ -111,7 +111,7 @@ struct Log {
 impl Log {
     fn line(&mut self, line: &str) -> Option<String> {
         let Some((number, rest)) = line.strip_prefix('#').and_then(|line| line.split_once(' ')) else {
-            // What is outside of steps explains the failure of one.
+            // Lines outside of steps explain the failure of a step.
             self.failed |= line.starts_with("----") || line.starts_with("ERROR");
             return self.failed.then(|| line.to_owned());
         };
@@ -136,13 +136,15 @@ impl Log {
     }
 }
 
-/// `[internal] load build definition`, and what has no stage at all, for the record.
+/// Title for the timeline of a step without a stage: `[internal] load build definition`, `exporting to
+/// image`.
 fn plain(rest: &str) -> String {
     let text = rest.strip_prefix('[').unwrap_or(rest).replacen("] ", ": ", 1);
     text.chars().take(80).collect()
 }
 
-/// `[navigation build-navigation 2/2] RUN --mount=… build-package navigation` without what people skip.
+/// Title of a step with a stage: `[navigation build-navigation 2/2] RUN --mount=… build-package navigation`
+/// becomes `build-navigation: RUN build-package navigation`. `None` for internal steps.
 fn title(rest: &str) -> Option<String> {
     let (stage, command) = rest.split_once("] ")?;
     let words: Vec<&str> = stage.split_whitespace().collect();
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_not_shown() {
+    fn cached_steps_are_not_shown() {
         let text = "#0 building with \"default\" instance using docker driver\n\
                     #1 [internal] load local bake definitions\n#1 DONE 0.0s\n\
                     #2 [navigation context docker] load from client\n#2 transferring docker: 63B 0.1s done\n\
@@ -209,12 +211,12 @@ mod tests {
         let ran = |title: &str, millis| Ended::Ran(title.to_owned(), Duration::from_millis(millis));
         let seconds = |ended: &Ended| match ended {
             Ended::Ran(title, took) => ran(title, (took.as_secs_f32() * 10.0).round() as u64 * 100),
-            Ended::Remembered => Ended::Remembered,
+            Ended::Cached => Ended::Cached,
         };
         assert_eq!(
             ended.iter().map(seconds).collect::<Vec<_>>(),
             [
-                Ended::Remembered,
+                Ended::Cached,
                 ran("camera: exporting to image", 500),
                 ran("camera: exporting to image", 200),
                 ran("build-navigation: RUN build-package navigation", 12_500),
@@ -224,23 +226,23 @@ mod tests {
     }
 
     #[test]
-    fn images_are_told_of_when_the_store_has_them() {
+    fn images_are_reported_when_the_store_has_them() {
         let text = "#6 [lidar] exporting to image\n#6 exporting layers 8.4s done\n\
                     #6 exporting manifest sha256:3e9c 0.0s done\n#6 exporting config sha256:549c done\n\
                     #7 [camera] exporting to image\n#7 exporting manifest sha256:aaaa done\n\
                     #6 naming to docker.io/library/bench:lidar done\n#6 unpacking to docker.io/library/bench:lidar\n\
                     #7 naming to docker.io/library/bench:camera\n#7 naming to docker.io/library/bench:camera 0.1s done\n\
                     #8 naming to docker.io/library/bench:x done";
-        let mut stores = Stores::default();
+        let mut images = StoredImages::default();
         let owned = |(name, digest): (&str, &str)| (name.to_owned(), digest.to_owned());
-        let told: Vec<(String, String)> =
-            text.lines().filter_map(|line| stores.line(line).map(owned)).collect();
-        let images = [("bench:lidar", "sha256:3e9c"), ("bench:camera", "sha256:aaaa")];
-        assert_eq!(told, images.map(owned));
+        let reported: Vec<(String, String)> =
+            text.lines().filter_map(|line| images.line(line).map(owned)).collect();
+        let expected = [("bench:lidar", "sha256:3e9c"), ("bench:camera", "sha256:aaaa")];
+        assert_eq!(reported, expected.map(owned));
     }
 
     #[test]
-    fn failures_are_shown_with_all_that_explains_them() {
+    fn failures_are_shown_with_their_explanation() {
         let text = "#5 [build-navigation 2/2] RUN build-package navigation\n\
                     #5 ERROR: process \"/bin/sh\" did not complete successfully: exit code: 1\n\
                     ------\n > [build-navigation 2/2] RUN build-package navigation:\n\

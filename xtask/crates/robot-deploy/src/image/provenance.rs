@@ -1,7 +1,7 @@
-//! Where an image comes from, as OCI labels that follow its inputs.
+//! Provenance of an image: OCI labels that depend only on its inputs.
 //!
-//! The revision is the one that last touched the image's inputs, not the newest: an image whose inputs did
-//! not change keeps its labels and with them its digest.
+//! The revision is the last one that changed an input of the image, not the newest: an image with unchanged
+//! inputs keeps its labels and therefore its digest.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +11,22 @@ use crate::config::{Image, Workspace};
 use crate::error::Result;
 use crate::process::Cmd;
 
-/// The label with the project's name.
+/// Label with the project's name.
 pub const PROJECT: &str = "dev.cargo-xtask.project";
 
-/// Where an image comes from.
+/// Revision of an image's inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// The revision that last touched the inputs; none outside a git repository.
+    /// Last revision that changed an input; `None` outside a git repository.
     pub revision: Option<String>,
-    /// The time of that revision, in seconds since 1970: the image's creation time, so that it follows
-    /// from the inputs as well.
+    /// Time of that revision in seconds since 1970, used as the image's creation time.
     pub time: u64,
-    /// Whether inputs differ from that revision.
+    /// True if inputs differ from that revision.
     pub dirty: bool,
 }
 
 impl Provenance {
     /// Asks git about the inputs of `image`.
-    ///
-    /// # Errors
-    /// Fails when git is there but fails.
     pub fn of(workspace: &Workspace, image: &Image) -> Result<Self> {
         let inputs = inputs(workspace, image);
         let git = |args: &[&str]| {
@@ -59,7 +55,7 @@ impl Provenance {
         })
     }
 
-    /// The labels; the names are those of the OCI image specification's annotations where it has one.
+    /// Labels, named like the annotations of the OCI image specification where it defines one.
     pub fn labels(&self, workspace: &Workspace, image: &Image) -> BTreeMap<String, String> {
         let state = if self.dirty { "dirty" } else { "clean" };
         BTreeMap::from([
@@ -74,8 +70,8 @@ impl Provenance {
     }
 }
 
-/// The files and directories that an image is made of: its packages, what they are built from, and the
-/// hand-written Dockerfile with the directory of the same name beside it.
+/// Input files and directories of an image: its packages with their build dependencies, and the hand-written
+/// Dockerfile with the directory of the same name beside it.
 fn inputs(workspace: &Workspace, image: &Image) -> Vec<Utf8PathBuf> {
     let src = workspace.project.ros_workspace.join("src");
     let graph = &workspace.packages;

@@ -1,10 +1,10 @@
-//! `docker push` to a port of this machine, and what its output says of the layers.
+//! `docker push` to a local port, and the layer counts in its output.
 
 use super::{Builder, Built};
 use crate::error::Result;
 use crate::process::Cmd;
 
-/// The commands that push one image, and take back what they leave behind.
+/// Commands that push one image; the temporary tag is removed afterwards.
 #[derive(Debug)]
 pub struct Push {
     name: String,
@@ -13,10 +13,7 @@ pub struct Push {
 }
 
 impl Push {
-    /// To the registry behind `port`, as `repository:image`.
-    ///
-    /// # Errors
-    /// Fails when a build's definition cannot be written.
+    /// Returns the push to the registry behind `port`, as `repository:image`.
     pub fn new(builder: Builder, repository: &str, built: &Built, port: u16) -> Result<Self> {
         let name = format!("{}/{repository}:{}", builder.registry_host(port), built.spec.image);
         let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
@@ -24,16 +21,13 @@ impl Push {
             Builder::Engine { .. } => {
                 (vec![docker(&["tag", &built.reference, &name]), docker(&["push", &name])], true)
             }
-            // The engine would insist on TLS: our own builder pushes what it has just built.
+            // The engine insists on TLS, so the builder pushes the image that it has just built.
             Builder::Container => (vec![built.push_from_builder(&name)?], false),
         };
         Ok(Self { name, steps, temporary_tag })
     }
 
-    /// Pushes, and says what became of the layers.
-    ///
-    /// # Errors
-    /// Fails when the push fails. The temporary tag is gone in any case.
+    /// Pushes the image and counts its layers. The temporary tag is removed even after a failure.
     pub fn run(&self) -> Result<Layers> {
         let _guard = TemporaryTag(self.temporary_tag.then_some(self.name.as_str()));
         let mut output = String::new();
@@ -44,7 +38,7 @@ impl Push {
     }
 }
 
-/// Removes the tag that `docker push` needed, however the push ended.
+/// Guard that removes the tag of `docker push`, whether the push succeeded or not.
 struct TemporaryTag<'a>(Option<&'a str>);
 
 impl Drop for TemporaryTag<'_> {
@@ -55,17 +49,16 @@ impl Drop for TemporaryTag<'_> {
     }
 }
 
-/// Layers by what a push did with them.
+/// Number of layers by the result of a push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layers {
-    /// Those that travelled.
     pub sent: usize,
-    /// Those that the registry had.
+    /// Layers that the registry already had.
     pub reused: usize,
 }
 
 impl Layers {
-    /// Counts the closing lines of `docker push`, one for each layer.
+    /// Counts the final lines of `docker push`, one for each layer.
     pub fn parse(output: &str) -> Self {
         let count = |endings: &[&str]| {
             output.lines().filter(|line| endings.iter().any(|ending| line.contains(ending))).count()
@@ -79,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_are_counted_by_their_closing_lines() {
+    fn layers_are_counted_by_their_final_lines() {
         let output = "The push refers to repository [localhost:5000/eurobot]\n\
                       1a2b: Preparing\n1a2b: Pushing  512B/3kB\n3c4d: Layer already exists\n\
                       5e6f: Mounted from eurobot\n1a2b: Pushed\nnavigation: digest: sha256:aa size: 1234";

@@ -1,16 +1,16 @@
-//! A registry on this machine's loopback interface, for as long as an export takes: what `docker push` brings
-//! becomes files of an image layout.
+//! Registry on this machine's loopback interface for the duration of an export: blobs from `docker push`
+//! become files of an image layout.
 //!
-//! A push brings exactly the image that was built, asks first what is there, and hands the rest over as it is.
-//! BuildKit's own export of a layout builds once more, and takes three times as long for a large layer (13 s
-//! instead of 4 s for 740 MB): it waits for an answer to each piece of it.
+//! A push sends exactly the image that was built, first asks for existing blobs, and sends the others
+//! unchanged. BuildKit's own export to a layout builds again and takes three times as long for a large layer
+//! (13 s instead of 4 s for 740 MB), because it waits for a reply to each chunk.
 //!
-//! OCI distribution specification, "Pushing blobs" and "Pushing manifests": of what it allows, the part that
-//! Docker's push of an image uses whose store has it as it is pushed.
+//! OCI distribution specification, "Pushing blobs" and "Pushing manifests": implemented is the part that
+//! `docker push` uses with the containerd store.
 //!
-//! Pushed blobs become files that every later deploy reads. So only this user and Docker's engine are let in (see
-//! [`Listener`]), no web page, and only below a name that this export has made up; and a digest is a digest before it
-//! becomes a path.
+//! Every later deploy reads the pushed blobs. Therefore only this user and Docker's engine may connect (see
+//! [`Listener`]), requests from web pages are refused, the repository name is random for each export, and a
+//! digest is validated before it becomes part of a path.
 
 use std::io::{self, BufReader, Read, Write as _};
 use std::net::TcpStream;
@@ -26,13 +26,13 @@ use crate::files;
 use crate::http::{self, Body, Head};
 use crate::loopback::Listener;
 
-/// The port that it listens on where that is free: one that no tunnel has.
+/// Preferred port, outside of the range for tunnels.
 const PORT: u16 = 5101;
 
-/// Most bytes of a blob: more than any image has in a layer.
+/// Largest blob in bytes, more than any real layer.
 const BLOB_LIMIT: u64 = 64 << 30;
 
-/// See the module. It stops with this guard.
+/// Running registry; it stops when this guard is dropped.
 #[derive(Debug)]
 pub struct Receiver {
     listener: Listener,
@@ -42,53 +42,51 @@ pub struct Receiver {
 #[derive(Debug)]
 struct Shared {
     layout: Layout,
-    /// First part of the repositories that are taken.
+    /// Random first part of the accepted repositories.
     name: String,
-    /// Why something could not be taken.
+    /// First error of a push.
     failure: Mutex<Option<anyhow::Error>>,
 }
 
 impl Receiver {
-    /// Starts to listen.
-    ///
-    /// # Errors
-    /// Fails when no port is free.
+    /// Starts the registry on a free port.
     pub fn start(layout: &Layout) -> Result<Self> {
-        let name = files::random().context("make up a name for an export")?;
+        let name = files::random().context("choose a random name for an export")?;
         let shared = Arc::new(Shared { layout: layout.clone(), name, failure: Mutex::new(None) });
         let serving = Arc::clone(&shared);
         let listener = Listener::start(PORT, move |client| {
             let shared = Arc::clone(&serving);
-            // It ends with its connection, which the push closes.
+            // The thread ends when `docker push` closes the connection.
             std::thread::spawn(move || shared.serve(&client));
         })?;
         Ok(Self { listener, shared })
     }
 
-    /// The port that images can be pushed to.
+    /// Port that images can be pushed to.
     pub fn port(&self) -> u16 {
         self.listener.port()
     }
 
-    /// A repository that images can be pushed to, for those who watch: nothing of it goes to a robot.
+    /// Repository that images can be pushed to. `layers` in it tells users who watch that no robot is
+    /// involved.
     pub fn repository(&self, project: &str) -> String {
         format!("{}/layers/{project}", self.shared.name)
     }
 
-    /// Why something could not be taken, if that happened; told once.
+    /// First error of a push, returned once.
     pub fn failure(&self) -> Option<anyhow::Error> {
         self.shared.failure().take()
     }
 }
 
-/// An answer without a body.
+/// Response without a body.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer {
+struct Response {
     status: &'static str,
     headers: Vec<(&'static str, String)>,
 }
 
-impl Answer {
+impl Response {
     fn new(status: &'static str) -> Self {
         Self { status, headers: Vec::new() }
     }
@@ -116,22 +114,22 @@ impl Shared {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers all requests of a connection.
+    /// Serves a connection and records its error.
     fn serve(&self, client: &TcpStream) {
-        if let Err(error) = self.converse(client) {
-            // The first one explains the others.
-            let _first = self.failure().get_or_insert(error);
+        if let Err(error) = self.handle_requests(client) {
+            // The first error explains the others.
+            self.failure().get_or_insert(error);
         }
     }
 
-    fn converse(&self, mut client: &TcpStream) -> Result<()> {
-        if http::is_tls(client).context("hear a push")? {
+    fn handle_requests(&self, mut client: &TcpStream) -> Result<()> {
+        if http::is_tls(client).context("read a push request")? {
             http::answer_tls(client);
             return Ok(());
         }
-        let port = client.local_addr().context("hear a push")?.port();
+        let port = client.local_addr().context("read a push request")?.port();
         let mut requests = BufReader::with_capacity(256 << 10, client);
-        while let Some(read) = Head::read(&mut requests, port).context("hear a push")? {
+        while let Some(read) = Head::read(&mut requests, port).context("read a push request")? {
             let (head, length) = match read.and_then(|head| Ok((self.length(&head)?, head))) {
                 Ok((length, head)) => (head, length),
                 Err(refusal) => {
@@ -140,22 +138,22 @@ impl Shared {
                 }
             };
             if head.waits() {
-                client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").context("answer a push")?;
+                client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").context("answer a push request")?;
             }
             let mut body = (&mut requests).take(length);
-            let answer = self.answer(&head, &mut body)?;
-            let _unread = io::copy(&mut body, &mut io::sink()).context("hear a push")?;
-            client.write_all(answer.to_text().as_bytes()).context("answer a push")?;
+            let response = self.respond(&head, &mut body)?;
+            io::copy(&mut body, &mut io::sink()).context("read a push request")?;
+            client.write_all(response.to_text().as_bytes()).context("answer a push request")?;
         }
         Ok(())
     }
 
-    /// A blob that is here.
+    /// Metadata of a blob in the layout.
     fn blob(&self, digest: &str) -> Option<std::fs::Metadata> {
         self.layout.blob(&digest.parse().ok()?).metadata().ok()
     }
 
-    /// The bytes that a request brings, if they may come.
+    /// Length of a request's body, if it is acceptable.
     fn length(&self, head: &Head) -> Result<u64, http::Refusal> {
         let limit = if head.target.contains("/manifests/") { MANIFEST_LIMIT } else { BLOB_LIMIT };
         match head.body {
@@ -165,46 +163,46 @@ impl Shared {
         }
     }
 
-    fn answer(&self, head: &Head, body: &mut impl Read) -> Result<Answer> {
+    fn respond(&self, head: &Head, body: &mut impl Read) -> Result<Response> {
         let (path, query) = head.target.split_once('?').unwrap_or((&head.target, ""));
         let words: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let place = match &words[..] {
-            ["v2"] if head.method == "GET" => return Ok(Answer::new("200 OK")),
-            ["v2", name, place @ ..] if *name == self.name => place,
-            _ => return Ok(Answer::new("404 Not Found")),
+        let resource = match &words[..] {
+            ["v2"] if head.method == "GET" => return Ok(Response::new("200 OK")),
+            ["v2", name, resource @ ..] if *name == self.name => resource,
+            _ => return Ok(Response::new("404 Not Found")),
         };
-        // Of a digest nothing but the colon may be written in another way (RFC 3986, section 2.1).
+        // The colon is the only character of a digest that may be percent-encoded (RFC 3986, section 2.1).
         let digest = query.split('&').find_map(|pair| pair.strip_prefix("digest="));
         let digest: Option<Digest> = digest.and_then(|text| text.replace("%3A", ":").parse().ok());
-        Ok(match (head.method.as_str(), place) {
+        Ok(match (head.method.as_str(), resource) {
             ("HEAD", [.., "blobs", digest]) => match self.blob(digest) {
-                Some(blob) => Answer::new("200 OK")
+                Some(blob) => Response::new("200 OK")
                     .with("Content-Length", blob.len().to_string())
                     .with("Docker-Content-Digest", *digest),
-                None => Answer::new("404 Not Found"),
+                None => Response::new("404 Not Found"),
             },
             ("POST", [.., "blobs", "uploads"]) => {
-                Answer::new("202 Accepted").with("Location", format!("/{}/upload", words.join("/")))
+                Response::new("202 Accepted").with("Location", format!("/{}/upload", words.join("/")))
             }
             ("PUT", [.., "blobs", "uploads", "upload"]) => match digest {
                 Some(digest) => {
                     self.layout.receive(body, &digest)?;
-                    Answer::new("201 Created").with("Docker-Content-Digest", digest.to_string())
+                    Response::new("201 Created").with("Docker-Content-Digest", digest.to_string())
                 }
-                None => Answer::new("400 Bad Request"),
+                None => Response::new("400 Bad Request"),
             },
             ("PUT", [.., "manifests", _]) => {
                 let mut manifest = Vec::new();
-                let _count = body.read_to_end(&mut manifest).context("hear a push")?;
-                // It names blobs by digests only.
+                body.read_to_end(&mut manifest).context("read a push request")?;
+                // Parsing makes sure that it refers to blobs by valid digests only.
                 if serde_json::from_slice::<oci::OciManifest>(&manifest).is_err() {
-                    return Ok(Answer::new("400 Bad Request"));
+                    return Ok(Response::new("400 Bad Request"));
                 }
                 let digest = self.layout.receive_manifest(&manifest)?;
-                Answer::new("201 Created").with("Docker-Content-Digest", digest.to_string())
+                Response::new("201 Created").with("Docker-Content-Digest", digest.to_string())
             }
-            // A tag has no manifest before it is pushed.
-            _ => Answer::new("404 Not Found"),
+            // Includes the query for a manifest: none exists before it is pushed.
+            _ => Response::new("404 Not Found"),
         })
     }
 }
@@ -224,10 +222,10 @@ mod tests {
         (layout, receiver)
     }
 
-    /// Answer of a registry to the words of one connection; NAME is what its repositories begin with.
-    fn say(receiver: &Receiver, words: &str) -> String {
+    /// Sends `requests` over one connection and returns the responses; NAME stands for the random name.
+    fn send(receiver: &Receiver, requests: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, receiver.port())).unwrap();
-        stream.write_all(words.replace("NAME", &receiver.shared.name).as_bytes()).unwrap();
+        stream.write_all(requests.replace("NAME", &receiver.shared.name).as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -246,19 +244,19 @@ mod tests {
         request("PUT", path, body)
     }
 
-    /// A manifest of an image with one layer.
+    /// Manifest of an image with one layer.
     fn manifest(config: (&str, usize), layer: (&str, usize)) -> String {
         let blob = |(digest, size): (&str, usize)| format!(r#"{{"digest":"{digest}","size":{size}}}"#);
         format!(r#"{{"config":{},"layers":[{}]}}"#, blob(config), blob(layer))
     }
 
     #[test]
-    fn what_is_pushed_becomes_an_image_of_the_layout() -> Result<()> {
+    fn a_push_becomes_an_image_of_the_layout() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let (layout, receiver) = receiver(&guard);
         let (config, layer) = (r#"{"history":[{"created_by":"RUN x"}]}"#, "a layer");
         let manifest = manifest((&digest(config), config.len()), (&digest(layer), layer.len()));
-        // One connection for all, as Docker has it.
+        // All requests over one connection, like Docker.
         let ask = request("HEAD", &format!("/v2/NAME/b/blobs/{}", digest(layer)), "");
         let upload = |text: &str| {
             let query = digest(text).replace(':', "%3A");
@@ -267,7 +265,7 @@ mod tests {
         let begin = request("POST", "/v2/NAME/b/blobs/uploads/", "");
         let words =
             [&ask, &begin, &upload(layer), &upload(config), &ask, &put("/v2/NAME/b/manifests/t", &manifest)];
-        let answer = say(&receiver, &words.map(String::as_str).concat());
+        let answer = send(&receiver, &words.map(String::as_str).concat());
         assert_eq!(
             status(&answer),
             ["404 Not Found", "202 Accepted", "201 Created", "201 Created", "200 OK", "201 Created"]
@@ -282,47 +280,47 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_what_it_is_called_is_not_taken() -> Result<()> {
+    fn a_blob_with_another_digest_is_refused() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let (layout, receiver) = receiver(&guard);
         let other = digest("other");
         let upload = put(&format!("/v2/NAME/blobs/uploads/upload?digest={other}"), "text");
-        assert_eq!(say(&receiver, &upload), "", "the connection is closed");
+        assert_eq!(send(&receiver, &upload), "", "the connection is closed");
         assert!(!layout.blob(&other).exists());
         let error = receiver.failure().unwrap();
-        assert!(format!("{error:#}").contains("is not what it is called"), "{error:#}");
+        assert!(format!("{error:#}").contains("has the digest sha256:"), "{error:#}");
 
-        // One that breaks off leaves nothing either.
+        // Nothing is kept of a truncated blob either.
         let cut = upload.replace("Content-Length: 4", "Content-Length: 40");
-        assert_eq!(say(&receiver, &cut), "");
+        assert_eq!(send(&receiver, &cut), "");
         assert!(receiver.failure().is_some());
         assert_eq!(layout.blobs(), [].into());
         Ok(())
     }
 
-    /// A file elsewhere, called as a digest is. Every later deploy reads the configurations of all images: one of
-    /// `/dev/zero`, which has no size, would be read until memory ends.
+    /// A path in the place of a digest. Every later deploy reads the configurations of all images:
+    /// `/dev/zero` would be read until memory is exhausted.
     #[test]
-    fn a_digest_that_leads_elsewhere_is_not_taken() -> Result<()> {
+    fn a_digest_that_is_a_path_is_refused() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let (layout, receiver) = receiver(&guard);
         let elsewhere = "sha256:../../../../../../../../../../dev/null";
         let layer = digest("");
         for manifest in [manifest((elsewhere, 0), (&layer, 0)), manifest((&layer, 0), (elsewhere, 0))] {
-            let answer = say(&receiver, &put("/v2/NAME/b/manifests/t", &manifest));
+            let answer = send(&receiver, &put("/v2/NAME/b/manifests/t", &manifest));
             assert_eq!(status(&answer), ["400 Bad Request"]);
         }
         let ask = request("HEAD", &format!("/v2/NAME/b/blobs/{elsewhere}"), "");
         let upload = put(&format!("/v2/NAME/b/blobs/uploads/upload?digest={elsewhere}"), "");
         for text in [ask, upload] {
-            assert!(!say(&receiver, &text).contains(" 20"), "{text}");
+            assert!(!send(&receiver, &text).contains(" 20"), "{text}");
         }
         assert!(layout.histories().is_empty() && layout.blobs().is_empty());
         Ok(())
     }
 
     #[test]
-    fn what_nobody_here_pushes_is_refused() -> Result<()> {
+    fn requests_of_strangers_are_refused() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let (layout, receiver) = receiver(&guard);
         let upload = put(&format!("/v2/NAME/blobs/uploads/upload?digest={}", digest("text")), "text");
@@ -337,18 +335,18 @@ mod tests {
             (upload.replace("Content-Length: 4", "Transfer-Encoding: chunked"), "411 Length Required"),
         ];
         for (text, expected) in cases {
-            assert_eq!(status(&say(&receiver, &text)), [expected]);
+            assert_eq!(status(&send(&receiver, &text)), [expected]);
         }
         assert!(layout.blobs().is_empty());
-        assert!(receiver.failure().is_none(), "a stranger's request is no failure of the push");
+        assert!(receiver.failure().is_none(), "a stranger's request is not a failure of the push");
         Ok(())
     }
 
     #[test]
-    fn who_tries_tls_is_answered_in_plain_http() -> Result<()> {
+    fn tls_is_answered_in_plain_http() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let (_layout, receiver) = receiver(&guard);
-        assert!(say(&receiver, "\x16\x03\x01\x02\x00").starts_with("HTTP/1.0 400"));
+        assert!(send(&receiver, "\x16\x03\x01\x02\x00").starts_with("HTTP/1.0 400"));
         assert!(receiver.failure().is_none());
         Ok(())
     }

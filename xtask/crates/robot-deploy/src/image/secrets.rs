@@ -1,14 +1,14 @@
-//! What builds need to know of this machine and images must not: handed over as BuildKit secrets, which
-//! are no part of any layer or cache key.
+//! Settings of this machine that builds need and images must not contain: passed as BuildKit secrets, which
+//! are not part of any layer or cache key.
 
 use camino::Utf8PathBuf;
 
-/// Where systems keep the certificates they trust, the user's own choice first.
+/// Certificate bundles of Linux distributions and macOS.
 const CA_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// The secrets of this machine as `--secret` values: `ca`, the certificates it trusts (networks that
-/// intercept TLS are common in universities), and `pip`, its pip configuration (package index, proxy).
+/// Secrets of this machine as `--secret` values: `ca`, its trusted certificates (networks that intercept TLS
+/// are common in universities), and `pip`, its pip configuration (package index, proxy).
 pub fn of_this_machine() -> Vec<String> {
     let from_env = |name: &str| std::env::var(name).ok().map(Utf8PathBuf::from);
     let home = from_env("HOME").unwrap_or_default();

@@ -1,10 +1,11 @@
-//! Images that the tool itself needs: the robots' registry and the simulated robot.
+//! Images that xtask itself needs: the robots' registry and the simulated robot.
 //!
-//! Their build contexts are part of this program. Like bases, they are built once, named by their inputs, and kept.
+//! Their build contexts are part of this program. Like bases, they are built once, tagged with a hash of their
+//! inputs and kept.
 
 use anyhow::Context as _;
 
-use super::{Builder, base, content_tag, ensure_kept, exists, progress};
+use super::{Builder, base, content_tag, ensure_cached, exists, progress};
 use crate::cmd;
 use crate::config::Platform;
 use crate::error::Result;
@@ -12,14 +13,14 @@ use crate::host;
 use crate::process::Cmd;
 use crate::ui;
 
-/// The Debian release that both are made of.
+/// Debian release of both images.
 const SUITE: &str = "trixie";
 
-/// What the robots' registry image is taken from, with what these depend on: the registry, and a Python
-/// that reads and writes zstd, and passwords as the registry has them.
+/// Packages of the registry image, besides their dependencies: the registry, and Python modules for zstd and
+/// for the registry's password hashes.
 const REGISTRY_PACKAGES: [&str; 3] = ["docker-registry", "python3-bcrypt", "python3-zstandard"];
 
-/// Raised when the way they are made changes what is in them.
+/// Increased when a change of the build commands changes the content of the images.
 const RECIPE: &str = "1";
 
 /// A build context: names and contents of its files.
@@ -39,13 +40,10 @@ const SIMULATED_ROBOT: &Context = &[
     ("sshd_config", include_str!("../../images/sim/sshd_config")),
 ];
 
-/// Sees to it that the registry's image for a platform exists, and gives its name.
+/// Builds the registry image for a platform if it is missing, and returns its name.
 ///
-/// Nothing in it is executed while it is made, so no emulation is needed for another platform. Python's
-/// modules are compiled for it by this machine's own Python, that of a bare Debian.
-///
-/// # Errors
-/// Fails when the Debian archive cannot be reached or BuildKit fails.
+/// The build does not run programs of the image, so another platform needs no emulation. The Python of a
+/// plain Debian for this machine's platform compiles the Python modules.
 pub fn registry(builder: Builder, platform: &Platform) -> Result<String> {
     let arch = base::debian_architecture(platform)?;
     let tag = format!("xtask-registry:{arch}-{}", hash(REGISTRY));
@@ -53,8 +51,8 @@ pub fn registry(builder: Builder, platform: &Platform) -> Result<String> {
         return Ok(tag);
     }
     let base = base::ensure_debian(SUITE, &Platform::of_this_machine())?;
-    ensure_kept(&tag, || {
-        ui::step("registry", &format!("making the robots' registry for {platform}, once"));
+    ensure_cached(&tag, || {
+        ui::step("registry", &format!("building the robots' registry image for {platform} (once)"));
         let packages = format!("xtask-registry-packages:{arch}");
         let extract = Cmd::new("mmdebstrap")
             .args(["--quiet", "--variant=extract", &format!("--architectures={arch}")])
@@ -62,19 +60,16 @@ pub fn registry(builder: Builder, platform: &Platform) -> Result<String> {
             .args([SUITE, "-"])
             .args(host::debian_mirror()?);
         let platform_name = platform.to_string();
-        let _bytes = cmd!("docker import --platform {platform_name} - {packages}")?.feed(&extract)?;
+        cmd!("docker import --platform {platform_name} - {packages}")?.feed(&extract)?;
         let contexts = [("packages", &packages), ("base", &base)];
-        let result = build(platform, &contexts, &builder.kept_output(&tag), REGISTRY)?.run();
+        let result = build(platform, &contexts, &builder.compressed_output(&tag), REGISTRY)?.run();
         cmd!("docker image rm {packages}")?.clean_up();
         result
     })?;
     Ok(tag)
 }
 
-/// Sees to it that the image of simulated robots exists, and gives its name.
-///
-/// # Errors
-/// As [`registry`].
+/// Builds the image of simulated robots if it is missing, and returns its name.
 pub fn simulated_robot(builder: Builder) -> Result<String> {
     let tag = format!("xtask-sim:{}", hash(SIMULATED_ROBOT));
     if exists(&tag)? {
@@ -82,9 +77,9 @@ pub fn simulated_robot(builder: Builder) -> Result<String> {
     }
     let platform = Platform::of_this_machine();
     let base = base::ensure_debian(SUITE, &platform)?;
-    ensure_kept(&tag, || {
-        ui::step("sim", "making the image of simulated robots, once");
-        // It stays on this machine: no effort is made for its size.
+    ensure_cached(&tag, || {
+        ui::step("sim", "building the image of simulated robots (once)");
+        // The image stays on this machine, so its size does not matter.
         build(&platform, &[("base", &base)], &builder.output(&tag), SIMULATED_ROBOT)?
             .show_through("sim", || progress::condense(|_, _| {}))
             .run()
@@ -92,8 +87,8 @@ pub fn simulated_robot(builder: Builder) -> Result<String> {
     Ok(tag)
 }
 
-/// The engine's own BuildKit builds them: no tunnel is involved, and it knows the engine's images, which
-/// are the named `contexts`.
+/// `docker buildx build` by the engine's own BuildKit, which can use the engine's images as named `contexts`;
+/// no tunnel is involved.
 fn build(platform: &Platform, contexts: &[(&str, &String)], output: &str, files: &Context) -> Result<Cmd> {
     let context = |(name, image): &(&str, &String)| format!("--build-context={name}=docker-image://{image}");
     let command = Cmd::new("docker")

@@ -1,11 +1,12 @@
-//! Images that need no build: their inputs are as they were when they were built, and the engine has them.
+//! Images that need no build: their inputs have not changed since the last build, and the engine still has
+//! them.
 //!
-//! BuildKit finds that out as well, but solves a graph of a hundred vertices for each image it is asked for:
-//! with four images that is most of a deploy in which one or none of them changed.
+//! BuildKit would find that out as well, but it solves a graph of a hundred vertices for each image: with
+//! four images that is most of the time of a deploy that changes one image or none.
 //!
-//! Inputs are recognised as git recognises changed files, by size and times of each, the time of the last
-//! change of the file's status (ctime) among them, which nothing can set back. They are looked at before
-//! BuildKit reads them: what changes while it builds is a change the next time.
+//! Changed inputs are detected as in git, by size and times of each file, including the ctime, which programs
+//! cannot set. The inputs are scanned before BuildKit reads them: a change during the build counts as a
+//! change next time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,17 +22,17 @@ use crate::error::Result;
 use crate::files;
 use crate::process::Cmd;
 
-/// What builds leave out, wherever it is.
+/// Names that builds ignore in every directory.
 const IGNORED: [&str; 3] = ["__pycache__", ".pytest_cache", ".git"];
 
-/// What an image was built from, and what came of it.
+/// Hash of an image's inputs, and the resulting digest.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 struct Entry {
     inputs: String,
     digest: String,
 }
 
-/// What was built before, by the name in the engine.
+/// Earlier builds, by the image's name in the engine.
 #[derive(Debug)]
 pub struct Known {
     file: Utf8PathBuf,
@@ -39,33 +40,33 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads what is known; a damaged or missing file costs one build, nothing else.
+    /// Reads the record of earlier builds; a damaged or missing file only costs a build.
     pub fn load(state_dir: &Utf8Path) -> Self {
         let file = state_dir.join("built.json");
         let text = fs_err::read_to_string(&file).unwrap_or_default();
         Self { file, images: serde_json::from_str(&text).unwrap_or_default() }
     }
 
-    /// The digest of an image that was built from the same inputs.
+    /// Digest of an image that was built from the same inputs.
     pub fn digest(&self, reference: &str, inputs: &str) -> Option<&str> {
         let entry = self.images.get(reference)?;
         (entry.inputs == inputs).then_some(&entry.digest)
     }
 
-    /// Remembers what came of a build.
+    /// Records a build.
     pub fn insert(&mut self, reference: &str, inputs: String, digest: &str) {
         let entry = Entry { inputs, digest: digest.to_owned() };
-        drop(self.images.insert(reference.to_owned(), entry));
+        self.images.insert(reference.to_owned(), entry);
     }
 
-    /// Writes what is known.
+    /// Writes the record.
     pub fn save(&self) -> Result<()> {
         files::replace(&self.file, &serde_json::to_string_pretty(&self.images)?)
     }
 }
 
-/// Whether the engine has all of these images, each still with the digest it was built with.
-pub fn are_there<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+/// Returns whether the engine has all these images, each with the digest given.
+pub fn all_exist<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
     let (references, digests): (Vec<&str>, Vec<&str>) = images.unzip();
     if references.is_empty() {
         return true;
@@ -74,9 +75,9 @@ pub fn are_there<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
     inspect.read().is_ok_and(|ids| ids.lines().eq(digests))
 }
 
-/// A hash over all that an image is built from: the definition of its build, the Dockerfile, and what is in
-/// the Dockerfile's contexts, except for the sources of packages that are not in the image. `None` where that
-/// cannot be said.
+/// Hash of all inputs of an image: its Bake target, the Dockerfile, and the files in the Dockerfile's
+/// contexts, without the sources of packages that the image does not need. `None` if the inputs cannot be
+/// determined.
 pub fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Option<String> {
     let base = workspace.bases.get(&image.base)?;
     let docker_dir = base.dockerfile.parent().filter(|dir| *dir != workspace.root)?;
@@ -96,7 +97,7 @@ pub fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Option<St
     Some(content_tag([tree.text.as_str()]))
 }
 
-/// Files as one can tell them apart without reading them.
+/// List of files with the metadata that shows a change without reading the files.
 struct Tree {
     skipped: BTreeSet<Utf8PathBuf>,
     text: String,
@@ -110,7 +111,7 @@ impl Tree {
         }
         let metadata = fs_err::symlink_metadata(path)?;
         if metadata.is_dir() {
-            // Its times change with files that are no inputs; its entries are looked at one by one.
+            // The times of a directory change with files that are not inputs; its entries are listed anyway.
             writeln!(self.text, "{path} {:o}", metadata.mode())?;
             let mut entries: Vec<Utf8PathBuf> =
                 path.read_dir_utf8()?.map(|entry| Ok(entry?.into_path())).collect::<std::io::Result<_>>()?;
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_of_a_file_is_seen_and_byproducts_are_not() -> Result<()> {
+    fn every_change_of_a_file_is_seen_and_ignored_files_are_not() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let dir = Utf8Path::from_path(guard.path()).unwrap();
         fs_err::create_dir(dir.join("package"))?;
@@ -154,7 +155,7 @@ mod tests {
         fs_err::write(dir.join("package/__pycache__/node.pyc"), "x")?;
         assert_eq!(seen(dir, &[])?, before);
 
-        // The same size, and the same time of modification.
+        // Same size and same modification time.
         let time = fs_err::metadata(dir.join("package/node.py"))?.modified()?;
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs_err::write(dir.join("package/node.py"), "a = 2")?;
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_built_is_known_by_its_inputs() -> Result<()> {
+    fn builds_are_found_by_their_inputs() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let dir = Utf8Path::from_path(guard.path()).unwrap();
         let mut known = Known::load(dir);

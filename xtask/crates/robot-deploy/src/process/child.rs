@@ -1,4 +1,4 @@
-//! Children that work beside us.
+//! Children in the background.
 
 use std::io::PipeWriter;
 use std::os::unix::process::CommandExt as _;
@@ -19,17 +19,17 @@ pub struct Child {
     handle: Arc<duct::Handle>,
     command: Cmd,
     held: Option<PipeWriter>,
-    /// Its stderr, being read.
-    words: Capture,
-    last_words: OnceLock<Vec<u8>>,
-    /// The reason for which it was ended, if it was for what it said.
-    ended_for: Arc<OnceLock<String>>,
-    /// Present where a signal ends the child before its guard does.
+    stderr: Capture,
+    /// End of `stderr`, once the child has ended.
+    stderr_tail: OnceLock<Vec<u8>>,
+    /// Reason why its output made us kill it.
+    killed_for: Arc<OnceLock<String>>,
+    /// Set when a signal ends the child before the guard does.
     ended_by_signals: Option<Registered>,
 }
 
-/// The terminal's Ctrl-C goes to the foreground process group only: a child in a group of its own lives
-/// on until its guard has done the cleaning up that needs it.
+/// Starts the child in its own process group. The terminal sends Ctrl-C to the foreground group only, so the
+/// child survives until the guards that need it have cleaned up.
 pub(super) fn apart(expression: duct::Expression) -> duct::Expression {
     expression.before_spawn(|command| {
         command.process_group(0);
@@ -39,14 +39,14 @@ pub(super) fn apart(expression: duct::Expression) -> duct::Expression {
 
 impl Child {
     pub(super) fn start(command: &Cmd, expression: duct::Expression) -> Result<Self> {
-        let (handle, words) = command.start(expression)?;
+        let (handle, stderr) = command.start(expression)?;
         Ok(Self {
             handle,
             command: command.clone(),
             held: None,
-            words,
-            last_words: OnceLock::new(),
-            ended_for: Arc::default(),
+            stderr,
+            stderr_tail: OnceLock::new(),
+            killed_for: Arc::default(),
             ended_by_signals: None,
         })
     }
@@ -55,54 +55,48 @@ impl Child {
         Self::start(command, apart(expression))
     }
 
-    /// Lets a signal end the child, so that who talks with it is not kept waiting.
+    /// Lets a signal end the child, so that a caller that reads its output does not block.
     pub(super) fn ended_by_signals(mut self) -> Self {
         self.ended_by_signals = Some(interrupt::register(&self.handle));
         self
     }
 
-    /// Keeps the writing end of the child's stdin open for as long as the child shall live.
+    /// Keeps the write end of the child's stdin open until the guard is dropped.
     pub(super) fn holding(mut self, held: PipeWriter) -> Self {
         self.held = Some(held);
         self
     }
 
-    /// Whether it still runs.
+    /// Returns whether it still runs.
     pub fn is_running(&self) -> bool {
         matches!(self.handle.try_wait(), Ok(None))
     }
 
-    /// Returns a function that ends it for what it says, with a reason, from another thread.
-    pub(super) fn end_for(&self) -> impl FnOnce(String) + Send + use<> {
-        let (handle, ended_for) = (self.handle.clone(), self.ended_for.clone());
+    /// Returns a function that kills the child from another thread, for a reason that its error will state.
+    pub(super) fn killer(&self) -> impl FnOnce(String) + Send + use<> {
+        let (handle, killed_for) = (self.handle.clone(), self.killed_for.clone());
         move |reason| {
-            let _first = ended_for.set(reason);
+            killed_for.get_or_init(|| reason);
             drop(handle.kill());
         }
     }
 
-    /// Waits for the child's successful end.
-    ///
-    /// # Errors
-    /// Fails when the child fails; the error shows its last words.
+    /// Waits for the child to exit with 0; otherwise the error shows the end of its stderr.
     pub fn wait(&self) -> Result<()> {
         let status = self.status()?;
-        if status.success() && self.ended_for.get().is_none() {
+        if status.success() && self.killed_for.get().is_none() {
             Ok(())
         } else {
             Err(self.post_mortem(status))
         }
     }
 
-    /// Waits for its end and gives its exit code; none where a signal ended it.
-    ///
-    /// # Errors
-    /// Fails when it cannot be waited for.
+    /// Waits for its end and returns the exit code; `None` when a signal ended it.
     pub fn exit_code(&self) -> Result<Option<i32>> {
         Ok(self.status()?.code())
     }
 
-    /// Why it ended: its exit status and last words. Waits for its end.
+    /// Waits for its end and returns an error with its exit status and the end of its stderr.
     pub fn reason(&self) -> anyhow::Error {
         self.status().map_or_else(|error| error, |status| self.post_mortem(status))
     }
@@ -113,11 +107,11 @@ impl Child {
     }
 
     fn post_mortem(&self, status: ExitStatus) -> anyhow::Error {
-        if let Some(ended_for) = self.ended_for.get() {
-            return self.command.failure(ended_for, "");
+        if let Some(reason) = self.killed_for.get() {
+            return self.command.failure(reason, "");
         }
-        let words = self.last_words.get_or_init(|| self.words.end(None).unwrap_or_default());
-        self.command.failure(&status.to_string(), &String::from_utf8_lossy(words))
+        let stderr = self.stderr_tail.get_or_init(|| self.stderr.end(None).unwrap_or_default());
+        self.command.failure(&status.to_string(), &String::from_utf8_lossy(stderr))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Commands as people read and paste them.
+//! Commands as text that can be pasted into a shell.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,8 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{Cmd, Stdin};
 use crate::ui;
 
-/// Says in dry-run mode how a file would come to its content: as commands, like everything else.
-/// Once for each file and directory.
+/// Prints, in dry-run mode, the commands that would create a file and its directory, once for each.
 pub fn plan_file(path: &Utf8Path, text: &str) {
     static PLANNED: Mutex<BTreeSet<Utf8PathBuf>> = Mutex::new(BTreeSet::new());
     let mut planned = PLANNED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,7 +23,8 @@ pub fn plan_file(path: &Utf8Path, text: &str) {
     }
 }
 
-/// One word for a shell. Quotes only what needs it, so that `--progress=plain` stays readable.
+/// Returns `word` quoted for a shell, without quotes where none are needed: `--progress=plain` stays
+/// readable.
 fn quote(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,@%+=".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) && !word.starts_with('=') {
@@ -33,7 +33,7 @@ fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Text as a here-document that ends with a line that is not in it.
+/// Text as a here-document whose end marker does not occur in the text.
 fn here_document(text: &str) -> String {
     let mut end = "END-OF-INPUT".to_owned();
     while text.lines().any(|line| line == end) {
@@ -42,7 +42,7 @@ fn here_document(text: &str) -> String {
     format!(" <<'{end}'\n{}\n{end}", text.trim_end_matches('\n'))
 }
 
-/// The command as one could paste it into a shell.
+/// The command, ready to paste into a shell.
 impl fmt::Display for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(dir) = &self.dir {

@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: end the children, let errors and guards do the rest.
+//! Ctrl-C, SIGTERM and SIGHUP: end the children; errors propagate and guards clean up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,10 +12,10 @@ use crate::error::Result;
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static RUNNING: Mutex<Vec<Weak<duct::Handle>>> = Mutex::new(Vec::new());
 
-/// Wakes those who [`wait`]; they hold `RUNNING`.
+/// Wakes threads in [`wait`], which lock `RUNNING`.
 static SIGNAL: Condvar = Condvar::new();
 
-/// `signal(7)`.
+/// Signal number, see signal(7).
 pub(super) const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
@@ -23,35 +23,32 @@ fn running() -> MutexGuard<'static, Vec<Weak<duct::Handle>>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes over the signals that end programs.
-///
-/// # Errors
-/// Fails when the system refuses the handler.
+/// Installs the handler for the signals that end programs.
 pub fn install() -> Result<()> {
     ctrlc::set_handler(stop).context("install the signal handler")
 }
 
-/// Ends the run as a signal would: children are ended, every further command fails, guards clean up.
-/// Children that go on all the same are killed the second time; what cleans up is left alone.
+/// Ends the run as a signal would: registered children get SIGTERM, every further command fails, guards clean
+/// up.
+///
+/// The second call kills registered children. Clean-up commands are not registered: no signal ends
+/// them.
 pub fn stop() {
     let again = INTERRUPTED.swap(true, Ordering::SeqCst);
     let running = running();
     SIGNAL.notify_all();
     for handle in running.iter().filter_map(Weak::upgrade) {
-        // It may have ended this very moment, which is what we want.
+        // The child may have ended in the meantime.
         drop(if again { handle.kill() } else { handle.send_signal(SIGTERM) });
     }
 }
 
-/// Fails once the run has been interrupted.
-///
-/// # Errors
 /// Fails with [`Exit::Interrupted`](crate::error::Exit::Interrupted) after a signal.
 pub fn check() -> Result<()> {
     if INTERRUPTED.load(Ordering::SeqCst) { Err(super::interrupted()) } else { Ok(()) }
 }
 
-/// Waits for as long, or until a signal comes.
+/// Waits for `duration`; a signal ends the wait early.
 pub(super) fn wait(duration: Duration) -> Result<()> {
     let (_running, _timeout) = SIGNAL
         .wait_timeout_while(running(), duration, |_| !INTERRUPTED.load(Ordering::SeqCst))
@@ -59,18 +56,18 @@ pub(super) fn wait(duration: Duration) -> Result<()> {
     check()
 }
 
-/// Makes a signal end `handle` for as long as the result lives.
+/// Lets a signal end `handle` until the returned guard is dropped.
 pub(super) fn register(handle: &Arc<duct::Handle>) -> Registered {
     let weak = Arc::downgrade(handle);
     running().push(weak.clone());
     if check().is_err() {
-        // The signal came between the start and the registration.
+        // The signal arrived between start and registration.
         drop(handle.send_signal(SIGTERM));
     }
     Registered(weak)
 }
 
-/// See [`register`].
+/// Guard of [`register`].
 #[derive(Debug)]
 pub(super) struct Registered(Weak<duct::Handle>);
 

@@ -1,4 +1,4 @@
-//! What a child says, line by line, for those who will not wait for ever.
+//! Output of a child line by line, in a way that a signal can interrupt.
 
 use std::io::{BufRead, BufReader, PipeReader, Read as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -7,31 +7,34 @@ use std::time::Duration;
 use super::{Child, interrupt};
 use crate::error::Result;
 
-/// Bytes that a line may have, as people and scripts write them.
+/// Longest line in bytes that scripts and logs may have.
 pub const LINE: usize = 1 << 20;
 
-/// Lines without a meaning that a login shell may print before what was asked for, and between.
+/// Most unknown lines that a login shell may print before and between the lines of a script.
 pub const GREETING: usize = 10_000;
 
-/// How long a child may say nothing before somebody looks whether this run has been interrupted.
-const QUIET: Duration = Duration::from_millis(100);
+/// Interval at which a wait for a line checks whether this run has been interrupted.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Passes on what a child says, without the ends of the lines; the end of that is the end of the lines. What is not
-/// UTF-8 is replaced: a robot's logs may have anything in them. The child waits for whoever listens, and a line of more
-/// than `limit` bytes ends it.
+/// Reads the child's output line by line in a thread and sends the lines, without line endings, to the
+/// returned channel.
+///
+/// Invalid UTF-8 is replaced: a robot's logs may contain anything. The channel holds one line, so a slow
+/// receiver slows down the child. A line longer than `limit` bytes kills the child.
 pub fn lines(child: &Child, answers: BufReader<PipeReader>, limit: usize) -> Receiver<String> {
     let (sender, receiver) = sync_channel(1);
-    let end = child.end_for();
+    let kill = child.killer();
     std::thread::spawn(move || {
-        if !pass_on(answers, limit, &sender) {
-            end(format!("it wrote a line of more than {} MiB", limit >> 20));
+        if !send_lines(answers, limit, &sender) {
+            kill(format!("it wrote a line of more than {} MiB", limit >> 20));
         }
     });
     receiver
 }
 
-/// Passes on lines until there are none, or nobody wants them; tells whether all of them were short enough.
-fn pass_on(mut answers: impl BufRead, limit: usize, sender: &SyncSender<String>) -> bool {
+/// Sends lines until the output ends or the receiver is gone; returns false when a line was longer than
+/// `limit`.
+fn send_lines(mut answers: impl BufRead, limit: usize, sender: &SyncSender<String>) -> bool {
     while let Ok(Some((line, is_whole))) = piece(&mut answers, limit) {
         if !is_whole {
             return false;
@@ -44,10 +47,8 @@ fn pass_on(mut answers: impl BufRead, limit: usize, sender: &SyncSender<String>)
     true
 }
 
-/// The next line, without its end, or as much of it as `limit` bytes, and whether that is all of it; none at the end.
-///
-/// # Errors
-/// Fails when nothing can be read.
+/// Reads the next line, without its ending and at most `limit` bytes of it, and returns it with a flag that
+/// tells whether it is the whole line; `None` at the end of the output.
 pub fn piece(reader: &mut impl BufRead, limit: usize) -> std::io::Result<Option<(Vec<u8>, bool)>> {
     let mut line = Vec::new();
     if reader.take(limit as u64).read_until(b'\n', &mut line)? == 0 {
@@ -58,13 +59,10 @@ pub fn piece(reader: &mut impl BufRead, limit: usize) -> std::io::Result<Option<
     Ok(Some((line, is_whole)))
 }
 
-/// Waits for the next of them; none when there are no more.
-///
-/// # Errors
-/// Fails when the run is interrupted.
+/// Waits for the next line; `None` at the end of the output. Fails only after a signal.
 pub fn next_line(lines: &Receiver<String>) -> Result<Option<String>> {
     loop {
-        match lines.recv_timeout(QUIET) {
+        match lines.recv_timeout(CHECK_INTERVAL) {
             Ok(line) => return Ok(Some(line)),
             Err(RecvTimeoutError::Timeout) => interrupt::check()?,
             Err(RecvTimeoutError::Disconnected) => return interrupt::check().map(|()| None),
@@ -80,29 +78,29 @@ mod tests {
 
     use super::*;
 
-    /// Lines without an end, counted by the first byte of each.
+    /// Endless lines; counts the reads, one for each line.
     struct Endless(Arc<AtomicUsize>);
 
     impl std::io::Read for Endless {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            let _before = self.0.fetch_add(1, Ordering::SeqCst);
+            self.0.fetch_add(1, Ordering::SeqCst);
             buffer[..2].copy_from_slice(b"x\n");
             Ok(2)
         }
     }
 
     #[test]
-    fn whoever_says_more_than_is_listened_to_has_to_wait() {
-        let said = Arc::new(AtomicUsize::new(0));
+    fn a_slow_receiver_slows_down_the_child() {
+        let count = Arc::new(AtomicUsize::new(0));
         let (sender, receiver) = sync_channel(1);
-        let endless = BufReader::new(Endless(said.clone()));
-        let speaking = std::thread::spawn(move || pass_on(endless, LINE, &sender));
+        let endless = BufReader::new(Endless(count.clone()));
+        let writing = std::thread::spawn(move || send_lines(endless, LINE, &sender));
         for _ in 0..1000 {
             assert_eq!(receiver.recv().unwrap(), "x");
         }
         drop(receiver);
-        assert!(speaking.join().unwrap(), "it was not the line");
-        assert!(said.load(Ordering::SeqCst) <= 1003);
+        assert!(writing.join().unwrap(), "no line was too long");
+        assert!(count.load(Ordering::SeqCst) <= 1003);
     }
 
     #[test]

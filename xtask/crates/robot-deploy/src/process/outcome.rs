@@ -1,4 +1,4 @@
-//! Running a command to its end, and what is said of one that failed.
+//! Runs a command to its end and builds the error of one that failed.
 
 use std::io::{BufReader, PipeReader, Read};
 use std::os::unix::process::ExitStatusExt as _;
@@ -14,13 +14,13 @@ use super::{Cmd, Shown, interrupt, mode};
 use crate::error::{Failure, Result};
 use crate::ui;
 
-/// How many lines of a failed command's output an error shows.
+/// Number of output lines that the error of a failed command shows.
 const SHOWN_LINES: usize = 20;
 
 impl Cmd {
-    /// Starts an expression made of this command; its last words on stderr are captured.
+    /// Starts an expression built from this command and captures the end of its stderr.
     pub(super) fn start(&self, expression: duct::Expression) -> Result<(Arc<duct::Handle>, Capture)> {
-        self.start_with(expression, Capture::of_words)
+        self.start_with(expression, Capture::of_stderr)
     }
 
     fn start_with(
@@ -28,8 +28,8 @@ impl Cmd {
         expression: duct::Expression,
         capture: impl FnOnce(PipeReader) -> Capture,
     ) -> Result<(Arc<duct::Handle>, Capture)> {
-        let (reader, writer) = std::io::pipe().context("make a pipe")?;
-        // The expression holds the pipe's writing end: it has to be gone before the reader sees the end.
+        let (reader, writer) = std::io::pipe().context("create a pipe")?;
+        // The expression holds the write end of the pipe: drop it, so that the reader sees end-of-file.
         let started = { expression.stderr_file(writer).start() };
         let handle = started.map_err(|error| self.cannot_start(error))?;
         Ok((Arc::new(handle), capture(reader)))
@@ -40,20 +40,20 @@ impl Cmd {
         let deadline = self.deadline.map(|deadline| Instant::now() + deadline);
         if let Some(shown) = self.shown.clone() {
             let show = |reader| Capture::new(move || show_lines(&shown, reader));
-            let (handle, words) = self.start_with(self.with_stdin().stdout_to_stderr(), show)?;
+            let (handle, output) = self.start_with(self.with_stdin().stdout_to_stderr(), show)?;
             let status = self.wait(&handle)?;
-            let stderr = words.end(deadline).ok_or_else(|| self.silence())?;
+            let stderr = output.end(deadline).ok_or_else(|| self.timed_out())?;
             return Ok(Output { status, stdout: Vec::new(), stderr });
         }
-        let (reader, writer) = std::io::pipe().context("make a pipe")?;
-        let (handle, words) = self.start(self.with_stdin().stdout_file(writer))?;
-        let answer = Capture::of_answer(reader, &handle);
+        let (reader, writer) = std::io::pipe().context("create a pipe")?;
+        let (handle, stderr) = self.start(self.with_stdin().stdout_file(writer))?;
+        let stdout = Capture::of_answer(reader, &handle);
         let status = self.wait(&handle)?;
-        let stdout = answer.end(deadline).ok_or_else(|| self.silence())?;
+        let stdout = stdout.end(deadline).ok_or_else(|| self.timed_out())?;
         if stdout.len() > ANSWER {
             return Err(self.failure(&format!("it wrote more than {} MiB", ANSWER >> 20), ""));
         }
-        let stderr = words.end(deadline).ok_or_else(|| self.silence())?;
+        let stderr = stderr.end(deadline).ok_or_else(|| self.timed_out())?;
         Ok(Output { status, stdout, stderr })
     }
 
@@ -69,7 +69,8 @@ impl Cmd {
             ui::output("", &format!("{} took {:.2} s", self.program, begin.elapsed().as_secs_f32()));
         }
         interrupt::check()?;
-        // A terminal's Ctrl-C reaches the child as well, and we may see its end before our own signal.
+        // The terminal sends Ctrl-C to the child as well; its end may be visible before our own signal
+        // arrives.
         match status {
             Some(status) if status.signal() == Some(interrupt::SIGINT) => {
                 interrupt::wait(Duration::from_secs(1))?
@@ -81,20 +82,20 @@ impl Cmd {
             return Ok(status);
         }
         handle.kill().with_context(|| format!("end `{self}`"))?;
-        Err(self.silence())
+        Err(self.timed_out())
     }
 
-    fn silence(&self) -> anyhow::Error {
+    fn timed_out(&self) -> anyhow::Error {
         let seconds = self.deadline.unwrap_or_default().as_secs();
         self.failure(&format!("no answer within {seconds} s"), "")
     }
 
-    /// Waits for success.
+    /// Runs the command and fails unless it exits with 0.
     pub(super) fn finish(&self) -> Result<Output> {
         self.check(self.output()?)
     }
 
-    /// Fails unless that was success.
+    /// Fails unless `output` is of a command that exited with 0.
     pub(super) fn check(&self, output: Output) -> Result<Output> {
         if output.status.success() {
             return Ok(output);
@@ -109,8 +110,8 @@ impl Cmd {
     }
 
     pub(super) fn text(&self, output: Output) -> Result<String> {
-        let text =
-            String::from_utf8(output.stdout).with_context(|| format!("`{self}` did not write UTF-8"))?;
+        let text = String::from_utf8(output.stdout)
+            .with_context(|| format!("the output of `{self}` is not UTF-8"))?;
         Ok(text.trim_end_matches(['\n', '\r']).to_owned())
     }
 
@@ -133,7 +134,7 @@ impl Cmd {
         Failure::failed(message).because(anyhow::anyhow!(tail)).into()
     }
 
-    /// The command for an error message: whole scripts would bury what went wrong.
+    /// The command for an error message, without long scripts, which would hide the cause.
     fn abridged(&self) -> String {
         let line = self.to_string();
         let first = line.lines().next().unwrap_or_default();
@@ -144,14 +145,14 @@ impl Cmd {
     }
 }
 
-/// Shows lines as they come and keeps the last of them.
+/// Shows lines while they arrive and returns the last of them.
 fn show_lines(shown: &Shown, reader: impl Read) -> Vec<u8> {
     let mut all = Tail::default();
     let mut filter = (shown.filter)();
     let mut reader = BufReader::new(reader);
     while let Ok(Some((line, _))) = piece(&mut reader, LINE) {
         let text = String::from_utf8_lossy(&line);
-        // Progress bars overwrite a line with carriage returns: the last state is the one worth showing.
+        // Progress bars overwrite a line with carriage returns: show the last state.
         let last = text.trim_end().rsplit('\r').next().unwrap_or_default();
         if !last.is_empty() {
             filter(last).iter().for_each(|line| ui::output(&shown.scope, line));

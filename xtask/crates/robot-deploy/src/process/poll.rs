@@ -1,16 +1,13 @@
-//! Waiting, with a deadline.
+//! Waits with a deadline.
 
 use std::time::{Duration, Instant};
 
 use super::interrupt;
 use crate::error::{Failure, Result};
 
-/// Waits until `condition` gives a value, asking again and again until `deadline` has passed.
+/// Calls `condition` until it returns a value or `deadline` has passed.
 ///
-/// `what` completes "waited … s for": the error names it and the last reason why it was not so.
-///
-/// # Errors
-/// Fails when the deadline passes or the run is interrupted.
+/// `what` completes the error message "waited … s for"; the last error of `condition` is its cause.
 pub fn poll<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Result<T>) -> Result<T> {
     let begin = Instant::now();
     let mut pause = Duration::from_millis(10);
@@ -30,10 +27,7 @@ pub fn poll<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Re
     }
 }
 
-/// Lets time pass, for a verb that watches something; a signal ends it early.
-///
-/// # Errors
-/// Fails when the run is interrupted.
+/// Sleeps between two looks at something that is watched; fails early after a signal.
 pub fn pause(duration: Duration) -> Result<()> {
     interrupt::wait(duration)
 }

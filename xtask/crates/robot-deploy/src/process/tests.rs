@@ -10,7 +10,7 @@ fn a_command_prints_as_it_could_be_pasted() {
 }
 
 #[test]
-fn only_what_needs_it_is_quoted() {
+fn only_special_characters_are_quoted() {
     let cmd = Cmd::new("docker").args(["--format", "{{.Id}}", "--progress=plain", "=x", "", "a\nb"]);
     assert_eq!(cmd.to_string(), "docker --format '{{.Id}}' --progress=plain '=x' '' 'a\nb'");
 }
@@ -22,7 +22,7 @@ fn secrets_and_archives_do_not_print() {
 }
 
 #[test]
-fn a_typed_command_takes_each_value_as_one_argument() -> Result<()> {
+fn each_value_in_cmd_is_one_argument() -> Result<()> {
     let (name, more) = ("a b; $(reboot)", ["-x", "y z"]);
     let cmd = crate::cmd!("docker tag {name} 127.0.0.1:5000/{name} {more...}")?;
     assert_eq!(cmd.argv(), ["docker", "tag", name, "127.0.0.1:5000/a b; $(reboot)", "-x", "y z"]);
@@ -43,14 +43,14 @@ fn output_comes_back_without_its_last_newline() -> Result<()> {
 }
 
 #[test]
-fn a_failure_names_the_command_the_status_and_the_last_words() {
+fn a_failure_names_the_command_the_status_and_the_end_of_stderr() {
     let error = Cmd::new("sh").args(["-c", "echo oh no >&2; exit 3"]).run().unwrap_err();
     let text = format!("{error:#}");
     assert!(text.contains("exit status: 3") && text.contains("oh no"), "{text}");
 }
 
 #[test]
-fn output_is_shown_as_it_comes_and_not_again_in_the_error() {
+fn shown_output_is_not_repeated_in_the_error() {
     static SEEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     fn seen() -> LineFilter {
         Box::new(|line| {
@@ -65,7 +65,7 @@ fn output_is_shown_as_it_comes_and_not_again_in_the_error() {
 }
 
 #[test]
-fn a_missing_program_is_told_apart() {
+fn a_missing_program_has_its_own_error() {
     let error = Cmd::new("no-such-program-anywhere").read().unwrap_err();
     assert_eq!(error.to_string(), "`no-such-program-anywhere` is not installed");
     assert_eq!(exit_of(&error), Exit::Failed);
@@ -87,15 +87,15 @@ fn both_ends_of_a_pipe_must_succeed() -> Result<()> {
 }
 
 #[test]
-fn a_pipe_that_breaks_tells_why_it_broke() {
+fn a_broken_pipe_reports_the_first_cause() {
     let sh = |script: &str| Cmd::new("sh").args(["-c", script]);
-    let told =
+    let error =
         |consumer: &str, producer: &str| format!("{:#}", sh(consumer).feed(&sh(producer)).unwrap_err());
-    // The producer dies of the consumer's end.
-    let full = told("echo disk full >&2; exit 3", "while :; do echo x; done");
+    // The producer fails because the consumer has ended.
+    let full = error("echo disk full >&2; exit 3", "while :; do echo x; done");
     assert!(full.contains("exit status: 3") && full.contains("disk full"), "{full}");
-    // The consumer fails of what it did not get.
-    let nothing = told("cat >/dev/null; echo end of file >&2; exit 3", "echo no such image >&2; exit 4");
+    // The consumer fails because its input is incomplete.
+    let nothing = error("cat >/dev/null; echo end of file >&2; exit 3", "echo no such image >&2; exit 4");
     assert!(nothing.contains("exit status: 4") && nothing.contains("no such image"), "{nothing}");
     let missing = Cmd::new("no-such-program-anywhere").feed(&sh("while :; do echo x; done")).unwrap_err();
     assert_eq!(missing.to_string(), "`no-such-program-anywhere` is not installed");
@@ -103,23 +103,24 @@ fn a_pipe_that_breaks_tells_why_it_broke() {
 
 #[test]
 fn a_held_child_ends_when_its_guard_goes() -> Result<()> {
-    // One that sees its stdin end, and goes on all the same.
+    // A child that survives the end of its stdin.
     let (child, mut stdout) = Cmd::new("sh").args(["-c", "echo ready; cat; exec sleep 600"]).spawn_held()?;
     let mut line = String::new();
     stdout.read_line(&mut line)?;
     assert_eq!(line, "ready\n");
     drop(child);
-    assert_eq!(stdout.read_line(&mut line)?, 0, "the child was ended: nobody writes to the pipe any more");
+    assert_eq!(stdout.read_line(&mut line)?, 0, "the child was killed: the pipe has no writer");
     Ok(())
 }
 
 #[test]
-fn lines_go_on_after_one_that_is_no_text() -> Result<()> {
-    let (child, words, answers) = Cmd::new("printf").arg("one\r\n\\377\n\nlast").converse()?;
-    drop(words);
+fn lines_go_on_after_one_that_is_not_text() -> Result<()> {
+    let (child, stdin, answers) = Cmd::new("printf").arg("one\r\n\\377\n\nlast").converse()?;
+    drop(stdin);
     let answers = lines(&child, answers, LINE);
-    let heard: Vec<String> = std::iter::from_fn(|| next_line(&answers).transpose()).collect::<Result<_>>()?;
-    assert_eq!(heard, ["one", "\u{fffd}", "", "last"]);
+    let received: Vec<String> =
+        std::iter::from_fn(|| next_line(&answers).transpose()).collect::<Result<_>>()?;
+    assert_eq!(received, ["one", "\u{fffd}", "", "last"]);
     child.wait()
 }
 

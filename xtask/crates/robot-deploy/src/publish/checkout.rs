@@ -1,4 +1,4 @@
-//! A checkout of the current revision, where no file can be that git does not have.
+//! Temporary checkout of the current revision, which contains only files from git.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::TempDir;
@@ -9,24 +9,21 @@ use crate::hub::tags::git;
 use crate::process;
 use crate::ui;
 
-/// See the module. It is removed when this guard is dropped, also after Ctrl-C.
+/// Git worktree that is removed when this guard is dropped, also after Ctrl-C.
 #[derive(Debug)]
 pub struct Checkout {
-    /// The workspace whose revision it is.
+    /// Directory of the original workspace.
     root: Utf8PathBuf,
-    /// Where git has put it.
+    /// Directory of the worktree.
     tree: Utf8PathBuf,
-    /// The directory of `robots.toml` in it.
+    /// Directory of `robots.toml` in the worktree.
     inside: Utf8PathBuf,
-    /// None in a dry run.
+    /// `None` in a dry run.
     _dir: Option<TempDir>,
 }
 
 impl Checkout {
-    /// Checks the current revision of `workspace` out.
-    ///
-    /// # Errors
-    /// Fails when git fails.
+    /// Checks out the current revision of `workspace`, with submodules.
     pub fn of(workspace: &Workspace) -> Result<Self> {
         let root = workspace.root.clone();
         let state = workspace.state_dir();
@@ -34,7 +31,7 @@ impl Checkout {
             (None, state.join("publish"))
         } else {
             fs_err::create_dir_all(&state)?;
-            // On the workspace's own disk: the one for temporary files may be small.
+            // On the workspace's disk: the disk for temporary files may be small.
             let dir = tempfile::Builder::new().prefix("publish-").tempdir_in(&state)?;
             let tree = state.join(dir.path().file_name().unwrap_or_default().to_string_lossy().as_ref());
             (Some(dir), tree.join("tree"))
@@ -51,10 +48,8 @@ impl Checkout {
         Ok(checkout)
     }
 
-    /// The workspace in it. A dry run, which makes no checkout, gets the present one: it is clean.
-    ///
-    /// # Errors
-    /// As [`Workspace::load`].
+    /// Loads the workspace in the checkout. A dry run makes no checkout and gets the original workspace,
+    /// which is clean.
     pub fn workspace(&self) -> Result<Workspace> {
         let dir: &Utf8Path = if process::mode().dry_run { &self.root } else { &self.inside };
         Workspace::load(dir)
@@ -68,7 +63,10 @@ impl Drop for Checkout {
         }
         git(&self.root, &["worktree", "remove", "--force", self.tree.as_str()]).clean_up();
         if self.tree.exists() && !process::mode().dry_run {
-            ui::warn("clean-up", &format!("`{}` is left: `git worktree prune` after removing it", self.tree));
+            ui::warn(
+                "clean-up",
+                &format!("cannot remove `{}`: delete it and run `git worktree prune`", self.tree),
+            );
         }
     }
 }

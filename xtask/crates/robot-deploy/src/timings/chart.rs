@@ -1,8 +1,7 @@
-//! The timeline: a lane for the build and one for each robot, bars by time, coloured by what kind of work
-//! it is.
+//! The timeline chart: a lane for the build and one for each robot, with bars coloured by the kind of work.
 //!
-//! Everything is placed in percent of the lane's width, so that the chart fills the page. Where labels go is
-//! decided for the least width that the page gives a lane: wider ones have more room, not less.
+//! Positions are in percent of the lane's width, so that the chart fills the page. Labels are placed for the
+//! smallest width of a lane: wider lanes only have more room.
 
 use std::time::Duration;
 
@@ -11,20 +10,20 @@ use super::seconds;
 use crate::timeline::{Lane, Phase, Span, Timeline};
 use crate::ui;
 
-/// The least width of a lane, in pixels; as in the style sheet.
+/// Smallest width of a lane in pixels, as in the style sheet.
 const WIDTH: f64 = 860.0;
-/// The least width of a bar, in pixels; as in the style sheet.
+/// Smallest width of a bar in pixels, as in the style sheet.
 const LEAST: f64 = 3.0;
-/// How wide a letter is, in pixels, on average and with something to spare.
+/// Average width of a letter in pixels, with a margin.
 const LETTER: f64 = 7.0;
-/// What is left free beside a label, in pixels.
+/// Free space beside a label in pixels.
 const GAP: f64 = 10.0;
-/// Letters of the longest label.
+/// Most letters of a label.
 const LABEL: usize = 48;
-/// Build steps that take less of the whole are left to the table,
+/// Build steps below this share of the total time are only in the table.
 const SHORT: f64 = 0.01;
-/// and whatever takes less is not to be seen in a chart.
-const NOTHING: f64 = 0.002;
+/// Other spans below this share of the total time are too short to see.
+const INVISIBLE: f64 = 0.002;
 
 const PHASES: [(Phase, &str, &str); 10] = [
     (Phase::Whole, "whole", "whole build"),
@@ -43,13 +42,13 @@ fn class(phase: Phase) -> &'static str {
     PHASES.iter().find(|(each, ..)| *each == phase).map_or("", |(_, class, _)| class)
 }
 
-/// Where the label of a bar stands.
+/// Position of a bar's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Inside,
     After,
     Before,
-    /// Nowhere: the bar is pointed at.
+    /// Not shown; the tooltip has it.
     Hidden,
 }
 
@@ -64,7 +63,7 @@ impl Place {
     }
 }
 
-/// A bar with its label, in pixels of a lane of the least width.
+/// Bar with its label, in pixels of a lane of the smallest width.
 #[derive(Clone, Debug)]
 struct Bar<'a> {
     span: &'a Span,
@@ -93,7 +92,7 @@ impl<'a> Bar<'a> {
         Self { span, left, width, label, place }
     }
 
-    /// From where to where bar and label reach.
+    /// Left and right end of bar and label together.
     fn extent(&self) -> (f64, f64) {
         let (start, end) = (self.left, self.left + self.width);
         match self.place {
@@ -123,7 +122,7 @@ impl<'a> Bar<'a> {
 
 fn label(span: &Span) -> String {
     let took = seconds(span.end.saturating_sub(span.start));
-    // A step of a package's build is known by its stage.
+    // The stage names the package that a step builds.
     let name = match (span.phase, span.name.split_once(": ")) {
         (Phase::Build, Some((stage, "exporting to image"))) => format!("export {stage}"),
         (Phase::Build, Some((stage, _))) => stage.to_owned(),
@@ -141,8 +140,8 @@ fn wide(label: &str) -> f64 {
     label.chars().count() as f64 * LETTER + GAP
 }
 
-/// Puts bars into as few rows as it takes for no bar or label to touch another: each into the first row
-/// that is free from where it begins.
+/// Arranges bars in rows so that no bars or labels overlap: each goes into the first row that is free at its
+/// start.
 fn rows<'a>(mut bars: Vec<Bar<'a>>) -> Vec<Vec<Bar<'a>>> {
     bars.sort_by(|one, other| one.extent().0.total_cmp(&other.extent().0));
     let mut rows: Vec<Vec<Bar<'a>>> = Vec::new();
@@ -157,7 +156,7 @@ fn rows<'a>(mut bars: Vec<Bar<'a>>) -> Vec<Vec<Bar<'a>>> {
     rows
 }
 
-/// The chart with its legend and its axis.
+/// HTML of the chart with its legend and axis.
 pub fn render(timeline: &Timeline) -> String {
     let mut lanes: Vec<&Lane> = timeline.spans.iter().map(|span| &span.lane).collect();
     lanes.sort();
@@ -177,7 +176,7 @@ pub fn render(timeline: &Timeline) -> String {
 
 fn is_drawn(span: &Span, total: Duration) -> bool {
     let took = span.end.saturating_sub(span.start).as_secs_f64();
-    took >= total.as_secs_f64() * if span.phase == Phase::Build { SHORT } else { NOTHING }
+    took >= total.as_secs_f64() * if span.phase == Phase::Build { SHORT } else { INVISIBLE }
 }
 
 fn lane(lane: &Lane, drawn: &[&Span], timeline: &Timeline) -> String {
@@ -208,7 +207,7 @@ fn legend(drawn: &[&Span]) -> String {
     element("ul", "legend", &used.map(entry).collect::<String>())
 }
 
-/// Where the axis is marked, in percent, and how: about ten round times.
+/// Marks of the axis: positions in percent with labels, up to eleven round times.
 fn ticks(total: Duration) -> Vec<(f64, String)> {
     let total = total.as_secs_f64();
     let steps =
@@ -240,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_row_touches() {
-        // A hundred spans of all lengths, some of them at the very end.
+    fn bars_in_a_row_do_not_overlap() {
+        // A hundred spans of all lengths, some of them at the end.
         let spans: Vec<Span> = (0..100_u64)
             .map(|number| {
                 let start = number * 7919 % 10_000;
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_stand_where_there_is_room() {
+    fn labels_are_placed_where_there_is_room() {
         let total = Duration::from_secs(10);
         let place = |start, end| Bar::new(&span("connect", start, end), total).place;
         assert_eq!(place(0, 5_000), Place::Inside);

@@ -1,8 +1,8 @@
-//! HTML, as far as the page needs it.
+//! HTML for the page.
 
 use crate::ui;
 
-/// Text as it may stand between tags and in attributes.
+/// Escapes text for use between tags and in attributes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in ui::printable(text).chars() {
@@ -18,13 +18,13 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// An element of a class, or of none, around HTML.
+/// Element with a class, or `""`, around HTML.
 pub fn element(tag: &str, class: &str, content: &str) -> String {
     let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
     format!("<{tag}{class}>{content}</{tag}>")
 }
 
-/// A table: its columns by header and class, its rows by cells of HTML.
+/// Table from columns (header, class) and rows of HTML cells.
 pub fn table(class: &str, columns: &[(&str, &str)], rows: &[Vec<String>]) -> String {
     let cell = |tag: &str, content: &str, number: usize| {
         element(tag, columns.get(number).map_or("", |(_, class)| class), content)

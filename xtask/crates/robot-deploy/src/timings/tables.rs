@@ -10,10 +10,10 @@ use crate::image;
 use crate::timeline::{Layer, Phase, Span, Timeline, Transport};
 use crate::ui;
 
-/// Build steps that are shown one by one; what is shorter than all of these is of no interest.
+/// Number of build steps in the table: the longest ones.
 const STEPS: usize = 25;
 
-/// All tables.
+/// HTML of all tables.
 pub fn render(subject: &Subject, timeline: &Timeline) -> String {
     let robots: BTreeSet<&str> = timeline.layers.iter().map(|layer| layer.robot.as_str()).collect();
     let layers = robots.into_iter().map(|robot| layers(robot, timeline));
@@ -53,7 +53,7 @@ fn steps(timeline: &Timeline) -> String {
         vec![escape(&span.name), seconds(took(span)), bar]
     };
     let rows: Vec<Vec<String>> = steps.iter().take(STEPS).map(row).collect();
-    let mut note = format!("{} steps ran; {} steps were remembered.", steps.len(), timeline.cached_steps);
+    let mut note = format!("{} steps ran; {} were cached.", steps.len(), timeline.cached_steps);
     if steps.len() > STEPS {
         note.push_str(&format!(" These are the {STEPS} longest."));
     }
@@ -63,7 +63,7 @@ fn steps(timeline: &Timeline) -> String {
 
 fn layers(robot: &str, timeline: &Timeline) -> String {
     let mut layers: Vec<&Layer> = timeline.layers.iter().filter(|layer| layer.robot == robot).collect();
-    // What travelled comes first, the most expensive at the top.
+    // Sent layers come first, the largest transfer at the top.
     layers.sort_by_key(|layer| (std::cmp::Reverse(layer.sent), layer.how == Transport::There));
     let row = |layer: &&Layer| {
         vec![
@@ -80,12 +80,12 @@ fn layers(robot: &str, timeline: &Timeline) -> String {
         ("image", ""),
         ("made by", "code"),
         ("size", "number"),
-        ("travelled", ""),
+        ("transport", ""),
         ("sent", "number"),
         ("saved", "number"),
     ];
-    let there = layers.iter().filter(|layer| layer.how == Transport::There).count();
-    let note = format!("{} layers, of which {there} were there already.", layers.len());
+    let present = layers.iter().filter(|layer| layer.how == Transport::There).count();
+    let note = format!("{} layers, {present} of them already there.", layers.len());
     section(&format!("Layers of {robot}"), &note, &table("layers", &columns, &rows))
 }
 
@@ -94,7 +94,7 @@ fn section(title: &str, note: &str, content: &str) -> String {
     element("section", "", &format!("<h2>{}</h2>{note}\n{content}", escape(title)))
 }
 
-/// What made a layer, without what is the same for all of its kind, and its digest.
+/// Instruction that created a layer, without the parts common to all instructions, and the layer's digest.
 fn made_by(layer: &Layer) -> String {
     let digest = image::short(&layer.digest);
     let text = layer.created_by.trim_start_matches("/bin/sh -c ").trim_end_matches(" # buildkit").trim();
@@ -110,7 +110,7 @@ fn made_by(layer: &Layer) -> String {
 
 fn how(how: &Transport) -> String {
     match how {
-        Transport::There => "there already".to_owned(),
+        Transport::There => "already there".to_owned(),
         Transport::Patch { basis } => format!("patch of {}", escape(image::short(basis))),
         Transport::Whole => "whole".to_owned(),
         Transport::Push => "pushed".to_owned(),
@@ -126,7 +126,7 @@ fn class(how: &Transport) -> &'static str {
     }
 }
 
-/// How much of a layer did not travel.
+/// Percentage of a layer that was not sent.
 fn saving(layer: &Layer) -> String {
     if layer.size == 0 {
         return "–".to_owned();
@@ -138,7 +138,7 @@ fn saving(layer: &Layer) -> String {
 fn percent(part: u64, whole: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let percent = 100.0 * part as f64 / whole.max(1) as f64;
-    // What is nearly all is not all.
+    // Do not round a part up to the whole.
     if part == whole || percent < 99.95 { format!("{percent:.1} %") } else { "> 99.9 %".to_owned() }
 }
 
@@ -148,7 +148,7 @@ fn share(part: u64, whole: u64) -> String {
     bar
 }
 
-/// A bar as long as its part of the whole.
+/// HTML bar whose length is the part of the whole.
 fn bar(part: f64, whole: f64) -> String {
     let percent = if whole > 0.0 { (100.0 * part / whole).clamp(0.0, 100.0) } else { 0.0 };
     format!("<span class=\"share\"><span style=\"width:{percent:.2}%\"></span></span>")

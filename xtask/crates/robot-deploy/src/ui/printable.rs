@@ -1,38 +1,39 @@
-//! The filter between what others say and the terminal: robots, nodes, tools, registries, bundles.
+//! Filter for text that comes from robots, nodes, tools, registries and bundles before it reaches the
+//! terminal.
 
 use std::borrow::Cow;
 
-/// Text that a terminal shows and does not obey. Control characters and those that turn the direction of writing are
-/// escaped as JSON has them, so that JSON stays what it was; line feeds and tabs stay. Colours are left out: with some of
-/// them words are there and cannot be seen.
+/// Escapes control characters and characters that change the direction of writing, in the notation of JSON,
+/// so that JSON keeps its meaning. Line feeds and tabs stay. Colours are removed: some of them make text
+/// invisible.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(acts) {
+    if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(letter) = rest.chars().next() {
-        if let Some(behind) = behind_colour(rest) {
-            rest = behind;
+        if let Some(after) = after_colour(rest) {
+            rest = after;
             continue;
         }
         rest = &rest[letter.len_utf8()..];
         match letter {
             '\r' => shown.push_str("\\r"),
-            letter if acts(letter) => shown.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter if is_control(letter) => shown.push_str(&format!("\\u{:04x}", u32::from(letter))),
             letter => shown.push(letter),
         }
     }
     Cow::Owned(shown)
 }
 
-/// The same for what is to stay on one line: a cell of a table, the message of a bar.
+/// Like [`printable()`], but also escapes line feeds and tabs: for table cells and progress lines.
 pub fn on_one_line(text: &str) -> String {
     printable(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
-/// Returns whether a character does something to a terminal, or to the order of the others.
-fn acts(letter: char) -> bool {
+/// Returns whether a character controls the terminal or the direction of writing.
+fn is_control(letter: char) -> bool {
     match letter {
         '\n' | '\t' => false,
         '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
@@ -40,8 +41,9 @@ fn acts(letter: char) -> bool {
     }
 }
 
-/// Returns what follows the control sequence for colour (SGR, ECMA-48) that `text` begins with, if it does.
-fn behind_colour(text: &str) -> Option<&str> {
+/// Returns the rest of `text` after a colour sequence (SGR, ECMA-48) at its start; `None` if it starts
+/// otherwise.
+fn after_colour(text: &str) -> Option<&str> {
     let parameters = text.strip_prefix("\u{1b}[")?;
     parameters
         .trim_start_matches(|letter: char| letter.is_ascii_digit() || ";:".contains(letter))
@@ -53,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_comes_in_nothing_that_acts_goes_out() {
+    fn no_control_character_passes() {
         let mut random = fastrand::Rng::with_seed(7);
         let letters: Vec<char> =
             "a0;m[]\\\u{1b}\u{9b}\u{7}\r\n\t\u{7f}\u{202e}\u{2067}\u{2029}é文".chars().collect();
@@ -61,14 +63,14 @@ mod tests {
             let text: String =
                 (0..random.usize(..24)).map(|_| letters[random.usize(..letters.len())]).collect();
             let shown = printable(&text);
-            assert!(!shown.contains(acts), "{text:?} is shown as {shown:?}");
-            assert_eq!(printable(&shown), shown, "nothing new has come about");
+            assert!(!shown.contains(is_control), "{text:?} is shown as {shown:?}");
+            assert_eq!(printable(&shown), shown, "escaping twice changes nothing");
             assert!(!on_one_line(&text).contains(['\n', '\t']));
         }
     }
 
     #[test]
-    fn what_acts_can_be_read() {
+    fn control_characters_are_readable() {
         assert_eq!(printable("é\tok\n"), "é\tok\n");
         assert_eq!(printable("\u{1b}]52;c;eA==\u{7}\r\u{9b}2J"), r"\u001b]52;c;eA==\u0007\r\u009b2J");
         assert_eq!(printable("\u{1b}[1;31mred\u{1b}[0m"), "red");
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn json_means_what_it_meant() -> crate::error::Result<()> {
+    fn json_keeps_its_meaning() -> crate::error::Result<()> {
         let text = "\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{2028}\n";
         let json = serde_json::to_string(text)?;
         assert_ne!(printable(&json), json);

@@ -1,5 +1,5 @@
-//! What each robot is being done to, on one line per robot that is redrawn below everything else; where
-//! nobody watches (CI, a pipe, a dumb terminal) a line now and then instead.
+//! Progress: one line per robot, redrawn below all other output. Without a terminal that can redraw (CI, a
+//! pipe, `TERM=dumb`) plain lines are printed from time to time instead.
 
 use std::io::IsTerminal as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -10,16 +10,16 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use super::{CYAN, bytes, on_one_line, paint, step};
 use crate::process;
 
-/// How often a line without motion of its own is redrawn, to show that time passes.
-const REDRAWN: Duration = Duration::from_millis(200);
+/// Interval at which a line is redrawn to show that time passes.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How much time passes between two plain lines about the same bytes.
-const PLAIN: Duration = Duration::from_secs(5);
+/// Interval between two plain lines about the same transfer.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A rate that was measured for less time than this says nothing yet.
-const SETTLED: Duration = Duration::from_millis(500);
+/// Shortest time after which a measured rate is meaningful.
+const RATE_SETTLED: Duration = Duration::from_millis(500);
 
-/// The lines that are on the terminal; none where there is no terminal that can redraw.
+/// Lines on the terminal; `None` without a terminal that can redraw.
 static LINES: OnceLock<Option<MultiProgress>> = OnceLock::new();
 
 fn lines() -> Option<&'static MultiProgress> {
@@ -31,7 +31,7 @@ fn lines() -> Option<&'static MultiProgress> {
     LINES.get_or_init(redraws).as_ref()
 }
 
-/// Lets `write` have the terminal for itself: the lines are taken away before and put back after it.
+/// Removes the progress lines, calls `write`, and draws the lines again.
 pub(super) fn aside<T>(write: impl FnOnce() -> T) -> T {
     match LINES.get() {
         Some(Some(lines)) => lines.suspend(write),
@@ -39,7 +39,7 @@ pub(super) fn aside<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// The line of one robot; it disappears when the last of its clones is dropped. Threads may share it.
+/// Progress line of one robot, shared by clones; it disappears when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Progress {
     line: Arc<Line>,
@@ -52,18 +52,18 @@ struct Line {
     state: Mutex<State>,
 }
 
-/// What is being done.
+/// Current activity.
 #[derive(Debug)]
 struct State {
     what: String,
-    /// Whether what is done is told to those who read plain lines.
-    told: bool,
+    /// True if the activity is reported in plain lines, too.
+    in_plain_lines: bool,
     began: Instant,
     last_line: Instant,
 }
 
 impl Progress {
-    /// A line under the name of what it is about: a robot.
+    /// Adds a line that is labelled with `scope`.
     pub fn new(scope: &str) -> Self {
         let bar = ProgressBar::hidden();
         let bar = match lines() {
@@ -72,13 +72,13 @@ impl Progress {
         };
         bar.set_prefix(paint(CYAN, &format!("{scope:>12}")));
         let now = Instant::now();
-        let state = State { what: String::new(), told: false, began: now, last_line: now };
+        let state = State { what: String::new(), in_plain_lines: false, began: now, last_line: now };
         Self { line: Arc::new(Line { scope: scope.to_owned(), bar, state: Mutex::new(state) }) }
     }
 
-    /// Says what is done from now on, and how many bytes of it there are to send, if that is known.
+    /// Begins an activity, with its total of bytes if that is known.
     ///
-    /// Where lines are not redrawn it is one plain line, and in a dry run a comment.
+    /// Without redrawn lines this prints a plain line, in a dry run a comment.
     pub fn doing(&self, what: &str, total: Option<u64>) {
         if process::mode().dry_run {
             return step(&self.line.scope, what);
@@ -86,18 +86,18 @@ impl Progress {
         self.line.begin(what, total, true);
     }
 
-    /// Says what is waited for: of interest to those only who watch.
+    /// Begins a wait; it is not reported in plain lines.
     pub fn waiting(&self, what: &str) {
         self.line.begin(what, None, false);
     }
 
-    /// So many more bytes have gone.
+    /// Adds `count` to the bytes done.
     pub fn advance(&self, count: u64) {
         self.line.bar.inc(count);
-        self.line.tell();
+        self.line.print_if_due();
     }
 
-    /// So many bytes there will be in all, as it looks now.
+    /// Sets the estimated total of bytes.
     pub fn expect(&self, total: u64) {
         if self.line.bar.length().is_none() {
             self.line.bar.set_style(style(true));
@@ -105,26 +105,26 @@ impl Progress {
         self.line.bar.set_length(total);
     }
 
-    /// So many bytes have gone, of what is being done: where counting starts anew after a lost connection.
+    /// Sets the bytes done, for a transfer that restarts after a lost connection.
     pub fn set(&self, count: u64) {
         self.line.bar.set_position(count);
-        self.line.tell();
+        self.line.print_if_due();
     }
 
-    /// How many bytes have gone, of what is being done.
+    /// Bytes done of the current activity.
     pub fn gone(&self) -> u64 {
         self.line.bar.position()
     }
 
-    /// What was done has been done: a line that stays says what came of it.
+    /// Ends the activity with a line that stays on the terminal.
     pub fn done(&self, text: &str) {
-        self.line.state.lock().unwrap_or_else(PoisonError::into_inner).told = false;
+        self.line.state.lock().unwrap_or_else(PoisonError::into_inner).in_plain_lines = false;
         if !process::mode().dry_run {
             step(&self.line.scope, text);
         }
     }
 
-    /// Nothing is done any more: the line is gone until something is.
+    /// Ends the activity and hides the line until the next one begins.
     pub fn finish(&self) {
         self.line.end();
         self.line.bar.disable_steady_tick();
@@ -134,7 +134,7 @@ impl Progress {
 }
 
 impl Line {
-    fn begin(&self, what: &str, total: Option<u64>, told: bool) {
+    fn begin(&self, what: &str, total: Option<u64>, in_plain_lines: bool) {
         self.end();
         self.bar.set_style(style(total.is_some()));
         self.bar.set_message(on_one_line(what));
@@ -144,23 +144,23 @@ impl Line {
         }
         self.bar.reset();
         if lines().is_some() {
-            self.bar.enable_steady_tick(REDRAWN);
-        } else if told {
+            self.bar.enable_steady_tick(REDRAW_INTERVAL);
+        } else if in_plain_lines {
             let total = total.map(|total| format!(": {}", bytes(total))).unwrap_or_default();
             step(&self.scope, &format!("{what}{total}"));
         }
         let now = Instant::now();
-        let state = State { what: what.to_owned(), told, began: now, last_line: now };
+        let state = State { what: what.to_owned(), in_plain_lines, began: now, last_line: now };
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// A plain line, when the last one is old enough.
-    fn tell(&self) {
+    /// Prints a plain line if the last one is old enough.
+    fn print_if_due(&self) {
         if lines().is_some() {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.told && state.last_line.elapsed() >= PLAIN {
+        if state.in_plain_lines && state.last_line.elapsed() >= PLAIN_INTERVAL {
             state.last_line = Instant::now();
             let took = state.began.elapsed();
             let figures = figures(self.bar.position(), self.bar.length(), self.bar.per_sec(), took);
@@ -168,15 +168,15 @@ impl Line {
         }
     }
 
-    /// Says in a plain line what went, if anything was to.
+    /// Prints the bytes and duration of a finished transfer as a plain line.
     fn end(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = self.bar.position();
-        if lines().is_none() && state.told && gone > 0 {
+        if lines().is_none() && state.in_plain_lines && gone > 0 {
             let took = state.began.elapsed().as_secs_f32();
             step(&self.scope, &format!("{}: {} in {took:.1} s", state.what, bytes(gone)));
         }
-        state.told = false;
+        state.in_plain_lines = false;
     }
 }
 
@@ -190,9 +190,9 @@ impl Drop for Line {
     }
 }
 
-/// How a line looks on a terminal.
+/// Layout of a line on a terminal.
 fn style(with_bar: bool) -> ProgressStyle {
-    // The figures have room for the longest of them: the bar stands still while they change.
+    // The width fits the longest figures, so that the bar does not move when they change.
     let template = if with_bar {
         "{prefix} {wide_msg} {bar:10} {figures:36}"
     } else {
@@ -202,7 +202,7 @@ fn style(with_bar: bool) -> ProgressStyle {
         "figures",
         |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let text = figures(state.pos(), state.len(), state.per_sec(), state.elapsed());
-            // Writing to a line that is made cannot fail.
+            // Writing to this buffer cannot fail.
             let _ = write!(out, "{text}");
         },
     )
@@ -213,11 +213,11 @@ fn empty() -> ProgressStyle {
 }
 
 fn template_style(template: &str) -> ProgressStyle {
-    // The templates are those above: a wrong one would show at once, and costs the looks only.
+    // The templates are constants: a wrong one is visible at once and affects only the layout.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// `12.3 of 72.0 MB, 4.5 MB/s, 13 s left`, as far as there is something to say.
+/// `12.3 of 72.0 MB, 4.5 MB/s, 13 s left`, without the parts that are unknown.
 fn figures(gone: u64, total: Option<u64>, per_second: f64, took: Duration) -> String {
     if gone == 0 && total.is_none_or(|total| total == 0) {
         return duration(took);
@@ -228,7 +228,7 @@ fn figures(gone: u64, total: Option<u64>, per_second: f64, took: Duration) -> St
     };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "three digits are shown")]
     let rate = per_second as u64;
-    if rate > 0 && took >= SETTLED {
+    if rate > 0 && took >= RATE_SETTLED {
         text.push_str(&format!(", {}/s", bytes(rate)));
         if let Some(left) = total.and_then(|total| total.checked_sub(gone)).filter(|left| *left > 0) {
             text.push_str(&format!(", {} left", duration(Duration::from_secs(left.div_ceil(rate)))));
@@ -237,7 +237,7 @@ fn figures(gone: u64, total: Option<u64>, per_second: f64, took: Duration) -> St
     text
 }
 
-/// `12.3 of 72.0 MB`: the unit once where it is the same.
+/// `12.3 of 72.0 MB`: the unit once if it is the same for both.
 fn part(gone: u64, total: u64) -> String {
     let (gone, total) = (bytes(gone), bytes(total));
     match (gone.split_once(' '), total.split_once(' ')) {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_it_knows_and_no_more() {
+    fn a_line_shows_known_figures_only() {
         assert_eq!(figures(0, None, 0.0, seconds(75)), "1:15 min");
         assert_eq!(figures(512, None, 0.0, seconds(0)), "512 B");
         assert_eq!(figures(0, Some(2_000_000), 0.0, seconds(1)), "0 B of 2.0 MB");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn more_bytes_than_expected_are_no_reason_to_stop() {
+    fn more_bytes_than_expected_are_accepted() {
         assert_eq!(figures(3_000, Some(2_000), 1e3, seconds(3)), "3.0 of 2.0 kB, 1.0 kB/s");
         let line = Progress::new("main");
         line.doing("sending", Some(10));

@@ -1,10 +1,10 @@
-//! Numbers, times and tables as people read them.
+//! Numbers, times and tables for people.
 
 use std::time::SystemTime;
 
 use super::on_one_line;
 
-/// Bytes as people read them, in the units that links are sold in: 1 MB = 1,000,000 bytes.
+/// Bytes in decimal units, as network speeds are given: 1 MB = 1,000,000 bytes.
 pub fn bytes(count: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let count_f = count as f64;
@@ -16,7 +16,8 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A table with a header, columns as wide as their widest cell. A row is a line, whatever its cells say.
+/// Table with a header; each column is as wide as its widest cell, and each row is one line whatever its
+/// content.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let rows: Vec<[String; N]> =
         rows.iter().map(|row| row.each_ref().map(|cell| on_one_line(cell))).collect();
@@ -33,11 +34,12 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String 
     std::iter::once(line(header.to_vec())).chain(body).collect::<Vec<_>>().join("\n")
 }
 
-/// A time as people all over the world write it: `2026-11-24 01:40 UTC`.
+/// Time in the form `2026-11-24 01:40 UTC`.
 pub fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, minutes) = (seconds / 86_400, seconds / 60 % 1440);
-    // Years that begin in March, in eras of 400 of them: the leap day is the last of its year.
+    // Count in years that begin in March and eras of 400 years: the leap day is then the last day of its
+    // year.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_as_on_a_calendar() {
+    fn times_follow_the_calendar() {
         let at = |seconds| utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(0), "1970-01-01 00:00 UTC");
         assert_eq!(at(951_782_399), "2000-02-28 23:59 UTC");

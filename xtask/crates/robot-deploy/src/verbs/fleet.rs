@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(exit_of(&error) as i32, 1);
         assert_eq!(error.to_string(), format!("1 of {} robots failed: {}", robots.len(), last.name));
         let (_, alone) = each(&[*last], work);
-        assert!(alone.unwrap_err().to_string().starts_with("xtask made a mistake: numbers are positive"));
+        assert!(alone.unwrap_err().to_string().starts_with("internal error in xtask: numbers are positive"));
         Ok(())
     }
 }
