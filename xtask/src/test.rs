@@ -240,7 +240,7 @@ fn shellcheck(workspace: &Workspace) -> Result<()> {
     }
     let check = |paths: Vec<Utf8PathBuf>| Cmd::new("shellcheck").args(paths.into_iter().map(String::from));
     check(named).interactive()?;
-    check(sent).arg("--shell=sh").interactive()
+    check(sent).args(["--shell=sh", "--external-sources", "--source-path=SCRIPTDIR"]).interactive()
 }
 
 /// All files below a directory, sorted.

@@ -56,7 +56,7 @@ fn a_link_that_is_lost_is_made_anew_and_the_robot_listened_to_again() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     lab.on("ssh", "*' launch eurobot '*", "cat >/dev/null; printf 'release\\t8\\n'; exit 255");
-    lab.on("ssh", "*' follow eurobot 8'*", ": >\"$lab/running\"; printf 'end\\tactive\\t\\t7\\n'");
+    lab.on("ssh", "*' follow-activation eurobot 8'*", ": >\"$lab/running\"; printf 'end\\tactive\\t\\t7\\n'");
     lab.run(&["deploy"]).expect(0).says(&["the connection dropped", "reconnecting"]);
 }
 
@@ -70,13 +70,13 @@ fn logs_that_are_no_text_do_not_hide_the_end() {
 
 /// Number of times that xtask reconnected to follow the activation.
 fn follows(lab: &Lab) -> usize {
-    lab.calls_of("ssh ").iter().filter(|call| call.contains(" follow eurobot 8")).count()
+    lab.calls_of("ssh ").iter().filter(|call| call.contains(" follow-activation eurobot 8")).count()
 }
 
 #[test]
 fn a_robot_that_never_tells_the_end_is_not_asked_for_ever() {
     let (lab, _registry) = answering("release\\t8\\ndoing\\tstarting camera\\n");
-    lab.on("ssh", "*' follow eurobot 8'*", "printf 'doing\\tstarting camera\\n'");
+    lab.on("ssh", "*' follow-activation eurobot 8'*", "printf 'doing\\tstarting camera\\n'");
     lab.run(&["deploy"])
         .expect(1)
         .says(&["`main` did not report the result of release 8", "cargo xtask status --robot main"]);
@@ -88,7 +88,7 @@ fn a_link_that_is_lost_again_and_again_is_given_up_and_the_robot_goes_on() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     lab.on("ssh", "*' launch eurobot '*", "cat >/dev/null; printf 'release\\t8\\n'; exit 255");
-    lab.on("ssh", "*' follow eurobot 8'*", "exit 255");
+    lab.on("ssh", "*' follow-activation eurobot 8'*", "exit 255");
     lab.run(&["deploy"])
         .expect(3)
         .says(&["reconnecting", "`main` continues by itself: it activates release 8 or rolls back"]);

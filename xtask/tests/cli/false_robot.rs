@@ -88,7 +88,7 @@ printf 'release\t1\ndoing\twaiting camera\nlog\tcamera\ta line\nend\tactive\t\t7
     (
         "logs",
         &["logs"],
-        "*' compose eurobot '*logs*",
+        "*' attached eurobot '*logs*",
         Some(r"printf 'camera-1  | a line\ncamera-1  | 2 lines\n'"),
     ),
     ("examination", &["doctor", "--robot", "main"], "*'sh -s -- xtask-registry'*", Some(EXAMINED)),

@@ -80,7 +80,7 @@ fn an_agent_whose_answer_has_no_end_is_left_to_itself() {
 fn lines_of_logs_may_have_any_length() {
     let lab = Lab::new();
     std::fs::write(lab.dir.join("words"), "word".repeat(1_000_000)).unwrap();
-    lab.on("ssh", "*' compose eurobot logs '*", "cat \"$lab/words\"; echo; echo next");
+    lab.on("ssh", "*' attached eurobot logs '*", "cat \"$lab/words\"; echo; echo next");
     let ran = lab.run_small(&["logs"]).expect(0);
     let [first, second, third, fourth, last] = ran.stdout.lines().collect::<Vec<_>>()[..] else {
         panic!("{} lines", ran.stdout.lines().count());

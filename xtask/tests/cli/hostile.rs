@@ -29,7 +29,7 @@ fn assert_harmless(ran: &Ran) {
 #[test]
 fn what_services_print_does_nothing_to_a_terminal() {
     let lab = Lab::new();
-    lab.says("ssh", "*' compose eurobot logs '*", &format!("navigation-1  | a\tb {WORDS}"));
+    lab.says("ssh", "*' attached eurobot logs '*", &format!("navigation-1  | a\tb {WORDS}"));
     let ran = lab.run(&["logs"]).expect(0).shows(&["navigation-1  | a\tb ", SHOWN]);
     assert_harmless(&ran);
 }
@@ -38,7 +38,7 @@ fn what_services_print_does_nothing_to_a_terminal() {
 fn colours_of_nodes_are_left_out_and_nothing_is_put_together_of_the_rest() {
     let lab = Lab::new();
     let line = "navigation-1  | \u{1b}[33m[WARN]\u{1b}[0m \u{1b}\u{1b}[m[8mhidden\u{1b}[0;38:5m";
-    lab.says("ssh", "*' compose eurobot logs '*", line);
+    lab.says("ssh", "*' attached eurobot logs '*", line);
     let ran = lab.run(&["logs"]).expect(0);
     assert_eq!(ran.stdout, "navigation-1  | [WARN] \\u001b[8mhidden\n");
 }

@@ -26,7 +26,11 @@ pub fn lab() -> Lab {
         std::fs::write(file, before + &container).unwrap();
     }
     std::fs::write(lab.dir.join("images"), images).unwrap();
-    lab.on("ssh", "*' pull registry.lab'*", "cat >\"$lab/login\"; : >\"$lab/pulled\"; cat \"$lab/images\"");
+    lab.on(
+        "ssh",
+        "*' pull-with-login registry.lab'*",
+        "cat >\"$lab/login\"; : >\"$lab/pulled\"; cat \"$lab/images\"",
+    );
     lab
 }
 
@@ -40,7 +44,7 @@ fn a_tag_becomes_digests_and_the_robot_pulls_without_a_build() {
     in_order(
         &pulled,
         &[&format!(
-            "pull {REPOSITORY}@sha256:camera {REPOSITORY}:camera eurobot:camera {REPOSITORY}@sha256:navigation"
+            "pull-with-login {REPOSITORY}@sha256:camera {REPOSITORY}:camera eurobot:camera {REPOSITORY}@sha256:navigation"
         )],
     );
     assert!(!lab.calls().iter().any(|call| call.contains("bake") || call.contains("docker push")));
@@ -93,7 +97,12 @@ fn what_keeps_images_away_is_explained_before_a_robot_is_touched() {
 #[test]
 fn a_robot_that_the_registry_refuses_keeps_what_it_runs() {
     let lab = lab();
-    lab.fails("ssh", "*' pull registry.lab'*", 1, "Error response from daemon: no basic auth credentials");
+    lab.fails(
+        "ssh",
+        "*' pull-with-login registry.lab'*",
+        1,
+        "Error response from daemon: no basic auth credentials",
+    );
     lab.run(&[&DEPLOY[..], &["stable"]].concat())
         .expect(1)
         .says(&["registry.lab:5000 does not accept the login", "`docker login registry.lab:5000`"]);

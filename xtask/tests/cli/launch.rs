@@ -4,15 +4,17 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use robot_deploy::robot_side::Script;
 
 use super::shell;
 
-/// The script that receives a release, without the part that activates it.
-const LAUNCH: &str = concat!(
-    include_str!("../../crates/robot-deploy/src/release/scripts/release.sh"),
-    "start_activation() { echo \"release $1\"; }\n",
-    include_str!("../../crates/robot-deploy/src/release/scripts/launch.sh"),
-);
+/// Returns the script that receives a release, with an echo in place of the activation.
+fn receive() -> String {
+    let script = Script::Launch.text();
+    let last = "\nstart_activation \"$number\" \"$@\"\n";
+    assert!(script.ends_with(last), "{script}");
+    script.replace(last, "\necho \"release $number\"\n")
+}
 
 /// Directory of the mounted files, named after their content.
 const PLACE: &str = "files/0123456789abcdef";
@@ -50,7 +52,7 @@ impl Robot {
         let script =
             "chmod +x \"$2/bin/docker\"; export HOME=\"$2/home\" PATH=\"$2/bin:$PATH\"; mkdir -p \"$HOME\"
             tar -czf - -C \"$2/release\" . | \"$3\" -c \"$1\" launch eurobot \"content $$\"";
-        let words = ["-c", script, "test", LAUNCH, self.dir.as_str(), self.shell];
+        let words = ["-c", script, "test", &receive(), self.dir.as_str(), self.shell];
         let (success, said) = shell::run("sh", &words, "");
         assert!(success && said.starts_with("release "), "{}: {said}", self.shell);
     }

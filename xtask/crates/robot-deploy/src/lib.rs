@@ -29,6 +29,7 @@ pub mod process;
 pub mod publish;
 pub mod release;
 pub mod robot;
+pub mod robot_side;
 pub mod sim;
 pub mod timeline;
 pub mod timings;

@@ -23,6 +23,7 @@ use crate::error::{Failure, Result};
 use crate::image::{Built, short};
 use crate::process;
 use crate::robot::{Session, Survey, survey};
+use crate::robot_side::Script;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
@@ -232,7 +233,7 @@ fn name(route: &ArchiveRoute<'_>, images: &[Loaded<'_>]) -> Result<()> {
         args.extend(ids.clone());
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = route.session.script(include_str!("scripts/load.sh"), &args).run_for_output()?;
+    let output = route.session.script(Script::Load, &args).run_for_output()?;
     if process::mode().dry_run {
         return Ok(());
     }

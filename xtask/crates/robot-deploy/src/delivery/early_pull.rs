@@ -18,15 +18,9 @@ use crate::error::Result;
 use crate::image::prefix_image::PrefixImage;
 use crate::process::Child;
 use crate::robot::{Session, registry};
+use crate::robot_side::Script;
 use crate::timeline::{self, Lane, Phase};
 use crate::{process, ui};
-
-/// Script for the robot.
-const SCRIPT: &str = concat!(
-    include_str!("../robot/scripts/credential.sh"),
-    include_str!("scripts/login.sh"),
-    include_str!("scripts/early-pull.sh")
-);
 
 /// Time between two checks whether the pull is still wanted.
 const POLL: Duration = Duration::from_millis(100);
@@ -71,7 +65,7 @@ struct Puller {
 
 impl Puller {
     fn start(session: &Session) -> Result<Self> {
-        let (child, references, answers) = session.command(["sh", "-c", SCRIPT, "early-pull"]).converse()?;
+        let (child, references, answers) = session.command(Script::EarlyPull.argv(&[])).converse()?;
         let answers = process::lines(&child, answers, process::LINE);
         Ok(Self { references: Some(references), answers, child, is_idle: true })
     }

@@ -5,6 +5,7 @@ use crate::config::Hub;
 use crate::error::Result;
 use crate::hub::{self, login::Login};
 use crate::robot::{Session, Survey};
+use crate::robot_side::Script;
 
 /// Source and destination of images.
 #[derive(Clone, Copy)]
@@ -34,7 +35,7 @@ pub fn deliver(route: &Route<'_>, images: Vec<Delivered>) -> Result<Delivery> {
 
 fn pull_all(route: &Route<'_>, images: &[Delivered]) -> Result<()> {
     let Route { project, hub, login, session, .. } = *route;
-    let mut argv = ["sh", "-c", pull::SCRIPT_WITH_LOGIN, "pull"].map(str::to_owned).to_vec();
+    let mut argv = Script::PullWithLogin.argv(&[]);
     argv.extend(pull::arguments(images, &hub.repository, project));
     let mut command = session.command(argv);
     if let Some(login) = login {

@@ -17,6 +17,7 @@ use crate::image::{Built, layout};
 use crate::number;
 use crate::process::{self, Cmd};
 use crate::robot::{Session, registry, survey};
+use crate::robot_side::Script;
 use crate::timeline::Transport;
 
 /// Longest measurement of the link's speed.
@@ -98,7 +99,7 @@ struct RobotState {
 impl RobotState {
     fn query(route: &Route<'_>) -> Result<Self> {
         let args = [route.workspace.project.name.as_str(), registry::CONTAINER, route.registry_image];
-        let text = route.session.script(include_str!("scripts/plan.sh"), &args).read()?;
+        let text = route.session.script(Script::Plan, &args).read()?;
         let mut state = Self::default();
         for line in text.lines() {
             match line.split('\t').collect::<Vec<_>>()[..] {

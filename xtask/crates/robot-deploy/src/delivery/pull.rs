@@ -6,19 +6,6 @@ use crate::error::{Failure, Result};
 use crate::process;
 use crate::robot::Survey;
 
-/// Script for pulls from the robot's own registry, with [`arguments`]. The robot has the login.
-pub const SCRIPT: &str = concat!(
-    include_str!("../robot/scripts/credential.sh"),
-    include_str!("scripts/login.sh"),
-    "login=$(registry_login \"$1\") || login=\n",
-    include_str!("scripts/pull.sh")
-);
-
-/// Script for pulls from another registry, with [`arguments`]. Reads the `config.json` with the login on
-/// stdin; an empty stdin is no login.
-pub const SCRIPT_WITH_LOGIN: &str =
-    concat!(include_str!("scripts/login.sh"), "login=$(cat)\n", include_str!("scripts/pull.sh"));
-
 /// The reference of each image, and the two tags that it gets. `eurobot:navigation` is for people. The tag in
 /// `repository`, from which the image is pulled, keeps the reference from being pruned: an engine with the
 /// classic store prunes images that have only a digest.

@@ -19,6 +19,7 @@ use crate::process;
 use crate::release::compose;
 use crate::robot::registry::{self, PushedManifest};
 use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
+use crate::robot_side::Script;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
@@ -247,6 +248,6 @@ pub fn pull_lacking(session: &Session, project: &str, survey: &Survey, images: &
     }
     let args = pulling::arguments(&images, &registry::repository(project), project);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let output = session.script(pulling::SCRIPT, &args).run_for_output()?;
+    let output = session.script(Script::Pull, &args).run_for_output()?;
     pulling::check(session.robot(), &images, &output)
 }

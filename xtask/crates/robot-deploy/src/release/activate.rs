@@ -16,34 +16,8 @@ use crate::error::{Exit, Failure, Result, exit_of};
 use crate::process::{self, Cmd};
 use crate::robot::Session;
 use crate::robot::outcome::Outcome;
+use crate::robot_side::Script;
 use crate::ui::{self, Progress};
-
-/// Script that runs an activation; stored on the robot as `activate`.
-const ACTIVATE: &str = concat!(
-    include_str!("scripts/release.sh"),
-    include_str!("scripts/containers.sh"),
-    include_str!("scripts/guard.sh"),
-    include_str!("scripts/evict.sh"),
-    include_str!("scripts/activate.sh"),
-);
-
-/// Script that stores a release and starts its activation.
-const LAUNCH: &str = concat!(
-    include_str!("scripts/release.sh"),
-    include_str!("scripts/follow.sh"),
-    include_str!("scripts/launch.sh"),
-);
-
-/// Script that starts the activation of a stored release.
-const RETURN: &str = concat!(
-    include_str!("scripts/release.sh"),
-    include_str!("scripts/follow.sh"),
-    include_str!("scripts/return.sh"),
-);
-
-/// Script that prints the events of an activation.
-const FOLLOW: &str =
-    concat!(include_str!("scripts/release.sh"), include_str!("scripts/follow.sh"), "follow \"$1\"\n");
 
 /// Exit code of `ssh` when the connection failed: ssh(1), exit status.
 const CONNECTION_LOST: i32 = 255;
@@ -57,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Packs a release for the robot: the project, its metadata and the script `activate`.
 pub fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<Vec<u8>> {
     let tar =
-        project.with_files(&[("about.json", metadata.to_json()?), ("activate", ACTIVATE.to_owned())])?;
+        project.with_files(&[("about.json", metadata.to_json()?), ("activate", Script::Activate.text())])?;
     // Without a time in the header, the same content gives the same bytes.
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(&tar).context("compress the release")?;
@@ -114,7 +88,7 @@ impl Activation<'_> {
         // The id depends on digests, which a dry run does not know.
         let id = if process::mode().dry_run { "RELEASE-ID" } else { id };
         // The archive contains values of `.env` files, so it is never printed.
-        self.run(&self.command(LAUNCH, "launch", id).stdin_from("release.tar.gz", archive), archive)
+        self.run(&self.command(Script::Launch, id).stdin_from("release.tar.gz", archive), archive)
     }
 
     /// Activates a release that is stored on the robot. Returns its number.
@@ -122,28 +96,16 @@ impl Activation<'_> {
     /// # Errors
     /// As [`Activation::release`].
     pub fn return_to(&self, number: &str) -> Result<String> {
-        self.run(&self.command(RETURN, "return", number), &[])
+        self.run(&self.command(Script::Return, number), &[])
     }
 
-    fn command(&self, script: &str, name: &str, release: &str) -> Cmd {
+    fn command(&self, script: Script, release: &str) -> Cmd {
         let Releases { keep, settle, deadline } = self.releases;
         let rollback = if self.rollback { "yes" } else { "no" };
         let [settle, deadline] = [settle, deadline].map(|time| time.as_secs().to_string());
         let keep = keep.to_string();
         let by = whoami();
-        self.session.command([
-            "sh",
-            "-c",
-            script,
-            name,
-            self.project,
-            release,
-            &by,
-            rollback,
-            &settle,
-            &deadline,
-            &keep,
-        ])
+        self.session.command(script.argv(&[self.project, release, &by, rollback, &settle, &deadline, &keep]))
     }
 
     /// Starts an activation and follows it to its end, over new connections if the first one is lost.
@@ -162,7 +124,7 @@ impl Activation<'_> {
                 return Err(self.no_answer(attempt, received.is_lost));
             };
             self.resume(attempt, &received, number)?;
-            let follow = self.session.command(["sh", "-c", FOLLOW, "follow", self.project, number]);
+            let follow = self.session.command(Script::FollowActivation.argv(&[self.project, number]));
             attempt = self.read_events(&follow, &[], &mut received);
         }
         match (received.number, received.end) {

@@ -6,12 +6,10 @@ use crate::config::Busy;
 use crate::error::{Exit, Failure, Result};
 use crate::process;
 use crate::robot::Session;
+use crate::robot_side::Script;
 use crate::ui::{self, Progress};
 
 use super::lock::OnLocked;
-
-/// Script that prints why the robot is busy.
-const SCRIPT: &str = include_str!("scripts/busy.sh");
 
 /// Time between two checks while waiting.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -53,7 +51,7 @@ pub fn check(
 
 /// Returns the argv of the script, on the robot.
 fn argv(project: &str, busy: &Busy) -> Vec<String> {
-    let of_kind = |kind: &str| ["sh", "-c", SCRIPT, "busy", project, kind].map(str::to_owned).to_vec();
+    let of_kind = |kind: &str| Script::Busy.argv(&[project, kind]);
     match busy {
         Busy::Command(command) => [of_kind("command"), command.clone()].concat(),
         Busy::Lock(file) => [of_kind("lock"), vec![file.clone()]].concat(),
@@ -80,7 +78,7 @@ mod tests {
         fs_err::set_permissions(&docker, std::fs::Permissions::from_mode(0o755))?;
         let path = format!("PATH={}:/usr/bin:/bin", dir.display());
         let args = ["busy", "eurobot", "heartbeat", "navigation", "/tmp/beat", "5"];
-        Cmd::new("env").args([path.as_str(), shell, "-c", SCRIPT]).args(args).read()
+        Cmd::new("env").args([path.as_str(), shell, "-c", &Script::Busy.text()]).args(args).read()
     }
 
     #[test]

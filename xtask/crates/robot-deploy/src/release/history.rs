@@ -6,19 +6,7 @@ use super::{metadata, stored};
 use crate::error::Result;
 use crate::process::Cmd;
 use crate::robot::Session;
-
-/// `record.sh` with its common part. Arguments: `PROJECT BY ACTION OUTCOME`.
-const RECORD: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/record.sh"));
-
-/// Records an entry, whether or not the disk takes it, and then runs the command in the remaining arguments.
-const RECORD_AND_RUN: &str = concat!(
-    "mask=$(umask)\n",
-    include_str!("scripts/release.sh"),
-    "(\n",
-    include_str!("scripts/record.sh"),
-    ") 2>/dev/null\n",
-    "umask \"$mask\"\nshift 3\n[ $# -gt 0 ] || set -- \"${SHELL:-sh}\" -l\nexec \"$@\"\n",
-);
+use crate::robot_side::Script;
 
 /// A line of a robot's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,13 +35,13 @@ pub fn try_record(session: &Session, project: &str, what: &str, words: &[String]
 /// Returns the argv that records a command in the history and then runs it. Without a command it starts the
 /// login shell of the robot's user.
 pub fn recorded(project: &str, what: &str, command: &[String]) -> Vec<String> {
-    let by = metadata::whoami();
-    let words = ["sh", "-c", RECORD_AND_RUN, "record", project, &by, what, &shell_words::join(command)];
-    words.into_iter().map(str::to_owned).chain(command.iter().cloned()).collect()
+    let (by, words) = (metadata::whoami(), shell_words::join(command));
+    let recorded = Script::RecordAndRun.argv(&[project, &by, what, &words]);
+    recorded.into_iter().chain(command.iter().cloned()).collect()
 }
 
 fn command(session: &Session, project: &str, what: &str, words: &str) -> Cmd {
-    session.command(["sh", "-c", RECORD, "record", project, &metadata::whoami(), what, words])
+    session.command(Script::Record.argv(&[project, &metadata::whoami(), what, words]))
 }
 
 /// Reads a robot's history, oldest entry first.

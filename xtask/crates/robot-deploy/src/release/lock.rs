@@ -13,10 +13,8 @@ use crate::error::{Exit, Failure, Result};
 use crate::process::{self, Child};
 use crate::robot::Session;
 use crate::robot::outcome::PendingOutcome;
+use crate::robot_side::Script;
 use crate::ui::{self, Progress};
-
-/// Script that takes and holds the lock.
-const SCRIPT: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/lock.sh"));
 
 /// Time between two bytes to the robot, which waits five times as long.
 const BEAT: Duration = Duration::from_secs(4);
@@ -97,7 +95,7 @@ impl Holder {
         progress: &Progress,
     ) -> Result<(Self, String)> {
         let wait = if on_locked == OnLocked::Wait { "yes" } else { "no" };
-        let argv = ["sh", "-c", SCRIPT, "lock", project, token, &metadata::whoami(), wait];
+        let argv = Script::Lock.argv(&[project, token, &metadata::whoami(), wait]);
         let (child, stdin, answers) = session.command(argv).converse()?;
         let answers = process::lines(&child, answers, process::LINE);
         let (beats, ended) = channel();

@@ -2,20 +2,8 @@
 
 use crate::error::Result;
 use crate::robot::{Session, registry};
+use crate::robot_side::{REGISTRY_PRUNE, Script};
 use crate::{number, process};
-
-/// Script that evicts and removes.
-const SCRIPT: &str = concat!(
-    include_str!("scripts/release.sh"),
-    include_str!("scripts/evict.sh"),
-    include_str!("scripts/prune.sh")
-);
-
-/// Program for the Python of the registry's container.
-const PROGRAM: &str = include_str!("scripts/prune.py");
-
-/// Script that prints how much garbage there is.
-const GARBAGE: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/garbage.sh"));
 
 /// Result of [`prune`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +18,7 @@ pub struct Pruned {
 /// remove layers that are being delivered. The lock of the delta transfer protects the deliveries of other
 /// projects.
 pub fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
-    let argv = ["sh", "-c", SCRIPT, "prune", project, &keep.to_string(), registry::CONTAINER, PROGRAM];
+    let argv = Script::Prune.argv(&[project, &keep.to_string(), registry::CONTAINER, REGISTRY_PRUNE]);
     let text = session.command(argv).run_for_output()?;
     if process::mode().dry_run {
         return Ok(Pruned::default());
@@ -40,7 +28,7 @@ pub fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
 
 /// Returns the bytes that [`prune`] would free in a robot's registry; 0 if the robot does not answer.
 pub fn garbage(session: &Session, project: &str) -> u64 {
-    let argv = ["sh", "-c", GARBAGE, "garbage", project, registry::CONTAINER, PROGRAM];
+    let argv = Script::Garbage.argv(&[project, registry::CONTAINER, REGISTRY_PRUNE]);
     session.command(argv).read().ok().and_then(|text| number::said(text.trim())).unwrap_or_default()
 }
 

@@ -10,13 +10,8 @@ use crate::config::instead;
 use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
 use crate::robot::{Endpoint, Session};
+use crate::robot_side::Script;
 use crate::ui;
-
-/// Runs Compose on the robot.
-const COMPOSE: &str = concat!(include_str!("scripts/compose.sh"), "exec docker compose \"$@\"\n");
-
-/// Runs Compose on the robot until this process or the connection ends.
-const ATTACHED: &str = concat!(include_str!("scripts/compose.sh"), include_str!("scripts/attached.sh"));
 
 /// Time without a line from the robot before interrupts are checked.
 const QUIET: Duration = Duration::from_millis(200);
@@ -30,14 +25,9 @@ exec "$@""#;
 /// Starts bash, or sh in an image without bash.
 const SHELL: &str = "if command -v bash >/dev/null; then exec bash; fi; exec sh";
 
-/// Returns the argv of a Compose command on a robot.
-fn argv<'a>(project: &'a str, words: &[&'a str]) -> Vec<&'a str> {
-    [&["sh", "-c", COMPOSE, "compose", project], words].concat()
-}
-
 /// Returns a Compose command for the current release.
 pub fn compose(session: &Session, project: &str, words: &[&str]) -> Cmd {
-    session.command(argv(project, words))
+    session.command(Script::ComposeExec.argv(&[&[project], words].concat()))
 }
 
 /// Fails if the current release lacks one of the services. The error suggests the nearest name.
@@ -65,7 +55,7 @@ pub fn lines(
     words: &[&str],
     mut each: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
-    let command = session.command([&["sh", "-c", ATTACHED, "compose", project], words].concat());
+    let command = session.command(Script::Attached.argv(&[&[project], words].concat()));
     if process::mode().dry_run {
         return command.run();
     }
@@ -132,5 +122,7 @@ fn attached(endpoint: &Endpoint, project: &str, words: &[&str]) -> Result<()> {
     if ui::is_terminal() {
         ssh = ssh.arg("-tt");
     }
-    ssh.args(["--", &endpoint.destination]).arg(shell_words::join(argv(project, words))).interactive()
+    ssh.args(["--", &endpoint.destination])
+        .arg(shell_words::join(Script::ComposeExec.argv(&[&[project], words].concat())))
+        .interactive()
 }

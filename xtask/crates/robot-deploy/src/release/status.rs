@@ -10,16 +10,7 @@ use crate::error::Result;
 use crate::number::kibibytes;
 use crate::robot::survey::{Container, no_answer};
 use crate::robot::{Session, Survey, registry};
-
-/// Script that prints the current release and the state of the machine.
-const SCRIPT: &str = concat!(
-    include_str!("scripts/release.sh"),
-    include_str!("scripts/status.sh"),
-    "set -- releases\n",
-    include_str!("scripts/list.sh"),
-    "set -- services\n",
-    include_str!("scripts/list.sh")
-);
+use crate::robot_side::Script;
 
 /// Status of a robot.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -78,7 +69,7 @@ impl Status {
                 let survey = Survey::of_containers(session, project)?;
                 Ok::<_, anyhow::Error>((survey, SystemTime::now()))
             });
-            let text = session.command(["sh", "-c", SCRIPT, "status", project, registry::CONTAINER]).read();
+            let text = session.command(Script::Status.argv(&[project, registry::CONTAINER])).read();
             (survey.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), text)
         });
         let (survey, now) = survey?;
@@ -188,7 +179,8 @@ mod tests {
     fn a_robot_without_a_release_has_a_status() -> Result<()> {
         let home = tempfile::tempdir()?;
         let home = format!("HOME={}", home.path().display());
-        let text = Cmd::new("env").args([home.as_str(), "sh", "-c", SCRIPT, "status", "eurobot"]).read()?;
+        let text =
+            Cmd::new("env").arg(home).args(Script::Status.argv(&["eurobot", "xtask-registry"])).read()?;
         let status = Status::from(&Survey::default(), UNIX_EPOCH, &text);
         assert!(status.release.is_none() && status.services.is_empty() && status.load.is_some());
         Ok(())

@@ -9,9 +9,7 @@ use super::metadata::Metadata;
 use crate::error::Result;
 use crate::process;
 use crate::robot::Session;
-
-/// `list.sh` with its common part.
-const LIST: &str = concat!(include_str!("scripts/release.sh"), include_str!("scripts/list.sh"));
+use crate::robot_side::Script;
 
 /// A release that is stored on a robot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,7 +45,7 @@ pub(super) fn ask(session: &Session, project: &str, what: &str) -> Result<String
     if process::mode().dry_run {
         return Ok(String::new());
     }
-    session.command(["sh", "-c", LIST, "list", project, what]).read()
+    session.command(Script::List.argv(&[project, what])).read()
 }
 
 /// Returns the releases that are stored on a robot, latest first.

@@ -7,6 +7,7 @@ use super::survey::no_docker;
 use super::{Endpoint, Session};
 use crate::config::{Platform, Robot};
 use crate::doctor::{Check, Outcome};
+use crate::robot_side::Script;
 use crate::{number, ui};
 
 /// Free bytes that a robot should have: two generations of a typical workspace's images, and room for its own
@@ -27,8 +28,7 @@ pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
         Err(error) => return vec![check("reachable", Outcome::error(&error))],
     };
     let mut checks = vec![check("reachable", Outcome::good("over SSH, with the recorded host key"))];
-    let script =
-        session.script(include_str!("scripts/examine.sh"), &[CONTAINER]).deadline(Duration::from_secs(20));
+    let script = session.script(Script::Examine, &[CONTAINER]).deadline(Duration::from_secs(20));
     let asked = SystemTime::now();
     match script.read() {
         Ok(text) => {

@@ -13,16 +13,10 @@ use super::{Session, registry};
 use crate::cmd;
 use crate::error::{Failure, Result, explained};
 use crate::process;
-
-/// Script that prints the login, or `none`: a container that was started a moment ago has no login yet.
-const PRINT_LOGIN: &str = concat!(include_str!("scripts/credential.sh"), "credential || echo none\n");
+use crate::robot_side::Script;
 
 /// User name of the login.
 const USER: &str = "xtask";
-
-/// Script that prints only the password, for `docker login --password-stdin`.
-const PRINT_PASSWORD: &str =
-    concat!(include_str!("scripts/credential.sh"), "credential | base64 -d | cut -d : -f 2");
 
 /// Length of a login in base64 without padding: a name of five letters, a colon and 64 hexadecimal digits.
 const LENGTH: usize = 94;
@@ -37,7 +31,7 @@ pub struct Credential(String);
 impl Credential {
     /// Reads the login from the robot, whose registry has to be started before.
     pub fn of(session: &Session) -> Result<Self> {
-        let print = session.script(PRINT_LOGIN, &[]);
+        let print = session.script(Script::PrintLogin, &[]);
         // `Ok(Err(_))` ends the wait: a lost connection does not come back by waiting.
         let read = || match print.read() {
             Ok(text) => Self::parse(text.lines().next_back().unwrap_or_default())
@@ -87,7 +81,7 @@ impl std::fmt::Debug for Credential {
 /// Logs this machine's Docker in to the registry at `host`. Only for the scripts of dry runs, which have no
 /// relay that adds the login.
 pub fn log_in(session: &Session, host: &str) -> Result<()> {
-    let print = session.command(["sh", "-c", PRINT_PASSWORD]);
+    let print = session.command(Script::PrintPassword.argv(&[]));
     cmd!("docker login --username {USER} --password-stdin {host}")?.feed(&print).map(drop)
 }
 

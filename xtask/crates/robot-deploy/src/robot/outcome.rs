@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Result of an activation: the word behind `end` in the events of a release (`release/scripts/activate.sh`).
+/// Result of an activation: the word behind `end` in the events of a release (`robot-side/activate.sh`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The new release runs and is healthy.

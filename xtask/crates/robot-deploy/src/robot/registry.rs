@@ -12,6 +12,7 @@ use crate::cmd;
 use crate::digest::Digest;
 use crate::error::{Failure, Result};
 use crate::image::oci::{self, Descriptor};
+use crate::robot_side::Script;
 use crate::{number, process, ui};
 
 /// Address on which the registry listens on the robot. Loopback only, so that SSH is the only way in.
@@ -35,7 +36,7 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
 /// Makes sure that the registry runs on the robot: sends `image` if the robot does not have it, and starts a
 /// container if none runs with it. The data volume outlives the container. Returns the number of bytes sent.
 pub fn ensure(session: &Session, image: &str) -> Result<u64> {
-    let start = session.script(include_str!("scripts/registry.sh"), &[CONTAINER, image, ADDRESS]);
+    let start = session.script(Script::Registry, &[CONTAINER, image, ADDRESS]);
     let load = || session.command(["docker", "load", "--quiet"]).feed(&cmd!("docker save {image}")?);
     if process::mode().dry_run {
         ui::step(session.robot(), "loading the registry image if it is missing, and starting the registry");

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::host_key;
 use crate::error::{Failure, Result};
 use crate::process::{self, Child, Cmd};
+use crate::robot_side::Script;
 
 /// Line that the master connection prints once it is established. A login shell may print other lines before.
 const READY: &str = "xtask-connection-ready";
@@ -161,9 +162,9 @@ impl Session {
     }
 
     /// A POSIX shell script on the robot, with positional arguments.
-    pub fn script(&self, script: &str, args: &[&str]) -> Cmd {
+    pub fn script(&self, script: Script, args: &[&str]) -> Cmd {
         let argv = ["sh", "-s", "--"].iter().chain(args).copied();
-        self.command(argv).stdin(script)
+        self.command(argv).stdin(script.text())
     }
 
     /// Connects again if the connection has ended. Returns whether a new connection was made.

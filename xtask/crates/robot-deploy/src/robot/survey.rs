@@ -3,6 +3,7 @@
 
 use crate::config::Platform;
 use crate::error::{Failure, Result, explained};
+use crate::robot_side::Script;
 
 use super::Session;
 use super::outcome::PendingOutcome;
@@ -123,7 +124,7 @@ impl Survey {
             return Ok(Self::default());
         }
         let robot = session.robot();
-        let text = session.script(include_str!("scripts/survey.sh"), &[project, repository]).read();
+        let text = session.script(Script::Survey, &[project, repository]).read();
         Self::parse(robot, &text.map_err(|error| no_answer(robot, error))?)
     }
 

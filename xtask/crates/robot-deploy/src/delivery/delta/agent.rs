@@ -22,7 +22,7 @@ use crate::image::prefix_image::PrefixImage;
 use crate::process::{self, Child};
 use crate::robot::{Session, registry};
 
-const PROGRAM: &str = include_str!("../scripts/registry_agent.py");
+const PROGRAM: &str = include_str!("../../../robot-side/registry_agent.py");
 
 /// Bytes of a delta that are sent at a time; each chunk costs four more bytes.
 const CHUNK: usize = 64 * 1024;

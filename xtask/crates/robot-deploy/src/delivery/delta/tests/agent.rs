@@ -1,4 +1,4 @@
-//! Fuzzed commands to the real agent, `scripts/registry_agent.py`, which `false_laptop.py` runs.
+//! Fuzzed commands to the real agent, `robot-side/registry_agent.py`, which `false_laptop.py` runs.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::{Mutex, PoisonError};
@@ -45,10 +45,10 @@ impl Robot {
             println!("the agent is not run: this machine has no Python 3.11");
             return None;
         }
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/delivery");
-        let laptop = format!("{directory}/delta/tests/false_laptop.py");
+        let directory = env!("CARGO_MANIFEST_DIR");
+        let laptop = format!("{directory}/src/delivery/delta/tests/false_laptop.py");
         let python =
-            Cmd::new("python3").args(["-B", &laptop, &format!("{directory}/scripts/registry_agent.py")]);
+            Cmd::new("python3").args(["-B", &laptop, &format!("{directory}/robot-side/registry_agent.py")]);
         let (child, stdin, answers) = python.converse().unwrap();
         let mut robot = Self { _child: child, stdin, answers };
         robot.write(blob);

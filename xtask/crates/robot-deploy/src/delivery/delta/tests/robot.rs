@@ -1,4 +1,4 @@
-//! Applies deltas as `scripts/registry_agent.py` does, and asserts the bounds that the agent relies on.
+//! Applies deltas as `robot-side/registry_agent.py` does, and asserts the bounds that the agent relies on.
 
 use sha2::{Digest as _, Sha256};
 use zstd::zstd_safe::DCtx;

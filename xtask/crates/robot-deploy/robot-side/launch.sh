@@ -1,7 +1,9 @@
 # Stores a release on the robot, starts its activation and prints the events until the end: CONTENT BY
 # ROLLBACK SETTLE DEADLINE KEEP, with the archive of the release on stdin. The activation does not need this
 # connection.
-# shellcheck disable=SC2154 # variables are set by the other parts
+. ./release.sh
+. ./follow.sh
+
 set -e
 content=$1
 shift

@@ -1,5 +1,5 @@
-# Goes after `release.sh`: inspects the containers of the project and judges whether a release is healthy.
-# shellcheck disable=SC2154 # variables are set by the other parts
+# Inspects the containers of the project and judges whether a release is healthy.
+. ./release.sh
 
 # Sets $now to a line for each container: SERVICE HASH STATE EXIT-CODE RESTARTS HEALTH ID STARTED DEVICES.
 # Leaves out containers of `cargo xtask run`. Uses no files, since a container of this user could change them.

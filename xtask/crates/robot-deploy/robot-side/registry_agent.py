@@ -194,7 +194,7 @@ def begin(owner, repository, layers, keep=None):
             lock.seek(0)
             holder = lock.read().split()
             if holder[:1] != [owner]:
-                pruned = holder == ["prune"]  # see release/scripts/prune.py
+                pruned = holder == ["prune"]  # see registry_prune.py
                 why = "the robot's registry is being pruned" if pruned else "another machine is delivering to this robot"
                 raise Refusal("busy", why) from None
             if time.monotonic() > deadline:

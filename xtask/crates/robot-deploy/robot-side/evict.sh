@@ -1,5 +1,6 @@
-# Goes after `release.sh`: evicts stored releases.
-# shellcheck disable=SC2154 # variables are set by the other parts
+# Evicts stored releases. $to is the release that is being activated, or the current one.
+# shellcheck disable=SC2154 # set by the scripts that include this one
+. ./release.sh
 
 # Evicts releases, with the images and files that only they need, until COUNT are left: the current one, the
 # previous one and the latest healthy ones stay.

@@ -2,7 +2,8 @@
 # WAIT(yes|no). Prints "busy<TAB>AGE<TAB>BY" while another run has it, "news<TAB>NEWS" if an outcome is
 # unreported, then "held<TAB>STAMP". The bytes are needed because a laptop that was closed sends no end of
 # file.
-# shellcheck disable=SC2154 # variables are set by the other parts
+. ./release.sh
+
 token=$1 by=$2 wait=$3
 mkdir -p "$home"
 exec 9>>"$home/deploy.lock"

@@ -1,5 +1,8 @@
-# Prints the state of the machine and of an activation, as KEY<TAB>VALUE... lines: REGISTRY
-# shellcheck disable=SC2154 # variables are set by the other parts
+# Prints the state of the machine, of an activation and of the release that runs, as KEY<TAB>VALUE... lines:
+# PROJECT REGISTRY
+. ./release.sh
+. ./stored.sh
+
 if read -r to _ 2>/dev/null <"$home/activation"; then
     if flock -n "$home/activation.lock" true; then state=broken-off; else state=going; fi
     printf '%s\t%s\n' "$state" "$to"
@@ -9,3 +12,5 @@ root=$(engine_root "$1" 2>/dev/null)
 df -Pk "${root:-/}" 2>/dev/null | awk 'NR == 2 { printf "disk\t%s\t%s\n", $4, $2 }'
 read -r load _ </proc/loadavg && printf 'load\t%s\t%s\n' "$load" "$(grep -c ^processor /proc/cpuinfo)"
 cat /sys/class/thermal/thermal_zone*/temp 2>/dev/null | sort -n | tail -n 1 | sed 's/^/temperature	/'
+print_stored releases
+print_stored services

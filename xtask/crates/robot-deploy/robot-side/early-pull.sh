@@ -1,7 +1,9 @@
 # Pulls the images that stdin names, one a line, and prints for each whether it was pulled. Removes all of
-# them at the end of stdin, which is also the end of the deploying process, however that came. Comes after
-# login.sh.
+# them at the end of stdin, which is also the end of the deploying process, however that came.
 set -u
+. ./credential.sh
+. ./login.sh
+
 trap '' HUP PIPE
 pulled='' login=''
 while read -r reference; do

@@ -1,5 +1,7 @@
-# Goes after `compose.sh`: runs Compose until stdin is closed, which happens when the connection or the client
+# Runs Compose until stdin is closed, which happens when the connection or the client
 # ends. A connection without a terminal does not stop remote processes by itself.
+. ./compose.sh
+
 exec 3<&0
 docker compose "$@" </dev/null &
 compose=$!

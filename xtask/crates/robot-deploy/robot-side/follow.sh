@@ -1,5 +1,5 @@
-# Goes after `release.sh`: starts activations and prints their events.
-# shellcheck disable=SC2154 # variables are set by the other parts
+# Starts activations and prints their events.
+. ./release.sh
 
 # Prints the events of an activation until its end: NUMBER. Recovers an activation that was killed.
 follow() {

@@ -1,7 +1,10 @@
 # Evicts old releases and removes everything that no stored release needs: KEEP REGISTRY PROGRAM. Prints
 # "free<TAB>KIBIBYTES" before and after, and "busy" if a push or a delta transfer uses the registry, which is
 # then not cleaned.
-# shellcheck disable=SC2034,SC2046,SC2154 # one of several parts; digests are words
+# shellcheck disable=SC2034,SC2046 # one of several parts; digests are words
+. ./release.sh
+. ./evict.sh
+
 keep=$1 registry=$2 program=$3
 root=$(engine_root "$registry") || exit
 print_free() { printf 'free\t%s\n' "$(df -Pk "$root" | awk 'NR == 2 { print $4 }')"; }

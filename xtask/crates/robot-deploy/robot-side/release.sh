@@ -59,6 +59,6 @@ engine_root() {
     esac
 }
 
-# Prints a stamp that changes with every activation. The survey (robot/scripts/survey.sh) prints the same
+# Prints a stamp that changes with every activation. The survey (survey.sh) prints the same
 # stamp without this script.
 stamp() { printf '%s:%s' "$(readlink "$home/current")" "$(wc -c 2>/dev/null <"$home/history")"; }

@@ -1,6 +1,8 @@
 # Starts the activation of a release that is stored on the robot, and prints its events until the end:
 # NUMBER BY ROLLBACK SETTLE DEADLINE KEEP. The activation does not need this connection.
-# shellcheck disable=SC2154 # variables are set by the other parts
+. ./release.sh
+. ./follow.sh
+
 number=$1
 shift
 if ! is_complete "releases/$number"; then

@@ -1,5 +1,5 @@
-# Goes before `activate.sh`: the guard, which recovers activations after a power cut.
-# shellcheck disable=SC2154 # variables are set by the other parts
+# The guard, which recovers activations after a power cut.
+. ./release.sh
 
 # Creates the guard unless it exists: a container that the engine starts at every boot, to recover an
 # activation that a power cut interrupted. A container works without root, and on robots without systemd and

@@ -1,7 +1,8 @@
-# Prefix of scripts that pull. `pull IMAGE` pulls with $login, the text of a client's `config.json`, or
+# `pull IMAGE` pulls with $login, the text of a client's `config.json`, or
 # without a login if that is empty. The client reads the text from a pipe: it is in no file, no environment
 # and no list of processes.
-set -u
+. ./credential.sh
+
 place=$HOME/.deploy/login
 (umask 077 && mkdir -p "$place")
 [ "$(readlink "$place/config.json")" = /dev/stdin ] || ln -sfn /dev/stdin "$place/config.json"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-# Directory of the delta transfer; its lock protects the registry's data (see delivery/scripts/registry_agent.py).
+# Directory of the delta transfer; its lock protects the registry's data (see registry_agent.py).
 WORK = "/var/lib/registry/courier"
 COLLECT = ["docker-registry", "garbage-collect", "--delete-untagged", "/etc/registry.yml"]
 

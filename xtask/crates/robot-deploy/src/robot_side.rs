@@ -1,0 +1,136 @@
+//! Everything that runs on a robot: the files of `robot-side/`, whose README describes them.
+//!
+//! A script is a whole file for a POSIX shell. A line `. ./OTHER.sh` in it stands for another file, which is put in
+//! its place before the script is sent: nothing is ever installed on a robot, so no version can be stale.
+
+use std::collections::BTreeSet;
+
+macro_rules! scripts {
+    ($($name:ident $file:literal)*) => {
+        /// A script for a robot's shell.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Script {
+            $(#[doc = concat!("`robot-side/", $file, "`")] $name),*
+        }
+
+        impl Script {
+            #[cfg(test)]
+            const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Name in `robot-side/`.
+            const fn file(self) -> &'static str {
+                match self {
+                    $(Self::$name => $file),*
+                }
+            }
+
+            fn of_file(file: &str) -> Option<Self> {
+                match file {
+                    $($file => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            fn source(self) -> &'static str {
+                match self {
+                    $(Self::$name => include_str!(concat!("../robot-side/", $file))),*
+                }
+            }
+        }
+    };
+}
+
+scripts! {
+    Activate "activate.sh"
+    Attached "attached.sh"
+    Busy "busy.sh"
+    Compose "compose.sh"
+    ComposeExec "compose-exec.sh"
+    Containers "containers.sh"
+    Credential "credential.sh"
+    EarlyPull "early-pull.sh"
+    Evict "evict.sh"
+    Examine "examine.sh"
+    Follow "follow.sh"
+    FollowActivation "follow-activation.sh"
+    Garbage "garbage.sh"
+    Guard "guard.sh"
+    Launch "launch.sh"
+    List "list.sh"
+    Load "load.sh"
+    Lock "lock.sh"
+    Login "login.sh"
+    Plan "plan.sh"
+    PrintLogin "print-login.sh"
+    PrintPassword "print-password.sh"
+    Prune "prune.sh"
+    Pull "pull.sh"
+    PullImages "pull-images.sh"
+    PullWithLogin "pull-with-login.sh"
+    Record "record.sh"
+    RecordAndRun "record-and-run.sh"
+    Registry "registry.sh"
+    Release "release.sh"
+    Return "return.sh"
+    Status "status.sh"
+    Stored "stored.sh"
+    Survey "survey.sh"
+}
+
+/// Program that removes blobs from the robot's registry, for the Python of its container.
+pub const REGISTRY_PRUNE: &str = include_str!("../robot-side/registry_prune.py");
+
+impl Script {
+    /// Returns the whole script: each file that it includes, directly or not, stands in it once.
+    pub fn text(self) -> String {
+        let mut text = String::new();
+        self.expand(&mut text, &mut BTreeSet::new());
+        text
+    }
+
+    /// Returns the argv that runs the script with these arguments, and leaves stdin to it.
+    pub fn argv(self, args: &[&str]) -> Vec<String> {
+        let name = self.file().trim_end_matches(".sh").to_owned();
+        let shell = ["sh".to_owned(), "-c".to_owned(), self.text(), name];
+        shell.into_iter().chain(args.iter().map(|arg| (*arg).to_owned())).collect()
+    }
+
+    fn expand(self, text: &mut String, included: &mut BTreeSet<&'static str>) {
+        for line in self.source().lines() {
+            let file = line.trim_start().strip_prefix(". ./");
+            match file.and_then(|file| Self::of_file(file).map(|script| (file, script))) {
+                Some((file, script)) if included.insert(file) => script.expand(text, included),
+                Some(_) => {}
+                None => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_contains_each_included_file_once() {
+        let text = Script::Launch.text();
+        assert_eq!(text.matches("\nis_complete() ").count(), 1, "{text}");
+        assert!(text.contains("\nfollow() ") && text.contains("\ncontent=$1"), "{text}");
+    }
+
+    #[test]
+    fn every_include_names_a_script_and_every_file_is_one() {
+        for script in Script::ALL {
+            assert!(!script.text().contains("\n. ./"), "{script:?} includes an unknown file");
+        }
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/robot-side");
+        let names =
+            std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        for name in names.filter(|name| name.ends_with(".sh")) {
+            assert!(Script::of_file(&name).is_some(), "{name} is not listed");
+        }
+    }
+}
