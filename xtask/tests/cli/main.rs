@@ -33,3 +33,4 @@ mod signals;
 mod signature;
 mod usage;
 mod vm;
+mod words;

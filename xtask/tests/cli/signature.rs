@@ -76,7 +76,7 @@ fn pack(lab: &Lab, members: &[(String, Vec<u8>)], with_sums: bool) {
 }
 
 #[test]
-fn one_that_somebody_of_the_team_has_signed_is_loaded() {
+fn one_that_a_team_member_has_signed_is_loaded() {
     let (lab, registry) = signed();
     lab.run(&LOAD).expect(0).says(&["signed by anna"]).shows(&["main   camera"]);
     assert_eq!(zstd::decode_all(lab.bytes("loaded.tar.zst").as_slice()).unwrap(), registry.saved());
@@ -100,7 +100,7 @@ fn one_that_nobody_has_signed_is_refused_where_there_are_signers() {
 }
 
 #[test]
-fn one_that_somebody_else_has_signed_is_refused() {
+fn one_that_a_stranger_has_signed_is_refused() {
     let (lab, _registry) = signed();
     lab.write("robots.signers", &format!("bob {}", key(&lab, "bob")));
     assert_refused(&lab, &["is not signed by a key in", "robots.signers", "add their key"]);

@@ -27,7 +27,7 @@ pub fn touched_files_and_fresh_clones_change_no_digest(lab: &Lab) {
     assert_eq!(images(), before, "touched");
 
     build(&workspace.clone_privately());
-    assert_eq!(images(), before, "cloned elsewhere by somebody with umask 077");
+    assert_eq!(images(), before, "cloned elsewhere with umask 077");
 }
 
 pub fn an_unrelated_commit_changes_no_digest(lab: &Lab) {

@@ -131,7 +131,7 @@ pub fn others_on_the_robot_cannot_use_its_registry(lab: &Lab) {
     ));
     eventually("that registry", || MAIN.can(&["test", "-e", &format!("{volume}/credential")]).then_some(()));
     eventually("it to let in everybody", || intrude().starts_with("200 200 200 200 202 400 ").then_some(()));
-    deploy("after somebody else");
+    deploy("after another user");
     assert_eq!(intrude(), "401 401 401 401 401 401 401");
     assert_eq!(
         (MAIN.exec(&inspect).as_str(), MAIN.registry_login()),

@@ -95,7 +95,7 @@ impl Hub {
         if let Some((address, image)) = text.unwrap_or_default().trim().split_once(' ') {
             // The registry may be off.
             let run = ["docker", "run", "--rm", "--volumes-from", &name, "--entrypoint", "python3", image];
-            succeeds(&[&run[..], &["-I", "-S", "-B", "-c", DISTRUST, address]].concat());
+            succeeds(&[&run[..], &["-I", "-S", "-B", "-c", REMOVE_CA, address]].concat());
         }
         succeeds(&["docker", "rm", "--force", &name]);
     }
@@ -288,7 +288,7 @@ os.makedirs(place)
 open(place + '/ca.crt', 'w').write(open('/etc/hub/ca.crt').read())";
 
 /// Also removes the parent directory, if it is empty.
-const DISTRUST: &str = "\
+const REMOVE_CA: &str = "\
 import os, sys
 place = '/etc/docker/certs.d/' + sys.argv[1]
 if os.path.isdir(place):
