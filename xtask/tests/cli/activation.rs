@@ -52,7 +52,7 @@ fn what_ended_unseen_is_told_by_the_next_command() {
 }
 
 #[test]
-fn a_link_that_is_lost_is_made_anew_and_the_robot_listened_to_again() {
+fn a_link_that_is_lost_is_made_again_and_the_robot_listened_to_again() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     lab.on("ssh", "*' launch eurobot '*", "cat >/dev/null; printf 'release\\t8\\n'; exit 255");

@@ -193,7 +193,7 @@ fn pulls(lab: &Lab) -> usize {
 }
 
 #[test]
-fn a_link_that_is_lost_while_the_robot_pulls_is_made_anew() {
+fn a_link_that_is_lost_while_the_robot_pulls_is_made_again() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     let once = format!(

@@ -376,7 +376,7 @@ pub fn an_activation_that_is_killed_is_ended_by_who_listens(lab: &Lab) {
     the_next_succeeds(lab);
 }
 
-pub fn a_release_directory_that_is_lost_is_made_anew(lab: &Lab) {
+pub fn a_release_directory_that_is_lost_is_made_again(lab: &Lab) {
     let home = format!("/home/robot/.deploy/{PROJECT}");
     for script in
         ["rm -rf CURRENT", "rm CURRENT/compose.json", ": >CURRENT/services", "echo '{' >CURRENT/compose.json"]

@@ -165,7 +165,7 @@ fn main() -> ExitCode {
         activation::a_power_cut_ends_with_the_old_release_by_itself,
         activation::an_engine_that_is_killed_while_activating,
         activation::an_activation_that_is_killed_is_ended_by_who_listens,
-        activation::a_release_directory_that_is_lost_is_made_anew,
+        activation::a_release_directory_that_is_lost_is_made_again,
         activation::a_full_disk_keeps_a_release_away,
         activation::a_disk_that_fills_up_while_activating,
         activation::a_clock_that_is_a_day_off_changes_nothing,

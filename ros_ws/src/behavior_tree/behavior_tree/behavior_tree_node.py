@@ -47,7 +47,7 @@ class RosNavigator:
             return False
         goal_id = self._answer.result().goal_id
         if self._status.goal_id < goal_id and self._status.state == NavigationStatus.IDLE:
-            # It has started anew and knows of no goal.
+            # It has restarted and knows of no goal.
             self._logger.warning('navigation has restarted: sending the goal again')
             self._drop_answer()
             return False

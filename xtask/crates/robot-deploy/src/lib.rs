@@ -9,6 +9,9 @@
 //! Data flows one way: each stage has one input and one output type, and no stage calls an earlier one. The
 //! subcommands in [`verbs`] connect the stages and print results.
 
+#[cfg(test)]
+use test_support::fuzz;
+
 pub mod bundle;
 pub mod cli;
 pub mod config;
@@ -17,8 +20,6 @@ pub mod digest;
 pub mod doctor;
 pub mod error;
 pub mod files;
-#[cfg(test)]
-mod fuzz;
 pub mod host;
 mod http;
 pub mod hub;

@@ -25,14 +25,8 @@
 
 mod agent;
 mod cache;
-mod checksums;
-mod file;
-mod index;
-mod plan;
 mod prefix;
 mod queue;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

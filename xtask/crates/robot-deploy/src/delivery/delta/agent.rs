@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod session_fuzz;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufReader, PipeReader, PipeWriter, Write as _};
@@ -13,14 +15,14 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::checksums;
-use super::file::{self, DeltaFile};
-use super::index::LayerIndex;
 use crate::digest::{Digest, is_hex};
 use crate::error::Result;
 use crate::image::prefix_image::PrefixImage;
 use crate::process::{self, Child};
 use crate::robot::{Session, registry};
+use layer_delta::agent_index;
+use layer_delta::file::{self, DeltaFile};
+use layer_delta::index::LayerIndex;
 
 const PROGRAM: &str = include_str!("../../../robot-side/registry_agent.py");
 
@@ -333,7 +335,7 @@ impl Agent {
         let answer = self.next_answer(make_timeout(size))?;
         let digest = digest_of(&answer, name)?;
         let packed = answer["contents"].as_str().context(UNREADABLE)?;
-        Ok((digest, checksums::read(packed, size)?))
+        Ok((digest, agent_index::read(packed, size)?))
     }
 
     /// Takes the lock on the robot, which is needed for every change. An agent of the same `owner`, left

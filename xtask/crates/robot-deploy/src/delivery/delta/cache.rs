@@ -1,6 +1,9 @@
 //! Delta cache: the layers on this machine, their indexes, and the deltas made from them. The robots of one
 //! deploy share it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +16,15 @@ use anyhow::Context as _;
 use camino::Utf8PathBuf;
 
 use super::agent::Inventory;
-use super::file::{DeltaFile, Inputs, NAME};
-use super::index::LayerIndex;
-use super::plan::{Basis, DeltaPlan};
 use crate::config::Workspace;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::files;
 use crate::image::layout::{self, Layer, Layout};
 use crate::{process, ui};
+use layer_delta::file::{DeltaFile, Inputs, NAME};
+use layer_delta::index::LayerIndex;
+use layer_delta::plan::{Basis, DeltaPlan};
 
 /// Version of the encoding. Raised when the same plan encodes to other bytes.
 const FORMAT: &str = "1";
@@ -224,10 +227,10 @@ impl DeltaCache {
         if let Some(delta) = state.deltas.get(&name) {
             return Ok(PackedDelta { delta: Arc::clone(delta), bases });
         }
-        let delta = match DeltaFile::open(&self.dir, &name) {
+        let delta = match DeltaFile::open(&self.dir, &name, process::check_interrupted) {
             Some(delta) => Arc::new(delta),
             None => {
-                let (delta, target) = DeltaFile::create(&self.dir, &name)?;
+                let (delta, target) = DeltaFile::create(&self.dir, &name, process::check_interrupted)?;
                 files::replace(
                     &self.digests_path(&name),
                     &[std::slice::from_ref(&layer.digest), &*bases].concat().join("\n"),

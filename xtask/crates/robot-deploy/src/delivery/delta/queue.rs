@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Transfer;
 use super::agent::{Agent, Inventory, MakeRequest, RemoteBlob, short};
 use super::cache::{Candidate, DeltaCache, PackedDelta};
-use super::plan::{DeltaPlan, Op};
 use super::prefix;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
 use crate::image::prefix_image::PrefixImage;
 use crate::{number, ui};
+use layer_delta::plan::{DeltaPlan, Op};
 
 /// New bytes from which on the robot is asked for the indexes of layers that this machine does not have.
 const MIN_NEW_BYTES: u64 = 2 << 20;

@@ -4,12 +4,12 @@ use std::sync::Mutex;
 
 use base64::Engine as _;
 
-use super::super::index::Entry;
-use super::super::plan::{Basis, DeltaPlan};
 use super::*;
 use crate::digest::testing::digest;
 use crate::fuzz::fuzz;
 use crate::process::Cmd;
+use layer_delta::index::Entry;
+use layer_delta::plan::{Basis, DeltaPlan};
 
 /// Hexadecimal digest of the layer that is asked about.
 const ASKED: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";

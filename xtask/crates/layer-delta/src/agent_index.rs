@@ -3,11 +3,10 @@
 
 use std::io::Read as _;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use base64::Engine as _;
 
-use super::index::{Entry, LayerIndex};
-use crate::error::Result;
+use crate::index::{Entry, LayerIndex};
 
 /// Bytes of a file's record.
 const RECORD: usize = 20;

@@ -208,7 +208,7 @@ fn line(rng: &mut Rng, bytes: &mut Vec<u8>) {
 }
 
 /// Returns a tar archive with valid header checksums (POSIX.1-2001, ustar); without them parsers stop early.
-pub(crate) fn with_sums(archive: &[u8]) -> Vec<u8> {
+pub fn with_sums(archive: &[u8]) -> Vec<u8> {
     let mut bytes = archive.to_vec();
     let (headers, _rest) = bytes.as_chunks_mut::<512>();
     for header in headers.iter_mut().filter(|header| header[257..262] == *b"ustar") {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use super::super::plan::FRAME;
+/// Most bytes that one frame makes: `layer_delta::plan::FRAME`.
+const FRAME: u64 = 8 << 20;
 
 #[derive(Clone, Debug)]
 pub enum Node {

@@ -18,14 +18,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
 
-use super::plan::{DeltaPlan, Op, Span};
-use crate::digest::is_hex;
-use crate::error::Result;
-use crate::process;
+use crate::plan::{DeltaPlan, Op, Span};
 
 /// Compression level. A whole layer of 100 MB takes two cores a second, and a higher level would gain a
 /// percent.
@@ -54,8 +51,11 @@ const SUM: u64 = 4;
 
 /// Returns whether a text can be the name of a delta.
 pub fn is_name(text: &str) -> bool {
-    is_hex(text, NAME)
+    text.len() == NAME && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
+
+/// Fails once the program has been interrupted; waiting and encoding end then.
+pub type InterruptCheck = fn() -> Result<()>;
 
 /// Inputs of a delta.
 #[derive(Debug)]
@@ -84,27 +84,32 @@ pub struct DeltaFile {
     file: File,
     state: Mutex<State>,
     more: Condvar,
+    check_interrupted: InterruptCheck,
 }
 
 impl DeltaFile {
     /// Opens a file that an earlier run has written; none if there is no intact one.
-    pub fn open(dir: &Utf8Path, name: &str) -> Option<Self> {
+    pub fn open(dir: &Utf8Path, name: &str, check_interrupted: InterruptCheck) -> Option<Self> {
         let file = File::open(dir.join(name)).ok()?;
         let written = intact_size(&file)?;
-        // Counts as used, for `DeltaCache::evict`.
+        // Counts as used, for caches that evict by age.
         file.set_modified(std::time::SystemTime::now()).ok();
         let state = Mutex::new(State { written, ended: true, ..State::default() });
-        Some(Self { name: name.to_owned(), file, state, more: Condvar::new() })
+        Some(Self { name: name.to_owned(), file, state, more: Condvar::new(), check_interrupted })
     }
 
     /// Creates a temporary file for [`DeltaFile::encode`].
-    pub fn create(dir: &Utf8Path, name: &str) -> Result<(Self, tempfile::NamedTempFile)> {
+    pub fn create(
+        dir: &Utf8Path,
+        name: &str,
+        check_interrupted: InterruptCheck,
+    ) -> Result<(Self, tempfile::NamedTempFile)> {
         fs_err::create_dir_all(dir)?;
         let target =
             tempfile::NamedTempFile::new_in(dir).with_context(|| format!("create a file in `{dir}`"))?;
         let file = target.reopen().context("open a delta file")?;
         let state = Mutex::new(State::default());
-        Ok((Self { name: name.to_owned(), file, state, more: Condvar::new() }, target))
+        Ok((Self { name: name.to_owned(), file, state, more: Condvar::new(), check_interrupted }, target))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,7 +130,7 @@ impl DeltaFile {
             if state.ended || state.written > position {
                 return Ok((state.written, state.ended));
             }
-            process::check_interrupted()?;
+            (self.check_interrupted)()?;
             state = self.more.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -193,7 +198,7 @@ impl DeltaFile {
             let mut sum = crc32fast::Hasher::new();
             self.state().encoded.1 = ops.iter().map(encoded_bytes).sum();
             for (number, op) in ops.iter().enumerate() {
-                process::check_interrupted()?;
+                (self.check_interrupted)()?;
                 let bytes = encoders.take(number)?;
                 out.write_all(&bytes).with_context(full)?;
                 sum.update(&bytes);

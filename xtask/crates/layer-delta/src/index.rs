@@ -6,11 +6,9 @@
 
 use std::io::{BufReader, Read};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
-
-use crate::error::Result;
 
 /// An entry of a layer's archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,7 +171,7 @@ mod tests {
     use camino::Utf8PathBuf;
 
     use super::*;
-    use crate::fuzz::{fuzz, with_sums};
+    use test_support::fuzz::{fuzz, with_sums};
 
     fn index(bytes: &[u8]) -> Result<LayerIndex> {
         let guard = tempfile::NamedTempFile::new()?;

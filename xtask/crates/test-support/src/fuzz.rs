@@ -6,10 +6,10 @@
 //! time:
 //!
 //! ```text
-//! FUZZ_SECONDS=3600 cargo test --package xtask --lib -- --nocapture fuzz
+//! FUZZ_SECONDS=3600 cargo test --workspace --lib -- --nocapture fuzz
 //! ```
 //!
-//! A failure shows its seed and input; `FUZZ_SEED=… cargo test --package xtask --lib fuzzed_…` repeats that
+//! A failure shows its seed and input; `FUZZ_SEED=… cargo test --workspace --lib fuzzed_…` repeats that
 //! case. The samples are the first cases: add an input that once failed to the samples.
 
 mod mutate;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub(crate) use mutate::with_sums;
+pub use mutate::with_sums;
 
 /// Most memory that a case may use at a time, in bytes.
 const MEMORY: u64 = 64 << 20;
@@ -36,7 +36,7 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(300);
 type Target = dyn Fn(&[u8]) + Send + Sync;
 
 /// Runs `target` with `cases` mutations of the samples in `corpus`, or for `FUZZ_SECONDS`.
-pub(crate) fn fuzz(name: &str, cases: u64, corpus: &[&[u8]], target: impl Fn(&[u8]) + Send + Sync + 'static) {
+pub fn fuzz(name: &str, cases: u64, corpus: &[&[u8]], target: impl Fn(&[u8]) + Send + Sync + 'static) {
     let corpus: Arc<Vec<Vec<u8>>> = Arc::new(corpus.iter().map(|sample| sample.to_vec()).collect());
     let target: Arc<Target> = Arc::new(target);
     let (seeds, end) = plan(corpus.len() as u64, cases);
@@ -122,7 +122,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Converts bytes to text like the output of a command.
-pub(crate) fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -6,7 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{RemoteBlob, Scratch, digest, trees};
+use camino::Utf8Path;
+use layer_delta::file::{DeltaFile, Inputs};
+use layer_delta::index::LayerIndex;
+use layer_delta::plan::{Basis, DeltaPlan};
+use test_support::trees;
+
+use crate::digest::Digest;
 use crate::fuzz::fuzz;
 use crate::process::{Child, Cmd};
 
@@ -46,7 +52,7 @@ impl Robot {
             return None;
         }
         let directory = env!("CARGO_MANIFEST_DIR");
-        let laptop = format!("{directory}/src/delivery/delta/tests/false_laptop.py");
+        let laptop = format!("{directory}/src/delivery/delta/agent/false_laptop.py");
         let python =
             Cmd::new("python3").args(["-B", &laptop, &format!("{directory}/robot-side/registry_agent.py")]);
         let (child, stdin, answers) = python.converse().unwrap();
@@ -87,6 +93,25 @@ fn command(command: &serde_json::Value, delta: Option<&[u8]>) -> Vec<u8> {
     bytes
 }
 
+/// Encodes the delta of a layer against one basis.
+fn delta(layer: &[u8], basis: &[u8]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = Utf8Path::from_path(dir.path()).unwrap();
+    let [layer, basis] = [("layer", layer), ("basis", basis)].map(|(name, bytes)| {
+        fs_err::write(dir.join(name), bytes).unwrap();
+        dir.join(name)
+    });
+    let index = LayerIndex::read(&basis).unwrap();
+    let bases = [Basis { index: &index, same_instruction: false, is_here: true }];
+    let plan = DeltaPlan::new(&LayerIndex::read(&layer).unwrap(), &bases);
+    assert!(!plan.is_whole());
+    let (delta, target) = DeltaFile::create(dir, "delta", || Ok(())).unwrap();
+    delta.encode(&Inputs { layer, bases: vec![Some(basis)], plan }, target, dir);
+    let mut bytes = vec![0; usize::try_from(delta.size().unwrap()).unwrap()];
+    delta.read(&mut bytes, 0).unwrap();
+    bytes
+}
+
 /// A layer that the robot has, and the inputs of sessions.
 fn sessions() -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut rng = fastrand::Rng::with_seed(5);
@@ -94,11 +119,8 @@ fn sessions() -> (Vec<u8>, Vec<Vec<u8>>) {
         trees::archive(&[("d/a".to_owned(), (trees::Node::File(trees::noise(&mut rng, 20_000)), 0))].into());
     let mut layer = old.clone();
     layer.splice(5_000..5_000, *b"an edit");
-    let scratch = Scratch::new();
-    let blobs = [RemoteBlob { bytes: old.clone(), is_here: true }];
-    let (plan, inputs) = scratch.plan(&layer, &blobs);
-    assert!(!plan.is_whole());
-    let [old_digest, digest] = [&old, &layer].map(|bytes| format!("sha256:{}", digest(bytes)));
+    let delta = delta(&layer, &old);
+    let [old_digest, digest] = [&old, &layer].map(|bytes| Digest::of(bytes).to_string());
     let begin = json!({ "do": "begin", "owner": "me", "repository": "eurobot", "layers": [digest], "keep": ["begun"] });
     let make = |bases: &[&str]| {
         json!({
@@ -115,7 +137,7 @@ fn sessions() -> (Vec<u8>, Vec<Vec<u8>>) {
     let check = command(&json!({ "do": "check", "layers": [old_digest] }), None);
     let attach = command(&json!({ "do": "attach", "repository": "eurobot", "layer": old_digest }), None);
     let begin = command(&begin, None);
-    let make_patch = command(&make(&[&old_digest]), Some(&scratch.delta(&inputs)));
+    let make_patch = command(&make(&[&old_digest]), Some(&delta));
     let make_copy = command(&make(&[&old_digest]), Some(&copies));
     let all = [
         [&inventory[..], &begin, &attach, &make_patch].concat(),

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use super::index::{Entry, LayerIndex};
+use crate::index::{Entry, LayerIndex};
 
 /// Most bytes of a layer in one frame.
 pub const FRAME: u64 = 8 << 20;
