@@ -69,6 +69,8 @@ bring_up() {
             index(to_start, " " $1 " ") && ($3 == "created" || $3 == "exited" && $4 ~ /^(0|130|137|143)$/) { next }
             { print }')
     fi
+    # Nothing is replaced before the guard can put it back after a power cut.
+    [ -z "${guarding-}" ] || wait "$guarding"
     # All devices are released before the first container starts.
     # shellcheck disable=SC2086 # ids and names of services, each an argument
     output=$({

@@ -1,7 +1,7 @@
 //! Logs of a failed test: `target/xtask/test-logs/MODULE.TEST/`, for developers and as a CI artifact.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::lab::Lab;
 use super::shell::command;
@@ -51,6 +51,21 @@ pub fn keep(lab: &Lab, test: &str, transcript: &Transcript) -> PathBuf {
         of_robot(robot, &|file, text| write(&format!("{}/{file}", robot.name), text));
     }
     dir
+}
+
+/// The robots' containers and the last errors of their engines, from the logs in `dir`: where only the output of a run is
+/// kept, it has to be in there.
+pub fn summary(dir: &Path) -> String {
+    let of_robot = |robot: Robot| {
+        let read = |file: &str| fs::read_to_string(dir.join(robot.name).join(file)).unwrap_or_default();
+        let (containers, log) = (read("containers.txt"), read("dockerd.log"));
+        let errors: Vec<&str> = log.lines().filter(|line| line.contains("level=error")).collect();
+        let errors =
+            errors[errors.len().saturating_sub(8)..].iter().map(|line| line.chars().take(400).collect());
+        let lines = containers.lines().map(|line| line.chars().take(200).collect()).chain(errors);
+        lines.map(|line: String| format!("    {}: {line}\n", robot.name)).collect::<String>()
+    };
+    [MAIN, SECONDARY].map(of_robot).concat()
 }
 
 fn of_robot(robot: Robot, write: &dyn Fn(&str, &[u8])) {

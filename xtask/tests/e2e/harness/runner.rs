@@ -189,7 +189,11 @@ fn run(test: Test, lab: &Lab) -> Outcome {
     if !passed {
         let kept = evidence::keep(lab, test.name, &transcript);
         let last = transcript.runs.last().map(transcript::Log::text).unwrap_or_default();
-        text.push_str(&format!("\n{last}\n    its logs, and those of the robots: {}", kept.display()));
+        let robots = evidence::summary(&kept);
+        text.push_str(&format!(
+            "\n{last}\n{robots}    its logs, and those of the robots: {}",
+            kept.display()
+        ));
         lab.recover();
         drop(transcript::take());
     }
