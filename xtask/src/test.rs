@@ -12,7 +12,7 @@ use robot_deploy::config::current_dir;
 use robot_deploy::error::{Exit, Failure, Result, exit_of};
 use robot_deploy::host::{self, Need};
 use robot_deploy::image::{self, Builder};
-use robot_deploy::process::{self, Cmd};
+use robot_deploy::process::Cmd;
 use robot_deploy::ui;
 
 /// Run all checks of this project: formatting, lints, tests, the ROS packages' tests, deploys to simulated
@@ -133,7 +133,7 @@ pub fn run(args: &Args) -> Result<()> {
         };
         rows.push([check.name.to_owned(), word.to_owned(), format!("{:.1}", began.elapsed().as_secs_f32())]);
     }
-    if process::mode().dry_run {
+    if robot_deploy::mode::dry_run() {
         return Ok(());
     }
     ui::result(&ui::table(["CHECK", "RESULT", "SECONDS"], &rows))?;

@@ -9,7 +9,7 @@ use robot_deploy::config::{Workspace, current_dir};
 use robot_deploy::error::Result;
 use robot_deploy::host::{self, Need};
 use robot_deploy::image::Builder;
-use robot_deploy::{process, ui};
+use robot_deploy::ui;
 
 /// Measure deploys to simulated robots over slow links, compared with deploying by hand
 #[derive(Debug, Parser)]
@@ -64,7 +64,7 @@ fn run(args: &Args) -> Result<()> {
     }
     let options = args.selection();
     let plan = Plan::new(&options);
-    if process::mode().dry_run {
+    if robot_deploy::mode::dry_run() {
         ui::step("bench", &plan.describe());
         return Ok(());
     }

@@ -31,7 +31,7 @@ pub fn publish(workspace: &Workspace) -> Result<()> {
 }
 
 fn write(path: &Utf8Path, text: &str) -> Result<()> {
-    if robot_deploy::process::mode().dry_run {
+    if robot_deploy::mode::dry_run() {
         robot_deploy::process::plan_file(path, text);
         return Ok(());
     }

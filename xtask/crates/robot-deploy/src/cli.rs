@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::error::{self, Result};
-use crate::process::{self, Mode};
+use crate::mode::{self, Mode};
+use crate::process;
 use crate::ui;
 use crate::verbs::{self, services};
 
@@ -214,7 +215,7 @@ impl Verb {
 pub fn main(options: Options, run: impl FnOnce() -> Result<()>) -> ExitCode {
     std::panic::set_hook(Box::new(ui::panic));
     let Options { dry_run, verbose } = options;
-    process::configure(Mode { dry_run, verbose });
+    mode::configure(Mode { dry_run, verbose });
     match process::install_signal_handler().and_then(|()| run()) {
         Ok(()) => ExitCode::SUCCESS,
         // A closed stdout (`… | head`) is not a failure.

@@ -15,6 +15,7 @@ mod keys;
 mod load;
 mod lookup;
 mod manifest;
+mod name_check;
 mod names;
 mod packages;
 mod paths;

@@ -133,6 +133,6 @@ fn known_as(
         ImageId::Manifest(digest) => digest.clone(),
         ImageId::Config(config) => digest_cache.pushed_as(config)?,
     };
-    let reference = crate::release::compose::reference(&workspace.project.name, &digest);
+    let reference = crate::robot::registry::reference(&workspace.project.name, &digest);
     survey.has_image(&reference).then(|| Delivered { image: built.spec.image.clone(), reference })
 }

@@ -30,7 +30,7 @@ pub fn provide(path: &Utf8Path, text: &str) -> Result<()> {
     if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         process::plan_file(path, text);
         return Ok(());
     }

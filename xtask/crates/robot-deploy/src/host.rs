@@ -26,7 +26,7 @@ pub use probe::{Missing, Need};
 
 use crate::config::Platform;
 use crate::error::Result;
-use crate::{process, ui};
+use crate::ui;
 
 static ENGINE: OnceLock<Engine> = OnceLock::new();
 
@@ -50,7 +50,7 @@ pub fn needs<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> Vec<Need>
 /// engine.
 pub fn ready(yes: bool, needs: &[Need]) -> Result<&'static Engine> {
     match ensure(yes, needs) {
-        Err(error) if process::mode().dry_run => ui::error(Some("host"), &error),
+        Err(error) if crate::mode::dry_run() => ui::error(Some("host"), &error),
         other => other?,
     }
     engine()
@@ -76,7 +76,7 @@ pub fn engine() -> Result<&'static Engine> {
     }
     let machine = Machine::this()?;
     let engine = match setup::engine(&machine) {
-        Err(_) if process::mode().dry_run => Engine::assumed(machine.os),
+        Err(_) if crate::mode::dry_run() => Engine::assumed(machine.os),
         other => other?,
     };
     Ok(ENGINE.get_or_init(|| engine))

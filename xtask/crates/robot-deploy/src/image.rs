@@ -8,6 +8,7 @@ mod bake;
 pub mod base;
 pub mod builder;
 mod dockerfile;
+pub mod export;
 pub mod layout;
 pub mod oci;
 pub mod prefix_image;
@@ -29,7 +30,7 @@ use crate::cmd;
 use crate::config::{Platform, Workspace};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::process::{self, Cmd};
+use crate::process::Cmd;
 
 pub use bake::{Options, build, test, tools, tools_reference};
 pub use builder::Builder;
@@ -197,7 +198,7 @@ pub fn prune(workspace: &Workspace) -> Result<String> {
 
 /// Removes temporary tags that killed runs have left from exporting layers: each run has its own.
 fn remove_export_tags(workspace: &Workspace) -> Result<()> {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(());
     }
     let filter = format!("reference=127.0.0.1:*/*/layers/{}", workspace.project.name);

@@ -25,6 +25,7 @@ mod http;
 pub mod hub;
 pub mod image;
 pub mod loopback;
+pub mod mode;
 pub mod number;
 pub mod process;
 pub mod publish;

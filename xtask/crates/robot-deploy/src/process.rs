@@ -27,13 +27,14 @@ mod poll;
 mod tests;
 
 use std::io::{BufReader, ErrorKind, PipeReader, PipeWriter};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::error::{Exit, Failure, Result, exit_of};
+use crate::mode::{dry_run, verbose};
 use crate::ui;
 
 pub use child::Child;
@@ -41,28 +42,6 @@ pub use display::plan_file;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
 pub use lines::{GREETING, LINE, lines, next_line, piece};
 pub use poll::{pause, poll};
-
-/// Global options from the command line.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Mode {
-    /// Print the commands that change something instead of running them.
-    pub dry_run: bool,
-    /// Print every command before it runs, and its duration afterwards.
-    pub verbose: bool,
-}
-
-static MODE: OnceLock<Mode> = OnceLock::new();
-
-/// Sets the mode, once, before the first command.
-pub fn configure(mode: Mode) {
-    // Only a test in the same process can call this twice; the first call wins.
-    let _ = MODE.set(mode);
-}
-
-/// Mode of this run.
-pub fn mode() -> Mode {
-    MODE.get().copied().unwrap_or_default()
-}
 
 #[derive(Clone, Debug, Default)]
 enum Stdin {
@@ -232,7 +211,7 @@ impl Cmd {
         self.announce(false);
         match self.output() {
             Ok(output) => Ok(output.status.success()),
-            Err(error) if mode().dry_run && exit_of(&error) != Exit::Interrupted => Ok(false),
+            Err(error) if crate::mode::dry_run() && exit_of(&error) != Exit::Interrupted => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -396,7 +375,7 @@ impl Cmd {
 
 /// [`Cmd::announce`] for a line that is not a single command.
 fn announce(changes: bool, line: impl FnOnce() -> String) -> bool {
-    let Mode { dry_run, verbose } = mode();
+    let (dry_run, verbose) = (dry_run(), verbose());
     if changes && dry_run {
         ui::planned(&line());
         return true;

@@ -12,7 +12,7 @@ use crate::config::{Hub, Platform, Workspace};
 use crate::error::{Failure, Result};
 use crate::hub::tags;
 use crate::image::{self, Builder, ImageSpec, Options};
-use crate::{process, ui};
+use crate::ui;
 
 pub use checkout::Checkout;
 
@@ -85,7 +85,7 @@ pub fn publish(checkout: &Workspace, builder: Builder, hub: &Hub, names: &[Strin
             platforms: platforms.join(","),
         }));
     }
-    if process::mode().dry_run { Ok(Vec::new()) } else { Ok(published) }
+    if crate::mode::dry_run() { Ok(Vec::new()) } else { Ok(published) }
 }
 
 /// Fails if two images get the same tag, such as `nav` on branch `x-main` and `nav-x` on branch `main`.

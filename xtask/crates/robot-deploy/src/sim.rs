@@ -13,7 +13,6 @@ use crate::cmd;
 use crate::config::{Host, Robot, Store, Workspace};
 use crate::error::{Failure, Result};
 use crate::image::{Builder, service};
-use crate::process;
 use crate::robot::{Endpoint, host_key};
 use crate::ui;
 
@@ -73,7 +72,7 @@ impl<'a> Simulation<'a> {
             }
         };
         let endpoint = self.endpoint(robot)?;
-        if is_new && process::mode().dry_run {
+        if is_new && crate::mode::dry_run() {
             host_key::plan(&endpoint, false)?;
         } else if is_new {
             // The container was created a moment ago on this machine, so its first host key can be trusted.
@@ -89,7 +88,7 @@ impl<'a> Simulation<'a> {
     pub fn endpoint(&self, robot: &Robot) -> Result<Endpoint> {
         let name = self.container(&robot.name);
         let port = self.state(&name)?.and_then(|state| state.port);
-        if port.is_none() && !process::mode().dry_run {
+        if port.is_none() && !crate::mode::dry_run() {
             return Err(Failure::unreachable(format!("the simulated robot `{}` is not running", robot.name))
                 .hint(format!("`cargo xtask sim up {}` starts it", robot.name))
                 .into());
@@ -194,7 +193,7 @@ impl<'a> Simulation<'a> {
             let dir = self.dir();
             cmd!("mkdir -p {dir}")?.run()?;
             cmd!("ssh-keygen -q -t ed25519 -N '' -C 'simulated robots' -f {key}")?.run()?;
-            if process::mode().dry_run {
+            if crate::mode::dry_run() {
                 return Ok("PUBLIC-KEY".to_owned());
             }
         }
@@ -239,7 +238,7 @@ impl<'a> Simulation<'a> {
         match cmd!("docker container inspect --format {format} {name}")?.read() {
             Ok(text) => parse_state(&text).with_context(|| format!("read the state of `{name}`")).map(Some),
             Err(error) if format!("{error:#}").to_lowercase().contains("no such container") => Ok(None),
-            Err(_) if process::mode().dry_run => Ok(None),
+            Err(_) if crate::mode::dry_run() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -12,7 +12,6 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
 use crate::error::{exit_of, hints_of};
-use crate::process;
 
 use printable::on_one_line;
 pub use printable::printable;
@@ -80,7 +79,7 @@ fn write_result(text: &str) -> std::io::Result<()> {
 ///
 /// In dry-run mode the step is a comment in the printed script.
 pub fn step(scope: &str, text: &str) {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return planned(&format!("\n# {scope}: {}", text.replace('\n', "\n# ")));
     }
     scoped(CYAN, scope, "", text);
@@ -131,7 +130,7 @@ pub fn error(scope: Option<&str>, error: &anyhow::Error) {
 
 /// Prints the exit code in verbose mode, for authors of scripts.
 fn show_exit_code(error: &anyhow::Error) {
-    if process::mode().verbose {
+    if crate::mode::verbose() {
         stderr_line(&[("", &format!("  exit code {}", exit_of(error) as i32))]);
     }
 }

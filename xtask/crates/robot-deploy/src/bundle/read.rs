@@ -56,7 +56,7 @@ impl Bundle {
     /// it is read again.
     pub fn open_signed(path: &Utf8Path, signers: &Signers, dir: &Utf8Path) -> Result<Self> {
         let mut file = file(path)?;
-        if !process::mode().dry_run {
+        if !crate::mode::dry_run() {
             file = private_copy(file, dir).with_context(|| format!("copy `{path}` into `{dir}`"))?;
         }
         Self::of_file(path, file, |members, sums| {
@@ -261,7 +261,7 @@ impl ArchiveSource for Images<'_> {
 
     fn check(&self, robot: &str, there: &BTreeSet<String>) -> Result<()> {
         let missing = self.archive.left_out.difference(there).count();
-        if missing == 0 || process::mode().dry_run {
+        if missing == 0 || crate::mode::dry_run() {
             return Ok(());
         }
         let path = &self.bundle.file.path;

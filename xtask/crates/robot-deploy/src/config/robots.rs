@@ -9,9 +9,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::diagnostic::Source;
 use super::host::{self, Destination};
 use super::keys::Reader;
+use super::name_check::check_name;
 use super::raw::{RawRobot, Text};
 use super::releases::number;
-use super::validate::check_name;
 use super::{Host, Platform, Robot, Store, busy, env_file, names, paths};
 
 /// Compose file, unless `compose` is set.

@@ -8,7 +8,8 @@ use toml::Spanned;
 use super::diagnostic::shown_from;
 use super::discover::{self, Found};
 use super::keys::Reader;
-use super::names::{self, Refusal};
+use super::name_check::check_name;
+use super::names::{self};
 use super::paths;
 use super::raw::{Raw, RawBase, RawImage, RawProject, Text};
 use super::{
@@ -66,13 +67,6 @@ pub fn workspace(
 
 fn by_name<T>(values: Vec<T>, name: impl Fn(&T) -> &String) -> BTreeMap<String, T> {
     values.into_iter().map(|value| (name(&value).clone(), value)).collect()
-}
-
-/// Refuses a name that breaks `rule`.
-pub fn check_name(name: &Text<'_>, rule: fn(&str) -> Result<(), Refusal>, reader: &mut Reader<'_>) {
-    if let Err((problem, help)) = rule(name.get_ref()) {
-        reader.refuse(name.span(), problem, help);
-    }
 }
 
 fn project(raw: &RawProject<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Project> {

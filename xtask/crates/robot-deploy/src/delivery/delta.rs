@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::error::{Exit, Failure, Result, exit_of, explained};
+use crate::image::export;
 use crate::image::layout::{self, Exported, Layer};
 use crate::image::oci::Descriptor;
 use crate::image::prefix_image::PrefixImage;
@@ -301,7 +302,10 @@ impl<'a> Transfer<'a> {
     fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
         self.route.progress.waiting("reading the layers of the images");
         let _span = self.span(Phase::Prepare, "export layers");
-        built.iter().map(|built| self.route.cache.layout.export(self.route.builder, built)).collect()
+        built
+            .iter()
+            .map(|built| export::export(&self.route.cache.layout, self.route.builder, built))
+            .collect()
     }
 
     /// Starts the agent and asks for its inventory.
@@ -456,7 +460,7 @@ impl<'a> Transfer<'a> {
 
     /// Prints the memory and the reads that a layer took on the robot, in verbose mode.
     fn print_make_stats(&self, layer: &Layer, stats: MakeStats) {
-        if process::mode().verbose {
+        if crate::mode::verbose() {
             let [size, memory, read] = [layer.size, stats.memory, stats.read].map(ui::bytes);
             let name = image::short(&layer.digest);
             let text =

@@ -117,7 +117,7 @@ pub fn while_sending(
         let pulling = scope.spawn(move || {
             let mut pulled = Pulled::default();
             if let Err(error) = pulled.follow(route, &events, is_wanted)
-                && process::mode().verbose
+                && crate::mode::verbose()
             {
                 ui::warn(route.session.robot(), &format!("{error:#}"));
             }

@@ -3,7 +3,6 @@
 
 use super::Delivered;
 use crate::error::{Failure, Result};
-use crate::process;
 use crate::robot::Survey;
 
 /// The reference of each image, and the two tags that it gets. `eurobot:navigation` is for people. The tag in
@@ -30,7 +29,7 @@ pub fn lacking(survey: &Survey, project: &str, images: &[Delivered]) -> Vec<Deli
 
 /// Fails unless the script's output has the references of all images.
 pub fn check(robot: &str, images: &[Delivered], output: &str) -> Result<()> {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(());
     }
     for Delivered { image, reference } in images {

@@ -16,7 +16,6 @@ use crate::image::oci::Descriptor;
 use crate::image::push::{Layers, Push};
 use crate::image::{Built, ImageId, layout};
 use crate::process;
-use crate::release::compose;
 use crate::robot::registry::{self, PushedManifest};
 use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
 use crate::robot_side::Script;
@@ -119,7 +118,7 @@ fn fill_registry(
     delivery: &mut Delivery,
     observer: &dyn LayerObserver,
 ) -> Result<()> {
-    let report = if process::mode().dry_run {
+    let report = if crate::mode::dry_run() {
         // A dry run prints a script for people, which works with `docker push` alone.
         TransferReport::default()
     } else {
@@ -153,7 +152,7 @@ fn fill_registry(
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
         cost.layer_bytes += manifest.layer_bytes;
-        let reference = compose::reference(&route.workspace.project.name, &manifest.digest);
+        let reference = registry::reference(&route.workspace.project.name, &manifest.digest);
         delivery.images.push(Delivered { image: name.clone(), reference });
     }
     cost.sent += tunnel.traffic().sent - start;
@@ -172,14 +171,14 @@ fn fill_registry(
 /// Opens a compressing connection if `docker push` has to send uncompressed layers.
 fn compressed_session(route: &Route<'_>, report: &TransferReport) -> Result<Option<Session>> {
     let is_worth_it = report.images.is_empty() || report.bytes_left_to_push() > MAX_UNCOMPRESSED;
-    if process::mode().dry_run || !layout::can_export(route.builder) || !is_worth_it {
+    if crate::mode::dry_run() || !layout::can_export(route.builder) || !is_worth_it {
         return Ok(None);
     }
     Session::open(Endpoint { compressed: true, ..route.session.endpoint().clone() }).map(Some)
 }
 
 fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return;
     }
     let Layers { sent: new, reused } = layers;
@@ -210,7 +209,7 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
             }
         }
     };
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok((layers, PushedManifest::unknown(&built.spec.image)));
     }
     let manifest = tunnel.registry().manifest(repository, &built.spec.image)?;

@@ -24,7 +24,7 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
     let names = names.join(", ");
     let plan = plan::plan(machine, &found.missing)?;
     ui::step("host", &format!("this machine lacks {names}; these commands install it:"));
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         plan.commands().for_each(|command| ui::planned(&command.to_string()));
         return Ok(found.engine);
     }

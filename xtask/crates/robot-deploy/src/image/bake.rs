@@ -16,7 +16,7 @@ use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, pr
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
 use crate::files;
-use crate::process::{self, Cmd};
+use crate::process::Cmd;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui;
 
@@ -111,7 +111,7 @@ pub fn build(
             None => built(workspace, builder, spec, &outcome, &bake_targets[spec]),
         })
         .collect::<Result<Vec<Built>>>()?;
-    if !process::mode().dry_run {
+    if !crate::mode::dry_run() {
         for built in &images {
             let inputs = inputs.remove(&built.spec).flatten().unwrap_or_default();
             known.insert(&built.reference, inputs, built.id.digest());
@@ -289,7 +289,7 @@ fn bake(
 
 /// Runs a call and returns the metadata that BuildKit writes to the temporary file `file`.
 pub(super) fn outcome(call: &Cmd, file: &Utf8Path, run: impl FnOnce(&Cmd) -> Result<()>) -> Result<Outcome> {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         call.run()?;
         return Ok(Outcome::new());
     }
@@ -365,7 +365,7 @@ fn built(
     bake_target: &BakeTarget,
 ) -> Result<Built> {
     let (reference, bake_target) = (spec.reference(workspace), bake_target.clone());
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         let id = ImageId::Config("sha256:CONFIGURATION".to_owned());
         return Ok(Built { spec: spec.clone(), reference, id, bake_target });
     }

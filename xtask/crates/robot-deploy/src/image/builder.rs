@@ -112,7 +112,7 @@ fn create(config: &Utf8Path) -> Cmd {
 }
 
 fn write_config(path: &Utf8Path) -> Result<()> {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         process::plan_file(path, &config());
         return Ok(());
     }

@@ -8,22 +8,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write as _};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Builder;
 use super::oci::{Descriptor, OciManifest};
 use super::prefix_image::PrefixImage;
-use super::push::Push;
-use super::receiver::Receiver;
-use super::{Builder, Built, ImageId};
 use crate::config::{Store, Workspace};
 use crate::digest::Digest;
-use crate::error::{Result, explained};
-use crate::{files, process};
+use crate::error::Result;
+use crate::files;
 
 /// Most bytes of all layers on this machine's disk; above it the least recently used layers are evicted.
 pub const LIMIT: u64 = 8_000_000_000;
@@ -31,13 +29,10 @@ pub const LIMIT: u64 = 8_000_000_000;
 /// Export options for uncompressed layers, which can be compared with each other.
 pub const UNCOMPRESSED: &str = "compression=uncompressed,force-compression=true,oci-mediatypes=true";
 
-/// Longest wait for another run that exports layers.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(600);
-
 /// OCI image layout of a workspace.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    dir: Utf8PathBuf,
+    pub(super) dir: Utf8PathBuf,
 }
 
 /// Layer of an image in the layout.
@@ -116,43 +111,6 @@ impl Layout {
         Ok(fs_err::remove_file(self.blob(digest))?)
     }
 
-    /// Exports an image into the layout, without the blobs that the layout has.
-    ///
-    /// Fails for an engine with the classic store, and when the image was rebuilt in the meantime.
-    pub fn export(&self, builder: Builder, built: &Built) -> Result<Exported> {
-        let ImageId::Manifest(digest) = &built.id else {
-            anyhow::bail!("this machine's engine keeps images in the classic store");
-        };
-        let digest = &digest.parse().with_context(|| format!("read the digest of `{}`", built.reference))?;
-        fs_err::create_dir_all(&self.dir)?;
-        // Two runs must not write the same blob at the same time.
-        let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
-        process::poll("another run to export its layers", LOCK_TIMEOUT, || Ok(lock.try_lock()?))?;
-        if let Some(image) = self.image(digest) {
-            return Ok(image);
-        }
-        let receiver = Receiver::start(self)?;
-        let repository = receiver.repository(built.repository());
-        let push = Push::new(builder, &repository, built, receiver.port())?;
-        // `docker push` skips blobs that exist here, even truncated ones. The sizes are known only once the
-        // manifest is here: hence a second round.
-        for _ in 0..2 {
-            self.discard_incomplete(digest)?;
-            push.run().map_err(|error| self.cannot_export(error, receiver.failure()))?;
-            if let Some(image) = self.image(digest) {
-                return Ok(image);
-            }
-        }
-        anyhow::bail!("the images were rebuilt while they were being deployed")
-    }
-
-    /// Error of an export: a failure of the receiver is the cause of the error that `docker push` reports.
-    fn cannot_export(&self, error: anyhow::Error, failure: Option<anyhow::Error>) -> anyhow::Error {
-        explained(error, |error| {
-            failure.unwrap_or(error).context(format!("cannot export layers to `{}`", self.dir))
-        })
-    }
-
     /// Stores a blob that is being pushed. Nothing is kept of a blob that is truncated or has another digest.
     pub fn receive(&self, blob: &mut impl Read, digest: &Digest) -> Result<()> {
         let path = self.blob(digest);
@@ -190,7 +148,7 @@ impl Layout {
     }
 
     /// Removes files of an image that have the wrong size, and a damaged manifest or configuration.
-    fn discard_incomplete(&self, digest: &Digest) -> Result<()> {
+    pub(super) fn discard_incomplete(&self, digest: &Digest) -> Result<()> {
         let path = self.blob(digest);
         if !path.exists() {
             return Ok(());
@@ -380,8 +338,10 @@ pub mod testing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Exit, Failure, exit_of};
+    use std::time::Duration;
+
     use crate::fuzz::fuzz;
+    use crate::process;
 
     fn layout(guard: &tempfile::TempDir) -> Layout {
         Layout::at(Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap())
@@ -422,20 +382,6 @@ mod tests {
         layout.discard(&image.layers[0].digest)?;
         assert_eq!(layout.image(&digest), None);
         Ok(())
-    }
-
-    #[test]
-    fn a_failed_export_is_explained_by_the_receivers_failure() {
-        let pushed = || anyhow::anyhow!("`docker push` failed: EOF");
-        let error = |failure| format!("{:#}", Layout::at("layers".into()).cannot_export(pushed(), failure));
-        let full = anyhow::anyhow!("no space left on device");
-        assert_eq!(error(Some(full)), "cannot export layers to `layers`: no space left on device");
-        assert_eq!(error(None), "cannot export layers to `layers`: `docker push` failed: EOF");
-        let interrupted = Failure::new(Exit::Interrupted, "interrupted");
-        assert_eq!(
-            exit_of(&Layout::at("layers".into()).cannot_export(interrupted.into(), None)),
-            Exit::Interrupted
-        );
     }
 
     #[test]

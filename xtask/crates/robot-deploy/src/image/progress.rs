@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::process::{self, LineFilter};
+use crate::process::LineFilter;
 use crate::timeline::{self, Lane, Phase};
 
 /// Duration in seconds from which a finished step gets a line.
@@ -28,7 +28,7 @@ pub fn condense(mut stored: impl FnMut(&str, &str) + 'static) -> LineFilter {
             Some(Ended::Cached) => timeline::cached_step(),
             None => {}
         }
-        if process::mode().verbose {
+        if crate::mode::verbose() {
             return vec![line.to_owned()];
         }
         log.line(line).into_iter().collect()

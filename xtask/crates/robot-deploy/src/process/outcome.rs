@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::capture::{ANSWER, Capture, Tail};
 use super::lines::{LINE, piece};
-use super::{Cmd, Shown, interrupt, mode};
+use super::{Cmd, Shown, interrupt};
 use crate::error::{Failure, Result};
 use crate::ui;
 
@@ -65,7 +65,7 @@ impl Cmd {
             None => handle.wait().map(Some),
         };
         let status = waited.with_context(|| format!("wait for `{self}`"))?.map(|output| output.status);
-        if mode().verbose {
+        if crate::mode::verbose() {
             ui::output("", &format!("{} took {:.2} s", self.program, begin.elapsed().as_secs_f32()));
         }
         interrupt::check()?;

@@ -6,7 +6,6 @@ use tempfile::TempDir;
 use crate::config::Workspace;
 use crate::error::Result;
 use crate::hub::tags::git;
-use crate::process;
 use crate::ui;
 
 /// Git worktree that is removed when this guard is dropped, also after Ctrl-C.
@@ -27,7 +26,7 @@ impl Checkout {
     pub fn of(workspace: &Workspace) -> Result<Self> {
         let root = workspace.root.clone();
         let state = workspace.state_dir();
-        let (dir, tree) = if process::mode().dry_run {
+        let (dir, tree) = if crate::mode::dry_run() {
             (None, state.join("publish"))
         } else {
             fs_err::create_dir_all(&state)?;
@@ -51,18 +50,18 @@ impl Checkout {
     /// Loads the workspace in the checkout. A dry run makes no checkout and gets the original workspace,
     /// which is clean.
     pub fn workspace(&self) -> Result<Workspace> {
-        let dir: &Utf8Path = if process::mode().dry_run { &self.root } else { &self.inside };
+        let dir: &Utf8Path = if crate::mode::dry_run() { &self.root } else { &self.inside };
         Workspace::load(dir)
     }
 }
 
 impl Drop for Checkout {
     fn drop(&mut self) {
-        if !process::mode().dry_run && !self.tree.exists() {
+        if !crate::mode::dry_run() && !self.tree.exists() {
             return;
         }
         git(&self.root, &["worktree", "remove", "--force", self.tree.as_str()]).clean_up();
-        if self.tree.exists() && !process::mode().dry_run {
+        if self.tree.exists() && !crate::mode::dry_run() {
             ui::warn(
                 "clean-up",
                 &format!("cannot remove `{}`: delete it and run `git worktree prune`", self.tree),

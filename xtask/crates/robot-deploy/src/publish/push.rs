@@ -11,7 +11,6 @@ use crate::digest::Digest;
 use crate::error::{Failure, Result};
 use crate::hub::{self, imagetools};
 use crate::image::{Builder, Built};
-use crate::process;
 
 /// Pushes one platform of an image as `reference` and returns the digest of its manifest. The digest is
 /// computed on this machine and compared with the registry's.
@@ -38,7 +37,7 @@ pub fn part(hub: &Hub, builder: Builder, built: &Built, reference: &str) -> Resu
             output.lines().find_map(pushed_digest).map(str::to_owned)
         }
     };
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok("sha256:DIGEST".to_owned());
     }
     let digest = digest.with_context(|| format!("Docker reported no digest for the push of {reference}"))?;
@@ -70,7 +69,7 @@ pub fn tag(hub: &Hub, references: &[String], digests: &[&str]) -> Result<String>
 /// Fails unless `reference` is the manifest with the only one of `digests`, or an index of exactly these
 /// digests. Returns the digest of the manifest or index, computed from its content.
 fn check(hub: &Hub, reference: &str, digests: &[&str]) -> Result<String> {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(String::new());
     }
     let explain = |error| hub::explain(hub, "this machine", &format!("inspect {reference}"), error);

@@ -86,7 +86,7 @@ impl Activation<'_> {
     /// itself.
     pub fn release(&self, id: &str, archive: &[u8]) -> Result<String> {
         // The id depends on digests, which a dry run does not know.
-        let id = if process::mode().dry_run { "RELEASE-ID" } else { id };
+        let id = if crate::mode::dry_run() { "RELEASE-ID" } else { id };
         // The archive contains values of `.env` files, so it is never printed.
         self.run(&self.command(Script::Launch, id).stdin_from("release.tar.gz", archive), archive)
     }
@@ -110,7 +110,7 @@ impl Activation<'_> {
 
     /// Starts an activation and follows it to its end, over new connections if the first one is lost.
     fn run(&self, command: &Cmd, input: &[u8]) -> Result<String> {
-        if process::mode().dry_run {
+        if crate::mode::dry_run() {
             return command.run_for_output();
         }
         let robot = self.session.robot();

@@ -27,7 +27,7 @@ pub fn check(
 ) -> Result<()> {
     let mut is_reported = false;
     // A dry run asks no robot.
-    while !process::mode().dry_run {
+    while !crate::mode::dry_run() {
         let reason = session.command(argv(project, busy)).read()?;
         if reason.is_empty() {
             break;

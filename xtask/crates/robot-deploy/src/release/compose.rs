@@ -13,8 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::files::{Files, append_text};
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
-use crate::process::{self, Cmd};
-use crate::robot::registry;
+use crate::process::Cmd;
 use crate::{host, image, ui};
 
 /// File in a project's archive: the Compose project.
@@ -67,7 +66,7 @@ pub struct ComposeProject {
 impl ComposeDraft {
     /// Renders the robot's Compose file with the robot's variables.
     pub fn render(workspace: &Workspace, robot: &Robot) -> Result<Self> {
-        if process::mode().dry_run && host::lacks_compose()? {
+        if crate::mode::dry_run() && host::lacks_compose()? {
             return Ok(Self::assumed(workspace, robot));
         }
         let project = &workspace.project.name;
@@ -214,11 +213,6 @@ fn directory(robot: &Robot) -> Utf8PathBuf {
     robot.compose.parent().unwrap_or(Utf8Path::new(".")).to_owned()
 }
 
-/// Returns the reference of an image that the robot's engine pulled from the robot's registry.
-pub fn reference(project: &str, digest: &str) -> String {
-    format!("{}@{digest}", registry::repository(project))
-}
-
 fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {
     model["services"].as_object().into_iter().flatten()
 }
@@ -347,7 +341,7 @@ mod tests {
     }
 
     fn references() -> BTreeMap<String, String> {
-        BTreeMap::from([("navigation".to_owned(), reference("eurobot", "sha256:aa"))])
+        BTreeMap::from([("navigation".to_owned(), crate::robot::registry::reference("eurobot", "sha256:aa"))])
     }
 
     /// Returns the files of a project's archive: mode and text by name.
@@ -432,7 +426,10 @@ mod tests {
     fn a_service_changes_with_its_image_and_its_files_and_no_other_does() -> Result<()> {
         let (_guard, path) = directory()?;
         let hashes = |digest: &str| -> Result<String> {
-            let references = BTreeMap::from([("navigation".to_owned(), reference("eurobot", digest))]);
+            let references = BTreeMap::from([(
+                "navigation".to_owned(),
+                crate::robot::registry::reference("eurobot", digest),
+            )]);
             let project = draft(&path).with_references(&references)?;
             Ok(unpack(&project)?.remove("services").map(|(_, text)| text).unwrap_or_default())
         };

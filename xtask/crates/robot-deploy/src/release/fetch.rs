@@ -50,7 +50,7 @@ impl Place {
     /// Returns the container of a running service.
     pub fn of_service(session: &Session, project: &str, service: &str) -> Result<Self> {
         let find = services::compose(session, project, &["ps", "--quiet", "--", service]);
-        if process::mode().dry_run {
+        if crate::mode::dry_run() {
             find.run()?;
             return Ok(Self::Container(format!("{project}-{service}-1")));
         }
@@ -79,7 +79,7 @@ pub fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path) -> Re
     // A path that begins with a dash must not be read as an option.
     let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
     let list = from.shell(session, LIST, &[&path]);
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return list.run();
     }
     let context = || format!("copy `{path}` from `{}`", session.robot());

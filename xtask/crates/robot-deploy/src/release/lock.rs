@@ -59,7 +59,7 @@ impl Lock {
         progress: &Progress,
     ) -> Result<(Self, String)> {
         let token = format!("{}-{:x}", std::process::id(), nonce());
-        if process::mode().dry_run {
+        if crate::mode::dry_run() {
             return Ok((Self { token, holder: None }, String::new()));
         }
         let (holder, stamp) = Holder::start(session, project, &token, on_locked, reported, progress)?;

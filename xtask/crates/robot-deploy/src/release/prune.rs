@@ -1,9 +1,9 @@
 //! Evicts old releases of a robot, and removes the images and layers that no stored release needs.
 
 use crate::error::Result;
+use crate::number;
 use crate::robot::{Session, registry};
 use crate::robot_side::{REGISTRY_PRUNE, Script};
-use crate::{number, process};
 
 /// Result of [`prune`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Pruned {
 pub fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
     let argv = Script::Prune.argv(&[project, &keep.to_string(), registry::CONTAINER, REGISTRY_PRUNE]);
     let text = session.command(argv).run_for_output()?;
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(Pruned::default());
     }
     Ok(parse(&text))

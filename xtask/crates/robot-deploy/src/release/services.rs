@@ -32,7 +32,7 @@ pub fn compose(session: &Session, project: &str, words: &[&str]) -> Cmd {
 
 /// Fails if the current release lacks one of the services. The error suggests the nearest name.
 pub fn check(session: &Session, project: &str, services: &[String]) -> Result<()> {
-    if services.is_empty() || process::mode().dry_run {
+    if services.is_empty() || crate::mode::dry_run() {
         return Ok(());
     }
     let known = compose(session, project, &["config", "--services"]).read()?;
@@ -56,7 +56,7 @@ pub fn lines(
     mut each: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
     let command = session.command(Script::Attached.argv(&[&[project], words].concat()));
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return command.run();
     }
     let (child, mut answers) = command.spawn_held()?;

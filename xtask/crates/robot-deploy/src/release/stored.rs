@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::metadata::Metadata;
 use crate::error::Result;
-use crate::process;
 use crate::robot::Session;
 use crate::robot_side::Script;
 
@@ -42,7 +41,7 @@ pub struct Record {
 
 /// Returns what `list.sh` prints about a subject. A dry run asks nothing.
 pub(super) fn ask(session: &Session, project: &str, what: &str) -> Result<String> {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(String::new());
     }
     session.command(Script::List.argv(&[project, what])).read()

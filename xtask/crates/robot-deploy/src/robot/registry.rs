@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Failure, Result};
 use crate::image::oci::{self, Descriptor};
 use crate::robot_side::Script;
-use crate::{number, process, ui};
+use crate::{number, ui};
 
 /// Address on which the registry listens on the robot. Loopback only, so that SSH is the only way in.
 pub const ADDRESS: &str = "127.0.0.1:5000";
@@ -27,6 +27,11 @@ pub fn repository(project: &str) -> String {
     format!("{HOST}/{project}")
 }
 
+/// Returns the reference of an image that the robot's engine pulled from the robot's registry.
+pub fn reference(project: &str, digest: &str) -> String {
+    format!("{}@{digest}", repository(project))
+}
+
 /// Name of the registry's container and of its volume.
 pub const CONTAINER: &str = "xtask-registry";
 
@@ -38,7 +43,7 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
 pub fn ensure(session: &Session, image: &str) -> Result<u64> {
     let start = session.script(Script::Registry, &[CONTAINER, image, ADDRESS]);
     let load = || session.command(["docker", "load", "--quiet"]).feed(&cmd!("docker save {image}")?);
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         ui::step(session.robot(), "loading the registry image if it is missing, and starting the registry");
         load()?;
         start.run()?;

@@ -137,7 +137,7 @@ impl Session {
     /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer, its
     /// host key is not the recorded one, or the robot does not accept the SSH key.
     pub fn open(endpoint: Endpoint) -> Result<Self> {
-        if process::mode().dry_run {
+        if crate::mode::dry_run() {
             return Ok(Self { endpoint, dir: None, master: Mutex::new(None) });
         }
         let dir =

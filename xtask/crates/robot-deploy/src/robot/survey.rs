@@ -7,7 +7,7 @@ use crate::robot_side::Script;
 
 use super::Session;
 use super::outcome::PendingOutcome;
-use crate::{number, process};
+use crate::number;
 
 /// A container of the project on the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl Survey {
     /// Reads the state of a robot. `repository` is the project's repository as the robot's engine calls it. A
     /// dry run does not connect and assumes an empty robot, so that it shows all steps.
     pub fn of(session: &Session, project: &str, repository: &str) -> Result<Self> {
-        if process::mode().dry_run {
+        if crate::mode::dry_run() {
             return Ok(Self::default());
         }
         let robot = session.robot();
@@ -213,7 +213,7 @@ impl Survey {
     /// # Errors
     /// Fails with a configuration error that names the robot's platform.
     pub fn check_platform(&self, robot: &str, platform: &Platform) -> Result<()> {
-        if process::mode().dry_run {
+        if crate::mode::dry_run() {
             return Ok(());
         }
         if self.machine.is_empty() {

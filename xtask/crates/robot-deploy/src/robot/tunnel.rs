@@ -34,7 +34,7 @@ impl<'a> Tunnel<'a> {
     /// Opens a tunnel on local port `requested` or the next free one, and waits until the registry answers. A dry
     /// run prints the commands that open the tunnel and log in, and, on drop, the commands that undo both.
     pub fn open(session: &'a Session, requested: u16) -> Result<Self> {
-        if process::mode().dry_run {
+        if crate::mode::dry_run() {
             background(session.endpoint(), requested).run()?;
             credential::log_in(session, &local(requested))?;
             return Ok(Self { session, requested, relay: None, forwards: std::cell::Cell::new(0) });

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::{CYAN, bytes, on_one_line, paint, step};
-use crate::process;
 
 /// Interval at which a line is redrawn to show that time passes.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -25,7 +24,7 @@ static LINES: OnceLock<Option<MultiProgress>> = OnceLock::new();
 fn lines() -> Option<&'static MultiProgress> {
     let redraws = || {
         let terminal = std::env::var("TERM").is_ok_and(|name| name != "dumb");
-        let shown = terminal && std::io::stderr().is_terminal() && !process::mode().dry_run;
+        let shown = terminal && std::io::stderr().is_terminal() && !crate::mode::dry_run();
         shown.then(MultiProgress::new)
     };
     LINES.get_or_init(redraws).as_ref()
@@ -80,7 +79,7 @@ impl Progress {
     ///
     /// Without redrawn lines this prints a plain line, in a dry run a comment.
     pub fn doing(&self, what: &str, total: Option<u64>) {
-        if process::mode().dry_run {
+        if crate::mode::dry_run() {
             return step(&self.line.scope, what);
         }
         self.line.begin(what, total, true);
@@ -119,7 +118,7 @@ impl Progress {
     /// Ends the activity with a line that stays on the terminal.
     pub fn done(&self, text: &str) {
         self.line.state.lock().unwrap_or_else(PoisonError::into_inner).in_plain_lines = false;
-        if !process::mode().dry_run {
+        if !crate::mode::dry_run() {
             step(&self.line.scope, text);
         }
     }

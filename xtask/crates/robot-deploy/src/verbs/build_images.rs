@@ -8,7 +8,7 @@ use super::{builder, timings, workspace};
 use crate::config::{Platform, Workspace};
 use crate::error::{Failure, Result};
 use crate::image::{self, ImageSpec, Options};
-use crate::{host, process, ui};
+use crate::{host, ui};
 
 /// Build the images of the ROS packages
 #[derive(clap::Args, Debug)]
@@ -58,7 +58,7 @@ fn build(args: &Args, workspace: &Workspace, specs: &BTreeSet<ImageSpec>) -> Res
     let builder = builder(args.yes, &host::needs(specs.iter().map(|spec| &spec.platform)))?;
     let built =
         image::build(workspace, builder, specs, Options { no_cache: args.no_cache, ..Options::default() })?;
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(());
     }
     let row = |built: &image::Built| {

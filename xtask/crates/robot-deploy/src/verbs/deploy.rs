@@ -20,7 +20,7 @@ use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via}
 use crate::error::{Failure, Result};
 use crate::image::{self, Builder, Built, ImageId, ImageSpec, service};
 use crate::release::activate;
-use crate::release::compose::{self, ComposeDraft};
+use crate::release::compose::ComposeDraft;
 use crate::release::metadata::{Metadata, SourceRevision};
 use crate::release::{prune, state};
 use crate::robot::{Session, registry};
@@ -171,7 +171,7 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
         return planned;
     }
     let build = |options: image::Options<'_>| image::build(workspace, builder, &specs, options);
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         // The output is a script, so the steps of the build and of the robots come one after another.
         deploy.build.run(&specs, build)?;
         return fleet::each(&robots, |robot| deploy.serve(robot)).1;
@@ -288,7 +288,7 @@ impl Deploy<'_> {
             ImageId::Manifest(digest) => digest.clone(),
             ImageId::Config(config) => digest_cache.pushed_as(config).unwrap_or_else(|| config.clone()),
         };
-        let reference = |built: &Built| compose::reference(project, &digest(built));
+        let reference = |built: &Built| registry::reference(project, &digest(built));
         let references = built.iter().map(|built| (built.spec.image.clone(), reference(built))).collect();
         let release = self.drafts[robot.name.as_str()].with_references(&references)?;
         let registry_image = &service::registry(builder, &robot.platform)?;

@@ -9,7 +9,6 @@ use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::delivery::{Delivered, Delivery};
 use crate::error::{Failure, Result};
-use crate::process;
 use crate::release::compose::ComposeDraft;
 use crate::release::difference;
 use crate::release::stored::{self, StoredRelease};
@@ -102,7 +101,7 @@ fn references(
     images: &BTreeSet<&str>,
 ) -> Result<BTreeMap<String, String>> {
     let unknown = |image: &str| format!("sha256:DIGEST-OF-{image}");
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(images.iter().map(|image| ((*image).to_owned(), unknown(image))).collect());
     }
     let deploy = current.and_then(|stored| stored.record.as_ref()?.deploy.as_ref()).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 use crate::config::Robot;
 use crate::error::{Failure, Result, exit_of, panicked};
-use crate::{process, timeline, ui};
+use crate::{timeline, ui};
 
 /// Runs `work` for all robots in parallel. A failed robot does not stop the others. Returns the results of
 /// the robots that succeeded, and an error if any has failed.
@@ -14,7 +14,7 @@ pub fn each<T: Send>(
     robots: &[&Robot],
     work: impl Fn(&Robot) -> Result<T> + Sync,
 ) -> (Vec<(String, T)>, Result<()>) {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         // One after another, so that the printed script is in order.
         let results = robots.iter().map(|robot| (robot.name.clone(), work(robot)));
         return divide(robots.len(), results.collect());

@@ -7,7 +7,7 @@ use crate::release::lock::{Lock, OnLocked};
 use crate::release::{history, prune};
 use crate::robot::Session;
 use crate::ui::{self, Progress};
-use crate::{delivery, image, process};
+use crate::{delivery, image};
 
 /// Remove images and registry layers that no release on the robots needs
 #[derive(clap::Args, Debug)]
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         let freed = ui::bytes(pruned.freed);
         history::record(&session, project, "prune", &format!("{freed} freed"))?;
-        if !process::mode().dry_run {
+        if !crate::mode::dry_run() {
             progress.done(&format!("{freed} freed"));
         }
         Ok(())
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn here(workspace: &Workspace) -> Result<()> {
     let images = image::prune(workspace)?;
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(());
     }
     let Some(freed) = delivery::prune(workspace, &image::named(workspace)?)? else {

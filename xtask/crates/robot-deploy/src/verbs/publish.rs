@@ -4,7 +4,7 @@ use super::{builder, workspace};
 use crate::error::Result;
 use crate::hub::{self, tags};
 use crate::publish::{self, Checkout};
-use crate::{host, image, process, ui};
+use crate::{host, image, ui};
 
 /// Build the current revision from a clean checkout and push its images to the registry of [hub] in
 /// robots.toml
@@ -27,7 +27,7 @@ pub fn run(args: &Args) -> Result<()> {
     let builder = builder(args.yes, &host::needs(publish::platforms(&workspace)))?;
     let checkout = Checkout::of(&workspace)?;
     let published = publish::publish(&checkout.workspace()?, builder, hub, &names)?;
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(());
     }
     let rows: Vec<[String; 3]> = published

@@ -5,7 +5,6 @@ use super::deploy::{Activate, OnBusy, Target, show_running};
 use super::{RobotsArg, fleet, reach, workspace};
 use crate::config::Robot;
 use crate::error::{Failure, Result};
-use crate::process;
 use crate::release::stored::{self, StoredRelease};
 use crate::robot::{Survey, registry};
 use crate::ui::{self, Progress};
@@ -43,7 +42,7 @@ pub fn run(args: &Args) -> Result<()> {
         let mut target = Target::connect(&workspace, robot, way, &repository, &progress, options)?;
         target.lock()?;
         let releases = stored::list(&target.session, &workspace.project.name)?;
-        let number = if process::mode().dry_run { 0 } else { choose(&robot.name, &releases, args.to)? };
+        let number = if crate::mode::dry_run() { 0 } else { choose(&robot.name, &releases, args.to)? };
         ui::step(&robot.name, &format!("activating release {number}"));
         target.return_to(number)
     };

@@ -3,7 +3,7 @@
 use crate::config::Platform;
 use crate::error::Result;
 use crate::host::{self, Need};
-use crate::{process, ui};
+use crate::ui;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     host::ensure(args.yes, &needs)?;
-    if !process::mode().dry_run {
+    if !crate::mode::dry_run() {
         let engine = host::engine()?;
         ui::done(
             "host",

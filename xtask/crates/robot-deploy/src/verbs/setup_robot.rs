@@ -8,7 +8,6 @@ use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
 use crate::host::Need;
 use crate::image::{Builder, service};
-use crate::process;
 use crate::robot::{Endpoint, Session, Survey, host_key, registry};
 use crate::ui;
 
@@ -47,7 +46,7 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
     let session = Session::open(endpoint)?;
     let project = &workspace.project.name;
     let survey = Survey::of(&session, project, &registry::repository(project))?;
-    if !process::mode().dry_run {
+    if !crate::mode::dry_run() {
         survey.check_platform(&robot.name, &robot.platform)?;
         check_compose(&session)?;
     }
@@ -62,7 +61,7 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
     if !recorded.is_empty() && !args.new_host_key {
         return Ok(());
     }
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return host_key::plan(endpoint, !recorded.is_empty());
     }
     let key = host_key::fetch(endpoint)?;
@@ -88,12 +87,12 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
 
 /// Makes sure that a login works without a password.
 fn ensure_login(endpoint: &Endpoint) -> Result<()> {
-    if process::mode().dry_run && endpoint.identity.is_some() {
+    if crate::mode::dry_run() && endpoint.identity.is_some() {
         // A simulated robot is created with the key.
         return Ok(());
     }
     let test = endpoint.command(["true"]);
-    if !process::mode().dry_run {
+    if !crate::mode::dry_run() {
         let Err(error) = test.read() else { return Ok(()) };
         if !format!("{error:#}").contains("Permission denied") {
             return Err(host_key::explain(endpoint, &error));

@@ -7,7 +7,7 @@ use crate::config::{Host, Robot, Workspace};
 use crate::error::Result;
 use crate::host::Need;
 use crate::sim::Simulation;
-use crate::{process, ui};
+use crate::ui;
 
 /// Manage simulated robots: containers on this machine with their own Docker Engine, SSH server and disk
 #[derive(clap::Args, Debug)]
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Result<()> {
                 link.iter().try_for_each(|rate| simulation.shape(robot, rate))
             });
             result?;
-            if process::mode().dry_run { Ok(()) } else { status(&workspace) }
+            if crate::mode::dry_run() { Ok(()) } else { status(&workspace) }
         }
         Verb::Down { robots } => {
             let names: BTreeSet<String> =

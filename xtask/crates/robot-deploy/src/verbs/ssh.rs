@@ -2,7 +2,6 @@
 
 use super::{RobotArg, reach, workspace};
 use crate::error::Result;
-use crate::process;
 use crate::release::history;
 
 /// Open a shell on a robot, or run a command there
@@ -32,7 +31,7 @@ pub fn run(args: &Args) -> Result<()> {
         ssh = ssh.arg("-tt");
     }
     ssh = ssh.arg("--").arg(&endpoint.destination);
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         // Shows only how to connect, without the entry in the robot's history.
         let command = (!args.command.is_empty()).then(|| shell_words::join(&args.command));
         return ssh.args(command).interactive();

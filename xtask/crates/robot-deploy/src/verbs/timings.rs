@@ -7,7 +7,6 @@ use camino::Utf8PathBuf;
 use crate::config::Workspace;
 use crate::delivery::Cost;
 use crate::error::Result;
-use crate::process;
 use crate::release::metadata::SourceRevision;
 use crate::timings::{self, Subject};
 use crate::{timeline, ui};
@@ -17,7 +16,7 @@ const FILE: &str = "timings.html";
 
 /// Starts recording if `--timings` is given. `Some(None)` is `--timings` without FILE.
 pub fn begin(requested: Option<&Option<Utf8PathBuf>>) {
-    if requested.is_some() && !process::mode().dry_run {
+    if requested.is_some() && !crate::mode::dry_run() {
         timeline::record();
     }
 }

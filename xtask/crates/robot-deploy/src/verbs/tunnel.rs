@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
     let builder = builder(args.yes, &Need::ALWAYS)?;
     let session = Session::open(reach(&workspace, robot)?)?;
     registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         ui::step(
             &robot.name,
             "open the tunnel to its registry until Ctrl-C; then log in, in another terminal",

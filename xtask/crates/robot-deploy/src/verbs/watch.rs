@@ -39,9 +39,9 @@ pub fn run(args: &Args) -> Result<()> {
         words.extend(["--robot", &names]);
     }
     words.extend(args.force.then_some("--force"));
-    words.extend(process::mode().verbose.then_some("--verbose"));
+    words.extend(crate::mode::verbose().then_some("--verbose"));
     let deploy = Cmd::new(program.to_string_lossy()).args(words).dir(&workspace.root);
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return deploy.run();
     }
     let watcher = Watcher::of(&workspace)?;

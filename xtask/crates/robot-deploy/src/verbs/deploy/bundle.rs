@@ -15,7 +15,7 @@ use crate::hub::tags;
 use crate::release::metadata::SourceRevision;
 use crate::ui::{self, Progress};
 use crate::verbs::builder;
-use crate::{host, image, process};
+use crate::{host, image};
 
 /// Builds the images and writes the bundle.
 pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result<()> {
@@ -52,7 +52,7 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     } else {
         to.to_owned()
     };
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         ui::step(
             "bundle",
             &format!("{path} would contain these images, compressed, and the release of each robot"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::delivery::{Cost, Delivery};
 use crate::error::Result;
 use crate::robot::Survey;
-use crate::{image, process, ui};
+use crate::{image, ui};
 
 /// Result of a deploy to one robot.
 pub struct DeployResult {
@@ -20,7 +20,7 @@ pub struct DeployResult {
 
 /// Prints the containers of the robots and the cost of the deploys.
 pub fn report(results: &[(String, DeployResult)]) -> Result<()> {
-    if process::mode().dry_run {
+    if crate::mode::dry_run() {
         return Ok(());
     }
     let running =
@@ -36,7 +36,7 @@ pub fn report(results: &[(String, DeployResult)]) -> Result<()> {
 
 /// Prints the containers of the robots, after a verb that has changed them.
 pub fn show_running(surveys: &[(String, Survey)]) -> Result<()> {
-    if process::mode().dry_run || surveys.is_empty() {
+    if crate::mode::dry_run() || surveys.is_empty() {
         return Ok(());
     }
     Ok(ui::result(&containers(surveys.iter().map(|(robot, survey)| (robot.as_str(), survey))))?)

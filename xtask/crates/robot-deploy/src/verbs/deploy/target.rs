@@ -4,7 +4,6 @@ use super::Activate;
 use crate::config::{Robot, Workspace};
 use crate::delivery::Delivery;
 use crate::error::{Failure, Result, explained};
-use crate::process;
 use crate::release::activate::{self, Activation};
 use crate::release::compose::ComposeProject;
 use crate::release::lock::Lock;
@@ -115,7 +114,7 @@ impl<'a> Target<'a> {
         delivery.cost.sent += archive.len() as u64;
         let number = self.activation().release(&release.id, &archive)?;
         let survey = self.after(&number)?;
-        if !process::mode().dry_run {
+        if !crate::mode::dry_run() {
             state::check_images(release, &survey)?;
         }
         Ok((Some(survey), true))
