@@ -240,6 +240,17 @@ fn completions_and_questions_are_what_they_always_are() {
 }
 
 #[test]
+fn verbs_that_change_nothing_have_no_dry_run() {
+    let lab = Lab::new();
+    for verb in [&["status"][..], &["releases"], &["history"], &["doctor"], &["logs"], &["sim", "status"]] {
+        lab.run(&[&["--dry-run"], verb].concat())
+            .expect(2)
+            .says(&["it has no dry run", "without `--dry-run`"]);
+    }
+    assert!(lab.calls().is_empty());
+}
+
+#[test]
 fn checks_and_a_benchmark_say_what_they_would_do() {
     let lab = Lab::with(&simulated("main"));
     dry(&lab, &["test", "--fast"]).shows(&[

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::error::{self, Result};
+use crate::error::{self, Failure, Result};
 use crate::mode::{self, Mode};
 use crate::process;
 use crate::ui;
@@ -174,11 +174,25 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// Returns whether the verb shows the state of something, which a dry run would have to invent.
+    fn only_asks(&self) -> bool {
+        match self {
+            Self::Status(_) | Self::Releases(_) | Self::History(_) | Self::Doctor(_) | Self::Logs(_) => true,
+            Self::Sim(args) => args.only_asks(),
+            _ => false,
+        }
+    }
+
     /// Runs the verb. `command` is the whole command line that the verb is a part of, for shell completions.
     ///
     /// # Errors
     /// [`exit_of`](crate::error::exit_of) tells the exit code of an error.
     pub fn run(self, command: clap::Command) -> Result<()> {
+        if mode::dry_run() && self.only_asks() {
+            return Err(Failure::config("this verb changes nothing, so it has no dry run")
+                .hint("run it without `--dry-run`; `--verbose` shows its commands")
+                .into());
+        }
         match self {
             Self::Deploy(args) => verbs::deploy::run(&args),
             Self::Watch(args) => verbs::watch::run(&args),

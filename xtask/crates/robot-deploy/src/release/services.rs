@@ -56,9 +56,6 @@ pub fn lines(
     mut each: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
     let command = session.command(Script::Attached.argv(&[&[project], words].concat()));
-    if crate::mode::dry_run() {
-        return command.run();
-    }
     let (child, mut answers) = command.spawn_held()?;
     let (sender, lines) = sync_channel(1);
     // The thread ends with the pipe, or when the receiver is dropped.

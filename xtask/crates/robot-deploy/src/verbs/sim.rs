@@ -40,6 +40,13 @@ enum Verb {
     Status,
 }
 
+impl Args {
+    /// Returns whether the chosen verb changes nothing.
+    pub fn only_asks(&self) -> bool {
+        matches!(self.verb, Verb::Status)
+    }
+}
+
 /// Runs the chosen verb.
 pub fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
