@@ -90,7 +90,7 @@ pub fn a_tree_that_is_not_clean_is_not_published(lab: &Lab) {
     workspace.write("docker/notes.txt", "not committed either\n");
     hub.run(workspace, As::Member, &PUBLISH)
         .expect_exit(1)
-        .says(&format!("these are not: `{ODOMETRY}`, `docker/notes.txt`"));
+        .says(&format!("these are not committed: `{ODOMETRY}`, `docker/notes.txt`"));
     assert_eq!(hub.tags(), before);
 }
 

@@ -1,9 +1,14 @@
 //! The plot: a self-contained SVG without scripts or external fonts, readable on light and dark pages. Both
 //! scales are logarithmic, because seconds and minutes have to fit on one.
 
-use std::fmt::Write as _;
+use anyhow::Context as _;
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{BoldPoints, Ranged as _};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::report::{ratio, seconds};
+use robot_deploy::error::Result;
 use robot_deploy::ui;
 
 /// Data of the plot.
@@ -30,14 +35,6 @@ pub struct Group {
     pub floor: Option<u64>,
 }
 
-impl Group {
-    /// Height of the group, enough for its title and subtitle.
-    #[expect(clippy::cast_precision_loss, reason = "a few bars")]
-    fn height(&self) -> f64 {
-        (self.bars.len() as f64 * STEP).max(30.0)
-    }
-}
-
 /// One method in a case.
 #[derive(Clone, Copy, Debug)]
 pub struct Bar {
@@ -48,27 +45,30 @@ pub struct Bar {
 }
 
 /// Colours of the series in order, visible on white and on black.
-const COLOURS: [&str; 4] = ["#2f81f7", "#d29922", "#a371f7", "#57ab5a"];
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(47, 129, 247), RGBColor(210, 153, 34), RGBColor(163, 113, 247), RGBColor(87, 171, 90)];
 
 /// Grey for all text, with a contrast of 4.5:1 on white and on GitHub's dark background.
-const INK: &str = "#747c86";
+const INK: RGBColor = RGBColor(116, 124, 134);
 
 /// Colour of the mark among the bars, visible on all their colours.
-const MARK: &str = "#e5534b";
+const MARK: RGBColor = RGBColor(229, 83, 75);
 
-const WIDTH: f64 = 880.0;
-const BAR: f64 = 15.0;
-const STEP: f64 = 20.0;
-const GROUP_GAP: f64 = 16.0;
-const TOP: f64 = 112.0;
-const MARGIN: f64 = 20.0;
+/// Width of the plot, and the part of each panel that is left for labels behind the bars.
+const WIDTH: u32 = 880;
+const LABELS: f64 = 0.36;
+/// Height of a bar with the space below it.
+const STEP: i32 = 20;
+const TOP: i32 = 112;
+/// Left and right edges of the two panels.
+const EDGES: [(i32, i32); 2] = [(150, 500), (520, 870)];
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 /// One of the two halves of the plot.
 struct Panel {
     title: &'static str,
-    left: f64,
-    /// Maximum width of bars; the labels follow the bars.
-    width: f64,
     value: fn(&Bar) -> f64,
     /// Value that is marked in a group.
     floor: fn(&Group) -> Option<f64>,
@@ -77,18 +77,9 @@ struct Panel {
 
 #[expect(clippy::cast_precision_loss, reason = "bytes on a logarithmic scale")]
 const PANELS: [Panel; 2] = [
-    Panel {
-        title: "seconds",
-        left: 150.0,
-        width: 230.0,
-        value: |bar| bar.seconds,
-        floor: |_| None,
-        label: seconds,
-    },
+    Panel { title: "seconds", value: |bar| bar.seconds, floor: |_| None, label: seconds },
     Panel {
         title: "bytes on the wire",
-        left: 520.0,
-        width: 220.0,
         value: |bar| bar.bytes as f64,
         floor: |group| group.floor.map(|bytes| bytes as f64),
         label: size,
@@ -107,97 +98,128 @@ fn size(bytes: f64) -> String {
     }
 }
 
-/// A logarithmic scale that begins below the smallest value, so that every bar is visible.
-struct Scale {
-    low: f64,
-    high: f64,
-}
-
-impl Scale {
-    fn over(values: impl Iterator<Item = f64>) -> Self {
-        let positive = values.filter(|value| *value > 0.0);
-        let (least, most) =
-            positive.fold((f64::MAX, f64::MIN), |(least, most), value| (least.min(value), most.max(value)));
-        if least > most {
-            return Self { low: 0.0, high: 1.0 };
-        }
-        let low = (least / 1.5).log10().floor();
-        Self { low, high: most.log10().max(low + 1.0) }
-    }
-
-    /// Position of a value, from 0 to 1.
-    fn position(&self, value: f64) -> f64 {
-        ((value.max(f64::MIN_POSITIVE).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
-    }
-
-    /// Powers of ten on the scale.
-    fn ticks(&self) -> impl Iterator<Item = f64> {
-        let high = self.high;
-        std::iter::successors(Some(self.low), |power| Some(power + 1.0))
-            .take_while(move |power| *power <= high)
-            .map(|power| 10_f64.powf(power))
+impl Group {
+    /// Height of the group in pixels, enough for its title and subtitle, with the space below it.
+    fn height(&self) -> i32 {
+        i32::try_from(self.bars.len().max(2)).unwrap_or(i32::MAX / STEP) * STEP + STEP
     }
 }
 
 /// Renders the chart as SVG.
-pub fn render(chart: &Chart) -> String {
-    let bottom = TOP + chart.groups.iter().map(|group| group.height() + GROUP_GAP).sum::<f64>();
-    let height = bottom + 34.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" role=\"img\" font-family=\"system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif\" \
-         font-size=\"13\" fill=\"{INK}\">\n<title>{}</title>\n",
-        escape(&chart.title),
-    );
-    text(&mut svg, MARGIN, 30.0, "font-size=\"17\" font-weight=\"600\"", &chart.title);
-    legend(&mut svg, chart);
-    for panel in &PANELS {
-        let bars = chart.groups.iter().flat_map(|group| &group.bars).map(panel.value);
-        let floors = chart.groups.iter().filter_map(|group| (panel.floor)(group));
-        let scale = Scale::over(bars.chain(floors));
-        axis(&mut svg, panel, &scale, bottom);
-        draw(&mut svg, panel, &scale, chart);
+///
+/// # Errors
+/// Fails only where the plotting library does.
+pub fn render(chart: &Chart) -> Result<String> {
+    let bottom = TOP + chart.groups.iter().map(Group::height).sum::<i32>();
+    let mut svg = String::new();
+    let size = (WIDTH, u32::try_from(bottom + 26)?);
+    draw(chart, &SVGBackend::with_string(&mut svg, size).into_drawing_area(), bottom)
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .context("draw the plot")?;
+    Ok(svg)
+}
+
+fn draw<'a>(chart: &Chart, area: &Area<'a>, bottom: i32) -> Drawn<'a> {
+    text(area, (20, 30), &chart.title, font(17).style(FontStyle::Bold), HPos::Left)?;
+    legend(chart, area)?;
+    for (panel, edges) in PANELS.iter().zip(EDGES) {
+        draw_panel(chart, panel, area, edges, bottom)?;
     }
     let mut y = TOP;
     for group in &chart.groups {
-        let (right, middle) = (PANELS[0].left - 12.0, y + group.height() / 2.0 - 3.0);
-        text(&mut svg, right, middle, "text-anchor=\"end\" font-weight=\"600\"", &group.title);
-        text(&mut svg, right, middle + 14.0, "text-anchor=\"end\" font-size=\"11\"", &group.subtitle);
-        y += group.height() + GROUP_GAP;
+        let (right, middle) = (EDGES[0].0 - 12, y + (group.height() - STEP) / 2);
+        text(area, (right, middle + 2), &group.title, font(13).style(FontStyle::Bold), HPos::Right)?;
+        text(area, (right, middle + 15), &group.subtitle, font(11), HPos::Right)?;
+        y += group.height();
     }
-    text(&mut svg, MARGIN, height - 12.0, "font-size=\"11\"", &chart.note);
-    svg.push_str("</svg>\n");
-    svg
+    text(area, (20, bottom + 14), &chart.note, font(11), HPos::Left)?;
+    area.present()
 }
 
-fn legend(svg: &mut String, chart: &Chart) {
-    let mut x = MARGIN;
-    for (number, series) in chart.series.iter().enumerate() {
-        rect(svg, [x, 46.0, 12.0, 12.0], COLOURS[number % COLOURS.len()]);
-        text(svg, x + 18.0, 57.0, "", series);
-        #[expect(clippy::cast_precision_loss, reason = "a short name")]
-        let wide = series.chars().count() as f64 * 7.2;
-        x += wide + 44.0;
+/// A font whose size in the SVG is `size`: the backend divides by 1.24.
+fn font(size: u8) -> FontDesc<'static> {
+    ("system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif", f64::from(size) * 1.24).into_font()
+}
+
+/// Draws text on a baseline, with the end, the middle or the beginning at a position.
+fn text<'a>(area: &Area<'a>, at: (i32, i32), content: &str, font: FontDesc<'_>, align: HPos) -> Drawn<'a> {
+    let style = TextStyle::from(font).pos(Pos::new(align, VPos::Bottom)).color(&INK);
+    area.draw(&Text::new(content, at, style))
+}
+
+fn rectangle<'a>(area: &Area<'a>, corners: [(i32, i32); 2], colour: RGBColor) -> Drawn<'a> {
+    area.draw(&Rectangle::new(corners, colour.filled()))
+}
+
+fn legend<'a>(chart: &Chart, area: &Area<'a>) -> Drawn<'a> {
+    let mut x = 20;
+    for (colour, series) in COLOURS.iter().cycle().zip(&chart.series) {
+        rectangle(area, [(x, 46), (x + 12, 58)], *colour)?;
+        text(area, (x + 18, 59), series, font(13), HPos::Left)?;
+        x += 44 + i32::try_from(series.chars().count() * 36 / 5).unwrap_or_default();
     }
     if chart.groups.iter().any(|group| group.floor.is_some()) {
-        mark(svg, x + 6.0, 45.0, 59.0);
-        text(svg, x + 18.0, 57.0, "", &chart.floor);
+        rectangle(area, [(x + 5, 45), (x + 8, 59)], MARK)?;
+        text(area, (x + 18, 59), &chart.floor, font(13), HPos::Left)?;
     }
+    Ok(())
 }
 
-fn axis(svg: &mut String, panel: &Panel, scale: &Scale, bottom: f64) {
-    text(svg, panel.left, TOP - 26.0, "font-weight=\"600\"", panel.title);
-    for tick in scale.ticks() {
-        let x = panel.left + panel.width * scale.position(tick);
-        line(
-            svg,
-            &format!(
-                "<line x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\" stroke=\"{INK}\" stroke-opacity=\"0.35\"/>",
-                TOP - 6.0,
-                bottom - GROUP_GAP + 2.0
-            ),
-        );
-        text(svg, x, TOP - 10.0, "text-anchor=\"middle\" font-size=\"10\"", &short(panel, tick));
+/// Draws the bars of all groups on a scale that begins below the smallest value, so that every bar is visible.
+fn draw_panel<'a>(
+    chart: &Chart,
+    panel: &Panel,
+    area: &Area<'a>,
+    (left, right): (i32, i32),
+    bottom: i32,
+) -> Drawn<'a> {
+    let bars = chart.groups.iter().flat_map(|group| &group.bars).map(panel.value);
+    let values = bars.chain(chart.groups.iter().filter_map(panel.floor)).filter(|value| *value > 0.0);
+    let (least, most) =
+        values.fold((f64::MAX, 1.0), |(least, most): (f64, f64), value| (least.min(value), most.max(value)));
+    let low = 10_f64.powf((least.min(most) / 1.5).log10().floor());
+    let width = f64::from(right - left) * (1.0 - LABELS);
+    let scale = LogCoord::from((low..most.max(low * 10.0)).log_scale());
+    #[expect(clippy::cast_possible_truncation, reason = "a position in a picture")]
+    let x = |value: f64| scale.map(&value.max(low), (left, left + width as i32));
+    text(area, (left, TOP - 24), panel.title, font(13).style(FontStyle::Bold), HPos::Left)?;
+    for tick in scale.key_points(BoldPoints(8)).into_iter().filter(|tick| tick.log10().fract().abs() < 1e-9) {
+        let line = [(x(tick), TOP - 6), (x(tick), bottom - STEP + 2)];
+        area.draw(&PathElement::new(line, INK.mix(0.35)))?;
+        text(area, (x(tick), TOP - 8), &short(panel, tick), font(10), HPos::Center)?;
+    }
+    let mut top = TOP;
+    for group in &chart.groups {
+        draw_bars(panel, group, area, top, &x)?;
+        top += group.height();
+    }
+    Ok(())
+}
+
+fn draw_bars<'a>(
+    panel: &Panel,
+    group: &Group,
+    area: &Area<'a>,
+    top: i32,
+    x: &impl Fn(f64) -> i32,
+) -> Drawn<'a> {
+    let reference = group.bars.iter().find(|bar| bar.series == 0).map(panel.value);
+    for (bar, y) in group.bars.iter().zip((top..).step_by(STEP.unsigned_abs() as usize)) {
+        let value = (panel.value)(bar);
+        let end = x(value).max(x(0.0) + 1);
+        rectangle(area, [(x(0.0), y), (end, y + 15)], COLOURS[bar.series % COLOURS.len()])?;
+        let times = match reference.filter(|_| bar.series != 0) {
+            Some(reference) => format!(" · {}", ratio(value, reference)),
+            None => String::new(),
+        };
+        let style = if bar.series == 0 { font(13).style(FontStyle::Bold) } else { font(13) };
+        text(area, (end + 6, y + 16), &format!("{}{times}", (panel.label)(value)), style, HPos::Left)?;
+    }
+    match (panel.floor)(group) {
+        Some(floor) => {
+            rectangle(area, [(x(floor) - 1, top - 3), (x(floor) + 2, top + group.height() - STEP)], MARK)
+        }
+        None => Ok(()),
     }
 }
 
@@ -205,62 +227,6 @@ fn axis(svg: &mut String, panel: &Panel, scale: &Scale, bottom: f64) {
 fn short(panel: &Panel, tick: f64) -> String {
     let label = if tick < 1.0 { format!("{tick} s") } else { (panel.label)(tick) };
     label.replace(".00 ", " ").replace(".0 ", " ")
-}
-
-fn draw(svg: &mut String, panel: &Panel, scale: &Scale, chart: &Chart) {
-    let mut y = TOP;
-    for group in &chart.groups {
-        let top = y;
-        let reference = group.bars.iter().find(|bar| bar.series == 0).map(panel.value);
-        for bar in &group.bars {
-            let value = (panel.value)(bar);
-            let wide = (panel.width * scale.position(value)).max(1.0);
-            rect(svg, [panel.left, y, wide, BAR], COLOURS[bar.series % COLOURS.len()]);
-            let times = match reference.filter(|_| bar.series != 0) {
-                Some(reference) => format!("  {}", ratio(value, reference)),
-                None => String::new(),
-            };
-            let label = (panel.label)(value);
-            let weight = if bar.series == 0 { "font-weight=\"600\"" } else { "" };
-            text(svg, panel.left + wide + 6.0, y + 12.0, weight, &format!("{label}{times}"));
-            y += STEP;
-        }
-        y = top + group.height() + GROUP_GAP;
-        if let Some(floor) = (panel.floor)(group) {
-            let x = panel.left + panel.width * scale.position(floor);
-            mark(svg, x, top - 3.0, y - GROUP_GAP);
-        }
-    }
-}
-
-fn mark(svg: &mut String, x: f64, top: f64, bottom: f64) {
-    line(
-        svg,
-        &format!(
-            "<line x1=\"{x:.1}\" y1=\"{top:.1}\" x2=\"{x:.1}\" y2=\"{bottom:.1}\" stroke=\"{MARK}\" stroke-width=\"3\"/>"
-        ),
-    );
-}
-
-fn rect(svg: &mut String, [x, y, width, height]: [f64; 4], colour: &str) {
-    let shape = format!("x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"2\"");
-    line(svg, &format!("<rect {shape} fill=\"{colour}\"/>"));
-}
-
-fn text(svg: &mut String, x: f64, y: f64, style: &str, content: &str) {
-    line(
-        svg,
-        &format!("<text x=\"{x:.1}\" y=\"{y:.1}\" {style} xml:space=\"preserve\">{}</text>", escape(content)),
-    );
-}
-
-fn line(svg: &mut String, line: &str) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(svg, "{line}");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -289,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_plot_is_well_formed_and_complete() -> robot_deploy::error::Result<()> {
-        let svg = render(&chart());
+        let svg = render(&chart())?;
         let document = roxmltree::Document::parse(&svg)?;
         let count = |name| {
             document
@@ -297,28 +263,20 @@ mod tests {
                 .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", name)))
                 .count()
         };
-        // Two legend entries, four bars in each of two panels.
-        assert_eq!(count("rect"), 2 + 8);
-        assert_eq!(svg.matches(MARK).count(), 2, "one in the legend, one in the group that has it");
+        // Two legend entries, four bars in each of two panels, and two marks.
+        assert_eq!(count("rect"), 2 + 8 + 2);
+        assert_eq!(svg.matches("#E5534B").count(), 2, "one in the legend, one in the group that has it");
         for label in
-            ["ours &amp; &lt;theirs&gt;", ">83.0 s  46×<", ">406 MB  4511×<", ">0.90 s<", ">30.0 kB<"]
+            ["ours &amp; &lt;theirs&gt;", ">83.0 s · 46×<", ">406 MB · 4511×<", ">0.90 s<", ">30.0 kB<"]
         {
-            assert!(svg.contains(label), "{label} is not in {svg}");
+            assert!(svg.replace('\n', "").contains(label), "{label} is not in {svg}");
         }
         Ok(())
     }
 
     #[test]
     fn an_empty_chart_is_well_formed() -> robot_deploy::error::Result<()> {
-        roxmltree::Document::parse(&render(&Chart::default()))?;
+        roxmltree::Document::parse(&render(&Chart::default())?)?;
         Ok(())
-    }
-
-    #[test]
-    fn every_bar_is_visible_and_scales_have_ticks() {
-        let scale = Scale::over([1.0, 83.0].into_iter());
-        assert!(scale.position(1.0) > 0.0 && (scale.position(83.0) - 1.0).abs() < 1e-9);
-        assert!(scale.position(9.0) > scale.position(2.0));
-        assert_eq!(scale.ticks().count(), 3);
     }
 }

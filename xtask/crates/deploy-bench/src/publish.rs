@@ -26,7 +26,7 @@ pub fn publish(workspace: &Workspace) -> Result<()> {
     })?;
     let readme = workspace.root.join("README.md");
     let text = insert(&fs_err::read_to_string(&readme)?, &report)?;
-    write(&workspace.root.join(PLOT), &plot::render(&report.chart()))?;
+    write(&workspace.root.join(PLOT), &plot::render(&report.chart())?)?;
     write(&readme, &text)
 }
 

@@ -221,7 +221,7 @@ impl Report {
     /// Writes `bench.json` and `bench.svg`.
     pub fn save(&self, dir: &Utf8Path) -> Result<()> {
         files::replace(&dir.join("bench.json"), &format!("{}\n", serde_json::to_string_pretty(self)?))?;
-        files::replace(&dir.join("bench.svg"), &plot::render(&self.chart()))
+        files::replace(&dir.join("bench.svg"), &plot::render(&self.chart())?)
     }
 
     /// Rows of the table: cases in the order of [`Case::ALL`], then links in order. Rows without any result
