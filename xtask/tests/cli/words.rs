@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Words of earlier versions that have a better name in the trade.
-const OLD: [&str; 16] = [
+const OLD: &[&str] = &[
     "courier",
     "couriers",
     "consignment",
@@ -23,12 +23,14 @@ const OLD: [&str; 16] = [
 ];
 
 /// Lines that need an old word: names that earlier versions left on robots and laptops.
-const KEPT: [&str; 5] = [
+const KEPT: &[&str] = &[
     r"_data/courier",
     r#""/courier""#,
     "registry/courier",
     "{root}/courier",
-    r#"("courier-owner", "owner")"#,
+    r#"("courier-owner", "#,
+    r#"("parcels", "#,
+    r#""parcels/aa.order"#,
 ];
 
 const QUESTIONS: [&str; 10] =

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::agent::Inventory;
 use crate::config::Workspace;
@@ -83,12 +83,7 @@ impl DeltaCache {
     /// Opens the cache of a workspace.
     pub fn open(workspace: &Workspace) -> Self {
         let state = workspace.state_dir();
-        for (old, new) in [("parcels", "deltas"), ("contents", "indexes"), ("courier-owner", "owner")] {
-            // Names of earlier versions. What cannot be renamed is made again.
-            if !state.join(new).exists() {
-                fs_err::rename(state.join(old), state.join(new)).unwrap_or_default();
-            }
-        }
+        adopt_old_names(&state);
         Self::at(Layout::of(workspace), state.join("deltas"))
     }
 
@@ -332,6 +327,16 @@ fn delta_name(layer: &Layer, bases: &[Digest], plan: &DeltaPlan) -> String {
     let library = zstd::zstd_safe::version_number();
     let name = format!("{FORMAT} {library} {} {bases:?} {:?}", layer.digest, plan.ops);
     Digest::of(name).hex()[..NAME].to_owned()
+}
+
+/// Gives their names to the files that earlier versions of xtask left, so that a transfer that one of them has begun
+/// resumes. A file that cannot be renamed is made again.
+fn adopt_old_names(state: &Utf8Path) {
+    for (old, new) in [("parcels", "deltas"), ("contents", "indexes"), ("courier-owner", "owner")] {
+        if !state.join(new).exists() {
+            fs_err::rename(state.join(old), state.join(new)).unwrap_or_default();
+        }
+    }
 }
 
 impl Drop for DeltaCache {

@@ -6,7 +6,7 @@ use layer_delta::file::DeltaFile;
 use layer_delta::plan::DeltaPlan;
 use test_support::trees::{self, Node};
 
-use super::DeltaCache;
+use super::{DeltaCache, adopt_old_names};
 use crate::image::layout::{Layer, Layout};
 use crate::process;
 
@@ -89,4 +89,25 @@ fn a_wrong_index_is_removed() {
     assert_eq!(cache.invalidate(&layer.digest, &packed).unwrap(), std::slice::from_ref(&layer.digest));
     assert!(!cache.layout.blob(&layer.digest).exists());
     assert!(!path.exists());
+}
+
+#[test]
+fn files_of_earlier_versions_are_found_under_their_new_names() {
+    let scratch = Scratch::new();
+    for (path, text) in [
+        ("parcels/aa.order", "digest"),
+        ("contents/bb", "{}"),
+        ("courier-owner", "0123456789abcdef"),
+        ("kept", ""),
+    ] {
+        fs_err::create_dir_all(scratch.path(path).parent().unwrap()).unwrap();
+        fs_err::write(scratch.path(path), text).unwrap();
+    }
+    for _ in 0..2 {
+        adopt_old_names(&scratch.path(""));
+        assert_eq!(fs_err::read_to_string(scratch.path("deltas/aa.order")).unwrap(), "digest");
+        assert!(scratch.path("indexes/bb").exists() && scratch.path("kept").exists());
+        let cache = DeltaCache::at(Layout::at(scratch.path("layers")), scratch.path("deltas"));
+        assert_eq!(cache.owner().unwrap(), "0123456789abcdef");
+    }
 }
