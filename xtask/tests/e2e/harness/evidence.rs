@@ -10,11 +10,15 @@ use super::workspace::REPOSITORY;
 use super::{MAIN, Robot, SECONDARY};
 
 /// Files about a robot, and the commands that write them.
-const OF_A_ROBOT: [(&str, &str); 7] = [
+const OF_A_ROBOT: [(&str, &str); 8] = [
     ("containers.txt", "docker ps --all --no-trunc"),
     ("images.txt", "docker image ls --all --digests"),
     ("processes.txt", "ps axf"),
     ("disks.txt", "df -h; docker system df"),
+    (
+        "events.txt",
+        "cd /home/robot/.deploy && tail -n 5 -v */releases/*/events | tail -n 20; cat */activation.log",
+    ),
     ("dockerd.log", "tail -n 2000 /var/log/dockerd.log"),
     (
         "containers.log",
@@ -53,16 +57,16 @@ pub fn keep(lab: &Lab, test: &str, transcript: &Transcript) -> PathBuf {
     dir
 }
 
-/// The robots' containers and the last errors of their engines, from the logs in `dir`: where only the output of a run is
+/// The robots' containers, activations and the last errors of their engines, from the logs in `dir`: where only the output of a run is
 /// kept, it has to be in there.
 pub fn summary(dir: &Path) -> String {
     let of_robot = |robot: Robot| {
         let read = |file: &str| fs::read_to_string(dir.join(robot.name).join(file)).unwrap_or_default();
-        let (containers, log) = (read("containers.txt"), read("dockerd.log"));
+        let (about, log) = (read("containers.txt") + &read("events.txt"), read("dockerd.log"));
         let errors: Vec<&str> = log.lines().filter(|line| line.contains("level=error")).collect();
         let errors =
             errors[errors.len().saturating_sub(8)..].iter().map(|line| line.chars().take(400).collect());
-        let lines = containers.lines().map(|line| line.chars().take(200).collect()).chain(errors);
+        let lines = about.lines().map(|line| line.chars().take(200).collect()).chain(errors);
         lines.map(|line: String| format!("    {}: {line}\n", robot.name)).collect::<String>()
     };
     [MAIN, SECONDARY].map(of_robot).concat()
