@@ -47,7 +47,7 @@ impl Job {
 }
 
 /// Layers to send to one robot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Queue {
     jobs: Vec<Job>,
     attach: Vec<Digest>,
@@ -72,53 +72,16 @@ impl Queue {
         images: &[Exported],
     ) -> Result<Self> {
         let cache = transfer.route.cache;
-        let mut layers: Vec<&Layer> = Vec::new();
-        for layer in images.iter().flat_map(|image| &image.layers) {
-            if !layers.iter().any(|known| known.digest == layer.digest) {
-                layers.push(layer);
-            }
-        }
-        let mut queue = Self {
-            jobs: Vec::new(),
-            attach: Vec::new(),
-            suspects: Vec::new(),
-            present: Vec::new(),
-            is_tight: false,
-            arrived: (0, 0),
-            done: 0,
-            done_before: 0,
-        };
-        let mut missing = Vec::new();
-        for layer in layers {
-            match complete_blob(&inventory.blobs, layer) {
-                Some(blob) if blob.linked => queue.present.push(layer.digest.clone()),
-                Some(_) => queue.attach.push(layer.digest.clone()),
-                None => missing.push(layer),
-            }
-        }
+        let mut queue = Self::default();
+        let missing = queue.sort_out(images, inventory);
         cache.layout.touch(images.iter().flat_map(|image| &image.layers).map(|layer| &layer.digest));
         if missing.is_empty() {
             return Ok(queue);
         }
+        let made_by = cache.layout.histories();
         let mut candidates = cache.candidates(inventory);
         cache.layout.touch(candidates.iter().map(|candidate| &candidate.digest));
-        let made_by = cache.layout.histories();
-        let mut plans = Vec::new();
-        for layer in &missing {
-            plans.push(cache.plan(layer, &candidates, &made_by)?);
-        }
-        // Layers that other machines have sent may be better bases. The robot has to read them for their
-        // indexes, which is worth it only where much would be sent.
-        if plans.iter().map(new_bytes).sum::<u64>() > MIN_NEW_BYTES
-            && let Some(agent) = agent
-            && add_foreign_layers(agent, inventory, &mut candidates)?
-        {
-            for (plan, layer) in plans.iter_mut().zip(&missing) {
-                if new_bytes(plan) > MIN_NEW_BYTES {
-                    *plan = cache.plan(layer, &candidates, &made_by)?;
-                }
-            }
-        }
+        let plans = plan_all(cache, agent, inventory, &missing, &mut candidates, &made_by)?;
         for (mut plan, layer) in plans.into_iter().zip(missing) {
             // A transfer that an earlier run has begun is finished, unless the new plan needs fewer bytes.
             if let Some((resumable, bytes)) =
@@ -134,6 +97,23 @@ impl Queue {
         }
         queue.add_prefix_images(cache, images)?;
         Ok(queue)
+    }
+
+    /// Notes which layers the robot has; returns those that it lacks, each once.
+    fn sort_out<'a>(&mut self, images: &'a [Exported], inventory: &Inventory) -> Vec<&'a Layer> {
+        let mut seen = BTreeSet::new();
+        let mut missing = Vec::new();
+        for layer in images.iter().flat_map(|image| &image.layers) {
+            if !seen.insert(&layer.digest) {
+                continue;
+            }
+            match complete_blob(&inventory.blobs, layer) {
+                Some(blob) if blob.linked => self.present.push(layer.digest.clone()),
+                Some(_) => self.attach.push(layer.digest.clone()),
+                None => missing.push(layer),
+            }
+        }
+        missing
     }
 
     /// Adds a prefix image to each job that completes one worth pulling early.
@@ -340,6 +320,32 @@ fn extrapolated(parts: &[(u64, Option<u64>)]) -> Option<u64> {
 /// Returns a layer's blob in the robot's registry, if it has the layer's size.
 fn complete_blob(blobs: &BTreeMap<String, RemoteBlob>, layer: &Layer) -> Option<RemoteBlob> {
     blobs.get(short(&layer.digest)).filter(|blob| blob.size == layer.size).copied()
+}
+
+/// Plans the deltas of all missing layers.
+fn plan_all(
+    cache: &DeltaCache,
+    agent: Option<&mut Agent>,
+    inventory: &Inventory,
+    missing: &[&Layer],
+    candidates: &mut Vec<Candidate>,
+    made_by: &BTreeMap<Digest, String>,
+) -> Result<Vec<DeltaPlan>> {
+    let plan = |layer: &&Layer, candidates: &[Candidate]| cache.plan(layer, candidates, made_by);
+    let mut plans = missing.iter().map(|layer| plan(layer, candidates)).collect::<Result<Vec<_>>>()?;
+    // Layers that other machines have sent may be better bases. The robot has to read them for their indexes,
+    // which is worth it only where much would be sent.
+    if plans.iter().map(new_bytes).sum::<u64>() > MIN_NEW_BYTES
+        && let Some(agent) = agent
+        && add_foreign_layers(agent, inventory, candidates)?
+    {
+        for (known, layer) in plans.iter_mut().zip(missing) {
+            if new_bytes(known) > MIN_NEW_BYTES {
+                *known = plan(layer, candidates)?;
+            }
+        }
+    }
+    Ok(plans)
 }
 
 /// Bytes of a layer without a counterpart in layers of the robot.
