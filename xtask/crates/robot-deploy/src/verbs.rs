@@ -8,7 +8,6 @@ pub mod dev_shell;
 pub mod doctor;
 pub mod env;
 pub mod exec;
-pub mod fleet;
 pub mod load_bundle;
 pub mod logs;
 mod plan;
@@ -27,12 +26,10 @@ mod timings;
 pub mod tunnel;
 pub mod watch;
 
-use crate::config::{Host, Robot, Workspace, current_dir};
+use crate::config::{Robot, Workspace, current_dir};
 use crate::error::{Failure, Result};
 use crate::host::{self, Need};
 use crate::image::Builder;
-use crate::robot::Endpoint;
-use crate::sim::Simulation;
 
 /// Loads the workspace of the current directory.
 fn workspace() -> Result<Workspace> {
@@ -42,30 +39,6 @@ fn workspace() -> Result<Workspace> {
 /// Returns the builder of this machine. Installs what is missing, after asking unless `yes` is set.
 fn builder(yes: bool, needs: &[Need]) -> Result<Builder> {
     host::ready(yes, needs).map(Builder::for_engine)
-}
-
-/// Returns the endpoint of a robot. A simulated robot is created and started if necessary.
-fn reach(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
-    match &robot.host {
-        Host::Simulated { .. } => Simulation::new(workspace).up(robot, Builder::for_engine(host::engine()?)),
-        Host::Ssh { .. } => endpoint(workspace, robot),
-    }
-}
-
-/// Returns the endpoint of a robot, without starting a simulated one.
-fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
-    match &robot.host {
-        Host::Simulated { .. } => Simulation::new(workspace).endpoint(robot),
-        Host::Ssh { destination, port } => Ok(Endpoint {
-            robot: robot.name.clone(),
-            destination: destination.clone(),
-            port: *port,
-            known_hosts: workspace.known_hosts(),
-            identity: None,
-            compressed: false,
-            reconnect: robot.reconnect,
-        }),
-    }
 }
 
 /// Returns the named robots, or all if `names` is empty.

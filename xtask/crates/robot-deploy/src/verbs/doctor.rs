@@ -1,9 +1,10 @@
 //! `cargo xtask doctor`: checks all prerequisites, and says how to fix each problem.
 
-use super::{endpoint, named_or_all, workspace};
+use super::{named_or_all, workspace};
 use crate::config::Robot;
 use crate::doctor::{self, Check, Outcome, Source};
 use crate::error::{Failure, Result};
+use crate::reach::endpoint;
 use crate::robot::checks;
 use crate::{host, ui};
 

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::deploy::{Activate, OnBusy, Target, show_running};
-use super::{RobotsArg, fleet, reach, workspace};
+use super::{RobotsArg, workspace};
 use crate::config::Robot;
 use crate::delivery::{Delivered, Delivery};
+use crate::deploy::{Activate, OnBusy, Target, show_running};
 use crate::error::{Failure, Result};
+use crate::fleet;
+use crate::reach::reach;
 use crate::release::compose::ComposeDraft;
 use crate::release::difference;
 use crate::release::stored::{self, StoredRelease};

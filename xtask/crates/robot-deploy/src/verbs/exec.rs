@@ -1,8 +1,9 @@
 //! `cargo xtask exec`, `shell` and `run`: commands in a service's container, or in a copy of it, with the
 //! environment of the service's node.
 
-use super::{RobotArg, reach, workspace};
+use super::{RobotArg, workspace};
 use crate::error::Result;
+use crate::reach::reach;
 use crate::release::{history, services};
 use crate::robot::{Endpoint, Session};
 

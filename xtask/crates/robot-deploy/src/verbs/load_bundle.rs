@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use camino::Utf8PathBuf;
 
-use super::deploy::{Activate, DeployResult, Target, report};
-use super::{RobotsArg, fleet, reach, workspace};
+use super::{RobotsArg, workspace};
 use crate::bundle::{Bundle, Signers};
 use crate::config::Robot;
 use crate::delivery::{DigestCache, archive};
+use crate::deploy::{Activate, DeployResult, Target, report};
 use crate::error::Result;
+use crate::fleet;
+use crate::reach::reach;
 use crate::release::compose::ComposeProject;
 use crate::release::metadata::SourceRevision;
 use crate::robot::registry;

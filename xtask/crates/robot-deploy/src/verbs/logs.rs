@@ -1,8 +1,10 @@
 //! `cargo xtask logs`: output of the services of one or more robots.
 
-use super::{RobotsArg, fleet, reach, workspace};
+use super::{RobotsArg, workspace};
 use crate::config::Robot;
 use crate::error::Result;
+use crate::fleet;
+use crate::reach::reach;
 use crate::release::services;
 use crate::robot::Session;
 use crate::ui;

@@ -1,8 +1,10 @@
 //! `cargo xtask prune`: frees disk space on robots or on this machine.
 
-use super::{RobotsArg, fleet, reach, workspace};
+use super::{RobotsArg, workspace};
 use crate::config::{Robot, Workspace};
 use crate::error::{Exit, Failure, Result};
+use crate::fleet;
+use crate::reach::reach;
 use crate::release::lock::{Lock, OnLocked};
 use crate::release::{history, prune};
 use crate::robot::Session;

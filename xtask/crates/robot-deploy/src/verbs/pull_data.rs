@@ -2,9 +2,11 @@
 
 use camino::Utf8PathBuf;
 
-use super::{RobotsArg, fleet, reach, workspace};
+use super::{RobotsArg, workspace};
 use crate::config::Robot;
 use crate::error::{Failure, Result};
+use crate::fleet;
+use crate::reach::reach;
 use crate::release::fetch::{Place, fetch};
 use crate::release::services;
 use crate::robot::Session;

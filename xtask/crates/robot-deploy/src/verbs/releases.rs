@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use super::{RobotsArg, fleet, reach, workspace};
+use super::{RobotsArg, workspace};
 use crate::config::Robot;
 use crate::error::Result;
+use crate::fleet;
+use crate::reach::reach;
 use crate::release::history;
 use crate::release::metadata::Metadata;
 use crate::release::stored::{self, StoredRelease};

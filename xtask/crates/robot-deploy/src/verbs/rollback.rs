@@ -1,10 +1,12 @@
 //! `cargo xtask rollback`: activates a release that is stored on the robot. Builds nothing and sends no
 //! images.
 
-use super::deploy::{Activate, OnBusy, Target, show_running};
-use super::{RobotsArg, fleet, reach, workspace};
+use super::{RobotsArg, workspace};
 use crate::config::Robot;
+use crate::deploy::{Activate, OnBusy, Target, show_running};
 use crate::error::{Failure, Result};
+use crate::fleet;
+use crate::reach::reach;
 use crate::release::stored::{self, StoredRelease};
 use crate::robot::{Survey, registry};
 use crate::ui::{self, Progress};

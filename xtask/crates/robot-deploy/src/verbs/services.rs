@@ -1,9 +1,11 @@
 //! `cargo xtask start`, `stop`, `restart`: the services of the current release.
 
-use super::deploy::show_running;
-use super::{RobotsArg, fleet, reach, workspace};
+use super::{RobotsArg, workspace};
 use crate::config::Robot;
+use crate::deploy::show_running;
 use crate::error::Result;
+use crate::fleet;
+use crate::reach::reach;
 use crate::release::lock::{Lock, OnLocked};
 use crate::release::{history, services};
 use crate::robot::{Session, Survey, registry};

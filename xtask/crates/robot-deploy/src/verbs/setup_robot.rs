@@ -2,12 +2,13 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{RobotsArg, builder, reach, workspace};
+use super::{RobotsArg, builder, workspace};
 use crate::cmd;
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
 use crate::host::Need;
 use crate::image::{Builder, service};
+use crate::reach::reach;
 use crate::robot::{Endpoint, Session, Survey, host_key, registry};
 use crate::ui;
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{builder, fleet, workspace};
+use super::{builder, workspace};
 use crate::config::{Host, Robot, Workspace};
 use crate::error::Result;
+use crate::fleet;
 use crate::host::Need;
 use crate::sim::Simulation;
 use crate::ui;

@@ -1,7 +1,8 @@
 //! `cargo xtask ssh`: a shell or a command on a robot, with the same SSH options as all other verbs.
 
-use super::{RobotArg, reach, workspace};
+use super::{RobotArg, workspace};
 use crate::error::Result;
+use crate::reach::reach;
 use crate::release::history;
 
 /// Open a shell on a robot, or run a command there

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{endpoint, named_or_all, workspace};
+use super::{named_or_all, workspace};
 use crate::config::{Robot, Workspace};
 use crate::error::{Exit, Result, exit_of, hints_of, panicked};
 use crate::process;
+use crate::reach::endpoint;
 use crate::release::status::{Service, Status};
 use crate::robot::Session;
 use crate::{image, ui};

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::{RobotArg, builder, reach, workspace};
+use super::{RobotArg, builder, workspace};
 use crate::error::Result;
 use crate::host::Need;
 use crate::image::service;
 use crate::process;
+use crate::reach::reach;
 use crate::robot::{Session, Tunnel, credential, registry, tunnel};
 use crate::ui;
 

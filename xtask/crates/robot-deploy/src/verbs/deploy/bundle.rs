@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use camino::Utf8Path;
 
-use super::{Args, drafts, image_specs, images_of};
+use super::Args;
 use crate::bundle::{self, Bundle, BundleSpec, Load, Signers};
 use crate::config::Workspace;
 use crate::delivery::DigestCache;
 use crate::delivery::archive::{ArchiveImage, ArchiveSource as _, Engine};
+use crate::deploy::{drafts, image_specs, images_of};
 use crate::error::Result;
 use crate::hub::tags;
 use crate::release::metadata::SourceRevision;

@@ -4,18 +4,21 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Args, DeployResult, Target, drafts, image_specs, report};
+use super::Args;
 use crate::config::{Robot, Workspace};
 use crate::delivery::{Cost, Delivered, hub};
+use crate::deploy::{DeployResult, Target, drafts, image_specs, report};
 use crate::error::Result;
+use crate::fleet;
 use crate::host::Need;
 use crate::hub::login::Login;
 use crate::hub::{resolve, tags};
 use crate::image::ImageSpec;
+use crate::reach::reach;
 use crate::release::metadata::SourceRevision;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
-use crate::verbs::{builder, fleet, reach};
+use crate::verbs::builder;
 
 /// Deploys what is published under the tag, or without a tag as the current revision.
 pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>) -> Result<()> {

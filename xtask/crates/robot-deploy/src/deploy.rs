@@ -1,0 +1,271 @@
+//! Deploys: images that are being built come to robots, each with a new release.
+//!
+//! [`Deploy`] is shared by all robots of a deploy; [`Target`] is one of them, from the connection to the activation.
+
+mod build;
+mod options;
+mod result;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use crate::config::{Robot, Workspace};
+use crate::delivery::archive::{self, ArchiveImage};
+use crate::delivery::plan::{Plan, Services};
+use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
+use crate::error::{Failure, Result};
+use crate::image::{self, Builder, Built, ImageId, ImageSpec, service};
+use crate::reach::{endpoint, reach};
+use crate::release::activate;
+use crate::release::compose::ComposeDraft;
+use crate::release::metadata::{Metadata, SourceRevision};
+use crate::release::{prune, state};
+use crate::robot::{Session, registry};
+use crate::timeline::{self, Lane, Phase};
+use crate::ui::{self, Progress};
+use crate::{fleet, process};
+
+use build::Build;
+pub use options::{Activate, OnBusy};
+pub use result::{DeployResult, report, show_running};
+pub use target::Target;
+
+/// State that the robots of a deploy share.
+pub struct Deploy<'a> {
+    workspace: &'a Workspace,
+    builder: Builder,
+    robots: Vec<&'a Robot>,
+    drafts: BTreeMap<&'a str, ComposeDraft>,
+    digest_cache: DigestCache,
+    cache: DeltaCache,
+    build: Build,
+    via: Via,
+    source: SourceRevision,
+    activate: Activate,
+    began: Instant,
+}
+
+/// Renders the Compose files of the robots.
+pub fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'a str, ComposeDraft>> {
+    std::thread::scope(|scope| {
+        let render = |robot: &'a Robot| (robot, scope.spawn(move || ComposeDraft::render(workspace, robot)));
+        let threads: Vec<_> = robots.iter().copied().map(render).collect();
+        threads
+            .into_iter()
+            .map(|(robot, thread)| {
+                let draft = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                Ok((robot.name.as_str(), draft))
+            })
+            .collect()
+    })
+}
+
+/// All images that the robots run, each with the platforms of the robots that run it.
+pub fn image_specs(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<ImageSpec> {
+    let mut wanted = BTreeSet::new();
+    for robot in robots {
+        let images = drafts[robot.name.as_str()].images();
+        wanted.extend(
+            images
+                .into_iter()
+                .map(|image| ImageSpec { image: image.to_owned(), platform: robot.platform.clone() }),
+        );
+    }
+    wanted
+}
+
+/// The built images that a robot runs.
+pub fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, built: &[Built]) -> Vec<Built> {
+    let images = drafts[robot.name.as_str()].images();
+    built
+        .iter()
+        .filter(|built| built.spec.platform == robot.platform && images.contains(built.spec.image.as_str()))
+        .cloned()
+        .collect()
+}
+
+impl<'a> Deploy<'a> {
+    /// Reads what the robots are to run.
+    pub fn new(
+        workspace: &'a Workspace,
+        builder: Builder,
+        robots: Vec<&'a Robot>,
+        via: Via,
+        activate: Activate,
+        began: Instant,
+    ) -> Result<Self> {
+        // In parallel with `docker compose`, which takes longer than git.
+        let (source, drafts) = std::thread::scope(|scope| {
+            let source = scope.spawn(|| SourceRevision::of(workspace));
+            let drafts = drafts(workspace, &robots);
+            (source.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), drafts)
+        });
+        Ok(Self {
+            drafts: drafts?,
+            digest_cache: DigestCache::load(&workspace.state_dir()),
+            cache: DeltaCache::open(workspace),
+            build: Build::default(),
+            via,
+            source,
+            activate,
+            began,
+            workspace,
+            builder,
+            robots,
+        })
+    }
+
+    /// Builds the images, and plans for each robot what a deploy would do. Returns the plans of the robots that answer, and
+    /// an error if any does not.
+    pub fn plan_all(&self) -> Result<(Vec<Plan>, Result<()>)> {
+        let built = self.build_images(image::Options::default())?;
+        let (plans, planned) = fleet::each(&self.robots, |robot| self.plan(robot, &built));
+        Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
+    }
+
+    /// Builds the images and deploys them to all robots. Returns the results of the robots that were served, and the first
+    /// error.
+    pub fn serve_all(&self) -> (Vec<(String, DeployResult)>, Result<()>) {
+        let specs = &image_specs(&self.drafts, &self.robots);
+        let build = |options: image::Options<'_>| self.build_images(options);
+        if crate::mode::dry_run() {
+            // The output is a script, so the steps of the build and of the robots come one after another.
+            let built = self.build.run(specs, build);
+            return (Vec::new(), built.and_then(|()| fleet::each(&self.robots, |robot| self.serve(robot)).1));
+        }
+        // Building and connecting to the robots run in parallel, because both are slow.
+        let (built, (results, served)) = std::thread::scope(|scope| {
+            let serving = scope.spawn(|| self.serve_while_building());
+            let built = self.build.run(specs, build);
+            (built, serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let results = results.into_iter().filter_map(|(robot, result)| Some((robot, result?))).collect();
+        self.cache.evict();
+        // If both failed, the robots failed first, and the build was stopped for that reason.
+        (results, served.and(built))
+    }
+
+    fn serve_while_building(&self) -> (Vec<(String, Option<DeployResult>)>, Result<()>) {
+        let (results, served) = fleet::each(&self.robots, |robot| self.serve(robot));
+        if results.is_empty() && self.build.has_none_yet() {
+            // All robots have failed, so the build is useless.
+            process::stop();
+        }
+        (results, served)
+    }
+
+    fn build_images(&self, options: image::Options<'_>) -> Result<Vec<Built>> {
+        image::build(self.workspace, self.builder, &image_specs(&self.drafts, &self.robots), options)
+    }
+
+    /// Deploys to one robot. Returns `None` if the build failed; that error is reported once, not for each
+    /// robot.
+    fn serve(&self, robot: &Robot) -> Result<Option<DeployResult>> {
+        let Self { workspace, digest_cache, .. } = self;
+        let progress = Progress::new(&robot.name);
+        let repository = registry::repository(&workspace.project.name);
+        let way = || reach(workspace, robot);
+        let mut target = Target::connect(workspace, robot, way, &repository, &progress, self.activate)?;
+        progress.waiting("waiting for the build");
+        let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
+        let Some(built) = self.build.images() else { return Ok(None) };
+        drop(waiting);
+
+        let draft = &self.drafts[robot.name.as_str()];
+        let built = images_of(&self.drafts, robot, built);
+        // A deploy that changes nothing needs no lock.
+        let is_done = match delivery::already_there(workspace, &target.survey, digest_cache, &built) {
+            // Images from an archive have other references.
+            Some(images) if self.via == Via::Registry => {
+                target.runs(&draft.with_references(&delivery::references(&images))?)
+            }
+            _ => false,
+        };
+        if !is_done {
+            target.lock()?;
+        }
+        let delivery = self.deliver(robot, &target, &progress, &built);
+        let mut delivery = delivery.map_err(|error| self.advise_to_prune(error, &target.session))?;
+        let release = draft.with_references(&delivery.references())?;
+        if !self.build.has_succeeded() {
+            return Ok(None);
+        }
+        let (running, changed) = target.activate(&release, &self.source, self.via.name(), &mut delivery)?;
+        Ok(Some(DeployResult { delivery, running, changed, took: self.began.elapsed() }))
+    }
+
+    /// Plans what [`Deploy::serve`] would do. Does not start a simulated robot that is not running.
+    fn plan(&self, robot: &Robot, built: &[Built]) -> Result<Plan> {
+        let Self { workspace, builder, digest_cache, cache, .. } = self;
+        let (workspace, builder, project) = (*workspace, *builder, &self.workspace.project.name);
+        let progress = &Progress::new(&robot.name);
+        progress.waiting("planning");
+        let repository = registry::repository(project);
+        let way = || endpoint(workspace, robot);
+        let target = Target::connect(workspace, robot, way, &repository, progress, self.activate)?;
+        let (session, survey) = (&target.session, &target.survey);
+        let built = images_of(&self.drafts, robot, built);
+        let digest = |built: &Built| match &built.id {
+            ImageId::Manifest(digest) => digest.clone(),
+            ImageId::Config(config) => digest_cache.pushed_as(config).unwrap_or_else(|| config.clone()),
+        };
+        let reference = |built: &Built| registry::reference(project, &digest(built));
+        let references = built.iter().map(|built| (built.spec.image.clone(), reference(built))).collect();
+        let release = self.drafts[robot.name.as_str()].with_references(&references)?;
+        let registry_image = &service::registry(builder, &robot.platform)?;
+        let route =
+            Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress };
+        let metadata = Metadata::now(&self.source, self.via.name(), references);
+        let archive = match state::is_current(&release, survey) {
+            true => 0,
+            false => activate::archive(&release, &metadata)?.len() as u64,
+        };
+        delivery::plan::plan(
+            &route,
+            &built,
+            &Services { hashes: release.hashes, jobs: release.jobs, archive },
+        )
+    }
+
+    /// Adds to an error about a full disk the number of bytes that `prune` would free.
+    fn advise_to_prune(&self, error: anyhow::Error, session: &Session) -> anyhow::Error {
+        let robot = session.robot();
+        let bytes =
+            if delivery::is_full(&error) { prune::garbage(session, &self.workspace.project.name) } else { 0 };
+        if bytes == 0 {
+            return error;
+        }
+        Failure::failed(format!("`{robot}` keeps {} that no release needs", ui::bytes(bytes)))
+            .hint(format!("`cargo xtask prune --robot {robot}` frees them"))
+            .because(error)
+            .into()
+    }
+
+    fn deliver(
+        &self,
+        robot: &Robot,
+        target: &Target<'_>,
+        progress: &Progress,
+        built: &[Built],
+    ) -> Result<Delivery> {
+        let (session, survey) = (&target.session, &target.survey);
+        if self.via == Via::Archive {
+            let (project, digest_cache) = (&self.workspace.project.name, &self.digest_cache);
+            let items: Vec<ArchiveImage> =
+                built.iter().map(|built| ArchiveImage::of(built, digest_cache)).collect();
+            let route = archive::ArchiveRoute { project, session, survey, digest_cache, progress };
+            return archive::deliver(&route, &archive::Engine, &items);
+        }
+        if let Some(images) = delivery::already_there(self.workspace, survey, &self.digest_cache, built) {
+            delivery::pull_lacking(session, &self.workspace.project.name, survey, &images)?;
+            return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
+        }
+        let registry_image = &service::registry(self.builder, &robot.platform)?;
+        let Self { workspace, builder, digest_cache, cache, .. } = self;
+        let (workspace, builder) = (*workspace, *builder);
+        let route =
+            Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress };
+        delivery::deliver(&route, built)
+    }
+}
