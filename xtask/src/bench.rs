@@ -8,14 +8,14 @@ use robot_deploy::process::Cmd;
 
 /// Measure deploys to simulated robots over slow links, compared with deploying by hand
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub(crate) struct Args {
     /// Arguments of the benchmark; `cargo xtask bench -- --help` lists them
     #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
 /// Builds the benchmark and hands the terminal to it.
-pub fn run(args: &Args, options: Options) -> Result<()> {
+pub(crate) fn run(args: &Args, options: Options) -> Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let this = Utf8PathBuf::try_from(std::env::current_exe().context("find this program")?)?;
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/deploy-bench/Cargo.toml");

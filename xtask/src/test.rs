@@ -19,7 +19,7 @@ use robot_deploy::ui;
 /// robots
 #[derive(clap::Args, Debug)]
 #[command(after_help = COSTS)]
-pub struct Args {
+pub(crate) struct Args {
     /// Checks to run, separated by commas: fmt, clippy, unit, shell, deny, ros, e2e
     #[arg(long, value_name = "CHECK", value_delimiter = ',', conflicts_with = "fast")]
     only: Vec<String>,
@@ -113,7 +113,7 @@ const SLOW: [Check; 2] = [
 const TAKES_NAMES: [&str; 2] = ["unit", "e2e"];
 
 /// Runs the checks. A failed check does not stop the others.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = Workspace::load(&current_dir())?;
     let checks = chosen(args)?;
     let mut rows: Vec<[String; 3]> = Vec::new();

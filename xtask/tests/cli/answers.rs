@@ -9,23 +9,23 @@ const INFO: &str = r#"{"ServerVersion":"26.1.5","OperatingSystem":"SYSTEM","Arch
 "ClientInfo":{"Version":"28.2.2","Context":"CONTEXT"}}"#;
 
 /// Output of `docker compose config`; the token comes from its environment.
-pub const COMPOSE: &str = r#"cat <<END
+pub(crate) const COMPOSE: &str = r#"cat <<END
 {"name":"eurobot","services":{
  "navigation":{"image":"eurobot:navigation","environment":{"TOKEN":"$API_TOKEN"}},
  "camera":{"image":"eurobot:camera"}}}
 END"#;
 
 /// `docker buildx bake`: reports for each image the digest that the registry has.
-pub const BAKE: &str = r#"while [ $# -gt 0 ]; do
+pub(crate) const BAKE: &str = r#"while [ $# -gt 0 ]; do
     [ "$1" != --metadata-file ] || cp "$lab/metadata" "$2"
     shift
 done"#;
 
 /// Platform of the robot: the same as this machine's.
-pub const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+pub(crate) const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
 
 /// The fake SSH side of a connection: runs until its stdin closes, and records its process id.
-pub const MASTER: &str = r#"echo $$ >>"$lab/masters"
+pub(crate) const MASTER: &str = r#"echo $$ >>"$lab/masters"
 echo "Welcome to Ubuntu!"
 echo xtask-connection-ready
 exec cat >/dev/null"#;
@@ -35,7 +35,7 @@ const FORWARD: &str = r#"while [ "$1" != -L ]; do shift; done
 ln -s "$lab/registry" "${2%:127.0.0.1:5000}""#;
 
 /// Login at the robot's registry: a name and 64 hexadecimal digits, in base64.
-pub const LOGIN: &str =
+pub(crate) const LOGIN: &str =
     "eHRhc2s6MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg==";
 
 /// Output of a robot's survey before and after the images have arrived.
@@ -59,7 +59,7 @@ const LAUNCH: &str = r#"cat >"$lab/release.tar.gz"
 : >"$lab/running"
 printf 'release\t1\nend\tactive\t\t\n'"#;
 
-pub fn install_answers(lab: &Lab) {
+pub(crate) fn install_answers(lab: &Lab) {
     let arch = std::env::consts::ARCH;
     lab.says("docker", "'info '*", &info("Debian GNU/Linux 13 (trixie)", "default"));
     lab.on("docker", "'compose '*config*", COMPOSE);
@@ -81,7 +81,7 @@ pub fn install_answers(lab: &Lab) {
 }
 
 /// Output of `docker info` for an engine.
-pub fn info(system: &str, context: &str) -> String {
+pub(crate) fn info(system: &str, context: &str) -> String {
     let info = INFO.replace("ARCH", std::env::consts::ARCH);
     info.replace("SYSTEM", system).replace("CONTEXT", context)
 }

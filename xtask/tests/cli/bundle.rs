@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::lab::{Lab, in_order, robot};
 use super::registry::Registry;
 
-pub const WRITE: [&str; 5] = ["deploy", "--via", "archive", "--to", "team.bundle"];
-pub const LOAD: [&str; 2] = ["load-bundle", "team.bundle"];
+pub(crate) const WRITE: [&str; 5] = ["deploy", "--via", "archive", "--to", "team.bundle"];
+pub(crate) const LOAD: [&str; 2] = ["load-bundle", "team.bundle"];
 
 /// A lab in which a bundle for `main` has been written.
-pub fn lab() -> (Lab, Registry) {
+pub(crate) fn lab() -> (Lab, Registry) {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
     registry.save(&lab);
@@ -23,7 +23,7 @@ pub fn lab() -> (Lab, Registry) {
     (lab, registry)
 }
 
-pub fn path(lab: &Lab) -> camino::Utf8PathBuf {
+pub(crate) fn path(lab: &Lab) -> camino::Utf8PathBuf {
     lab.root.join("team.bundle")
 }
 

@@ -6,7 +6,7 @@ const REPOSITORY: &str = "registry.lab:5000/team/eurobot";
 const DEPLOY: [&str; 4] = ["deploy", "--via", "hub", "--tag"];
 
 /// A lab with a registry that has both images as `stable`, and a robot that keeps pulled images.
-pub fn lab() -> Lab {
+pub(crate) fn lab() -> Lab {
     let lab = Lab::with(&(robot("main") + &format!("[hub]\nrepository = \"{REPOSITORY}\"\n")));
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let mut images = String::new();

@@ -26,7 +26,7 @@ for last; do :; done
 . "$lab/rules/$name"
 "#;
 
-pub struct Lab {
+pub(crate) struct Lab {
     _directory: tempfile::TempDir,
     /// Holds all other directories of the lab.
     pub dir: Utf8PathBuf,
@@ -37,7 +37,7 @@ pub struct Lab {
 
 /// Result of a run.
 #[derive(Debug)]
-pub struct Ran {
+pub(crate) struct Ran {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -45,12 +45,12 @@ pub struct Ran {
 
 impl Lab {
     /// A lab with a real robot `main`, whose fakes (`docker`, `ssh`, …) answer as if everything works.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&robot("main"))
     }
 
     /// A lab with the given robots.
-    pub fn with(robots: &str) -> Self {
+    pub(crate) fn with(robots: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("lab").tempdir().unwrap();
         let dir = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
         let lab = Self { root: dir.join("work space"), home: dir.join("home"), dir, _directory: directory };
@@ -77,14 +77,14 @@ impl Lab {
     }
 
     /// Writes a file of the workspace.
-    pub fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Installs a fake without rules.
-    pub fn install(&self, program: &str) {
+    pub(crate) fn install(&self, program: &str) {
         fs::write(self.dir.join("rules").join(program), "").unwrap();
         let path = self.dir.join("bin").join(program);
         // Another process writes it: a parallel test that forks while we write would keep the file busy.
@@ -94,31 +94,31 @@ impl Lab {
     }
 
     /// Removes a program from PATH.
-    pub fn remove(&self, program: &str) {
+    pub(crate) fn remove(&self, program: &str) {
         fs::remove_file(self.dir.join("bin").join(program)).unwrap();
     }
 
     /// From now on `program` runs `script` if its arguments match the shell pattern; `$lab` is the lab's
     /// directory, `$last` the last argument.
-    pub fn on(&self, program: &str, pattern: &str, script: &str) {
+    pub(crate) fn on(&self, program: &str, pattern: &str, script: &str) {
         let path = self.dir.join("rules").join(program);
         let older = fs::read_to_string(&path).unwrap();
         fs::write(path, format!("case $* in ({pattern})\n{script}\nexit;; esac\n{older}")).unwrap();
     }
 
     /// `program` prints `text` if its arguments match.
-    pub fn says(&self, program: &str, pattern: &str, text: &str) {
+    pub(crate) fn says(&self, program: &str, pattern: &str, text: &str) {
         self.on(program, pattern, &format!("cat <<'END'\n{text}\nEND"));
     }
 
     /// `program` fails with `text` on stderr if its arguments match.
-    pub fn fails(&self, program: &str, pattern: &str, code: u8, text: &str) {
+    pub(crate) fn fails(&self, program: &str, pattern: &str, code: u8, text: &str) {
         self.on(program, pattern, &format!("cat >&2 <<'END'\n{text}\nEND\nexit {code}"));
     }
 
     /// The command `cargo xtask`, isolated from this machine's environment.
     #[expect(clippy::disallowed_methods, reason = "the program under test is no process of the program")]
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command
             .args(args)
@@ -132,13 +132,13 @@ impl Lab {
     }
 
     /// Runs xtask until it ends.
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         self.command(args).output().unwrap().into()
     }
 
     /// Runs xtask with 1 GB of address space and files of at most 50 MB.
     #[expect(clippy::disallowed_methods, reason = "the program under test is no process of the program")]
-    pub fn run_small(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run_small(&self, args: &[&str]) -> Ran {
         let program = self.command(args);
         let mut shell = Command::new(self.dir.join("bin/sh"));
         shell
@@ -150,19 +150,19 @@ impl Lab {
     }
 
     /// Runs a script that a dry run printed.
-    pub fn run_script(&self, script: &str) {
+    pub(crate) fn run_script(&self, script: &str) {
         let (success, said) = super::shell::run("sh", &["-s"], script);
         assert!(success, "{said}");
     }
 
     /// Starts xtask and leaves it running; [`Running::end`] reads its output.
-    pub fn start(&self, args: &[&str]) -> Running {
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
         let child = self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Running { child }
     }
 
     /// Waits until the condition is true.
-    pub fn wait_for(&self, what: &str, mut condition: impl FnMut() -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let begin = Instant::now();
         while !condition() {
             assert!(
@@ -175,12 +175,12 @@ impl Lab {
     }
 
     /// Waits for a call that starts with `beginning`.
-    pub fn wait_for_call(&self, beginning: &str) {
+    pub(crate) fn wait_for_call(&self, beginning: &str) {
         self.wait_for(beginning, || self.calls().iter().any(|call| call.starts_with(beginning)));
     }
 
     /// All calls of fakes so far, in order, quoted for a shell.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let log = fs::read_to_string(self.dir.join("log")).unwrap();
         log.split_terminator('\u{1e}')
             .map(|record| shell_words::join(record.split_terminator('\u{1f}')))
@@ -188,12 +188,12 @@ impl Lab {
     }
 
     /// The calls that start with `beginning`.
-    pub fn calls_of(&self, beginning: &str) -> Vec<String> {
+    pub(crate) fn calls_of(&self, beginning: &str) -> Vec<String> {
         self.calls().into_iter().filter(|call| call.starts_with(beginning)).collect()
     }
 
     /// Every file in the workspace, HOME and TMPDIR with its content.
-    pub fn files(&self) -> Vec<(Utf8PathBuf, Vec<u8>)> {
+    pub(crate) fn files(&self) -> Vec<(Utf8PathBuf, Vec<u8>)> {
         let mut found = Vec::new();
         for top in [&self.root, &self.home, &self.dir.join("tmp")] {
             collect(top, &mut found);
@@ -203,12 +203,12 @@ impl Lab {
     }
 
     /// Content of a file in the lab's directory.
-    pub fn bytes(&self, path: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, path: &str) -> Vec<u8> {
         fs::read(self.dir.join(path)).unwrap_or_default()
     }
 
     /// From now on the robot reports that it runs the last release that it received.
-    pub fn remember_release(&self) {
+    pub(crate) fn remember_release(&self) {
         let calls = self.calls_of("ssh ");
         let start = calls.iter().rfind(|call| call.contains(" launch eurobot ")).unwrap();
         let words = start.rsplit(" launch eurobot ").next().unwrap();
@@ -234,23 +234,23 @@ impl Lab {
         fs::write(self.dir.join("containers"), containers).unwrap();
     }
 
-    pub fn exists(&self, path: &str) -> bool {
+    pub(crate) fn exists(&self, path: &str) -> bool {
         self.dir.join(path).exists()
     }
 
     /// Returns whether all connections to robots have ended.
-    pub fn all_masters_are_gone(&self) -> bool {
+    pub(crate) fn all_masters_are_gone(&self) -> bool {
         self.all_gone("masters")
     }
 
     /// Returns whether all processes have ended whose ids fakes wrote into a file.
-    pub fn all_gone(&self, file: &str) -> bool {
+    pub(crate) fn all_gone(&self, file: &str) -> bool {
         let numbers = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
         numbers.lines().all(|number| !super::shell::run("kill", &["-0", number], "").0)
     }
 
     /// Remaining files in TMPDIR.
-    pub fn temporary_files(&self) -> Vec<Utf8PathBuf> {
+    pub(crate) fn temporary_files(&self) -> Vec<Utf8PathBuf> {
         let mut found = Vec::new();
         collect(&self.dir.join("tmp"), &mut found);
         found.into_iter().map(|(path, _)| path).collect()
@@ -281,21 +281,21 @@ impl From<Output> for Ran {
 
 impl Ran {
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     /// Fails unless stderr contains all of these, in this order.
     #[track_caller]
-    pub fn says(self, parts: &[&str]) -> Self {
+    pub(crate) fn says(self, parts: &[&str]) -> Self {
         in_order(&self.stderr, parts);
         self
     }
 
     /// Fails unless stdout contains all of these, in this order.
     #[track_caller]
-    pub fn shows(self, parts: &[&str]) -> Self {
+    pub(crate) fn shows(self, parts: &[&str]) -> Self {
         in_order(&self.stdout, parts);
         self
     }
@@ -303,7 +303,7 @@ impl Ran {
 
 /// Fails unless `text` contains all `parts`, in this order.
 #[track_caller]
-pub fn in_order(text: &str, parts: &[&str]) {
+pub(crate) fn in_order(text: &str, parts: &[&str]) {
     let mut rest = text;
     for part in parts {
         let Some(at) = rest.find(part) else { panic!("`{part}` is missing, or out of order, in\n{text}") };
@@ -312,26 +312,26 @@ pub fn in_order(text: &str, parts: &[&str]) {
 }
 
 /// A run that has not ended.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
 }
 
 impl Running {
     /// Sends xtask a signal: `INT`, `TERM`.
     #[expect(clippy::disallowed_methods, reason = "tests send signals with kill(1)")]
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits until xtask ends.
-    pub fn end(self) -> Ran {
+    pub(crate) fn end(self) -> Ran {
         self.child.wait_with_output().unwrap().into()
     }
 }
 
 /// The `[robots.NAME]` table of a real robot.
-pub fn robot(name: &str) -> String {
+pub(crate) fn robot(name: &str) -> String {
     let platform = super::answers::PLATFORM;
     format!(
         "[robots.{name}]\nhost = \"nuc@{name}.lab\"\nplatform = \"{platform}\"\n\
@@ -340,7 +340,7 @@ pub fn robot(name: &str) -> String {
 }
 
 /// The `[robots.NAME]` table of a simulated robot.
-pub fn simulated(name: &str) -> String {
+pub(crate) fn simulated(name: &str) -> String {
     format!("[robots.{name}]\nsimulated = true\n")
 }
 

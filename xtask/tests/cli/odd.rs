@@ -8,7 +8,7 @@ use super::answers;
 use super::lab::Lab;
 
 /// Each word creates a file `canary` somewhere, or is misread, if a shell gets it unquoted.
-pub const WORDS: [&str; 10] = [
+pub(crate) const WORDS: [&str; 10] = [
     "a b",
     "it's",
     "say \"hi\"",
@@ -22,14 +22,14 @@ pub const WORDS: [&str; 10] = [
 ];
 
 /// As sshd does, runs the text in the user's shell. `exec`, so that ending `ssh` also ends the command.
-pub const SSHD: &str =
+pub(crate) const SSHD: &str =
     r#"cd "$lab/robot" && HOME=$lab/robot PATH=$lab/robot-bin:/usr/bin:/bin exec /bin/sh -c "exec $last""#;
 
 /// Programs of the robot: the same fakes as on this machine.
 const ON_ROBOT: [&str; 2] = ["docker", "probe"];
 
 /// A robot whose shell really runs commands, and that has a running release.
-pub fn robot(lab: &Lab) {
+pub(crate) fn robot(lab: &Lab) {
     for dir in ["robot-bin", "robot/.deploy/eurobot/current"] {
         fs::create_dir_all(lab.dir.join(dir)).unwrap();
     }
@@ -43,19 +43,19 @@ pub fn robot(lab: &Lab) {
 }
 
 /// Really runs everything that is sent over `ssh`, except the connection itself.
-pub fn run_for_real(lab: &Lab) {
+pub(crate) fn run_for_real(lab: &Lab) {
     lab.on("ssh", "*", SSHD);
     lab.on("ssh", "*ControlMaster=yes*", answers::MASTER);
 }
 
 /// Words of each call that starts with `beginning`.
-pub fn calls(lab: &Lab, beginning: &str) -> Vec<Vec<String>> {
+pub(crate) fn calls(lab: &Lab, beginning: &str) -> Vec<Vec<String>> {
     lab.calls_of(beginning).iter().map(|call| shell_words::split(call).unwrap()).collect()
 }
 
 /// Fails if a shell ran any of the words.
 #[track_caller]
-pub fn assert_no_canary(lab: &Lab, about: &str) {
+pub(crate) fn assert_no_canary(lab: &Lab, about: &str) {
     let here = std::env::current_dir().unwrap();
     let found = find(&lab.dir) || here.join("canary").exists();
     assert!(!found, "{about} was run by a shell");
@@ -69,7 +69,7 @@ fn find(dir: &Utf8Path) -> bool {
 }
 
 /// The word as a TOML string.
-pub fn toml(word: &str) -> String {
+pub(crate) fn toml(word: &str) -> String {
     let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("\"{escaped}\"")
 }

@@ -25,11 +25,11 @@ for argument in $last; do
 done"#;
 
 /// A registry that has the images that `docker buildx bake` reports.
-pub struct Registry;
+pub(crate) struct Registry;
 
 impl Registry {
     /// Starts the registry, and tells the fakes its content.
-    pub fn start(lab: &Lab) -> Self {
+    pub(crate) fn start(lab: &Lab) -> Self {
         let registry = Self;
         let metadata = IMAGES.map(|image| {
             let config = json!(config(image));
@@ -59,7 +59,7 @@ impl Registry {
     }
 
     /// A registry that answers every request with `body`.
-    pub fn that_says(lab: &Lab, body: &'static str) {
+    pub(crate) fn that_says(lab: &Lab, body: &'static str) {
         Self::start(lab);
         fs::remove_file(lab.dir.join("registry")).unwrap();
         Self::serve(lab, move |_| Some(body.to_owned()));
@@ -76,7 +76,7 @@ impl Registry {
     }
 
     /// From now on images are sent as archives: the last archive that the robot loaded is `loaded.tar.zst`.
-    pub fn save(&self, lab: &Lab) {
+    pub(crate) fn save(&self, lab: &Lab) {
         lab.on("docker", "'save '*", "cat \"$lab/saved.tar\"");
         lab.on("ssh", "*\"'docker load'\"|*'docker load'", "cat >\"$lab/loaded.tar.zst\"");
         lab.on("ssh", "*'sh -s -- eurobot:'*", NAME);
@@ -112,17 +112,17 @@ impl Registry {
     }
 
     /// Digest of the layer that all images have.
-    pub fn layer() -> String {
+    pub(crate) fn layer() -> String {
         digest("layer")
     }
 
     /// Digest of an image's manifest.
-    pub fn digest(&self, image: &str) -> String {
+    pub(crate) fn digest(&self, image: &str) -> String {
         digest(&manifest(image))
     }
 
     /// Output of `docker save` for all images.
-    pub fn saved(&self) -> Vec<u8> {
+    pub(crate) fn saved(&self) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
         let mut add = |name: String, text: &str| {
             let mut header = tar::Header::new_gnu();
@@ -140,7 +140,7 @@ impl Registry {
     }
 
     /// Local port of the tunnel; other tests may use the first ports.
-    pub fn port_seen(&self, lab: &Lab) -> String {
+    pub(crate) fn port_seen(&self, lab: &Lab) -> String {
         let pushed = lab.calls_of("docker push 127.0.0.1:");
         pushed[0].split(['/', ':']).nth(1).unwrap().to_owned()
     }

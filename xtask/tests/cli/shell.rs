@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 /// Runs a shell with a script on stdin; returns whether it succeeded, and its output.
 #[expect(clippy::disallowed_methods, reason = "a test asks a shell")]
-pub fn run(shell: &str, args: &[&str], script: &str) -> (bool, String) {
+pub(crate) fn run(shell: &str, args: &[&str], script: &str) -> (bool, String) {
     let mut child = Command::new(shell)
         .args(args)
         .stdin(Stdio::piped())
@@ -21,13 +21,13 @@ pub fn run(shell: &str, args: &[&str], script: &str) -> (bool, String) {
 
 /// A program of this machine, for tests that need a different environment.
 #[expect(clippy::disallowed_methods, reason = "a test starts a program")]
-pub fn command(program: &str) -> Command {
+pub(crate) fn command(program: &str) -> Command {
     Command::new(program)
 }
 
 /// Fails unless the shell can read the script.
 #[track_caller]
-pub fn assert_takes(shell: &str, script: &str) {
+pub(crate) fn assert_takes(shell: &str, script: &str) {
     let (success, said) = run(shell, &["-n"], script);
     assert!(success && said.is_empty(), "{said}\n{script}");
 }

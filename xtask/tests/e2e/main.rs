@@ -8,6 +8,7 @@
 //! Most tests are about Docker, SSH and the containers on robots, not about ROS: they use the plain
 //! workspace, `plain/`.
 
+#![allow(unreachable_pub, reason = "tests are listed in this file")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod activation;

@@ -25,7 +25,7 @@ const REGISTRY: &str = "127.0.0.1:5001";
 
 /// Way of bringing the image to the robot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageTransport {
+pub(crate) enum ImageTransport {
     /// `docker push` through a tunnel to the robot's registry: sends only new layers.
     Push,
     /// `docker save` piped to `docker load`: sends the whole image every time.
@@ -33,7 +33,7 @@ pub enum ImageTransport {
 }
 
 #[derive(Debug)]
-pub struct ByHand<'a> {
+pub(crate) struct ByHand<'a> {
     fixture: &'a Fixture,
     transport: ImageTransport,
     /// Local port of the tunnel.
@@ -41,7 +41,7 @@ pub struct ByHand<'a> {
 }
 
 impl<'a> ByHand<'a> {
-    pub fn new(fixture: &'a Fixture, transport: ImageTransport) -> Result<Self> {
+    pub(crate) fn new(fixture: &'a Fixture, transport: ImageTransport) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
         let port = listener.local_addr().context("find a free port")?.port();
         Ok(Self { fixture, transport, port })

@@ -15,9 +15,9 @@ use robot_deploy::error::{Failure, Result};
 use robot_deploy::process::Cmd;
 
 /// Project name of the copy; nothing else on this machine uses it.
-pub const PROJECT: &str = "bench";
+pub(crate) const PROJECT: &str = "bench";
 /// The robots that run the example workspace.
-pub const ROBOTS: [&str; 3] = ["main", "second", "third"];
+pub(crate) const ROBOTS: [&str; 3] = ["main", "second", "third"];
 
 /// A copy of the workspace, and a copy of `xtask` to deploy it with.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use robot_deploy::error::{Failure, Result};
 /// Script that prints when the old container died, when the new container started and when the new node was
 /// ready, in nanoseconds. Arguments: PROJECT SERVICE OLD-CONTAINER READY-TEXT. After a deploy by hand the
 /// node may not be ready yet, so the script follows the container's log instead of polling the engine.
-pub const TIMESTAMPS: &str = r#"
+pub(crate) const TIMESTAMPS: &str = r#"
 new=$(docker container ls --quiet --no-trunc --filter "label=com.docker.compose.project=$1" \
     --filter "label=com.docker.compose.service=$2")
 last() {
@@ -31,7 +31,7 @@ rm "$pipe"
 [ -z "$ready" ] || date -d "${ready%% *}" +%s%N"#;
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Downtime {
+pub(crate) struct Downtime {
     /// Seconds from the end of the old container to the start of the new one.
     pub to_start: f64,
     /// Seconds from that start until the new node logs that it is ready.
@@ -40,7 +40,7 @@ pub struct Downtime {
 
 impl Downtime {
     /// Parses the output of [`TIMESTAMPS`].
-    pub fn parse(text: &str, service: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str, service: &str) -> Result<Self> {
         let timestamps: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
         match timestamps[..] {
             [died, started, ready] if died <= started && started <= ready => {
@@ -58,7 +58,7 @@ impl Downtime {
     }
 
     /// Total downtime.
-    pub fn seconds(self) -> f64 {
+    pub(crate) fn seconds(self) -> f64 {
         self.to_start + self.to_ready
     }
 }

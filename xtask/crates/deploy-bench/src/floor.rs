@@ -30,7 +30,7 @@ const HIGHEST: u8 = 19;
 const LARGE: u64 = 300_000_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Floor {
+pub(crate) struct Floor {
     pub case: Case,
     pub bytes: u64,
     /// Total bytes per level, for the levels at which every tree was compressed.
@@ -38,7 +38,12 @@ pub struct Floor {
 }
 
 /// Measures the floors of cases, on the images that `method` builds.
-pub fn all(cases: &[Case], method: &dyn Method, copy: &WorkspaceCopy, dir: &Utf8Path) -> Result<Vec<Floor>> {
+pub(crate) fn all(
+    cases: &[Case],
+    method: &dyn Method,
+    copy: &WorkspaceCopy,
+    dir: &Utf8Path,
+) -> Result<Vec<Floor>> {
     let dir = dir.join("floor");
     let mut floors = Vec::new();
     // Two at a time, one thread each: the archives of all cases at once could fill the disk.

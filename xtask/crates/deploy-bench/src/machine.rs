@@ -14,7 +14,7 @@ use robot_deploy::process::Cmd;
 use robot_deploy::ui;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Number of processors that this program may use.
     cores: usize,
     /// Model of the processors.
@@ -32,7 +32,7 @@ pub struct Machine {
 
 impl Machine {
     /// Describes this machine.
-    pub fn this() -> Result<Self> {
+    pub(crate) fn this() -> Result<Self> {
         let engine = host::engine()?;
         let proc = |file: &str| fs_err::read_to_string(file).unwrap_or_default();
         let buildx = Cmd::new("docker").args(["buildx", "version"]).read()?;
@@ -51,13 +51,13 @@ impl Machine {
 
     /// A machine for tests.
     #[cfg(test)]
-    pub fn unknown() -> Self {
+    pub(crate) fn unknown() -> Self {
         let [kernel, engine, image_store, buildx] = [(); 4].map(|()| String::new());
         Self { cores: 2, processor: None, memory: None, kernel, engine, image_store, buildx }
     }
 
     /// Describes the machine in a sentence.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let processor = self.processor.as_deref().map_or(String::new(), |name| format!(" ({name})"));
         let memory = self.memory.map_or(String::new(), |bytes| format!(", {} of memory", ui::bytes(bytes)));
         let Self { cores, kernel, engine, image_store, .. } = self;
@@ -65,7 +65,7 @@ impl Machine {
     }
 
     /// Describes the machine in a few words, for captions.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         format!("{} cores, Docker Engine {}, {}", self.cores, self.engine, self.image_store)
     }
 }
@@ -77,12 +77,12 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Load average of the last minute. Other work on the machine distorts the results.
-pub fn load() -> Option<f64> {
+pub(crate) fn load() -> Option<f64> {
     fs_err::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Seconds that `cargo` adds to each call of `xtask`; `None` if this program was not started by `cargo`.
-pub fn cargo_overhead(program: &Utf8Path) -> Result<Option<f64>> {
+pub(crate) fn cargo_overhead(program: &Utf8Path) -> Result<Option<f64>> {
     let Ok(cargo) = std::env::var("CARGO") else { return Ok(None) };
     let by_cargo = Cmd::new(cargo)
         .args(["run", "--quiet", "--package", "xtask", "--", "--version"])

@@ -7,7 +7,7 @@ use super::robot::TestRobot;
 use super::workload::Workload;
 use robot_deploy::error::Result;
 
-pub trait Method {
+pub(crate) trait Method {
     /// Name in tables and plots.
     fn title(&self) -> &'static str;
     /// The commands and images of the method, so that readers can judge the figures.

@@ -109,7 +109,7 @@ impl Group {
 ///
 /// # Errors
 /// Fails only where the plotting library does.
-pub fn render(chart: &Chart) -> Result<String> {
+pub(crate) fn render(chart: &Chart) -> Result<String> {
     let bottom = TOP + chart.groups.iter().map(Group::height).sum::<i32>();
     let mut svg = String::new();
     let size = (WIDTH, u32::try_from(bottom + 26)?);

@@ -44,7 +44,7 @@ pub struct Report {
 
 /// Description of a deploy method.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct MethodInfo {
+pub(crate) struct MethodInfo {
     pub id: String,
     pub title: String,
     pub description: String,
@@ -52,7 +52,7 @@ pub struct MethodInfo {
 
 /// One case of one method over one link.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Measurement {
+pub(crate) struct Measurement {
     #[serde(rename = "contender")]
     pub method: String,
     pub case: Case,
@@ -86,7 +86,7 @@ impl fmt::Display for LeftOut {
 
 /// A line of a table: one case over one link, with the results of all methods.
 #[derive(Debug)]
-pub struct Row<'a> {
+pub(crate) struct Row<'a> {
     pub case: Case,
     pub link: Link,
     /// Results in the order of the methods.
@@ -97,7 +97,7 @@ pub struct Row<'a> {
 
 /// One sample: a deploy, or a `status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Time from the edit until the deploy command returns.
     pub seconds: f64,
     /// Bytes received at the robot's network interface, with all protocol overhead.
@@ -116,12 +116,12 @@ pub struct Sample {
 
 impl Sample {
     /// Bytes in both directions.
-    pub fn wire(&self) -> u64 {
+    pub(crate) fn wire(&self) -> u64 {
         self.to_robot + self.from_robot
     }
 
     /// One line of progress output.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let downtime = self
             .downtime
             .map_or(String::new(), |downtime| format!(", downtime {}", seconds(downtime.seconds())));
@@ -130,12 +130,12 @@ impl Sample {
 }
 
 impl Measurement {
-    pub fn new(step: &Step, samples: Vec<Sample>) -> Self {
+    pub(crate) fn new(step: &Step, samples: Vec<Sample>) -> Self {
         let (method, link) = (step.method.as_str().to_owned(), step.link.0.clone());
         Self { method, case: step.case, link, samples }
     }
 
-    pub fn seconds(&self) -> f64 {
+    pub(crate) fn seconds(&self) -> f64 {
         median(self.samples.iter().map(|sample| sample.seconds)).unwrap_or_default()
     }
 
@@ -145,18 +145,18 @@ impl Measurement {
         clippy::cast_sign_loss,
         reason = "bytes, shown with three digits"
     )]
-    pub fn wire(&self) -> u64 {
+    pub(crate) fn wire(&self) -> u64 {
         median(self.samples.iter().map(|sample| sample.wire() as f64)).unwrap_or_default() as u64
     }
 
     /// Median downtime of the edited service in seconds, if it was measured.
-    pub fn downtime(&self) -> Option<f64> {
+    pub(crate) fn downtime(&self) -> Option<f64> {
         median(self.samples.iter().filter_map(|sample| sample.downtime).map(Downtime::seconds))
     }
 }
 
 /// Median; for an even number of values, the mean of the two in the middle.
-pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
@@ -165,12 +165,12 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 }
 
 /// Formats seconds with a sensible number of digits.
-pub fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     if value < 10.0 { format!("{value:.2} s") } else { format!("{value:.1} s") }
 }
 
 /// Formats `value / of`, as in `2.5×`.
-pub fn ratio(value: f64, of: f64) -> String {
+pub(crate) fn ratio(value: f64, of: f64) -> String {
     match value / of {
         ratio if !ratio.is_finite() => String::new(),
         ratio if ratio < 10.0 => format!("{ratio:.1}×"),
@@ -331,7 +331,7 @@ pub(super) mod tests {
     }
 
     /// A line of Python over two links: by `xtask` over both, by `push` over the first.
-    pub fn report() -> Report {
+    pub(crate) fn report() -> Report {
         let method = |id: &str| MethodInfo { id: id.into(), title: id.into(), description: String::new() };
         let measurement = |method: &str, link: &str, times: &[f64]| Measurement {
             method: method.into(),

@@ -33,7 +33,7 @@ container=$(docker container ls --quiet --filter "label=com.docker.compose.proje
 
 /// A simulated robot: empty at first, with a running registry.
 #[derive(Debug)]
-pub struct TestRobot<'a> {
+pub(crate) struct TestRobot<'a> {
     simulation: Simulation<'a>,
     robot: &'a Robot,
     workload: Workload,
@@ -42,19 +42,19 @@ pub struct TestRobot<'a> {
 
 /// Bytes counted at the robot's network interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pub to_robot: u64,
     pub from_robot: u64,
 }
 
 impl Traffic {
     /// Total of two robots.
-    pub fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self { to_robot: self.to_robot + other.to_robot, from_robot: self.from_robot + other.from_robot }
     }
 
     /// Traffic since `before`.
-    pub fn since(self, before: Self) -> Self {
+    pub(crate) fn since(self, before: Self) -> Self {
         Self { to_robot: self.to_robot - before.to_robot, from_robot: self.from_robot - before.from_robot }
     }
 }
@@ -68,7 +68,7 @@ struct Container {
 
 /// State of the services on a robot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     containers: BTreeMap<String, Container>,
     /// Checksum of the edited file in its container; empty without an edit.
     installed: String,
@@ -76,7 +76,7 @@ pub struct Snapshot {
 
 impl<'a> TestRobot<'a> {
     /// Creates a robot; removes an earlier robot of that name.
-    pub fn make(fixture: &'a Fixture, workload: Workload, name: &str) -> Result<Self> {
+    pub(crate) fn make(fixture: &'a Fixture, workload: Workload, name: &str) -> Result<Self> {
         let copy = &fixture.copy;
         let simulation = Simulation::new(copy.workspace());
         let robot = copy.robot(name)?;
@@ -88,30 +88,30 @@ impl<'a> TestRobot<'a> {
     }
 
     /// Removes the robots of a workload.
-    pub fn remove(copy: &WorkspaceCopy, workload: Workload) -> Result<()> {
+    pub(crate) fn remove(copy: &WorkspaceCopy, workload: Workload) -> Result<()> {
         let names = workload.robots().iter().map(|name| (*name).to_owned()).collect();
         Simulation::new(copy.workspace()).down(Some(&names))
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.robot.name
     }
 
-    pub fn workload(&self) -> Workload {
+    pub(crate) fn workload(&self) -> Workload {
         self.workload
     }
 
-    pub fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
     /// Variables of the robot's Compose file.
-    pub fn variables(&self) -> Result<Vec<(String, String)>> {
+    pub(crate) fn variables(&self) -> Result<Vec<(String, String)>> {
         Ok(self.robot.variables()?.into_iter().collect())
     }
 
     /// Limits the rate of the robot's link.
-    pub fn shape(&self, rate: &str) -> Result<()> {
+    pub(crate) fn shape(&self, rate: &str) -> Result<()> {
         self.simulation.shape(self.robot, rate)
     }
 
@@ -125,7 +125,7 @@ impl<'a> TestRobot<'a> {
     }
 
     /// Counters of the robot's network interface.
-    pub fn traffic(&self) -> Result<Traffic> {
+    pub(crate) fn traffic(&self) -> Result<Traffic> {
         let text = self.query("cd /sys/class/net/eth0/statistics && cat rx_bytes tx_bytes", &[])?;
         let counts: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
         match counts[..] {
@@ -135,7 +135,7 @@ impl<'a> TestRobot<'a> {
     }
 
     /// Bytes per second while nothing is deployed.
-    pub fn background(&self, duration: Duration) -> Result<u64> {
+    pub(crate) fn background(&self, duration: Duration) -> Result<u64> {
         let before = self.traffic()?;
         process::pause(duration)?;
         let Traffic { to_robot, from_robot } = self.traffic()?.since(before);
@@ -143,7 +143,7 @@ impl<'a> TestRobot<'a> {
     }
 
     /// Takes a snapshot of the robot, which includes the file that `edit` changes.
-    pub fn snapshot(&self, case: Case, edit: Option<Edit>) -> Result<Snapshot> {
+    pub(crate) fn snapshot(&self, case: Case, edit: Option<Edit>) -> Result<Snapshot> {
         let containers = match case {
             // Before a first deploy there are no containers, and `inspect` without arguments fails.
             Case::First => self.query(&format!("{CONTAINERS} 2>/dev/null || true"), &[PROJECT])?,
@@ -158,7 +158,7 @@ impl<'a> TestRobot<'a> {
 
     /// Downtime of the edited service since the snapshot `before`; `None` if the service logs no ready
     /// message.
-    pub fn downtime(&self, edit: Option<Edit>, before: &Snapshot) -> Result<Option<Downtime>> {
+    pub(crate) fn downtime(&self, edit: Option<Edit>, before: &Snapshot) -> Result<Option<Downtime>> {
         let Some(edit) = edit else { return Ok(None) };
         let (Some(ready), Some(old)) = (edit.ready, before.containers.get(edit.service)) else {
             return Ok(None);
@@ -170,7 +170,7 @@ impl<'a> TestRobot<'a> {
 
 /// Checks that the output of `status` lists a running service of `robot`: the command succeeds even if a
 /// robot is off.
-pub fn check_status(status: &str, robot: &str) -> Result<()> {
+pub(crate) fn check_status(status: &str, robot: &str) -> Result<()> {
     let mut lines = status.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     if lines.any(|words| matches!(words[..], [name, _, "running", ..] if name == robot)) {
         return Ok(());
@@ -189,7 +189,7 @@ fn parse(text: &str) -> BTreeMap<String, Container> {
 
 impl Snapshot {
     /// Checks that all services run, and that the edited service runs the edit.
-    pub fn check(&self, case: Case, edit: Option<Edit>, before: &Self) -> Result<()> {
+    pub(crate) fn check(&self, case: Case, edit: Option<Edit>, before: &Self) -> Result<()> {
         let problem = |text: String| Err(Failure::failed(format!("{}: {text}", case.title())).into());
         if self.containers.is_empty() {
             return problem("no container exists on the robot".to_owned());
@@ -213,7 +213,7 @@ impl Snapshot {
     }
 
     /// Number of containers that are new since `before`.
-    pub fn recreated(&self, before: &Self) -> usize {
+    pub(crate) fn recreated(&self, before: &Self) -> usize {
         let same = |service: &String, now: &Container| {
             before.containers.get(service).is_some_and(|old| old.id == now.id)
         };

@@ -13,7 +13,7 @@ use robot_deploy::error::Result;
 const SECOND_DOMAIN: u32 = 81;
 
 /// Adapts the file's `text`. The robots of the example workspace become copies of `robot`.
-pub fn adapt(text: &str, workspace: &Workspace, robot: &Robot) -> Result<String> {
+pub(crate) fn adapt(text: &str, workspace: &Workspace, robot: &Robot) -> Result<String> {
     let mut file: Table = text.parse().with_context(|| format!("read {FILE}"))?;
     table(&mut file, "project")?.insert("name".to_owned(), Value::from(PROJECT));
     let (first, base) = table(&mut file, "bases")?

@@ -25,9 +25,9 @@ use crate::delivery::archive::ArchiveImage;
 use crate::error::{Failure, Result};
 use crate::number;
 
-pub use read::{Bundle, Images};
-pub use signature::{Signer, Signers};
-pub use write::{BundleSpec, Load, write};
+pub(crate) use read::Bundle;
+pub(crate) use signature::{Signer, Signers};
+pub(crate) use write::{BundleSpec, Load, write};
 
 /// Member that describes the others.
 const CONTENTS: &str = "bundle.json";
@@ -43,7 +43,7 @@ const FORMAT: u32 = 1;
 
 /// Content of `bundle.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BundleContents {
+pub(crate) struct BundleContents {
     format: u32,
     pub project: String,
     /// Output of `git describe`, if the workspace is in a git repository.
@@ -85,13 +85,13 @@ struct RobotEntry {
 
 impl BundleContents {
     /// Title for messages: `v1.2 of 2026-11-24 01:40 UTC`.
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let made = crate::ui::utc(std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.made));
         format!("{} of {made}", self.revision.as_deref().unwrap_or("an unknown revision"))
     }
 
     /// Fails if the bundle is of another project.
-    pub fn check_project(&self, project: &str) -> Result<()> {
+    pub(crate) fn check_project(&self, project: &str) -> Result<()> {
         if self.project == project {
             return Ok(());
         }
@@ -102,7 +102,7 @@ impl BundleContents {
     }
 
     /// Names of the robots in the bundle.
-    pub fn robots(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn robots(&self) -> impl Iterator<Item = &str> {
         self.robots.keys().map(String::as_str)
     }
 

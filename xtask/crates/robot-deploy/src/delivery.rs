@@ -1,11 +1,11 @@
 //! Fourth stage: brings built images onto a robot, and reports the bytes sent.
 
-pub mod archive;
+pub(crate) mod archive;
 mod delta;
 mod digest_cache;
 mod early_pull;
-pub mod hub;
-pub mod plan;
+pub(crate) mod hub;
+pub(crate) mod plan;
 mod pull;
 mod registry;
 mod stats;
@@ -17,13 +17,13 @@ use crate::image::{Builder, Built, ImageId};
 use crate::robot::{Session, Survey};
 use crate::ui::Progress;
 
-pub use delta::{DeltaCache, is_full, prune};
-pub use digest_cache::DigestCache;
-pub use registry::{deliver, pull_lacking};
+pub(crate) use delta::{DeltaCache, is_full, prune};
+pub(crate) use digest_cache::DigestCache;
+pub(crate) use registry::{deliver, pull_lacking};
 
 /// The way of images to robots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Via {
+pub(crate) enum Via {
     /// Through a tunnel into the registry on the robot: only changed parts of layers are sent
     #[default]
     Registry,
@@ -35,7 +35,7 @@ pub enum Via {
 
 /// An image on the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivered {
+pub(crate) struct Delivered {
     /// The image's name in `robots.toml`.
     pub image: String,
     /// The image's name in the robot's engine, for the Compose project.
@@ -44,7 +44,7 @@ pub struct Delivered {
 
 /// Bytes and layers that a delivery sent, and those that the robot had before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// Bytes sent to the robot.
     pub sent: u64,
     /// True if `ssh` compressed some of these bytes, so that fewer crossed the link.
@@ -60,7 +60,7 @@ pub struct Cost {
 
 /// Result of a delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// The images, all of them on the robot.
     pub images: Vec<Delivered>,
     /// Number of images that the robot's engine had before.
@@ -70,19 +70,19 @@ pub struct Delivery {
 
 impl Delivery {
     /// The name of each image in the robot's engine.
-    pub fn references(&self) -> BTreeMap<String, String> {
+    pub(crate) fn references(&self) -> BTreeMap<String, String> {
         references(&self.images)
     }
 }
 
 /// The name of each image in a robot's engine.
-pub fn references(images: &[Delivered]) -> BTreeMap<String, String> {
+pub(crate) fn references(images: &[Delivered]) -> BTreeMap<String, String> {
     images.iter().map(|image| (image.image.clone(), image.reference.clone())).collect()
 }
 
 impl Via {
     /// The name on the command line.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Registry => "registry",
             Self::Archive => "archive",
@@ -93,7 +93,7 @@ impl Via {
 
 /// Source and destination of images.
 #[derive(Clone, Copy, Debug)]
-pub struct Route<'a> {
+pub(crate) struct Route<'a> {
     pub workspace: &'a Workspace,
     /// The builder that has the images and can push them.
     pub builder: Builder,
@@ -109,7 +109,7 @@ pub struct Route<'a> {
 }
 
 /// Returns the images under their names on the robot; none unless the robot has all of them.
-pub fn already_there(
+pub(crate) fn already_there(
     workspace: &Workspace,
     survey: &Survey,
     digest_cache: &DigestCache,

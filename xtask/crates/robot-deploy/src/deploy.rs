@@ -27,12 +27,12 @@ use crate::ui::{self, Progress};
 use crate::{fleet, process};
 
 use build::Build;
-pub use options::{Activate, OnBusy};
-pub use result::{DeployResult, report, show_running};
-pub use target::Target;
+pub(crate) use options::{Activate, OnBusy};
+pub(crate) use result::{DeployResult, report, show_running};
+pub(crate) use target::Target;
 
 /// State that the robots of a deploy share.
-pub struct Deploy<'a> {
+pub(crate) struct Deploy<'a> {
     workspace: &'a Workspace,
     builder: Builder,
     robots: Vec<&'a Robot>,
@@ -47,7 +47,10 @@ pub struct Deploy<'a> {
 }
 
 /// Renders the Compose files of the robots.
-pub fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMap<&'a str, ComposeDraft>> {
+pub(crate) fn drafts<'a>(
+    workspace: &Workspace,
+    robots: &[&'a Robot],
+) -> Result<BTreeMap<&'a str, ComposeDraft>> {
     std::thread::scope(|scope| {
         let render = |robot: &'a Robot| (robot, scope.spawn(move || ComposeDraft::render(workspace, robot)));
         let threads: Vec<_> = robots.iter().copied().map(render).collect();
@@ -62,7 +65,7 @@ pub fn drafts<'a>(workspace: &Workspace, robots: &[&'a Robot]) -> Result<BTreeMa
 }
 
 /// All images that the robots run, each with the platforms of the robots that run it.
-pub fn image_specs(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<ImageSpec> {
+pub(crate) fn image_specs(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<ImageSpec> {
     let mut wanted = BTreeSet::new();
     for robot in robots {
         let images = drafts[robot.name.as_str()].images();
@@ -76,7 +79,7 @@ pub fn image_specs(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> 
 }
 
 /// The built images that a robot runs.
-pub fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, built: &[Built]) -> Vec<Built> {
+pub(crate) fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, built: &[Built]) -> Vec<Built> {
     let images = drafts[robot.name.as_str()].images();
     built
         .iter()
@@ -87,7 +90,7 @@ pub fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, built: &[
 
 impl<'a> Deploy<'a> {
     /// Reads what the robots are to run.
-    pub fn new(
+    pub(crate) fn new(
         workspace: &'a Workspace,
         builder: Builder,
         robots: Vec<&'a Robot>,
@@ -118,7 +121,7 @@ impl<'a> Deploy<'a> {
 
     /// Builds the images, and plans for each robot what a deploy would do. Returns the plans of the robots that answer, and
     /// an error if any does not.
-    pub fn plan_all(&self) -> Result<(Vec<Plan>, Result<()>)> {
+    pub(crate) fn plan_all(&self) -> Result<(Vec<Plan>, Result<()>)> {
         let built = self.build_images(image::Options::default())?;
         let (plans, planned) = fleet::each(&self.robots, |robot| self.plan(robot, &built));
         Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
@@ -126,7 +129,7 @@ impl<'a> Deploy<'a> {
 
     /// Builds the images and deploys them to all robots. Returns the results of the robots that were served, and the first
     /// error.
-    pub fn serve_all(&self) -> (Vec<(String, DeployResult)>, Result<()>) {
+    pub(crate) fn serve_all(&self) -> (Vec<(String, DeployResult)>, Result<()>) {
         let specs = &image_specs(&self.drafts, &self.robots);
         let build = |options: image::Options<'_>| self.build_images(options);
         if crate::mode::dry_run() {

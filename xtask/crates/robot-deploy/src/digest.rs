@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 pub struct Digest(String);
 
 /// Returns whether `text` consists of exactly this many lowercase hexadecimal digits.
-pub fn is_hex(text: &str, digits: usize) -> bool {
+pub(crate) fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
@@ -108,11 +108,11 @@ impl std::error::Error for NotADigest {}
 
 /// Arbitrary digests for tests.
 #[cfg(test)]
-pub mod testing {
+pub(crate) mod testing {
     use super::Digest;
 
     /// Digest of a name.
-    pub fn digest(name: &str) -> Digest {
+    pub(crate) fn digest(name: &str) -> Digest {
         Digest::of(name)
     }
 }

@@ -81,10 +81,10 @@ impl Check {
 }
 
 /// Performs checks that are independent of all others.
-pub type Source<'a> = Box<dyn FnOnce() -> Vec<Check> + Send + 'a>;
+pub(crate) type Source<'a> = Box<dyn FnOnce() -> Vec<Check> + Send + 'a>;
 
 /// Runs all sources at the same time; returns the checks in the order of the sources.
-pub fn gather(sources: Vec<Source<'_>>) -> Vec<Check> {
+pub(crate) fn gather(sources: Vec<Source<'_>>) -> Vec<Check> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = sources.into_iter().map(|source| scope.spawn(source)).collect();
         threads
@@ -101,7 +101,7 @@ fn broken(panic: &(dyn std::any::Any + Send)) -> Check {
 }
 
 /// Formats the checks as a table, each remedy below its problem.
-pub fn table(checks: &[Check]) -> String {
+pub(crate) fn table(checks: &[Check]) -> String {
     let rows = checks.iter().flat_map(|check| {
         let (state, text, remedy) = match &check.outcome {
             Outcome::Good { detail } => ("ok", detail, None),

@@ -10,7 +10,7 @@ use crate::{timeline, ui};
 /// # Errors
 /// With one robot, its error. With several, the errors are printed with the robots' names, and the returned
 /// error counts the failed robots.
-pub fn each<T: Send>(
+pub(crate) fn each<T: Send>(
     robots: &[&Robot],
     work: impl Fn(&Robot) -> Result<T> + Sync,
 ) -> (Vec<(String, T)>, Result<()>) {

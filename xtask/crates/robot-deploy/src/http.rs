@@ -32,7 +32,7 @@ const DRAIN_LIMIT: u64 = 1 << 20;
 
 /// Length of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
+pub(crate) enum Body {
     Length(u64),
     /// Chunked transfer coding.
     Chunked,
@@ -40,7 +40,7 @@ pub enum Body {
 
 /// Request without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub(crate) struct Head {
     pub method: String,
     /// Path and query.
     pub target: String,
@@ -51,7 +51,7 @@ pub struct Head {
 
 /// Status of the response to a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal(pub &'static str);
+pub(crate) struct Refusal(pub &'static str);
 
 const BAD: Refusal = Refusal("400 Bad Request");
 const FORBIDDEN: Refusal = Refusal("403 Forbidden");
@@ -61,7 +61,7 @@ impl Head {
     /// Reads the next head from a connection to local port `port`; `None` at the end of the connection.
     ///
     /// The outer error is one of the connection, the inner one a request to refuse.
-    pub fn read(requests: &mut impl BufRead, port: u16) -> io::Result<Option<Result<Self, Refusal>>> {
+    pub(crate) fn read(requests: &mut impl BufRead, port: u16) -> io::Result<Option<Result<Self, Refusal>>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let left = HEAD_LIMIT - head.len();
@@ -101,12 +101,12 @@ impl Head {
     }
 
     /// Values of a header.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.headers.iter().filter(move |(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| &value[..])
     }
 
     /// Returns whether the client sends the body only after `100 Continue`.
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.all("expect").next().is_some()
     }
 
@@ -139,7 +139,7 @@ impl Head {
     }
 
     /// Writes the head with header `name` set to `value`, in place of any such headers of the client.
-    pub fn write_with(&self, to: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
+    pub(crate) fn write_with(&self, to: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
         write!(to, "{} {} HTTP/1.1\r\n{name}: {value}\r\n", self.method, self.target)?;
         for (other, value) in self.headers.iter().filter(|(other, _)| !other.eq_ignore_ascii_case(name)) {
             write!(to, "{other}: ")?;
@@ -151,18 +151,18 @@ impl Head {
 }
 
 /// Returns whether a client begins with TLS, as Docker does with every registry.
-pub fn is_tls(client: &TcpStream) -> io::Result<bool> {
+pub(crate) fn is_tls(client: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(client.peek(&mut first)? == 1 && first[0] == TLS)
 }
 
 /// Docker tries TLS first; a plain-HTTP reply makes it fall back.
-pub fn answer_tls(client: &TcpStream) {
+pub(crate) fn answer_tls(client: &TcpStream) {
     hang_up(client, "HTTP/1.0 400 Bad Request\r\n\r\n");
 }
 
 /// Refuses a request and everything that follows it on the connection.
-pub fn refuse(client: &TcpStream, Refusal(status): Refusal) {
+pub(crate) fn refuse(client: &TcpStream, Refusal(status): Refusal) {
     hang_up(client, &format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
 }
 

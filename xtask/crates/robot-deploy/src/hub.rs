@@ -2,18 +2,18 @@
 //!
 //! One repository, with a tag for each image and branch, git tag or revision: `REPO:navigation-main`.
 
-pub mod login;
+pub(crate) mod login;
 mod resolve;
-pub mod tags;
+pub(crate) mod tags;
 
 use crate::config::{Hub, Workspace};
 use crate::error::{Failure, Result};
 use crate::process::Cmd;
 
-pub use resolve::resolve;
+pub(crate) use resolve::resolve;
 
 /// Returns the `[hub]` of `robots.toml`; a missing one is a configuration error.
-pub fn of(workspace: &Workspace) -> Result<&Hub> {
+pub(crate) fn of(workspace: &Workspace) -> Result<&Hub> {
     workspace.hub.as_ref().ok_or_else(|| {
         Failure::config("`robots.toml` has no registry for published images")
             .hint("add `[hub]` with `repository = \"registry.example.org/team/eurobot\"`")
@@ -26,7 +26,7 @@ pub fn of(workspace: &Workspace) -> Result<&Hub> {
 /// Unlike the engine, buildx ignores the certificate authorities in `/etc/docker/certs.d`
 /// (<https://docs.docker.com/engine/security/certificates/>), so this sets `SSL_CERT_FILE`. Go programs still
 /// trust the directory of the system's authorities.
-pub fn imagetools(hub: &Hub, verb: &str) -> Cmd {
+pub(crate) fn imagetools(hub: &Hub, verb: &str) -> Cmd {
     let tools = Cmd::new("docker").args(["buildx", "imagetools", verb]);
     let authority = format!("/etc/docker/certs.d/{}/ca.crt", hub.registry());
     if camino::Utf8Path::new(&authority).is_file() { tools.env("SSL_CERT_FILE", authority) } else { tools }
@@ -34,7 +34,7 @@ pub fn imagetools(hub: &Hub, verb: &str) -> Cmd {
 
 /// Translates an error of Docker about a registry into a message with a hint. `machine` is the one whose
 /// request failed: `this machine` or a robot's name; `action` is what failed, such as `pull navigation`.
-pub fn explain(hub: &Hub, machine: &str, action: &str, error: anyhow::Error) -> anyhow::Error {
+pub(crate) fn explain(hub: &Hub, machine: &str, action: &str, error: anyhow::Error) -> anyhow::Error {
     let text = format!("{error:#}").to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     let registry = hub.registry();

@@ -16,7 +16,7 @@ const PORTS_TRIED: u16 = 100;
 
 /// Listener on 127.0.0.1; it stops when this guard is dropped. Accepted connections stay open.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     port: u16,
     stopping: Arc<AtomicBool>,
     acceptor: Option<JoinHandle<()>>,
@@ -28,7 +28,7 @@ impl Listener {
     ///
     /// Connections of other users of this machine are closed, except those of root: Docker's engine runs as
     /// root.
-    pub fn start(preferred: u16, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Result<Self> {
+    pub(crate) fn start(preferred: u16, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Result<Self> {
         let candidates = preferred..=preferred.saturating_add(PORTS_TRIED);
         let listener = candidates
             .clone()
@@ -55,7 +55,7 @@ impl Listener {
         Ok(Self { port, stopping, acceptor: Some(acceptor) })
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 }

@@ -4,25 +4,25 @@
 use serde::{Deserialize as _, Deserializer};
 
 /// More bytes than a disk has and more seconds than a clock shows.
-pub const MOST: u64 = 1 << 50;
+pub(crate) const MOST: u64 = 1 << 50;
 
 /// Parses a number.
-pub fn said(word: &str) -> Option<u64> {
+pub(crate) fn said(word: &str) -> Option<u64> {
     word.parse::<u64>().ok().map(|number| number.min(MOST))
 }
 
 /// Parses a number of kibibytes and returns bytes.
-pub fn kibibytes(word: &str) -> Option<u64> {
+pub(crate) fn kibibytes(word: &str) -> Option<u64> {
     Some((said(word)? * 1024).min(MOST))
 }
 
 /// Reads a number from JSON: `#[serde(deserialize_with = "number::read")]`.
-pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+pub(crate) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     u64::deserialize(from).map(|number| number.min(MOST))
 }
 
 /// Sum, capped at [`MOST`].
-pub fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
+pub(crate) fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(0, u64::saturating_add).min(MOST)
 }
 

@@ -14,14 +14,14 @@ use crate::hub::tags;
 use crate::image::{self, Builder, ImageSpec, Options};
 use crate::ui;
 
-pub use checkout::Checkout;
+pub(crate) use checkout::Checkout;
 
 /// Number of uncommitted files that the error names.
 const SHOWN: usize = 10;
 
 /// Tag in the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tag {
+pub(crate) struct Tag {
     /// `REPO:navigation-main`.
     pub reference: String,
     /// Digest of its manifest, or of its index for several platforms.
@@ -31,7 +31,7 @@ pub struct Tag {
 }
 
 /// Fails unless all files are committed; the error names those that are not.
-pub fn check_clean(root: &Utf8Path) -> Result<()> {
+pub(crate) fn check_clean(root: &Utf8Path) -> Result<()> {
     // Has a better error than `git status` outside a repository.
     tags::revision(root)?;
     let status = tags::git(root, &["status", "--porcelain", "--untracked-files=normal"]).read()?;
@@ -53,13 +53,18 @@ pub fn check_clean(root: &Utf8Path) -> Result<()> {
 }
 
 /// Platforms of the workspace's robots.
-pub fn platforms(workspace: &Workspace) -> BTreeSet<&Platform> {
+pub(crate) fn platforms(workspace: &Workspace) -> BTreeSet<&Platform> {
     workspace.robots.values().map(|robot| &robot.platform).collect()
 }
 
 /// Builds all images of `checkout` for all platforms of robots and pushes them under `names`; the last name
 /// is the revision. Images pushed before a failure stay in the registry.
-pub fn publish(checkout: &Workspace, builder: Builder, hub: &Hub, names: &[String]) -> Result<Vec<Tag>> {
+pub(crate) fn publish(
+    checkout: &Workspace,
+    builder: Builder,
+    hub: &Hub,
+    names: &[String],
+) -> Result<Vec<Tag>> {
     let specs: BTreeSet<ImageSpec> =
         platforms(checkout).into_iter().flat_map(|platform| image::all_for(checkout, platform)).collect();
     refuse_ambiguous(hub, &specs, names)?;

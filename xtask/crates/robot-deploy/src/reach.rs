@@ -8,7 +8,7 @@ use crate::robot::Endpoint;
 use crate::sim::Simulation;
 
 /// Returns the endpoint of a robot. A simulated robot is created and started if necessary.
-pub fn reach(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
+pub(crate) fn reach(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     match &robot.host {
         Host::Simulated { .. } => Simulation::new(workspace).up(robot, Builder::for_engine(host::engine()?)),
         Host::Ssh { .. } => endpoint(workspace, robot),
@@ -16,7 +16,7 @@ pub fn reach(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
 }
 
 /// Returns the endpoint of a robot, without starting a simulated one.
-pub fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
+pub(crate) fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     match &robot.host {
         Host::Simulated { .. } => Simulation::new(workspace).endpoint(robot),
         Host::Ssh { destination, port } => Ok(Endpoint {

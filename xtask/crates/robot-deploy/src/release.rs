@@ -5,17 +5,17 @@
 //! this run holds the [`lock`] of the robot and the robot is not [`busy`]. [`services`] runs Compose commands
 //! on what was deployed.
 
-pub mod activate;
-pub mod busy;
-pub mod compose;
-pub mod difference;
-pub mod fetch;
+pub(crate) mod activate;
+pub(crate) mod busy;
+pub(crate) mod compose;
+pub(crate) mod difference;
+pub(crate) mod fetch;
 mod files;
-pub mod history;
-pub mod lock;
-pub mod metadata;
-pub mod prune;
-pub mod services;
-pub mod state;
-pub mod status;
-pub mod stored;
+pub(crate) mod history;
+pub(crate) mod lock;
+pub(crate) mod metadata;
+pub(crate) mod prune;
+pub(crate) mod services;
+pub(crate) mod state;
+pub(crate) mod status;
+pub(crate) mod stored;

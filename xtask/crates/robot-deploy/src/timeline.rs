@@ -26,7 +26,7 @@ struct Events {
 
 /// Lane of the chart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
+pub(crate) enum Lane {
     /// The build, on this machine.
     Build,
     /// A robot, by name.
@@ -35,14 +35,14 @@ pub enum Lane {
 
 impl Lane {
     /// Lane of a robot.
-    pub fn robot(name: &str) -> Self {
+    pub(crate) fn robot(name: &str) -> Self {
         Self::Robot(name.to_owned())
     }
 }
 
 /// Kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// A whole build, from its first step to its last.
     Whole,
     /// A step of a build.
@@ -67,7 +67,7 @@ pub enum Phase {
 
 /// Work with a start and an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     pub lane: Lane,
     pub phase: Phase,
     /// Text for the chart.
@@ -82,7 +82,7 @@ pub struct Span {
 
 /// Transport of a layer to a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub(crate) enum Transport {
     /// None: the robot already had the layer.
     There,
     /// As a delta against a layer that the robot had.
@@ -98,7 +98,7 @@ pub enum Transport {
 
 /// Layer of a delivered image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layer {
+pub(crate) struct Layer {
     pub robot: String,
     /// Name of the image in `robots.toml`.
     pub image: String,
@@ -114,7 +114,7 @@ pub struct Layer {
 
 /// Snapshot of all records.
 #[derive(Clone, Debug)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     /// Time at which the run began.
     pub wall_clock: SystemTime,
     /// Duration of the run so far.
@@ -130,47 +130,47 @@ pub struct Timeline {
 }
 
 /// Starts recording. A second call has no effect.
-pub fn record() {
+pub(crate) fn record() {
     let recorder =
         Recorder { began: Instant::now(), wall_clock: SystemTime::now(), events: Mutex::default() };
     drop(RECORDER.set(recorder));
 }
 
 /// Snapshot of the timeline, without spans that have not ended; `None` if [`record`] was not called.
-pub fn recorded() -> Option<Timeline> {
+pub(crate) fn recorded() -> Option<Timeline> {
     let recorder = RECORDER.get()?;
     let events = recorder.events.lock().unwrap_or_else(PoisonError::into_inner);
     Some(recorder.timeline(events.clone()))
 }
 
 /// Begins a span that ends when the guard is dropped.
-pub fn span(lane: Lane, phase: Phase, name: impl Into<String>) -> Guard {
+pub(crate) fn span(lane: Lane, phase: Phase, name: impl Into<String>) -> Guard {
     Guard::new(RECORDER.get(), lane, phase, name.into())
 }
 
 /// Records a span that ends now and took `took`.
-pub fn ended(lane: Lane, phase: Phase, name: impl Into<String>, took: Duration) {
+pub(crate) fn ended(lane: Lane, phase: Phase, name: impl Into<String>, took: Duration) {
     if let Some(recorder) = RECORDER.get() {
         recorder.add(lane, phase, name.into(), took);
     }
 }
 
 /// Records a delivered layer.
-pub fn layer(layer: Layer) {
+pub(crate) fn layer(layer: Layer) {
     if let Some(recorder) = RECORDER.get() {
         recorder.change(|events| events.layers.push(layer));
     }
 }
 
 /// Counts a build step that BuildKit had cached.
-pub fn cached_step() {
+pub(crate) fn cached_step() {
     if let Some(recorder) = RECORDER.get() {
         recorder.change(|events| events.cached_steps += 1);
     }
 }
 
 /// Records that a robot failed.
-pub fn failed(robot: &str, error: &anyhow::Error) {
+pub(crate) fn failed(robot: &str, error: &anyhow::Error) {
     if let Some(recorder) = RECORDER.get() {
         recorder.change(|events| events.failures.push((robot.to_owned(), format!("{error:#}"))));
     }
@@ -197,7 +197,7 @@ impl Recorder {
 /// Open span, which ends when the guard is dropped.
 #[derive(Debug)]
 #[must_use = "the span ends at once"]
-pub struct Guard {
+pub(crate) struct Guard {
     open: Option<(&'static Recorder, Span)>,
 }
 
@@ -211,7 +211,7 @@ impl Guard {
     }
 
     /// Adds `bytes` to the bytes sent during the span.
-    pub fn sent(&mut self, bytes: u64) {
+    pub(crate) fn sent(&mut self, bytes: u64) {
         if let Some((_, span)) = &mut self.open {
             *span.bytes.get_or_insert(0) += bytes;
         }

@@ -20,7 +20,7 @@ use html::{element, escape};
 
 /// Content of the page beside the timeline.
 #[derive(Clone, Debug, Default)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// Subcommand: `deploy`.
     pub verb: String,
     pub project: String,
@@ -33,7 +33,7 @@ pub struct Subject {
 }
 
 /// Writes the page.
-pub fn write(path: &Utf8Path, subject: &Subject, timeline: &Timeline) -> Result<()> {
+pub(crate) fn write(path: &Utf8Path, subject: &Subject, timeline: &Timeline) -> Result<()> {
     if let Some(dir) = path.parent() {
         fs_err::create_dir_all(dir)?;
     }

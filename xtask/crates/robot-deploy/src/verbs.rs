@@ -1,30 +1,30 @@
 //! The verbs. Each module has the arguments and the entry function of a verb, connects the stages of the
 //! pipeline, and prints the result.
 
-pub mod build_images;
-pub mod completions;
-pub mod deploy;
-pub mod dev_shell;
-pub mod doctor;
-pub mod env;
-pub mod exec;
-pub mod load_bundle;
-pub mod logs;
+pub(crate) mod build_images;
+pub(crate) mod completions;
+pub(crate) mod deploy;
+pub(crate) mod dev_shell;
+pub(crate) mod doctor;
+pub(crate) mod env;
+pub(crate) mod exec;
+pub(crate) mod load_bundle;
+pub(crate) mod logs;
 mod plan;
-pub mod prune;
-pub mod publish;
-pub mod pull_data;
-pub mod releases;
-pub mod rollback;
-pub mod services;
-pub mod setup;
-pub mod setup_robot;
-pub mod sim;
-pub mod ssh;
-pub mod status;
+pub(crate) mod prune;
+pub(crate) mod publish;
+pub(crate) mod pull_data;
+pub(crate) mod releases;
+pub(crate) mod rollback;
+pub(crate) mod services;
+pub(crate) mod setup;
+pub(crate) mod setup_robot;
+pub(crate) mod sim;
+pub(crate) mod ssh;
+pub(crate) mod status;
 mod timings;
-pub mod tunnel;
-pub mod watch;
+pub(crate) mod tunnel;
+pub(crate) mod watch;
 
 use crate::config::{Robot, Workspace, current_dir};
 use crate::error::{Failure, Result};
@@ -48,7 +48,7 @@ fn named_or_all<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<&'
 
 /// Argument for the single robot of a verb.
 #[derive(clap::Args, Debug, Clone)]
-pub struct RobotArg {
+pub(crate) struct RobotArg {
     /// The robot; optional if there is only one
     #[arg(long, short, value_name = "ROBOT")]
     robot: Option<String>,
@@ -73,7 +73,7 @@ fn unspecified(names: &[&str], how_many: &str, all_option: &str) -> anyhow::Erro
 
 /// Arguments for the robots of a verb.
 #[derive(clap::Args, Debug, Clone)]
-pub struct RobotsArg {
+pub(crate) struct RobotsArg {
     /// The robot, or several separated by commas; optional if there is only one
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
     robot: Vec<String>,

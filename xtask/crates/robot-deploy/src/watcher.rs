@@ -23,7 +23,7 @@ const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
 const TOOL_DIRECTORIES: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
 
 /// Watches the source files of a workspace.
-pub struct Watcher {
+pub(crate) struct Watcher {
     root: Utf8PathBuf,
     events: Receiver<notify::Result<Event>>,
     /// Events stop when this is dropped.
@@ -35,7 +35,7 @@ impl Watcher {
     ///
     /// # Errors
     /// Fails when the system refuses to watch the files, usually because its limit of watches is reached.
-    pub fn of(workspace: &Workspace) -> Result<Self> {
+    pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let (sender, events) = channel();
         let watcher = start(workspace, sender).context("watch the files of the workspace")?;
         Ok(Self { root: workspace.root.clone(), events, _watcher: watcher })
@@ -43,7 +43,7 @@ impl Watcher {
 
     /// Waits for the next save, and then until no other save follows. Returns one of the saved files, to be
     /// shown.
-    pub fn next(&self) -> Result<Utf8PathBuf> {
+    pub(crate) fn next(&self) -> Result<Utf8PathBuf> {
         let mut first = None;
         loop {
             let timeout = if first.is_some() { QUIET } else { INTERRUPT_INTERVAL };

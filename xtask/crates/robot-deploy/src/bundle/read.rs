@@ -26,7 +26,7 @@ const PIECE: u64 = 64 << 20;
 
 /// Open bundle.
 #[derive(Clone, Debug)]
-pub struct Bundle {
+pub(crate) struct Bundle {
     file: Members,
     /// Hexadecimal checksum of each member.
     sums: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ struct Members {
 
 impl Bundle {
     /// Opens a bundle and reads its description.
-    pub fn open(path: &Utf8Path) -> Result<Self> {
+    pub(crate) fn open(path: &Utf8Path) -> Result<Self> {
         Self::of_file(path, file(path)?, |_, _| Ok(()))
     }
 
@@ -54,7 +54,7 @@ impl Bundle {
     ///
     /// The file is first copied to an unnamed file in `dir`, because a USB stick may return other bytes when
     /// it is read again.
-    pub fn open_signed(path: &Utf8Path, signers: &Signers, dir: &Utf8Path) -> Result<Self> {
+    pub(crate) fn open_signed(path: &Utf8Path, signers: &Signers, dir: &Utf8Path) -> Result<Self> {
         let mut file = file(path)?;
         if !crate::mode::dry_run() {
             file = private_copy(file, dir).with_context(|| format!("copy `{path}` into `{dir}`"))?;
@@ -97,12 +97,12 @@ impl Bundle {
     }
 
     /// Description of the bundle.
-    pub fn contents(&self) -> &BundleContents {
+    pub(crate) fn contents(&self) -> &BundleContents {
         &self.contents
     }
 
     /// Compares all members with their checksums.
-    pub fn verify(&self) -> Result<()> {
+    pub(crate) fn verify(&self) -> Result<()> {
         let is_summed = |name: &&String| ![SUMS, SIGNATURE].contains(&name.as_str());
         self.file.places.keys().filter(is_summed).try_for_each(|name| self.verify_member(name))
     }
@@ -119,7 +119,7 @@ impl Bundle {
     }
 
     /// Images of a robot; fails if the bundle has nothing for the robot or is for another platform.
-    pub fn images_of(&self, robot: &Robot) -> Result<Images<'_>> {
+    pub(crate) fn images_of(&self, robot: &Robot) -> Result<Images<'_>> {
         let Self { file: Members { path, .. }, contents, .. } = self;
         let entry = contents.robots.get(&robot.name);
         let archive =
@@ -146,7 +146,7 @@ impl Bundle {
     }
 
     /// Archive of a robot's Compose project.
-    pub fn release_of(&self, robot: &Robot) -> Result<Vec<u8>> {
+    pub(crate) fn release_of(&self, robot: &Robot) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let entry = self.contents.robots.get(&robot.name);
         let name = entry.map(|entry| entry.release.as_str()).unwrap_or_default();
@@ -220,14 +220,14 @@ fn damaged(path: &Utf8Path, how: &str) -> Failure {
 
 /// Images of a robot in a bundle, as the source of an archive transfer.
 #[derive(Clone, Debug)]
-pub struct Images<'a> {
+pub(crate) struct Images<'a> {
     bundle: &'a Bundle,
     archive: &'a Archive,
     items: Vec<ArchiveImage>,
 }
 
 impl Images<'_> {
-    pub fn items(&self) -> &[ArchiveImage] {
+    pub(crate) fn items(&self) -> &[ArchiveImage] {
         &self.items
     }
 }

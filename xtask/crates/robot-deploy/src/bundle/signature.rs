@@ -23,13 +23,13 @@ const NAMESPACE: &str = "xtask-bundle";
 
 /// Keys that may sign bundles of a workspace.
 #[derive(Debug)]
-pub struct Signers {
+pub(crate) struct Signers {
     file: Utf8PathBuf,
 }
 
 /// Key of this user that signs bundles.
 #[derive(Debug)]
-pub struct Signer<'a> {
+pub(crate) struct Signer<'a> {
     signers: &'a Signers,
     /// File with the public key; the private key is beside it or in the agent.
     key: Utf8PathBuf,
@@ -39,14 +39,14 @@ pub struct Signer<'a> {
 
 impl Signers {
     /// Signers of a workspace; `None` if bundles need no signature.
-    pub fn of(workspace: &Workspace) -> Option<Self> {
+    pub(crate) fn of(workspace: &Workspace) -> Option<Self> {
         let file = workspace.root.join(FILE);
         // An unreadable file or a dangling link must not turn the check off.
         file.symlink_metadata().is_ok().then_some(Self { file })
     }
 
     /// First key of this user, in `~/.ssh` or in the agent, that may sign.
-    pub fn signer(&self) -> Result<Signer<'_>> {
+    pub(crate) fn signer(&self) -> Result<Signer<'_>> {
         let text = fs_err::read_to_string(&self.file)?;
         let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
         let allowed: BTreeSet<&str> = lines.flat_map(str::split_whitespace).collect();
@@ -79,7 +79,7 @@ impl Signers {
 
     /// Verifies the signature of the bundle at `bundle`, whose checksums are `sums`; returns the signer's
     /// name.
-    pub fn verify(&self, bundle: &Utf8Path, sums: &str, signature: &str) -> Result<String> {
+    pub(crate) fn verify(&self, bundle: &Utf8Path, sums: &str, signature: &str) -> Result<String> {
         let (_dir, signature) = temporary("signature", signature)?;
         let ssh_keygen = |verb: &str| {
             let args = ["-Y", verb, "-f", self.file.as_str(), "-s", signature.as_str()];
@@ -105,7 +105,7 @@ impl Signers {
 impl Signer<'_> {
     /// Signs the checksums of a bundle that is written to `bundle`, and verifies the signature: the key may
     /// have expired.
-    pub fn sign(&self, bundle: &Utf8Path, sums: &str) -> Result<String> {
+    pub(crate) fn sign(&self, bundle: &Utf8Path, sums: &str) -> Result<String> {
         let (_dir, file) = temporary("sums", sums)?;
         let args = ["-q", "-Y", "sign", "-n", NAMESPACE, "-f", self.key.as_str(), file.as_str()];
         // ssh-keygen may ask for a passphrase.

@@ -18,7 +18,7 @@ use crate::ui::Progress;
 
 /// Images and Compose project of one robot.
 #[derive(Clone, Debug)]
-pub struct Load<'a> {
+pub(crate) struct Load<'a> {
     /// Name of the robot in `robots.toml`.
     pub robot: &'a str,
     pub platform: &'a Platform,
@@ -30,7 +30,7 @@ pub struct Load<'a> {
 
 /// Content of a bundle to write.
 #[derive(Clone, Copy, Debug)]
-pub struct BundleSpec<'a> {
+pub(crate) struct BundleSpec<'a> {
     pub project: &'a str,
     /// Output of `git describe`, if any.
     pub revision: Option<&'a str>,
@@ -42,7 +42,7 @@ pub struct BundleSpec<'a> {
 }
 
 /// Writes a bundle and returns its size in bytes. After a failure an existing file at `path` is unchanged.
-pub fn write(path: &Utf8Path, spec: &BundleSpec<'_>, progress: &Progress) -> Result<u64> {
+pub(crate) fn write(path: &Utf8Path, spec: &BundleSpec<'_>, progress: &Progress) -> Result<u64> {
     let dir = path.parent().filter(|dir| !dir.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
     let write = || -> Result<u64> {
         let mut tar = Tar::new(BufWriter::new(NamedTempFile::new_in(dir)?));

@@ -30,7 +30,7 @@ const EXAMPLES: &str = "write one of `{ command = [\"pgrep\", \"match\"] }`, `{ 
                         `{ heartbeat = \"/tmp/driving\", service = \"behavior_tree\" }`";
 
 /// Validates `busy`; returns `None` after a mistake.
-pub fn busy(raw: &RawBusy<'_>, reader: &mut Reader<'_>) -> Option<Busy> {
+pub(super) fn busy(raw: &RawBusy<'_>, reader: &mut Reader<'_>) -> Option<Busy> {
     if raw.tests != 1 {
         reader.refuse(
             raw.span.clone(),

@@ -12,7 +12,7 @@ const MAX_TOKENS: usize = 1_000;
 
 /// Returns whether `condition` holds. A condition that cannot be parsed holds: one dependency too many does
 /// less harm than one too few.
-pub fn holds(condition: &str) -> bool {
+pub(super) fn holds(condition: &str) -> bool {
     let Some(tokens) = tokens(condition).filter(|tokens| tokens.len() <= MAX_TOKENS) else { return true };
     let mut parser = Parser { tokens: &tokens };
     match parser.either() {

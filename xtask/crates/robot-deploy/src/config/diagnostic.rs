@@ -10,7 +10,7 @@ use crate::error::{Failure, Result};
 
 /// A configuration file, with its path as the user would write it.
 #[derive(Debug)]
-pub struct Source {
+pub(super) struct Source {
     /// The path that messages show.
     pub shown: String,
     /// The content of the file.
@@ -19,7 +19,7 @@ pub struct Source {
 
 impl Source {
     /// Reads the file at `path`, whose path is shown relative to `here`.
-    pub fn read(path: &Utf8Path, here: &Utf8Path) -> Result<Self> {
+    pub(super) fn read(path: &Utf8Path, here: &Utf8Path) -> Result<Self> {
         let shown = shown_from(path, here).into_string();
         if path.is_dir() {
             return Err(Failure::config(format!("`{shown}` is a directory, not a file"))
@@ -39,7 +39,7 @@ impl Source {
     }
 
     /// Creates a mistake at `span`.
-    pub fn mistake(&self, span: Range<usize>, message: impl Into<String>) -> Mistake {
+    pub(super) fn mistake(&self, span: Range<usize>, message: impl Into<String>) -> Mistake {
         let (line, column) = self.position(span.start);
         let (before, from) = (self.text.get(..span.start).unwrap_or(&self.text), span.start);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -63,14 +63,14 @@ impl Source {
     }
 
     /// Line and column of a byte offset, both counted from 1, columns in characters.
-    pub fn position(&self, offset: usize) -> (usize, usize) {
+    pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 
     /// `file:line:column` of a byte offset.
-    pub fn place(&self, offset: usize) -> String {
+    pub(super) fn place(&self, offset: usize) -> String {
         let (line, column) = self.position(offset);
         format!("{}:{line}:{column}", self.shown)
     }
@@ -101,7 +101,7 @@ fn printable(line: &str) -> String {
 
 /// A mistake in a configuration file, ready to print.
 #[derive(Debug)]
-pub struct Mistake {
+pub(super) struct Mistake {
     place: (String, usize),
     message: String,
     excerpt: String,
@@ -111,19 +111,19 @@ pub struct Mistake {
 
 impl Mistake {
     /// Adds a note that refers to another place.
-    pub fn note(mut self, note: impl Into<String>) -> Self {
+    pub(super) fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
     }
 
     /// Adds a suggestion.
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.helps.push(help.into());
         self
     }
 
     /// Adds a suggestion, if there is one.
-    pub fn help_if(mut self, help: Option<String>) -> Self {
+    pub(super) fn help_if(mut self, help: Option<String>) -> Self {
         self.helps.extend(help);
         self
     }
@@ -136,23 +136,23 @@ impl Mistake {
 
 /// All mistakes of one run, so that the user can fix them in one go.
 #[derive(Debug, Default)]
-pub struct Mistakes(Vec<Mistake>);
+pub(super) struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
-    pub fn add(&mut self, mistake: Mistake) {
+    pub(super) fn add(&mut self, mistake: Mistake) {
         self.0.push(mistake);
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn extend(&mut self, other: Self) {
+    pub(super) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
     /// Returns one error that shows all mistakes, file by file from top to bottom.
-    pub fn into_error(mut self) -> anyhow::Error {
+    pub(super) fn into_error(mut self) -> anyhow::Error {
         self.0.sort_by(|one, other| one.place.cmp(&other.place));
         if let [only] = self.0.as_slice() {
             let failure = Failure::config(only.text());
@@ -171,7 +171,7 @@ impl Mistakes {
 }
 
 /// Returns `path` relative to the directory `here`. Both are absolute.
-pub fn shown_from(path: &Utf8Path, here: &Utf8Path) -> Utf8PathBuf {
+pub(super) fn shown_from(path: &Utf8Path, here: &Utf8Path) -> Utf8PathBuf {
     let common = path.components().zip(here.components()).take_while(|(one, other)| one == other).count();
     if common <= 1 {
         // Only the root is in common: an absolute path is easier to read than `../../..`.

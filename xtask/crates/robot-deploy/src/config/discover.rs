@@ -20,7 +20,7 @@ const PRODUCTS: [&str; 3] = ["build", "install", "log"];
 
 /// The packages of a workspace that could be read, and the mistakes in the others.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(super) struct Found {
     /// Only valid if there are no mistakes.
     pub graph: PackageGraph,
     pub mistakes: Mistakes,
@@ -29,7 +29,7 @@ pub struct Found {
 }
 
 impl Found {
-    pub fn names(&self) -> Vec<&str> {
+    pub(super) fn names(&self) -> Vec<&str> {
         self.graph.names().collect()
     }
 }
@@ -38,7 +38,7 @@ impl Found {
 ///
 /// # Errors
 /// Fails when a directory or a `package.xml` cannot be read; mistakes inside files are part of [`Found`].
-pub fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
+pub(super) fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
     let mut found = Found { complete: true, ..Found::default() };
     let mut manifests: BTreeMap<String, Manifest> = BTreeMap::new();
     if !src.is_dir() {
@@ -138,7 +138,7 @@ fn report_cycle(cycle: &[String], manifests: &BTreeMap<String, Manifest>, mistak
 }
 
 /// Returns the marker file that makes colcon skip `directory`, if there is one.
-pub fn ignored_by(directory: &Utf8Path) -> Option<&'static str> {
+pub(super) fn ignored_by(directory: &Utf8Path) -> Option<&'static str> {
     MARKERS.into_iter().find(|marker| directory.join(marker).exists())
 }
 

@@ -19,7 +19,7 @@ use super::diagnostic::{Mistake, Mistakes, Source};
 use super::names;
 
 /// Returns the variables of a file, or all mistakes in it.
-pub fn parse(source: &Source) -> Result<BTreeMap<String, String>, Mistakes> {
+pub(super) fn parse(source: &Source) -> Result<BTreeMap<String, String>, Mistakes> {
     let mut variables: BTreeMap<String, (usize, String)> = BTreeMap::new();
     let mut mistakes = Mistakes::default();
     let mut start = 0;

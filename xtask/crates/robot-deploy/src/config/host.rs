@@ -5,7 +5,7 @@ use super::names;
 
 /// Destination and port for `ssh`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Destination {
+pub(super) struct Destination {
     /// `user@host` or `host`; never begins with a dash.
     pub destination: String,
     /// The port, if `host` contains one.
@@ -14,14 +14,14 @@ pub struct Destination {
 
 impl Destination {
     /// Normalized host name without the user, to detect two robots that are the same machine.
-    pub fn machine(destination: &str) -> String {
+    pub(super) fn machine(destination: &str) -> String {
         let host = destination.rsplit_once('@').map_or(destination, |(_, host)| host);
         host.trim_end_matches('.').to_ascii_lowercase()
     }
 }
 
 /// Splits `written` into destination and port. The error is the predicate of a sentence: "is empty".
-pub fn parse(written: &str) -> Result<Destination, String> {
+pub(super) fn parse(written: &str) -> Result<Destination, String> {
     let (address, url) = match written.strip_prefix("ssh://") {
         Some(address) => (address.strip_suffix('/').unwrap_or(address), true),
         None => (written, false),

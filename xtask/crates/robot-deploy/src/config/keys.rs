@@ -14,20 +14,20 @@ use super::names;
 
 /// `robots.toml`, and the mistakes found in it so far.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub(super) struct Reader<'a> {
     pub source: &'a Source,
     pub mistakes: Mistakes,
 }
 
 impl Reader<'_> {
     /// Adds a mistake and a suggestion.
-    pub fn refuse(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn refuse(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.mistakes.add(self.source.mistake(span, message).help(help));
     }
 }
 
 /// A table, and the keys that were read from it.
-pub struct Keys<'a> {
+pub(super) struct Keys<'a> {
     table: &'a DeTable<'a>,
     /// Dotted path of the table: `robots.main`; empty for the top level of the file.
     path: String,
@@ -38,7 +38,7 @@ pub struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     /// Starts at the top level of the file.
-    pub fn top(table: &'a DeTable<'a>) -> Self {
+    pub(super) fn top(table: &'a DeTable<'a>) -> Self {
         Self { table, path: String::new(), span: 0..0, read: Vec::new() }
     }
 
@@ -49,13 +49,13 @@ impl<'a> Keys<'a> {
     }
 
     /// Name of the table for messages.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         if self.path.is_empty() { "the file".to_owned() } else { format!("`[{}]`", self.path) }
     }
 
     /// Returns whether the table has neither `key` nor a misspelling of it. A misspelling is reported as an
     /// unknown key.
-    pub fn lacks(&self, key: &str) -> bool {
+    pub(super) fn lacks(&self, key: &str) -> bool {
         !self.table.keys().any(|other| names::nearest(other.get_ref(), [key]).is_some())
     }
 
@@ -65,13 +65,13 @@ impl<'a> Keys<'a> {
     }
 
     /// Reads the string under `key`.
-    pub fn string(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<&'a str>> {
+    pub(super) fn string(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<&'a str>> {
         let (_, value) = self.value(key)?;
         string(value, &format!("`{key}`"), reader)
     }
 
     /// Reads the boolean under `key`.
-    pub fn boolean(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<bool>> {
+    pub(super) fn boolean(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<bool>> {
         let (_, value) = self.value(key)?;
         match value.get_ref().as_bool() {
             Some(boolean) => Some(Spanned::new(value.span(), boolean)),
@@ -87,7 +87,7 @@ impl<'a> Keys<'a> {
 
     /// Reads the integer under `key`; one that does not fit becomes `i64::MAX`, which every range check
     /// refuses.
-    pub fn integer(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<i64>> {
+    pub(super) fn integer(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<i64>> {
         let (_, value) = self.value(key)?;
         match value.get_ref().as_integer() {
             Some(integer) => {
@@ -101,7 +101,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Reads the list of strings under `key`.
-    pub fn strings(
+    pub(super) fn strings(
         &mut self,
         key: &'static str,
         reader: &mut Reader<'_>,
@@ -123,7 +123,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Reads the table of strings under `key`.
-    pub fn string_table(
+    pub(super) fn string_table(
         &mut self,
         key: &'static str,
         reader: &mut Reader<'_>,
@@ -147,7 +147,7 @@ impl<'a> Keys<'a> {
     }
 
     /// Reads the table under `key`.
-    pub fn table(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn table(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Self> {
         let (name, value) = self.value(key)?;
         match value.get_ref().as_table() {
             Some(table) => Some(self.sub(name, table)),
@@ -160,7 +160,11 @@ impl<'a> Keys<'a> {
     }
 
     /// Reads the tables inside the table under `key`, with their names.
-    pub fn tables(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Vec<(Spanned<&'a str>, Self)> {
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        reader: &mut Reader<'_>,
+    ) -> Vec<(Spanned<&'a str>, Self)> {
         let Some(outer) = self.table(key, reader) else { return Vec::new() };
         let mut found = Vec::new();
         for (name, value) in outer.table {
@@ -185,12 +189,12 @@ impl<'a> Keys<'a> {
     }
 
     /// Place of `key`, or of the table's name if the key is missing.
-    pub fn span_of(&self, key: &str) -> Range<usize> {
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
         self.table.get_key_value(key).map_or(self.span.clone(), |(name, _)| name.span())
     }
 
     /// Reports every key that was not read.
-    pub fn finish(self, reader: &mut Reader<'_>) {
+    pub(super) fn finish(self, reader: &mut Reader<'_>) {
         for key in self.table.keys().filter(|key| !self.read.contains(&key.get_ref().as_ref())) {
             let name = key.get_ref();
             let message = format!("unknown key `{}` in {}", name.escape_debug(), self.name());

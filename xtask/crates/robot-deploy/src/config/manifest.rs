@@ -10,7 +10,7 @@ use super::{condition, names};
 
 /// A `package.xml`, with the places of its content.
 #[derive(Debug)]
-pub struct Manifest {
+pub(super) struct Manifest {
     pub source: Source,
     /// Directory of the package, relative to `src/`.
     pub dir: Utf8PathBuf,
@@ -25,7 +25,7 @@ pub struct Manifest {
 
 /// A dependency of a package.
 #[derive(Debug)]
-pub struct Depend {
+pub(super) struct Depend {
     pub kind: Kind,
     /// Name of the package or, for [`Kind::Group`], of the group.
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Depend {
 
 /// Purpose of a dependency. A tag with several purposes becomes several dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Needed to build the package itself.
     Build,
     /// Needed to build packages that depend on this one.
@@ -64,7 +64,7 @@ const TAGS: [(&str, u8, u8, &[Kind]); 11] = [
 
 impl Manifest {
     /// Parses `source`, the `package.xml` in `dir`; returns all mistakes if there are any.
-    pub fn parse(source: Source, dir: Utf8PathBuf) -> Result<Self, Mistakes> {
+    pub(super) fn parse(source: Source, dir: Utf8PathBuf) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::default();
         let parsed = match Document::parse(&source.text) {
             Ok(document) => read(&source, &document, &mut mistakes),
@@ -87,7 +87,7 @@ impl Manifest {
     }
 
     /// Names of the dependencies of one kind.
-    pub fn depends_on(&self, kind: Kind) -> impl Iterator<Item = &str> {
+    pub(super) fn depends_on(&self, kind: Kind) -> impl Iterator<Item = &str> {
         self.depends.iter().filter(move |depend| depend.kind == kind).map(|depend| depend.name.as_str())
     }
 }

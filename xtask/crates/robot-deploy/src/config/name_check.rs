@@ -5,7 +5,7 @@ use super::names::Refusal;
 use super::raw::Text;
 
 /// Refuses a name that breaks `rule`.
-pub fn check_name(name: &Text<'_>, rule: fn(&str) -> Result<(), Refusal>, reader: &mut Reader<'_>) {
+pub(super) fn check_name(name: &Text<'_>, rule: fn(&str) -> Result<(), Refusal>, reader: &mut Reader<'_>) {
     if let Err((problem, help)) = rule(name.get_ref()) {
         reader.refuse(name.span(), problem, help);
     }

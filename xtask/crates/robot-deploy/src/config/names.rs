@@ -9,10 +9,10 @@ const ROBOT_LENGTH: usize = 32;
 const TAG_LENGTH: usize = 128;
 
 /// A refused name: the problem, and the rule or suggestion.
-pub type Refusal = (String, String);
+pub(super) type Refusal = (String, String);
 
 /// Checks that `name` is valid as a Docker repository and as a Compose project.
-pub fn project(name: &str) -> Result<(), Refusal> {
+pub(super) fn project(name: &str) -> Result<(), Refusal> {
     let rule = format!(
         "the project name is also the Docker repository and the Compose project: use lower-case letters and digits, \
          separated by single `-` or `_`, at most {PROJECT_LENGTH} characters"
@@ -26,7 +26,7 @@ pub fn project(name: &str) -> Result<(), Refusal> {
 }
 
 /// Checks that `name` is valid as a robot: as a container and as part of a host name.
-pub fn robot(name: &str) -> Result<(), Refusal> {
+pub(super) fn robot(name: &str) -> Result<(), Refusal> {
     let rule = format!(
         "a robot name is also a host name: use lower-case letters, digits, `-` and `_`, beginning with a letter, at most {ROBOT_LENGTH} characters"
     );
@@ -60,7 +60,7 @@ fn lower_case(name: &str, longest: usize, what: &str, rule: &str) -> Result<(), 
 }
 
 /// Checks that `name` is valid as an image tag.
-pub fn tag(name: &str) -> Result<(), Refusal> {
+pub(super) fn tag(name: &str) -> Result<(), Refusal> {
     let rule = format!(
         "the name becomes an image tag: use letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`, at most {TAG_LENGTH} characters"
     );
@@ -81,20 +81,20 @@ pub fn tag(name: &str) -> Result<(), Refusal> {
 }
 
 /// Returns whether `name` is valid as a shell variable.
-pub fn is_variable(name: &str) -> bool {
+pub(super) fn is_variable(name: &str) -> bool {
     let rest = |character: char| character.is_ascii_alphanumeric() || character == '_';
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') && name.chars().all(rest)
 }
 
 /// Returns whether `name` is valid as a ROS package: the rule of REP 144, plus upper case, which old packages
 /// use.
-pub fn is_package(name: &str) -> bool {
+pub(super) fn is_package(name: &str) -> bool {
     let rest = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
     name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.chars().all(rest)
 }
 
 /// Formats a character for a message.
-pub fn shown(character: char) -> String {
+pub(super) fn shown(character: char) -> String {
     match character {
         ' ' => "a space".to_owned(),
         other => format!("`{}`", other.escape_debug()),
@@ -102,7 +102,7 @@ pub fn shown(character: char) -> String {
 }
 
 /// Formats names in backticks, separated by commas.
-pub fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+pub(super) fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
     let quoted: Vec<_> = names.into_iter().map(|name| format!("`{}`", name.as_ref())).collect();
     quoted.join(", ")
 }
@@ -121,7 +121,7 @@ pub fn instead<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a s
 }
 
 /// Returns the known name of which `name` is probably a misspelling.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = name.to_lowercase();
     let distance = |candidate: &str| {
         let candidate = candidate.to_lowercase();

@@ -6,7 +6,12 @@ use super::keys::Reader;
 use super::raw::Text;
 
 /// Returns the absolute path for `text`, the value of `key`; refuses a path outside the workspace.
-pub fn inside(key: &str, text: &Text<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Utf8PathBuf> {
+pub(super) fn inside(
+    key: &str,
+    text: &Text<'_>,
+    root: &Utf8Path,
+    reader: &mut Reader<'_>,
+) -> Option<Utf8PathBuf> {
     let written = *text.get_ref();
     let help = "write a relative path that stays inside the directory of `robots.toml`";
     match normalized(written) {
@@ -19,7 +24,7 @@ pub fn inside(key: &str, text: &Text<'_>, root: &Utf8Path, reader: &mut Reader<'
 }
 
 /// Like [`inside`], for a file that must exist.
-pub fn file_inside(
+pub(super) fn file_inside(
     key: &str,
     text: &Text<'_>,
     root: &Utf8Path,
@@ -30,7 +35,7 @@ pub fn file_inside(
 }
 
 /// Returns `path` if it is a file; otherwise reports a mistake at `span`.
-pub fn existing_file(
+pub(super) fn existing_file(
     key: &str,
     span: std::ops::Range<usize>,
     root: &Utf8Path,

@@ -9,11 +9,11 @@ use toml::de::DeTable;
 use super::keys::{Keys, Reader};
 
 /// A string with its place in the file.
-pub type Text<'a> = Spanned<&'a str>;
+pub(super) type Text<'a> = Spanned<&'a str>;
 
 /// The whole file.
 #[derive(Debug)]
-pub struct Raw<'a> {
+pub(super) struct Raw<'a> {
     pub project: Option<RawProject<'a>>,
     pub bases: Vec<RawBase<'a>>,
     pub images: Vec<RawImage<'a>>,
@@ -24,7 +24,7 @@ pub struct Raw<'a> {
 
 /// `[releases]`.
 #[derive(Debug)]
-pub struct RawReleases {
+pub(super) struct RawReleases {
     pub keep: Option<Spanned<i64>>,
     pub settle: Option<Spanned<i64>>,
     pub deadline: Option<Spanned<i64>>,
@@ -32,7 +32,7 @@ pub struct RawReleases {
 
 /// `busy` of a robot.
 #[derive(Debug)]
-pub struct RawBusy<'a> {
+pub(super) struct RawBusy<'a> {
     pub span: Range<usize>,
     /// Number of keys among `command`, `lock` and `heartbeat`, valid or not.
     pub tests: usize,
@@ -45,7 +45,7 @@ pub struct RawBusy<'a> {
 
 /// `[project]`.
 #[derive(Debug)]
-pub struct RawProject<'a> {
+pub(super) struct RawProject<'a> {
     pub span: Range<usize>,
     pub name: Option<Text<'a>>,
     pub ros_workspace: Option<Text<'a>>,
@@ -53,13 +53,13 @@ pub struct RawProject<'a> {
 
 /// `[hub]`.
 #[derive(Debug)]
-pub struct RawHub<'a> {
+pub(super) struct RawHub<'a> {
     pub repository: Option<Text<'a>>,
 }
 
 /// `[bases.NAME]`.
 #[derive(Debug)]
-pub struct RawBase<'a> {
+pub(super) struct RawBase<'a> {
     pub name: Text<'a>,
     pub debian: Option<Text<'a>>,
     pub image: Option<Text<'a>>,
@@ -70,7 +70,7 @@ pub struct RawBase<'a> {
 
 /// `[images.NAME]`.
 #[derive(Debug)]
-pub struct RawImage<'a> {
+pub(super) struct RawImage<'a> {
     pub name: Text<'a>,
     pub base: Option<Text<'a>>,
     pub packages: Option<Spanned<Vec<Text<'a>>>>,
@@ -78,7 +78,7 @@ pub struct RawImage<'a> {
 
 /// `[robots.NAME]`.
 #[derive(Debug)]
-pub struct RawRobot<'a> {
+pub(super) struct RawRobot<'a> {
     pub name: Text<'a>,
     pub simulated: Option<Spanned<bool>>,
     pub store: Option<Text<'a>>,
@@ -96,7 +96,7 @@ pub struct RawRobot<'a> {
 
 impl<'a> Raw<'a> {
     /// Reads all tables, and collects mistakes in `reader`.
-    pub fn read(table: &'a DeTable<'a>, reader: &mut Reader<'_>) -> Self {
+    pub(super) fn read(table: &'a DeTable<'a>, reader: &mut Reader<'_>) -> Self {
         let mut top = Keys::top(table);
         let project = top.table("project", reader).map(|keys| project(keys, reader));
         let bases = top.tables("bases", reader);

@@ -26,7 +26,7 @@ impl Default for Releases {
 }
 
 /// Validates `[releases]`; missing keys get their defaults.
-pub fn releases(raw: &RawReleases, reader: &mut Reader<'_>) -> Releases {
+pub(super) fn releases(raw: &RawReleases, reader: &mut Reader<'_>) -> Releases {
     let default = Releases::default();
     let seconds = |value: Option<u32>| value.map(|seconds| Duration::from_secs(seconds.into()));
     let keep = number(
@@ -64,7 +64,7 @@ pub fn releases(raw: &RawReleases, reader: &mut Reader<'_>) -> Releases {
 }
 
 /// Returns the number under `key` if it is within `bounds`.
-pub fn number(
+pub(super) fn number(
     key: &str,
     written: Option<&Spanned<i64>>,
     bounds: RangeInclusive<i64>,

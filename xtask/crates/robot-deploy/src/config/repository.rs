@@ -5,19 +5,19 @@
 use super::names::{self, Refusal};
 
 /// Name of Docker Hub in Docker's configuration.
-pub const DOCKER_HUB: &str = "docker.io";
+pub(super) const DOCKER_HUB: &str = "docker.io";
 
 /// Greatest length of a repository name, without the host.
 const LENGTH: usize = 255;
 
 /// Returns whether the first part of a reference is a registry host. Otherwise it is part of a name on Docker
 /// Hub.
-pub fn is_host(part: &str) -> bool {
+pub(super) fn is_host(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost"
 }
 
 /// Normalizes a repository to Docker's notation, without a host for Docker Hub.
-pub fn parse(written: &str) -> Result<String, Refusal> {
+pub(super) fn parse(written: &str) -> Result<String, Refusal> {
     let refuse =
         |problem: &str, help: &str| Err((format!("`{}` {problem}", written.escape_debug()), help.to_owned()));
     let example = "write `REGISTRY/NAME`, for instance `registry.example.org/team/eurobot`";

@@ -21,7 +21,12 @@ const COMPOSE: &str = "docker/compose.yaml";
 const RECONNECT: u32 = 60;
 
 /// Validates a robot; returns `None` if mistakes leave it incomplete.
-pub fn robot(raw: &RawRobot<'_>, root: &Utf8Path, here: &Utf8Path, reader: &mut Reader<'_>) -> Option<Robot> {
+pub(super) fn robot(
+    raw: &RawRobot<'_>,
+    root: &Utf8Path,
+    here: &Utf8Path,
+    reader: &mut Reader<'_>,
+) -> Option<Robot> {
     check_name(&raw.name, names::robot, reader);
     let name = raw.name.get_ref().to_string();
     let host = reach(raw, reader);
@@ -200,7 +205,7 @@ fn readable_env_file(
 }
 
 /// Refuses two robots on the same machine.
-pub fn refuse_twins(raw: &[RawRobot<'_>], robots: &[Robot], reader: &mut Reader<'_>) {
+pub(super) fn refuse_twins(raw: &[RawRobot<'_>], robots: &[Robot], reader: &mut Reader<'_>) {
     let mut seen: BTreeMap<(String, u16), (&str, Range<usize>)> = BTreeMap::new();
     let mut placed: Vec<_> = robots
         .iter()

@@ -26,7 +26,7 @@ const SUITES: [&str; 8] =
     ["bookworm", "trixie", "forky", "bullseye", "oldstable", "stable", "testing", "unstable"];
 
 /// Returns the workspace, or an error with all mistakes.
-pub fn workspace(
+pub(super) fn workspace(
     raw: &Raw<'_>,
     root: &Utf8Path,
     here: &Utf8Path,

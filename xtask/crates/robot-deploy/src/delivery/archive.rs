@@ -14,9 +14,9 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-pub use contents::{ArchiveContents, PackedLayer, common, pack};
-pub use pipe::{Observed, read_from, write_to};
-pub use source::{ArchiveSource, Engine, Pass};
+pub(crate) use contents::{ArchiveContents, PackedLayer, common, pack};
+pub(crate) use pipe::{Observed, read_from, write_to};
+pub(crate) use source::{ArchiveSource, Engine, Pass};
 
 use super::{Cost, Delivered, Delivery, DigestCache};
 use crate::error::{Failure, Result};
@@ -29,7 +29,7 @@ use crate::ui::{self, Progress};
 
 /// Source and destination of images.
 #[derive(Clone, Copy, Debug)]
-pub struct ArchiveRoute<'a> {
+pub(crate) struct ArchiveRoute<'a> {
     /// The project's name, which is the repository of its images.
     pub project: &'a str,
     pub session: &'a Session,
@@ -42,7 +42,7 @@ pub struct ArchiveRoute<'a> {
 
 /// An image, and the digests that may be its id in an engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArchiveImage {
+pub(crate) struct ArchiveImage {
     /// The image's name in `robots.toml`.
     pub image: String,
     /// Digest of the manifest or of the configuration: the image's id in the engine that built it.
@@ -53,7 +53,7 @@ pub struct ArchiveImage {
 
 impl ArchiveImage {
     /// An image that was built on this machine.
-    pub fn of(built: &Built, digest_cache: &DigestCache) -> Self {
+    pub(crate) fn of(built: &Built, digest_cache: &DigestCache) -> Self {
         let digest = built.id.digest();
         // The robot may have received the image by a push as well.
         let other = digest_cache.saved_with(digest).or_else(|| digest_cache.pushed_as(digest));
@@ -62,7 +62,7 @@ impl ArchiveImage {
 
     /// The image's name in a robot's engine: a tag with the digest, because a loaded image in a classic store
     /// has no reference by digest.
-    pub fn reference(&self, project: &str) -> String {
+    pub(crate) fn reference(&self, project: &str) -> String {
         format!("{project}:{}-{}", self.image, short(&self.digest))
     }
 
@@ -83,7 +83,7 @@ struct Loaded<'a> {
 /// # Errors
 /// After an error, images and containers that the robot had are unchanged. The next delivery sends the whole
 /// archive again.
-pub fn deliver(
+pub(crate) fn deliver(
     route: &ArchiveRoute<'_>,
     source: &dyn ArchiveSource,
     items: &[ArchiveImage],

@@ -45,7 +45,7 @@ use super::Route;
 use agent::{Agent, Inventory, MakeStats, Refusal, Started};
 use queue::{Job, Queue};
 
-pub use cache::{DeltaCache, prune};
+pub(crate) use cache::{DeltaCache, prune};
 
 /// Bytes of memory that the robot has to spare at least: twice the amount that making a layer takes.
 const MIN_MEMORY: u64 = 200_000_000;
@@ -65,14 +65,14 @@ const REFUSED_STALE: &str = "stale";
 
 /// Delta transfer to one robot.
 #[derive(Clone, Copy)]
-pub struct Transfer<'a> {
+pub(super) struct Transfer<'a> {
     route: &'a Route<'a>,
     observer: &'a dyn LayerObserver,
 }
 
 /// Observer of prefix images that become complete in the robot's registry while other layers are still being
 /// sent.
-pub trait LayerObserver: Sync {
+pub(super) trait LayerObserver: Sync {
     /// At least one prefix image will follow.
     fn prefix_expected(&self);
 
@@ -81,7 +81,7 @@ pub trait LayerObserver: Sync {
 }
 
 /// Ignores all prefix images.
-pub struct NoObserver;
+pub(super) struct NoObserver;
 
 impl LayerObserver for NoObserver {
     fn prefix_expected(&self) {}
@@ -91,7 +91,7 @@ impl LayerObserver for NoObserver {
 
 /// Way of one layer to the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LayerReport {
+pub(super) struct LayerReport {
     pub how: Transport,
     /// Bytes sent for the layer.
     pub sent: u64,
@@ -104,7 +104,7 @@ impl LayerReport {
 
 /// Result of a delta transfer.
 #[derive(Clone, Debug, Default)]
-pub struct TransferReport {
+pub(super) struct TransferReport {
     /// The exported images; none where the layers could not be exported.
     pub images: Vec<Exported>,
     /// The layers in the robot's registry, by digest; `docker push` sends the others.
@@ -116,7 +116,11 @@ pub struct TransferReport {
 impl TransferReport {
     /// Returns the report of one image's layer; none where `docker push` sends the layer. `seen` has the
     /// layers of the images before: a layer travels once, even if several images have it.
-    pub fn report_for<'a>(&self, layer: &'a Layer, seen: &mut BTreeSet<&'a str>) -> Option<LayerReport> {
+    pub(super) fn report_for<'a>(
+        &self,
+        layer: &'a Layer,
+        seen: &mut BTreeSet<&'a str>,
+    ) -> Option<LayerReport> {
         if seen.insert(&layer.digest) {
             self.layers.get(&layer.digest).cloned()
         } else {
@@ -125,7 +129,7 @@ impl TransferReport {
     }
 
     /// Bytes of the layers that `docker push` has to send.
-    pub fn bytes_left_to_push(&self) -> u64 {
+    pub(super) fn bytes_left_to_push(&self) -> u64 {
         let layers = self.images.iter().flat_map(|image| &image.layers);
         let left = layers.filter(|layer| !self.layers.contains_key(&layer.digest));
         left.map(|layer| (&layer.digest, layer.size)).collect::<BTreeMap<_, _>>().values().sum()
@@ -134,7 +138,7 @@ impl TransferReport {
 
 /// Access to the data of the robot's registry.
 #[derive(Clone, Copy, Debug)]
-pub enum RegistryAccess<'a> {
+pub(super) enum RegistryAccess<'a> {
     Running,
     /// The registry does not run. Its data is there, and so is its image, which has this name.
     Stopped(&'a str),
@@ -144,7 +148,7 @@ pub enum RegistryAccess<'a> {
 
 /// Forecast of a delta transfer.
 #[derive(Clone, Debug, Default)]
-pub struct Forecast {
+pub(super) struct Forecast {
     /// The report that the transfer would give.
     pub report: TransferReport,
     /// Bytes that would be sent besides the delta files.
@@ -154,12 +158,12 @@ pub struct Forecast {
 }
 
 impl<'a> Transfer<'a> {
-    pub fn new(route: &'a Route<'a>) -> Self {
+    pub(super) fn new(route: &'a Route<'a>) -> Self {
         Self { route, observer: &NoObserver }
     }
 
     /// Replaces the observer.
-    pub fn observed_by(self, observer: &'a dyn LayerObserver) -> Self {
+    pub(super) fn observed_by(self, observer: &'a dyn LayerObserver) -> Self {
         Self { observer, ..self }
     }
 
@@ -182,7 +186,7 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// An error for which [`is_full`] is true if the robot has no room for the layers.
-    pub fn forecast(&self, built: &[&Built], registry: RegistryAccess<'_>) -> Result<Forecast> {
+    pub(super) fn forecast(&self, built: &[&Built], registry: RegistryAccess<'_>) -> Result<Forecast> {
         let images = self.export(built)?;
         let mut agent = match registry {
             RegistryAccess::Running => Some(Agent::start(self.route.session)?),
@@ -231,7 +235,7 @@ impl<'a> Transfer<'a> {
     /// # Errors
     /// [`Exit::Unreachable`] if the robot cannot be reached again, [`Exit::Interrupted`], or an error for
     /// which [`is_full`] is true. Everything else is a warning.
-    pub fn send_layers(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<TransferReport> {
+    pub(super) fn send_layers(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<TransferReport> {
         if !layout::can_export(self.route.builder) {
             if !built.is_empty() {
                 // Not a warning: this machine can do no better, and it would be repeated at every deploy.
@@ -518,7 +522,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Removes those of `blobs` that are damaged in the robot's registry; returns their number.
-    pub fn remove_damaged(&self, blobs: &[Descriptor]) -> Result<usize> {
+    pub(super) fn remove_damaged(&self, blobs: &[Descriptor]) -> Result<usize> {
         let (mut agent, _inventory) = self.connect()?;
         agent.begin(&self.route.cache.owner()?, self.repository(), &[], None)?;
         let sizes: BTreeMap<&Digest, u64> = blobs.iter().map(|blob| (&blob.digest, blob.size)).collect();
@@ -534,7 +538,7 @@ fn memory_shortage(inventory: &Inventory) -> Option<String> {
 }
 
 /// Returns whether the robot has no room for the new layers.
-pub fn is_full(error: &anyhow::Error) -> bool {
+pub(crate) fn is_full(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Refusal>())

@@ -15,7 +15,7 @@ use crate::ui;
 /// An image in a classic store has no manifest: `docker push` makes one with compressed layers, `docker save`
 /// another.
 #[derive(Debug)]
-pub struct DigestCache {
+pub(crate) struct DigestCache {
     pushed: Manifests,
     saved: Manifests,
     overhead_file: Utf8PathBuf,
@@ -34,7 +34,7 @@ const DEFAULT_OVERHEAD: (u64, u64) = (3_260, 841);
 
 impl DigestCache {
     /// Reads the files. A damaged or missing file is as good as an empty one and costs a push for each image.
-    pub fn load(state_dir: &Utf8Path) -> Self {
+    pub(crate) fn load(state_dir: &Utf8Path) -> Self {
         let overhead_file = state_dir.join("push-talk.json");
         let (pushed, saved) = (state_dir.join("manifests.json"), state_dir.join("saved-manifests.json"));
         let overhead = Mutex::new(read(&overhead_file));
@@ -43,13 +43,13 @@ impl DigestCache {
 
     /// Bytes of a push whose layers the registry has, besides manifest and configuration: measured at the
     /// last push of an image with as many layers, else estimated.
-    pub fn push_overhead(&self, layers: usize) -> u64 {
+    pub(crate) fn push_overhead(&self, layers: usize) -> u64 {
         let known = self.overhead.lock().unwrap_or_else(PoisonError::into_inner).get(&layers).copied();
         known.unwrap_or(DEFAULT_OVERHEAD.0 + DEFAULT_OVERHEAD.1 * layers as u64)
     }
 
     /// Records the bytes for [`DigestCache::push_overhead`].
-    pub fn record_overhead(&self, layers: usize, bytes: u64) {
+    pub(crate) fn record_overhead(&self, layers: usize, bytes: u64) {
         let mut overhead = self.overhead.lock().unwrap_or_else(PoisonError::into_inner);
         if overhead.insert(layers, bytes) != Some(bytes) {
             write(&self.overhead_file, &*overhead);
@@ -57,23 +57,23 @@ impl DigestCache {
     }
 
     /// Digest of the manifest with which the image with this configuration was pushed.
-    pub fn pushed_as(&self, config: &str) -> Option<String> {
+    pub(crate) fn pushed_as(&self, config: &str) -> Option<String> {
         self.pushed.of(config)
     }
 
     /// Records the manifest of an image that was pushed.
-    pub fn record_pushed(&self, config: &str, manifest: &str) {
+    pub(crate) fn record_pushed(&self, config: &str, manifest: &str) {
         self.pushed.record(config, manifest);
     }
 
     /// Digest of the configuration of this manifest, or of the manifest of this configuration, in an archive
     /// of `docker save`.
-    pub fn saved_with(&self, digest: &str) -> Option<String> {
+    pub(crate) fn saved_with(&self, digest: &str) -> Option<String> {
         self.saved.config_of(digest).or_else(|| self.saved.of(digest))
     }
 
     /// Records the manifest of an image in an archive.
-    pub fn record_saved(&self, config: &str, manifest: &str) {
+    pub(crate) fn record_saved(&self, config: &str, manifest: &str) {
         self.saved.record(config, manifest);
     }
 }

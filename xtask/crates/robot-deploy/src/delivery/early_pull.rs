@@ -48,7 +48,7 @@ impl LayerObserver for Sender<LayerEvent> {
 /// this process is killed.
 #[derive(Debug, Default)]
 #[must_use = "prefix images are removed when it is dropped"]
-pub struct Pulled {
+pub(super) struct Pulled {
     /// None until a prefix image is expected.
     puller: Option<Puller>,
 }
@@ -107,7 +107,7 @@ impl Drop for Puller {
 }
 
 /// Runs `work`, and pulls the prefix images that `work` tells its observer about.
-pub fn while_sending(
+pub(super) fn while_sending(
     route: &Route<'_>,
     work: impl FnOnce(&dyn LayerObserver) -> Result<()>,
 ) -> Result<Pulled> {

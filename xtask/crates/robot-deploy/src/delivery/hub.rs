@@ -9,7 +9,7 @@ use crate::robot_side::Script;
 
 /// Source and destination of images.
 #[derive(Clone, Copy)]
-pub struct Route<'a> {
+pub(crate) struct Route<'a> {
     /// The project's name, which is the repository in the names for people.
     pub project: &'a str,
     pub hub: &'a Hub,
@@ -24,7 +24,7 @@ pub struct Route<'a> {
 ///
 /// # Errors
 /// After an error, images and containers that the robot had are unchanged.
-pub fn deliver(route: &Route<'_>, images: Vec<Delivered>) -> Result<Delivery> {
+pub(crate) fn deliver(route: &Route<'_>, images: Vec<Delivered>) -> Result<Delivery> {
     let there = images.iter().filter(|image| route.survey.has_image(&image.reference)).count();
     let lacking = pull::lacking(route.survey, route.project, &images);
     if !lacking.is_empty() {

@@ -28,7 +28,7 @@ const PROBE_BYTES: usize = 16 << 20;
 
 /// Plan for one robot, as `--json` prints it.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub robot: String,
     pub images: Vec<Image>,
     /// Bytes of layers to send.
@@ -59,7 +59,7 @@ pub struct Plan {
 
 /// An image of the plan.
 #[derive(Clone, Debug, Serialize)]
-pub struct Image {
+pub(crate) struct Image {
     /// The image's name in `robots.toml`.
     pub image: String,
     /// Digest of the image that was built.
@@ -72,7 +72,7 @@ pub struct Image {
 
 /// A layer of an image.
 #[derive(Clone, Debug, Serialize)]
-pub struct Layer {
+pub(crate) struct Layer {
     pub digest: String,
     /// The instruction that made the layer.
     pub created_by: String,
@@ -118,7 +118,7 @@ impl RobotState {
 
 /// Services of the release.
 #[derive(Clone, Debug, Default)]
-pub struct Services {
+pub(crate) struct Services {
     /// Hash of each service's configuration: the service is restarted when it changes.
     pub hashes: BTreeMap<String, String>,
     /// The services that end by themselves.
@@ -128,7 +128,7 @@ pub struct Services {
 }
 
 /// Plans a delivery.
-pub fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<Plan> {
+pub(crate) fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<Plan> {
     let state = RobotState::query(route)?;
     let mut plan = Plan {
         robot: route.session.robot().to_owned(),

@@ -8,7 +8,7 @@ use crate::robot::Survey;
 /// The reference of each image, and the two tags that it gets. `eurobot:navigation` is for people. The tag in
 /// `repository`, from which the image is pulled, keeps the reference from being pruned: an engine with the
 /// classic store prunes images that have only a digest.
-pub fn arguments(images: &[Delivered], repository: &str, project: &str) -> Vec<String> {
+pub(super) fn arguments(images: &[Delivered], repository: &str, project: &str) -> Vec<String> {
     let names = |Delivered { image, reference }: &Delivered| {
         [reference.clone(), format!("{repository}:{image}"), format!("{project}:{image}")]
     };
@@ -16,7 +16,7 @@ pub fn arguments(images: &[Delivered], repository: &str, project: &str) -> Vec<S
 }
 
 /// Returns the images that the robot did not have under all their names when it was surveyed.
-pub fn lacking(survey: &Survey, project: &str, images: &[Delivered]) -> Vec<Delivered> {
+pub(super) fn lacking(survey: &Survey, project: &str, images: &[Delivered]) -> Vec<Delivered> {
     let id = |name: &str| survey.known().find(|known| known.is_called(name)).map(|known| &known.id);
     let is_named = |Delivered { image, reference }: &&Delivered| {
         let by_digest = id(reference);
@@ -28,7 +28,7 @@ pub fn lacking(survey: &Survey, project: &str, images: &[Delivered]) -> Vec<Deli
 }
 
 /// Fails unless the script's output has the references of all images.
-pub fn check(robot: &str, images: &[Delivered], output: &str) -> Result<()> {
+pub(super) fn check(robot: &str, images: &[Delivered], output: &str) -> Result<()> {
     if crate::mode::dry_run() {
         return Ok(());
     }

@@ -36,7 +36,7 @@ const MAX_UNCOMPRESSED: u64 = 100_000;
 /// # Errors
 /// After an error, images and containers that the robot had are unchanged, and layers that arrived are not
 /// sent again.
-pub fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
+pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let session = route.session;
     route.progress.waiting("checking its registry");
     let lane = || Lane::robot(session.robot());
@@ -240,7 +240,12 @@ fn verify(built: &Built, manifest: &PushedManifest) -> Result<()> {
 
 /// Has the robot pull the images that it lacks from its own registry, and restore the names of older images
 /// that newer ones have taken.
-pub fn pull_lacking(session: &Session, project: &str, survey: &Survey, images: &[Delivered]) -> Result<()> {
+pub(crate) fn pull_lacking(
+    session: &Session,
+    project: &str,
+    survey: &Survey,
+    images: &[Delivered],
+) -> Result<()> {
     let images = pulling::lacking(survey, project, images);
     if images.is_empty() {
         return Ok(());

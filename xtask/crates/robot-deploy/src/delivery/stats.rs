@@ -9,7 +9,7 @@ use crate::timeline::{self, Transport};
 
 /// Statistics of one robot.
 #[derive(Debug)]
-pub struct TransferStats<'a> {
+pub(super) struct TransferStats<'a> {
     robot: &'a str,
     report: &'a TransferReport,
     seen: BTreeSet<&'a str>,
@@ -18,18 +18,18 @@ pub struct TransferStats<'a> {
 
 impl<'a> TransferStats<'a> {
     /// Starts with the report of the delta transfer.
-    pub fn new(robot: &'a str, report: &'a TransferReport) -> Self {
+    pub(super) fn new(robot: &'a str, report: &'a TransferReport) -> Self {
         Self { robot, report, seen: BTreeSet::new(), reused: 0 }
     }
 
     /// Bytes of the layers that the robot had, in all recorded images.
-    pub fn reused(&self) -> u64 {
+    pub(super) fn reused(&self) -> u64 {
         self.reused
     }
 
     /// Records an image whose push took `sent` bytes. Returns the number of its layers that were sent and
     /// reused, and the bytes of its deltas.
-    pub fn record(&mut self, image: &str, manifest: &str, pushed: Layers, sent: u64) -> (Layers, u64) {
+    pub(super) fn record(&mut self, image: &str, manifest: &str, pushed: Layers, sent: u64) -> (Layers, u64) {
         let report = self.report;
         let exported = report.images.iter().find(|exported| *exported.digest == *manifest);
         let layers = exported.map(|exported| exported.layers.as_slice()).unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::image::{Built, ImageSpec, Options};
 /// State of the build, shared between the build and the threads of the robots. Each value is set once, also
 /// when the build fails.
 #[derive(Debug, Default)]
-pub struct Build {
+pub(super) struct Build {
     /// The images, once the engine's store has all of them. `None` if the build failed before.
     images: OnceLock<Option<Vec<Built>>>,
     /// True if the build succeeded.
@@ -30,7 +30,7 @@ impl Drop for WakeOnDrop<'_> {
 
 impl Build {
     /// Runs `build` and wakes the threads that wait for its images and its end.
-    pub fn run(
+    pub(super) fn run(
         &self,
         specs: &BTreeSet<ImageSpec>,
         build: impl FnOnce(Options<'_>) -> Result<Vec<Built>>,
@@ -61,18 +61,18 @@ impl Build {
     }
 
     /// Waits for the images. Returns `None` if the build failed.
-    pub fn images(&self) -> Option<&[Built]> {
+    pub(super) fn images(&self) -> Option<&[Built]> {
         self.images.wait().as_deref()
     }
 
     /// Returns whether the images are not available yet.
-    pub fn has_none_yet(&self) -> bool {
+    pub(super) fn has_none_yet(&self) -> bool {
         self.images.get().is_none()
     }
 
     /// Waits for the end of the build and returns whether it succeeded. Images of a failed build must not be
     /// started.
-    pub fn has_succeeded(&self) -> bool {
+    pub(super) fn has_succeeded(&self) -> bool {
         *self.succeeded.wait()
     }
 }

@@ -4,7 +4,7 @@ use crate::release::lock::OnLocked;
 
 /// Options about activation of the delivered release.
 #[derive(clap::Args, Debug, Clone, Copy)]
-pub struct Activate {
+pub(crate) struct Activate {
     /// Deliver only, without starting the new release
     #[arg(long, conflicts_with = "force")]
     pub no_start: bool,
@@ -19,7 +19,7 @@ pub struct Activate {
 
 /// Options about robots that are locked by another deploy, or busy.
 #[derive(clap::Args, Debug, Clone, Copy)]
-pub struct OnBusy {
+pub(crate) struct OnBusy {
     /// Wait until other deploys to the robot have ended and the robot is not busy
     #[arg(long)]
     wait: bool,
@@ -37,7 +37,7 @@ impl From<OnBusy> for Activate {
 }
 
 impl OnBusy {
-    pub fn on_locked(self) -> OnLocked {
+    pub(crate) fn on_locked(self) -> OnLocked {
         if self.wait { OnLocked::Wait } else { OnLocked::Refuse }
     }
 }

@@ -8,7 +8,7 @@ use crate::robot::Survey;
 use crate::{image, ui};
 
 /// Result of a deploy to one robot.
-pub struct DeployResult {
+pub(crate) struct DeployResult {
     pub delivery: Delivery,
     /// State of the robot with its containers. `None` with `--no-start`.
     pub running: Option<Survey>,
@@ -19,7 +19,7 @@ pub struct DeployResult {
 }
 
 /// Prints the containers of the robots and the cost of the deploys.
-pub fn report(results: &[(String, DeployResult)]) -> Result<()> {
+pub(crate) fn report(results: &[(String, DeployResult)]) -> Result<()> {
     if crate::mode::dry_run() {
         return Ok(());
     }
@@ -35,7 +35,7 @@ pub fn report(results: &[(String, DeployResult)]) -> Result<()> {
 }
 
 /// Prints the containers of the robots, after a verb that has changed them.
-pub fn show_running(surveys: &[(String, Survey)]) -> Result<()> {
+pub(crate) fn show_running(surveys: &[(String, Survey)]) -> Result<()> {
     if crate::mode::dry_run() || surveys.is_empty() {
         return Ok(());
     }

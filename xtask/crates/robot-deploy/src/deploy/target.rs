@@ -14,7 +14,7 @@ use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
 /// A robot that is connected.
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     pub session: Session,
     /// State of the robot before the delivery. Once the robot is locked, no other deploy can change that
     /// state.
@@ -30,7 +30,7 @@ pub struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Connects to a robot and reads its state. `repository` is where the robot pulls its images from.
-    pub fn connect(
+    pub(crate) fn connect(
         workspace: &'a Workspace,
         robot: &'a Robot,
         way: impl FnOnce() -> Result<Endpoint>,
@@ -55,7 +55,7 @@ impl<'a> Target<'a> {
     /// # Errors
     /// Fails with [`Exit::Busy`](crate::error::Exit::Busy) when another deploy holds the lock and `--wait` is
     /// not given.
-    pub fn lock(&mut self) -> Result<()> {
+    pub(crate) fn lock(&mut self) -> Result<()> {
         let project = &self.workspace.project.name;
         let (on_locked, reported) = (self.options.on_busy.on_locked(), self.survey.pending.as_ref());
         let (lock, stamp) = Lock::take(&self.session, project, on_locked, reported, self.progress)?;
@@ -82,7 +82,7 @@ impl<'a> Target<'a> {
     }
 
     /// Returns whether there is nothing to start: the robot already runs `release`, or `--no-start` is given.
-    pub fn runs(&self, release: &ComposeProject) -> bool {
+    pub(crate) fn runs(&self, release: &ComposeProject) -> bool {
         self.options.no_start || state::is_current(release, &self.survey)
     }
 
@@ -91,7 +91,7 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// Fails when the robot is busy, and when the release is unhealthy there.
-    pub fn activate(
+    pub(crate) fn activate(
         &mut self,
         release: &ComposeProject,
         source: &SourceRevision,
@@ -124,7 +124,7 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// As [`Target::activate`].
-    pub fn return_to(&mut self, number: u32) -> Result<Survey> {
+    pub(crate) fn return_to(&mut self, number: u32) -> Result<Survey> {
         self.keep_lock()?;
         self.check_busy()?;
         self.progress.doing("starting", None);

@@ -9,15 +9,15 @@ const HERE: &str = "bookworm";
 const NEXT: &str = "trixie";
 
 /// Path of the additional source.
-pub const SOURCE_FILE: &str = "/etc/apt/sources.list.d/xtask-trixie.sources";
+pub(super) const SOURCE_FILE: &str = "/etc/apt/sources.list.d/xtask-trixie.sources";
 /// Path of the pins for that source.
-pub const PINS_FILE: &str = "/etc/apt/preferences.d/xtask-trixie";
+pub(super) const PINS_FILE: &str = "/etc/apt/preferences.d/xtask-trixie";
 
 /// One stanza of a deb822 file: field names as written, values with their continuation lines.
 type Stanza = BTreeMap<String, String>;
 
 /// A file of `/etc/apt/sources.list` or `/etc/apt/sources.list.d`.
-pub struct SourcesFile {
+pub(super) struct SourcesFile {
     /// Name of the file; its suffix tells the format.
     pub name: String,
     pub text: String,
@@ -25,7 +25,7 @@ pub struct SourcesFile {
 
 /// Generates the additional source: the entry of the distribution itself, changed to the next release. The
 /// mirror, the signing key and all other fields stay the same.
-pub fn next_release(files: &[SourcesFile]) -> Option<String> {
+pub(super) fn next_release(files: &[SourcesFile]) -> Option<String> {
     let mut source = own_entry(files, HERE)?;
     source.insert("Types".to_owned(), "deb".to_owned());
     source.insert("Suites".to_owned(), NEXT.to_owned());
@@ -37,7 +37,7 @@ pub fn next_release(files: &[SourcesFile]) -> Option<String> {
 }
 
 /// Returns the mirror that a Debian host of the release `here` fetches its packages from.
-pub fn mirror(files: &[SourcesFile], here: &str) -> Option<String> {
+pub(super) fn mirror(files: &[SourcesFile], here: &str) -> Option<String> {
     words(&own_entry(files, here)?, "URIs").next().map(str::to_owned)
 }
 
@@ -59,7 +59,7 @@ fn own_entry(files: &[SourcesFile], here: &str) -> Option<Stanza> {
 
 /// Generates the pins: `packages` of the next release are preferred to those of the host's release, all
 /// others are not.
-pub fn pins(packages: &[&str]) -> String {
+pub(super) fn pins(packages: &[&str]) -> String {
     let packages = packages.join(" ");
     format!(
         "Package: *\nPin: release n={NEXT}\nPin-Priority: 100\n\n\

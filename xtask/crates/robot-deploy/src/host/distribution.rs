@@ -23,7 +23,7 @@ pub enum Distribution {
 }
 
 /// Parses `/etc/os-release` (`os-release(5)`).
-pub fn from_os_release(text: &str) -> Distribution {
+pub(super) fn from_os_release(text: &str) -> Distribution {
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
         line.map(|quoted| quoted.trim_matches(['"', '\'']).to_owned()).unwrap_or_default()

@@ -19,7 +19,7 @@ pub struct Endpoint {
 /// The part of `config.json` that selects the engine and the plugin directories.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct ClientConfig {
+pub(super) struct ClientConfig {
     current_context: String,
     /// Additional plugin directories.
     pub cli_plugins_extra_dirs: Vec<String>,
@@ -43,7 +43,7 @@ struct DockerEndpoint {
 }
 
 /// Reads the client's configuration. An unreadable file counts as empty: the client itself reports it.
-pub fn client_config(dir: &Utf8Path) -> ClientConfig {
+pub(super) fn client_config(dir: &Utf8Path) -> ClientConfig {
     let text = fs_err::read_to_string(dir.join("config.json")).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }

@@ -38,7 +38,7 @@ pub struct Engine {
 
 /// Result of a query for the engine.
 #[derive(Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     Engine(Box<Engine>),
     /// The `docker` client is not installed.
     NoClient,
@@ -88,7 +88,7 @@ struct IndexConfig {
 ///
 /// # Errors
 /// Fails when the engine is on another machine, does not answer in time, or is not Docker.
-pub fn ask(machine: &Machine) -> Result<Answer> {
+pub(super) fn ask(machine: &Machine) -> Result<Answer> {
     if machine.endpoint.is_remote() {
         return Err(elsewhere(machine).into());
     }
@@ -203,7 +203,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Shortened `docker info` of an engine with the containerd store.
-    pub const CONTAINERD: &str = r#"{"ID":"x","Driver":"overlayfs","DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],
+    pub(crate) const CONTAINERD: &str = r#"{"ID":"x","Driver":"overlayfs","DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],
         "OperatingSystem":"Debian GNU/Linux 12 (bookworm)","OSType":"linux","Architecture":"x86_64",
         "RegistryConfig":{"IndexConfigs":{"docker.io":{"Secure":true}},"InsecureRegistryCIDRs":["127.0.0.0/8"],"Mirrors":null},
         "DockerRootDir":"/var/lib/docker","ServerVersion":"26.1.5+dfsg1","SecurityOptions":["name=seccomp,profile=builtin"],

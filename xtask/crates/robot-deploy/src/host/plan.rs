@@ -11,13 +11,13 @@ use crate::error::{Failure, Result};
 use crate::process::{Cmd, LineFilter};
 
 /// Log of a dockerd that runs without an init system.
-pub const DAEMON_LOG: &str = "/var/log/dockerd.log";
+pub(super) const DAEMON_LOG: &str = "/var/log/dockerd.log";
 /// Configuration of the engine.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
 /// Commands, in the order of execution.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Installs packages.
     pub install: Vec<Cmd>,
     /// Starts the engine, unless its installation did.
@@ -29,7 +29,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn commands(&self) -> impl Iterator<Item = &Cmd> {
+    pub(super) fn commands(&self) -> impl Iterator<Item = &Cmd> {
         let register = self.register.iter().map(|(_, cmd)| cmd);
         self.install.iter().chain(&self.start).chain(register).chain(&self.join)
     }
@@ -39,7 +39,7 @@ impl Plan {
 ///
 /// # Errors
 /// Fails on systems whose package names xtask does not know; the error says what to install manually.
-pub fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
+pub(super) fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
     let mut plan = Plan::default();
     let lacks = |what: &Missing| missing.contains(what);
     let distribution = machine.distribution();
@@ -171,7 +171,7 @@ fn install(
 }
 
 /// Returns the mirror that a Debian host fetches its packages from; `None` on other systems.
-pub fn debian_mirror(machine: &Machine) -> Option<String> {
+pub(super) fn debian_mirror(machine: &Machine) -> Option<String> {
     let release = machine.text("/etc/os-release");
     let value = |key: &str| release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     (value("ID") == Some("debian"))

@@ -80,7 +80,7 @@ impl fmt::Display for Missing {
 
 /// Result of [`look`].
 #[derive(Debug, Default)]
-pub struct Found {
+pub(super) struct Found {
     pub missing: Vec<Missing>,
     /// The engine, if it was needed and answers.
     pub engine: Option<Engine>,
@@ -90,7 +90,7 @@ pub struct Found {
 ///
 /// # Errors
 /// Fails if no package can help: the engine is on another machine, or is not started by this system.
-pub fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
+pub(super) fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
     let mut found = Found::default();
     if needs.iter().any(|need| matches!(need, Need::Engine)) {
         match engine::ask(machine)? {
@@ -136,7 +136,7 @@ fn can_bootstrap(machine: &Machine) -> bool {
 
 /// Returns whether the kernel runs programs for `platform`, in containers too. Containers do not see the
 /// interpreter's file, so it needs the flag F, with which the kernel keeps the file open.
-pub fn emulates(machine: &Machine, platform: &Platform) -> bool {
+pub(super) fn emulates(machine: &Machine, platform: &Platform) -> bool {
     if platform.arch == Platform::of_this_machine().arch {
         return true;
     }
@@ -146,7 +146,7 @@ pub fn emulates(machine: &Machine, platform: &Platform) -> bool {
 }
 
 /// Architecture of a platform in QEMU's notation.
-pub fn qemu_arch(platform: &Platform) -> &str {
+pub(super) fn qemu_arch(platform: &Platform) -> &str {
     match platform.arch.as_str() {
         "amd64" => "x86_64",
         "arm64" => "aarch64",
@@ -186,7 +186,7 @@ fn denied(machine: &Machine, message: &str) -> Result<Missing> {
 }
 
 /// Error for a session that is older than the group membership. A session gets its groups when it begins.
-pub fn login_again(machine: &Machine) -> Failure {
+pub(super) fn login_again(machine: &Machine) -> Failure {
     Failure::failed(format!(
         "`{}` is in the group `docker`, but this session began before that",
         machine.user

@@ -15,7 +15,7 @@ const PID_FILE: &str = "docker.pid";
 const LOG_LINES: usize = 20;
 
 /// See [`super::ensure`]; returns the engine if it was among the needs and answers.
-pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Engine>> {
+pub(super) fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Engine>> {
     let found = probe::look(machine, needs)?;
     if found.missing.is_empty() {
         return Ok(found.engine);
@@ -60,7 +60,7 @@ pub fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Option<Eng
 }
 
 /// Returns the engine; fails if it does not answer.
-pub fn engine(machine: &Machine) -> Result<Engine> {
+pub(super) fn engine(machine: &Machine) -> Result<Engine> {
     let found = probe::look(machine, &[Need::Engine])?;
     found.engine.ok_or_else(|| {
         let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();

@@ -19,11 +19,11 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const TOKEN: &str = "<token>";
 
 /// A `config.json` with one login and nothing else. It is never printed.
-pub struct Login(Vec<u8>);
+pub(crate) struct Login(Vec<u8>);
 
 impl Login {
     /// Login of this machine for the registry, if any.
-    pub fn of(hub: &Hub) -> Result<Option<Self>> {
+    pub(crate) fn of(hub: &Hub) -> Result<Option<Self>> {
         let Some(file) = config_file() else { return Ok(None) };
         let Ok(text) = fs_err::read_to_string(&file) else { return Ok(None) };
         let config: Value = serde_json::from_str(&text).map_err(|error| {
@@ -44,7 +44,7 @@ impl Login {
     }
 
     /// Content of the temporary `config.json` for the robot's Docker.
-    pub fn config(&self) -> &[u8] {
+    pub(crate) fn config(&self) -> &[u8] {
         &self.0
     }
 }

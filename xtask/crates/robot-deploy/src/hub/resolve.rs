@@ -35,7 +35,11 @@ struct PlatformManifest {
 
 /// Returns references by digest (`REPO@sha256:…`) of the images that are published as `name`, each to the
 /// manifest for its platform.
-pub fn resolve(hub: &Hub, name: &str, specs: &BTreeSet<ImageSpec>) -> Result<BTreeMap<ImageSpec, String>> {
+pub(crate) fn resolve(
+    hub: &Hub,
+    name: &str,
+    specs: &BTreeSet<ImageSpec>,
+) -> Result<BTreeMap<ImageSpec, String>> {
     let images: BTreeSet<&str> = specs.iter().map(|spec| spec.image.as_str()).collect();
     let inspected = std::thread::scope(|scope| {
         let threads: Vec<_> = images

@@ -18,7 +18,7 @@ const REVISION: usize = 12;
 const CI_NAMES: [&str; 2] = ["GITHUB_REF_NAME", "CI_COMMIT_REF_NAME"];
 
 /// Replaces every character that a tag must not contain by `-`.
-pub fn sanitised(text: &str) -> String {
+pub(crate) fn sanitised(text: &str) -> String {
     let allowed = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
     let tag: String =
         text.chars().map(|character| if allowed(character) { character } else { '-' }).collect();
@@ -26,18 +26,18 @@ pub fn sanitised(text: &str) -> String {
 }
 
 /// Reference of an image under a name: `REPO:navigation-main`.
-pub fn reference(hub: &Hub, image: &str, name: &str) -> String {
+pub(crate) fn reference(hub: &Hub, image: &str, name: &str) -> String {
     format!("{}:{}", hub.repository, sanitised(&format!("{image}-{name}")))
 }
 
 /// Reference of one platform of an image of one revision: `REPO:navigation-REVISION-linux-amd64`. Other tags
 /// point to it.
-pub fn part(hub: &Hub, image: &str, revision: &str, platform: &Platform) -> String {
+pub(crate) fn part(hub: &Hub, image: &str, revision: &str, platform: &Platform) -> String {
     reference(hub, image, &format!("{revision}-{}", platform.slug()))
 }
 
 /// Names of the state checked out in `dir`; the last one is the [`revision`].
-pub fn names(dir: &Utf8Path) -> Result<Vec<String>> {
+pub(crate) fn names(dir: &Utf8Path) -> Result<Vec<String>> {
     let branch = git(dir, &["symbolic-ref", "--quiet", "--short", "HEAD"]).read().ok();
     let by_ci = || CI_NAMES.iter().find_map(|name| std::env::var(name).ok()).filter(|name| !name.is_empty());
     let tags = git(dir, &["tag", "--points-at", "HEAD"]).read()?;
@@ -53,7 +53,7 @@ pub fn names(dir: &Utf8Path) -> Result<Vec<String>> {
 }
 
 /// Revision checked out in `dir`, shortened as in tags.
-pub fn revision(dir: &Utf8Path) -> Result<String> {
+pub(crate) fn revision(dir: &Utf8Path) -> Result<String> {
     let head = git(dir, &["rev-parse", "--verify", "HEAD"]).read().map_err(|error| {
         Failure::failed("images are published from a git revision, but this workspace has none")
             .hint("`git init`, `git add --all` and `git commit` make one")
@@ -63,7 +63,7 @@ pub fn revision(dir: &Utf8Path) -> Result<String> {
 }
 
 /// `git` in `dir`.
-pub fn git(dir: &Utf8Path, args: &[&str]) -> Cmd {
+pub(crate) fn git(dir: &Utf8Path, args: &[&str]) -> Cmd {
     Cmd::new("git").args(args.iter().copied()).dir(dir)
 }
 

@@ -15,7 +15,7 @@ const LONG_SECONDS: f32 = 3.0;
 
 /// Returns a filter for the log of one `docker buildx … --progress=plain`. It calls `stored` with name and
 /// manifest digest of each image that the store has received.
-pub fn condense(mut stored: impl FnMut(&str, &str) + 'static) -> LineFilter {
+pub(super) fn condense(mut stored: impl FnMut(&str, &str) + 'static) -> LineFilter {
     let mut steps = Steps::default();
     let mut stored_images = StoredImages::default();
     let mut log = Log::default();

@@ -12,11 +12,11 @@ use crate::error::Result;
 use crate::process::Cmd;
 
 /// Label with the project's name.
-pub const PROJECT: &str = "dev.cargo-xtask.project";
+pub(super) const PROJECT: &str = "dev.cargo-xtask.project";
 
 /// Revision of an image's inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provenance {
+pub(super) struct Provenance {
     /// Last revision that changed an input; `None` outside a git repository.
     pub revision: Option<String>,
     /// Time of that revision in seconds since 1970, used as the image's creation time.
@@ -27,7 +27,7 @@ pub struct Provenance {
 
 impl Provenance {
     /// Asks git about the inputs of `image`.
-    pub fn of(workspace: &Workspace, image: &Image) -> Result<Self> {
+    pub(super) fn of(workspace: &Workspace, image: &Image) -> Result<Self> {
         let inputs = inputs(workspace, image);
         let git = |args: &[&str]| {
             Cmd::new("git")
@@ -56,7 +56,7 @@ impl Provenance {
     }
 
     /// Labels, named like the annotations of the OCI image specification where it defines one.
-    pub fn labels(&self, workspace: &Workspace, image: &Image) -> BTreeMap<String, String> {
+    pub(super) fn labels(&self, workspace: &Workspace, image: &Image) -> BTreeMap<String, String> {
         let state = if self.dirty { "dirty" } else { "clean" };
         BTreeMap::from([
             ("org.opencontainers.image.title".into(), image.name.clone()),

@@ -34,7 +34,7 @@ const BLOB_LIMIT: u64 = 64 << 30;
 
 /// Running registry; it stops when this guard is dropped.
 #[derive(Debug)]
-pub struct Receiver {
+pub(super) struct Receiver {
     listener: Listener,
     shared: Arc<Shared>,
 }
@@ -50,7 +50,7 @@ struct Shared {
 
 impl Receiver {
     /// Starts the registry on a free port.
-    pub fn start(layout: &Layout) -> Result<Self> {
+    pub(super) fn start(layout: &Layout) -> Result<Self> {
         let name = files::random().context("choose a random name for an export")?;
         let shared = Arc::new(Shared { layout: layout.clone(), name, failure: Mutex::new(None) });
         let serving = Arc::clone(&shared);
@@ -63,18 +63,18 @@ impl Receiver {
     }
 
     /// Port that images can be pushed to.
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.listener.port()
     }
 
     /// Repository that images can be pushed to. `layers` in it tells users who watch that no robot is
     /// involved.
-    pub fn repository(&self, project: &str) -> String {
+    pub(super) fn repository(&self, project: &str) -> String {
         format!("{}/layers/{project}", self.shared.name)
     }
 
     /// First error of a push, returned once.
-    pub fn failure(&self) -> Option<anyhow::Error> {
+    pub(super) fn failure(&self) -> Option<anyhow::Error> {
         self.shared.failure().take()
     }
 }

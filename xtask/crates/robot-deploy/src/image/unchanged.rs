@@ -34,39 +34,39 @@ struct Entry {
 
 /// Earlier builds, by the image's name in the engine.
 #[derive(Debug)]
-pub struct Known {
+pub(super) struct Known {
     file: Utf8PathBuf,
     images: BTreeMap<String, Entry>,
 }
 
 impl Known {
     /// Reads the record of earlier builds; a damaged or missing file only costs a build.
-    pub fn load(state_dir: &Utf8Path) -> Self {
+    pub(super) fn load(state_dir: &Utf8Path) -> Self {
         let file = state_dir.join("built.json");
         let text = fs_err::read_to_string(&file).unwrap_or_default();
         Self { file, images: serde_json::from_str(&text).unwrap_or_default() }
     }
 
     /// Digest of an image that was built from the same inputs.
-    pub fn digest(&self, reference: &str, inputs: &str) -> Option<&str> {
+    pub(super) fn digest(&self, reference: &str, inputs: &str) -> Option<&str> {
         let entry = self.images.get(reference)?;
         (entry.inputs == inputs).then_some(&entry.digest)
     }
 
     /// Records a build.
-    pub fn insert(&mut self, reference: &str, inputs: String, digest: &str) {
+    pub(super) fn insert(&mut self, reference: &str, inputs: String, digest: &str) {
         let entry = Entry { inputs, digest: digest.to_owned() };
         self.images.insert(reference.to_owned(), entry);
     }
 
     /// Writes the record.
-    pub fn save(&self) -> Result<()> {
+    pub(super) fn save(&self) -> Result<()> {
         files::replace(&self.file, &serde_json::to_string_pretty(&self.images)?)
     }
 }
 
 /// Returns whether the engine has all these images, each with the digest given.
-pub fn all_exist<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+pub(super) fn all_exist<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
     let (references, digests): (Vec<&str>, Vec<&str>) = images.unzip();
     if references.is_empty() {
         return true;
@@ -78,7 +78,7 @@ pub fn all_exist<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
 /// Hash of all inputs of an image: its Bake target, the Dockerfile, and the files in the Dockerfile's
 /// contexts, without the sources of packages that the image does not need. `None` if the inputs cannot be
 /// determined.
-pub fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Option<String> {
+pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Option<String> {
     let base = workspace.bases.get(&image.base)?;
     let docker_dir = base.dockerfile.parent().filter(|dir| *dir != workspace.root)?;
     let src = workspace.project.ros_workspace.join("src");

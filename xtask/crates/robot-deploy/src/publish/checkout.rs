@@ -10,7 +10,7 @@ use crate::ui;
 
 /// Git worktree that is removed when this guard is dropped, also after Ctrl-C.
 #[derive(Debug)]
-pub struct Checkout {
+pub(crate) struct Checkout {
     /// Directory of the original workspace.
     root: Utf8PathBuf,
     /// Directory of the worktree.
@@ -23,7 +23,7 @@ pub struct Checkout {
 
 impl Checkout {
     /// Checks out the current revision of `workspace`, with submodules.
-    pub fn of(workspace: &Workspace) -> Result<Self> {
+    pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let root = workspace.root.clone();
         let state = workspace.state_dir();
         let (dir, tree) = if crate::mode::dry_run() {
@@ -49,7 +49,7 @@ impl Checkout {
 
     /// Loads the workspace in the checkout. A dry run makes no checkout and gets the original workspace,
     /// which is clean.
-    pub fn workspace(&self) -> Result<Workspace> {
+    pub(crate) fn workspace(&self) -> Result<Workspace> {
         let dir: &Utf8Path = if crate::mode::dry_run() { &self.root } else { &self.inside };
         Workspace::load(dir)
     }

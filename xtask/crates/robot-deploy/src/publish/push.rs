@@ -18,7 +18,7 @@ use crate::image::{Builder, Built};
 /// Layers are compressed by gzip: every engine, mirror and scanner reads it, and the classic store always
 /// pushes gzip. zstd would save little, as images are published rarely and transfers to robots do not use the
 /// hub.
-pub fn part(hub: &Hub, builder: Builder, built: &Built, reference: &str) -> Result<String> {
+pub(super) fn part(hub: &Hub, builder: Builder, built: &Built, reference: &str) -> Result<String> {
     let explain = |error| hub::explain(hub, "this machine", &format!("push {reference}"), error);
     let digest = match builder {
         Builder::Container => built.publish(builder, reference).map_err(explain)?,
@@ -54,7 +54,7 @@ fn pushed_digest(line: &str) -> Option<&str> {
 ///
 /// The tags are written one after another: buildx writes several at the same time, and a registry that keeps
 /// tags in files then sometimes returned a half-written one.
-pub fn tag(hub: &Hub, references: &[String], digests: &[&str]) -> Result<String> {
+pub(super) fn tag(hub: &Hub, references: &[String], digests: &[&str]) -> Result<String> {
     let sources: Vec<String> = digests.iter().map(|digest| format!("{}@{digest}", hub.repository)).collect();
     let mut tagged = String::new();
     for reference in references {

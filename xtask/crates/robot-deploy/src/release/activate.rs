@@ -29,7 +29,7 @@ const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Packs a release for the robot: the project, its metadata and the script `activate`.
-pub fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<Vec<u8>> {
+pub(crate) fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<Vec<u8>> {
     let tar =
         project.with_files(&[("about.json", metadata.to_json()?), ("activate", Script::Activate.text())])?;
     // Without a time in the header, the same content gives the same bytes.
@@ -40,7 +40,7 @@ pub fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<Vec<u8>>
 
 /// A robot and the settings of its activations.
 #[derive(Clone, Copy, Debug)]
-pub struct Activation<'a> {
+pub(crate) struct Activation<'a> {
     pub session: &'a Session,
     pub project: &'a str,
     /// Limits until a release counts as healthy, and the number of stored releases.
@@ -84,7 +84,7 @@ impl Activation<'_> {
     /// Fails with [`Exit::Unhealthy`] when the release was unhealthy and the robot rolled back, and with
     /// [`Exit::Unreachable`] when the connection is lost for good; then the robot ends the activation by
     /// itself.
-    pub fn release(&self, id: &str, archive: &[u8]) -> Result<String> {
+    pub(crate) fn release(&self, id: &str, archive: &[u8]) -> Result<String> {
         // The id depends on digests, which a dry run does not know.
         let id = if crate::mode::dry_run() { "RELEASE-ID" } else { id };
         // The archive contains values of `.env` files, so it is never printed.
@@ -95,7 +95,7 @@ impl Activation<'_> {
     ///
     /// # Errors
     /// As [`Activation::release`].
-    pub fn return_to(&self, number: &str) -> Result<String> {
+    pub(crate) fn return_to(&self, number: &str) -> Result<String> {
         self.run(&self.command(Script::Return, number), &[])
     }
 

@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Fails with [`Exit::Busy`] if it must not be disturbed and `on_locked` says not to wait.
-pub fn check(
+pub(crate) fn check(
     session: &Session,
     project: &str,
     busy: &Busy,

@@ -33,7 +33,7 @@ const DEVICES_LABEL: &str = "xtask.devices";
 
 /// A rendered project whose images are still named by tag, because their digests are not known yet.
 #[derive(Clone, Debug)]
-pub struct ComposeDraft {
+pub(crate) struct ComposeDraft {
     model: Value,
     /// Name of the workspace's image that a service runs, by service; other services are left out.
     images: BTreeMap<String, String>,
@@ -46,7 +46,7 @@ pub struct ComposeDraft {
 
 /// A project in the form that is sent to the robot.
 #[derive(Clone, Debug)]
-pub struct ComposeProject {
+pub(crate) struct ComposeProject {
     /// A tar archive: `compose.json`, `services`, `images`, and the files that services mount.
     pub archive: Vec<u8>,
     /// SHA-256 of the archive.
@@ -65,7 +65,7 @@ pub struct ComposeProject {
 
 impl ComposeDraft {
     /// Renders the robot's Compose file with the robot's variables.
-    pub fn render(workspace: &Workspace, robot: &Robot) -> Result<Self> {
+    pub(crate) fn render(workspace: &Workspace, robot: &Robot) -> Result<Self> {
         if crate::mode::dry_run() && host::lacks_compose()? {
             return Ok(Self::assumed(workspace, robot));
         }
@@ -124,13 +124,13 @@ impl ComposeDraft {
     }
 
     /// Names of the workspace's images that the robot needs.
-    pub fn images(&self) -> BTreeSet<&str> {
+    pub(crate) fn images(&self) -> BTreeSet<&str> {
         self.images.values().map(String::as_str).collect()
     }
 
     /// Replaces the images by references with digests; `references` has one for each of
     /// [`ComposeDraft::images`].
-    pub fn with_references(&self, references: &BTreeMap<String, String>) -> Result<ComposeProject> {
+    pub(crate) fn with_references(&self, references: &BTreeMap<String, String>) -> Result<ComposeProject> {
         let mut model = self.model.clone();
         for (service, image) in &self.images {
             let reference =
@@ -153,7 +153,7 @@ impl ComposeDraft {
 
 impl ComposeProject {
     /// Reads a project's archive. `references` has the references of the workspace's images.
-    pub fn read(archive: Vec<u8>, references: &BTreeMap<String, String>) -> Result<Self> {
+    pub(crate) fn read(archive: Vec<u8>, references: &BTreeMap<String, String>) -> Result<Self> {
         let texts = texts(&archive).context("read the Compose project")?;
         let text =
             |name: &str| texts.get(name).with_context(|| format!("the Compose project has no `{name}`"));
@@ -183,7 +183,7 @@ impl ComposeProject {
 
 impl ComposeProject {
     /// Returns the project's archive with more files in it, which only their owner can read.
-    pub fn with_files(&self, files: &[(&str, String)]) -> Result<Vec<u8>> {
+    pub(crate) fn with_files(&self, files: &[(&str, String)]) -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         let mut entries = tar::Archive::new(self.archive.as_slice());
         for entry in entries.entries()? {
@@ -277,7 +277,7 @@ fn label(model: &mut Value, hashes: &BTreeMap<String, String>) {
 }
 
 /// Returns whether a label is one that [`label`] adds.
-pub fn is_ours(label: &str) -> bool {
+pub(crate) fn is_ours(label: &str) -> bool {
     [HASH_LABEL, DEVICES_LABEL].contains(&label)
 }
 

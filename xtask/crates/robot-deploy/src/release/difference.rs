@@ -10,7 +10,7 @@ use super::files::undoubled;
 /// Returns a line for each setting that differs between two definitions of a service. Values that contain one
 /// of `secrets` are hidden. Old values are always hidden, because any of them may have come from an `.env`
 /// file.
-pub fn lines(before: &Value, after: &Value, secrets: &BTreeSet<String>) -> Vec<String> {
+pub(crate) fn lines(before: &Value, after: &Value, secrets: &BTreeSet<String>) -> Vec<String> {
     let (before, after) = (settings(before), settings(after));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let line = |name: &&String| {

@@ -30,7 +30,7 @@ const GONE: i32 = 66;
 
 /// Place of the files to copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// The robot; relative paths start at the SSH user's home.
     Robot,
     /// The container with this ID; relative paths start at the image's working directory.
@@ -48,7 +48,7 @@ struct Remote<'a> {
 
 impl Place {
     /// Returns the container of a running service.
-    pub fn of_service(session: &Session, project: &str, service: &str) -> Result<Self> {
+    pub(crate) fn of_service(session: &Session, project: &str, service: &str) -> Result<Self> {
         let find = services::compose(session, project, &["ps", "--quiet", "--", service]);
         if crate::mode::dry_run() {
             find.run()?;
@@ -75,7 +75,7 @@ impl Place {
 
 /// Copies a file or a directory into a directory of this machine. Files that are here already are skipped,
 /// and interrupted copies are resumed.
-pub fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path) -> Result<()> {
+pub(crate) fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path) -> Result<()> {
     // A path that begins with a dash must not be read as an option.
     let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
     let list = from.shell(session, LIST, &[&path]);

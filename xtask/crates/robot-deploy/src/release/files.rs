@@ -15,7 +15,7 @@ use crate::error::{Failure, Result};
 
 /// The mounted files of one project.
 #[derive(Debug)]
-pub struct Files<'a> {
+pub(super) struct Files<'a> {
     /// Directory of the Compose file.
     dir: &'a Utf8Path,
     /// Directory of `robots.toml`, without links in its path.
@@ -29,7 +29,7 @@ impl<'a> Files<'a> {
     ///
     /// # Errors
     /// Fails when a file is not below `dir`, or is a link that leads out of `root`.
-    pub fn relocate(root: &Utf8Path, dir: &'a Utf8Path, model: &mut Value) -> Result<Self> {
+    pub(super) fn relocate(root: &Utf8Path, dir: &'a Utf8Path, model: &mut Value) -> Result<Self> {
         let mut files = Self { dir, root: root.canonicalize_utf8()?, places: BTreeMap::new() };
         let paths: BTreeSet<Utf8PathBuf> =
             references(model).filter_map(|source| relative(source.as_str()?)).collect();
@@ -48,7 +48,7 @@ impl<'a> Files<'a> {
     }
 
     /// Packs texts, which only their owner can read, and the files. The same content gives the same bytes.
-    pub fn archive(&self, texts: &[(&str, String)]) -> Result<Vec<u8>> {
+    pub(super) fn archive(&self, texts: &[(&str, String)]) -> Result<Vec<u8>> {
         let mut archive = new_archive();
         for (name, text) in texts {
             append_text(&mut archive, name, text)?;
@@ -101,7 +101,7 @@ impl<'a> Files<'a> {
 }
 
 /// Packs a text that only its owner can read, because it may contain values of `.env` files.
-pub fn append_text(archive: &mut tar::Builder<Vec<u8>>, name: &str, text: &str) -> Result<()> {
+pub(super) fn append_text(archive: &mut tar::Builder<Vec<u8>>, name: &str, text: &str) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(text.len() as u64);
     header.set_mode(0o600);
@@ -117,12 +117,12 @@ fn new_archive() -> tar::Builder<Vec<u8>> {
 }
 
 /// Returns a text with each `$` doubled, as in the output of `docker compose config`.
-pub fn doubled(text: &str) -> String {
+pub(super) fn doubled(text: &str) -> String {
     text.replace('$', "$$")
 }
 
 /// Undoes [`doubled`].
-pub fn undoubled(text: &str) -> String {
+pub(super) fn undoubled(text: &str) -> String {
     text.replace("$$", "$")
 }
 

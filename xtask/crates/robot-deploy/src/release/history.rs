@@ -10,7 +10,7 @@ use crate::robot_side::Script;
 
 /// A line of a robot's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Time by the robot's clock.
     pub at: String,
     /// `user@machine`, or `robot` for changes that the robot made by itself.
@@ -23,18 +23,18 @@ pub struct Entry {
 }
 
 /// Records a change that was made on a robot.
-pub fn record(session: &Session, project: &str, what: &str, words: &str) -> Result<()> {
+pub(crate) fn record(session: &Session, project: &str, what: &str, words: &str) -> Result<()> {
     command(session, project, what, words).run()
 }
 
 /// Records a command that a person runs by hand. A history that cannot be written does not stop the command.
-pub fn try_record(session: &Session, project: &str, what: &str, words: &[String]) {
+pub(crate) fn try_record(session: &Session, project: &str, what: &str, words: &[String]) {
     command(session, project, what, &shell_words::join(words)).clean_up();
 }
 
 /// Returns the argv that records a command in the history and then runs it. Without a command it starts the
 /// login shell of the robot's user.
-pub fn recorded(project: &str, what: &str, command: &[String]) -> Vec<String> {
+pub(crate) fn recorded(project: &str, what: &str, command: &[String]) -> Vec<String> {
     let (by, words) = (metadata::whoami(), shell_words::join(command));
     let recorded = Script::RecordAndRun.argv(&[project, &by, what, &words]);
     recorded.into_iter().chain(command.iter().cloned()).collect()
@@ -45,7 +45,7 @@ fn command(session: &Session, project: &str, what: &str, words: &str) -> Cmd {
 }
 
 /// Reads a robot's history, oldest entry first.
-pub fn read(session: &Session, project: &str) -> Result<Vec<Entry>> {
+pub(crate) fn read(session: &Session, project: &str) -> Result<Vec<Entry>> {
     let text = stored::ask(session, project, "history")?;
     Ok(text.lines().filter_map(parse).collect())
 }

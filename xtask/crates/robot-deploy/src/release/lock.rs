@@ -22,7 +22,7 @@ const BEAT: Duration = Duration::from_secs(4);
 /// A robot's lock, held until this guard is dropped.
 #[derive(Debug)]
 #[must_use = "the lock is released on drop"]
-pub struct Lock {
+pub(crate) struct Lock {
     token: String,
     /// `None` in a dry run.
     holder: Option<Holder>,
@@ -38,7 +38,7 @@ struct Holder {
 
 /// Reaction to a lock that another run holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnLocked {
+pub(crate) enum OnLocked {
     /// Fail at once.
     Refuse,
     /// Wait, however long it takes.
@@ -51,7 +51,7 @@ impl Lock {
     ///
     /// # Errors
     /// Fails with [`Exit::Busy`] if another run holds it and `on_locked` says not to wait.
-    pub fn take(
+    pub(crate) fn take(
         session: &Session,
         project: &str,
         on_locked: OnLocked,
@@ -71,7 +71,12 @@ impl Lock {
     ///
     /// # Errors
     /// Fails with [`Exit::Busy`] if another run holds it now.
-    pub fn keep(&mut self, session: &Session, project: &str, progress: &Progress) -> Result<Option<String>> {
+    pub(crate) fn keep(
+        &mut self,
+        session: &Session,
+        project: &str,
+        progress: &Progress,
+    ) -> Result<Option<String>> {
         if let Some(holder) = &mut self.holder
             && !holder.child.is_running()
         {

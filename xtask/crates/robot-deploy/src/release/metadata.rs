@@ -13,7 +13,7 @@ use crate::ui;
 
 /// The part of `release.json` that this machine writes. The robot adds the outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     #[serde(flatten)]
     pub source: SourceRevision,
     /// The user who deployed: `user@machine`.
@@ -28,7 +28,7 @@ pub struct Metadata {
 
 impl Metadata {
     /// Metadata of a deploy by this user at this time.
-    pub fn now(source: &SourceRevision, via: &str, images: BTreeMap<String, String>) -> Self {
+    pub(crate) fn now(source: &SourceRevision, via: &str, images: BTreeMap<String, String>) -> Self {
         Self {
             source: source.clone(),
             by: whoami(),
@@ -39,14 +39,14 @@ impl Metadata {
     }
 
     /// Returns the JSON for `release.json`.
-    pub fn to_json(&self) -> Result<String> {
+    pub(crate) fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }
 }
 
 /// Revision of the sources, as git describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceRevision {
+pub(crate) struct SourceRevision {
     /// Output of `git describe` without `-dirty`; `None` if the sources are not in git or the revision is
     /// unknown.
     pub revision: Option<String>,
@@ -56,33 +56,33 @@ pub struct SourceRevision {
 
 impl SourceRevision {
     /// Returns the revision of a workspace; unknown if it is not in git.
-    pub fn of(workspace: &Workspace) -> Self {
+    pub(crate) fn of(workspace: &Workspace) -> Self {
         let git = Cmd::new("git").args(["describe", "--always", "--tags", "--dirty"]).dir(&workspace.root);
         Self::parse(&git.read().unwrap_or_default())
     }
 
     /// Parses the output of `git describe --dirty`.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let clean = text.strip_suffix("-dirty");
         let revision = clean.unwrap_or(text);
         Self { revision: (!revision.is_empty()).then(|| revision.to_owned()), dirty: clean.is_some() }
     }
 
     /// Returns the revision for people: `v1 (dirty)`.
-    pub fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         let revision = self.revision.as_deref().unwrap_or("?");
         if self.dirty { format!("{revision} (dirty)") } else { revision.to_owned() }
     }
 
     /// Returns the revision in the format of `git describe --dirty`.
-    pub fn title(&self) -> Option<String> {
+    pub(crate) fn title(&self) -> Option<String> {
         let dirty = if self.dirty { "-dirty" } else { "" };
         self.revision.as_ref().map(|revision| format!("{revision}{dirty}"))
     }
 }
 
 /// Returns `user@machine` for the history of the robot: the login name of the person who runs xtask.
-pub fn whoami() -> String {
+pub(crate) fn whoami() -> String {
     let from_environment = |name| env::var(name).ok().filter(|user: &String| !user.is_empty());
     let user = from_environment("USER").or_else(|| from_environment("LOGNAME")).unwrap_or_else(login_name);
     let machine = gethostname::gethostname().to_string_lossy().into_owned();

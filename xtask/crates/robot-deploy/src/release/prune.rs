@@ -7,7 +7,7 @@ use crate::robot_side::{REGISTRY_PRUNE, Script};
 
 /// Result of [`prune`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pruned {
+pub(crate) struct Pruned {
     /// Bytes that were freed on the robot's disk.
     pub freed: u64,
     /// True if the registry was skipped because of a push or a delta transfer.
@@ -17,7 +17,7 @@ pub struct Pruned {
 /// Prunes a robot. The caller must hold the deploy lock, because the garbage collection of the registry would
 /// remove layers that are being delivered. The lock of the delta transfer protects the deliveries of other
 /// projects.
-pub fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
+pub(crate) fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
     let argv = Script::Prune.argv(&[project, &keep.to_string(), registry::CONTAINER, REGISTRY_PRUNE]);
     let text = session.command(argv).run_for_output()?;
     if crate::mode::dry_run() {
@@ -27,7 +27,7 @@ pub fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
 }
 
 /// Returns the bytes that [`prune`] would free in a robot's registry; 0 if the robot does not answer.
-pub fn garbage(session: &Session, project: &str) -> u64 {
+pub(crate) fn garbage(session: &Session, project: &str) -> u64 {
     let argv = Script::Garbage.argv(&[project, registry::CONTAINER, REGISTRY_PRUNE]);
     session.command(argv).read().ok().and_then(|text| number::said(text.trim())).unwrap_or_default()
 }

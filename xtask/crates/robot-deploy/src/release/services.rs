@@ -26,12 +26,12 @@ exec "$@""#;
 const SHELL: &str = "if command -v bash >/dev/null; then exec bash; fi; exec sh";
 
 /// Returns a Compose command for the current release.
-pub fn compose(session: &Session, project: &str, words: &[&str]) -> Cmd {
+pub(crate) fn compose(session: &Session, project: &str, words: &[&str]) -> Cmd {
     session.command(Script::ComposeExec.argv(&[&[project], words].concat()))
 }
 
 /// Fails if the current release lacks one of the services. The error suggests the nearest name.
-pub fn check(session: &Session, project: &str, services: &[String]) -> Result<()> {
+pub(crate) fn check(session: &Session, project: &str, services: &[String]) -> Result<()> {
     if services.is_empty() || crate::mode::dry_run() {
         return Ok(());
     }
@@ -49,7 +49,7 @@ pub fn check(session: &Session, project: &str, services: &[String]) -> Result<()
 
 /// Calls `each` with every line that Compose prints on the robot, until Compose ends or the run is
 /// interrupted.
-pub fn lines(
+pub(crate) fn lines(
     session: &Session,
     project: &str,
     words: &[&str],
@@ -88,7 +88,7 @@ pub fn lines(
 }
 
 /// Runs a command, or a shell if it is empty, in a service's container, attached to this terminal.
-pub fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
+pub(crate) fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
     let mut words = vec!["exec"];
     if !ui::is_terminal() {
         words.push("--no-TTY");
@@ -103,7 +103,7 @@ pub fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String
 
 /// Runs a command in a new container of a service, attached to this terminal. The container is removed
 /// afterwards.
-pub fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
+pub(crate) fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
     let mut words = vec!["run", "--rm", "--no-deps", "--quiet-pull"];
     if !ui::is_terminal() {
         words.push("--no-TTY");

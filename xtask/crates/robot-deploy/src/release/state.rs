@@ -6,7 +6,7 @@ use crate::robot::Survey;
 use crate::robot::survey::Container;
 
 /// Returns whether the robot runs exactly this project, so that there is nothing to activate.
-pub fn is_current(project: &ComposeProject, survey: &Survey) -> bool {
+pub(crate) fn is_current(project: &ComposeProject, survey: &Survey) -> bool {
     survey.release.as_deref() == Some(project.id.as_str()) && runs(project, survey)
 }
 
@@ -32,7 +32,7 @@ fn runs(project: &ComposeProject, survey: &Survey) -> bool {
 
 /// Fails if a container runs another image than the project says. Compares image ids, since names can be
 /// moved.
-pub fn check_images(project: &ComposeProject, survey: &Survey) -> Result<()> {
+pub(crate) fn check_images(project: &ComposeProject, survey: &Survey) -> Result<()> {
     for container in &survey.containers {
         if let Some(expected) = project.services.get(&container.service)
             && !survey.runs(container, expected)

@@ -14,7 +14,7 @@ use crate::robot_side::Script;
 
 /// Status of a robot.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The current release; `None` if nothing has been deployed.
     pub release: Option<StoredRelease>,
     /// Text about an activation that has not ended, or an unreported result.
@@ -37,7 +37,7 @@ pub struct Status {
 
 /// Status of a service.
 #[derive(Clone, Debug, Serialize)]
-pub struct Service {
+pub(crate) struct Service {
     /// Name of the service.
     pub service: String,
     /// State of the container in Docker's words; `missing` if there is no container.
@@ -63,7 +63,7 @@ struct Facts {
 
 impl Status {
     /// Reads the status from the robot.
-    pub fn of(session: &Session, project: &str) -> Result<Self> {
+    pub(crate) fn of(session: &Session, project: &str) -> Result<Self> {
         let (survey, text) = std::thread::scope(|scope| {
             let survey = scope.spawn(|| {
                 let survey = Survey::of_containers(session, project)?;

@@ -12,7 +12,7 @@ use crate::robot_side::Script;
 
 /// A release that is stored on a robot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StoredRelease {
+pub(crate) struct StoredRelease {
     /// Number of the release; each robot counts its own.
     pub release: u32,
     /// True if it is the release that runs.
@@ -26,7 +26,7 @@ pub struct StoredRelease {
 
 /// Content of `release.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// `healthy`, `activating`, `restored`, `unhealthy` or `broken-off`.
     pub outcome: String,
     /// Reason of the outcome; empty for a healthy release.
@@ -48,18 +48,18 @@ pub(super) fn ask(session: &Session, project: &str, what: &str) -> Result<String
 }
 
 /// Returns the releases that are stored on a robot, latest first.
-pub fn list(session: &Session, project: &str) -> Result<Vec<StoredRelease>> {
+pub(crate) fn list(session: &Session, project: &str) -> Result<Vec<StoredRelease>> {
     Ok(parse(&ask(session, project, "releases")?))
 }
 
 /// Returns the hash of each service of the current release.
-pub fn services(session: &Session, project: &str) -> Result<BTreeMap<String, String>> {
+pub(crate) fn services(session: &Session, project: &str) -> Result<BTreeMap<String, String>> {
     Ok(wanted(&ask(session, project, "services")?))
 }
 
 /// Returns the definition of each service of the current release, or null if the Compose file cannot be
 /// parsed.
-pub fn definitions(session: &Session, project: &str) -> Result<Value> {
+pub(crate) fn definitions(session: &Session, project: &str) -> Result<Value> {
     let model: Value = serde_json::from_str(&ask(session, project, "compose")?).unwrap_or_default();
     Ok(model["services"].clone())
 }

@@ -52,7 +52,7 @@ struct Shared {
 
 /// A running relay; see the module.
 #[derive(Debug)]
-pub struct Relay {
+pub(super) struct Relay {
     listener: Listener,
     shared: Arc<Shared>,
 }
@@ -60,7 +60,7 @@ pub struct Relay {
 impl Relay {
     /// Listens on 127.0.0.1, on port `requested` or the next free one, and forwards requests, with the login, to
     /// the registry behind the Unix socket `target`.
-    pub fn listen(requested: u16, target: Utf8PathBuf, login: Credential) -> Result<Self> {
+    pub(super) fn listen(requested: u16, target: Utf8PathBuf, login: Credential) -> Result<Self> {
         Self::with_idle_limit(requested, target, login, IDLE)
     }
 
@@ -84,23 +84,23 @@ impl Relay {
     }
 
     /// Local port of the listener.
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.listener.port()
     }
 
     /// Forwards new connections to another socket.
-    pub fn redirect(&self, target: Utf8PathBuf) {
+    pub(super) fn redirect(&self, target: Utf8PathBuf) {
         *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Counts the bytes sent to the robot in `progress` until the guard is dropped.
-    pub fn watched_by(&self, progress: &Progress) -> Watch<'_> {
+    pub(super) fn watched_by(&self, progress: &Progress) -> Watch<'_> {
         self.shared.set_progress(Some(progress.clone()));
         Watch(&self.shared)
     }
 
     /// Bytes transferred so far.
-    pub fn traffic(&self) -> Traffic {
+    pub(super) fn traffic(&self) -> Traffic {
         Traffic {
             sent: self.shared.sent.load(Ordering::Relaxed),
             received: self.shared.received.load(Ordering::Relaxed),

@@ -157,7 +157,7 @@ fn rows<'a>(mut bars: Vec<Bar<'a>>) -> Vec<Vec<Bar<'a>>> {
 }
 
 /// HTML of the chart with its legend and axis.
-pub fn render(timeline: &Timeline) -> String {
+pub(super) fn render(timeline: &Timeline) -> String {
     let mut lanes: Vec<&Lane> = timeline.spans.iter().map(|span| &span.lane).collect();
     lanes.sort();
     lanes.dedup();

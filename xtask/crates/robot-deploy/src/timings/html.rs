@@ -3,7 +3,7 @@
 use crate::ui;
 
 /// Escapes text for use between tags and in attributes.
-pub fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in ui::printable(text).chars() {
         match letter {
@@ -19,13 +19,13 @@ pub fn escape(text: &str) -> String {
 }
 
 /// Element with a class, or `""`, around HTML.
-pub fn element(tag: &str, class: &str, content: &str) -> String {
+pub(super) fn element(tag: &str, class: &str, content: &str) -> String {
     let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
     format!("<{tag}{class}>{content}</{tag}>")
 }
 
 /// Table from columns (header, class) and rows of HTML cells.
-pub fn table(class: &str, columns: &[(&str, &str)], rows: &[Vec<String>]) -> String {
+pub(super) fn table(class: &str, columns: &[(&str, &str)], rows: &[Vec<String>]) -> String {
     let cell = |tag: &str, content: &str, number: usize| {
         element(tag, columns.get(number).map_or("", |(_, class)| class), content)
     };

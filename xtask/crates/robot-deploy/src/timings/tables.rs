@@ -14,7 +14,7 @@ use crate::ui;
 const STEPS: usize = 25;
 
 /// HTML of all tables.
-pub fn render(subject: &Subject, timeline: &Timeline) -> String {
+pub(super) fn render(subject: &Subject, timeline: &Timeline) -> String {
     let robots: BTreeSet<&str> = timeline.layers.iter().map(|layer| layer.robot.as_str()).collect();
     let layers = robots.into_iter().map(|robot| layers(robot, timeline));
     let tables = [summary(subject), steps(timeline)];

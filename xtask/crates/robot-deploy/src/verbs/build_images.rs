@@ -43,7 +43,7 @@ pub struct Args {
 }
 
 /// Builds the images and prints them.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     timings::begin(args.timings.as_ref());
     let workspace = workspace()?;
     let specs = image_specs(args, &workspace)?;

@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 /// Prints the script to stdout.
-pub fn run(args: &Args, command: clap::Command) -> Result<()> {
+pub(crate) fn run(args: &Args, command: clap::Command) -> Result<()> {
     // The scripts derive function names from the name of the command, so it has to be one word.
     let mut command = command.name("xtask").bin_name("xtask");
     let mut script = Vec::new();

@@ -70,7 +70,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Fails when the build or any robot fails. A failed robot does not stop the others.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     args.check()?;
     timings::begin(args.timings.as_ref());
     let workspace = workspace()?;

@@ -42,7 +42,7 @@ pub struct Args {
 }
 
 /// Builds the image with the tools if it is missing, and runs it.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let base = choose(&workspace, args.base.as_deref())?;
     let engine = host::ready(args.yes, &Need::ALWAYS)?;

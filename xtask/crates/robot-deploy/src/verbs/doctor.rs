@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 /// Prints all findings, then fails if one of them is bad.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     // A mistake in robots.toml is a finding too; it does not prevent the other checks.
     let workspace = workspace();
     let robots = match &workspace {

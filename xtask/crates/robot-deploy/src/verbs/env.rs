@@ -39,7 +39,7 @@ pub struct Args {
 /// # Errors
 /// Fails if the robot has no release yet, if the Compose file uses images that the current release does not
 /// have, and like a deploy (exit code 5) if the services are unhealthy with the new values.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = &workspace.project.name;
     let robots = args.robots.resolve(&workspace)?;

@@ -50,17 +50,17 @@ pub struct Once {
 ///
 /// # Errors
 /// Fails when the robot cannot be reached, has no such service, or the command fails.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     inside("exec", &args.shell, &args.command, services::exec)
 }
 
 /// Runs the command in a new container.
-pub fn once(args: &Once) -> Result<()> {
+pub(crate) fn once(args: &Once) -> Result<()> {
     inside("run", &args.shell, &args.command, services::run)
 }
 
 /// Opens the shell.
-pub fn shell(args: &Shell) -> Result<()> {
+pub(crate) fn shell(args: &Shell) -> Result<()> {
     inside("shell", args, &[], services::exec)
 }
 

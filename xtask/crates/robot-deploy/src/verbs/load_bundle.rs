@@ -43,7 +43,7 @@ pub struct Args {
 /// # Errors
 /// Fails before any robot is touched when the bundle is damaged, lacks a required signature, or was not made
 /// for the robots. Also fails when a robot fails, which does not stop the others.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();

@@ -39,7 +39,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Fails when a robot cannot be reached or has no such service. A failed robot does not stop the others.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
     let robots = args.robots.resolve(&workspace)?;

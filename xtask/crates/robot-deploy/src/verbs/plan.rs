@@ -10,7 +10,7 @@ use crate::image;
 use crate::ui;
 
 /// Prints plans, as tables or as JSON.
-pub fn report(plans: &[Plan], as_json: bool) -> Result<()> {
+pub(super) fn report(plans: &[Plan], as_json: bool) -> Result<()> {
     if as_json {
         ui::result(&serde_json::to_string_pretty(&json!({ "robots": plans }))?)?;
         return Ok(());

@@ -32,7 +32,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Fails when a robot cannot be reached or is locked by a deploy. A failed robot does not stop the others.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     if args.local {
         return here(&workspace);

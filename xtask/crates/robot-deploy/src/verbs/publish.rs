@@ -19,7 +19,7 @@ pub struct Args {
 }
 
 /// Publishes the images and prints their references.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let hub = hub::of(&workspace)?;
     publish::check_clean(&workspace.root)?;

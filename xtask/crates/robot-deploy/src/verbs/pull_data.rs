@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Fails when a robot cannot be reached or has no such file. A failed robot does not stop the others.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
     let (service, path) = split(&args.path);

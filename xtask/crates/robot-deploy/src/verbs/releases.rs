@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 /// Prints the releases. An unreachable robot does not stop the others.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     show(args, stored::list, |all| {
         let rows: Vec<_> = all
             .iter()
@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Prints the histories. An unreachable robot does not stop the others.
-pub fn history(args: &Args) -> Result<()> {
+pub(crate) fn history(args: &Args) -> Result<()> {
     show(args, history::read, |all| {
         let rows: Vec<_> =
             all.iter().flat_map(|(robot, entries)| entries.iter().map(|entry| line(robot, entry))).collect();

@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// Fails when there is no such release, when a robot is busy, and when the release is unhealthy now; the
 /// robot then runs the current release again.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
     let repository = registry::repository(&workspace.project.name);

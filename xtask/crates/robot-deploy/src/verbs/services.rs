@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Start services that do not run.
     Start,
     /// Stop services with their configured stop signal and timeout.
@@ -64,7 +64,7 @@ impl Verb {
 /// # Errors
 /// Fails when a robot cannot be reached, has no such service, or Compose fails there. A failed robot does not
 /// stop the others.
-pub fn run(verb: Verb, args: &Args) -> Result<()> {
+pub(crate) fn run(verb: Verb, args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
     let robots = args.robots.resolve(&workspace)?;

@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 /// Installs what is missing.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let mut needs = Need::ALWAYS.to_vec();
     // mmdebstrap needs Linux. On other systems bases are images; a verb that meets a Debian base reports it.
     needs.retain(|need| *need != Need::Mmdebstrap || std::env::consts::OS == "linux");

@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 /// Prepares the robots one after another, because `ssh` may ask for passwords.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
     let builder = builder(args.yes, &Need::ALWAYS)?;

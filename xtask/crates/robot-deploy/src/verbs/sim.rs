@@ -49,7 +49,7 @@ impl Args {
 }
 
 /// Runs the chosen verb.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let simulation = Simulation::new(&workspace);
     match &args.verb {

@@ -22,7 +22,7 @@ pub struct Args {
 }
 
 /// Runs `ssh` with the terminal attached.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = args.robot.resolve(&workspace)?;
     let endpoint = reach(&workspace, robot)?;

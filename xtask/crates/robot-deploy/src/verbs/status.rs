@@ -42,7 +42,7 @@ struct Watched<'a> {
 }
 
 /// Prints the status. An unreachable robot is a row of the table, not an error.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let mut watched: Vec<Watched<'_>> = named_or_all(&workspace, &args.robot)?
         .into_iter()

@@ -15,7 +15,7 @@ use crate::{timeline, ui};
 const FILE: &str = "timings.html";
 
 /// Starts recording if `--timings` is given. `Some(None)` is `--timings` without FILE.
-pub fn begin(requested: Option<&Option<Utf8PathBuf>>) {
+pub(super) fn begin(requested: Option<&Option<Utf8PathBuf>>) {
     if requested.is_some() && !crate::mode::dry_run() {
         timeline::record();
     }
@@ -25,7 +25,7 @@ pub fn begin(requested: Option<&Option<Utf8PathBuf>>) {
 ///
 /// # Errors
 /// Returns the verb's error. If the verb succeeded, fails when the report cannot be written.
-pub fn finish(
+pub(super) fn finish(
     requested: Option<&Option<Utf8PathBuf>>,
     verb: &str,
     workspace: &Workspace,

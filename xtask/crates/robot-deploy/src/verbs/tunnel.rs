@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Fails when the robot cannot be reached, or is lost and does not come back.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = args.robot.resolve(&workspace)?;
     let builder = builder(args.yes, &Need::ALWAYS)?;

@@ -28,7 +28,7 @@ pub struct Args {
 
 /// Deploys once, and then after each save. Each deploy is a separate process, so that a failed one, also a
 /// crash, does not end the watch.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     // Fails early if a robot is unknown.
     workspace.robots_named(&args.robot)?;

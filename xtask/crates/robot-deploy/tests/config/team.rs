@@ -9,7 +9,7 @@ use robot_deploy::config::Workspace;
 use robot_deploy::error::{Exit, exit_of, hints_of};
 
 /// The shortest `robots.toml` without mistakes.
-pub const GOOD: &str = r#"
+pub(crate) const GOOD: &str = r#"
 [project]
 name = "eurobot"
 [bases.ros]
@@ -22,13 +22,13 @@ simulated = true
 
 /// A workspace on disk with the package `navigation`, which depends on `communication`, and all files that it
 /// needs.
-pub struct Team {
+pub(crate) struct Team {
     _directory: tempfile::TempDir,
     pub root: Utf8PathBuf,
 }
 
 impl Team {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
         let team = Self { _directory: directory, root };
@@ -40,37 +40,37 @@ impl Team {
         team
     }
 
-    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         let path = self.root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
-    pub fn package(&self, name: &str, depends: &str) {
+    pub(crate) fn package(&self, name: &str, depends: &str) {
         let xml = format!("<package format=\"3\">\n  <name>{name}</name>\n  {depends}\n</package>\n");
         self.write(&format!("ros_ws/src/{name}/package.xml"), xml);
     }
 
-    pub fn load(&self) -> anyhow::Result<Workspace> {
+    pub(crate) fn load(&self) -> anyhow::Result<Workspace> {
         Workspace::load(&self.root)
     }
 
     /// The error as `ui::error` prints it, without colour.
-    pub fn complaint(&self) -> String {
+    pub(crate) fn complaint(&self) -> String {
         let error = self.load().expect_err("no mistake was found");
         assert_eq!(exit_of(&error), Exit::Config, "{error:?}");
         rendered(&error)
     }
 
     /// The error message for a `robots.toml` with this content.
-    pub fn complaint_about(&self, toml: &str) -> String {
+    pub(crate) fn complaint_about(&self, toml: &str) -> String {
         self.write("robots.toml", toml);
         self.complaint()
     }
 }
 
 /// An error as `ui::error` prints it, without colour.
-pub fn rendered(error: &anyhow::Error) -> String {
+pub(crate) fn rendered(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         text += &format!("\n  caused by: {cause}");
@@ -81,7 +81,7 @@ pub fn rendered(error: &anyhow::Error) -> String {
 
 /// Compares an error message line by line.
 #[track_caller]
-pub fn assert_complaint(complaint: &str, expected: &[&str]) {
+pub(crate) fn assert_complaint(complaint: &str, expected: &[&str]) {
     assert_eq!(
         complaint,
         expected.join("\n"),

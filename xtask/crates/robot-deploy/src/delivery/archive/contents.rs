@@ -20,7 +20,7 @@ const MAX_MANIFESTS: usize = 32 << 20;
 
 /// A layer of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackedLayer {
+pub(crate) struct PackedLayer {
     pub digest: Digest,
     /// Bytes before the archive was compressed.
     pub size: u64,
@@ -30,13 +30,13 @@ pub struct PackedLayer {
 
 /// Blobs and manifests of an archive.
 #[derive(Clone, Debug, Default)]
-pub struct ArchiveContents {
+pub(crate) struct ArchiveContents {
     blobs: BTreeMap<Digest, PackedLayer>,
     manifests: BTreeMap<Digest, OciManifest>,
 }
 
 /// Copies an archive, compressed and without the layers `skip`; returns its contents.
-pub fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Result<ArchiveContents> {
+pub(crate) fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Result<ArchiveContents> {
     let mut compressed = zstd::Encoder::new(sink, LEVEL).context("compress the archive")?;
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
     compressed.multithread(threads).context("compress the archive")?;
@@ -98,7 +98,7 @@ fn manifests(json: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, OciMan
 
 impl ArchiveContents {
     /// Digests of manifest and configuration of the image that has `digest` as one of them.
-    pub fn ids(&self, digest: &str) -> Result<[String; 2]> {
+    pub(crate) fn ids(&self, digest: &str) -> Result<[String; 2]> {
         let is_it =
             |(manifest, of): &(&Digest, &OciManifest)| [&***manifest, &*of.config.digest].contains(&digest);
         let found = self.manifests.iter().find(is_it);
@@ -107,12 +107,12 @@ impl ArchiveContents {
     }
 
     /// Digests of configuration and manifest of each image.
-    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.manifests.iter().map(|(manifest, of)| (of.config.digest.as_str(), manifest.as_str()))
     }
 
     /// Layers of the images: those that were skipped, or those that were not.
-    pub fn layers(&self, skipped: bool) -> Vec<&PackedLayer> {
+    pub(crate) fn layers(&self, skipped: bool) -> Vec<&PackedLayer> {
         let digests: BTreeSet<&Digest> =
             self.manifests.values().flat_map(|of| &of.layers).map(|layer| &layer.digest).collect();
         digests
@@ -125,7 +125,7 @@ impl ArchiveContents {
 
 /// Returns the layers of `wanted` that images of `there` have in the same place on the same layers. A layer
 /// that only some of the wanted images share in this way is not among them.
-pub fn common<S: AsRef<str> + PartialEq>(wanted: &[Vec<S>], there: &[Vec<S>]) -> BTreeSet<String> {
+pub(crate) fn common<S: AsRef<str> + PartialEq>(wanted: &[Vec<S>], there: &[Vec<S>]) -> BTreeSet<String> {
     let mut below: BTreeSet<String> = BTreeSet::new();
     let mut above: BTreeSet<&str> = BTreeSet::new();
     for image in wanted {

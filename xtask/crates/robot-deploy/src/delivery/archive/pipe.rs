@@ -13,7 +13,7 @@ use crate::process::Cmd;
 /// # Errors
 /// The error of the first one that failed; [`Exit::Unreachable`](crate::error::Exit::Unreachable) if the
 /// connection dropped.
-pub fn pipe<T>(
+pub(super) fn pipe<T>(
     session: &Session,
     consumer: &Cmd,
     producer: &Cmd,
@@ -23,7 +23,7 @@ pub fn pipe<T>(
 }
 
 /// Runs `work` with the output of `producer`.
-pub fn read_from<T>(
+pub(crate) fn read_from<T>(
     producer: &Cmd,
     work: impl FnOnce(&mut io::BufReader<PipeReader>) -> Result<T>,
 ) -> Result<T> {
@@ -47,7 +47,7 @@ pub fn read_from<T>(
 }
 
 /// Runs `work` with the input of `consumer` on the robot. Errors are those of `pipe`.
-pub fn write_to<T>(
+pub(crate) fn write_to<T>(
     session: &Session,
     consumer: &Cmd,
     work: impl FnOnce(PipeWriter) -> Result<T>,
@@ -81,13 +81,13 @@ pub fn write_to<T>(
 }
 
 /// A writer that passes the written bytes to a function.
-pub struct Observed<W, F> {
+pub(crate) struct Observed<W, F> {
     inner: W,
     observe: F,
 }
 
 impl<W, F: FnMut(&[u8])> Observed<W, F> {
-    pub fn new(inner: W, observe: F) -> Self {
+    pub(crate) fn new(inner: W, observe: F) -> Self {
         Self { inner, observe }
     }
 }

@@ -9,9 +9,9 @@ use crate::process::Cmd;
 use crate::robot::Session;
 
 /// Copies an archive from its source to a pipe; returns the archive's contents.
-pub type Pass<'a> = &'a mut dyn FnMut(&mut dyn Read, PipeWriter) -> Result<ArchiveContents>;
+pub(crate) type Pass<'a> = &'a mut dyn FnMut(&mut dyn Read, PipeWriter) -> Result<ArchiveContents>;
 
-pub trait ArchiveSource {
+pub(crate) trait ArchiveSource {
     /// Diff ids of the layers of each image, lowest first.
     fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>>;
 
@@ -38,7 +38,7 @@ pub trait ArchiveSource {
 
 /// This machine's engine.
 #[derive(Clone, Copy, Debug)]
-pub struct Engine;
+pub(crate) struct Engine;
 
 impl ArchiveSource for Engine {
     fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>> {
@@ -67,12 +67,12 @@ impl ArchiveSource for Engine {
 }
 
 /// Arguments of `docker` that print the layers of images, for [`chains`].
-pub fn question<'a>(ids: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn question<'a>(ids: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let question = ["image", "inspect", "--format", "{{join .RootFS.Layers \" \"}}"];
     question.into_iter().chain(ids).map(str::to_owned).collect()
 }
 
 /// Parses the layers of each image, lowest first.
-pub fn chains(text: &str) -> Vec<Vec<String>> {
+pub(super) fn chains(text: &str) -> Vec<Vec<String>> {
     text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
 }

@@ -55,7 +55,7 @@ const BROKEN: &str = "the connection to the registry agent broke off";
 
 /// Refusal of the agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// `digest`, `basis`, `spool`, `disk`, `memory`, `busy`, `stale`, …
     pub kind: String,
     /// Reason for people.
@@ -72,7 +72,7 @@ impl std::error::Error for Refusal {}
 
 /// A blob in the robot's registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemoteBlob {
+pub(crate) struct RemoteBlob {
     /// Size in bytes.
     pub size: u64,
     /// True if the project's repository has the blob.
@@ -81,7 +81,7 @@ pub struct RemoteBlob {
 
 /// State of the robot's registry and disks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     /// Blobs, by the first sixteen digits of their digests.
     pub blobs: BTreeMap<String, RemoteBlob>,
     /// Bytes of the spools, by the names of their deltas.
@@ -114,7 +114,7 @@ struct RawInventory {
 
 impl Inventory {
     /// Returns the blob with a digest, if the robot has it.
-    pub fn get(&self, digest: &str) -> Option<RemoteBlob> {
+    pub(crate) fn get(&self, digest: &str) -> Option<RemoteBlob> {
         self.blobs.get(short(digest)).copied()
     }
 
@@ -146,7 +146,7 @@ fn valid_spools(mut spools: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
 
 /// Layers and spools on the robot once this agent has the lock there, so that no other agent changes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Started {
+pub(super) struct Started {
     /// Those of the layers to send that the robot has by now, by the first sixteen digits of their digests.
     pub blobs: BTreeMap<String, RemoteBlob>,
     /// Bytes of the spools, by the names of their deltas.
@@ -160,14 +160,14 @@ struct RawStarted {
 }
 
 /// The digits that name a blob in the protocol. Two blobs with the same digits cost time, nothing else.
-pub fn short(digest: &str) -> &str {
+pub(super) fn short(digest: &str) -> &str {
     let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
     hex.get(..SHORT).unwrap_or(hex)
 }
 
 /// Resources that making a layer took on the robot.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct MakeStats {
+pub(super) struct MakeStats {
     /// Peak memory of the agent up to then, in bytes.
     pub memory: u64,
     /// Bytes that were read from bases.
@@ -176,7 +176,7 @@ pub struct MakeStats {
 
 /// Request to make a layer on the robot.
 #[derive(Clone, Debug)]
-pub struct MakeRequest<'a> {
+pub(super) struct MakeRequest<'a> {
     /// The project's repository.
     pub repository: &'a str,
     /// The layer's digest.
@@ -191,7 +191,7 @@ pub struct MakeRequest<'a> {
 
 /// Connection to a registry agent.
 #[derive(Debug)]
-pub struct Agent {
+pub(super) struct Agent {
     /// None once the connection is closed.
     stdin: Option<Writer>,
     answers: Receiver<String>,
@@ -207,13 +207,13 @@ pub struct Agent {
 
 impl Agent {
     /// Starts an agent in the registry's container, which has to run.
-    pub fn start(session: &Session) -> Result<Self> {
+    pub(super) fn start(session: &Session) -> Result<Self> {
         Self::run(session, &["docker", "exec", "-i", registry::CONTAINER, "python3"])
     }
 
     /// Starts an agent with read-only access to the data of a registry that does not run. `image` is the
     /// registry's.
-    pub fn start_in(session: &Session, image: &str) -> Result<Self> {
+    pub(super) fn start_in(session: &Session, image: &str) -> Result<Self> {
         let volume = format!("{}:/var/lib/registry:ro", registry::CONTAINER);
         let container = ["docker", "run", "--rm", "-i", "--network=none", "--volume", &volume];
         Self::run(session, &[&container[..], &["--entrypoint=python3", image]].concat())
@@ -246,7 +246,7 @@ impl Agent {
     }
 
     /// Bytes sent to the agent, its program included.
-    pub fn sent(&self) -> u64 {
+    pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
@@ -261,7 +261,7 @@ impl Agent {
     }
 
     /// Closes the agent's stdin. The agent gives up the layer that it is making, and keeps its spool.
-    pub fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.stdin = None;
     }
 
@@ -311,7 +311,7 @@ impl Agent {
     ///
     /// # Errors
     /// A [`Refusal`] if the agent refuses; else an error with the last lines that the agent wrote.
-    pub fn wait_made(&mut self, size: u64) -> Result<MakeStats> {
+    pub(super) fn wait_made(&mut self, size: u64) -> Result<MakeStats> {
         serde_json::from_value(self.next_answer(make_timeout(size))?).context(UNREADABLE)
     }
 
@@ -321,7 +321,7 @@ impl Agent {
     }
 
     /// Asks for the blobs, spools and free space on the robot. Changes nothing there.
-    pub fn inventory(&mut self, repository: &str) -> Result<Inventory> {
+    pub(super) fn inventory(&mut self, repository: &str) -> Result<Inventory> {
         Inventory::parse(self.ask(&look_command(repository))?)
     }
 
@@ -330,7 +330,7 @@ impl Agent {
     ///
     /// # Errors
     /// A [`Refusal`] if the layer is gone.
-    pub fn index(&mut self, name: &str, size: u64) -> Result<(Digest, LayerIndex)> {
+    pub(super) fn index(&mut self, name: &str, size: u64) -> Result<(Digest, LayerIndex)> {
         self.command(&json!({ "do": "contents", "name": name }))?;
         let answer = self.next_answer(make_timeout(size))?;
         let digest = digest_of(&answer, name)?;
@@ -345,7 +345,7 @@ impl Agent {
     ///
     /// # Errors
     /// A [`Refusal`] if another owner has the lock, or the agent that was left behind does not end.
-    pub fn begin(
+    pub(super) fn begin(
         &mut self,
         owner: &str,
         repository: &str,
@@ -358,12 +358,12 @@ impl Agent {
     }
 
     /// Attaches a layer that the robot's registry has to the project's repository.
-    pub fn attach(&mut self, repository: &str, layer: &str) -> Result<()> {
+    pub(super) fn attach(&mut self, repository: &str, layer: &str) -> Result<()> {
         self.ask(&json!({ "do": "attach", "repository": repository, "layer": layer })).map(drop)
     }
 
     /// Removes those of `layers` that are damaged, and returns them. `bytes` is the size of all layers.
-    pub fn remove_damaged(&mut self, layers: &[Digest], bytes: u64) -> Result<Vec<Digest>> {
+    pub(super) fn remove_damaged(&mut self, layers: &[Digest], bytes: u64) -> Result<Vec<Digest>> {
         self.command(&json!({ "do": "check", "layers": layers }))?;
         let answer = self.next_answer(make_timeout(bytes))?;
         let bad = answer["bad"].as_array().context(UNREADABLE)?;
@@ -374,7 +374,7 @@ impl Agent {
     /// Sends a delta from `offset` on, also while it is being encoded. Does not wait for the answer, which
     /// comes once the layer is made, so that the next delta can follow: see [`Agent::wait_made`]. `on_sent`
     /// gets the number of bytes in each chunk, and the number of layers that have been made so far.
-    pub fn send(
+    pub(super) fn send(
         &mut self,
         request: &MakeRequest<'_>,
         delta: &DeltaFile,
@@ -502,18 +502,18 @@ fn make_command(request: &MakeRequest<'_>, delta: &str, offset: u64) -> Value {
 }
 
 /// Bytes that starting an agent and [`Agent::inventory`] send.
-pub fn start_bytes(repository: &str) -> Result<u64> {
+pub(super) fn start_bytes(repository: &str) -> Result<u64> {
     Ok((program()?.len() + command_bytes(&look_command(repository))) as u64)
 }
 
 /// Bytes that [`Agent::begin`] sends.
-pub fn begin_bytes(owner: &str, repository: &str, layers: &[&str], keep: Option<&[&str]>) -> u64 {
+pub(super) fn begin_bytes(owner: &str, repository: &str, layers: &[&str], keep: Option<&[&str]>) -> u64 {
     command_bytes(&begin_command(owner, repository, layers, keep)) as u64
 }
 
 /// Bytes that [`Agent::send`] sends besides the `bytes` of the delta: the command, the lengths of chunks and
 /// the end.
-pub fn send_overhead(request: &MakeRequest<'_>, delta: &str, bytes: u64) -> u64 {
+pub(super) fn send_overhead(request: &MakeRequest<'_>, delta: &str, bytes: u64) -> u64 {
     command_bytes(&make_command(request, delta, 0)) as u64 + 4 * (bytes.div_ceil(CHUNK as u64) + 1)
 }
 

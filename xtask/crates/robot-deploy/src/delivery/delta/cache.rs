@@ -42,7 +42,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const MIN_KEPT: u64 = 1 << 20;
 
 #[derive(Debug)]
-pub struct DeltaCache {
+pub(crate) struct DeltaCache {
     pub layout: Layout,
     dir: Utf8PathBuf,
     state: Mutex<State>,
@@ -63,7 +63,7 @@ type Work = (Arc<DeltaFile>, Inputs, tempfile::NamedTempFile);
 
 /// A layer on a robot that may become a basis.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     pub digest: Digest,
     pub index: Arc<LayerIndex>,
     /// True if the layer is on this machine as well.
@@ -72,7 +72,7 @@ pub struct Candidate {
 
 /// A delta, and the layers on the robot that it refers to.
 #[derive(Clone, Debug)]
-pub struct PackedDelta {
+pub(crate) struct PackedDelta {
     /// May still be being encoded.
     pub delta: Arc<DeltaFile>,
     /// Empty if the layer is sent whole.
@@ -81,14 +81,14 @@ pub struct PackedDelta {
 
 impl DeltaCache {
     /// Opens the cache of a workspace.
-    pub fn open(workspace: &Workspace) -> Self {
+    pub(crate) fn open(workspace: &Workspace) -> Self {
         let state = workspace.state_dir();
         adopt_old_names(&state);
         Self::at(Layout::of(workspace), state.join("deltas"))
     }
 
     /// Opens a cache that keeps its deltas in `dir`, and indexes beside it.
-    pub fn at(layout: Layout, dir: Utf8PathBuf) -> Self {
+    pub(crate) fn at(layout: Layout, dir: Utf8PathBuf) -> Self {
         let (work, queue) = channel::<Work>();
         let (deltas_dir, over) = (dir.clone(), Arc::new(AtomicBool::new(false)));
         let is_over = Arc::clone(&over);
@@ -110,7 +110,7 @@ impl DeltaCache {
     }
 
     /// Random id of this workspace. Agents on robots have it, so that each workspace recognises its own.
-    pub fn owner(&self) -> Result<String> {
+    pub(crate) fn owner(&self) -> Result<String> {
         // Threads of several robots may need the id at the same time, and all have to get the same one.
         let _guard = self.state();
         let path = self.dir.with_file_name("owner");
@@ -126,7 +126,7 @@ impl DeltaCache {
 
     /// Locks a robot against other deploys of this workspace, which would end each other's agents as left
     /// behind by a cut connection. Waits for the lock, which is released when the file is dropped.
-    pub fn lock(&self, robot: &str) -> Result<File> {
+    pub(crate) fn lock(&self, robot: &str) -> Result<File> {
         let dir = self.dir.with_file_name("locks");
         fs_err::create_dir_all(&dir)?;
         let lock = File::create(dir.join(robot)).context("wait for other deploys")?;
@@ -138,7 +138,7 @@ impl DeltaCache {
     }
 
     /// Returns the index of a layer on this machine.
-    pub fn index(&self, digest: &Digest) -> Result<Arc<LayerIndex>> {
+    pub(crate) fn index(&self, digest: &Digest) -> Result<Arc<LayerIndex>> {
         if let Some(index) = self.state().indexes.get(digest) {
             return Ok(Arc::clone(index));
         }
@@ -176,7 +176,7 @@ impl DeltaCache {
     }
 
     /// Returns the layers that are both on this machine and on the robot, with the same size.
-    pub fn candidates(&self, inventory: &Inventory) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self, inventory: &Inventory) -> Vec<Candidate> {
         let digests = self.layout.blobs().into_iter();
         digests.filter_map(|digest| self.candidate(digest, inventory)).collect()
     }
@@ -191,7 +191,7 @@ impl DeltaCache {
     }
 
     /// Plans how to make a layer from the candidates. `made_by` has the instruction that made each layer.
-    pub fn plan(
+    pub(crate) fn plan(
         &self,
         layer: &Layer,
         candidates: &[Candidate],
@@ -214,7 +214,12 @@ impl DeltaCache {
     }
 
     /// Returns the delta of a plan, and encodes it in the background unless that has been done or has begun.
-    pub fn pack(&self, layer: &Layer, plan: DeltaPlan, candidates: &[Candidate]) -> Result<PackedDelta> {
+    pub(crate) fn pack(
+        &self,
+        layer: &Layer,
+        plan: DeltaPlan,
+        candidates: &[Candidate],
+    ) -> Result<PackedDelta> {
         let used: Vec<&Candidate> = plan.bases.iter().map(|number| &candidates[*number]).collect();
         let bases: Vec<Digest> = used.iter().map(|candidate| candidate.digest.clone()).collect();
         let name = delta_name(layer, &bases, &plan);
@@ -249,7 +254,7 @@ impl DeltaCache {
     /// Returns the plan of a transfer that broke off in an earlier run, and the size of its spool on the
     /// robot. A new plan could differ and make another delta, because layers that arrived then are candidates
     /// now.
-    pub fn resumable_plan(
+    pub(crate) fn resumable_plan(
         &self,
         layer: &Layer,
         spools: &BTreeMap<String, u64>,
@@ -282,7 +287,7 @@ impl DeltaCache {
 
     /// Removes a delta that did not make its layer, the indexes of the layer and of its bases, and those of
     /// these layers that are damaged on this machine. Returns the digests of the damaged ones.
-    pub fn invalidate(&self, layer: &Digest, packed: &PackedDelta) -> Result<Vec<Digest>> {
+    pub(crate) fn invalidate(&self, layer: &Digest, packed: &PackedDelta) -> Result<Vec<Digest>> {
         self.state().deltas.remove(&packed.delta.name);
         let path = self.dir.join(&packed.delta.name);
         if path.exists() {
@@ -301,7 +306,7 @@ impl DeltaCache {
 
     /// Removes the least recently used layers, deltas and indexes beyond the limits. A deploy to a robot
     /// counts as a use of the layers that the robot has.
-    pub fn evict(&self) {
+    pub(crate) fn evict(&self) {
         let indexes = self.dir.with_file_name("indexes");
         let results = [
             self.layout.evict(layout::LIMIT),
@@ -317,7 +322,7 @@ impl DeltaCache {
 
 /// Removes the layers of a workspace that are not in `images`, which are digests of manifests, and all
 /// deltas. Returns the number of bytes removed; none if a deploy is exporting layers.
-pub fn prune(workspace: &Workspace, images: &BTreeSet<Digest>) -> Result<Option<u64>> {
+pub(crate) fn prune(workspace: &Workspace, images: &BTreeSet<Digest>) -> Result<Option<u64>> {
     let Some(layers) = Layout::of(workspace).retain(images)? else { return Ok(None) };
     Ok(Some(layers + files::evict(&workspace.state_dir().join("deltas"), 0)?))
 }

@@ -16,7 +16,7 @@ const MIN_LEFT: u64 = 8 << 20;
 /// Finds, for each layer in the order of sending, the image of which it completes the longest prefix, and the
 /// number of layers in that prefix; none where an early pull would gain nothing. `sent` has each layer with
 /// its bytes to send.
-pub fn find<'a, 'b>(
+pub(super) fn find<'a, 'b>(
     images: &'a [Exported],
     present: &'b [Digest],
     sent: &[(&'b Layer, u64)],

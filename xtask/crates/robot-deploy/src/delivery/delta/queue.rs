@@ -24,7 +24,7 @@ const MAX_FOREIGN_ENTRIES: usize = 1 << 20;
 
 /// A layer to send.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub(super) struct Job {
     pub layer: Layer,
     pub packed: PackedDelta,
     /// The prefix image that this layer completes, for the robot to pull early.
@@ -39,7 +39,7 @@ pub struct Job {
 
 impl Job {
     /// The request to make the layer.
-    pub fn request<'a>(&'a self, repository: &'a str) -> MakeRequest<'a> {
+    pub(super) fn request<'a>(&'a self, repository: &'a str) -> MakeRequest<'a> {
         let Self { layer, packed, prefix_image, .. } = self;
         let (layer, size) = (&layer.digest, layer.size);
         MakeRequest { repository, layer, size, bases: &packed.bases, prefix_image: prefix_image.as_ref() }
@@ -48,7 +48,7 @@ impl Job {
 
 /// Layers to send to one robot.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub(super) struct Queue {
     jobs: Vec<Job>,
     attach: Vec<Digest>,
     /// Bases on the robot from which a layer could not be made.
@@ -65,7 +65,7 @@ pub struct Queue {
 impl Queue {
     /// Compares the layers of the images with those of the robot, and starts to encode deltas in the
     /// background.
-    pub fn new(
+    pub(super) fn new(
         transfer: &Transfer<'_>,
         agent: Option<&mut Agent>,
         inventory: &Inventory,
@@ -129,47 +129,47 @@ impl Queue {
     }
 
     /// Layers that the project's repository on the robot has.
-    pub fn present(&self) -> &[Digest] {
+    pub(super) fn present(&self) -> &[Digest] {
         &self.present
     }
 
     /// Layers that the robot has, but not in the project's repository.
-    pub fn attachable(&self) -> &[Digest] {
+    pub(super) fn attachable(&self) -> &[Digest] {
         &self.attach
     }
 
     /// The next layer to attach to the project's repository.
-    pub fn next_to_attach(&self) -> Option<Digest> {
+    pub(super) fn next_to_attach(&self) -> Option<Digest> {
         self.attach.last().cloned()
     }
 
     /// Removes the layer of [`Queue::next_to_attach`].
-    pub fn finish_attach(&mut self) {
+    pub(super) fn finish_attach(&mut self) {
         self.attach.pop();
     }
 
     /// Marks layers on the robot as possibly damaged.
-    pub fn suspect(&mut self, layers: &[Digest]) {
+    pub(super) fn suspect(&mut self, layers: &[Digest]) {
         self.suspects.extend_from_slice(layers);
     }
 
     /// Takes the layers that may be damaged on the robot.
-    pub fn take_suspects(&mut self) -> Vec<Digest> {
+    pub(super) fn take_suspects(&mut self) -> Vec<Digest> {
         std::mem::take(&mut self.suspects)
     }
 
     /// The layers still to be sent, in order.
-    pub fn jobs(&self) -> &[Job] {
+    pub(super) fn jobs(&self) -> &[Job] {
         &self.jobs
     }
 
     /// The digests of the layers still to be sent.
-    pub fn layer_digests(&self) -> Vec<&str> {
+    pub(super) fn layer_digests(&self) -> Vec<&str> {
         self.jobs.iter().map(|job| job.layer.digest.as_str()).collect()
     }
 
     /// Takes the jobs whose layers the robot has by now.
-    pub fn take_finished(&mut self, blobs: &BTreeMap<String, RemoteBlob>) -> Vec<Job> {
+    pub(super) fn take_finished(&mut self, blobs: &BTreeMap<String, RemoteBlob>) -> Vec<Job> {
         let jobs = std::mem::take(&mut self.jobs);
         let finished: Vec<Job>;
         (finished, self.jobs) = jobs.into_iter().partition(|job| complete_blob(blobs, &job.layer).is_some());
@@ -179,12 +179,12 @@ impl Queue {
     }
 
     /// Returns whether no layer is left to send or to attach.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.jobs.is_empty() && self.attach.is_empty()
     }
 
     /// The deltas whose spools may stay on the robot, if all others have to be removed to make room.
-    pub fn deltas_to_keep(&self) -> Option<Vec<&str>> {
+    pub(super) fn deltas_to_keep(&self) -> Option<Vec<&str>> {
         self.is_tight.then(|| self.delta_names().collect())
     }
 
@@ -196,7 +196,7 @@ impl Queue {
     /// deltas have to be removed there.
     ///
     /// The jobs' own spools count as free space, because they are a part of the deltas that need it.
-    pub fn disk_shortage(&mut self, inventory: &Inventory) -> Option<String> {
+    pub(super) fn disk_shortage(&mut self, inventory: &Inventory) -> Option<String> {
         let layers: u64 = self.jobs.iter().map(|job| job.layer.size).sum();
         let delta = self.jobs.iter().map(estimated_size).max().unwrap_or_default();
         let own = number::sum(self.delta_names().filter_map(|name| inventory.spools.get(name).copied()));
@@ -208,14 +208,14 @@ impl Queue {
     }
 
     /// Expected bytes of all deltas; none while nothing is known.
-    pub fn expected_bytes(&self) -> Option<u64> {
+    pub(super) fn expected_bytes(&self) -> Option<u64> {
         let parts: Vec<_> =
             self.jobs.iter().map(|job| (job.new_bytes, job.packed.delta.expected_size())).collect();
         extrapolated(&parts)
     }
 
     /// Records how much of the deltas the robot has in its spools; returns the sum in bytes.
-    pub fn update_arrived(&mut self, spools: &BTreeMap<String, u64>) -> u64 {
+    pub(super) fn update_arrived(&mut self, spools: &BTreeMap<String, u64>) -> u64 {
         let mut bytes = 0;
         for job in &mut self.jobs {
             let spool = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
@@ -227,7 +227,7 @@ impl Queue {
     }
 
     /// Returns whether bytes arrived or layers were made since the last call.
-    pub fn made_progress(&mut self) -> bool {
+    pub(super) fn made_progress(&mut self) -> bool {
         let progress = self.arrived.0 > self.arrived.1 || self.done > self.done_before;
         self.done_before = self.done;
         // A connection that drops before the spools are known again is not progress.
@@ -236,30 +236,30 @@ impl Queue {
     }
 
     /// Returns whether a delta could not be encoded.
-    pub fn has_failed(&self) -> bool {
+    pub(super) fn has_failed(&self) -> bool {
         self.jobs.iter().any(|job| job.packed.delta.has_failed())
     }
 
     /// Removes the job of a layer that the robot has made.
-    pub fn finish(&mut self, digest: &str) {
+    pub(super) fn finish(&mut self, digest: &str) {
         self.jobs.retain(|job| *job.layer.digest != *digest);
         self.done += 1;
     }
 
     /// Leaves the first layer to `docker push`.
-    pub fn skip_first(&mut self) {
+    pub(super) fn skip_first(&mut self) {
         self.jobs.remove(0);
     }
 
     /// Has the first layer sent again from its beginning, if a part of its delta was on the robot before this run.
     /// Returns false otherwise, and at a second call.
-    pub fn restart_first(&mut self) -> bool {
+    pub(super) fn restart_first(&mut self) -> bool {
         self.jobs.first_mut().and_then(|job| job.resumed.take()).unwrap_or_default()
     }
 
     /// Has the first layer sent again, whole if a cache is given. Returns false if it was sent again before, or
     /// cannot be.
-    pub fn retry_first(&mut self, whole: Option<&DeltaCache>) -> bool {
+    pub(super) fn retry_first(&mut self, whole: Option<&DeltaCache>) -> bool {
         let Some(job) = self.jobs.first_mut().filter(|job| !job.retried) else { return false };
         job.retried = true;
         let Some(cache) = whole else { return true };
