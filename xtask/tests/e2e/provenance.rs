@@ -31,7 +31,10 @@ pub fn touched_files_and_fresh_clones_change_no_digest(lab: &Lab) {
 }
 
 pub fn an_unrelated_commit_changes_no_digest(lab: &Lab) {
-    let workspace = lab.deployed();
+    let workspace = &lab.workspace;
+    // Not `lab.deployed()`, which keeps an edit of an earlier test: the commit would take it in.
+    workspace.reset();
+    lab.deploy(MAIN);
     let (before, services) = (Engine::ids(&PROJECT), MAIN.services());
     workspace.write("NOTES.md", "Nothing that any image is made of.\n");
     workspace.commit("Write notes");
