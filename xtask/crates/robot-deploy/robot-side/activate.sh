@@ -2,7 +2,6 @@
 #   activate PROJECT switch NUMBER BY ROLLBACK(yes|no) SETTLE DEADLINE KEEP
 #   activate PROJECT recover        ends an activation that was interrupted, for example by a power cut
 # Writes its events to releases/NUMBER/events, as KEY<TAB>VALUE lines; the last one has the key "end".
-# shellcheck disable=SC2034 # variables are used and set by the other parts
 . ./release.sh
 . ./containers.sh
 . ./guard.sh

@@ -1,5 +1,5 @@
 # Prints the number of bytes in the robot's registry that no stored release needs: REGISTRY PROGRAM
-# shellcheck disable=SC2046 # one of several parts; digests are words
+# shellcheck disable=SC2046 # digests are words
 . ./release.sh
 
 registry=$1 program=$2

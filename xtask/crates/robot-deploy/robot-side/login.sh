@@ -1,6 +1,5 @@
-# `pull IMAGE` pulls with $login, the text of a client's `config.json`, or
-# without a login if that is empty. The client reads the text from a pipe: it is in no file, no environment
-# and no list of processes.
+# `pull IMAGE` pulls with $login, the text of a client's `config.json`, or without a login if that is empty. The
+# client reads the text from a pipe: it is in no file, no environment and no list of processes.
 . ./credential.sh
 
 place=$HOME/.deploy/login

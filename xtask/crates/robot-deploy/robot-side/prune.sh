@@ -1,7 +1,7 @@
 # Evicts old releases and removes everything that no stored release needs: KEEP REGISTRY PROGRAM. Prints
 # "free<TAB>KIBIBYTES" before and after, and "busy" if a push or a delta transfer uses the registry, which is
 # then not cleaned.
-# shellcheck disable=SC2034,SC2046 # one of several parts; digests are words
+# shellcheck disable=SC2046 # digests are words
 . ./release.sh
 . ./evict.sh
 

@@ -1,6 +1,7 @@
 # Pulls images from another registry, with the client's `config.json` on stdin, or with nothing: (REFERENCE TAG TAG)...
-set -eu
+set -u
 . ./pull-images.sh
 
 login=$(cat)
+set -e
 pull_images "$@"

@@ -1,7 +1,7 @@
 """Registry agent: makes new layers in a robot's registry from layers that the registry has.
 
 Runs in the registry's container for the length of one delivery. Each line of stdin is a command in JSON, each line of
-stdout the answer to a command. A layer is sent as a delta (see delta/file.rs), whose bytes follow the command. They
+stdout the answer to a command. A layer is sent as a delta (see layer-delta/src/file.rs), whose bytes follow the command. They
 are written to a spool as they arrive, so that an interrupted transfer can resume, and are applied while the rest is
 still being sent. A finished layer is moved to the place where the registry's file system driver keeps blobs, under the
 digest that was computed here; an unfinished layer is never visible there.
