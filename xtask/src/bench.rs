@@ -6,7 +6,6 @@ use robot_deploy::Options;
 use robot_deploy::error::Result;
 use robot_deploy::process::Cmd;
 
-/// Measure deploys to simulated robots over slow links, compared with deploying by hand
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Arguments of the benchmark; `cargo xtask bench -- --help` lists them

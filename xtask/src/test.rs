@@ -15,8 +15,6 @@ use robot_deploy::image::{self, Builder};
 use robot_deploy::process::Cmd;
 use robot_deploy::ui;
 
-/// Run all checks of this project: formatting, lints, tests, the ROS packages' tests, deploys to simulated
-/// robots
 #[derive(clap::Args, Debug)]
 #[command(after_help = COSTS)]
 pub(crate) struct Args {

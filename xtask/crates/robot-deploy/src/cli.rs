@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use crate::error::{self, Failure, Result};
-use crate::mode::{self, Mode};
+use crate::mode::{self, Options};
 use crate::process;
 use crate::ui;
 use crate::verbs::{self, services};
@@ -20,21 +20,9 @@ Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 a robot is unrea
 or its host key changed; 4 a robot is locked by another deploy, or busy; 5 the new
 release was unhealthy and was rolled back; 130 interrupted";
 
-/// Options of all verbs.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Options {
-    /// Print the commands that would run, ready to paste, and change nothing
-    #[arg(long, short = 'n', global = true)]
-    pub dry_run: bool,
-
-    /// Print each command as it runs, and the time that it took
-    #[arg(long, short, global = true)]
-    pub verbose: bool,
-}
-
 /// Verbs of robot-deploy. A team's own `xtask` flattens them into its enum of verbs.
-// The first line of a comment is the help in the list of verbs, the paragraph is in `--help`. Both replace the
-// comment of the verb's `Args`.
+// The first line of a comment is the help in the list of verbs, the paragraph is in `--help`: the `Args` of a verb need
+// no comment of their own.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Build the images, bring them to robots and start them there
@@ -228,8 +216,7 @@ impl Verb {
 /// Runs a verb under these options: prints its error and returns its exit code. Call it at the end of `main`.
 pub fn main(options: Options, run: impl FnOnce() -> Result<()>) -> ExitCode {
     std::panic::set_hook(Box::new(ui::panic));
-    let Options { dry_run, verbose } = options;
-    mode::configure(Mode { dry_run, verbose });
+    mode::configure(options);
     match process::install_signal_handler().and_then(|()| run()) {
         Ok(()) => ExitCode::SUCCESS,
         // A closed stdout (`… | head`) is not a failure.

@@ -15,7 +15,6 @@ mod keys;
 mod load;
 mod lookup;
 mod manifest;
-mod name_check;
 mod names;
 mod packages;
 mod paths;

@@ -37,6 +37,7 @@ pub(crate) struct Deploy<'a> {
     builder: Builder,
     robots: Vec<&'a Robot>,
     drafts: BTreeMap<&'a str, ComposeDraft>,
+    specs: BTreeSet<ImageSpec>,
     digest_cache: DigestCache,
     cache: DeltaCache,
     build: Build,
@@ -104,8 +105,10 @@ impl<'a> Deploy<'a> {
             let drafts = drafts(workspace, &robots);
             (source.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), drafts)
         });
+        let drafts = drafts?;
         Ok(Self {
-            drafts: drafts?,
+            specs: image_specs(&drafts, &robots),
+            drafts,
             digest_cache: DigestCache::load(&workspace.state_dir()),
             cache: DeltaCache::open(workspace),
             build: Build::default(),
@@ -119,28 +122,27 @@ impl<'a> Deploy<'a> {
         })
     }
 
-    /// Builds the images, and plans for each robot what a deploy would do. Returns the plans of the robots that answer, and
-    /// an error if any does not.
+    /// Builds the images, and plans for each robot what a deploy would do. Returns the plans of the robots that
+    /// answer, and an error if any does not.
     pub(crate) fn plan_all(&self) -> Result<(Vec<Plan>, Result<()>)> {
         let built = self.build_images(image::Options::default())?;
         let (plans, planned) = fleet::each(&self.robots, |robot| self.plan(robot, &built));
         Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
     }
 
-    /// Builds the images and deploys them to all robots. Returns the results of the robots that were served, and the first
-    /// error.
+    /// Builds the images and deploys them to all robots. Returns the results of the robots that were served, and
+    /// the first error.
     pub(crate) fn serve_all(&self) -> (Vec<(String, DeployResult)>, Result<()>) {
-        let specs = &image_specs(&self.drafts, &self.robots);
         let build = |options: image::Options<'_>| self.build_images(options);
         if crate::mode::dry_run() {
             // The output is a script, so the steps of the build and of the robots come one after another.
-            let built = self.build.run(specs, build);
+            let built = self.build.run(&self.specs, build);
             return (Vec::new(), built.and_then(|()| fleet::each(&self.robots, |robot| self.serve(robot)).1));
         }
         // Building and connecting to the robots run in parallel, because both are slow.
         let (built, (results, served)) = std::thread::scope(|scope| {
             let serving = scope.spawn(|| self.serve_while_building());
-            let built = self.build.run(specs, build);
+            let built = self.build.run(&self.specs, build);
             (built, serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let results = results.into_iter().filter_map(|(robot, result)| Some((robot, result?))).collect();
@@ -159,7 +161,7 @@ impl<'a> Deploy<'a> {
     }
 
     fn build_images(&self, options: image::Options<'_>) -> Result<Vec<Built>> {
-        image::build(self.workspace, self.builder, &image_specs(&self.drafts, &self.robots), options)
+        image::build(self.workspace, self.builder, &self.specs, options)
     }
 
     /// Deploys to one robot. Returns `None` if the build failed; that error is reported once, not for each

@@ -42,4 +42,5 @@ pub mod ui;
 mod verbs;
 mod watcher;
 
-pub use cli::{HELP, Options, Verb, main};
+pub use cli::{HELP, Verb, main};
+pub use mode::Options;

@@ -1,22 +1,25 @@
-//! Global options of this run.
+//! Options of all verbs, and what they mean for this run.
 
 use std::sync::OnceLock;
 
-/// Global options from the command line.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Mode {
-    /// Print the commands that change something instead of running them.
+/// Options of all verbs.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Print the commands that would run, ready to paste, and change nothing
+    #[arg(long, short = 'n', global = true)]
     pub dry_run: bool,
-    /// Print every command before it runs, and its duration afterwards.
+
+    /// Print each command as it runs, and the time that it took
+    #[arg(long, short, global = true)]
     pub verbose: bool,
 }
 
-static MODE: OnceLock<Mode> = OnceLock::new();
+static MODE: OnceLock<Options> = OnceLock::new();
 
 /// Sets the mode, once, before the first command.
-pub fn configure(mode: Mode) {
+pub(crate) fn configure(options: Options) {
     // Only a test in the same process can call this twice; the first call wins.
-    let _ = MODE.set(mode);
+    let _ = MODE.set(options);
 }
 
 /// Returns whether commands that change something are printed instead of run.

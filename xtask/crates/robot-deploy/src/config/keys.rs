@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Mistakes, Source};
-use super::names;
+use super::names::{self, Refusal};
 
 /// `robots.toml`, and the mistakes found in it so far.
 #[derive(Debug)]
@@ -23,6 +23,13 @@ impl Reader<'_> {
     /// Adds a mistake and a suggestion.
     pub(super) fn refuse(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.mistakes.add(self.source.mistake(span, message).help(help));
+    }
+
+    /// Refuses a name that breaks `rule`.
+    pub(super) fn check_name(&mut self, name: &Spanned<&str>, rule: fn(&str) -> Result<(), Refusal>) {
+        if let Err((problem, help)) = rule(name.get_ref()) {
+            self.refuse(name.span(), problem, help);
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::diagnostic::Source;
 use super::host::{self, Destination};
 use super::keys::Reader;
-use super::name_check::check_name;
 use super::raw::{RawRobot, Text};
 use super::releases::number;
 use super::{Host, Platform, Robot, Store, busy, env_file, names, paths};
@@ -27,7 +26,7 @@ pub(super) fn robot(
     here: &Utf8Path,
     reader: &mut Reader<'_>,
 ) -> Option<Robot> {
-    check_name(&raw.name, names::robot, reader);
+    reader.check_name(&raw.name, names::robot);
     let name = raw.name.get_ref().to_string();
     let host = reach(raw, reader);
     let platform = platform(raw, reader);

@@ -8,7 +8,6 @@ use toml::Spanned;
 use super::diagnostic::shown_from;
 use super::discover::{self, Found};
 use super::keys::Reader;
-use super::name_check::check_name;
 use super::names::{self};
 use super::paths;
 use super::raw::{Raw, RawBase, RawImage, RawProject, Text};
@@ -71,7 +70,7 @@ fn by_name<T>(values: Vec<T>, name: impl Fn(&T) -> &String) -> BTreeMap<String, 
 
 fn project(raw: &RawProject<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Project> {
     if let Some(name) = &raw.name {
-        check_name(name, names::project, reader);
+        reader.check_name(name, names::project);
     }
     let (span, ros_workspace) = match &raw.ros_workspace {
         Some(text) => (text.span(), paths::inside("ros_workspace", text, root, reader)?),
@@ -97,7 +96,7 @@ fn hub(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<Hub> {
 }
 
 fn base(raw: &RawBase<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Base> {
-    check_name(&raw.name, names::tag, reader);
+    reader.check_name(&raw.name, names::tag);
     let name = *raw.name.get_ref();
     if raw.sources != 1 {
         let problem = if raw.sources == 0 {
@@ -176,7 +175,7 @@ fn image(
     found: &Found,
     reader: &mut Reader<'_>,
 ) -> Option<Image> {
-    check_name(&raw.name, names::tag, reader);
+    reader.check_name(&raw.name, names::tag);
     let name = *raw.name.get_ref();
     let known: Vec<&str> = all.bases.iter().map(|base| *base.name.get_ref()).collect();
     let base = match (&raw.base, known.as_slice()) {

@@ -10,7 +10,6 @@ use crate::error::{Failure, Result};
 use crate::image::{self, ImageSpec, Options};
 use crate::{host, ui};
 
-/// Build the images of the ROS packages
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Images to build; by default all

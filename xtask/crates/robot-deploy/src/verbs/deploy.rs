@@ -15,7 +15,6 @@ use crate::deploy::{Activate, Deploy, report};
 use crate::error::{Failure, Result};
 use crate::host;
 
-/// Build the images, deliver them to robots and start them there
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask deploy --robot main,secondary

@@ -7,7 +7,6 @@ use crate::reach::reach;
 use crate::release::{history, services};
 use crate::robot::{Endpoint, Session};
 
-/// Run a command in a service's container, with the ROS environment
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask exec --robot main navigation -- ros-run bringup wait_for_topic /main/odom nav_msgs/msg/Odometry")]
@@ -20,7 +19,6 @@ pub struct Args {
     command: Vec<String>,
 }
 
-/// Open a shell in a service's container, with the ROS environment
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask shell --robot main navigation")]
@@ -33,7 +31,6 @@ pub struct Shell {
     service: String,
 }
 
-/// Run a command once in a new container with the image, settings and devices of a service
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask run --robot main navigation -- ros-run navigation navigation_node --ros-args -r __ns:=/test")]

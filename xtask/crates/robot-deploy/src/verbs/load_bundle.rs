@@ -18,7 +18,6 @@ use crate::release::metadata::SourceRevision;
 use crate::robot::registry;
 use crate::ui::{self, Progress};
 
-/// Load a bundle, written by `deploy --via archive --to FILE`, onto robots and start it there
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask load-bundle /media/stick/eurobot-v1.2.bundle --robot main

@@ -9,7 +9,6 @@ use crate::release::services;
 use crate::robot::Session;
 use crate::ui;
 
-/// Show the output of services; with several robots, each line starts with the robot's name
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask logs --robot main

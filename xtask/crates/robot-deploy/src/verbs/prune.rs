@@ -11,7 +11,6 @@ use crate::robot::Session;
 use crate::ui::{self, Progress};
 use crate::{delivery, image};
 
-/// Remove images and registry layers that no release on the robots needs
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Every deploy already removes old releases and their images. `prune` also collects the garbage of the \

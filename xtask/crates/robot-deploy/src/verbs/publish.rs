@@ -6,8 +6,6 @@ use crate::hub::{self, tags};
 use crate::publish::{self, Checkout};
 use crate::{host, image, ui};
 
-/// Build the current revision from a clean checkout and push its images to the registry of [hub] in
-/// robots.toml
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Each image is tagged with the branch, each git tag and the revision:
   REPOSITORY:navigation-main  REPOSITORY:navigation-v1.2  REPOSITORY:navigation-0a1b2c3d4e5f

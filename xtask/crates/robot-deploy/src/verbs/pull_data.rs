@@ -12,7 +12,6 @@ use crate::release::services;
 use crate::robot::Session;
 use crate::ui;
 
-/// Copy files from robots, into one directory per robot; skips what was copied before
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask pull-data --robot main bags/final

@@ -13,7 +13,6 @@ use crate::release::stored::{self, StoredRelease};
 use crate::robot::Session;
 use crate::ui;
 
-/// List the releases stored on robots, to which `rollback` can return
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]

@@ -11,7 +11,6 @@ use crate::release::stored::{self, StoredRelease};
 use crate::robot::{Survey, registry};
 use crate::ui::{self, Progress};
 
-/// Roll back to the previous healthy release, or to any other release stored on the robots
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask rollback --robot main

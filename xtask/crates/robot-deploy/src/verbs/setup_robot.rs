@@ -15,8 +15,6 @@ use crate::ui;
 /// Command for the robot's own console that shows the fingerprint of its host key.
 const SHOW_FINGERPRINT: &str = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
 
-/// Prepare robots for deploys, once: record the host key, install an SSH key, check Docker, start the
-/// registry
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]

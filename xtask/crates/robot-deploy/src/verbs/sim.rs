@@ -10,7 +10,6 @@ use crate::host::Need;
 use crate::sim::Simulation;
 use crate::ui;
 
-/// Manage simulated robots: containers on this machine with their own Docker Engine, SSH server and disk
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]

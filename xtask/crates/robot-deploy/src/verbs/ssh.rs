@@ -5,7 +5,6 @@ use crate::error::Result;
 use crate::reach::reach;
 use crate::release::history;
 
-/// Open a shell on a robot, or run a command there
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask ssh --robot main

@@ -19,7 +19,6 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// Seconds of clock difference beyond which logs and bags of two machines cannot be compared.
 const SKEW: i64 = 2;
 
-/// Show the state of robots: releases, services, health, drift, disk, clock
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Only these robots, separated by commas; by default all

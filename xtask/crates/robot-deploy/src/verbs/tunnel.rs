@@ -14,7 +14,6 @@ use crate::ui;
 /// Interval between checks of the connection. Ctrl-C ends the wait at once.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Hold a tunnel to a robot's registry open until Ctrl-C
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example, while the tunnel is open, in another terminal:
   docker tag debian:trixie 127.0.0.1:5000/debian:trixie && docker push 127.0.0.1:5000/debian:trixie

@@ -10,7 +10,6 @@ use crate::process::{self, Cmd};
 use crate::ui;
 use crate::watcher::Watcher;
 
-/// Deploy whenever a file in the ROS workspace, in docker/ or robots.toml is saved, until Ctrl-C
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask watch --robot main
