@@ -59,6 +59,18 @@ impl Outcome {
         Self::Bad { problem: problem.into(), remedy: remedy.into() }
     }
 
+    /// Judges `free` bytes of a disk: below `least` a deploy fails, below `usual` a first one may.
+    pub fn space(free: u64, at: &str, [least, usual]: [u64; 2], remedy: impl Into<String>) -> Self {
+        let text = format!("{} free {at}", ui::bytes(free));
+        match free {
+            _ if free >= usual => Self::good(text),
+            _ if free >= least => {
+                Self::note_with(format!("{text}; a first deploy may need {}", ui::bytes(usual)), remedy)
+            }
+            _ => Self::bad(format!("only {text}, {} needed", ui::bytes(least)), remedy),
+        }
+    }
+
     /// Turns an error into a note.
     pub fn note_error(error: &anyhow::Error) -> Self {
         Self::note_with(format!("{error:#}"), crate::error::hints_of(error).join("; "))

@@ -13,14 +13,14 @@ use crate::config::{Platform, Store, Workspace};
 use crate::doctor::{Check, Outcome, Source};
 use crate::error::Result;
 use crate::process::Cmd;
-use crate::{files, ui};
+use crate::files;
 
 const SCOPE: &str = "host";
 const SETUP: &str = "`cargo xtask setup` installs it";
 /// Port of the robots' registries. The tunnel listens on the same port here if it is free.
 const REGISTRY_PORT: u16 = 5000;
-/// A base, its images and BuildKit's cache need less than this.
-const ENOUGH_SPACE: u64 = 10_000_000_000;
+/// Bytes that an edit needs at most, and that a first build of bases, images and BuildKit's cache needs at most.
+const SPACE: [u64; 2] = [2_000_000_000, 10_000_000_000];
 /// A tool that has not answered by now hangs.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -203,11 +203,10 @@ fn disk(machine: &Machine, path: &Utf8Path) -> Outcome {
         Err(error) => return Outcome::note(format!("cannot determine the free space: {error:#}")),
     };
     match files::free_in(&text) {
-        Some(free) if free < ENOUGH_SPACE => Outcome::bad(
-            format!("only {} free at `{path}`, {} needed", ui::bytes(free), ui::bytes(ENOUGH_SPACE)),
-            "`docker builder prune` and `docker image prune` remove unused data",
-        ),
-        Some(free) => Outcome::good(format!("{} free at `{path}`", ui::bytes(free))),
+        Some(free) => {
+            let remedy = "`docker builder prune` and `docker image prune` remove unused data";
+            Outcome::space(free, &format!("at `{path}`"), SPACE, remedy)
+        }
         None => Outcome::note(format!("cannot read the output of `df` for `{path}`: {text}")),
     }
 }

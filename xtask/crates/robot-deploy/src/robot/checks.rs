@@ -8,11 +8,11 @@ use super::{Endpoint, Session};
 use crate::config::{Platform, Robot};
 use crate::doctor::{Check, Outcome};
 use crate::robot_side::Script;
-use crate::{number, ui};
+use crate::number;
 
-/// Free bytes that a robot should have: two generations of a typical workspace's images, and room for its own
-/// data.
-const ENOUGH_SPACE: u64 = 3_000_000_000;
+/// Free bytes that an edit needs at most, and that a robot should have: two generations of a typical workspace's
+/// images, and room for its own data.
+const SPACE: [u64; 2] = [500_000_000, 3_000_000_000];
 
 /// Seconds of clock difference beyond which times in logs and bags of two machines cannot be compared.
 const SKEW: u64 = 2;
@@ -101,15 +101,10 @@ fn disk(robot: &str, kilobytes: &str) -> Outcome {
     let Some(free) = number::kibibytes(kilobytes) else {
         return Outcome::note("free space unknown");
     };
-    if free >= ENOUGH_SPACE {
-        return Outcome::good(format!("{} free for images", ui::bytes(free)));
-    }
-    Outcome::bad(
-        format!("only {} free for images", ui::bytes(free)),
-        format!(
-            "`cargo xtask ssh --robot {robot} -- docker system df` shows what uses the disk, `docker image prune` there frees space"
-        ),
-    )
+    let remedy = format!(
+        "`cargo xtask ssh --robot {robot} -- docker system df` shows what uses the disk, `docker image prune` there frees space"
+    );
+    Outcome::space(free, "for images", SPACE, remedy)
 }
 
 fn compose(version: &str) -> Outcome {
@@ -176,7 +171,7 @@ mod tests {
         assert!(bad(&engine("20.10.24", "[]")) && !bad(&engine("26.1.5+dfsg1", "[]")));
         assert!(bad(&compose("1.29.2")) && bad(&compose("docker: 'compose' is not a docker command.")));
         assert!(!bad(&compose("2.26.1-4")) && !bad(&compose("v2.39.1")) && !bad(&compose("5.0.1")));
-        assert!(bad(&disk("main", "1000000")) && !bad(&disk("main", "90000000")));
+        assert!(bad(&disk("main", "400000")) && !bad(&disk("main", "90000000")));
         assert!(bad(&registry("main", "exited")) && !bad(&registry("main", "")));
     }
 }
