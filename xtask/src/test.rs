@@ -9,10 +9,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use robot_deploy::config::Workspace;
 use robot_deploy::config::current_dir;
-use robot_deploy::error::{Exit, Failure, Result, exit_of};
+use robot_deploy::error::{Exit, Failure, FollowedBy as _, Planned, Result, exit_of};
 use robot_deploy::host::{self, Need};
 use robot_deploy::image::{self, Builder};
-use robot_deploy::process::Cmd;
+use robot_deploy::process::{self, Cmd};
 use robot_deploy::ui;
 
 #[derive(clap::Args, Debug)]
@@ -119,9 +119,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for check in checks {
         ui::step("test", check.name);
         let began = Instant::now();
-        let outcome = host::ensure(args.yes, check.needs).and_then(|()| (check.run)(&workspace, args));
+        let ready = host::ensure(args.yes, check.needs).unless_planned();
+        let outcome = ready.and_then(|_| (check.run)(&workspace, args));
         let word = match &outcome {
             Ok(()) => "passed",
+            Err(error) if Planned::find(error).is_some() => "planned",
             Err(error) if exit_of(error) == Exit::Interrupted => return outcome,
             Err(error) => {
                 ui::error(Some(check.name), error);
@@ -131,9 +133,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         };
         rows.push([check.name.to_owned(), word.to_owned(), format!("{:.1}", began.elapsed().as_secs_f32())]);
     }
-    if robot_deploy::mode::dry_run() {
-        return Ok(());
-    }
+    process::outcome_needed()?;
     ui::result(&ui::table(["CHECK", "RESULT", "SECONDS"], &rows))?;
     ui::result(&format!("{} passed, {failed} failed", rows.len() - failed))?;
     if failed == 0 { Ok(()) } else { Err(Failure::failed(format!("{failed} checks failed")).into()) }

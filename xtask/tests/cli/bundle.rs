@@ -69,12 +69,15 @@ fn what_is_not_whole_is_refused_before_a_robot_is_touched() {
         let mut bytes = whole.clone();
         bytes[place] ^= 0x40;
         fs::write(path(&lab), bytes).unwrap();
-        let ran = lab.run(&["load-bundle", "team.bundle", "--dry-run"]);
-        assert!(ran.code == Some(1) || whole[place] == 0, "byte {place} of {}", whole.len());
+        let asked = lab.calls_of("ssh ").len();
+        let ran = lab.run(&LOAD);
+        let is_refused = ran.code == Some(1) && lab.calls_of("ssh ").len() == asked;
+        assert!(is_refused || whole[place] == 0, "byte {place} of {}", whole.len());
     }
+    let asked = lab.calls_of("ssh ").len();
     fs::remove_file(path(&lab)).unwrap();
     lab.run(&LOAD).expect(1).says(&["cannot read the bundle `team.bundle`"]);
-    assert!(lab.calls_of("ssh ").is_empty());
+    assert_eq!(lab.calls_of("ssh ").len(), asked);
 }
 
 #[test]
@@ -124,7 +127,11 @@ fn mistakes_are_explained() {
 fn a_dry_run_prints_what_would_happen() {
     let (lab, _registry) = lab();
     let ran = lab.run(&[&WRITE[..], &["--dry-run"]].concat()).expect(0);
-    in_order(&ran.stdout, &["docker buildx bake", "# bundle: team.bundle would contain", "docker save "]);
+    in_order(
+        &ran.stdout,
+        &["docker buildx bake", "writing the images and the release of each robot to team.bundle"],
+    );
     let ran = lab.run(&[&LOAD[..], &["--dry-run"]].concat()).expect(0);
-    in_order(&ran.stdout, &["tar -xOf team.bundle images-1.tar.zst | ssh ", "docker load", "launch eurobot"]);
+    in_order(&ran.stdout, &["sending 2 images as an archive", "starting the release of the bundle"]);
+    assert!(!lab.exists("loaded.tar.zst"));
 }

@@ -1,12 +1,15 @@
-//! `--dry-run`: prints the commands as a script, and changes nothing.
+//! `--dry-run`: asks for real, prints the changes as a script, and makes none of them.
 
+use super::host_keys;
 use super::lab::{Lab, Ran, in_order, robot, simulated};
+use super::registry::Registry;
 use super::shell::assert_takes;
 
-/// Read-only commands, which a dry run may call.
-const READ_ONLY: [&str; 10] = [
+/// Commands that change nothing, which a dry run may call.
+const READ_ONLY: [&str; 12] = [
     "docker info ",
     "docker image inspect ",
+    "docker image ls ",
     "docker container inspect ",
     "docker network ",
     "docker ps ",
@@ -15,7 +18,32 @@ const READ_ONLY: [&str; 10] = [
     "docker buildx inspect ",
     "git ",
     "ssh-keygen -F ",
+    "ssh-keygen -l ",
 ];
+
+/// The same on a robot.
+const READ_ONLY_THERE: [&str; 10] = [
+    "xtask-connection-ready; exec cat",
+    "'sh -s -- eurobot 127.0.0.1:5000/eurobot'",
+    "'sh -s -- eurobot xtask-registry ",
+    " list eurobot ",
+    "'docker compose version --short'",
+    "PreferredAuthentications=none",
+    " config --services",
+    " fetch bags",
+    "cat >/dev/null; echo done",
+    "nuc@main.lab true",
+];
+
+/// Releases on a robot, the last of which is current.
+const RELEASES: &str = "release\t4\tcurrent\t{\"outcome\":\"healthy\",\"reason\":\"\",\"since\":\"\"}\n\
+                        release\t3\tprevious\t{\"outcome\":\"healthy\",\"reason\":\"\",\"since\":\"\"}";
+
+/// Words before the steps that depend on a change.
+const FOLLOWS: &str = "what follows depends on the outcome:\n# - ";
+
+/// Last step of a deploy in words.
+const START: &str = "; then starting the release, or going back to the old one if it is unhealthy";
 
 /// Runs with `--dry-run`; fails unless nothing changed, only read-only commands ran, and a shell can read the
 /// script.
@@ -27,7 +55,11 @@ fn dry(lab: &Lab, args: &[&str]) -> Ran {
     let after = lab.files();
     assert!(before == after, "before: {before:#?}\nafter: {after:#?}");
     for call in &lab.calls()[asked..] {
-        assert!(READ_ONLY.iter().any(|allowed| call.starts_with(allowed)), "`{call}` is not read-only");
+        let is_read_only = match call.starts_with("ssh ") {
+            true => READ_ONLY_THERE.iter().any(|allowed| call.contains(allowed)),
+            false => READ_ONLY.iter().any(|allowed| call.starts_with(allowed)),
+        };
+        assert!(is_read_only, "`{call}` is not read-only");
     }
     assert_takes("sh", &ran.stdout);
     let temporary = lab.dir.join("tmp");
@@ -35,70 +67,64 @@ fn dry(lab: &Lab, args: &[&str]) -> Ran {
     ran
 }
 
-/// Steps of a whole deploy to `robot`, from the registry on.
-const DELIVERY: [&str; 16] = [
-    "docker save xtask-registry:",
-    " | ssh ",
-    "'docker load --quiet'",
-    "'sh -s -- xtask-registry xtask-registry:",
-    " -L 127.0.0.1:5000:127.0.0.1:5000 -f -N -- ",
-    " | docker login --username xtask --password-stdin 127.0.0.1:5000\n",
-    "\ndocker tag eurobot:camera 127.0.0.1:5000/eurobot:camera\n",
-    "docker push 127.0.0.1:5000/eurobot:camera\n",
-    "docker image rm 127.0.0.1:5000/eurobot:camera\n",
-    "docker push 127.0.0.1:5000/eurobot:navigation\n",
-    "sh -s -- 127.0.0.1:5000/eurobot@sha256:DIGEST-OF-camera 127.0.0.1:5000/eurobot:camera eurobot:camera \
-     127.0.0.1:5000/eurobot@sha256:DIGEST-OF-navigation",
-    "docker pull --quiet",
-    "docker logout 127.0.0.1:5000\n",
-    " -O exit -- ",
-    "launch eurobot RELEASE-ID ",
-    "' < release.tar.gz\n",
-];
-
 #[test]
-fn a_deploy_to_a_real_robot_shows_all_steps_in_order_and_connects_nowhere() {
+fn a_deploy_asks_the_robot_and_shows_the_build_and_in_words_what_depends_on_it() {
     let lab = Lab::new();
     let ran = dry(&lab, &["deploy", "--robot", "main"]);
     let bake = "BUILDX_BAKE_ENTITLEMENTS_FS=0 docker buildx bake --builder=default --provenance=false --sbom=false --file";
-    in_order(&ran.stdout, &["ros.Dockerfile' <<'END-OF-INPUT'\n", "bake-", bake]);
-    in_order(&ran.stdout, &[&[bake][..], &DELIVERY].concat());
-    assert!(!ran.stdout.contains("BatchMode=yes -o Control"), "no session, no control socket");
+    let layers = "sending the layers that the registry of `main` lacks, and pulling them there";
+    in_order(
+        &ran.stdout,
+        &["ros.Dockerfile' <<'END-OF-INPUT'\n", "bake-", bake, "# main: ", FOLLOWS, layers, START],
+    );
+    assert!(!ran.stdout.contains("ssh "), "nothing that needs the build: {}", ran.stdout);
     assert!(!ran.stderr.contains('$'), "commands are on stdout: {}", ran.stderr);
-    assert!(lab.calls_of("ssh").is_empty());
-}
-
-#[test]
-fn an_archive_goes_from_engine_to_engine() {
-    let lab = Lab::new();
+    assert_eq!(lab.calls_of("ssh").len(), 2, "a connection and a survey: {:?}", lab.calls_of("ssh"));
+    assert!(lab.all_masters_are_gone());
+    let ran = dry(&lab, &["deploy", "--no-start"]);
+    assert!(ran.stdout.contains(layers) && !ran.stdout.contains(START), "{}", ran.stdout);
     let ran = dry(&lab, &["deploy", "--via", "archive"]);
-    let steps = [
-        "docker buildx bake",
-        "\ndocker save ",
-        " | ssh ",
-        "'docker load'\n",
-        "eurobot:camera-",
-        "launch eurobot ",
-    ];
-    in_order(&ran.stdout, &steps);
-    assert!(!ran.stdout.contains("xtask-registry") && !ran.stdout.contains(" -L "), "{}", ran.stdout);
+    in_order(&ran.stdout, &[bake, FOLLOWS, "sending the images that `main` lacks, as an archive", START]);
 }
 
 #[test]
-fn a_fresh_machine_bootstraps_the_base_and_the_registry_first() {
+fn a_robot_that_does_not_answer_fails_a_dry_run_as_it_fails_a_deploy() {
+    let lab = Lab::with(&(robot("main") + &robot("second")));
+    lab.fails("ssh", "*nuc@second.lab*", 255, "ssh: connect to host second.lab port 22: No route to host");
+    let ran = lab.run(&["deploy", "--all", "-n"]).expect(3);
+    in_order(&ran.stdout, &["docker buildx bake", "# main: ", FOLLOWS]);
+    in_order(&ran.stderr, &["second: `second` (nuc@second.lab) does not answer"]);
+    lab.on("ssh", "*'sh -s -- eurobot '*", "cat >/dev/null; printf 'machine\\tarmv7l\\n'");
+    lab.run(&["deploy", "--robot", "main", "-n"])
+        .expect(2)
+        .says(&["`main` is linux/arm/v7, but robots.toml says"]);
+}
+
+#[test]
+fn what_is_known_is_told_as_by_plan() {
+    let lab = Lab::new();
+    let registry = Registry::start(&lab);
+    lab.run(&["deploy"]).expect(0);
+    lab.remember_release();
+    let ids = ["camera", "navigation"].map(|image| registry.digest(image)).join("\n");
+    lab.says("docker", "'image inspect --format {{.Id}} eurobot:camera eurobot:navigation'", &ids);
+    lab.on("ssh", "*'echo done'*", "cat >/dev/null; echo done");
+    let ran = dry(&lab, &["deploy"]);
+    in_order(
+        &ran.stdout,
+        &["# main: all 2 images are already on the robot", "# main: would be restarted: camera, navigation"],
+    );
+    assert!(!ran.stdout.contains("bake"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_fresh_machine_bootstraps_the_base_first() {
     let lab = Lab::new();
     lab.fails("docker", "'image inspect'*", 1, "Error: No such image");
     let ran = dry(&lab, &["deploy"]);
     in_order(
         &ran.stdout,
-        &[
-            "mmdebstrap ",
-            " | docker import --platform linux/",
-            "docker buildx bake",
-            "--variant=extract",
-            "docker buildx build --builder=default",
-            "docker save xtask-registry:",
-        ],
+        &["mmdebstrap ", " | docker import --platform linux/", "docker buildx bake", FOLLOWS],
     );
 }
 
@@ -116,7 +142,7 @@ fn what_is_generated_already_is_not_printed_again() {
 fn robots_are_shown_one_after_another() {
     let lab = Lab::with(&(robot("main") + &robot("second")));
     let ran = dry(&lab, &["deploy", "--all"]);
-    in_order(&ran.stdout, &[&DELIVERY[..], &["HostKeyAlias=second"], &DELIVERY[3..]].concat());
+    in_order(&ran.stdout, &["docker buildx bake", "# main: ", FOLLOWS, "# second: ", FOLLOWS]);
 }
 
 #[test]
@@ -124,19 +150,30 @@ fn a_simulated_robot_is_made_first() {
     let lab = Lab::with(&simulated("main"));
     lab.fails("docker", "'container inspect '*", 1, "Error: No such container: eurobot-sim-main");
     lab.fails("docker", "'network inspect '*", 1, "Error: No such network: eurobot-sim");
+    in_order(
+        &dry(&lab, &["sim", "up"]).stdout,
+        &["ssh-keygen -q -t ed25519", FOLLOWS, "robots that accept this key"],
+    );
+    lab.write("target/xtask/sim/id_ed25519", "");
+    lab.write("target/xtask/sim/id_ed25519.pub", "ssh-ed25519 AAAA x");
     let made = [
-        "ssh-keygen -q -t ed25519",
         "docker rm --force eurobot-sim-main",
         "docker volume create",
         "docker network create",
         "docker run --detach --privileged --name eurobot-sim-main",
+        "ssh-ed25519 AAAA x",
         "docker exec eurobot-sim-main robotctl docker start",
-        "StrictHostKeyChecking=accept-new",
-        "ssh://robot@127.0.0.1:PORT",
+        FOLLOWS,
+        "connecting to `main`",
     ];
-    in_order(&dry(&lab, &["sim", "up"]).stdout, &made);
-    in_order(&dry(&lab, &["deploy"]).stdout, &[&["docker buildx bake"], &made[..], &DELIVERY].concat());
-    in_order(&dry(&lab, &["setup-robot"]).stdout, &[&made[..], &DELIVERY[..4]].concat());
+    let ran = dry(&lab, &["sim", "up"]);
+    in_order(&ran.stdout, &made);
+    assert!(!ran.stdout.contains("STATE"), "a table that is not true: {}", ran.stdout);
+    in_order(
+        &dry(&lab, &["deploy"]).stdout,
+        &[&["docker buildx bake"], &made[..], &["\n# - sending the layers"]].concat(),
+    );
+    in_order(&dry(&lab, &["setup-robot"]).stdout, &made);
 }
 
 #[test]
@@ -154,11 +191,15 @@ fn a_simulated_robot_that_is_there_is_only_switched_on() {
     lab.says("docker", "'container inspect '*", &format!("false\t{label}\t"));
     in_order(
         &dry(&lab, &["sim", "up"]).stdout,
-        &["# main: starting the simulated robot\ndocker start eurobot-sim-main\n"],
+        &[
+            "# main: starting the simulated robot\ndocker start eurobot-sim-main\n",
+            FOLLOWS,
+            "connecting to `main`",
+        ],
     );
     lab.says("docker", "'container inspect '*", &format!("true\t{label}\t32768 "));
     assert_eq!(dry(&lab, &["sim", "up"]).stdout, "");
-    in_order(&dry(&lab, &["ssh", "--robot", "main"]).stdout, &["-p 32768", "-tt -- robot@127.0.0.1\n"]);
+    in_order(&dry(&lab, &["ssh", "--robot", "main"]).stdout, &["-p 32768", "-tt -- robot@127.0.0.1 "]);
 }
 
 #[test]
@@ -176,32 +217,54 @@ fn sim_down_names_what_it_would_remove() {
 }
 
 #[test]
-fn setup_robot_shows_host_key_login_and_registry() {
+fn setup_robot_asks_for_the_host_key_and_goes_on_as_far_as_it_is_known() {
     let lab = Lab::with(&robot("fresh"));
+    host_keys::can_be_fetched(&lab);
     let ran = dry(&lab, &["setup-robot", "--robot", "fresh"]);
     in_order(
         &ran.stdout,
         &[
-            "ssh -o StrictHostKeyChecking=accept-new ",
-            "work space/robots.known_hosts",
-            "ssh-keygen -q -t ed25519 -N '' -f ",
-            "authorized_keys",
-            &format!(" < {}/.ssh/id_ed25519.pub\n", lab.home),
-            "nuc@fresh.lab true\n",
-            "docker save xtask-registry:",
+            "# fresh: host key SHA256:",
+            FOLLOWS,
+            "recording the host key in `",
+            "robots.known_hosts`",
+            "the login",
         ],
     );
+    assert!(!ran.stdout.contains("ready"), "{}", ran.stdout);
     let lab = Lab::new();
     lab.says("ssh-keygen", "'-F main '*", "# Host main found: line 1 \nmain ssh-ed25519 AAAA");
-    let ran = dry(&lab, &["setup-robot", "--new-host-key"]);
-    in_order(&ran.stdout, &["ssh-keygen -R main -f ", "accept-new"]);
+    let ran = dry(&lab, &["setup-robot"]);
+    in_order(
+        &ran.stdout,
+        &["'sh -s -- xtask-registry ", FOLLOWS, "sending the registry's image if `main` lacks it"],
+    );
+    lab.fails("ssh", "*'nuc@main.lab true'", 255, "nuc@main.lab: Permission denied (publickey).");
+    in_order(
+        &dry(&lab, &["setup-robot"]).stdout,
+        &[
+            "ssh-keygen -q -t ed25519 -N '' -f ",
+            "authorized_keys",
+            ".ssh/id_ed25519.pub\n",
+            FOLLOWS,
+            "the login",
+        ],
+    );
 }
 
 #[test]
 fn a_tunnel_is_the_ssh_that_people_know() {
     let lab = Lab::new();
     let ran = dry(&lab, &["tunnel", "--robot", "main", "--port", "5001"]);
-    in_order(&ran.stdout, &["-L 127.0.0.1:5001:127.0.0.1:5000 -N -- nuc@main.lab\n", " | docker login "]);
+    in_order(
+        &ran.stdout,
+        &[
+            "'sh -s -- xtask-registry ",
+            FOLLOWS,
+            "the registry's image",
+            "-L 127.0.0.1:5001:127.0.0.1:5000 -N -- nuc@main.lab",
+        ],
+    );
     assert!(!ran.stdout.contains("ControlPath"));
 }
 
@@ -211,20 +274,51 @@ fn ssh_shows_the_command_quoted_for_both_shells() {
     let ran = dry(&lab, &["ssh", "--robot", "main", "--", "echo", "$HOME", "it's"]);
     let words = shell_words::split(&ran.stdout).unwrap();
     let remote = shell_words::split(words.last().unwrap()).unwrap();
-    assert_eq!(remote, ["echo", "$HOME", "it's"]);
+    assert_eq!(remote[remote.len() - 3..], ["echo", "$HOME", "it's"]);
 }
 
 #[test]
-fn build_images_needs_no_docker_to_tell_what_it_would_do() {
+fn without_docker_only_what_installs_it_is_known() {
     let lab = Lab::new();
     for program in ["docker", "mmdebstrap", "git"] {
         lab.remove(program);
     }
-    let ran = dry(&lab, &["build-images", "navigation"]);
-    in_order(&ran.stdout, &["mmdebstrap ", " | docker import", "docker buildx bake"]);
-    let ran = dry(&lab, &["deploy"]);
-    in_order(&ran.stdout, &DELIVERY);
-    assert!(ran.stderr.contains("`docker/compose.yaml` cannot be read without Compose"), "{}", ran.stderr);
+    for verb in ["build-images", "deploy"] {
+        let ran = lab.run(&[verb, "-n"]);
+        let text = ran.stdout + &ran.stderr;
+        in_order(&text, &["this machine lacks "]);
+        assert!(!text.contains("buildx bake"), "{text}");
+    }
+}
+
+#[test]
+fn verbs_for_robots_ask_and_show_the_change() {
+    let lab = Lab::new();
+    lab.says("ssh", "*' list eurobot releases'*", RELEASES);
+    let rollback = dry(&lab, &["rollback"]).stdout;
+    in_order(
+        &rollback,
+        &["taking the deploy lock", "activating release 3\n", "return eurobot 3 ", FOLLOWS, "healthy"],
+    );
+    lab.run(&["rollback", "--to", "9", "-n"])
+        .expect(1)
+        .says(&["`main` has no release 9", "it has releases 4, 3"]);
+    in_order(
+        &dry(&lab, &["prune"]).stdout,
+        &["taking the deploy lock", "prune eurobot ", FOLLOWS, "freed bytes"],
+    );
+    in_order(&dry(&lab, &["prune", "--local"]).stdout, &["docker image prune", FOLLOWS, "layers and deltas"]);
+    lab.says("ssh", "*' config --services'*", "camera\nnavigation");
+    let stop = dry(&lab, &["stop", "camera"]).stdout;
+    in_order(&stop, &["taking the deploy lock", " stop camera", " stop -- camera"]);
+    assert!(!stop.contains("STATE"), "{stop}");
+    lab.run(&["stop", "lidar", "-n"]).expect(2).says(&["`main` has no service `lidar`"]);
+    lab.says("ssh", "*' fetch bags'*", "d 4096 1700000000 bags\nf 1200 1700000000 bags/a.db3");
+    in_order(
+        &dry(&lab, &["pull-data", "bags"]).stdout,
+        &[FOLLOWS, "copying `bags` to data/main (new files: 1, 1.2 kB)"],
+    );
+    in_order(&dry(&lab, &["watch"]).stdout, &[" deploy --wait --yes\n", FOLLOWS, "again after each save"]);
 }
 
 #[test]

@@ -152,11 +152,10 @@ fn a_dry_run_prints_the_steps_and_takes_none() {
     in_order(
         &ran.stdout,
         &[
-            "git worktree add",
-            "docker buildx bake",
-            "docker push registry.lab:5000",
-            "imagetools create",
-            "worktree remove",
+            "depends on the outcome",
+            "building all images from a clean checkout",
+            "pushing them to registry.lab:5000",
+            "with the tags ",
         ],
     );
     assert!(lab.calls_of("docker push").is_empty());

@@ -9,7 +9,7 @@ use robot_deploy::config::{Workspace, current_dir};
 use robot_deploy::error::Result;
 use robot_deploy::host::{self, Need};
 use robot_deploy::image::Builder;
-use robot_deploy::ui;
+use robot_deploy::{process, ui};
 
 /// Measure deploys to simulated robots over slow links, compared with deploying by hand
 #[derive(Debug, Parser)]
@@ -64,10 +64,8 @@ fn run(args: &Args) -> Result<()> {
     }
     let options = args.selection();
     let plan = Plan::new(&options);
-    if robot_deploy::mode::dry_run() {
-        ui::step("bench", &plan.describe());
-        return Ok(());
-    }
+    ui::step("bench", &plan.describe());
+    process::outcome_needed()?;
     let zstd = plan.needs_zstd().then_some(Need::Zstd);
     host::ensure(args.yes, &Need::ALWAYS.into_iter().chain(zstd).collect::<Vec<_>>())?;
     let builder = Builder::for_engine(host::engine()?);

@@ -6,7 +6,7 @@ use super::plot;
 use super::report::Report;
 use robot_deploy::config::Workspace;
 use robot_deploy::error::{Failure, Result};
-use robot_deploy::{files, ui};
+use robot_deploy::{process, ui};
 
 /// First line of the generated part of the README.
 const BEGIN: &str = "<!-- written by `cargo xtask bench --publish` -->\n";
@@ -31,13 +31,8 @@ pub fn publish(workspace: &Workspace) -> Result<()> {
 }
 
 fn write(path: &Utf8Path, text: &str) -> Result<()> {
-    if robot_deploy::mode::dry_run() {
-        robot_deploy::process::plan_file(path, text);
-        return Ok(());
-    }
-    files::replace(path, text)?;
-    ui::done("bench", &format!("wrote {path}"));
-    Ok(())
+    ui::step("bench", &format!("writing {path}"));
+    process::write_file(path, text)
 }
 
 /// Returns the README with the results in their place.

@@ -221,9 +221,15 @@ pub fn main(options: Options, run: impl FnOnce() -> Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // A closed stdout (`… | head`) is not a failure.
         Err(failure) if error::is_closed_pipe(&failure) => ExitCode::SUCCESS,
-        Err(failure) => {
-            ui::error(None, &failure);
-            ExitCode::from(error::exit_of(&failure) as u8)
-        }
+        Err(failure) => match error::Planned::find(&failure) {
+            Some(planned) => {
+                ui::follows("then", planned);
+                ExitCode::SUCCESS
+            }
+            None => {
+                ui::error(None, &failure);
+                ExitCode::from(error::exit_of(&failure) as u8)
+            }
+        },
     }
 }

@@ -14,14 +14,14 @@ use crate::config::{Robot, Workspace};
 use crate::delivery::archive::{self, ArchiveImage};
 use crate::delivery::plan::{Plan, Services};
 use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, FollowedBy as _, Planned, Result};
 use crate::image::{self, Builder, Built, ImageId, ImageSpec, service};
 use crate::reach::{endpoint, reach};
 use crate::release::activate;
 use crate::release::compose::ComposeDraft;
 use crate::release::metadata::{Metadata, SourceRevision};
 use crate::release::{prune, state};
-use crate::robot::{Session, registry};
+use crate::robot::{Endpoint, Session, registry};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 use crate::{fleet, process};
@@ -123,22 +123,43 @@ impl<'a> Deploy<'a> {
     }
 
     /// Builds the images, and plans for each robot what a deploy would do. Returns the plans of the robots that
-    /// answer, and an error if any does not.
+    /// answer, and an error if any does not. Does not start a simulated robot that is not running.
     pub(crate) fn plan_all(&self) -> Result<(Vec<Plan>, Result<()>)> {
         let built = self.build_images(image::Options::default())?;
-        let (plans, planned) = fleet::each(&self.robots, |robot| self.plan(robot, &built));
+        let plan = |robot: &Robot| self.plan(robot, || endpoint(self.workspace, robot), Some(&built));
+        let (plans, planned) = fleet::each(&self.robots, plan);
         Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
+    }
+
+    /// Prints the changes that a deploy would make on this machine, and plans it for the robots if the images
+    /// are built already; otherwise names the steps.
+    pub(crate) fn dry_run(&self) -> Result<(Vec<Plan>, Result<()>)> {
+        let built = self.build_images(image::Options::default()).unless_planned()?;
+        let plan = |robot: &Robot| {
+            let way = || reach(self.workspace, robot);
+            self.plan(robot, way, built.as_deref()).followed_by(self.delivery_in_words(robot))
+        };
+        let (plans, planned) = fleet::each(&self.robots, plan);
+        Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
+    }
+
+    fn delivery_in_words(&self, robot: &Robot) -> String {
+        let robot = &robot.name;
+        let sent = match self.via {
+            Via::Archive => format!("sending the images that `{robot}` lacks, as an archive"),
+            _ => format!("sending the layers that the registry of `{robot}` lacks, and pulling them there"),
+        };
+        if self.activate.no_start {
+            sent
+        } else {
+            format!("{sent}; then starting the release, or going back to the old one if it is unhealthy")
+        }
     }
 
     /// Builds the images and deploys them to all robots. Returns the results of the robots that were served, and
     /// the first error.
     pub(crate) fn serve_all(&self) -> (Vec<(String, DeployResult)>, Result<()>) {
         let build = |options: image::Options<'_>| self.build_images(options);
-        if crate::mode::dry_run() {
-            // The output is a script, so the steps of the build and of the robots come one after another.
-            let built = self.build.run(&self.specs, build);
-            return (Vec::new(), built.and_then(|()| fleet::each(&self.robots, |robot| self.serve(robot)).1));
-        }
         // Building and connecting to the robots run in parallel, because both are slow.
         let (built, (results, served)) = std::thread::scope(|scope| {
             let serving = scope.spawn(|| self.serve_while_building());
@@ -200,16 +221,26 @@ impl<'a> Deploy<'a> {
         Ok(Some(DeployResult { delivery, running, changed, took: self.began.elapsed() }))
     }
 
-    /// Plans what [`Deploy::serve`] would do. Does not start a simulated robot that is not running.
-    fn plan(&self, robot: &Robot, built: &[Built]) -> Result<Plan> {
+    /// Plans what [`Deploy::serve`] would do with images that are built.
+    ///
+    /// # Errors
+    /// Fails with [`Planned`](crate::error::Planned) if they are not.
+    fn plan(
+        &self,
+        robot: &Robot,
+        way: impl FnOnce() -> Result<Endpoint>,
+        built: Option<&[Built]>,
+    ) -> Result<Plan> {
         let Self { workspace, builder, digest_cache, cache, .. } = self;
         let (workspace, builder, project) = (*workspace, *builder, &self.workspace.project.name);
         let progress = &Progress::new(&robot.name);
         progress.waiting("planning");
         let repository = registry::repository(project);
-        let way = || endpoint(workspace, robot);
         let target = Target::connect(workspace, robot, way, &repository, progress, self.activate)?;
         let (session, survey) = (&target.session, &target.survey);
+        let Some(built) = built.filter(|_| self.via == Via::Registry) else {
+            return Err(Planned::default().into());
+        };
         let built = images_of(&self.drafts, robot, built);
         let digest = |built: &Built| match &built.id {
             ImageId::Manifest(digest) => digest.clone(),

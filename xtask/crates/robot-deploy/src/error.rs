@@ -82,6 +82,60 @@ impl std::error::Error for Failure {
     }
 }
 
+/// Error of a dry run whose next steps need the outcome of a change that was not made.
+///
+/// It ends the work on one robot, or the verb, without being a failure.
+#[derive(Debug, Default)]
+pub struct Planned(Vec<String>);
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a dry run does not know the outcome of the commands above")
+    }
+}
+
+impl std::error::Error for Planned {}
+
+impl Planned {
+    /// Finds the error in a chain.
+    pub fn find(error: &anyhow::Error) -> Option<&Self> {
+        error.chain().find_map(|cause| cause.downcast_ref())
+    }
+
+    /// The steps that depend on the outcome, in words and in order.
+    pub fn steps(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// Steps of a dry run that depend on changes which it does not make.
+pub trait FollowedBy<T>: Sized {
+    /// Names the step after a change, if the change was only planned.
+    fn followed_by(self, step: impl Into<String>) -> Result<T>;
+
+    /// Turns [`Planned`] into `None`.
+    fn unless_planned(self) -> Result<Option<T>>;
+}
+
+impl<T> FollowedBy<T> for Result<T> {
+    fn followed_by(self, step: impl Into<String>) -> Result<T> {
+        self.map_err(|mut error| {
+            if let Some(planned) = error.downcast_mut::<Planned>() {
+                planned.0.push(step.into());
+            }
+            error
+        })
+    }
+
+    fn unless_planned(self) -> Result<Option<T>> {
+        match self {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if Planned::find(&error).is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 fn failures(error: &anyhow::Error) -> impl Iterator<Item = &Failure> {
     error.chain().filter_map(|cause| cause.downcast_ref())
 }
@@ -97,12 +151,16 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
-/// Applies `explain` to an error, unless the error is that of an interrupted run.
+/// Applies `explain` to an error, unless the error is that of an interrupted run or a dry run.
 pub fn explained(
     error: anyhow::Error,
     explain: impl FnOnce(anyhow::Error) -> anyhow::Error,
 ) -> anyhow::Error {
-    if exit_of(&error) == Exit::Interrupted { error } else { explain(error) }
+    if exit_of(&error) == Exit::Interrupted || Planned::find(&error).is_some() {
+        error
+    } else {
+        explain(error)
+    }
 }
 
 /// Error for the panic of a thread.

@@ -25,16 +25,12 @@ pub fn replace(path: &Utf8Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes `text` to `path` unless it is already there; a dry run prints the commands for it.
+/// Writes `text` to `path` unless it is already there.
 pub fn provide(path: &Utf8Path, text: &str) -> Result<()> {
     if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    if crate::mode::dry_run() {
-        process::plan_file(path, text);
-        return Ok(());
-    }
-    replace(path, text)
+    process::write_file(path, text)
 }
 
 /// Reads `source` to its end and returns the digest.

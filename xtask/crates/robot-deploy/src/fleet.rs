@@ -1,7 +1,7 @@
 //! Work on several robots in parallel, with one thread per robot.
 
 use crate::config::Robot;
-use crate::error::{Failure, Result, exit_of, panicked};
+use crate::error::{Failure, Planned, Result, exit_of, panicked};
 use crate::{timeline, ui};
 
 /// Runs `work` for all robots in parallel. A failed robot does not stop the others. Returns the results of
@@ -9,7 +9,7 @@ use crate::{timeline, ui};
 ///
 /// # Errors
 /// With one robot, its error. With several, the errors are printed with the robots' names, and the returned
-/// error counts the failed robots.
+/// error counts the failed robots. A dry run that needs the outcome of a change is not an error.
 pub(crate) fn each<T: Send>(
     robots: &[&Robot],
     work: impl Fn(&Robot) -> Result<T> + Sync,
@@ -40,10 +40,13 @@ fn divide<T>(count: usize, results: Vec<(String, Result<T>)>) -> (Vec<(String, T
     for (name, result) in results {
         match result {
             Ok(value) => done.push((name, value)),
-            Err(error) => {
-                timeline::failed(&name, &error);
-                failed.push((name, error));
-            }
+            Err(error) => match Planned::find(&error) {
+                Some(planned) => ui::follows(&name, planned),
+                None => {
+                    timeline::failed(&name, &error);
+                    failed.push((name, error));
+                }
+            },
         }
     }
     (done, summary(count, failed))

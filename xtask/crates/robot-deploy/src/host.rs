@@ -26,12 +26,11 @@ pub use probe::{Missing, Need};
 
 use crate::config::Platform;
 use crate::error::Result;
-use crate::ui;
 
 static ENGINE: OnceLock<Engine> = OnceLock::new();
 
 /// Makes sure that this machine has all `needs`. Lists what is missing, and asks before installing it unless
-/// `yes` is set. A dry run only prints the commands.
+/// `yes` is set. A dry run prints the commands and fails with [`Planned`](crate::error::Planned).
 pub fn ensure(yes: bool, needs: &[Need]) -> Result<()> {
     if let Some(engine) = setup::ensure(&Machine::this()?, yes, needs)? {
         ENGINE.get_or_init(|| engine);
@@ -46,21 +45,10 @@ pub fn needs<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> Vec<Need>
     Need::ALWAYS.into_iter().chain(foreign.into_iter().cloned().map(Need::Emulation)).collect()
 }
 
-/// Like [`ensure`], then returns the engine. A dry run reports missing needs and continues with an assumed
-/// engine.
+/// Like [`ensure`], then returns the engine.
 pub fn ready(yes: bool, needs: &[Need]) -> Result<&'static Engine> {
-    match ensure(yes, needs) {
-        Err(error) if crate::mode::dry_run() => ui::error(Some("host"), &error),
-        other => other?,
-    }
+    ensure(yes, needs)?;
     engine()
-}
-
-/// Returns whether this machine cannot read Compose files. Reading them takes the client and its plugin, not
-/// an engine.
-pub fn lacks_compose() -> Result<bool> {
-    let machine = Machine::this()?;
-    Ok(machine.program("docker").is_none() || !machine.has_plugin("compose"))
 }
 
 /// Returns the Debian mirror that this machine uses, for bootstrapping. On other systems there is none, and
@@ -69,15 +57,11 @@ pub fn debian_mirror() -> Result<Option<String>> {
     Ok(plan::debian_mirror(&Machine::this()?))
 }
 
-/// Returns the engine of this machine, after a single query. A dry run assumes an engine if there is none.
+/// Returns the engine of this machine, after a single query.
 pub fn engine() -> Result<&'static Engine> {
     if let Some(engine) = ENGINE.get() {
         return Ok(engine);
     }
-    let machine = Machine::this()?;
-    let engine = match setup::engine(&machine) {
-        Err(_) if crate::mode::dry_run() => Engine::assumed(machine.os),
-        other => other?,
-    };
+    let engine = setup::engine(&Machine::this()?)?;
     Ok(ENGINE.get_or_init(|| engine))
 }

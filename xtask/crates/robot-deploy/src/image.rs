@@ -29,7 +29,7 @@ use serde_json::Value;
 use crate::cmd;
 use crate::config::{Platform, Workspace};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::process::Cmd;
 
 pub use bake::{Options, build, test, tools, tools_reference};
@@ -169,13 +169,18 @@ fn content_tag<'a>(inputs: impl IntoIterator<Item = &'a str>) -> String {
     format!("{:x}", hash.finalize())[..12].to_owned()
 }
 
-/// Held while a cached image is looked up and built: threads of two robots may need it at the same time.
-static BUILDING: Mutex<()> = Mutex::new(());
+/// Cached images that this run has found or built. Locked while an image is looked up and built: threads of
+/// two robots may need it at the same time.
+static ENSURED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Builds a cached image unless `tag` exists.
 fn ensure_cached(tag: &str, build: impl FnOnce() -> Result<()>) -> Result<()> {
-    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    if exists(tag)? { Ok(()) } else { build() }
+    let mut ensured = ENSURED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !ensured.contains(tag) && !exists(tag)? {
+        build()?;
+    }
+    ensured.insert(tag.to_owned());
+    Ok(())
 }
 
 /// IDs of the workspace's tagged images in this machine's engine: digests of manifests, or of configurations
@@ -191,16 +196,14 @@ pub fn named(workspace: &Workspace) -> Result<BTreeSet<Digest>> {
 pub fn prune(workspace: &Workspace) -> Result<String> {
     let label = format!("label={}={}", provenance::PROJECT, workspace.project.name);
     remove_export_tags(workspace)?;
-    let output = cmd!("docker image prune --force --filter {label}")?.run_for_output()?;
+    let output = cmd!("docker image prune --force --filter {label}")?.run_for_output();
+    let output = output.followed_by("removing layers and deltas that no image needs")?;
     let space = output.lines().find_map(|line| line.strip_prefix("Total reclaimed space: "));
     Ok(space.unwrap_or("0B").to_owned())
 }
 
 /// Removes temporary tags that killed runs have left from exporting layers: each run has its own.
 fn remove_export_tags(workspace: &Workspace) -> Result<()> {
-    if crate::mode::dry_run() {
-        return Ok(());
-    }
     let filter = format!("reference=127.0.0.1:*/*/layers/{}", workspace.project.name);
     let format = "{{.Repository}}:{{.Tag}}";
     let names = cmd!("docker image ls --filter {filter} --format {format}")?.read()?;

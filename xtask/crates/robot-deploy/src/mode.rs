@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 /// Options of all verbs.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Print the commands that would run, ready to paste, and change nothing
+    /// Ask machines and robots for real, print the changes as commands and in words, and make none of them
     #[arg(long, short = 'n', global = true)]
     pub dry_run: bool,
 

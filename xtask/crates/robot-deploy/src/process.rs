@@ -7,8 +7,9 @@
 //! | method | use | in `--dry-run` |
 //! |---|---|---|
 //! | [`Cmd::read`], [`Cmd::succeeds`] | queries that change nothing | runs |
-//! | [`Cmd::run`], [`Cmd::run_for_output`], [`Cmd::interactive`], [`Cmd::feed`] | changes | only printed |
-//! | [`Cmd::spawn`], [`Cmd::converse`] | a child in the background, ended by its guard | must not be called |
+//! | [`Cmd::run`], [`Cmd::interactive`], [`Cmd::feed`], [`write_file`] | changes | only printed |
+//! | [`Cmd::run_for_output`] | changes whose outcome is needed | printed, then the error [`Planned`] |
+//! | [`Cmd::spawn`], [`Cmd::converse`] | a child in the background, ended by its guard | runs: changes call [`Cmd::plan`] or [`outcome_needed`] before |
 //! | [`Cmd::clean_up`] | clean-up, also after Ctrl-C | only printed |
 //!
 //! The output of every child is read up to a limit: see [`capture`] and [`lines`](mod@lines).
@@ -19,6 +20,7 @@
 mod capture;
 mod child;
 mod display;
+mod executor;
 mod interrupt;
 mod lines;
 mod outcome;
@@ -26,6 +28,7 @@ mod poll;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io::{BufReader, ErrorKind, PipeReader, PipeWriter};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,15 +36,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::error::{Exit, Failure, Result, exit_of};
-use crate::mode::{dry_run, verbose};
+#[cfg(doc)]
+use crate::error::Planned;
+use crate::error::{Exit, Failure, FollowedBy as _, Result};
+use crate::mode::verbose;
 use crate::ui;
 
 pub use child::Child;
-pub use display::plan_file;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
 pub use lines::{GREETING, LINE, lines, next_line, piece};
 pub use poll::{pause, poll};
+
+use executor::executor;
 
 #[derive(Clone, Debug, Default)]
 enum Stdin {
@@ -57,6 +63,8 @@ enum Stdin {
 pub struct Cmd {
     program: String,
     args: Vec<String>,
+    /// Indices of arguments that are not printed.
+    unshown: BTreeSet<usize>,
     env: Vec<(String, String)>,
     hidden_env: Vec<(String, String)>,
     dir: Option<Utf8PathBuf>,
@@ -109,6 +117,7 @@ impl Cmd {
         Self {
             program: program.into(),
             args: Vec::new(),
+            unshown: BTreeSet::new(),
             env: Vec::new(),
             hidden_env: Vec::new(),
             dir: None,
@@ -129,6 +138,16 @@ impl Cmd {
     #[must_use]
     pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds arguments that are not printed, because what they name ends with this process: a printed command
+    /// works without them.
+    #[must_use]
+    pub fn unshown<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        let first = self.args.len();
+        self.args.extend(args.into_iter().map(Into::into));
+        self.unshown.extend(first..self.args.len());
         self
     }
 
@@ -196,48 +215,40 @@ impl Cmd {
         std::iter::once(self.program.as_str()).chain(self.args.iter().map(String::as_str)).collect()
     }
 
-    /// Runs a query, also in dry-run mode, and returns its stdout without trailing newlines.
+    /// Runs a query, also in a dry run, and returns its stdout without trailing newlines.
     ///
     /// Output that is too long or not UTF-8 is an error.
     pub fn read(&self) -> Result<String> {
-        self.announce(false);
-        self.text(self.finish()?)
+        announce(self);
+        self.text(self.check(self.output()?)?)
     }
 
-    /// Runs a query, also in dry-run mode, and returns whether it exited with 0.
-    ///
-    /// In a dry run a query that cannot be run counts as failed, so that all steps are shown.
+    /// Runs a query, also in a dry run, and returns whether it exited with 0.
     pub fn succeeds(&self) -> Result<bool> {
-        self.announce(false);
-        match self.output() {
-            Ok(output) => Ok(output.status.success()),
-            Err(error) if crate::mode::dry_run() && exit_of(&error) != Exit::Interrupted => Ok(false),
-            Err(error) => Err(error),
-        }
+        announce(self);
+        Ok(self.output()?.status.success())
     }
 
     /// Runs a command that changes something; the error of a failed command shows the last lines of its
     /// output.
     pub fn run(&self) -> Result<()> {
-        self.run_for_output().map(drop)
+        self.run_for_output().unless_planned().map(drop)
     }
 
-    /// Like [`Cmd::run`], but returns `Ok(false)` when the command fails and its stderr contains `words`.
+    /// Like [`Cmd::run`], but returns `Ok(false)` when the command fails and its stderr contains `words`, and
+    /// fails with [`Planned`] in a dry run.
     pub fn run_unless_stderr_has(&self, words: &str) -> Result<bool> {
-        if self.announce(true) {
-            return Ok(true);
-        }
-        let output = self.output()?;
+        let output = executor().run(self)?;
         let has_words = !output.status.success() && String::from_utf8_lossy(&output.stderr).contains(words);
         if has_words { Ok(false) } else { self.check(output).map(|_| true) }
     }
 
-    /// Runs a command that changes something and returns its stdout; an empty text in dry-run mode.
+    /// Runs a command that changes something and returns its stdout.
+    ///
+    /// # Errors
+    /// Fails with [`Planned`] in a dry run.
     pub fn run_for_output(&self) -> Result<String> {
-        if self.announce(true) {
-            return Ok(String::new());
-        }
-        self.text(self.finish()?)
+        self.text(self.check(executor().run(self)?)?)
     }
 
     /// Runs a command that changes something and owns the terminal: it asks questions or has its own display.
@@ -245,9 +256,10 @@ impl Cmd {
     /// Its output is not filtered for control characters: use it for programs of this machine, and for
     /// subcommands whose purpose is a terminal on the robot.
     pub fn interactive(&self) -> Result<()> {
-        if self.announce(true) {
-            return Ok(());
-        }
+        executor().interactive(self)
+    }
+
+    fn attach(&self) -> Result<()> {
         interrupt::check()?;
         let expression = match &self.stdin {
             Stdin::Null => self.expression(),
@@ -259,11 +271,23 @@ impl Cmd {
     }
 
     /// Runs `producer | self`, checks both exit statuses, and returns the number of bytes that went through
-    /// the pipe.
+    /// the pipe; 0 in a dry run.
     pub fn feed(&self, producer: &Cmd) -> Result<u64> {
-        if announce(true, || format!("{producer} | {self}")) {
-            return Ok(0);
-        }
+        executor().pipe(producer, self)
+    }
+
+    /// Prints the command in a dry run and fails with [`Planned`]: for changes that are
+    /// started as a query, to follow their output.
+    pub fn plan(&self) -> Result<()> {
+        outcome_needed().inspect_err(|_| executor().announce(self))
+    }
+
+    /// Shows a command that is about to run after a question.
+    pub fn show_beforehand(&self) {
+        executor().announce(self);
+    }
+
+    fn take_from(&self, producer: &Cmd) -> Result<u64> {
         let (mut produced, stdout) = std::io::pipe().context("create a pipe")?;
         let (stdin, mut consumed) = std::io::pipe().context("create a pipe")?;
         let source = Child::start(producer, producer.expression().stdin_null().stdout_file(stdout))?
@@ -306,7 +330,7 @@ impl Cmd {
 
     /// Starts a background child that runs until its guard is dropped; Ctrl-C does not end it before that.
     pub fn spawn(&self) -> Result<Child> {
-        self.announce(false);
+        announce(self);
         interrupt::check()?;
         let expression = self.expression().stdin_null().stdout_null();
         Child::start_apart(self, expression)
@@ -315,7 +339,7 @@ impl Cmd {
     /// Starts a background child and returns its stdout. Its stdin stays open until this process ends, even
     /// by a crash: the child then reads end-of-file.
     pub fn spawn_held(&self) -> Result<(Child, BufReader<PipeReader>)> {
-        self.announce(false);
+        announce(self);
         interrupt::check()?;
         let (stdin, held) = std::io::pipe().context("create a pipe")?;
         let (stdout, child_stdout) = std::io::pipe().context("create a pipe")?;
@@ -326,7 +350,7 @@ impl Cmd {
     /// Starts a background child and returns pipes to its stdin and from its stdout. Its guard or a signal
     /// ends it.
     pub fn converse(&self) -> Result<(Child, PipeWriter, BufReader<PipeReader>)> {
-        self.announce(false);
+        announce(self);
         interrupt::check()?;
         let (stdin, input) = std::io::pipe().context("create a pipe")?;
         let (answers, stdout) = std::io::pipe().context("create a pipe")?;
@@ -336,9 +360,10 @@ impl Cmd {
 
     /// Runs a clean-up command, also after an interrupt. A failure is a warning, not an error.
     pub fn clean_up(&self) {
-        if self.announce(true) {
-            return;
-        }
+        executor().clean_up(self);
+    }
+
+    fn try_briefly(&self) {
         let expression = child::apart(self.with_stdin().stdout_null().stderr_null()).unchecked();
         if let Err(error) = expression.start().and_then(|handle| {
             handle.wait_timeout(Duration::from_secs(20)).map(drop)?;
@@ -346,11 +371,6 @@ impl Cmd {
         }) {
             ui::warn("clean-up", &format!("`{self}`: {error}"));
         }
-    }
-
-    /// Prints the command in verbose or dry-run mode; returns true when it must not run.
-    fn announce(&self, changes: bool) -> bool {
-        announce(changes, || self.to_string())
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place where processes are made")]
@@ -373,17 +393,22 @@ impl Cmd {
     }
 }
 
-/// [`Cmd::announce`] for a line that is not a single command.
-fn announce(changes: bool, line: impl FnOnce() -> String) -> bool {
-    let (dry_run, verbose) = (dry_run(), verbose());
-    if changes && dry_run {
-        ui::planned(&line());
-        return true;
+/// Prints a command in verbose mode.
+fn announce(line: &dyn std::fmt::Display) {
+    if verbose() {
+        ui::command(&line.to_string());
     }
-    if verbose {
-        ui::command(&line());
-    }
-    false
+}
+
+/// Fails with [`Planned`] in a dry run: the next step needs the outcome of the changes
+/// before.
+pub fn outcome_needed() -> Result<()> {
+    executor().outcome()
+}
+
+/// Replaces the content of a file; a dry run prints the commands for it.
+pub fn write_file(path: &Utf8Path, text: &str) -> Result<()> {
+    executor().write(path, text)
 }
 
 /// Error of a run that a signal or [`stop`] ended.

@@ -90,7 +90,7 @@ pub(crate) fn publish(
             platforms: platforms.join(","),
         }));
     }
-    if crate::mode::dry_run() { Ok(Vec::new()) } else { Ok(published) }
+    Ok(published)
 }
 
 /// Fails if two images get the same tag, such as `nav` on branch `x-main` and `nav-x` on branch `main`.

@@ -62,7 +62,6 @@ scripts! {
     Login "login.sh"
     Plan "plan.sh"
     PrintLogin "print-login.sh"
-    PrintPassword "print-password.sh"
     Prune "prune.sh"
     Pull "pull.sh"
     PullImages "pull-images.sh"

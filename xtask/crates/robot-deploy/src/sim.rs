@@ -11,10 +11,10 @@ use camino::Utf8PathBuf;
 
 use crate::cmd;
 use crate::config::{Host, Robot, Store, Workspace};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, FollowedBy as _, Result};
 use crate::image::{Builder, service};
 use crate::robot::{Endpoint, host_key};
-use crate::ui;
+use crate::{process, ui};
 
 /// Label on every container, volume and network of a project's simulated robots.
 const LABEL: &str = "dev.cargo-xtask.sim";
@@ -54,31 +54,29 @@ impl<'a> Simulation<'a> {
         let key = self.public_key()?;
         let make = format!("{image} {} {key}", store_name(store));
         let state = self.state(&name)?;
-        let is_new = match &state {
+        let follow = || process::outcome_needed().followed_by(format!("connecting to `{}`", robot.name));
+        match &state {
             Some(State { running: true, make: made, port: port @ Some(_) }) if *made == make => {
-                return Ok(self.endpoint_at(robot, *port));
+                Ok(self.endpoint_at(robot, *port))
             }
             Some(state) if state.make == make => {
                 ui::step(&robot.name, "starting the simulated robot");
                 cmd!("docker start {name}")?.run()?;
                 self.wait_for_engine(&name)?;
-                false
+                follow()?;
+                self.endpoint(robot)
             }
             _ => {
                 ui::step(&robot.name, "creating a simulated robot");
                 self.make(&name, &robot.name, &image, store, &key, &make)?;
                 self.wait_for_engine(&name)?;
-                true
+                follow()?;
+                let endpoint = self.endpoint(robot)?;
+                // The container was created a moment ago on this machine, so its first host key can be trusted.
+                host_key::record(&endpoint.known_hosts, &robot.name, &host_key::fetch(&endpoint)?)?;
+                Ok(endpoint)
             }
-        };
-        let endpoint = self.endpoint(robot)?;
-        if is_new && crate::mode::dry_run() {
-            host_key::plan(&endpoint, false)?;
-        } else if is_new {
-            // The container was created a moment ago on this machine, so its first host key can be trusted.
-            host_key::record(&endpoint.known_hosts, &robot.name, &host_key::fetch(&endpoint)?)?;
         }
-        Ok(endpoint)
     }
 
     /// Endpoint of a robot that is running.
@@ -88,7 +86,7 @@ impl<'a> Simulation<'a> {
     pub fn endpoint(&self, robot: &Robot) -> Result<Endpoint> {
         let name = self.container(&robot.name);
         let port = self.state(&name)?.and_then(|state| state.port);
-        if port.is_none() && !crate::mode::dry_run() {
+        if port.is_none() {
             return Err(Failure::unreachable(format!("the simulated robot `{}` is not running", robot.name))
                 .hint(format!("`cargo xtask sim up {}` starts it", robot.name))
                 .into());
@@ -97,11 +95,9 @@ impl<'a> Simulation<'a> {
     }
 
     fn endpoint_at(&self, robot: &Robot, port: Option<u16>) -> Endpoint {
-        // Docker chooses the port, so a dry run may not know it.
-        let unknown = port.is_none().then(|| format!("ssh://{USER}@127.0.0.1:PORT"));
         Endpoint {
             robot: robot.name.clone(),
-            destination: unknown.unwrap_or_else(|| format!("{USER}@127.0.0.1")),
+            destination: format!("{USER}@127.0.0.1"),
             port,
             known_hosts: self.dir().join("known_hosts"),
             identity: Some(self.key()),
@@ -193,9 +189,7 @@ impl<'a> Simulation<'a> {
             let dir = self.dir();
             cmd!("mkdir -p {dir}")?.run()?;
             cmd!("ssh-keygen -q -t ed25519 -N '' -C 'simulated robots' -f {key}")?.run()?;
-            if crate::mode::dry_run() {
-                return Ok("PUBLIC-KEY".to_owned());
-            }
+            process::outcome_needed().followed_by("creating simulated robots that accept this key")?;
         }
         Ok(fs_err::read_to_string(key.with_extension("pub"))?.trim().to_owned())
     }
@@ -238,7 +232,6 @@ impl<'a> Simulation<'a> {
         match cmd!("docker container inspect --format {format} {name}")?.read() {
             Ok(text) => parse_state(&text).with_context(|| format!("read the state of `{name}`")).map(Some),
             Err(error) if format!("{error:#}").to_lowercase().contains("no such container") => Ok(None),
-            Err(_) if crate::mode::dry_run() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -11,7 +11,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
-use crate::error::{exit_of, hints_of};
+use crate::error::{Planned, exit_of, hints_of};
 
 use printable::on_one_line;
 pub use printable::printable;
@@ -67,6 +67,11 @@ pub fn redraw(text: &str) -> std::io::Result<()> {
     write_result(&format!("{clear}{}", printable(text)))
 }
 
+/// Writes what a verb found out about a change to make; in a dry run as comments of the printed script.
+pub fn finding(text: &str) -> std::io::Result<()> {
+    if crate::mode::dry_run() { result(&format!("# {}", text.replace('\n', "\n# "))) } else { result(text) }
+}
+
 fn write_result(text: &str) -> std::io::Result<()> {
     progress::aside(|| {
         let mut out = std::io::stdout().lock();
@@ -83,6 +88,14 @@ pub fn step(scope: &str, text: &str) {
         return planned(&format!("\n# {scope}: {}", text.replace('\n', "\n# ")));
     }
     scoped(CYAN, scope, "", text);
+}
+
+/// Names the steps of a dry run that depend on the outcome of a change.
+pub fn follows(scope: &str, planned: &Planned) {
+    let steps = planned.steps();
+    if !steps.is_empty() {
+        step(scope, &format!("what follows depends on the outcome:\n- {}", steps.join("\n- ")));
+    }
 }
 
 /// Shows a line that a tool printed.

@@ -55,10 +55,7 @@ impl Bundle {
     /// The file is first copied to an unnamed file in `dir`, because a USB stick may return other bytes when
     /// it is read again.
     pub(crate) fn open_signed(path: &Utf8Path, signers: &Signers, dir: &Utf8Path) -> Result<Self> {
-        let mut file = file(path)?;
-        if !crate::mode::dry_run() {
-            file = private_copy(file, dir).with_context(|| format!("copy `{path}` into `{dir}`"))?;
-        }
+        let file = private_copy(file(path)?, dir).with_context(|| format!("copy `{path}` into `{dir}`"))?;
         Self::of_file(path, file, |members, sums| {
             if !members.places.contains_key(SIGNATURE) {
                 return Err(Failure::failed(format!("`{path}` is not signed"))
@@ -238,10 +235,6 @@ impl ArchiveSource for Images<'_> {
         Ok(images.map(|image| image.layers.clone()).collect())
     }
 
-    fn command(&self, _items: &[&ArchiveImage]) -> Cmd {
-        Cmd::new("tar").args(["-xOf", self.bundle.file.path.as_str(), &self.archive.name])
-    }
-
     fn send(
         &self,
         _items: &[&ArchiveImage],
@@ -261,7 +254,7 @@ impl ArchiveSource for Images<'_> {
 
     fn check(&self, robot: &str, there: &BTreeSet<String>) -> Result<()> {
         let missing = self.archive.left_out.difference(there).count();
-        if missing == 0 || crate::mode::dry_run() {
+        if missing == 0 {
             return Ok(());
         }
         let path = &self.bundle.file.path;

@@ -127,7 +127,7 @@ fn images(
     progress.doing(&format!("writing {} images", items.len()), None);
     let packed = tar.append_with(name, |sink| {
         let counted = archive::Observed::new(sink, |bytes| progress.advance(bytes.len() as u64));
-        archive::read_from(&Engine.command(&items), |source| archive::pack(source, counted, &omitted))
+        archive::read_from(&Engine::save(&items), |source| archive::pack(source, counted, &omitted))
     })?;
     let left_out: BTreeSet<String> =
         packed.layers(true).into_iter().map(|layer| layer.digest.to_string()).collect();

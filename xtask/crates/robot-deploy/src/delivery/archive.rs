@@ -133,7 +133,7 @@ fn load(
     let images = items.iter().map(|item| {
         let ids = match (known_as(route.survey, item), &contents) {
             (Some(id), _) => [id.clone(), id],
-            (None, Some(contents)) if !crate::mode::dry_run() => contents.ids(&item.digest)?,
+            (None, Some(contents)) => contents.ids(&item.digest)?,
             (None, _) => [item.digest.clone(), item.digest.clone()],
         };
         Ok(Loaded { item, ids })
@@ -172,10 +172,7 @@ fn send(
     let robot = route.session.robot();
     let mut span = timeline::span(Lane::robot(robot), Phase::Transfer, "archive");
     route.progress.doing(&format!("sending {} images as an archive", items.len()), None);
-    if crate::mode::dry_run() {
-        load.feed(&source.command(items))?;
-        return Ok(ArchiveContents::default());
-    }
+    process::outcome_needed()?;
     let mut sent = 0;
     let mut pass = |archive: &mut dyn std::io::Read, sink| {
         let counted = Observed::new(sink, |bytes| {
@@ -234,9 +231,6 @@ fn name(route: &ArchiveRoute<'_>, images: &[Loaded<'_>]) -> Result<()> {
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let output = route.session.script(Script::Load, &args).run_for_output()?;
-    if crate::mode::dry_run() {
-        return Ok(());
-    }
     for Loaded { item, ids } in images {
         let reference = item.reference(route.project);
         let loaded = output.lines().find_map(|line| line.strip_prefix(&reference)?.strip_prefix(' '));

@@ -10,7 +10,6 @@ use super::delta::{LayerObserver, NoObserver, Transfer, TransferReport};
 use super::early_pull;
 use super::stats::TransferStats;
 use super::{Delivered, Delivery, Route, pull as pulling};
-use crate::digest::Digest;
 use crate::error::{Exit, Failure, Result, exit_of};
 use crate::image::oci::Descriptor;
 use crate::image::push::{Layers, Push};
@@ -118,12 +117,7 @@ fn fill_registry(
     delivery: &mut Delivery,
     observer: &dyn LayerObserver,
 ) -> Result<()> {
-    let report = if crate::mode::dry_run() {
-        // A dry run prints a script for people, which works with `docker push` alone.
-        TransferReport::default()
-    } else {
-        Transfer::new(route).observed_by(observer).send_layers(tunnel, lacking)?
-    };
+    let report = Transfer::new(route).observed_by(observer).send_layers(tunnel, lacking)?;
     let cost = &mut delivery.cost;
     cost.sent += report.sent;
     let compressed = compressed_session(route, &report)?;
@@ -171,16 +165,13 @@ fn fill_registry(
 /// Opens a compressing connection if `docker push` has to send uncompressed layers.
 fn compressed_session(route: &Route<'_>, report: &TransferReport) -> Result<Option<Session>> {
     let is_worth_it = report.images.is_empty() || report.bytes_left_to_push() > MAX_UNCOMPRESSED;
-    if crate::mode::dry_run() || !layout::can_export(route.builder) || !is_worth_it {
+    if !layout::can_export(route.builder) || !is_worth_it {
         return Ok(None);
     }
     Session::open(Endpoint { compressed: true, ..route.session.endpoint().clone() }).map(Some)
 }
 
 fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {
-    if crate::mode::dry_run() {
-        return;
-    }
     let Layers { sent: new, reused } = layers;
     if layers == Layers::default() {
         return progress.done(&format!("pushed {image}: {} sent", ui::bytes(sent)));
@@ -209,9 +200,6 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
             }
         }
     };
-    if crate::mode::dry_run() {
-        return Ok((layers, PushedManifest::unknown(&built.spec.image)));
-    }
     let manifest = tunnel.registry().manifest(repository, &built.spec.image)?;
     verify(built, &manifest)?;
     if let ImageId::Config(config) = &built.id {
@@ -223,15 +211,14 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
 /// Fails unless the registry has the digest that was built.
 fn verify(built: &Built, manifest: &PushedManifest) -> Result<()> {
     let (arrived, expected) = match &built.id {
-        ImageId::Manifest(digest) => (Some(manifest.digest.as_str()), digest),
-        ImageId::Config(digest) => (manifest.config.as_ref().map(Digest::as_str), digest),
+        ImageId::Manifest(digest) => (manifest.digest.as_str(), digest),
+        ImageId::Config(digest) => (manifest.config.as_str(), digest),
     };
-    if arrived == Some(expected) {
+    if arrived == expected {
         return Ok(());
     }
     Err(Failure::failed(format!(
-        "the robot's registry has {} for `{}` instead of {expected}, which was built",
-        arrived.unwrap_or("nothing"),
+        "the robot's registry has {arrived} for `{}` instead of {expected}, which was built",
         built.reference
     ))
     .hint("another deploy may be pushing to the same robot: deploy again")

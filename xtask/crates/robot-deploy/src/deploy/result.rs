@@ -20,9 +20,6 @@ pub(crate) struct DeployResult {
 
 /// Prints the containers of the robots and the cost of the deploys.
 pub(crate) fn report(results: &[(String, DeployResult)]) -> Result<()> {
-    if crate::mode::dry_run() {
-        return Ok(());
-    }
     let running =
         results.iter().filter_map(|(robot, result)| Some((robot.as_str(), result.running.as_ref()?)));
     if running.clone().any(|(_, survey)| !survey.containers.is_empty()) {
@@ -36,7 +33,7 @@ pub(crate) fn report(results: &[(String, DeployResult)]) -> Result<()> {
 
 /// Prints the containers of the robots, after a verb that has changed them.
 pub(crate) fn show_running(surveys: &[(String, Survey)]) -> Result<()> {
-    if crate::mode::dry_run() || surveys.is_empty() {
+    if surveys.is_empty() {
         return Ok(());
     }
     Ok(ui::result(&containers(surveys.iter().map(|(robot, survey)| (robot.as_str(), survey))))?)

@@ -12,8 +12,8 @@ use super::probe;
 use crate::config::{Platform, Store, Workspace};
 use crate::doctor::{Check, Outcome, Source};
 use crate::error::Result;
-use crate::process::Cmd;
 use crate::files;
+use crate::process::Cmd;
 
 const SCOPE: &str = "host";
 const SETUP: &str = "`cargo xtask setup` installs it";

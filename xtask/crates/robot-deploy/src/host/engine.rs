@@ -172,16 +172,6 @@ fn engine(info: Info, os: &str) -> Engine {
 }
 
 impl Engine {
-    /// Returns the engine of a fresh installation, for a dry run.
-    pub fn assumed(os: &str) -> Self {
-        let info = Info {
-            driver_status: Some(vec![("driver-type".to_owned(), "io.containerd.snapshotter.v1".to_owned())]),
-            architecture: std::env::consts::ARCH.to_owned(),
-            ..Info::default()
-        };
-        engine(info, os)
-    }
-
     /// Name of the image store, for messages.
     pub fn store_name(&self) -> &'static str {
         match self.store {

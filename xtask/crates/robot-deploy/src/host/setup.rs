@@ -6,7 +6,7 @@ use super::engine::{self, Answer, Engine};
 use super::machine::{Init, Machine};
 use super::plan::{self, Plan};
 use super::probe::{self, Missing, Need};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, FollowedBy as _, Result};
 use crate::{process, ui};
 
 /// The engine's log names this file if an earlier engine is in the way.
@@ -24,11 +24,8 @@ pub(super) fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Opt
     let names = names.join(", ");
     let plan = plan::plan(machine, &found.missing)?;
     ui::step("host", &format!("this machine lacks {names}; these commands install it:"));
-    if crate::mode::dry_run() {
-        plan.commands().for_each(|command| ui::planned(&command.to_string()));
-        return Ok(found.engine);
-    }
-    plan.commands().for_each(|command| ui::command(&command.to_string()));
+    plan.commands().for_each(process::Cmd::show_beforehand);
+    process::outcome_needed().followed_by("looking again; what follows needs these tools")?;
     if machine.uid != 0 && machine.program("sudo").is_none() {
         return Err(Failure::failed(format!(
             "this machine lacks {names}, and `sudo` is not available to install it"

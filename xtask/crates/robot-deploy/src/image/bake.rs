@@ -16,7 +16,7 @@ use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, pr
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
 use crate::files;
-use crate::process::Cmd;
+use crate::process::{self, Cmd};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui;
 
@@ -111,13 +111,11 @@ pub fn build(
             None => built(workspace, builder, spec, &outcome, &bake_targets[spec]),
         })
         .collect::<Result<Vec<Built>>>()?;
-    if !crate::mode::dry_run() {
-        for built in &images {
-            let inputs = inputs.remove(&built.spec).flatten().unwrap_or_default();
-            known.insert(&built.reference, inputs, built.id.digest());
-        }
-        known.save()?;
+    for built in &images {
+        let inputs = inputs.remove(&built.spec).flatten().unwrap_or_default();
+        known.insert(&built.reference, inputs, built.id.digest());
     }
+    known.save()?;
     Ok(images)
 }
 
@@ -289,11 +287,8 @@ fn bake(
 
 /// Runs a call and returns the metadata that BuildKit writes to the temporary file `file`.
 pub(super) fn outcome(call: &Cmd, file: &Utf8Path, run: impl FnOnce(&Cmd) -> Result<()>) -> Result<Outcome> {
-    if crate::mode::dry_run() {
-        call.run()?;
-        return Ok(Outcome::new());
-    }
-    run(&call.clone().args(["--metadata-file", file.as_str()]))?;
+    run(&call.clone().unshown(["--metadata-file", file.as_str()]))?;
+    process::outcome_needed()?;
     let text = fs_err::read_to_string(file)?;
     fs_err::remove_file(file)?;
     serde_json::from_str(&text).context("read the build metadata of BuildKit")
@@ -365,10 +360,6 @@ fn built(
     bake_target: &BakeTarget,
 ) -> Result<Built> {
     let (reference, bake_target) = (spec.reference(workspace), bake_target.clone());
-    if crate::mode::dry_run() {
-        let id = ImageId::Config("sha256:CONFIGURATION".to_owned());
-        return Ok(Built { spec: spec.clone(), reference, id, bake_target });
-    }
     let metadata = outcome
         .get(&spec.target())
         .with_context(|| format!("BuildKit reported no result for `{reference}`"))?;

@@ -95,7 +95,7 @@ impl Builder {
             return Ok(());
         }
         let config = state_dir.join("buildkitd.toml");
-        write_config(&config)?;
+        process::write_file(&config, &self::config())?;
         create(&config).run()
     }
 }
@@ -109,17 +109,6 @@ fn create(config: &Utf8Path) -> Cmd {
         "--config",
         config.as_str(),
     ])
-}
-
-fn write_config(path: &Utf8Path) -> Result<()> {
-    if crate::mode::dry_run() {
-        process::plan_file(path, &config());
-        return Ok(());
-    }
-    if let Some(dir) = path.parent() {
-        fs_err::create_dir_all(dir)?;
-    }
-    Ok(fs_err::write(path, config())?)
 }
 
 /// Content of buildkitd.toml: plain HTTP for the ports of tunnels.

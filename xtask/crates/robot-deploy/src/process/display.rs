@@ -9,8 +9,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{Cmd, Stdin};
 use crate::ui;
 
-/// Prints, in dry-run mode, the commands that would create a file and its directory, once for each.
-pub fn plan_file(path: &Utf8Path, text: &str) {
+/// Prints the commands that would create a file and its directory, once for each.
+pub(super) fn plan_file(path: &Utf8Path, text: &str) {
     static PLANNED: Mutex<BTreeSet<Utf8PathBuf>> = Mutex::new(BTreeSet::new());
     let mut planned = PLANNED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(dir) = path.parent().filter(|dir| !dir.is_dir())
@@ -54,8 +54,9 @@ impl fmt::Display for Cmd {
         for (name, _) in &self.hidden_env {
             write!(f, "{name}=\"${name}\" ")?;
         }
-        let words: Vec<String> = self.argv().into_iter().map(quote).collect();
-        f.write_str(&words.join(" "))?;
+        let shown = self.args.iter().enumerate().filter(|(index, _)| !self.unshown.contains(index));
+        let words = std::iter::once(&self.program).chain(shown.map(|(_, arg)| arg));
+        f.write_str(&words.map(|word| quote(word)).collect::<Vec<_>>().join(" "))?;
         match &self.stdin {
             Stdin::Null => Ok(()),
             Stdin::Bytes(bytes) => f.write_str(&here_document(&String::from_utf8_lossy(bytes))),

@@ -90,11 +90,6 @@ impl Cmd {
         self.failure(&format!("no answer within {seconds} s"), "")
     }
 
-    /// Runs the command and fails unless it exits with 0.
-    pub(super) fn finish(&self) -> Result<Output> {
-        self.check(self.output()?)
-    }
-
     /// Fails unless `output` is of a command that exited with 0.
     pub(super) fn check(&self, output: Output) -> Result<Output> {
         if output.status.success() {

@@ -1,12 +1,12 @@
 //! Temporary checkout of the current revision, which contains only files from git.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use tempfile::TempDir;
 
 use crate::config::Workspace;
 use crate::error::Result;
 use crate::hub::tags::git;
-use crate::ui;
+use crate::{process, ui};
 
 /// Git worktree that is removed when this guard is dropped, also after Ctrl-C.
 #[derive(Debug)]
@@ -17,8 +17,7 @@ pub(crate) struct Checkout {
     tree: Utf8PathBuf,
     /// Directory of `robots.toml` in the worktree.
     inside: Utf8PathBuf,
-    /// `None` in a dry run.
-    _dir: Option<TempDir>,
+    _dir: TempDir,
 }
 
 impl Checkout {
@@ -26,15 +25,12 @@ impl Checkout {
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let root = workspace.root.clone();
         let state = workspace.state_dir();
-        let (dir, tree) = if crate::mode::dry_run() {
-            (None, state.join("publish"))
-        } else {
-            fs_err::create_dir_all(&state)?;
-            // On the workspace's disk: the disk for temporary files may be small.
-            let dir = tempfile::Builder::new().prefix("publish-").tempdir_in(&state)?;
-            let tree = state.join(dir.path().file_name().unwrap_or_default().to_string_lossy().as_ref());
-            (Some(dir), tree.join("tree"))
-        };
+        process::outcome_needed()?;
+        fs_err::create_dir_all(&state)?;
+        // On the workspace's disk: the disk for temporary files may be small.
+        let dir = tempfile::Builder::new().prefix("publish-").tempdir_in(&state)?;
+        let tree =
+            state.join(dir.path().file_name().unwrap_or_default().to_string_lossy().as_ref()).join("tree");
         let prefix = git(&root, &["rev-parse", "--show-prefix"]).read()?;
         let checkout = Self { inside: tree.join(prefix), root, tree, _dir: dir };
         git(&checkout.root, &["worktree", "add", "--quiet", "--detach", checkout.tree.as_str(), "HEAD"])
@@ -47,21 +43,19 @@ impl Checkout {
         Ok(checkout)
     }
 
-    /// Loads the workspace in the checkout. A dry run makes no checkout and gets the original workspace,
-    /// which is clean.
+    /// Loads the workspace in the checkout.
     pub(crate) fn workspace(&self) -> Result<Workspace> {
-        let dir: &Utf8Path = if crate::mode::dry_run() { &self.root } else { &self.inside };
-        Workspace::load(dir)
+        Workspace::load(&self.inside)
     }
 }
 
 impl Drop for Checkout {
     fn drop(&mut self) {
-        if !crate::mode::dry_run() && !self.tree.exists() {
+        if !self.tree.exists() {
             return;
         }
         git(&self.root, &["worktree", "remove", "--force", self.tree.as_str()]).clean_up();
-        if self.tree.exists() && !crate::mode::dry_run() {
+        if self.tree.exists() {
             ui::warn(
                 "clean-up",
                 &format!("cannot remove `{}`: delete it and run `git worktree prune`", self.tree),

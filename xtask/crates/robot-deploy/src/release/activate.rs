@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::compose::ComposeProject;
 use super::metadata::{Metadata, whoami};
 use crate::config::Releases;
-use crate::error::{Exit, Failure, Result, exit_of};
+use crate::error::{Exit, Failure, FollowedBy as _, Result, exit_of};
 use crate::process::{self, Cmd};
 use crate::robot::Session;
 use crate::robot::outcome::Outcome;
@@ -85,8 +85,6 @@ impl Activation<'_> {
     /// [`Exit::Unreachable`] when the connection is lost for good; then the robot ends the activation by
     /// itself.
     pub(crate) fn release(&self, id: &str, archive: &[u8]) -> Result<String> {
-        // The id depends on digests, which a dry run does not know.
-        let id = if crate::mode::dry_run() { "RELEASE-ID" } else { id };
         // The archive contains values of `.env` files, so it is never printed.
         self.run(&self.command(Script::Launch, id).stdin_from("release.tar.gz", archive), archive)
     }
@@ -110,9 +108,9 @@ impl Activation<'_> {
 
     /// Starts an activation and follows it to its end, over new connections if the first one is lost.
     fn run(&self, command: &Cmd, input: &[u8]) -> Result<String> {
-        if crate::mode::dry_run() {
-            return command.run_for_output();
-        }
+        command
+            .plan()
+            .followed_by("waiting until the release is healthy; if it is not, the robot goes back")?;
         let robot = self.session.robot();
         let mut received = Received::default();
         let mut attempt = self.read_events(command, input, &mut received);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Busy;
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Exit, Failure, FollowedBy as _, Result};
 use crate::process;
 use crate::robot::Session;
 use crate::robot_side::Script;
@@ -26,11 +26,10 @@ pub(crate) fn check(
     progress: &Progress,
 ) -> Result<()> {
     let mut is_reported = false;
-    // A dry run asks no robot.
-    while !crate::mode::dry_run() {
+    loop {
         let reason = session.command(argv(project, busy)).read()?;
         if reason.is_empty() {
-            break;
+            return Ok(());
         }
         let message = format!("`{}` must not be disturbed: {reason}", session.robot());
         if on_locked == OnLocked::Refuse {
@@ -43,10 +42,10 @@ pub(crate) fn check(
             ui::step(session.robot(), &format!("waiting: {message}"));
             is_reported = true;
         }
+        process::outcome_needed().followed_by("starting the release when the robot is free")?;
         progress.waiting("waiting until it is free");
         process::pause(INTERVAL)?;
     }
-    Ok(())
 }
 
 /// Returns the argv of the script, on the robot.

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use super::files::{Files, append_text};
 use crate::config::{Robot, Workspace};
 use crate::error::{Failure, Result};
+use crate::image;
 use crate::process::Cmd;
-use crate::{host, image, ui};
 
 /// File in a project's archive: the Compose project.
 const COMPOSE: &str = "compose.json";
@@ -66,9 +66,6 @@ pub(crate) struct ComposeProject {
 impl ComposeDraft {
     /// Renders the robot's Compose file with the robot's variables.
     pub(crate) fn render(workspace: &Workspace, robot: &Robot) -> Result<Self> {
-        if crate::mode::dry_run() && host::lacks_compose()? {
-            return Ok(Self::assumed(workspace, robot));
-        }
         let project = &workspace.project.name;
         let mut command = Cmd::new("docker")
             .args(["compose", "--file", robot.compose.as_str(), "--project-name", project])
@@ -107,20 +104,11 @@ impl ComposeDraft {
                 images.insert(service.clone(), name.to_owned());
             }
         }
-        let (root, project) = (workspace.root.clone(), project.clone());
-        Ok(Self { model, images, project, root, dir: directory(robot) })
-    }
-
-    /// Stand-in for a dry run on a machine without Compose: one service for each image of the workspace.
-    fn assumed(workspace: &Workspace, robot: &Robot) -> Self {
-        let file = workspace.relative(&robot.compose);
-        ui::warn(
-            &robot.name,
-            &format!("`{file}` cannot be read without Compose; assuming that it uses all images"),
-        );
-        let images = workspace.images.keys().map(|name| (name.clone(), name.clone())).collect();
-        let (root, project) = (workspace.root.clone(), workspace.project.name.clone());
-        Self { model: Value::Null, images, project, root, dir: directory(robot) }
+        let (root, project, dir) = (workspace.root.clone(), project.clone(), directory(robot));
+        // Fails before anything is built. The files are read again for the release: a person may edit them during
+        // the build.
+        drop(Files::relocate(&root, &dir, &mut model.clone())?);
+        Ok(Self { model, images, project, root, dir })
     }
 
     /// Names of the workspace's images that the robot needs.

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::services;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, FollowedBy as _, Result};
 use crate::process::{self, Cmd};
 use crate::robot::Session;
 use crate::{files, number, ui};
@@ -50,10 +50,6 @@ impl Place {
     /// Returns the container of a running service.
     pub(crate) fn of_service(session: &Session, project: &str, service: &str) -> Result<Self> {
         let find = services::compose(session, project, &["ps", "--quiet", "--", service]);
-        if crate::mode::dry_run() {
-            find.run()?;
-            return Ok(Self::Container(format!("{project}-{service}-1")));
-        }
         let found = find.read()?;
         let first = found.lines().next().map(|id| Self::Container(id.to_owned()));
         first.ok_or_else(|| {
@@ -79,22 +75,22 @@ pub(crate) fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path
     // A path that begins with a dash must not be read as an option.
     let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
     let list = from.shell(session, LIST, &[&path]);
-    if crate::mode::dry_run() {
-        return list.run();
-    }
     let context = || format!("copy `{path}` from `{}`", session.robot());
-    fs_err::create_dir_all(into)?;
     let list = list.read().with_context(context)?;
-    let mut wanted = Vec::new();
+    let (mut dirs, mut wanted) = (vec![into.to_owned()], Vec::new());
     for line in list.lines() {
         let remote = Remote::parse(line)?;
         let target = place(&path, remote.name, into)?;
         if !remote.is_file {
-            fs_err::create_dir_all(target)?;
+            dirs.push(target);
         } else if !remote.is_at(&target) {
             wanted.push((remote, target));
         }
     }
+    let bytes = ui::bytes(number::sum(wanted.iter().map(|(remote, _)| remote.size)));
+    process::outcome_needed()
+        .followed_by(format!("copying `{path}` to {into} (new files: {}, {bytes})", wanted.len()))?;
+    dirs.iter().try_for_each(fs_err::create_dir_all)?;
     check_room(&wanted, into).with_context(context)?;
     for (remote, target) in wanted {
         let rest = |from_byte: u64| from.shell(session, REST, &[remote.name, &(from_byte + 1).to_string()]);

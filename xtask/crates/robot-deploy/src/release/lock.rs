@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::metadata;
-use crate::error::{Exit, Failure, Result};
+use crate::error::{Exit, Failure, FollowedBy as _, Result};
 use crate::process::{self, Child};
 use crate::robot::Session;
 use crate::robot::outcome::PendingOutcome;
@@ -59,10 +59,11 @@ impl Lock {
         progress: &Progress,
     ) -> Result<(Self, String)> {
         let token = format!("{}-{:x}", std::process::id(), nonce());
-        if crate::mode::dry_run() {
+        let started = Holder::start(session, project, &token, on_locked, reported, progress);
+        let Some((holder, stamp)) = started.unless_planned()? else {
+            progress.doing("taking the deploy lock", None);
             return Ok((Self { token, holder: None }, String::new()));
-        }
-        let (holder, stamp) = Holder::start(session, project, &token, on_locked, reported, progress)?;
+        };
         Ok((Self { token, holder: Some(holder) }, stamp))
     }
 
@@ -99,6 +100,7 @@ impl Holder {
         reported: Option<&PendingOutcome>,
         progress: &Progress,
     ) -> Result<(Self, String)> {
+        process::outcome_needed()?;
         let wait = if on_locked == OnLocked::Wait { "yes" } else { "no" };
         let argv = Script::Lock.argv(&[project, token, &metadata::whoami(), wait]);
         let (child, stdin, answers) = session.command(argv).converse()?;

@@ -1,6 +1,6 @@
 //! Evicts old releases of a robot, and removes the images and layers that no stored release needs.
 
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::number;
 use crate::robot::{Session, registry};
 use crate::robot_side::{REGISTRY_PRUNE, Script};
@@ -19,10 +19,8 @@ pub(crate) struct Pruned {
 /// projects.
 pub(crate) fn prune(session: &Session, project: &str, keep: u32) -> Result<Pruned> {
     let argv = Script::Prune.argv(&[project, &keep.to_string(), registry::CONTAINER, REGISTRY_PRUNE]);
-    let text = session.command(argv).run_for_output()?;
-    if crate::mode::dry_run() {
-        return Ok(Pruned::default());
-    }
+    let text = session.command(argv).run_for_output();
+    let text = text.followed_by("recording the number of freed bytes in the robot's history")?;
     Ok(parse(&text))
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn compose(session: &Session, project: &str, words: &[&str]) -> Cmd {
 
 /// Fails if the current release lacks one of the services. The error suggests the nearest name.
 pub(crate) fn check(session: &Session, project: &str, services: &[String]) -> Result<()> {
-    if services.is_empty() || crate::mode::dry_run() {
+    if services.is_empty() {
         return Ok(());
     }
     let known = compose(session, project, &["config", "--services"]).read()?;

@@ -7,8 +7,8 @@ use super::survey::no_docker;
 use super::{Endpoint, Session};
 use crate::config::{Platform, Robot};
 use crate::doctor::{Check, Outcome};
-use crate::robot_side::Script;
 use crate::number;
+use crate::robot_side::Script;
 
 /// Free bytes that an edit needs at most, and that a robot should have: two generations of a typical workspace's
 /// images, and room for its own data.

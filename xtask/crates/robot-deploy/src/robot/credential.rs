@@ -10,13 +10,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::{Session, registry};
-use crate::cmd;
 use crate::error::{Failure, Result, explained};
 use crate::process;
 use crate::robot_side::Script;
-
-/// User name of the login.
-const USER: &str = "xtask";
 
 /// Length of a login in base64 without padding: a name of five letters, a colon and 64 hexadecimal digits.
 const LENGTH: usize = 94;
@@ -76,18 +72,6 @@ impl std::fmt::Debug for Credential {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         to.write_str("Credential(…)")
     }
-}
-
-/// Logs this machine's Docker in to the registry at `host`. Only for the scripts of dry runs, which have no
-/// relay that adds the login.
-pub fn log_in(session: &Session, host: &str) -> Result<()> {
-    let print = session.command(Script::PrintPassword.argv(&[]));
-    cmd!("docker login --username {USER} --password-stdin {host}")?.feed(&print).map(drop)
-}
-
-/// Undoes [`log_in`].
-pub fn log_out(host: &str) {
-    process::Cmd::new("docker").args(["logout", host]).clean_up();
 }
 
 #[cfg(test)]

@@ -57,21 +57,13 @@ fn last_words(stderr: &str) -> String {
 pub fn fetch(endpoint: &Endpoint) -> Result<String> {
     let (_dir, file) = files::apart("known_hosts")?;
     // The login has no authentication method and fails, but only after `ssh` has written the host key.
-    let refusal = probe(endpoint, &file).run().err();
+    let refusal = probe(endpoint, &file).read().err();
     match fs_err::read_to_string(&file) {
         Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
         _ => {
             Err(explain(endpoint, &refusal.unwrap_or_else(|| anyhow::anyhow!("the robot sent no host key"))))
         }
     }
-}
-
-/// Prints the commands of a dry run that record the host key.
-pub fn plan(endpoint: &Endpoint, is_recorded: bool) -> Result<()> {
-    if is_recorded {
-        Cmd::new("ssh-keygen").args(["-R", &endpoint.robot, "-f", endpoint.known_hosts.as_str()]).run()?;
-    }
-    probe(endpoint, &endpoint.known_hosts).run()
 }
 
 /// `ssh` command that writes the host key to `file` and does not log in.

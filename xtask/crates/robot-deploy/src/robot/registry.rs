@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::Session;
 use crate::cmd;
 use crate::digest::Digest;
-use crate::error::{Failure, Result};
+use crate::error::{Failure, FollowedBy as _, Result};
 use crate::image::oci::{self, Descriptor};
 use crate::robot_side::Script;
 use crate::{number, ui};
@@ -43,21 +43,17 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
 pub fn ensure(session: &Session, image: &str) -> Result<u64> {
     let start = session.script(Script::Registry, &[CONTAINER, image, ADDRESS]);
     let load = || session.command(["docker", "load", "--quiet"]).feed(&cmd!("docker save {image}")?);
-    if crate::mode::dry_run() {
-        ui::step(session.robot(), "loading the registry image if it is missing, and starting the registry");
-        load()?;
-        start.run()?;
-        return Ok(0);
-    }
-    match start.run_for_output()?.as_str() {
+    let robot = session.robot();
+    let state =
+        start.run_for_output().followed_by(format!("sending the registry's image if `{robot}` lacks it"))?;
+    match state.as_str() {
         "image missing" => {
-            ui::step(session.robot(), "loading the registry image (once)");
+            ui::step(robot, "loading the registry image (once)");
             let bytes = load()?;
             let state = start.run_for_output()?;
             anyhow::ensure!(
                 state != "image missing",
-                "`{}` does not have the image `{image}` after loading it",
-                session.robot()
+                "`{robot}` does not have the image `{image}` after loading it"
             );
             Ok(bytes)
         }
@@ -77,8 +73,8 @@ pub struct RegistryClient {
 pub struct PushedManifest {
     /// Digest of the manifest's bytes, `sha256:…`.
     pub digest: String,
-    /// Digest of the image's configuration, which is the image ID in a classic store. `None` in a dry run.
-    pub config: Option<Digest>,
+    /// Digest of the image's configuration, which is the image ID in a classic store.
+    pub config: Digest,
     /// Blobs of the image: the layers, lowest first, and then the configuration.
     pub blobs: Vec<Descriptor>,
     /// Compressed size of all layers in bytes.
@@ -131,15 +127,9 @@ impl PushedManifest {
             Failure::failed("the registry's answer is not an image manifest").because(error)
         })?;
         let layer_bytes = number::sum(layers.iter().map(|layer| layer.size));
-        let config_digest = Some(config.digest.clone());
+        let config_digest = config.digest.clone();
         let blobs = layers.into_iter().chain([config]).collect();
         Ok(Self { digest: Digest::of(bytes).into(), config: config_digest, blobs, layer_bytes })
-    }
-
-    /// Placeholder for a dry run, which pushes nothing.
-    pub fn unknown(image: &str) -> Self {
-        let digest = format!("sha256:DIGEST-OF-{image}");
-        Self { config: None, digest, blobs: Vec::new(), layer_bytes: 0 }
     }
 }
 
@@ -166,10 +156,7 @@ mod tests {
         let text = image(1, 40);
         let manifest = PushedManifest::parse(text.as_bytes())?;
         assert_eq!(manifest.digest, *Digest::of(&text));
-        assert_eq!(
-            (manifest.blobs.len(), manifest.layer_bytes, manifest.config),
-            (2, 40, Some(config.clone()))
-        );
+        assert_eq!((manifest.blobs.len(), manifest.layer_bytes, manifest.config), (2, 40, config.clone()));
         assert_eq!(PushedManifest::parse(image(9000, u64::MAX).as_bytes())?.layer_bytes, number::MOST);
         PushedManifest::parse(text.replace(&*layer, "sha256:../../../dev/zero").as_bytes()).unwrap_err();
         PushedManifest::parse(b"<html>captive portal</html>").unwrap_err();

@@ -94,7 +94,10 @@ impl Endpoint {
 
     /// `ssh` up to its destination, in a mode that never asks for input.
     fn batch(&self, control: &[String]) -> Cmd {
-        self.ssh().args(["-o", "BatchMode=yes"]).args(control.iter().cloned()).args(["--", &self.destination])
+        self.ssh()
+            .args(["-o", "BatchMode=yes"])
+            .unshown(control.iter().cloned())
+            .args(["--", &self.destination])
     }
 
     /// A command on the robot over a separate connection, which never asks for input.
@@ -119,8 +122,8 @@ fn quoted_path(path: &str) -> String {
 pub struct Session {
     endpoint: Endpoint,
     /// Directory of the control sockets, not below `target/`, because unix(7) limits socket paths to 108
-    /// bytes. `None` in a dry run.
-    dir: Option<TempDir>,
+    /// bytes.
+    dir: TempDir,
     master: Mutex<Option<Master>>,
 }
 
@@ -131,18 +134,15 @@ struct Master {
 }
 
 impl Session {
-    /// Connects. A dry run does not connect; its commands are shown as separate connections.
+    /// Connects. Printed commands do not use the connection, so that they work after it has ended.
     ///
     /// # Errors
     /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer, its
     /// host key is not the recorded one, or the robot does not accept the SSH key.
     pub fn open(endpoint: Endpoint) -> Result<Self> {
-        if crate::mode::dry_run() {
-            return Ok(Self { endpoint, dir: None, master: Mutex::new(None) });
-        }
         let dir =
             tempfile::Builder::new().prefix("xtask-").tempdir().context("create a directory for sockets")?;
-        let session = Self { endpoint, dir: Some(dir), master: Mutex::new(None) };
+        let session = Self { endpoint, dir, master: Mutex::new(None) };
         session.ensure_connected()?;
         Ok(session)
     }
@@ -203,8 +203,7 @@ impl Session {
 
     /// Path for a socket in the session's temporary directory, which is removed with the session.
     pub fn socket_path(&self, name: &str) -> Utf8PathBuf {
-        let dir = self.dir.as_ref().map_or(std::path::Path::new(""), TempDir::path);
-        Utf8PathBuf::from_path_buf(dir.join(name))
+        Utf8PathBuf::from_path_buf(self.dir.path().join(name))
             .unwrap_or_else(|path| Utf8PathBuf::from(path.to_string_lossy().into_owned()))
     }
 
@@ -322,7 +321,9 @@ mod tests {
 
     #[test]
     fn peoples_settings_for_shared_connections_do_not_count() {
-        let line = endpoint().batch(&via_master("/tmp/x/master-1".into())).to_string();
+        let command = endpoint().batch(&via_master("/tmp/x/master-1".into()));
+        assert!(!command.to_string().contains("ControlPath"), "a path that vanishes: {command}");
+        let line = command.argv().join(" ");
         let parts = ["ControlPersist=no", "-o ControlMaster=no -o ControlPath=/tmp/x/master-1 -- "];
         for part in parts {
             assert!(line.contains(part), "{part} is not in {line}");

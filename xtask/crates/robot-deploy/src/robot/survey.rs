@@ -117,12 +117,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Reads the state of a robot. `repository` is the project's repository as the robot's engine calls it. A
-    /// dry run does not connect and assumes an empty robot, so that it shows all steps.
+    /// Reads the state of a robot. `repository` is the project's repository as the robot's engine calls it.
     pub fn of(session: &Session, project: &str, repository: &str) -> Result<Self> {
-        if crate::mode::dry_run() {
-            return Ok(Self::default());
-        }
         let robot = session.robot();
         let text = session.script(Script::Survey, &[project, repository]).read();
         Self::parse(robot, &text.map_err(|error| no_answer(robot, error))?)
@@ -213,9 +209,6 @@ impl Survey {
     /// # Errors
     /// Fails with a configuration error that names the robot's platform.
     pub fn check_platform(&self, robot: &str, platform: &Platform) -> Result<()> {
-        if crate::mode::dry_run() {
-            return Ok(());
-        }
         if self.machine.is_empty() {
             return Err(no_answer(robot, anyhow::anyhow!("it does not report its processor architecture")));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::credential::{self, Credential};
+use super::credential::Credential;
 use super::registry::{self, RegistryClient};
 use super::relay::{Relay, Traffic, Watch};
 use super::ssh::{Endpoint, Session};
@@ -16,32 +16,20 @@ pub const PORT: u16 = 5000;
 /// Time that a freshly started registry may take to answer.
 const READY: Duration = Duration::from_secs(30);
 
-/// Control socket of the tunnel in a dry run's script, by which the script closes the tunnel. `%C` is a hash
-/// of the connection, see ssh_config(5).
-const CONTROL_PATH: &str = "ControlPath=~/.ssh/xtask-%C";
-
 /// An open tunnel. Dropping it closes the tunnel.
 #[derive(Debug)]
 pub struct Tunnel<'a> {
     session: &'a Session,
-    /// None in a dry run.
-    relay: Option<Relay>,
-    requested: u16,
+    relay: Relay,
     forwards: std::cell::Cell<u32>,
 }
 
 impl<'a> Tunnel<'a> {
-    /// Opens a tunnel on local port `requested` or the next free one, and waits until the registry answers. A dry
-    /// run prints the commands that open the tunnel and log in, and, on drop, the commands that undo both.
+    /// Opens a tunnel on local port `requested` or the next free one, and waits until the registry answers.
     pub fn open(session: &'a Session, requested: u16) -> Result<Self> {
-        if crate::mode::dry_run() {
-            background(session.endpoint(), requested).run()?;
-            credential::log_in(session, &local(requested))?;
-            return Ok(Self { session, requested, relay: None, forwards: std::cell::Cell::new(0) });
-        }
         let login = Credential::of(session)?;
-        let relay = Some(Relay::listen(requested, session.socket_path("registry-0"), login)?);
-        let tunnel = Self { session, requested, relay, forwards: std::cell::Cell::new(0) };
+        let relay = Relay::listen(requested, session.socket_path("registry-0"), login)?;
+        let tunnel = Self { session, relay, forwards: std::cell::Cell::new(0) };
         tunnel.forward()?;
         tunnel.wait_until_ready()?;
         Ok(tunnel)
@@ -49,17 +37,17 @@ impl<'a> Tunnel<'a> {
 
     /// Local port that leads to the robot's registry.
     pub fn port(&self) -> u16 {
-        self.relay.as_ref().map_or(self.requested, Relay::port)
+        self.relay.port()
     }
 
     /// Bytes transferred so far.
     pub fn traffic(&self) -> Traffic {
-        self.relay.as_ref().map(Relay::traffic).unwrap_or_default()
+        self.relay.traffic()
     }
 
-    /// Counts the bytes sent to the robot in `progress` until the guard is dropped. `None` in a dry run.
-    pub fn watched_by(&self, progress: &Progress) -> Option<Watch<'_>> {
-        self.relay.as_ref().map(|relay| relay.watched_by(progress))
+    /// Counts the bytes sent to the robot in `progress` until the guard is dropped.
+    pub fn watched_by(&self, progress: &Progress) -> Watch<'_> {
+        self.relay.watched_by(progress)
     }
 
     /// Client of the registry behind the tunnel.
@@ -104,9 +92,7 @@ impl<'a> Tunnel<'a> {
         self.forwards.set(self.forwards.get() + 1);
         let socket = self.session.socket_path(&format!("registry-{}", self.forwards.get()));
         self.session.forward(socket.as_str(), registry::ADDRESS)?;
-        if let Some(relay) = &self.relay {
-            relay.redirect(socket);
-        }
+        self.relay.redirect(socket);
         Ok(())
     }
 
@@ -120,15 +106,6 @@ impl<'a> Tunnel<'a> {
         Err(Failure::failed(format!("port 5000 on `{robot}` is used by something that is not a registry"))
             .hint(format!("`cargo xtask ssh --robot {robot} -- sudo ss -ltnp` shows the program: stop it, or move it to another port"))
             .into())
-    }
-}
-
-impl Drop for Tunnel<'_> {
-    fn drop(&mut self) {
-        if self.relay.is_none() {
-            credential::log_out(&local(self.requested));
-            close(self.session.endpoint()).clean_up();
-        }
     }
 }
 
@@ -147,28 +124,9 @@ fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
 
 /// The command with which people open a tunnel by hand, until Ctrl-C.
 pub fn by_hand(endpoint: &Endpoint, port: u16) -> Cmd {
-    endpoint.ssh_that_forwards().args(forwarding(port)).args(["-N", "--", &endpoint.destination])
-}
-
-/// Like [`by_hand`], for scripts: `ssh` goes into the background once the tunnel is open. [`close`] ends it.
-fn background(endpoint: &Endpoint, port: u16) -> Cmd {
+    let forward = format!("127.0.0.1:{port}:{}", registry::ADDRESS);
     endpoint
         .ssh_that_forwards()
-        .args(["-o", "ControlMaster=yes", "-o", CONTROL_PATH])
-        .args(forwarding(port))
-        .args(["-f", "-N", "--", &endpoint.destination])
-}
-
-fn close(endpoint: &Endpoint) -> Cmd {
-    endpoint.ssh().args(["-o", CONTROL_PATH, "-O", "exit", "--", &endpoint.destination])
-}
-
-/// Address of the registry behind the tunnel on this machine.
-pub fn local(port: u16) -> String {
-    format!("127.0.0.1:{port}")
-}
-
-fn forwarding(port: u16) -> [String; 4] {
-    let forward = format!("{}:{}", local(port), registry::ADDRESS);
-    ["-o".into(), "ExitOnForwardFailure=yes".into(), "-L".into(), forward]
+        .args(["-o", "ExitOnForwardFailure=yes", "-L", &forward, "-N", "--"])
+        .arg(&endpoint.destination)
 }

@@ -57,14 +57,11 @@ fn build(args: &Args, workspace: &Workspace, specs: &BTreeSet<ImageSpec>) -> Res
     let builder = builder(args.yes, &host::needs(specs.iter().map(|spec| &spec.platform)))?;
     let built =
         image::build(workspace, builder, specs, Options { no_cache: args.no_cache, ..Options::default() })?;
-    if crate::mode::dry_run() {
-        return Ok(());
-    }
     let row = |built: &image::Built| {
         [built.reference.clone(), built.spec.platform.to_string(), image::short(built.id.digest()).to_owned()]
     };
     let rows: Vec<_> = built.iter().map(row).collect();
-    Ok(ui::result(&ui::table(["IMAGE", "PLATFORM", "DIGEST"], &rows))?)
+    Ok(ui::finding(&ui::table(["IMAGE", "PLATFORM", "DIGEST"], &rows))?)
 }
 
 fn image_specs(args: &Args, workspace: &Workspace) -> Result<BTreeSet<ImageSpec>> {

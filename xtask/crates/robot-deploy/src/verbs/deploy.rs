@@ -21,7 +21,7 @@ use crate::host;
   cargo xtask deploy --robot main --plan  build, then show what would be sent and restarted
   cargo xtask deploy --all --no-start    deliver now; run it again without --no-start to start
   cargo xtask deploy --all --via archive --to /media/stick  write a file for `load-bundle`
-  cargo xtask deploy --robot main -n >deploy.sh")]
+  cargo xtask deploy --robot main -n     what would be built, sent and restarted, as far as it is known")]
 pub struct Args {
     #[command(flatten)]
     robots: RobotsArg,
@@ -112,8 +112,8 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let robots = args.robots.resolve(workspace)?;
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     let deploy = Deploy::new(workspace, builder, robots, args.via, args.activate, began)?;
-    if args.plan {
-        let (plans, planned) = deploy.plan_all()?;
+    if args.plan || crate::mode::dry_run() {
+        let (plans, planned) = if args.plan { deploy.plan_all()? } else { deploy.dry_run()? };
         plan::report(&plans, args.json)?;
         return planned;
     }

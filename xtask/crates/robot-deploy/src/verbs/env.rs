@@ -102,10 +102,6 @@ fn references(
     current: Option<&StoredRelease>,
     images: &BTreeSet<&str>,
 ) -> Result<BTreeMap<String, String>> {
-    let unknown = |image: &str| format!("sha256:DIGEST-OF-{image}");
-    if crate::mode::dry_run() {
-        return Ok(images.iter().map(|image| ((*image).to_owned(), unknown(image))).collect());
-    }
     let deploy = current.and_then(|stored| stored.record.as_ref()?.deploy.as_ref()).ok_or_else(|| {
         Failure::failed(format!("`{robot}` has no release with recorded images"))
             .hint(format!("`cargo xtask deploy --robot {robot}` creates one"))

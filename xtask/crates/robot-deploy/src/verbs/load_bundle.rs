@@ -10,7 +10,7 @@ use crate::bundle::{Bundle, Signers};
 use crate::config::Robot;
 use crate::delivery::{DigestCache, archive};
 use crate::deploy::{Activate, DeployResult, Target, report};
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::fleet;
 use crate::reach::reach;
 use crate::release::compose::ComposeProject;
@@ -75,7 +75,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             digest_cache: &digest_cache,
             progress: &progress,
         };
-        let mut delivery = archive::deliver(&route, &images, images.items())?;
+        let delivery = archive::deliver(&route, &images, images.items());
+        let mut delivery = delivery.followed_by("starting the release of the bundle")?;
         let release = ComposeProject::read(release, &delivery.references())?;
         let (running, changed) = target.activate(&release, &source, "bundle", &mut delivery)?;
         Ok(DeployResult { delivery, running, changed, took: began.elapsed() })

@@ -19,10 +19,10 @@ pub(super) fn report(plans: &[Plan], as_json: bool) -> Result<()> {
         let rows = rows(plan);
         if !rows.is_empty() {
             let table = ui::table(["ROBOT", "IMAGE", "LAYER", "HOW", "SENT", "OF", "MADE BY"], &rows);
-            ui::result(&table)?;
+            ui::finding(&table)?;
         }
         for line in summary(plan) {
-            ui::result(&format!("{}: {line}", plan.robot))?;
+            ui::finding(&format!("{}: {line}", plan.robot))?;
         }
         plan.notes.iter().for_each(|note| ui::warn(&plan.robot, note));
     }

@@ -53,9 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         let freed = ui::bytes(pruned.freed);
         history::record(&session, project, "prune", &format!("{freed} freed"))?;
-        if !crate::mode::dry_run() {
-            progress.done(&format!("{freed} freed"));
-        }
+        progress.done(&format!("{freed} freed"));
         Ok(())
     };
     fleet::each(&robots, serve).1
@@ -63,9 +61,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn here(workspace: &Workspace) -> Result<()> {
     let images = image::prune(workspace)?;
-    if crate::mode::dry_run() {
-        return Ok(());
-    }
     let Some(freed) = delivery::prune(workspace, &image::named(workspace)?)? else {
         return Err(Failure::new(Exit::Busy, "a deploy of this workspace is running")
             .hint("run `cargo xtask prune --local` again when it has ended")

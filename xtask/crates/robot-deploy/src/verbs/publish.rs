@@ -1,7 +1,7 @@
 //! `cargo xtask publish`: builds the current revision and pushes its images to the registry of `[hub]`.
 
 use super::{builder, workspace};
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::hub::{self, tags};
 use crate::publish::{self, Checkout};
 use crate::{host, image, ui};
@@ -23,11 +23,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     publish::check_clean(&workspace.root)?;
     let names = tags::names(&workspace.root)?;
     let builder = builder(args.yes, &host::needs(publish::platforms(&workspace)))?;
-    let checkout = Checkout::of(&workspace)?;
+    let checkout = Checkout::of(&workspace)
+        .followed_by("building all images from a clean checkout")
+        .followed_by(format!("pushing them to {} with the tags {}", hub.repository, names.join(", ")))?;
     let published = publish::publish(&checkout.workspace()?, builder, hub, &names)?;
-    if crate::mode::dry_run() {
-        return Ok(());
-    }
     let rows: Vec<[String; 3]> = published
         .into_iter()
         .map(|tag| [tag.reference, tag.platforms, image::short(&tag.digest).to_owned()])

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let mut target = Target::connect(&workspace, robot, way, &repository, &progress, options)?;
         target.lock()?;
         let releases = stored::list(&target.session, &workspace.project.name)?;
-        let number = if crate::mode::dry_run() { 0 } else { choose(&robot.name, &releases, args.to)? };
+        let number = choose(&robot.name, &releases, args.to)?;
         ui::step(&robot.name, &format!("activating release {number}"));
         target.return_to(number)
     };

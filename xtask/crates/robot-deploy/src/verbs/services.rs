@@ -4,12 +4,12 @@ use super::{RobotsArg, workspace};
 use crate::config::Robot;
 use crate::deploy::show_running;
 use crate::error::Result;
-use crate::fleet;
 use crate::reach::reach;
 use crate::release::lock::{Lock, OnLocked};
 use crate::release::{history, services};
 use crate::robot::{Session, Survey, registry};
 use crate::ui::Progress;
+use crate::{fleet, process};
 
 /// Robots and services to start, stop or restart.
 #[derive(clap::Args, Debug)]
@@ -85,6 +85,7 @@ pub(crate) fn run(verb: Verb, args: &Args) -> Result<()> {
         // Before the change: a robot that still watches its new release would take the stop for a crash.
         history::record(&session, project, verb.name(), &args.services.join(" "))?;
         services::compose(&session, project, &words).run()?;
+        process::outcome_needed()?;
         Survey::of(&session, project, &registry::repository(project))
     };
     let (surveys, served) = fleet::each(&robots, serve);

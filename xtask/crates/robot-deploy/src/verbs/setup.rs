@@ -28,12 +28,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     host::ensure(args.yes, &needs)?;
-    if !crate::mode::dry_run() {
-        let engine = host::engine()?;
-        ui::done(
-            "host",
-            &format!("ready: Docker Engine {}, {}, {}", engine.version, engine.platform, engine.store_name()),
-        );
-    }
+    let engine = host::engine()?;
+    ui::done(
+        "host",
+        &format!("ready: Docker Engine {}, {}, {}", engine.version, engine.platform, engine.store_name()),
+    );
     Ok(())
 }

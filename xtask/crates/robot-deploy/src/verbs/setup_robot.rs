@@ -5,12 +5,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{RobotsArg, builder, workspace};
 use crate::cmd;
 use crate::config::{Robot, Workspace};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, FollowedBy as _, Result};
 use crate::host::Need;
 use crate::image::{Builder, service};
 use crate::reach::reach;
 use crate::robot::{Endpoint, Session, Survey, host_key, registry};
-use crate::ui;
+use crate::{process, ui};
 
 /// Command for the robot's own console that shows the fingerprint of its host key.
 const SHOW_FINGERPRINT: &str = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub";
@@ -45,10 +45,8 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
     let session = Session::open(endpoint)?;
     let project = &workspace.project.name;
     let survey = Survey::of(&session, project, &registry::repository(project))?;
-    if !crate::mode::dry_run() {
-        survey.check_platform(&robot.name, &robot.platform)?;
-        check_compose(&session)?;
-    }
+    survey.check_platform(&robot.name, &robot.platform)?;
+    check_compose(&session)?;
     registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
     ui::done(&robot.name, &format!("ready for `cargo xtask deploy --robot {}`", robot.name));
     Ok(())
@@ -60,13 +58,14 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
     if !recorded.is_empty() && !args.new_host_key {
         return Ok(());
     }
-    if crate::mode::dry_run() {
-        return host_key::plan(endpoint, !recorded.is_empty());
-    }
     let key = host_key::fetch(endpoint)?;
     for line in key.lines() {
         ui::step(&endpoint.robot, &format!("host key {}", host_key::fingerprint(line)?));
     }
+    let file = &endpoint.known_hosts;
+    process::outcome_needed()
+        .followed_by(format!("recording the host key in `{file}`"))
+        .followed_by("checking the login, Docker and Compose, and starting the registry")?;
     if args.yes {
         ui::warn(
             &endpoint.robot,
@@ -86,16 +85,10 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
 
 /// Makes sure that a login works without a password.
 fn ensure_login(endpoint: &Endpoint) -> Result<()> {
-    if crate::mode::dry_run() && endpoint.identity.is_some() {
-        // A simulated robot is created with the key.
-        return Ok(());
-    }
     let test = endpoint.command(["true"]);
-    if !crate::mode::dry_run() {
-        let Err(error) = test.read() else { return Ok(()) };
-        if !format!("{error:#}").contains("Permission denied") {
-            return Err(host_key::explain(endpoint, &error));
-        }
+    let Err(error) = test.read() else { return Ok(()) };
+    if !format!("{error:#}").contains("Permission denied") {
+        return Err(host_key::explain(endpoint, &error));
     }
     let key = ensure_key()?;
     ui::step(
@@ -103,7 +96,9 @@ fn ensure_login(endpoint: &Endpoint) -> Result<()> {
         &format!("installing {key}; enter your password on the robot when `ssh` asks for it"),
     );
     install(endpoint, &key)?;
-    test.run().map_err(|error| host_key::explain(endpoint, &error))
+    process::outcome_needed()
+        .followed_by("checking the login, Docker and Compose, and starting the registry")?;
+    test.read().map(drop).map_err(|error| host_key::explain(endpoint, &error))
 }
 
 /// Returns the public key to install: the first one found under the default names, or a new one.

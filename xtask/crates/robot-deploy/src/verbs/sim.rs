@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use super::{builder, workspace};
 use crate::config::{Host, Robot, Workspace};
 use crate::error::Result;
-use crate::fleet;
 use crate::host::Need;
 use crate::sim::Simulation;
-use crate::ui;
+use crate::{fleet, process, ui};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -59,7 +58,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 link.iter().try_for_each(|rate| simulation.shape(robot, rate))
             });
             result?;
-            if crate::mode::dry_run() { Ok(()) } else { status(&workspace) }
+            process::outcome_needed()?;
+            status(&workspace)
         }
         Verb::Down { robots } => {
             let names: BTreeSet<String> =

@@ -31,11 +31,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ssh = ssh.arg("-tt");
     }
     ssh = ssh.arg("--").arg(&endpoint.destination);
-    if crate::mode::dry_run() {
-        // Shows only how to connect, without the entry in the robot's history.
-        let command = (!args.command.is_empty()).then(|| shell_words::join(&args.command));
-        return ssh.args(command).interactive();
-    }
     let argv = history::recorded(&workspace.project.name, "ssh", &args.command);
     ssh.arg(shell_words::join(argv)).interactive()
 }

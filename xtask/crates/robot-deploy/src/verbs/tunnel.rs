@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{RobotArg, builder, workspace};
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::host::Need;
 use crate::image::service;
 use crate::process;
 use crate::reach::reach;
-use crate::robot::{Session, Tunnel, credential, registry, tunnel};
+use crate::robot::{Session, Tunnel, registry, tunnel};
 use crate::ui;
 
 /// Interval between checks of the connection. Ctrl-C ends the wait at once.
@@ -18,8 +18,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 #[command(after_help = "Example, while the tunnel is open, in another terminal:
   docker tag debian:trixie 127.0.0.1:5000/debian:trixie && docker push 127.0.0.1:5000/debian:trixie
 
-The registry requires a login, which the tunnel adds to the requests of this user and of Docker. `--dry-run` prints the
-commands for a plain SSH tunnel with `docker login`.")]
+The registry requires a login, which the tunnel adds to the requests of this user and of Docker.")]
 pub struct Args {
     #[command(flatten)]
     robot: RobotArg,
@@ -42,15 +41,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let robot = args.robot.resolve(&workspace)?;
     let builder = builder(args.yes, &Need::ALWAYS)?;
     let session = Session::open(reach(&workspace, robot)?)?;
-    registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
-    if crate::mode::dry_run() {
-        ui::step(
-            &robot.name,
-            "open the tunnel to its registry until Ctrl-C; then log in, in another terminal",
-        );
-        tunnel::by_hand(session.endpoint(), args.port).run()?;
-        return credential::log_in(&session, &tunnel::local(args.port));
-    }
+    let by_hand = tunnel::by_hand(session.endpoint(), args.port);
+    registry::ensure(&session, &service::registry(builder, &robot.platform)?)
+        .followed_by(format!("keeping a tunnel open that adds the login, else like: {by_hand}"))?;
     let tunnel = Tunnel::open(&session, args.port)?;
     let host = builder.registry_host(tunnel.port());
     ui::result(&format!("{host} is the registry of {}: docker push {host}/NAME", robot.name))?;

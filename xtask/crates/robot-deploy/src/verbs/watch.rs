@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use super::workspace;
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::process::{self, Cmd};
 use crate::ui;
 use crate::watcher::Watcher;
@@ -40,9 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     words.extend(args.force.then_some("--force"));
     words.extend(crate::mode::verbose().then_some("--verbose"));
     let deploy = Cmd::new(program.to_string_lossy()).args(words).dir(&workspace.root);
-    if crate::mode::dry_run() {
-        return deploy.run();
-    }
+    deploy.plan().followed_by("doing so again after each save")?;
     let watcher = Watcher::of(&workspace)?;
     loop {
         let began = Instant::now();

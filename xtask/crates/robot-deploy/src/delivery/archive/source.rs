@@ -15,9 +15,6 @@ pub(crate) trait ArchiveSource {
     /// Diff ids of the layers of each image, lowest first.
     fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>>;
 
-    /// The command that writes the archive, for a dry run.
-    fn command(&self, items: &[&ArchiveImage]) -> Cmd;
-
     /// Sends the archive, copied by `pass`, to `load` on the robot.
     fn send(
         &self,
@@ -40,15 +37,18 @@ pub(crate) trait ArchiveSource {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Engine;
 
+impl Engine {
+    /// The command that writes an archive of images.
+    pub(crate) fn save(items: &[&ArchiveImage]) -> Cmd {
+        let ids: BTreeSet<&str> = items.iter().map(|item| item.digest.as_str()).collect();
+        Cmd::new("docker").arg("save").args(ids)
+    }
+}
+
 impl ArchiveSource for Engine {
     fn layers(&self, items: &[&ArchiveImage]) -> Result<Vec<Vec<String>>> {
         let ids = items.iter().map(|item| item.digest.as_str());
         Ok(chains(&Cmd::new("docker").args(question(ids)).read()?))
-    }
-
-    fn command(&self, items: &[&ArchiveImage]) -> Cmd {
-        let ids: BTreeSet<&str> = items.iter().map(|item| item.digest.as_str()).collect();
-        Cmd::new("docker").arg("save").args(ids)
     }
 
     fn send(
@@ -58,7 +58,7 @@ impl ArchiveSource for Engine {
         load: &Cmd,
         pass: Pass<'_>,
     ) -> Result<ArchiveContents> {
-        pipe::pipe(session, load, &self.command(items), |source, sink| pass(source, sink))
+        pipe::pipe(session, load, &Self::save(items), |source, sink| pass(source, sink))
     }
 
     fn is_fixed(&self) -> bool {

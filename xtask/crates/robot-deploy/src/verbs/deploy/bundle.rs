@@ -9,14 +9,14 @@ use super::Args;
 use crate::bundle::{self, Bundle, BundleSpec, Load, Signers};
 use crate::config::Workspace;
 use crate::delivery::DigestCache;
-use crate::delivery::archive::{ArchiveImage, ArchiveSource as _, Engine};
+use crate::delivery::archive::ArchiveImage;
 use crate::deploy::{drafts, image_specs, images_of};
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::hub::tags;
 use crate::release::metadata::SourceRevision;
 use crate::ui::{self, Progress};
 use crate::verbs::builder;
-use crate::{host, image};
+use crate::{host, image, process};
 
 /// Builds the images and writes the bundle.
 pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result<()> {
@@ -32,7 +32,8 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     let drafts = drafts(workspace, &robots)?;
     let specs = image_specs(&drafts, &robots);
-    let built = image::build(workspace, builder, &specs, image::Options::default())?;
+    let built = image::build(workspace, builder, &specs, image::Options::default())
+        .followed_by(format!("writing the images and the release of each robot to {to}"))?;
     let digest_cache = DigestCache::load(&workspace.state_dir());
     let mut loads = Vec::new();
     for robot in robots {
@@ -53,14 +54,8 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     } else {
         to.to_owned()
     };
-    if crate::mode::dry_run() {
-        ui::step(
-            "bundle",
-            &format!("{path} would contain these images, compressed, and the release of each robot"),
-        );
-        let save = |load: &Load<'_>| Engine.command(&load.images.iter().collect::<Vec<_>>()).run();
-        return loads.iter().try_for_each(save);
-    }
+    process::outcome_needed()
+        .followed_by(format!("writing the images, compressed, and the release of each robot to {path}"))?;
     let progress = Progress::new("bundle");
     let spec = BundleSpec {
         project,

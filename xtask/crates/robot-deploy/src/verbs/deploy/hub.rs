@@ -8,7 +8,7 @@ use super::Args;
 use crate::config::{Robot, Workspace};
 use crate::delivery::{Cost, Delivered, hub};
 use crate::deploy::{DeployResult, Target, drafts, image_specs, report};
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::fleet;
 use crate::host::Need;
 use crate::hub::login::Login;
@@ -51,7 +51,7 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
         let pulling = timeline::span(Lane::robot(&robot.name), Phase::Pull, "pull");
         let (session, survey) = (&target.session, &target.survey);
         let route = hub::Route { project, hub, login: login.as_ref(), session, survey };
-        let mut delivery = hub::deliver(&route, images)?;
+        let mut delivery = hub::deliver(&route, images).followed_by("starting the release")?;
         drop(pulling);
         let release = draft.with_references(&delivery.references())?;
         let (running, changed) = target.activate(&release, &source, "hub", &mut delivery)?;
