@@ -4,8 +4,7 @@
 . ./stored.sh
 
 if read -r to _ 2>/dev/null <"$home/activation"; then
-    if flock -n "$home/activation.lock" true; then state=broken-off; else state=going; fi
-    printf '%s\t%s\n' "$state" "$to"
+    if flock -n "$home/activation.lock" true; then printf 'broken-off\t%s\n' "$to"; else printf 'going\t%s\n' "$to"; fi
 fi
 root=$(engine_root "$1" 2>/dev/null)
 # `df` works even if this user may not read the engine's directory.

@@ -3,6 +3,8 @@
 //! A script is a whole file for a POSIX shell. A line `. ./OTHER.sh` in it stands for another file, which is put in
 //! its place before the script is sent: nothing is ever installed on a robot, so no version can be stale.
 
+pub(crate) mod lines;
+
 use std::collections::BTreeSet;
 
 macro_rules! scripts {
@@ -105,6 +107,45 @@ impl Script {
                     text.push('\n');
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use serde::de::value::Error;
+    use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
+    use serde::forward_to_deserialize_any;
+
+    /// Returns the words that an enum is read from.
+    pub(crate) fn names_of<'de, T: Deserialize<'de> + std::fmt::Debug>() -> Vec<&'static str> {
+        let mut names = Vec::new();
+        T::deserialize(Names(&mut names)).unwrap_err();
+        names
+    }
+
+    struct Names<'a>(&'a mut Vec<&'static str>);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("not an enum"))
+        }
+
+        fn deserialize_enum<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            names: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Error> {
+            self.0.extend(names);
+            self.deserialize_any(visitor)
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map struct identifier ignored_any
         }
     }
 }

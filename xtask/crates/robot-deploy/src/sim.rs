@@ -14,6 +14,7 @@ use crate::config::{Host, Robot, Store, Workspace};
 use crate::error::{Failure, FollowedBy as _, Result};
 use crate::image::{Builder, service};
 use crate::robot::{Endpoint, host_key};
+use crate::robot_side::lines;
 use crate::{process, ui};
 
 /// Label on every container, volume and network of a project's simulated robots.
@@ -238,8 +239,7 @@ impl<'a> Simulation<'a> {
 }
 
 fn parse_state(text: &str) -> Option<State> {
-    let mut fields = text.split('\t');
-    let (running, make, ports) = (fields.next()?, fields.next()?, fields.next()?);
+    let [running, make, ports] = lines::fields(text)[..] else { return None };
     let port = ports.split_whitespace().next().and_then(|port| port.parse().ok());
     Some(State { running: running == "true", make: make.to_owned(), port })
 }

@@ -18,6 +18,7 @@ use crate::number;
 use crate::process::{self, Cmd};
 use crate::robot::{Session, registry, survey};
 use crate::robot_side::Script;
+use crate::robot_side::lines::{self, plan as word};
 use crate::timeline::Transport;
 
 /// Longest measurement of the link's speed.
@@ -101,14 +102,14 @@ impl RobotState {
         let args = [route.workspace.project.name.as_str(), registry::CONTAINER, route.registry_image];
         let text = route.session.script(Script::Plan, &args).read()?;
         let mut state = Self::default();
-        for line in text.lines() {
-            match line.split('\t').collect::<Vec<_>>()[..] {
-                ["started", service, hash] => {
+        for line in lines::read(&text) {
+            match line[..] {
+                [word::STARTED, service, hash] => {
                     state.started.insert(survey::label(service), survey::label(hash));
                 }
-                ["registry", registry] => registry.clone_into(&mut state.registry),
-                ["store", store] => state.is_classic = store == "classic",
-                ["free", kilobytes] => state.free = number::kibibytes(kilobytes).unwrap_or_default(),
+                [word::REGISTRY, registry] => registry.clone_into(&mut state.registry),
+                [word::STORE, store] => state.is_classic = store == "classic",
+                [word::FREE, kilobytes] => state.free = number::kibibytes(kilobytes).unwrap_or_default(),
                 _ => {}
             }
         }

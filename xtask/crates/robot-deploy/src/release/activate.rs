@@ -17,6 +17,7 @@ use crate::process::{self, Cmd};
 use crate::robot::Session;
 use crate::robot::outcome::Outcome;
 use crate::robot_side::Script;
+use crate::robot_side::lines::{self, activate as word};
 use crate::ui::{self, Progress};
 
 /// Exit code of `ssh` when the connection failed: ssh(1), exit status.
@@ -230,18 +231,19 @@ impl Activation<'_> {
 
     /// Handles a line; returns whether it was an event.
     fn handle(&self, line: &str, received: &mut Received) -> bool {
-        match line.split('\t').collect::<Vec<_>>()[..] {
-            ["release", number] => {
+        match lines::fields(line)[..] {
+            [lines::follow::RELEASE, number] => {
                 received.number = Some(number.to_owned());
                 return false;
             }
-            ["doing", activity] => self.progress.doing(&self.describe(activity), None),
-            ["log", service, ref words @ ..] => {
+            [word::DOING, activity] => self.progress.doing(&self.describe(activity), None),
+            [word::LOG, service, ref words @ ..] => {
                 ui::output(self.session.robot(), &format!("{service} | {}", words.join("\t")));
             }
-            ["end", word, reason, from] => {
+            [word::END, outcome, reason, from] => {
                 let from = (!from.is_empty()).then(|| from.to_owned());
-                received.end = Some(End { outcome: Outcome::parse(word), reason: reason.to_owned(), from });
+                received.end =
+                    Some(End { outcome: Outcome::parse(outcome), reason: reason.to_owned(), from });
             }
             // A login shell may print a greeting.
             _ => return false,

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::process::Cmd;
 use crate::robot::Session;
 use crate::robot_side::Script;
+use crate::robot_side::lines::{self, stored as word};
 
 /// A line of a robot's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,13 +48,11 @@ fn command(session: &Session, project: &str, what: &str, words: &str) -> Cmd {
 /// Reads a robot's history, oldest entry first.
 pub(crate) fn read(session: &Session, project: &str) -> Result<Vec<Entry>> {
     let text = stored::ask(session, project, "history")?;
-    Ok(text.lines().filter_map(parse).collect())
+    Ok(lines::read(&text).filter_map(|line| parse(&line)).collect())
 }
 
-/// Parses a line of `list.sh`. Other lines, such as the greeting of a login shell, are not entries.
-fn parse(line: &str) -> Option<Entry> {
-    let fields: Vec<&str> = line.split('\t').collect();
-    let ["entry", at, by, what, release, outcome] = fields[..] else { return None };
+fn parse(line: &[&str]) -> Option<Entry> {
+    let [word::ENTRY, at, by, what, release, outcome] = *line else { return None };
     let [at, by, what, release, outcome] = [at, by, what, release, outcome].map(str::to_owned);
     Some(Entry { at, by, what, release, outcome })
 }

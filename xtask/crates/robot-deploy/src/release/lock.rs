@@ -14,6 +14,7 @@ use crate::process::{self, Child};
 use crate::robot::Session;
 use crate::robot::outcome::PendingOutcome;
 use crate::robot_side::Script;
+use crate::robot_side::lines::{self, lock as word};
 use crate::ui::{self, Progress};
 
 /// Time between two bytes to the robot, which waits five times as long.
@@ -109,15 +110,15 @@ impl Holder {
         thread::spawn(move || beat(stdin, &ended));
         let mut greeting = 0..process::GREETING;
         while let Some(line) = process::next_line(&answers)? {
-            match line.split('\t').collect::<Vec<_>>()[..] {
-                ["held", stamp] => return Ok((Self { child, _beats: beats }, stamp.to_owned())),
-                ["news", release, word, reason] => {
-                    let pending = PendingOutcome::parse(release, word, reason);
+            match lines::fields(&line)[..] {
+                [word::HELD, stamp] => return Ok((Self { child, _beats: beats }, stamp.to_owned())),
+                [word::NEWS, release, outcome, reason] => {
+                    let pending = PendingOutcome::parse(release, outcome, reason);
                     if reported != Some(&pending) {
                         ui::warn(session.robot(), &pending.to_string());
                     }
                 }
-                ["busy", age, by] => {
+                [word::BUSY, age, by] => {
                     let message = format!("{by} has been deploying to `{}` for {age} s", session.robot());
                     if on_locked == OnLocked::Refuse {
                         let hint = "`--wait` waits until that run has ended";

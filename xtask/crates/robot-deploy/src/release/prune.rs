@@ -3,6 +3,7 @@
 use crate::error::{FollowedBy as _, Result};
 use crate::number;
 use crate::robot::{Session, registry};
+use crate::robot_side::lines::{self, prune as word};
 use crate::robot_side::{REGISTRY_PRUNE, Script};
 
 /// Result of [`prune`].
@@ -31,13 +32,13 @@ pub(crate) fn garbage(session: &Session, project: &str) -> u64 {
 }
 
 fn parse(text: &str) -> Pruned {
-    let bytes = |line: &str| number::kibibytes(line.strip_prefix("free\t")?);
-    let free: Vec<u64> = text.lines().filter_map(bytes).collect();
+    let free = lines::read(text).filter(|line| line[0] == word::FREE);
+    let free: Vec<u64> = free.filter_map(|line| number::kibibytes(line.get(1)?)).collect();
     let freed = match free[..] {
         [before, .., after] => after.saturating_sub(before),
         _ => 0,
     };
-    Pruned { freed, registry_is_busy: text.lines().any(|line| line == "busy") }
+    Pruned { freed, registry_is_busy: text.lines().any(|line| line == lines::registry_prune::BUSY) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::number::kibibytes;
 use crate::robot::survey::{Container, no_answer};
 use crate::robot::{Session, Survey, registry};
 use crate::robot_side::Script;
+use crate::robot_side::lines::{self, status as word};
 
 /// Status of a robot.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -98,21 +99,21 @@ impl Facts {
     fn parse(text: &str) -> Self {
         let mut facts = Self::default();
         let status = &mut facts.status;
-        for line in text.lines() {
-            match line.split('\t').collect::<Vec<_>>()[..] {
-                ["going", number] => facts.activation = Some(format!("activating release {number}")),
-                ["broken-off", number] => {
+        for line in lines::read(text) {
+            match line[..] {
+                [word::GOING, number] => facts.activation = Some(format!("activating release {number}")),
+                [word::BROKEN_OFF, number] => {
                     facts.activation = Some(format!(
                         "the activation of release {number} was interrupted; `cargo xtask deploy` ends it"
                     ));
                 }
-                ["disk", free, size] => {
+                [word::DISK, free, size] => {
                     (status.disk_free, status.disk_size) = (kibibytes(free), kibibytes(size))
                 }
-                ["load", load, processors] => {
+                [word::LOAD, load, processors] => {
                     (status.load, status.processors) = (load.parse().ok(), processors.parse().ok());
                 }
-                ["temperature", millidegrees] => {
+                [word::TEMPERATURE, millidegrees] => {
                     status.temperature =
                         millidegrees.parse::<f64>().ok().map(|millidegrees| millidegrees / 1e3);
                 }

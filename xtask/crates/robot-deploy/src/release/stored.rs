@@ -9,6 +9,7 @@ use super::metadata::Metadata;
 use crate::error::Result;
 use crate::robot::Session;
 use crate::robot_side::Script;
+use crate::robot_side::lines::{self, stored as word};
 
 /// A release that is stored on a robot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,17 +64,17 @@ pub(crate) fn definitions(session: &Session, project: &str) -> Result<Value> {
 
 /// Parses the services in the output of `list.sh`.
 pub(super) fn wanted(text: &str) -> BTreeMap<String, String> {
-    let service = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
-        ["wanted", service, hash] => Some((service.to_owned(), hash.to_owned())),
+    let service = |line: Vec<&str>| match line[..] {
+        [word::WANTED, service, hash] => Some((service.to_owned(), hash.to_owned())),
         _ => None,
     };
-    text.lines().filter_map(service).collect()
+    lines::read(text).filter_map(service).collect()
 }
 
 /// Parses the releases in the output of `list.sh`.
 pub(super) fn parse(text: &str) -> Vec<StoredRelease> {
-    let stored = |line: &str| match line.splitn(4, '\t').collect::<Vec<_>>()[..] {
-        ["release", number, place, record] => Some(StoredRelease {
+    let stored = |line: Vec<&str>| match line[..] {
+        [word::RELEASE, number, place, record] => Some(StoredRelease {
             release: number.parse().ok()?,
             is_current: place == "current",
             is_previous: place == "previous",
@@ -82,7 +83,7 @@ pub(super) fn parse(text: &str) -> Vec<StoredRelease> {
         }),
         _ => None,
     };
-    let mut releases: Vec<StoredRelease> = text.lines().filter_map(stored).collect();
+    let mut releases: Vec<StoredRelease> = lines::read(text).filter_map(stored).collect();
     releases.sort_by_key(|stored| std::cmp::Reverse(stored.release));
     releases
 }

@@ -9,6 +9,7 @@ use crate::config::{Platform, Robot};
 use crate::doctor::{Check, Outcome};
 use crate::number;
 use crate::robot_side::Script;
+use crate::robot_side::lines::{self, examine as word};
 
 /// Free bytes that an edit needs at most, and that a robot should have: two generations of a typical workspace's
 /// images, and room for its own data.
@@ -32,7 +33,7 @@ pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
     let asked = SystemTime::now();
     match script.read() {
         Ok(text) => {
-            let outcomes = text.lines().flat_map(|line| findings(robot, line, asked));
+            let outcomes = lines::read(&text).flat_map(|line| findings(robot, &line, asked));
             checks.extend(outcomes.map(|(name, outcome)| check(name, outcome)));
         }
         Err(error) => checks.push(check("shell", Outcome::error(&error))),
@@ -41,16 +42,15 @@ pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
 }
 
 /// Check results from one line that the script printed. `asked` is the time at which the script was started.
-fn findings(robot: &Robot, line: &str, asked: SystemTime) -> Vec<(&'static str, Outcome)> {
-    let fields: Vec<&str> = line.split('\t').collect();
-    match fields[..] {
-        ["machine", machine] => vec![("architecture", architecture(robot, machine))],
-        ["clock", seconds] => vec![("clock", clock(seconds, asked, SystemTime::now()))],
-        ["docker-error", reason] => vec![("docker", Outcome::error(&no_docker(&robot.name, reason)))],
-        ["docker", version, status, _] => vec![("docker", engine(version, status))],
-        ["free", kilobytes] => vec![("disk", disk(&robot.name, kilobytes))],
-        ["compose", version] => vec![("compose", compose(version))],
-        ["registry", state] => vec![("registry", registry(&robot.name, state))],
+fn findings(robot: &Robot, line: &[&str], asked: SystemTime) -> Vec<(&'static str, Outcome)> {
+    match *line {
+        [word::MACHINE, machine] => vec![("architecture", architecture(robot, machine))],
+        [word::CLOCK, seconds] => vec![("clock", clock(seconds, asked, SystemTime::now()))],
+        [word::DOCKER_ERROR, reason] => vec![("docker", Outcome::error(&no_docker(&robot.name, reason)))],
+        [word::DOCKER, version, status, _] => vec![("docker", engine(version, status))],
+        [word::FREE, kilobytes] => vec![("disk", disk(&robot.name, kilobytes))],
+        [word::COMPOSE, version] => vec![("compose", compose(version))],
+        [word::REGISTRY, state] => vec![("registry", registry(&robot.name, state))],
         _ => Vec::new(),
     }
 }
@@ -142,13 +142,12 @@ mod tests {
         let examined = b"machine\tx86_64\nclock\t1700000000\ndocker\t26.1.5\tio.containerd.snapshotter\t/\n\
             docker-error\tnot installed\nfree\t9000000\ncompose\t2.26.1\nregistry\trunning";
         fuzz("doctor", 500, &[examined, b"free\t18446744073709551615"], |bytes| {
-            for line in text(bytes).lines() {
-                let words: Vec<&str> = line.split('\t').collect();
-                let _outcome = match words[..] {
-                    ["clock", seconds] => clock(seconds, SystemTime::now(), SystemTime::now()),
-                    ["docker", version, status, _] => engine(version, status),
-                    ["free", kilobytes] => disk("main", kilobytes),
-                    ["compose", version] => compose(version),
+            for line in lines::read(&text(bytes)) {
+                let _outcome = match line[..] {
+                    [word::CLOCK, seconds] => clock(seconds, SystemTime::now(), SystemTime::now()),
+                    [word::DOCKER, version, status, _] => engine(version, status),
+                    [word::FREE, kilobytes] => disk("main", kilobytes),
+                    [word::COMPOSE, version] => compose(version),
                     [_, state] => registry("main", state),
                     _ => continue,
                 };

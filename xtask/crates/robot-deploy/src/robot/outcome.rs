@@ -2,12 +2,17 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+use serde::de::value::{Error, StrDeserializer};
+
 /// Result of an activation: the word behind `end` in the events of a release (`robot-side/activate.sh`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The new release runs and is healthy.
     Active,
     /// The new release was unhealthy, and the robot rolled back to the one before.
+    #[serde(rename = "restored")]
     RolledBack,
     /// The activation was broken off, for example by a power cut, and the robot rolled back.
     BrokenOff,
@@ -27,16 +32,7 @@ pub enum Outcome {
 impl Outcome {
     /// Parses the word that the robot reports.
     pub fn parse(word: &str) -> Self {
-        match word {
-            "active" => Self::Active,
-            "restored" => Self::RolledBack,
-            "broken-off" => Self::BrokenOff,
-            "kept" => Self::Kept,
-            "unhealthy" => Self::Unhealthy,
-            "put-off" => Self::PutOff,
-            "refused" => Self::Refused,
-            _ => Self::Stuck,
-        }
+        Self::deserialize(StrDeserializer::<Error>::new(word)).unwrap_or(Self::Stuck)
     }
 }
 

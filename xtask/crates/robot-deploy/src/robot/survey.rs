@@ -4,6 +4,7 @@
 use crate::config::Platform;
 use crate::error::{Failure, Result, explained};
 use crate::robot_side::Script;
+use crate::robot_side::lines::{self, survey as word};
 
 use super::Session;
 use super::outcome::PendingOutcome;
@@ -34,6 +35,19 @@ pub struct Container {
 }
 
 impl Container {
+    /// Parses the fields of a line `container`.
+    fn parse(fields: &[&str]) -> Option<Self> {
+        let [service, reference, image_id, state, exit_code, started, health, restarts, hash] = *fields
+        else {
+            return None;
+        };
+        let [service, hash] = [service, hash].map(label);
+        let (exit_code, restarts) = (exit_code.parse().unwrap_or(-1), restarts.parse().unwrap_or_default());
+        let [reference, image_id, state, started, health] =
+            [reference, image_id, state, started, health].map(str::to_owned);
+        Some(Self { service, reference, image_id, state, exit_code, started, health, restarts, hash })
+    }
+
     /// Returns whether the container was a job that has succeeded.
     pub fn ended_well(&self) -> bool {
         self.state == "exited" && self.exit_code == 0
@@ -60,14 +74,15 @@ pub struct EngineImage {
 }
 
 impl EngineImage {
+    fn new(reference: &str, tag: &str, id: &str) -> Self {
+        let [reference, tag, id] = [reference, tag, id].map(str::to_owned);
+        Self { reference, tag, id }
+    }
+
     /// The rows that `docker image ls` would have for an image. `digests` and `tags` are its names, separated
     /// by spaces.
     fn all(id: &str, digests: &str, tags: &str) -> Vec<Self> {
-        let row = |reference: &str, tag: &str| Self {
-            reference: reference.to_owned(),
-            tag: tag.to_owned(),
-            id: id.to_owned(),
-        };
+        let row = |reference: &str, tag: &str| Self::new(reference, tag, id);
         let tags: Vec<(&str, &str)> =
             tags.split_whitespace().filter_map(|name| name.rsplit_once(':')).collect();
         let mut rows = Vec::new();
@@ -132,51 +147,24 @@ impl Survey {
     /// Parses the output of the script.
     pub(crate) fn parse(robot: &str, text: &str) -> Result<Self> {
         let mut survey = Self { robot: robot.to_owned(), ..Self::default() };
-        for line in text.lines() {
-            let fields: Vec<&str> = line.split('\t').collect();
-            match fields[..] {
-                ["machine", machine] => survey.machine = machine.to_owned(),
-                ["clock", seconds] => survey.clock = number::said(seconds).unwrap_or_default(),
-                ["release", id] => survey.release = Some(id.to_owned()),
-                ["image", reference, tag, id] => {
-                    survey.images.push(EngineImage {
-                        reference: reference.to_owned(),
-                        tag: tag.to_owned(),
-                        id: id.to_owned(),
-                    });
+        for line in lines::read(text) {
+            match line[..] {
+                [word::MACHINE, machine] => survey.machine = machine.to_owned(),
+                [word::CLOCK, seconds] => survey.clock = number::said(seconds).unwrap_or_default(),
+                [word::RELEASE, id] => survey.release = Some(id.to_owned()),
+                [word::IMAGE, reference, tag, id] => {
+                    survey.images.push(EngineImage::new(reference, tag, id));
                 }
-                ["in-use", id, digests, tags] => survey.in_use.extend(EngineImage::all(id, digests, tags)),
-                ["number", number] => survey.number = Some(number.to_owned()),
-                ["stamp", stamp] => survey.stamp = stamp.to_owned(),
-                ["news", release, word, reason] => {
-                    survey.pending = Some(PendingOutcome::parse(release, word, reason));
+                [word::IN_USE, id, digests, tags] => {
+                    survey.in_use.extend(EngineImage::all(id, digests, tags))
                 }
-                [
-                    "container",
-                    service,
-                    reference,
-                    image_id,
-                    state,
-                    exit_code,
-                    started,
-                    health,
-                    restarts,
-                    hash,
-                ] => {
-                    survey.containers.push(Container {
-                        service: label(service),
-                        reference: reference.to_owned(),
-                        image_id: image_id.to_owned(),
-                        state: state.to_owned(),
-                        exit_code: exit_code.parse().unwrap_or(-1),
-                        started: started.to_owned(),
-                        health: health.to_owned(),
-                        restarts: restarts.parse().unwrap_or_default(),
-                        hash: label(hash),
-                    });
+                [word::NUMBER, number] => survey.number = Some(number.to_owned()),
+                [word::STAMP, stamp] => survey.stamp = stamp.to_owned(),
+                [word::NEWS, release, outcome, reason] => {
+                    survey.pending = Some(PendingOutcome::parse(release, outcome, reason));
                 }
-                ["no-docker", reason] => return Err(no_docker(robot, reason)),
-                // A login shell may print a greeting of its own.
+                [word::CONTAINER, ref fields @ ..] => survey.containers.extend(Container::parse(fields)),
+                [word::NO_DOCKER, reason] => return Err(no_docker(robot, reason)),
                 _ => {}
             }
         }
