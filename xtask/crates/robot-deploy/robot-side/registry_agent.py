@@ -105,6 +105,10 @@ def answer(**values):
         line = line[os.write(1, line):]
 
 
+def refuse(kind, why):
+    answer(refused=kind, why=why)
+
+
 def look(repository):
     """Answers with blobs, spools, the bytes of unfinished layers, and the free bytes of disks and memory."""
     digests = [f"sha256:{name}" for top in names(BLOBS) for name in names(f"{BLOBS}/{top}")]
@@ -469,8 +473,10 @@ def serve():
             answer(attached=arguments["layer"])
         elif do == "check":
             check(**arguments)
-        else:
+        elif do == "make":
             make(**arguments)
+        else:
+            raise Refusal("delta", f"there is no command {do}")
 
 
 def main():
@@ -478,15 +484,16 @@ def main():
     try:
         serve()
     except Refusal as refusal:
-        kind, text = refusal.args
-        answer(refused=kind, why=text)
+        refuse(*refusal.args)
     except MemoryError:
-        answer(refused="memory", why="the robot is short of memory")
+        refuse("memory", "the robot is short of memory")
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        answer(refused="disk" if full else "system", why="the robot's disk is full" if full else str(error))
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            refuse("disk", "the robot's disk is full")
+        else:
+            refuse("system", str(error))
     except Exception as error:
-        answer(refused="system", why=f"the command is invalid: {type(error).__name__}: {error}"[:300])
+        refuse("system", f"the command is invalid: {type(error).__name__}: {error}"[:300])
     sys.exit(1)
 
 

@@ -42,7 +42,7 @@ use crate::timeline::{Lane, Phase, Transport};
 use crate::{process, timeline, ui};
 
 use super::Route;
-use agent::{Agent, Inventory, MakeStats, Refusal, Started};
+use agent::{Agent, Command, Inventory, MakeStats, Refusal, RefusalKind, Started};
 use queue::{Job, Queue};
 
 pub(crate) use cache::{DeltaCache, prune};
@@ -55,13 +55,6 @@ const KEPT_HINT: &str = "what arrived is kept on the robot for a day: the next d
 
 /// Most connections in a row that may drop without any progress.
 const TRIES: u32 = 5;
-
-/// Kind of a refusal: no room left on a disk of the robot.
-const REFUSED_DISK: &str = "disk";
-
-/// Kind of a refusal: the agent of an earlier connection cannot be ended yet, for example because of a slow
-/// disk.
-const REFUSED_STALE: &str = "stale";
 
 /// Delta transfer to one robot.
 #[derive(Clone, Copy)]
@@ -199,7 +192,7 @@ impl<'a> Transfer<'a> {
         };
         let mut queue = Queue::new(self, agent.as_mut(), &inventory, &images)?;
         if let Some(why) = queue.disk_shortage(&inventory) {
-            return Err(self.disk_full(Refusal { kind: REFUSED_DISK.to_owned(), why }));
+            return Err(self.disk_full(Refusal { kind: RefusalKind::Disk, why }));
         }
         let fallback_reason = memory_shortage(&inventory);
         let mut forecast = Forecast { fallback_reason, ..Forecast::default() };
@@ -216,14 +209,15 @@ impl<'a> Transfer<'a> {
         if !queue.jobs().is_empty() {
             let (owner, layers, keep) =
                 (self.route.cache.owner()?, queue.layer_digests(), queue.deltas_to_keep());
-            forecast.overhead += agent::begin_bytes(&owner, self.repository(), &layers, keep.as_deref());
+            let (repository, layers, keep) = (self.repository(), &layers[..], keep.as_deref());
+            forecast.overhead += Command::Begin { owner: &owner, repository, layers, keep }.bytes();
         }
         for job in queue.jobs() {
             let report = job.report()?;
             let arrived = inventory.spools.get(&job.packed.delta.name).copied().unwrap_or_default();
             let sent = report.sent.saturating_sub(arrived);
             forecast.overhead +=
-                agent::send_overhead(&job.request(self.repository()), &job.packed.delta.name, sent);
+                agent::send_overhead(job.request(self.repository()), &job.packed.delta.name, sent);
             forecast.report.layers.insert(job.layer.digest.clone(), LayerReport { sent, ..report });
         }
         Ok(forecast)
@@ -295,7 +289,7 @@ impl<'a> Transfer<'a> {
             anyhow::bail!(shortage);
         }
         if let Some(why) = queue.disk_shortage(&inventory) {
-            return Err(self.disk_full(Refusal { kind: REFUSED_DISK.to_owned(), why }));
+            return Err(self.disk_full(Refusal { kind: RefusalKind::Disk, why }));
         }
         let mut span = self.span(Phase::Transfer, "send layers");
         let result = self.send_queue(tunnel, agent, &mut queue, report);
@@ -340,7 +334,7 @@ impl<'a> Transfer<'a> {
             let Err(error) = outcome else { continue };
             process::check_interrupted()?;
             let refusal = error.downcast_ref::<Refusal>();
-            let is_stale = refusal.is_some_and(|refusal| refusal.kind == REFUSED_STALE);
+            let is_stale = refusal.is_some_and(|refusal| refusal.kind == RefusalKind::Stale);
             if let Some(refusal) = refusal.filter(|_| !is_stale) {
                 self.handle_refusal(refusal, queue)?;
                 continue;
@@ -449,7 +443,7 @@ impl<'a> Transfer<'a> {
         jobs.iter().try_for_each(|job| {
             let offset = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
             let request = job.request(self.repository());
-            agent.send(&request, &job.packed.delta, offset, &mut |count, made| {
+            agent.send(request, &job.packed.delta, offset, &mut |count, made| {
                 if let Some(total) = queue.expected_bytes() {
                     self.route.progress.expect(total);
                 }
@@ -479,17 +473,17 @@ impl<'a> Transfer<'a> {
     /// The refusal itself if it would hold for the other layers, too.
     fn handle_refusal(&self, refusal: &Refusal, queue: &mut Queue) -> Result<()> {
         let Some(job) = queue.jobs().first().cloned() else { return Err(refusal.clone().into()) };
-        match refusal.kind.as_str() {
+        match refusal.kind {
             // The same delta file, from its beginning. A second refusal leaves the layer to `docker push`.
-            "spool" if queue.retry_first(None) => Ok(()),
+            RefusalKind::Spool if queue.retry_first(None) => Ok(()),
             // The spool of an earlier connection may have been damaged since, for example by a power cut.
-            "digest" | "delta" if queue.restart_first() => Ok(()),
-            "digest" | "basis" | "delta" => {
+            RefusalKind::Digest | RefusalKind::Delta if queue.restart_first() => Ok(()),
+            RefusalKind::Digest | RefusalKind::Basis | RefusalKind::Delta => {
                 let damaged = self.route.cache.invalidate(&job.layer.digest, &job.packed)?;
                 if damaged.contains(&job.layer.digest) {
                     anyhow::bail!("a layer on this machine was damaged; it will be exported again");
                 }
-                if damaged.is_empty() && refusal.kind == "digest" {
+                if damaged.is_empty() && refusal.kind == RefusalKind::Digest {
                     queue.suspect(&job.packed.bases);
                 }
                 if queue.retry_first(Some(self.route.cache)) {
@@ -500,9 +494,9 @@ impl<'a> Transfer<'a> {
                 queue.skip_first();
                 Ok(())
             }
-            REFUSED_DISK => Err(self.disk_full(refusal.clone())),
-            "memory" | "busy" | "system" => Err(refusal.clone().into()),
-            _ => {
+            RefusalKind::Disk => Err(self.disk_full(refusal.clone())),
+            RefusalKind::Memory | RefusalKind::Busy | RefusalKind::System => Err(refusal.clone().into()),
+            RefusalKind::Spool | RefusalKind::Stale | RefusalKind::Other => {
                 self.warn_of_push(&refusal.to_string());
                 queue.skip_first();
                 Ok(())
@@ -542,7 +536,7 @@ pub(crate) fn is_full(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Refusal>())
-        .any(|refusal| refusal.kind == REFUSED_DISK)
+        .any(|refusal| refusal.kind == RefusalKind::Disk)
 }
 
 impl Job {

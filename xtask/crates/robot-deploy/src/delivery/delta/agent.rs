@@ -1,28 +1,32 @@
 //! Registry agent: a program that is sent to the robot at the beginning of each delivery and runs in the
-//! registry's container, and the protocol that it speaks.
+//! registry's container.
 
 #[cfg(test)]
 mod fuzz;
+mod protocol;
 #[cfg(test)]
 mod session_fuzz;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::digest::{Digest, is_hex};
+use crate::digest::Digest;
 use crate::error::Result;
-use crate::image::prefix_image::PrefixImage;
 use crate::process::{self, Child};
 use crate::robot::{Session, registry};
 use layer_delta::agent_index;
-use layer_delta::file::{self, DeltaFile};
+use layer_delta::file::DeltaFile;
 use layer_delta::index::LayerIndex;
+use protocol::{RemoteIndex, Removed};
+
+pub(super) use protocol::{
+    Command, Inventory, MakeRequest, MakeStats, Refusal, RefusalKind, RemoteBlob, Started, short,
+};
 
 const PROGRAM: &str = include_str!("../../../robot-side/registry_agent.py");
 
@@ -43,151 +47,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// besides. A slow memory card takes 10 MB per second.
 const MAKE_TIMEOUT: (u64, Duration) = (5_000_000, Duration::from_secs(60));
 
-/// Hexadecimal digits of a digest that name a blob in the protocol.
-const SHORT: usize = 16;
-
 /// Time between two checks whether this run has been interrupted.
 const POLL: Duration = Duration::from_millis(100);
 
 const UNREADABLE: &str = "read the registry agent's answer";
 const TOO_LARGE: &str = "the registry agent's answer is too large";
 const BROKEN: &str = "the connection to the registry agent broke off";
-
-/// Refusal of the agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// `digest`, `basis`, `spool`, `disk`, `memory`, `busy`, `stale`, …
-    pub kind: String,
-    /// Reason for people.
-    pub why: String,
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// A blob in the robot's registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RemoteBlob {
-    /// Size in bytes.
-    pub size: u64,
-    /// True if the project's repository has the blob.
-    pub linked: bool,
-}
-
-/// State of the robot's registry and disks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inventory {
-    /// Blobs, by the first sixteen digits of their digests.
-    pub blobs: BTreeMap<String, RemoteBlob>,
-    /// Bytes of the spools, by the names of their deltas.
-    pub spools: BTreeMap<String, u64>,
-    /// Bytes of unfinished layers that an earlier agent left; [`Agent::begin`] removes them.
-    pub parts: u64,
-    /// Free bytes on the registry's disk.
-    pub disk: u64,
-    /// Free bytes on the engine's disk.
-    pub engine: u64,
-    /// True if the registry and the engine are on the same disk.
-    pub shared: bool,
-    /// Copies of a layer that the engine keeps: a containerd store has the archive beside the files.
-    pub copies: u64,
-    /// Available memory in bytes.
-    pub memory: u64,
-}
-
-#[derive(Deserialize)]
-struct RawInventory {
-    held: String,
-    spools: BTreeMap<String, u64>,
-    parts: u64,
-    disk: u64,
-    engine: u64,
-    shared: bool,
-    copies: u64,
-    memory: u64,
-}
-
-impl Inventory {
-    /// Returns the blob with a digest, if the robot has it.
-    pub(crate) fn get(&self, digest: &str) -> Option<RemoteBlob> {
-        self.blobs.get(short(digest)).copied()
-    }
-
-    fn parse(answer: Value) -> Result<Self> {
-        let raw: RawInventory =
-            serde_json::from_value(answer).context("read the registry agent's inventory")?;
-        let RawInventory { held, spools, parts, disk, engine, shared, copies, memory } = raw;
-        let (blobs, spools) = (parse_blobs(&held), valid_spools(spools));
-        Ok(Self { blobs, spools, parts, disk, engine, shared, copies, memory })
-    }
-}
-
-/// Parses a list of blobs: `NAME:SIZE:LINKED`, separated by spaces.
-fn parse_blobs(list: &str) -> BTreeMap<String, RemoteBlob> {
-    list.split_whitespace().filter_map(parse_blob).collect()
-}
-
-fn parse_blob(word: &str) -> Option<(String, RemoteBlob)> {
-    let mut parts = word.split(':');
-    let name = parts.next().filter(|name| is_hex(name, SHORT))?.to_owned();
-    Some((name, RemoteBlob { size: parts.next()?.parse().ok()?, linked: parts.next()? == "1" }))
-}
-
-/// Leaves out spools that do not have the name of a delta: on this machine the name becomes that of a file.
-fn valid_spools(mut spools: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    spools.retain(|name, _| file::is_name(name));
-    spools
-}
-
-/// Layers and spools on the robot once this agent has the lock there, so that no other agent changes them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Started {
-    /// Those of the layers to send that the robot has by now, by the first sixteen digits of their digests.
-    pub blobs: BTreeMap<String, RemoteBlob>,
-    /// Bytes of the spools, by the names of their deltas.
-    pub spools: BTreeMap<String, u64>,
-}
-
-#[derive(Deserialize)]
-struct RawStarted {
-    held: String,
-    spools: BTreeMap<String, u64>,
-}
-
-/// The digits that name a blob in the protocol. Two blobs with the same digits cost time, nothing else.
-pub(super) fn short(digest: &str) -> &str {
-    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
-    hex.get(..SHORT).unwrap_or(hex)
-}
-
-/// Resources that making a layer took on the robot.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) struct MakeStats {
-    /// Peak memory of the agent up to then, in bytes.
-    pub memory: u64,
-    /// Bytes that were read from bases.
-    pub read: u64,
-}
-
-/// Request to make a layer on the robot.
-#[derive(Clone, Debug)]
-pub(super) struct MakeRequest<'a> {
-    /// The project's repository.
-    pub repository: &'a str,
-    /// The layer's digest.
-    pub layer: &'a Digest,
-    /// The layer's size.
-    pub size: u64,
-    /// The layers that the delta refers to.
-    pub bases: &'a [Digest],
-    /// The prefix image that the repository gets once it has the layer.
-    pub prefix_image: Option<&'a PrefixImage>,
-}
 
 /// Connection to a registry agent.
 #[derive(Debug)]
@@ -265,23 +130,22 @@ impl Agent {
         self.stdin = None;
     }
 
-    fn command(&mut self, command: &Value) -> Result<()> {
-        self.write(format!("{command}\n").as_bytes())
+    fn command(&mut self, command: Command<'_>) -> Result<()> {
+        self.write(command.line().as_bytes())
     }
 
     /// Waits for the next answer.
     ///
     /// # Errors
     /// A [`Refusal`] if the agent refuses.
-    fn next_answer(&mut self, timeout: Duration) -> Result<Value> {
+    fn next_answer<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<T> {
         anyhow::ensure!(!self.is_stuck, "the registry agent is stuck");
         let line = self.next_line(timeout)?;
         let values = line.bytes().filter(|byte| b",[{".contains(byte)).count();
         anyhow::ensure!(values < MAX_VALUES, TOO_LARGE);
-        let answer: Value = serde_json::from_str(&line).context(UNREADABLE)?;
-        match (answer["refused"].as_str(), answer["why"].as_str()) {
-            (Some(kind), Some(why)) => Err(Refusal { kind: kind.to_owned(), why: why.to_owned() }.into()),
-            _ => Ok(answer),
+        match serde_json::from_str::<Refusal>(&line) {
+            Ok(refusal) => Err(refusal.into()),
+            Err(_) => serde_json::from_str(&line).context(UNREADABLE),
         }
     }
 
@@ -312,17 +176,17 @@ impl Agent {
     /// # Errors
     /// A [`Refusal`] if the agent refuses; else an error with the last lines that the agent wrote.
     pub(super) fn wait_made(&mut self, size: u64) -> Result<MakeStats> {
-        serde_json::from_value(self.next_answer(make_timeout(size))?).context(UNREADABLE)
+        self.next_answer(make_timeout(size))
     }
 
-    fn ask(&mut self, command: &Value) -> Result<Value> {
+    fn ask<T: DeserializeOwned>(&mut self, command: Command<'_>, timeout: Duration) -> Result<T> {
         self.command(command)?;
-        self.next_answer(ANSWER_TIMEOUT)
+        self.next_answer(timeout)
     }
 
     /// Asks for the blobs, spools and free space on the robot. Changes nothing there.
     pub(super) fn inventory(&mut self, repository: &str) -> Result<Inventory> {
-        Inventory::parse(self.ask(&look_command(repository))?)
+        self.ask(Command::Look { repository }, ANSWER_TIMEOUT)
     }
 
     /// Asks for the digest and the index of a layer that is not on this machine; the index has no names.
@@ -331,11 +195,12 @@ impl Agent {
     /// # Errors
     /// A [`Refusal`] if the layer is gone.
     pub(super) fn index(&mut self, name: &str, size: u64) -> Result<(Digest, LayerIndex)> {
-        self.command(&json!({ "do": "contents", "name": name }))?;
-        let answer = self.next_answer(make_timeout(size))?;
-        let digest = digest_of(&answer, name)?;
-        let packed = answer["contents"].as_str().context(UNREADABLE)?;
-        Ok((digest, agent_index::read(packed, size)?))
+        let RemoteIndex { digest, contents } = self.ask(Command::Contents { name }, make_timeout(size))?;
+        anyhow::ensure!(
+            digest.hex().starts_with(name),
+            "the registry agent answered for layer {digest} instead of {name}"
+        );
+        Ok((digest, agent_index::read(&contents, size)?))
     }
 
     /// Takes the lock on the robot, which is needed for every change. An agent of the same `owner`, left
@@ -352,23 +217,18 @@ impl Agent {
         layers: &[&str],
         keep: Option<&[&str]>,
     ) -> Result<Started> {
-        let answer = self.ask(&begin_command(owner, repository, layers, keep))?;
-        let RawStarted { held, spools } = serde_json::from_value(answer).context(UNREADABLE)?;
-        Ok(Started { blobs: parse_blobs(&held), spools: valid_spools(spools) })
+        self.ask(Command::Begin { owner, repository, layers, keep }, ANSWER_TIMEOUT)
     }
 
     /// Attaches a layer that the robot's registry has to the project's repository.
     pub(super) fn attach(&mut self, repository: &str, layer: &str) -> Result<()> {
-        self.ask(&json!({ "do": "attach", "repository": repository, "layer": layer })).map(drop)
+        self.ask(Command::Attach { repository, layer }, ANSWER_TIMEOUT).map(|IgnoredAny| ())
     }
 
     /// Removes those of `layers` that are damaged, and returns them. `bytes` is the size of all layers.
     pub(super) fn remove_damaged(&mut self, layers: &[Digest], bytes: u64) -> Result<Vec<Digest>> {
-        self.command(&json!({ "do": "check", "layers": layers }))?;
-        let answer = self.next_answer(make_timeout(bytes))?;
-        let bad = answer["bad"].as_array().context(UNREADABLE)?;
-        let is_bad = |layer: &&Digest| bad.iter().any(|one| one == layer.as_str());
-        Ok(layers.iter().filter(is_bad).cloned().collect())
+        let Removed { bad } = self.ask(Command::Check { layers }, make_timeout(bytes))?;
+        Ok(layers.iter().filter(|layer| bad.contains(layer)).cloned().collect())
     }
 
     /// Sends a delta from `offset` on, also while it is being encoded. Does not wait for the answer, which
@@ -376,13 +236,13 @@ impl Agent {
     /// gets the number of bytes in each chunk, and the number of layers that have been made so far.
     pub(super) fn send(
         &mut self,
-        request: &MakeRequest<'_>,
+        request: MakeRequest<'_>,
         delta: &DeltaFile,
         offset: u64,
         on_sent: &mut dyn FnMut(u64, usize),
     ) -> Result<()> {
         self.write_timeout = self.write_timeout.max(make_timeout(request.size));
-        self.command(&make_command(request, &delta.name, offset))?;
+        self.command(Command::Make { request, name: &delta.name, offset })?;
         let mut position = offset;
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -410,16 +270,6 @@ impl Agent {
         let made = self.pending.iter().filter(|line| serde_json::from_str::<MakeStats>(line).is_ok());
         Ok(made.count())
     }
-}
-
-/// The digest in an answer, which has to be that of the layer with this name.
-fn digest_of(answer: &Value, name: &str) -> Result<Digest> {
-    let digest: Digest = answer["digest"].as_str().context(UNREADABLE)?.parse()?;
-    anyhow::ensure!(
-        digest.hex().starts_with(name),
-        "the registry agent answered for layer {digest} instead of {name}"
-    );
-    Ok(digest)
 }
 
 fn make_timeout(bytes: u64) -> Duration {
@@ -478,47 +328,16 @@ fn program() -> Result<Vec<u8>> {
     zstd::bulk::compress(PROGRAM.as_bytes(), 19).context("compress the registry agent")
 }
 
-fn look_command(repository: &str) -> Value {
-    json!({ "do": "look", "repository": repository })
-}
-
-fn begin_command(owner: &str, repository: &str, layers: &[&str], keep: Option<&[&str]>) -> Value {
-    let mut command = json!({ "do": "begin", "owner": owner, "repository": repository, "layers": layers });
-    if let Some(keep) = keep {
-        command["keep"] = json!(keep);
-    }
-    command
-}
-
-fn make_command(request: &MakeRequest<'_>, delta: &str, offset: u64) -> Value {
-    let mut command = json!({
-        "do": "make", "repository": request.repository, "layer": request.layer, "size": request.size,
-        "name": delta, "offset": offset, "bases": request.bases,
-    });
-    if let Some(PrefixImage { config, manifest }) = request.prefix_image {
-        command["image"] = json!([config, manifest]);
-    }
-    command
-}
-
 /// Bytes that starting an agent and [`Agent::inventory`] send.
 pub(super) fn start_bytes(repository: &str) -> Result<u64> {
-    Ok((program()?.len() + command_bytes(&look_command(repository))) as u64)
-}
-
-/// Bytes that [`Agent::begin`] sends.
-pub(super) fn begin_bytes(owner: &str, repository: &str, layers: &[&str], keep: Option<&[&str]>) -> u64 {
-    command_bytes(&begin_command(owner, repository, layers, keep)) as u64
+    Ok(program()?.len() as u64 + Command::Look { repository }.bytes())
 }
 
 /// Bytes that [`Agent::send`] sends besides the `bytes` of the delta: the command, the lengths of chunks and
 /// the end.
-pub(super) fn send_overhead(request: &MakeRequest<'_>, delta: &str, bytes: u64) -> u64 {
-    command_bytes(&make_command(request, delta, 0)) as u64 + 4 * (bytes.div_ceil(CHUNK as u64) + 1)
-}
-
-fn command_bytes(command: &Value) -> usize {
-    command.to_string().len() + 1
+pub(super) fn send_overhead(request: MakeRequest<'_>, delta: &str, bytes: u64) -> u64 {
+    let command = Command::Make { request, name: delta, offset: 0 };
+    command.bytes() + 4 * (bytes.div_ceil(CHUNK as u64) + 1)
 }
 
 #[cfg(test)]
@@ -528,21 +347,15 @@ mod tests {
 
     #[test]
     fn an_answer_about_another_layer_is_an_error() {
-        let layer = digest("layer");
-        let of = |digest: &str| digest_of(&json!({ "digest": digest }), short(&layer));
-        assert_eq!(of(&layer).unwrap(), layer);
+        let (mut agent, layer) = (fuzz::mute(), digest("layer"));
+        let mut of = |digest: &str| {
+            agent.pending = [fuzz::index_answer(digest, &[])].into();
+            agent.index(short(&layer), 5)
+        };
+        assert_eq!(of(&layer).unwrap().0, layer);
         of(&digest("another")).unwrap_err();
         // The digest becomes a path on this machine: a layer of another size is removed.
         of("sha256:../../../../../home/operator/.ssh/id_ed25519").unwrap_err();
         of(&format!("sha256:{}/../x", short(&layer))).unwrap_err();
-    }
-
-    #[test]
-    fn names_that_are_not_of_blobs_and_deltas_are_left_out() {
-        let spool = "0123456789abcdef".repeat(2);
-        let spools = [(spool.clone(), 1), ("../../x".to_owned(), 2), ("a".repeat(33), 3)];
-        assert_eq!(valid_spools(spools.into()), [(spool, 1)].into());
-        let list = "0123456789abcdef:5:1 ../..:5:1 0123456789abcdeg:5:1 0123456789abcdef0:5:1";
-        assert_eq!(parse_blobs(list).into_keys().collect::<Vec<_>>(), ["0123456789abcdef"]);
     }
 }

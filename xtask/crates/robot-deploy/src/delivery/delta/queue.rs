@@ -42,7 +42,8 @@ impl Job {
     pub(super) fn request<'a>(&'a self, repository: &'a str) -> MakeRequest<'a> {
         let Self { layer, packed, prefix_image, .. } = self;
         let (layer, size) = (&layer.digest, layer.size);
-        MakeRequest { repository, layer, size, bases: &packed.bases, prefix_image: prefix_image.as_ref() }
+        let image = prefix_image.as_ref().map(|image| [&*image.config, &*image.manifest]);
+        MakeRequest { repository, layer, size, bases: &packed.bases, image }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use base64::Engine as _;
+use serde_json::json;
 
 use super::*;
 use crate::digest::testing::digest;
@@ -11,19 +12,19 @@ use crate::process::Cmd;
 use layer_delta::index::Entry;
 use layer_delta::plan::{Basis, DeltaPlan};
 
-/// Hexadecimal digest of the layer that is asked about.
-const ASKED: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// Digest of the layer that is asked about.
+const ASKED: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// An agent that never answers.
-fn mute() -> Agent {
+pub(super) fn mute() -> Agent {
     let (child, stdin, answers) = Cmd::new("sh").args(["-c", "cat >/dev/null"]).converse().unwrap();
     Agent::new(child, stdin, answers)
 }
 
 /// The agent's answer with the index of a layer.
-fn index_answer(records: &[u8]) -> String {
+pub(super) fn index_answer(digest: &str, records: &[u8]) -> String {
     let packed = base64::prelude::BASE64_STANDARD.encode(zstd::bulk::compress(records, 3).unwrap());
-    json!({ "digest": format!("sha256:{ASKED}"), "contents": packed }).to_string()
+    json!({ "digest": digest, "contents": packed }).to_string()
 }
 
 /// A file's record in the agent's index of a layer.
@@ -53,8 +54,8 @@ fn fuzzed_answers_are_read_or_refused() {
         br#"{"made":"sha256:aa","memory":5,"read":6}"#.to_vec(),
         br#"{"refused":"disk","why":"the robot's disk is full"}"#.to_vec(),
         json!({ "bad": [digest("layer"), 5] }).to_string().into_bytes(),
-        index_answer(&[record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat()).into_bytes(),
-        index_answer(&vec![0; 100 << 20]).into_bytes(),
+        index_answer(ASKED, &[record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat()).into_bytes(),
+        index_answer(ASKED, &vec![0; 100 << 20]).into_bytes(),
     ];
     let agent = Mutex::new(mute());
     fuzz("agent's answers", 1_000, &samples.each_ref().map(Vec::as_slice), move |bytes| {
@@ -66,7 +67,7 @@ fn fuzzed_answers_are_read_or_refused() {
             |agent| agent.remove_damaged(&[digest("layer")], 5).map(drop),
             |agent| agent.attach("eurobot", "sha256:aa"),
             |agent| agent.wait_made(5).map(drop),
-            |agent| agent.index(&ASKED[..16], 30 << 20).map(drop),
+            |agent| agent.index(short(ASKED), 30 << 20).map(drop),
         ];
         for command in commands {
             agent.pending = [line.clone()].into();
@@ -81,9 +82,9 @@ fn fuzzed_indexes_of_layers_make_plans() {
     let agent = Mutex::new(mute());
     fuzz("index of a robot's layer", 500, &[&sample, &record(7, 1_000, u64::MAX)], move |bytes| {
         let mut agent = agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        agent.pending = [index_answer(bytes)].into();
+        agent.pending = [index_answer(ASKED, bytes)].into();
         let size = 30 << 20;
-        let Ok((_, index)) = agent.index(&ASKED[..16], size) else { return };
+        let Ok((_, index)) = agent.index(short(ASKED), size) else { return };
         let plan =
             DeltaPlan::new(&layer(), &[Basis { index: &index, same_instruction: false, is_here: false }]);
         assert!(!plan.ops.is_empty());

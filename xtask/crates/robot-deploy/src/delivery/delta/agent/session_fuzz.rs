@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
-use serde_json::json;
 
 use camino::Utf8Path;
 use layer_delta::file::{DeltaFile, Inputs};
@@ -12,6 +11,7 @@ use layer_delta::index::LayerIndex;
 use layer_delta::plan::{Basis, DeltaPlan};
 use test_support::trees;
 
+use super::{Command, MakeRequest, short};
 use crate::digest::Digest;
 use crate::fuzz::fuzz;
 use crate::process::{Child, Cmd};
@@ -81,8 +81,8 @@ impl Robot {
 }
 
 /// A command, and the delta that follows it.
-fn command(command: &serde_json::Value, delta: Option<&[u8]>) -> Vec<u8> {
-    let mut bytes = format!("{command}\n").into_bytes();
+fn command(command: Command<'_>, delta: Option<&[u8]>) -> Vec<u8> {
+    let mut bytes = command.line().into_bytes();
     if let Some(delta) = delta {
         for part in delta.chunks(50_000) {
             bytes.extend(u32::try_from(part.len()).unwrap().to_le_bytes());
@@ -120,25 +120,22 @@ fn sessions() -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut layer = old.clone();
     layer.splice(5_000..5_000, *b"an edit");
     let delta = delta(&layer, &old);
-    let [old_digest, digest] = [&old, &layer].map(|bytes| Digest::of(bytes).to_string());
-    let begin = json!({ "do": "begin", "owner": "me", "repository": "eurobot", "layers": [digest], "keep": ["begun"] });
-    let make = |bases: &[&str]| {
-        json!({
-            "do": "make", "repository": "eurobot", "layer": digest, "size": layer.len(), "name": "delta", "offset": 0,
-            "bases": bases, "image": [r#"{"os":"linux"}"#, r#"{"layers":[]}"#],
-        })
-    };
+    let ([old_digest, layer_digest], repository) = ([&old, &layer].map(Digest::of), "eurobot");
+    let (name, bases, size) = ("0123456789abcdef".repeat(2), [old_digest.clone()], layer.len() as u64);
+    let image = Some([r#"{"os":"linux"}"#, r#"{"layers":[]}"#]);
+    let request = MakeRequest { repository, layer: &layer_digest, size, bases: &bases, image };
+    let make = Command::Make { request, name: &name, offset: 0 };
+    let (layers, keep) = ([layer_digest.as_str()], ["begun"]);
     // A delta without frames, for machines without Python's zstandard.
     let mut copies = vec![b'C', 0, 0];
     copies.extend([0_u64, 20_000].iter().flat_map(|number| number.to_le_bytes()));
     copies.push(b'E');
-    let inventory = command(&json!({ "do": "look", "repository": "eurobot" }), None);
-    let contents = command(&json!({ "do": "contents", "name": &old_digest[7..23] }), None);
-    let check = command(&json!({ "do": "check", "layers": [old_digest] }), None);
-    let attach = command(&json!({ "do": "attach", "repository": "eurobot", "layer": old_digest }), None);
-    let begin = command(&begin, None);
-    let make_patch = command(&make(&[&old_digest]), Some(&delta));
-    let make_copy = command(&make(&[&old_digest]), Some(&copies));
+    let inventory = command(Command::Look { repository }, None);
+    let contents = command(Command::Contents { name: short(&old_digest) }, None);
+    let check = command(Command::Check { layers: &bases }, None);
+    let attach = command(Command::Attach { repository, layer: &old_digest }, None);
+    let begin = command(Command::Begin { owner: "me", repository, layers: &layers, keep: Some(&keep) }, None);
+    let (make_patch, make_copy) = (command(make, Some(&delta)), command(make, Some(&copies)));
     let all = [
         [&inventory[..], &begin, &attach, &make_patch].concat(),
         [&begin[..], &make_copy].concat(),
