@@ -18,7 +18,7 @@ use robot_deploy::ui;
 #[derive(clap::Args, Debug)]
 #[command(after_help = COSTS)]
 pub(crate) struct Args {
-    /// Checks to run, separated by commas: fmt, clippy, unit, shell, deny, ros, e2e
+    /// Checks to run, separated by commas: fmt, clippy, unit, scripts, deny, ros, e2e
     #[arg(long, value_name = "CHECK", value_delimiter = ',', conflicts_with = "fast")]
     only: Vec<String>,
 
@@ -51,11 +51,11 @@ pub(crate) struct Args {
 /// Measured on two processors.
 const COSTS: &str = "\
 Duration of the checks on two processors, once everything is compiled:
-  fmt, clippy, unit, shell   45 s in total; they need no Docker. --fast runs only these and deny
-  deny                       checks the crates' licences, sources and duplicates by deny.toml: 1 s; known advisories as
-                             well, if cargo-deny is installed and there is a network
-  ros                        the tests of the ROS packages: 5 s, or two minutes the first time
-  e2e                        deploys to simulated robots: 15 minutes; single tests by NAME take seconds each
+  fmt, clippy, unit, scripts   45 s in total; they need no Docker. --fast runs only these and deny
+  deny                         checks the crates' licences, sources and duplicates by deny.toml: 1 s; known advisories
+                               as well, if cargo-deny is installed and there is a network
+  ros                          the tests of the ROS packages: 5 s, or two minutes the first time
+  e2e                          deploys to simulated robots: 15 minutes; single tests by NAME take seconds each
 
 `cargo xtask test --only e2e --keep locks::` runs the tests of locks and leaves their robots running for the next time.
 Logs of failed tests are in target/xtask/test-logs/.";
@@ -80,10 +80,10 @@ const FAST: [Check; 5] = [
     Check { key: "clippy", name: "lints", needs: &[], run: |workspace, _| lints(workspace) },
     Check { key: "unit", name: "xtask's tests", needs: &[], run: unit },
     Check {
-        key: "shell",
-        name: "shell scripts",
-        needs: &[Need::Shellcheck],
-        run: |workspace, _| shellcheck(workspace),
+        key: "scripts",
+        name: "scripts of robots and images",
+        needs: &[Need::Shellcheck, Need::Pyflakes],
+        run: |workspace, _| scripts(workspace),
     },
     Check {
         key: "deny",
@@ -221,10 +221,10 @@ fn ros_packages(workspace: &Workspace) -> Result<()> {
     image::test(workspace, Builder::for_engine(host::engine()?)).map(drop)
 }
 
-/// Checks the shell scripts of robots, images and CI. Scripts without a `#!` line run in a robot's `sh`.
-fn shellcheck(workspace: &Workspace) -> Result<()> {
-    let mut named = Vec::new();
-    let mut sent = Vec::new();
+/// Checks the shell scripts and Python programs of robots, images and CI. Shell scripts without a `#!` line run
+/// in a robot's `sh`.
+fn scripts(workspace: &Workspace) -> Result<()> {
+    let (mut named, mut sent, mut python) = (Vec::new(), Vec::new(), Vec::new());
     for dir in ["docker", "xtask", ".ci"] {
         for path in files(&workspace.root.join(dir))? {
             let Ok(text) = fs_err::read_to_string(&path) else { continue };
@@ -233,12 +233,17 @@ fn shellcheck(workspace: &Workspace) -> Result<()> {
                 named.push(path);
             } else if path.extension() == Some("sh") {
                 sent.push(path);
+            } else if path.extension() == Some("py") {
+                python.push(path);
             }
         }
     }
-    let check = |paths: Vec<Utf8PathBuf>| Cmd::new("shellcheck").args(paths.into_iter().map(String::from));
-    check(named).interactive()?;
-    check(sent).args(["--shell=sh", "--external-sources", "--source-path=SCRIPTDIR"]).interactive()
+    let check =
+        |program: &str, paths: Vec<Utf8PathBuf>| Cmd::new(program).args(paths.into_iter().map(String::from));
+    check("shellcheck", named).interactive()?;
+    let options = ["--shell=sh", "--external-sources", "--source-path=SCRIPTDIR"];
+    check("shellcheck", sent).args(options).interactive()?;
+    check("pyflakes3", python).interactive()
 }
 
 /// All files below a directory, sorted.

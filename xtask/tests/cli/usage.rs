@@ -81,7 +81,7 @@ fn mistakes_on_the_command_line_are_exit_code_two() {
     lab.run(&["sim", "up", "main"]).expect(2).says(&["`main` is a real robot", "`simulated = true`"]);
     lab.run(&["build-images", "navigatoin"]).expect(2).says(&["no image `navigatoin`", "navigation"]);
     lab.run(&["build-images", "--platform", "arm64"]).expect(2).says(&["arm64", "linux/arm64"]);
-    lab.run(&["test", "--only", "e2e,shell", "locks"])
+    lab.run(&["test", "--only", "e2e,scripts", "locks"])
         .expect(2)
         .says(&["only the checks unit and e2e accept names of tests"]);
     lab.run(&["test", "--only", "unit", "--keep"]).expect(2).says(&["`--keep` are for the end-to-end tests"]);

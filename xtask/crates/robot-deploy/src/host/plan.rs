@@ -116,6 +116,7 @@ fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -
             Missing::Mmdebstrap => &["mmdebstrap", "debian-archive-keyring", "uidmap"],
             Missing::Ssh => &["openssh-client"],
             Missing::Shellcheck => &["shellcheck"],
+            Missing::Pyflakes => &["pyflakes3"],
             Missing::Chromium if ubuntu => &["chromium-browser"],
             Missing::Chromium => &["chromium"],
             Missing::Zstd => &["zstd"],

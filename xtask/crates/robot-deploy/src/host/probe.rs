@@ -25,6 +25,8 @@ pub enum Need {
     Ssh,
     /// Checks shell scripts.
     Shellcheck,
+    /// Checks Python programs.
+    Pyflakes,
     /// A browser, to test generated pages.
     Chromium,
     /// Compresses a file as a delta to another file.
@@ -54,6 +56,7 @@ pub enum Missing {
     /// `ssh` or `ssh-keygen` is not on PATH.
     Ssh,
     Shellcheck,
+    Pyflakes,
     Chromium,
     Zstd,
     Emulation(Platform),
@@ -71,6 +74,7 @@ impl fmt::Display for Missing {
             Self::Mmdebstrap => f.write_str("mmdebstrap"),
             Self::Ssh => f.write_str("the ssh client"),
             Self::Shellcheck => f.write_str("shellcheck"),
+            Self::Pyflakes => f.write_str("pyflakes3"),
             Self::Chromium => f.write_str("the browser Chromium"),
             Self::Zstd => f.write_str("zstd"),
             Self::Emulation(platform) => write!(f, "emulation of {platform}"),
@@ -114,6 +118,7 @@ pub(super) fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
             (!complete).then_some(Missing::Ssh)
         }
         Need::Shellcheck => machine.program("shellcheck").is_none().then_some(Missing::Shellcheck),
+        Need::Pyflakes => machine.program("pyflakes3").is_none().then_some(Missing::Pyflakes),
         Need::Chromium => {
             let none = ["chromium", "chromium-browser"].iter().all(|name| machine.program(name).is_none());
             none.then_some(Missing::Chromium)

@@ -1,5 +1,8 @@
 //! Evicts old releases of a robot, and removes the images and layers that no stored release needs.
 
+#[cfg(test)]
+mod program;
+
 use crate::error::{FollowedBy as _, Result};
 use crate::number;
 use crate::robot::{Session, registry};

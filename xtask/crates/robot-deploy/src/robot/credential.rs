@@ -1,7 +1,7 @@
 //! The login of a robot's registry.
 //!
 //! The registry listens on loopback, which other users and containers of the robot can reach as well. It
-//! therefore generates a login when it starts (docker/registry/start.py) and stores the login where only
+//! therefore generates a login when it starts (`images/registry/start.py`) and stores the login where only
 //! users of the robot who may use Docker can read it. This machine reads the login over SSH, and the relay
 //! adds it to each request.
 
