@@ -37,6 +37,7 @@ mod interrupts;
 mod locks;
 mod machines;
 mod memory;
+mod older;
 mod plan;
 mod provenance;
 mod readme;
@@ -141,7 +142,7 @@ fn main() -> ExitCode {
         releases::a_release_can_be_understood_on_the_robot,
         releases::rollback_goes_back_without_a_build_or_a_byte,
         releases::the_last_ones_are_kept_with_their_images,
-        releases::releases_with_names_of_older_versions_work,
+        older::a_robot_that_an_older_version_served_is_served,
         releases::this_machine_keeps_what_the_next_deploy_needs,
         releases::status_tells_what_is_not_as_the_release_says,
         faults::a_laptop_that_dies_at_any_of_ten_points,

@@ -46,7 +46,7 @@ pub fn record(number: &str) -> serde_json::Value {
 }
 
 /// The containers without their start times, which change at a power cut.
-fn images(containers: &std::collections::BTreeMap<String, Container>) -> Vec<(String, String)> {
+pub fn images(containers: &std::collections::BTreeMap<String, Container>) -> Vec<(String, String)> {
     containers.iter().map(|(name, container)| (name.clone(), container.image.clone())).collect()
 }
 
@@ -251,56 +251,6 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
-}
-
-/// Older versions called the robot's registry `localhost:5000`: rollback works with releases of that name,
-/// and pruning removes all their names.
-pub fn releases_with_names_of_older_versions_work(lab: &Lab) {
-    let workspace = lab.deployed();
-    edit(workspace);
-    lab.deploy(MAIN);
-    let old = current();
-    let home = format!("/home/robot/.deploy/{PROJECT}");
-    // The state that an older version leaves: images pulled under that name, and a release that runs them.
-    let auths = format!("{{\"auths\":{{\"localhost:5000\":{{\"auth\":\"{}\"}}}}}}", MAIN.registry_login());
-    MAIN.sh(&format!(
-        "mkdir /tmp/older; printf '%s' '{auths}' >/tmp/older/config.json
-         sed 's/127.0.0.1:5000/localhost:5000/g' {home}/releases/{old}/images |
-             while read -r reference name; do
-                 docker --config /tmp/older pull --quiet \"$reference\"
-                 docker tag \"$reference\" \"${{reference%@*}}:${{name##*:}}\"
-             done
-         rm -r /tmp/older
-         cd {home}/releases/{old}
-         sed -i 's/127.0.0.1:5000/localhost:5000/g' images compose.json release.json"
-    ));
-    let older = ["docker", "image", "ls", "--quiet", &format!("localhost:5000/{PROJECT}")];
-    assert_ne!(MAIN.exec(&older), "");
-    let before = images(&MAIN.services());
-    edit(workspace);
-    lab.deploy(MAIN);
-    let new = current();
-    for release in [&old, &new] {
-        workspace.xtask(&["rollback", "--robot", "main", "--to", release]).expect_exit(0);
-        assert_runs(release);
-        workspace.xtask(&["status", "--robot", "main"]).expect_exit(0);
-        workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0);
-    }
-    workspace.xtask(&["rollback", "--robot", "main", "--to", &old]).expect_exit(0);
-    assert_eq!(images(&MAIN.services()), before);
-    assert!(MAIN.services().values().any(|container| container.reference.starts_with("localhost:5000/")));
-
-    // Their names are removed with the last of these releases.
-    MAIN.sh(&format!(
-        "sed -i 's/\"outcome\": \"healthy\"/\"outcome\": \"unhealthy\"/' {home}/releases/{old}/release.json"
-    ));
-    for _ in 0..3 {
-        edit(workspace);
-        lab.deploy(MAIN);
-    }
-    workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0);
-    assert_eq!(MAIN.exec(&older), "");
-    assert_runs(&current());
 }
 
 pub fn this_machine_keeps_what_the_next_deploy_needs(lab: &Lab) {

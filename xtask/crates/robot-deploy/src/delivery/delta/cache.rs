@@ -334,8 +334,8 @@ fn delta_name(layer: &Layer, bases: &[Digest], plan: &DeltaPlan) -> String {
     Digest::of(name).hex()[..NAME].to_owned()
 }
 
-/// Gives their names to the files that earlier versions of xtask left, so that a transfer that one of them has begun
-/// resumes. A file that cannot be renamed is made again.
+/// Gives their names to the files that earlier versions of xtask left. A file that cannot be renamed is made again. A
+/// transfer that one of these versions began resumes only if its delta has no basis: other deltas had other names.
 fn adopt_old_names(state: &Utf8Path) {
     for (old, new) in [("parcels", "deltas"), ("contents", "indexes"), ("courier-owner", "owner")] {
         if !state.join(new).exists() {
