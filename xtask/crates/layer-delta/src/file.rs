@@ -15,11 +15,11 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
+use parking_lot::{Condvar, Mutex};
 use zstd::zstd_safe::{CCtx, CParameter, compress_bound};
 
 use crate::plan::{DeltaPlan, Op, Span};
@@ -112,17 +112,13 @@ impl DeltaFile {
         Ok((Self { name: name.to_owned(), file, state, more: Condvar::new(), check_interrupted }, target))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Waits for bytes behind `position`, or for the end. Returns the number of bytes written, and whether
     /// the delta is complete.
     ///
     /// # Errors
     /// Fails also if the delta could not be encoded.
     pub fn wait(&self, position: u64) -> Result<(u64, bool)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         loop {
             if let Some(failure) = &state.failure {
                 anyhow::bail!(failure.clone());
@@ -131,7 +127,7 @@ impl DeltaFile {
                 return Ok((state.written, state.ended));
             }
             (self.check_interrupted)()?;
-            state = self.more.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0;
+            self.more.wait_for(&mut state, POLL);
         }
     }
 
@@ -142,13 +138,13 @@ impl DeltaFile {
 
     /// Bytes written so far, and whether the delta is complete.
     pub fn size_so_far(&self) -> (u64, bool) {
-        let state = self.state();
+        let state = self.state.lock();
         (state.written, state.ended)
     }
 
     /// Size estimated from the part that is encoded; none while that part is too small.
     pub fn expected_size(&self) -> Option<u64> {
-        let State { written, encoded: (encoded, all), ended, .. } = *self.state();
+        let State { written, encoded: (encoded, all), ended, .. } = *self.state.lock();
         if ended {
             return Some(written);
         }
@@ -159,7 +155,7 @@ impl DeltaFile {
 
     /// Returns whether the delta could not be encoded.
     pub fn has_failed(&self) -> bool {
-        self.state().failure.is_some()
+        self.state.lock().failure.is_some()
     }
 
     /// Reads bytes that have been written.
@@ -175,7 +171,7 @@ impl DeltaFile {
                 .map(drop)
                 .with_context(|| format!("keep a delta file in `{dir}`"))
         });
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.failure = result.err().map(|error| format!("{error:#}"));
         state.ended = true;
         self.more.notify_all();
@@ -196,7 +192,7 @@ impl DeltaFile {
             let _closing = Closing(&encoders);
             let mut out = target.as_file();
             let mut sum = crc32fast::Hasher::new();
-            self.state().encoded.1 = ops.iter().map(encoded_bytes).sum();
+            self.state.lock().encoded.1 = ops.iter().map(encoded_bytes).sum();
             for (number, op) in ops.iter().enumerate() {
                 (self.check_interrupted)()?;
                 let bytes = encoders.take(number)?;
@@ -215,7 +211,7 @@ impl DeltaFile {
     }
 
     fn advance(&self, written: usize, encoded: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.written += written as u64;
         state.encoded.0 += encoded;
         drop(state);
@@ -356,29 +352,28 @@ struct Ready {
 }
 
 impl Encoders {
-    fn ready(&self) -> MutexGuard<'_, Ready> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn work(&self, ops: &[Op], sources: &Sources, level: i32, buffered: usize) {
         let _panicking = Panicking(self);
         while let number = self.next.fetch_add(1, Ordering::Relaxed)
             && let Some(op) = ops.get(number)
         {
             let too_far = |ready: &mut Ready| number > ready.taken + buffered && !ready.closed;
-            let waited = self.change.wait_while(self.ready(), too_far);
-            if waited.unwrap_or_else(PoisonError::into_inner).closed {
+            let mut ready = self.ready.lock();
+            self.change.wait_while(&mut ready, too_far);
+            if ready.closed {
                 return;
             }
+            drop(ready);
             let bytes = sources.encode(op, level);
-            self.ready().ops.insert(number, bytes);
+            self.ready.lock().ops.insert(number, bytes);
             self.change.notify_all();
         }
     }
 
     fn take(&self, number: usize) -> Result<Vec<u8>> {
         let missing = |ready: &mut Ready| !ready.ops.contains_key(&number) && !ready.closed;
-        let mut ready = self.change.wait_while(self.ready(), missing).unwrap_or_else(PoisonError::into_inner);
+        let mut ready = self.ready.lock();
+        self.change.wait_while(&mut ready, missing);
         let bytes = ready.ops.remove(&number).context("encode a part of a delta")?;
         ready.taken = number + 1;
         self.change.notify_all();
@@ -402,7 +397,7 @@ struct Closing<'a>(&'a Encoders);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        self.0.ready().closed = true;
+        self.0.ready.lock().closed = true;
         self.0.change.notify_all();
     }
 }

@@ -21,9 +21,9 @@ pub mod service;
 mod unchanged;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8PathBuf;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::cmd;
@@ -175,7 +175,7 @@ static ENSURED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Builds a cached image unless `tag` exists.
 fn ensure_cached(tag: &str, build: impl FnOnce() -> Result<()>) -> Result<()> {
-    let mut ensured = ENSURED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ensured = ENSURED.lock();
     if !ensured.contains(tag) && !exists(tag)? {
         build()?;
     }

@@ -4,10 +4,10 @@
 //! only creates and removes simulated robots and returns their [`Endpoint`].
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use camino::Utf8PathBuf;
+use parking_lot::Mutex;
 
 use crate::cmd;
 use crate::config::{Host, Robot, Store, Workspace};
@@ -184,7 +184,7 @@ impl<'a> Simulation<'a> {
     fn public_key(&self) -> Result<String> {
         // Robots are created in parallel, but only one thread may create the key.
         static CREATING: Mutex<()> = Mutex::new(());
-        let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _creating = CREATING.lock();
         let key = self.key();
         if !key.is_file() {
             let dir = self.dir();

@@ -4,8 +4,10 @@
 //! A run has one global timeline, like its [`mode`](crate::process::mode): the build, the threads of robots
 //! and the parser of BuildKit's log write to it at the same time. Without `--timings` nothing is recorded.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 static RECORDER: OnceLock<Recorder> = OnceLock::new();
 
@@ -139,7 +141,7 @@ pub(crate) fn record() {
 /// Snapshot of the timeline, without spans that have not ended; `None` if [`record`] was not called.
 pub(crate) fn recorded() -> Option<Timeline> {
     let recorder = RECORDER.get()?;
-    let events = recorder.events.lock().unwrap_or_else(PoisonError::into_inner);
+    let events = recorder.events.lock();
     Some(recorder.timeline(events.clone()))
 }
 
@@ -178,7 +180,7 @@ pub(crate) fn failed(robot: &str, error: &anyhow::Error) {
 
 impl Recorder {
     fn change<T>(&self, change: impl FnOnce(&mut Events) -> T) -> T {
-        change(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.events.lock())
     }
 
     fn add(&self, lane: Lane, phase: Phase, name: String, took: Duration) {

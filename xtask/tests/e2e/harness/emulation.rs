@@ -1,7 +1,7 @@
 //! Robots of another architecture than this machine's. Building their base under emulation takes minutes, so
 //! it is built while other tests run.
 
-use std::sync::Mutex;
+use parking_lot::Mutex;
 
 use super::run::Run;
 use super::{Engine, Running, Workspace};
@@ -59,12 +59,12 @@ pub fn begin() {
         env: &[],
     };
     let run = run.start();
-    *BEGUN.lock().unwrap() = Some((workspace, run));
+    *BEGUN.lock() = Some((workspace, run));
 }
 
 /// Waits for the build, if it was started.
 pub fn ended() {
-    let mut begun = BEGUN.lock().unwrap();
+    let mut begun = BEGUN.lock();
     if let Some((_workspace, run)) = begun.take() {
         run.wait().expect_exit(0);
         clear();

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::shell::command;
 
@@ -36,13 +37,12 @@ impl Process {
     /// Pid of a container's first process, if it runs on this machine and we may enter its namespaces.
     fn of(container: &str) -> Option<u32> {
         static KNOWN: Mutex<BTreeMap<String, Process>> = Mutex::new(BTreeMap::new());
-        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = known().get(container).copied();
+        let old = KNOWN.lock().get(container).copied();
         if let Some(process) = old.filter(|process| started(process.pid) == Some(process.started)) {
             return Some(process.pid);
         }
         let process = Self::look(container)?;
-        known().insert(container.to_owned(), process);
+        KNOWN.lock().insert(container.to_owned(), process);
         Some(process.pid)
     }
 

@@ -5,10 +5,10 @@
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Parser;
+use parking_lot::Mutex;
 
 use super::lab::{self, Lab, World};
 use super::machine::{self, Watch};
@@ -160,7 +160,7 @@ fn in_lanes(tests: Vec<Test>, lanes: usize, keep: bool) -> Vec<Outcome> {
                         && let Some((test, lab)) = scheduler.next()
                     {
                         let outcome = run(test, &lab);
-                        outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+                        outcomes.lock().push(outcome);
                         scheduler.done(test, lab);
                     }
                 };
@@ -172,7 +172,7 @@ fn in_lanes(tests: Vec<Test>, lanes: usize, keep: bool) -> Vec<Outcome> {
             });
         }
     });
-    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
+    outcomes.into_inner()
 }
 
 /// Runs one test, and prints its result.

@@ -1,7 +1,8 @@
 //! Assigns the next test and its lab: as many labs work in parallel as there are lanes.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::lab::{Lab, World};
 use super::runner::Test;
@@ -37,7 +38,7 @@ impl Scheduler {
     /// lane.
     pub fn next(&self) -> Option<(Test, Lab)> {
         let (test, place) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let at = state.waiting.iter().position(|test| state.has_room(test.world))?;
             let test = state.waiting.remove(at);
             (test, state.enter(test.world))
@@ -54,7 +55,7 @@ impl Scheduler {
     pub fn done(&self, test: Test, lab: Lab) {
         let mut unneeded = Vec::new();
         {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             *state.busy.entry(test.world).or_default() -= 1;
             state.idle.entry(test.world).or_default().push(lab);
             if !self.keep && state.waiting.iter().all(|waiting| waiting.world != test.world) {
@@ -63,10 +64,6 @@ impl Scheduler {
         }
         // Its running nodes would slow down the remaining tests.
         unneeded.into_iter().for_each(Lab::close);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

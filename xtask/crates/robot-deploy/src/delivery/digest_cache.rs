@@ -1,9 +1,9 @@
 //! Digest cache: results of earlier deliveries, in files of the workspace.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use crate::files;
@@ -44,13 +44,13 @@ impl DigestCache {
     /// Bytes of a push whose layers the registry has, besides manifest and configuration: measured at the
     /// last push of an image with as many layers, else estimated.
     pub(crate) fn push_overhead(&self, layers: usize) -> u64 {
-        let known = self.overhead.lock().unwrap_or_else(PoisonError::into_inner).get(&layers).copied();
+        let known = self.overhead.lock().get(&layers).copied();
         known.unwrap_or(DEFAULT_OVERHEAD.0 + DEFAULT_OVERHEAD.1 * layers as u64)
     }
 
     /// Records the bytes for [`DigestCache::push_overhead`].
     pub(crate) fn record_overhead(&self, layers: usize, bytes: u64) {
-        let mut overhead = self.overhead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut overhead = self.overhead.lock();
         if overhead.insert(layers, bytes) != Some(bytes) {
             write(&self.overhead_file, &*overhead);
         }
@@ -85,16 +85,16 @@ impl Manifests {
     }
 
     fn of(&self, config: &str) -> Option<String> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(config).cloned()
+        self.known.lock().get(config).cloned()
     }
 
     fn config_of(&self, manifest: &str) -> Option<String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         known.iter().find_map(|(config, known)| (known == manifest).then(|| config.clone()))
     }
 
     fn record(&self, config: &str, manifest: &str) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if known.insert(config.to_owned(), manifest.to_owned()).as_deref() != Some(manifest) {
             write(&self.file, &*known);
         }

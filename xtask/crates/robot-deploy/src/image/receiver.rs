@@ -14,9 +14,10 @@
 
 use std::io::{self, BufReader, Read, Write as _};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 
 use super::layout::Layout;
 use super::oci::{self, MANIFEST_LIMIT};
@@ -75,7 +76,7 @@ impl Receiver {
 
     /// First error of a push, returned once.
     pub(super) fn failure(&self) -> Option<anyhow::Error> {
-        self.shared.failure().take()
+        self.shared.failure.lock().take()
     }
 }
 
@@ -110,15 +111,11 @@ impl Response {
 }
 
 impl Shared {
-    fn failure(&self) -> MutexGuard<'_, Option<anyhow::Error>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Serves a connection and records its error.
     fn serve(&self, client: &TcpStream) {
         if let Err(error) = self.handle_requests(client) {
             // The first error explains the others.
-            self.failure().get_or_insert(error);
+            self.failure.lock().get_or_insert(error);
         }
     }
 

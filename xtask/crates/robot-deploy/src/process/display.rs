@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use parking_lot::Mutex;
 
 use super::{Cmd, Stdin};
 use crate::ui;
@@ -12,7 +12,7 @@ use crate::ui;
 /// Prints the commands that would create a file and its directory, once for each.
 pub(super) fn plan_file(path: &Utf8Path, text: &str) {
     static PLANNED: Mutex<BTreeSet<Utf8PathBuf>> = Mutex::new(BTreeSet::new());
-    let mut planned = PLANNED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut planned = PLANNED.lock();
     if let Some(dir) = path.parent().filter(|dir| !dir.is_dir())
         && planned.insert(dir.to_owned())
     {

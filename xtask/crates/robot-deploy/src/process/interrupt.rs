@@ -1,11 +1,12 @@
 //! Ctrl-C, SIGTERM and SIGHUP: end the children; errors propagate and guards clean up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use duct::unix::HandleExt as _;
+use parking_lot::{Condvar, Mutex};
 
 use crate::error::Result;
 
@@ -19,10 +20,6 @@ static SIGNAL: Condvar = Condvar::new();
 pub(super) const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-fn running() -> MutexGuard<'static, Vec<Weak<duct::Handle>>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Installs the handler for the signals that end programs.
 pub fn install() -> Result<()> {
     ctrlc::set_handler(stop).context("install the signal handler")
@@ -35,7 +32,7 @@ pub fn install() -> Result<()> {
 /// them.
 pub fn stop() {
     let again = INTERRUPTED.swap(true, Ordering::SeqCst);
-    let running = running();
+    let running = RUNNING.lock();
     SIGNAL.notify_all();
     for handle in running.iter().filter_map(Weak::upgrade) {
         // The child may have ended in the meantime.
@@ -50,16 +47,14 @@ pub fn check() -> Result<()> {
 
 /// Waits for `duration`; a signal ends the wait early.
 pub(super) fn wait(duration: Duration) -> Result<()> {
-    let (_running, _timeout) = SIGNAL
-        .wait_timeout_while(running(), duration, |_| !INTERRUPTED.load(Ordering::SeqCst))
-        .unwrap_or_else(PoisonError::into_inner);
+    SIGNAL.wait_while_for(&mut RUNNING.lock(), |_| !INTERRUPTED.load(Ordering::SeqCst), duration);
     check()
 }
 
 /// Lets a signal end `handle` until the returned guard is dropped.
 pub(super) fn register(handle: &Arc<duct::Handle>) -> Registered {
     let weak = Arc::downgrade(handle);
-    running().push(weak.clone());
+    RUNNING.lock().push(weak.clone());
     if check().is_err() {
         // The signal arrived between start and registration.
         drop(handle.send_signal(SIGTERM));
@@ -73,6 +68,6 @@ pub(super) struct Registered(Weak<duct::Handle>);
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        running().retain(|other| !other.ptr_eq(&self.0));
+        RUNNING.lock().retain(|other| !other.ptr_eq(&self.0));
     }
 }

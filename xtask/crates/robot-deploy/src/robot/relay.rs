@@ -14,11 +14,12 @@ mod requests;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
+use parking_lot::Mutex;
 
 use super::Credential;
 use crate::error::Result;
@@ -90,7 +91,7 @@ impl Relay {
 
     /// Forwards new connections to another socket.
     pub(super) fn redirect(&self, target: Utf8PathBuf) {
-        *self.shared.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+        *self.shared.target.lock() = target;
     }
 
     /// Counts the bytes sent to the robot in `progress` until the guard is dropped.
@@ -110,12 +111,12 @@ impl Relay {
 
 impl Shared {
     fn set_progress(&self, progress: Option<Progress>) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        *self.progress.lock() = progress;
     }
 
     fn count_sent(&self, count: u64) {
         self.sent.fetch_add(count, Ordering::Relaxed);
-        if let Some(progress) = &*self.progress.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(progress) = &*self.progress.lock() {
             progress.advance(count);
         }
     }
@@ -138,7 +139,7 @@ impl Drop for Watch<'_> {
 
 /// Forwards a connection in both directions until it ends.
 fn accept(client: TcpStream, shared: &Arc<Shared>, idle_limit: Duration) {
-    let target = shared.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let target = shared.target.lock().clone();
     // Without an SSH connection the client's connection is closed, as a dead tunnel would close it.
     let Ok(robot) = UnixStream::connect(target.as_std_path()) else { return };
     drop(client.set_nodelay(true));
@@ -217,11 +218,11 @@ impl IdleTimer {
     }
 
     fn reset(&self) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.since.lock() = Instant::now();
     }
 
     fn is_expired(&self) -> bool {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= self.limit
+        self.since.lock().elapsed() >= self.limit
     }
 }
 

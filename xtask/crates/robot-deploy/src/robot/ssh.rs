@@ -1,11 +1,11 @@
 //! One SSH master connection to a robot, and the commands that use it.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::host_key;
@@ -172,7 +172,7 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub fn ensure_connected(&self) -> Result<bool> {
-        let mut master = self.master();
+        let mut master = self.master.lock();
         if master.as_ref().is_some_and(|master| master.child.is_running()) {
             return Ok(false);
         }
@@ -212,14 +212,10 @@ impl Session {
     }
 
     fn control(&self) -> Vec<String> {
-        match &*self.master() {
+        match &*self.master.lock() {
             Some(master) => via_master(&self.socket(master.number)),
             None => Vec::new(),
         }
-    }
-
-    fn master(&self) -> MutexGuard<'_, Option<Master>> {
-        self.master.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,10 +2,11 @@
 //! pipe, `TERM=dumb`) plain lines are printed from time to time instead.
 
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use parking_lot::Mutex;
 
 use super::{CYAN, bytes, on_one_line, paint, step};
 
@@ -117,7 +118,7 @@ impl Progress {
 
     /// Ends the activity with a line that stays on the terminal.
     pub fn done(&self, text: &str) {
-        self.line.state.lock().unwrap_or_else(PoisonError::into_inner).in_plain_lines = false;
+        self.line.state.lock().in_plain_lines = false;
         if !crate::mode::dry_run() {
             step(&self.line.scope, text);
         }
@@ -150,7 +151,7 @@ impl Line {
         }
         let now = Instant::now();
         let state = State { what: what.to_owned(), in_plain_lines, began: now, last_line: now };
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.state.lock() = state;
     }
 
     /// Prints a plain line if the last one is old enough.
@@ -158,7 +159,7 @@ impl Line {
         if lines().is_some() {
             return;
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.in_plain_lines && state.last_line.elapsed() >= PLAIN_INTERVAL {
             state.last_line = Instant::now();
             let took = state.began.elapsed();
@@ -169,7 +170,7 @@ impl Line {
 
     /// Prints the bytes and duration of a finished transfer as a plain line.
     fn end(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let gone = self.bar.position();
         if lines().is_none() && state.in_plain_lines && gone > 0 {
             let took = state.began.elapsed().as_secs_f32();

@@ -6,14 +6,15 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
+use parking_lot::Mutex;
 
 use super::agent::Inventory;
 use crate::config::Workspace;
@@ -105,14 +106,10 @@ impl DeltaCache {
         Self { layout, dir, state: Mutex::new(state), over, encoder: Some(encoder) }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Random id of this workspace. Agents on robots have it, so that each workspace recognises its own.
     pub(crate) fn owner(&self) -> Result<String> {
         // Threads of several robots may need the id at the same time, and all have to get the same one.
-        let _guard = self.state();
+        let _guard = self.state.lock();
         let path = self.dir.with_file_name("owner");
         if let Ok(owner) = fs_err::read_to_string(&path)
             && owner.len() == 16
@@ -139,7 +136,7 @@ impl DeltaCache {
 
     /// Returns the index of a layer on this machine.
     pub(crate) fn index(&self, digest: &Digest) -> Result<Arc<LayerIndex>> {
-        if let Some(index) = self.state().indexes.get(digest) {
+        if let Some(index) = self.state.lock().indexes.get(digest) {
             return Ok(Arc::clone(index));
         }
         let layer = self.layout.blob(digest);
@@ -158,7 +155,7 @@ impl DeltaCache {
                 Arc::new(index)
             }
         };
-        self.state().indexes.insert(digest.clone(), Arc::clone(&index));
+        self.state.lock().indexes.insert(digest.clone(), Arc::clone(&index));
         Ok(index)
     }
 
@@ -167,7 +164,7 @@ impl DeltaCache {
     }
 
     fn remove_index(&self, digest: &Digest) -> Result<()> {
-        self.state().indexes.remove(digest);
+        self.state.lock().indexes.remove(digest);
         let path = self.index_path(digest);
         if path.exists() {
             fs_err::remove_file(path)?;
@@ -223,7 +220,7 @@ impl DeltaCache {
         let used: Vec<&Candidate> = plan.bases.iter().map(|number| &candidates[*number]).collect();
         let bases: Vec<Digest> = used.iter().map(|candidate| candidate.digest.clone()).collect();
         let name = delta_name(layer, &bases, &plan);
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(delta) = state.deltas.get(&name) {
             return Ok(PackedDelta { delta: Arc::clone(delta), bases });
         }
@@ -288,7 +285,7 @@ impl DeltaCache {
     /// Removes a delta that did not make its layer, the indexes of the layer and of its bases, and those of
     /// these layers that are damaged on this machine. Returns the digests of the damaged ones.
     pub(crate) fn invalidate(&self, layer: &Digest, packed: &PackedDelta) -> Result<Vec<Digest>> {
-        self.state().deltas.remove(&packed.delta.name);
+        self.state.lock().deltas.remove(&packed.delta.name);
         let path = self.dir.join(&packed.delta.name);
         if path.exists() {
             fs_err::remove_file(path)?;
@@ -347,7 +344,7 @@ fn adopt_old_names(state: &Utf8Path) {
 impl Drop for DeltaCache {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
-        self.state().work = None;
+        self.state.lock().work = None;
         if let Some(encoder) = self.encoder.take() {
             // A panic has been printed by its thread.
             encoder.join().ok();

@@ -1,8 +1,7 @@
 //! Fuzzed answers of the registry agent.
 
-use std::sync::Mutex;
-
 use base64::Engine as _;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::*;
@@ -59,7 +58,7 @@ fn fuzzed_answers_are_read_or_refused() {
     ];
     let agent = Mutex::new(mute());
     fuzz("agent's answers", 1_000, &samples.each_ref().map(Vec::as_slice), move |bytes| {
-        let mut agent = agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut agent = agent.lock();
         let line = crate::fuzz::text(bytes).replace('\n', " ");
         let commands: [fn(&mut Agent) -> Result<()>; 6] = [
             |agent| agent.inventory("eurobot").map(drop),
@@ -81,7 +80,7 @@ fn fuzzed_indexes_of_layers_make_plans() {
     let sample = [record(7, 1_000, 512), record(8, 20 << 20, 5_000)].concat();
     let agent = Mutex::new(mute());
     fuzz("index of a robot's layer", 500, &[&sample, &record(7, 1_000, u64::MAX)], move |bytes| {
-        let mut agent = agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut agent = agent.lock();
         agent.pending = [index_answer(ASKED, bytes)].into();
         let size = 30 << 20;
         let Ok((_, index)) = agent.index(short(ASKED), size) else { return };

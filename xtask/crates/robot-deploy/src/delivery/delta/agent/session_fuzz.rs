@@ -1,8 +1,8 @@
 //! Fuzzed commands to the real agent, `robot-side/registry_agent.py`, which `false_laptop.py` runs.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use camino::Utf8Path;
@@ -152,7 +152,7 @@ fn fuzzed_sessions_with_the_agent_end_with_an_answer() {
     let robot = Mutex::new(robot);
     let samples: Vec<&[u8]> = samples.iter().map(Vec::as_slice).collect();
     fuzz("agent", 100, &samples, move |bytes| {
-        let ended = robot.lock().unwrap_or_else(PoisonError::into_inner).run_session(bytes);
+        let ended = robot.lock().run_session(bytes);
         assert!(
             ended.outside.is_empty() && ended.memory < MEMORY && ended.unfinished.is_empty(),
             "{ended:?}"
