@@ -18,7 +18,7 @@ use super::copy::WorkspaceCopy;
 use super::method::Method;
 use robot_deploy::error::Result;
 use robot_deploy::process::Cmd;
-use robot_deploy::ui;
+use robot_deploy::{parallel, ui};
 
 /// Compression levels, with the options that `zstd` recommends for `--patch-from` at the highest level. That
 /// level takes minutes and is not always the best, so the smallest result counts.
@@ -50,16 +50,8 @@ pub(crate) fn all(
     for cases in cases.chunks(2) {
         let trees =
             cases.iter().map(|case| Trees::of(*case, method, copy, &dir)).collect::<Result<Vec<Trees>>>();
-        let compress = |trees: Vec<Trees>| {
-            std::thread::scope(|scope| {
-                let threads: Vec<_> = trees.iter().map(|trees| scope.spawn(|| trees.compress())).collect();
-                let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Floor>>| {
-                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                };
-                threads.into_iter().map(join).collect::<Result<Vec<Floor>>>()
-            })
-        };
-        let measured = trees.and_then(compress);
+        let compress = |trees: Vec<Trees>| parallel::map(&trees, Trees::compress).into_iter().collect();
+        let measured: Result<Vec<Floor>> = trees.and_then(compress);
         fs_err::remove_dir_all(&dir)?;
         floors.extend(measured?);
     }

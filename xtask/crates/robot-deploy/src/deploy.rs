@@ -24,7 +24,7 @@ use crate::release::{prune, state};
 use crate::robot::{Endpoint, Session, registry};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
-use crate::{fleet, process};
+use crate::{fleet, parallel, process};
 
 use build::Build;
 pub(crate) use options::{Activate, OnBusy};
@@ -52,17 +52,8 @@ pub(crate) fn drafts<'a>(
     workspace: &Workspace,
     robots: &[&'a Robot],
 ) -> Result<BTreeMap<&'a str, ComposeDraft>> {
-    std::thread::scope(|scope| {
-        let render = |robot: &'a Robot| (robot, scope.spawn(move || ComposeDraft::render(workspace, robot)));
-        let threads: Vec<_> = robots.iter().copied().map(render).collect();
-        threads
-            .into_iter()
-            .map(|(robot, thread)| {
-                let draft = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-                Ok((robot.name.as_str(), draft))
-            })
-            .collect()
-    })
+    let render = |robot: &'a Robot| Ok((robot.name.as_str(), ComposeDraft::render(workspace, robot)?));
+    parallel::map(robots.iter().copied(), render).into_iter().collect()
 }
 
 /// All images that the robots run, each with the platforms of the robots that run it.
@@ -100,11 +91,8 @@ impl<'a> Deploy<'a> {
         began: Instant,
     ) -> Result<Self> {
         // In parallel with `docker compose`, which takes longer than git.
-        let (source, drafts) = std::thread::scope(|scope| {
-            let source = scope.spawn(|| SourceRevision::of(workspace));
-            let drafts = drafts(workspace, &robots);
-            (source.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), drafts)
-        });
+        let (source, drafts) =
+            parallel::both(|| SourceRevision::of(workspace), || drafts(workspace, &robots));
         let drafts = drafts?;
         Ok(Self {
             specs: image_specs(&drafts, &robots),
@@ -161,11 +149,8 @@ impl<'a> Deploy<'a> {
     pub(crate) fn serve_all(&self) -> (Vec<(String, DeployResult)>, Result<()>) {
         let build = |options: image::Options<'_>| self.build_images(options);
         // Building and connecting to the robots run in parallel, because both are slow.
-        let (built, (results, served)) = std::thread::scope(|scope| {
-            let serving = scope.spawn(|| self.serve_while_building());
-            let built = self.build.run(&self.specs, build);
-            (built, serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
+        let ((results, served), built) =
+            parallel::both(|| self.serve_while_building(), || self.build.run(&self.specs, build));
         let results = results.into_iter().filter_map(|(robot, result)| Some((robot, result?))).collect();
         self.cache.evict();
         // If both failed, the robots failed first, and the build was stopped for that reason.

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use crate::error::panicked;
-use crate::ui;
+use crate::{parallel, ui};
 
 /// A finished check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -97,13 +97,11 @@ pub(crate) type Source<'a> = Box<dyn FnOnce() -> Vec<Check> + Send + 'a>;
 
 /// Runs all sources at the same time; returns the checks in the order of the sources.
 pub(crate) fn gather(sources: Vec<Source<'_>>) -> Vec<Check> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = sources.into_iter().map(|source| scope.spawn(source)).collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_else(|panic| vec![broken(panic.as_ref())]))
-            .collect()
-    })
+    let checks = parallel::try_map(sources, |source| source());
+    checks
+        .into_iter()
+        .flat_map(|checks| checks.unwrap_or_else(|panic| vec![broken(panic.as_ref())]))
+        .collect()
 }
 
 /// Check for a source that panicked.

@@ -2,7 +2,7 @@
 
 use crate::config::Robot;
 use crate::error::{Failure, Planned, Result, exit_of, panicked};
-use crate::{timeline, ui};
+use crate::{parallel, timeline, ui};
 
 /// Runs `work` for all robots in parallel. A failed robot does not stop the others. Returns the results of
 /// the robots that succeeded, and an error if any has failed.
@@ -19,18 +19,12 @@ pub(crate) fn each<T: Send>(
         let results = robots.iter().map(|robot| (robot.name.clone(), work(robot)));
         return divide(robots.len(), results.collect());
     }
-    let results: Vec<(String, Result<T>)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = robots.iter().map(|robot| (robot, scope.spawn(|| work(robot)))).collect();
-        threads
-            .into_iter()
-            .map(|(robot, thread)| {
-                // A panic in the thread of one robot must not stop the others.
-                let result = thread.join().unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
-                (robot.name.clone(), result)
-            })
-            .collect()
-    });
-    divide(robots.len(), results)
+    // A panic in the thread of one robot must not stop the others.
+    let results = parallel::try_map(robots, |robot| work(robot))
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
+    let names = robots.iter().map(|robot| robot.name.clone());
+    divide(robots.len(), names.zip(results).collect())
 }
 
 /// Separates the results of the robots that succeeded from the errors of the others.

@@ -29,6 +29,7 @@ pub mod image;
 mod loopback;
 pub mod mode;
 mod number;
+pub mod parallel;
 pub mod process;
 mod publish;
 mod reach;

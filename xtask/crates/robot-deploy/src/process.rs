@@ -40,7 +40,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::error::Planned;
 use crate::error::{Exit, Failure, FollowedBy as _, Result};
 use crate::mode::verbose;
-use crate::ui;
+use crate::{parallel, ui};
 
 pub use child::Child;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
@@ -298,7 +298,7 @@ impl Cmd {
         let produced = source.wait();
         // After a signal both may have failed: "interrupted" explains more than their errors.
         interrupt::check()?;
-        let copied = copying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let copied = parallel::joined(copying.join());
         let consumed = consumed.and_then(|(status, stderr)| match status.success() {
             true => Ok(()),
             false => {

@@ -39,7 +39,7 @@ use crate::image::prefix_image::PrefixImage;
 use crate::image::{self, Builder, Built};
 use crate::robot::{Endpoint, Tunnel};
 use crate::timeline::{Lane, Phase, Transport};
-use crate::{process, timeline, ui};
+use crate::{parallel, process, timeline, ui};
 
 use super::Route;
 use agent::{Agent, Command, Inventory, MakeStats, Refusal, RefusalKind, Started};
@@ -266,12 +266,8 @@ impl<'a> Transfer<'a> {
         report: &mut TransferReport,
     ) -> Result<()> {
         let _lock = self.route.cache.lock(self.robot())?;
-        let (exported, connected) = std::thread::scope(|scope| {
-            // The robot lists its layers while BuildKit exports the new ones.
-            let connecting = scope.spawn(|| self.connect());
-            let exported = self.export(built);
-            (exported, connecting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
+        // The robot lists its layers while BuildKit exports the new ones.
+        let (connected, exported) = parallel::both(|| self.connect(), || self.export(built));
         report.images = exported?;
         let (mut agent, inventory) = connected?;
         let comparing = self.span(Phase::Prepare, "compare layers");

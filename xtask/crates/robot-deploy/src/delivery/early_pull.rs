@@ -20,7 +20,7 @@ use crate::process::Child;
 use crate::robot::{Session, registry};
 use crate::robot_side::Script;
 use crate::timeline::{self, Lane, Phase};
-use crate::{process, ui};
+use crate::{parallel, process, ui};
 
 /// Time between two checks whether the pull is still wanted.
 const POLL: Duration = Duration::from_millis(100);
@@ -113,22 +113,22 @@ pub(super) fn while_sending(
 ) -> Result<Pulled> {
     let (sender, events) = channel();
     let is_wanted = &AtomicBool::new(true);
-    std::thread::scope(|scope| {
-        let pulling = scope.spawn(move || {
-            let mut pulled = Pulled::default();
-            if let Err(error) = pulled.follow(route, &events, is_wanted)
-                && crate::mode::verbose()
-            {
-                ui::warn(route.session.robot(), &format!("{error:#}"));
-            }
-            pulled
-        });
+    let pull = move || {
+        let mut pulled = Pulled::default();
+        if let Err(error) = pulled.follow(route, &events, is_wanted)
+            && crate::mode::verbose()
+        {
+            ui::warn(route.session.robot(), &format!("{error:#}"));
+        }
+        pulled
+    };
+    let send = move || {
         let result = work(&sender);
-        drop(sender);
         is_wanted.store(result.is_ok(), Ordering::SeqCst);
-        let pulled = pulling.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        result.map(|()| pulled)
-    })
+        result
+    };
+    let (pulled, result) = parallel::both(pull, send);
+    result.map(|()| pulled)
 }
 
 impl Pulled {

@@ -10,6 +10,7 @@ use super::{explain, imagetools, tags};
 use crate::config::{Hub, Platform};
 use crate::error::{Failure, Result};
 use crate::image::ImageSpec;
+use crate::parallel;
 
 /// Output of `docker buildx imagetools inspect`.
 #[derive(Debug, Deserialize)]
@@ -41,17 +42,9 @@ pub(crate) fn resolve(
     specs: &BTreeSet<ImageSpec>,
 ) -> Result<BTreeMap<ImageSpec, String>> {
     let images: BTreeSet<&str> = specs.iter().map(|spec| spec.image.as_str()).collect();
-    let inspected = std::thread::scope(|scope| {
-        let threads: Vec<_> = images
-            .iter()
-            .map(|image| (*image, scope.spawn(|| inspect(hub, &tags::reference(hub, image, name)))))
-            .collect();
-        let joined = threads.into_iter().map(|(image, thread)| {
-            let inspected = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok((image, inspected))
-        });
-        joined.collect::<Result<BTreeMap<&str, Inspected>>>()
-    })?;
+    let inspect = |image| Ok((image, inspect(hub, &tags::reference(hub, image, name))?));
+    let inspected: Result<BTreeMap<&str, Inspected>> = parallel::map(images, inspect).into_iter().collect();
+    let inspected = inspected?;
     specs
         .iter()
         .map(|spec| {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::stored::{self, StoredRelease};
 use crate::error::Result;
 use crate::number::kibibytes;
+use crate::parallel;
 use crate::robot::survey::{Container, no_answer};
 use crate::robot::{Session, Survey, registry};
 use crate::robot_side::Script;
@@ -65,14 +66,10 @@ struct Facts {
 impl Status {
     /// Reads the status from the robot.
     pub(crate) fn of(session: &Session, project: &str) -> Result<Self> {
-        let (survey, text) = std::thread::scope(|scope| {
-            let survey = scope.spawn(|| {
-                let survey = Survey::of_containers(session, project)?;
-                Ok::<_, anyhow::Error>((survey, SystemTime::now()))
-            });
-            let text = session.command(Script::Status.argv(&[project, registry::CONTAINER])).read();
-            (survey.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), text)
-        });
+        let (survey, text) = parallel::both(
+            || Survey::of_containers(session, project).map(|survey| (survey, SystemTime::now())),
+            || session.command(Script::Status.argv(&[project, registry::CONTAINER])).read(),
+        );
         let (survey, now) = survey?;
         let text = text.map_err(|error| no_answer(session.robot(), error))?;
         Ok(Self::from(&survey, now, &text))

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use super::{named_or_all, workspace};
 use crate::config::{Robot, Workspace};
 use crate::error::{Exit, Result, exit_of, hints_of, panicked};
-use crate::process;
 use crate::reach::endpoint;
 use crate::release::status::{Service, Status};
 use crate::robot::Session;
-use crate::{image, ui};
+use crate::{image, parallel, process, ui};
 
 /// Refresh interval of `--watch`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
@@ -64,18 +63,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Queries all robots in parallel. The error of a robot is one of the results.
 fn query(workspace: &Workspace, watched: &mut [Watched<'_>]) -> Result<Vec<(String, Result<Status>)>> {
-    let all = std::thread::scope(|scope| {
-        let threads: Vec<_> = watched
-            .iter_mut()
-            .map(|watched| (watched.robot.name.clone(), scope.spawn(|| watched.query(workspace))))
-            .collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, Result<Status>>| {
-            thread.join().unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
-        };
-        threads.into_iter().map(|(name, thread)| (name, join(thread))).collect()
-    });
+    let names: Vec<String> = watched.iter().map(|watched| watched.robot.name.clone()).collect();
+    let all = parallel::try_map(watched, |watched| watched.query(workspace));
     process::check_interrupted()?;
-    Ok(all)
+    let all = all.into_iter().map(|joined| joined.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
+    Ok(names.into_iter().zip(all).collect())
 }
 
 impl Watched<'_> {
