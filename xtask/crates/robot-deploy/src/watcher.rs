@@ -16,9 +16,6 @@ use crate::process;
 /// Saves that follow each other faster than this count as one: editors write several files, git writes many.
 const QUIET: Duration = Duration::from_millis(60);
 
-/// Interval at which a waiting watcher checks for Ctrl-C.
-const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Directories that tools write to, not people.
 const TOOL_DIRECTORIES: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
 
@@ -46,14 +43,12 @@ impl Watcher {
     pub(crate) fn next(&self) -> Result<Utf8PathBuf> {
         let mut first = None;
         loop {
-            let timeout = if first.is_some() { QUIET } else { INTERRUPT_INTERVAL };
-            match self.events.recv_timeout(timeout) {
+            match process::receive(&self.events, first.is_some().then_some(QUIET))? {
                 Ok(event) => {
                     let event = event.context("watch the files of the workspace")?;
                     first = first.or_else(|| self.saved(&event));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    process::check_interrupted()?;
                     if let Some(path) = first {
                         return Ok(path);
                     }

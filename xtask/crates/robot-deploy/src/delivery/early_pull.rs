@@ -80,15 +80,13 @@ impl Puller {
         }
         self.is_idle = false;
         loop {
-            match self.answers.recv_timeout(POLL) {
+            match process::receive(&self.answers, Some(POLL))? {
                 Ok(answer) => {
                     self.is_idle = true;
                     anyhow::ensure!(answer == "pulled", "the early pull failed");
                     return Ok(());
                 }
-                Err(RecvTimeoutError::Timeout) if is_wanted.load(Ordering::SeqCst) => {
-                    process::check_interrupted()?;
-                }
+                Err(RecvTimeoutError::Timeout) if is_wanted.load(Ordering::SeqCst) => {}
                 Err(_) => anyhow::bail!("the early pull was ended"),
             }
         }

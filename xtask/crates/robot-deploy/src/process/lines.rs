@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, PipeReader, Read as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Child, interrupt};
 use crate::error::Result;
@@ -13,7 +13,7 @@ pub const LINE: usize = 1 << 20;
 /// Most unknown lines that a login shell may print before and between the lines of a script.
 pub const GREETING: usize = 10_000;
 
-/// Interval at which a wait for a line checks whether this run has been interrupted.
+/// Interval at which a wait checks whether this run has been interrupted.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Reads the child's output line by line in a thread and sends the lines, without line endings, to the
@@ -61,11 +61,21 @@ pub fn piece(reader: &mut impl BufRead, limit: usize) -> std::io::Result<Option<
 
 /// Waits for the next line; `None` at the end of the output. Fails only after a signal.
 pub fn next_line(lines: &Receiver<String>) -> Result<Option<String>> {
+    Ok(receive(lines, None)?.ok())
+}
+
+/// Waits for a value, for at most `timeout` if there is one. The outer result fails only after a signal.
+pub(crate) fn receive<T>(
+    values: &Receiver<T>,
+    timeout: Option<Duration>,
+) -> Result<Result<T, RecvTimeoutError>> {
+    let begin = Instant::now();
     loop {
-        match lines.recv_timeout(CHECK_INTERVAL) {
-            Ok(line) => return Ok(Some(line)),
-            Err(RecvTimeoutError::Timeout) => interrupt::check()?,
-            Err(RecvTimeoutError::Disconnected) => return interrupt::check().map(|()| None),
+        let left = timeout.unwrap_or(Duration::MAX).saturating_sub(begin.elapsed());
+        match values.recv_timeout(left.min(CHECK_INTERVAL)) {
+            Err(RecvTimeoutError::Timeout) if left > CHECK_INTERVAL => interrupt::check()?,
+            Err(error) => return interrupt::check().map(|()| Err(error)),
+            Ok(value) => return Ok(Ok(value)),
         }
     }
 }

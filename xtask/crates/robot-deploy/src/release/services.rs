@@ -1,8 +1,7 @@
 //! Services of the current release, by name. Compose on the robot runs the commands.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::sync_channel;
 
 use anyhow::Context as _;
 
@@ -12,9 +11,6 @@ use crate::process::{self, Cmd};
 use crate::robot::{Endpoint, Session};
 use crate::robot_side::Script;
 use crate::ui;
-
-/// Time without a line from the robot before interrupts are checked.
-const QUIET: Duration = Duration::from_millis(200);
 
 /// Runs a command through the image's entrypoint, which sets the environment of ROS; in an image without an
 /// entrypoint, directly.
@@ -64,26 +60,19 @@ pub(crate) fn lines(
         pieces.into_iter().try_for_each(|piece| sender.send(piece))
     });
     let mut is_rest = false;
-    loop {
-        match lines.recv_timeout(QUIET) {
-            Ok(line) => {
-                let (line, is_whole) = line.context("read the output of the robot")?;
-                let line = String::from_utf8_lossy(&line);
-                // Compose clears the line before it writes one, even without a terminal.
-                let line = line.trim_start_matches("\x1b[2K").trim_end_matches('\r');
-                // The rest of a long line is marked, so that it does not look like a line of its own.
-                if is_rest {
-                    each(&format!("… {line}"))?
-                } else {
-                    each(line)?
-                }
-                is_rest = !is_whole;
-            }
-            Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
-            Err(RecvTimeoutError::Disconnected) => break,
+    while let Ok(line) = process::receive(&lines, None)? {
+        let (line, is_whole) = line.context("read the output of the robot")?;
+        let line = String::from_utf8_lossy(&line);
+        // Compose clears the line before it writes one, even without a terminal.
+        let line = line.trim_start_matches("\x1b[2K").trim_end_matches('\r');
+        // The rest of a long line is marked, so that it does not look like a line of its own.
+        if is_rest {
+            each(&format!("… {line}"))?
+        } else {
+            each(line)?
         }
+        is_rest = !is_whole;
     }
-    process::check_interrupted()?;
     child.wait()
 }
 

@@ -22,9 +22,6 @@ const CONNECT_SECONDS: u8 = 5;
 /// Time that a login may take, including jump hosts.
 const LOGIN: Duration = Duration::from_secs(30);
 
-/// Interval at which a wait for the connection checks for Ctrl-C.
-const INTERRUPT_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Everything that `ssh` needs to reach a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -229,13 +226,12 @@ fn wait_until_ready(
     answers: &Receiver<String>,
     timeout: Duration,
 ) -> Result<()> {
-    let deadline = Instant::now() + timeout;
-    while Instant::now() < deadline {
-        match answers.recv_timeout(INTERRUPT_INTERVAL) {
+    let begin = Instant::now();
+    while let Some(left) = timeout.checked_sub(begin.elapsed()) {
+        match process::receive(answers, Some(left))? {
             Ok(line) if line == READY => return Ok(()),
-            Ok(_) | Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                process::check_interrupted()?;
                 return Err(host_key::explain(endpoint, &child.reason()));
             }
         }

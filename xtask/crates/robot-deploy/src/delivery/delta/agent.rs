@@ -10,7 +10,7 @@ mod session_fuzz;
 use std::collections::VecDeque;
 use std::io::{BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -47,8 +47,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// besides. A slow memory card takes 10 MB per second.
 const MAKE_TIMEOUT: (u64, Duration) = (5_000_000, Duration::from_secs(60));
 
-/// Time between two checks whether this run has been interrupted.
-const POLL: Duration = Duration::from_millis(100);
 
 const UNREADABLE: &str = "read the registry agent's answer";
 const TOO_LARGE: &str = "the registry agent's answer is too large";
@@ -150,23 +148,18 @@ impl Agent {
     }
 
     fn next_line(&mut self, timeout: Duration) -> Result<String> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            process::check_interrupted()?;
-            if let Some(line) = self.pending.pop_front() {
-                return Ok(line);
+        process::check_interrupted()?;
+        if let Some(line) = self.pending.pop_front() {
+            return Ok(line);
+        }
+        match process::receive(&self.answers, Some(timeout))? {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Timeout) => {
+                anyhow::bail!("the registry agent has not answered for {} s", timeout.as_secs())
             }
-            match self.answers.recv_timeout(POLL) {
-                Ok(line) => return Ok(line),
-                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    anyhow::bail!("the registry agent has not answered for {} s", timeout.as_secs())
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    process::check_interrupted()?;
-                    self.close();
-                    return Err(self.child.reason().context("the registry agent has ended"));
-                }
+            Err(RecvTimeoutError::Disconnected) => {
+                self.close();
+                Err(self.child.reason().context("the registry agent has ended"))
             }
         }
     }
@@ -303,22 +296,13 @@ impl Writer {
 
     /// Waits until all bytes are written; returns whether that took less than `timeout`.
     fn write(&self, bytes: &[u8], timeout: Duration) -> Result<bool> {
-        let deadline = Instant::now() + timeout;
         // Does not block: the last chunk has been written. Where the thread has ended, the receiver below
         // fails as well.
         self.queue.send(bytes.to_vec()).ok();
-        loop {
-            match self.results.recv_timeout(POLL) {
-                Ok(written) => {
-                    written.context(BROKEN)?;
-                    return Ok(true);
-                }
-                Err(RecvTimeoutError::Disconnected) => anyhow::bail!(BROKEN),
-                Err(RecvTimeoutError::Timeout) => process::check_interrupted()?,
-            }
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
+        match process::receive(&self.results, Some(timeout))? {
+            Ok(written) => written.context(BROKEN).map(|()| true),
+            Err(RecvTimeoutError::Timeout) => Ok(false),
+            Err(RecvTimeoutError::Disconnected) => anyhow::bail!(BROKEN),
         }
     }
 }
