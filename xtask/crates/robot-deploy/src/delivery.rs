@@ -8,12 +8,13 @@ pub(crate) mod hub;
 pub(crate) mod plan;
 mod pull;
 mod registry;
+mod retry;
 mod stats;
 
 use std::collections::BTreeMap;
 
 use crate::config::Workspace;
-use crate::image::{Builder, Built, ImageId};
+use crate::image::{Builder, Built};
 use crate::robot::{Session, Survey};
 use crate::ui::Progress;
 
@@ -129,10 +130,7 @@ fn known_as(
     digest_cache: &DigestCache,
     built: &Built,
 ) -> Option<Delivered> {
-    let digest = match &built.id {
-        ImageId::Manifest(digest) => digest.clone(),
-        ImageId::Config(config) => digest_cache.pushed_as(config)?,
-    };
+    let digest = digest_cache.manifest_of(&built.id)?;
     let reference = crate::robot::registry::reference(&workspace.project.name, &digest);
     survey.has_image(&reference).then(|| Delivered { image: built.spec.image.clone(), reference })
 }

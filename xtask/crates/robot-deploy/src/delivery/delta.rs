@@ -25,61 +25,52 @@
 
 mod agent;
 mod cache;
+mod forecast;
+mod plans;
 mod prefix;
 mod queue;
+mod send;
+mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::Sender;
 
 use crate::digest::Digest;
-use crate::error::{Exit, Failure, Result, exit_of, explained};
+use crate::error::{Exit, Failure, Result, exit_of};
 use crate::image::export;
 use crate::image::layout::{self, Exported, Layer};
 use crate::image::oci::Descriptor;
-use crate::image::prefix_image::PrefixImage;
-use crate::image::{self, Builder, Built};
-use crate::robot::{Endpoint, Tunnel};
+use crate::image::{Builder, Built};
+use crate::robot::Tunnel;
 use crate::timeline::{Lane, Phase, Transport};
-use crate::{parallel, process, timeline, ui};
+use crate::{parallel, timeline, ui};
 
 use super::Route;
-use agent::{Agent, Command, Inventory, MakeStats, Refusal, RefusalKind, Started};
-use queue::{Job, Queue};
+use super::retry::retrying;
+use agent::{Agent, Inventory, Refusal, RefusalKind};
+use queue::Queue;
+use send::Sending;
 
 pub(crate) use cache::{DeltaCache, prune};
+pub(super) use forecast::RegistryAccess;
 
 /// Bytes of memory that the robot has to spare at least: twice the amount that making a layer takes.
 const MIN_MEMORY: u64 = 200_000_000;
-
-/// Hint of a transfer that is given up.
-const KEPT_HINT: &str = "what arrived is kept on the robot for a day: the next deploy sends the rest";
-
-/// Most connections in a row that may drop without any progress.
-const TRIES: u32 = 5;
 
 /// Delta transfer to one robot.
 #[derive(Clone, Copy)]
 pub(super) struct Transfer<'a> {
     route: &'a Route<'a>,
-    observer: &'a dyn LayerObserver,
+    events: Option<&'a Sender<LayerEvent>>,
 }
 
-/// Observer of prefix images that become complete in the robot's registry while other layers are still being
-/// sent.
-pub(super) trait LayerObserver: Sync {
+/// Event of a transfer: prefix images become complete in the robot's registry while other layers are still
+/// being sent.
+pub(super) enum LayerEvent {
     /// At least one prefix image will follow.
-    fn prefix_expected(&self);
-
-    /// The registry has all layers of a prefix image.
-    fn prefix_arrived(&self, image: &PrefixImage);
-}
-
-/// Ignores all prefix images.
-pub(super) struct NoObserver;
-
-impl LayerObserver for NoObserver {
-    fn prefix_expected(&self) {}
-
-    fn prefix_arrived(&self, _image: &PrefixImage) {}
+    PrefixExpected,
+    /// The prefix image whose manifest has this digest is in the robot's registry.
+    PrefixArrived(String),
 }
 
 /// Way of one layer to the robot.
@@ -129,35 +120,21 @@ impl TransferReport {
     }
 }
 
-/// Access to the data of the robot's registry.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum RegistryAccess<'a> {
-    Running,
-    /// The registry does not run. Its data is there, and so is its image, which has this name.
-    Stopped(&'a str),
-    /// The robot has no data of a registry, or no image to read them with.
-    Absent,
-}
-
-/// Forecast of a delta transfer.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Forecast {
-    /// The report that the transfer would give.
-    pub report: TransferReport,
-    /// Bytes that would be sent besides the delta files.
-    pub overhead: u64,
-    /// The reason why `docker push` would send all layers, if it would.
-    pub fallback_reason: Option<String>,
-}
-
 impl<'a> Transfer<'a> {
     pub(super) fn new(route: &'a Route<'a>) -> Self {
-        Self { route, observer: &NoObserver }
+        Self { route, events: None }
     }
 
-    /// Replaces the observer.
-    pub(super) fn observed_by(self, observer: &'a dyn LayerObserver) -> Self {
-        Self { observer, ..self }
+    /// Sends events to `events`, if there is a sender.
+    pub(super) fn observed_by(self, events: Option<&'a Sender<LayerEvent>>) -> Self {
+        Self { events, ..self }
+    }
+
+    fn notify(&self, event: LayerEvent) {
+        // An error means that the early pull has given up, which stops nothing else.
+        if let Some(events) = self.events {
+            events.send(event).ok();
+        }
     }
 
     fn robot(&self) -> &'a str {
@@ -172,55 +149,6 @@ impl<'a> Transfer<'a> {
     /// Starts a span in the robot's lane of the timeline.
     fn span(&self, phase: Phase, name: &str) -> timeline::Guard {
         timeline::span(Lane::robot(self.robot()), phase, name)
-    }
-
-    /// Forecasts [`Transfer::send_layers`]. Nothing changes on the robot; delta files are encoded, for the
-    /// transfer that follows.
-    ///
-    /// # Errors
-    /// An error for which [`is_full`] is true if the robot has no room for the layers.
-    pub(super) fn forecast(&self, built: &[&Built], registry: RegistryAccess<'_>) -> Result<Forecast> {
-        let images = self.export(built)?;
-        let mut agent = match registry {
-            RegistryAccess::Running => Some(Agent::start(self.route.session)?),
-            RegistryAccess::Stopped(image) => Some(Agent::start_in(self.route.session, image)?),
-            RegistryAccess::Absent => None,
-        };
-        let inventory = match &mut agent {
-            Some(agent) => agent.inventory(self.repository())?,
-            None => Inventory { memory: u64::MAX, disk: u64::MAX, ..Inventory::default() },
-        };
-        let mut queue = Queue::new(self, agent.as_mut(), &inventory, &images)?;
-        if let Some(why) = queue.disk_shortage(&inventory) {
-            return Err(self.disk_full(Refusal { kind: RefusalKind::Disk, why }));
-        }
-        let fallback_reason = memory_shortage(&inventory);
-        let mut forecast = Forecast { fallback_reason, ..Forecast::default() };
-        forecast.report.images = images;
-        let present = [queue.present(), queue.attachable()].concat();
-        forecast.report.layers = present.into_iter().map(|layer| (layer, LayerReport::PRESENT)).collect();
-        if forecast.fallback_reason.is_some() {
-            return Ok(forecast);
-        }
-        forecast.overhead = match &agent {
-            Some(agent) => agent.sent(),
-            None => agent::start_bytes(self.repository())?,
-        };
-        if !queue.jobs().is_empty() {
-            let (owner, layers, keep) =
-                (self.route.cache.owner()?, queue.layer_digests(), queue.deltas_to_keep());
-            let (repository, layers, keep) = (self.repository(), &layers[..], keep.as_deref());
-            forecast.overhead += Command::Begin { owner: &owner, repository, layers, keep }.bytes();
-        }
-        for job in queue.jobs() {
-            let report = job.report()?;
-            let arrived = inventory.spools.get(&job.packed.delta.name).copied().unwrap_or_default();
-            let sent = report.sent.saturating_sub(arrived);
-            forecast.overhead +=
-                agent::send_overhead(job.request(self.repository()), &job.packed.delta.name, sent);
-            forecast.report.layers.insert(job.layer.digest.clone(), LayerReport { sent, ..report });
-        }
-        Ok(forecast)
     }
 
     /// Sends the layers of these images that the robot lacks. Layers that cannot be sent are left to
@@ -239,17 +167,15 @@ impl<'a> Transfer<'a> {
             return Ok(TransferReport::default());
         }
         let mut report = TransferReport::default();
-        for tries in 1.. {
-            let Err(error) = self.try_send_layers(tunnel, built, &mut report) else { break };
-            if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) || is_full(&error) {
-                return Err(error);
-            }
-            // The connection may also have dropped before the first layer was sent.
-            if tries == TRIES || !tunnel.reopen(KEPT_HINT)? {
+        // The connection may also drop before the first layer is sent.
+        let again = "the connection dropped: comparing layers again";
+        match retrying(tunnel, again, || self.try_send_layers(tunnel, built, &mut report)) {
+            Err(error)
+                if !matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) && !is_full(&error) =>
+            {
                 self.warn_of_push(&format!("{error:#}"));
-                break;
             }
-            ui::warn(self.robot(), "the connection dropped: comparing layers again");
+            result => result?,
         }
         Ok(report)
     }
@@ -284,13 +210,19 @@ impl<'a> Transfer<'a> {
         if let Some(shortage) = memory_shortage(&inventory) {
             anyhow::bail!(shortage);
         }
-        if let Some(why) = queue.disk_shortage(&inventory) {
-            return Err(self.disk_full(Refusal { kind: RefusalKind::Disk, why }));
-        }
+        self.check_disk(&mut queue, &inventory)?;
         let mut span = self.span(Phase::Transfer, "send layers");
-        let result = self.send_queue(tunnel, agent, &mut queue, report);
+        let result = Sending { transfer: self, tunnel, queue, report }.run(agent);
         span.sent(report.sent);
         result
+    }
+
+    /// Fails if the layers of the queue do not fit on the robot.
+    fn check_disk(&self, queue: &mut Queue, inventory: &Inventory) -> Result<()> {
+        match queue.disk_shortage(inventory) {
+            Some(why) => Err(self.disk_full(Refusal { kind: RefusalKind::Disk, why })),
+            None => Ok(()),
+        }
     }
 
     fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
@@ -308,196 +240,6 @@ impl<'a> Transfer<'a> {
         let mut agent = Agent::start(self.route.session)?;
         let inventory = agent.inventory(self.repository())?;
         Ok((agent, inventory))
-    }
-
-    /// Sends until every job is done or left to `docker push`, and reconnects each time the connection drops.
-    fn send_queue(
-        &self,
-        tunnel: &Tunnel<'_>,
-        first: Agent,
-        queue: &mut Queue,
-        report: &mut TransferReport,
-    ) -> Result<()> {
-        let mut connected = Some(first);
-        let mut tries = 0;
-        while !queue.is_empty() {
-            let mut agent = match connected.take() {
-                Some(agent) => agent,
-                None => self.reconnect(tunnel)?,
-            };
-            let outcome = self.send_through(&mut agent, queue, report);
-            report.sent += agent.sent();
-            let Err(error) = outcome else { continue };
-            process::check_interrupted()?;
-            let refusal = error.downcast_ref::<Refusal>();
-            let is_stale = refusal.is_some_and(|refusal| refusal.kind == RefusalKind::Stale);
-            if let Some(refusal) = refusal.filter(|_| !is_stale) {
-                self.handle_refusal(refusal, queue)?;
-                continue;
-            }
-            if queue.has_failed() {
-                return Err(error);
-            }
-            // Only connections without any progress count.
-            tries = if queue.made_progress() { 0 } else { tries + 1 };
-            if tries == TRIES {
-                return Err(error);
-            }
-            if !queue.is_empty() {
-                let text = match is_stale {
-                    true => format!("{error}: trying again"),
-                    false => "the connection dropped: the transfer resumes where it stopped".to_owned(),
-                };
-                ui::warn(self.robot(), &text);
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts another agent after the connection broke off or the agent refused.
-    fn reconnect(&self, tunnel: &Tunnel<'_>) -> Result<Agent> {
-        let Endpoint { robot, reconnect, .. } = self.route.session.endpoint();
-        // Without its registry the robot can take nothing, not even from `docker push`.
-        tunnel.reopen(KEPT_HINT)?;
-        let connected = process::poll("the registry agent to answer", *reconnect, || {
-            tunnel.ensure_open()?;
-            self.connect()
-        });
-        connected.map(|(agent, _inventory)| agent).map_err(|error| {
-            explained(error, |error| {
-                let gone = Failure::unreachable(format!("cannot reconnect to `{robot}`"));
-                gone.hint(KEPT_HINT).because(error).into()
-            })
-        })
-    }
-
-    /// Sends as much of the queue as one connection allows.
-    fn send_through(&self, agent: &mut Agent, queue: &mut Queue, report: &mut TransferReport) -> Result<()> {
-        let owner = self.route.cache.owner()?;
-        let (layers, keep) = (queue.layer_digests(), queue.deltas_to_keep());
-        let Started { blobs, spools } = agent.begin(&owner, self.repository(), &layers, keep.as_deref())?;
-        // An agent whose connection drops after all of a delta has arrived still makes the layer.
-        for job in queue.take_finished(&blobs) {
-            report.layers.insert(job.layer.digest.clone(), job.report()?);
-        }
-        self.remove_suspects(agent, queue)?;
-        self.route.progress.doing("sending layers", queue.expected_bytes());
-        self.route.progress.set(queue.update_arrived(&spools));
-        while let Some(layer) = queue.next_to_attach() {
-            agent.attach(self.repository(), &layer)?;
-            queue.finish_attach();
-            report.layers.entry(layer).or_insert(LayerReport::PRESENT);
-        }
-        let jobs = queue.jobs().to_vec();
-        if jobs.iter().any(|job| job.prefix_image.is_some()) {
-            self.observer.prefix_expected();
-        }
-        let result = self.send_jobs(agent, queue, &jobs, &spools);
-        if result.is_err() {
-            agent.close();
-        }
-        // Also after an error: the answers tell which layers have been made, and why one was refused.
-        for job in &jobs {
-            match agent.wait_made(job.layer.size) {
-                Ok(stats) => self.print_make_stats(&job.layer, stats),
-                Err(error) if error.is::<Refusal>() => return Err(error),
-                // Where this machine ended the connection, its own error is the reason, not the agent's end.
-                Err(error) => return Err(result.err().unwrap_or(error)),
-            }
-            queue.finish(&job.layer.digest);
-            report.layers.insert(job.layer.digest.clone(), job.report()?);
-        }
-        result
-    }
-
-    /// Has the agent remove suspect layers that are damaged.
-    fn remove_suspects(&self, agent: &mut Agent, queue: &mut Queue) -> Result<()> {
-        let suspects = queue.take_suspects();
-        if suspects.is_empty() {
-            return Ok(());
-        }
-        let sizes = suspects.iter().filter_map(|digest| self.route.cache.layout.blob(digest).metadata().ok());
-        let bytes = sizes.map(|metadata| metadata.len()).sum();
-        let damaged = agent.remove_damaged(&suspects, bytes)?.len();
-        if damaged > 0 {
-            let text = format!("{damaged} damaged layers were removed from its registry");
-            ui::warn(self.robot(), &text);
-        }
-        Ok(())
-    }
-
-    /// Sends the delta files of `jobs`, shows progress, and tells the observer of prefix images that are
-    /// complete.
-    fn send_jobs(
-        &self,
-        agent: &mut Agent,
-        queue: &Queue,
-        jobs: &[Job],
-        spools: &BTreeMap<String, u64>,
-    ) -> Result<()> {
-        let mut observed = 0;
-        jobs.iter().try_for_each(|job| {
-            let offset = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
-            let request = job.request(self.repository());
-            agent.send(request, &job.packed.delta, offset, &mut |count, made| {
-                if let Some(total) = queue.expected_bytes() {
-                    self.route.progress.expect(total);
-                }
-                self.route.progress.advance(count);
-                let new = jobs.iter().take(made).skip(observed);
-                new.filter_map(|job| job.prefix_image.as_ref())
-                    .for_each(|image| self.observer.prefix_arrived(image));
-                observed = observed.max(made);
-            })
-        })
-    }
-
-    /// Prints the memory and the reads that a layer took on the robot, in verbose mode.
-    fn print_make_stats(&self, layer: &Layer, stats: MakeStats) {
-        if crate::mode::verbose() {
-            let [size, memory, read] = [layer.size, stats.memory, stats.read].map(ui::bytes);
-            let name = image::short(&layer.digest);
-            let text =
-                format!("made layer {name} of {size} with {memory} of memory, reading {read} of others");
-            ui::step(self.robot(), &text);
-        }
-    }
-
-    /// Sends the first layer of the queue again where that can help, and else leaves it to `docker push`.
-    ///
-    /// # Errors
-    /// The refusal itself if it would hold for the other layers, too.
-    fn handle_refusal(&self, refusal: &Refusal, queue: &mut Queue) -> Result<()> {
-        let Some(job) = queue.jobs().first().cloned() else { return Err(refusal.clone().into()) };
-        match refusal.kind {
-            // The same delta file, from its beginning. A second refusal leaves the layer to `docker push`.
-            RefusalKind::Spool if queue.retry_first(None) => Ok(()),
-            // The spool of an earlier connection may have been damaged since, for example by a power cut.
-            RefusalKind::Digest | RefusalKind::Delta if queue.restart_first() => Ok(()),
-            RefusalKind::Digest | RefusalKind::Basis | RefusalKind::Delta => {
-                let damaged = self.route.cache.invalidate(&job.layer.digest, &job.packed)?;
-                if damaged.contains(&job.layer.digest) {
-                    anyhow::bail!("a layer on this machine was damaged; it will be exported again");
-                }
-                if damaged.is_empty() && refusal.kind == RefusalKind::Digest {
-                    queue.suspect(&job.packed.bases);
-                }
-                if queue.retry_first(Some(self.route.cache)) {
-                    ui::warn(self.robot(), &format!("{refusal}: the layer is sent whole"));
-                    return Ok(());
-                }
-                self.warn_of_push(&refusal.to_string());
-                queue.skip_first();
-                Ok(())
-            }
-            RefusalKind::Disk => Err(self.disk_full(refusal.clone())),
-            RefusalKind::Memory | RefusalKind::Busy | RefusalKind::System => Err(refusal.clone().into()),
-            RefusalKind::Spool | RefusalKind::Stale | RefusalKind::Other => {
-                self.warn_of_push(&refusal.to_string());
-                queue.skip_first();
-                Ok(())
-            }
-        }
     }
 
     fn disk_full(&self, why: Refusal) -> anyhow::Error {
@@ -533,16 +275,6 @@ pub(crate) fn is_full(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<Refusal>())
         .any(|refusal| refusal.kind == RefusalKind::Disk)
-}
-
-impl Job {
-    fn report(&self) -> Result<LayerReport> {
-        let how = match self.packed.bases.first() {
-            Some(basis) => Transport::Patch { basis: basis.to_string() },
-            None => Transport::Whole,
-        };
-        Ok(LayerReport { how, sent: self.packed.delta.size()? })
-    }
 }
 
 /// Describes why the layers of a builder cannot be exported uncompressed.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use crate::files;
+use crate::image::ImageId;
 use crate::ui;
 
 /// Maps configurations of images to the manifests that deliveries made of them, to recognise images that a
@@ -59,6 +60,14 @@ impl DigestCache {
     /// Digest of the manifest with which the image with this configuration was pushed.
     pub(crate) fn pushed_as(&self, config: &str) -> Option<String> {
         self.pushed.of(config)
+    }
+
+    /// Digest of the manifest that an image has on robots, if it is known.
+    pub(crate) fn manifest_of(&self, id: &ImageId) -> Option<String> {
+        match id {
+            ImageId::Manifest(digest) => Some(digest.clone()),
+            ImageId::Config(config) => self.pushed_as(config),
+        }
     }
 
     /// Records the manifest of an image that was pushed.

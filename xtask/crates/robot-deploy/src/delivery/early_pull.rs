@@ -13,9 +13,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Route;
-use super::delta::LayerObserver;
+use super::delta::LayerEvent;
 use crate::error::Result;
-use crate::image::prefix_image::PrefixImage;
 use crate::process::Child;
 use crate::robot::{Session, registry};
 use crate::robot_side::Script;
@@ -24,25 +23,6 @@ use crate::{parallel, process, ui};
 
 /// Time between two checks whether the pull is still wanted.
 const POLL: Duration = Duration::from_millis(100);
-
-/// Event of the delta transfer.
-enum LayerEvent {
-    /// At least one prefix image will follow.
-    PrefixExpected,
-    /// The prefix image whose manifest has this digest is in the robot's registry.
-    PrefixArrived(String),
-}
-
-impl LayerObserver for Sender<LayerEvent> {
-    fn prefix_expected(&self) {
-        // An error means that the early pull has given up, which stops nothing else.
-        self.send(LayerEvent::PrefixExpected).ok();
-    }
-
-    fn prefix_arrived(&self, image: &PrefixImage) {
-        self.send(LayerEvent::PrefixArrived(image.digest().into())).ok();
-    }
-}
 
 /// Guard of the prefix images on the robot. The robot removes them when this guard is dropped, and also when
 /// this process is killed.
@@ -104,10 +84,10 @@ impl Drop for Puller {
     }
 }
 
-/// Runs `work`, and pulls the prefix images that `work` tells its observer about.
+/// Runs `work`, and pulls the prefix images of the events that `work` sends.
 pub(super) fn while_sending(
     route: &Route<'_>,
-    work: impl FnOnce(&dyn LayerObserver) -> Result<()>,
+    work: impl FnOnce(&Sender<LayerEvent>) -> Result<()>,
 ) -> Result<Pulled> {
     let (sender, events) = channel();
     let is_wanted = &AtomicBool::new(true);

@@ -4,28 +4,24 @@
 //! layers that are missing after that. `docker push` begins a layer again when the connection drops, so the
 //! push is repeated over a new connection; layers that have arrived are not sent again.
 
+use std::sync::mpsc::Sender;
+
 use anyhow::Context as _;
 
-use super::delta::{LayerObserver, NoObserver, Transfer, TransferReport};
+use super::delta::{LayerEvent, Transfer, TransferReport};
 use super::early_pull;
+use super::retry::retrying;
 use super::stats::TransferStats;
 use super::{Delivered, Delivery, Route, pull as pulling};
 use crate::error::{Exit, Failure, Result, exit_of};
 use crate::image::oci::Descriptor;
 use crate::image::push::{Layers, Push};
 use crate::image::{Built, ImageId, layout};
-use crate::process;
 use crate::robot::registry::{self, PushedManifest};
 use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
 use crate::robot_side::Script;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
-
-/// Most tries of a push or a pull while the connection keeps dropping.
-const TRIES: u32 = 5;
-
-/// Hint for a delivery whose connection is lost.
-const KEPT_HINT: &str = "what arrived is kept on the robot: the next deploy resumes from it";
 
 /// Most bytes of layers to push that are not worth a compressed connection.
 const MAX_UNCOMPRESSED: u64 = 100_000;
@@ -55,58 +51,57 @@ pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     }
     delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
-    let early = early_pull::while_sending(route, |observer| {
-        fill_registry(route, &tunnel, &lacking, &mut delivery, observer)
+    let early = early_pull::while_sending(route, |events| {
+        fill_registry(route, &tunnel, &lacking, &mut delivery, Some(events))
     })?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
     let pulled = pull(route, &tunnel, &delivery.images);
     drop(early);
-    let Err(error) = pulled else { return Ok(delivery) };
-    if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) {
-        return Err(error);
+    if let Err(error) = pulled {
+        delivery.images = before;
+        remove_damaged(route, &tunnel, &lacking, error)?;
+        fill_registry(route, &tunnel, &lacking, &mut delivery, None)?;
+        pull(route, &tunnel, &delivery.images)?;
     }
-    // The registry's data may have been damaged, for example by a power cut: damaged blobs are removed and
-    // sent again.
-    let damaged = match remove_damaged(route, &tunnel, &lacking) {
-        Ok(0) | Err(_) => return Err(error),
-        Ok(count) => count,
-    };
-    ui::warn(session.robot(), &format!("{damaged} layers in its registry were damaged: sending them again"));
-    delivery.images = before;
-    fill_registry(route, &tunnel, &lacking, &mut delivery, &NoObserver)?;
-    pull(route, &tunnel, &delivery.images)?;
     Ok(delivery)
 }
 
 /// Has the robot pull the images that it lacks, and again each time the connection drops: it keeps pulled
 /// layers.
 fn pull(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[Delivered]) -> Result<()> {
-    let robot = route.session.robot();
+    let again = "the connection dropped: connected again, the robot continues to pull";
     let project = &route.workspace.project.name;
-    for tries in 1.. {
-        let Err(error) = pull_lacking(route.session, project, route.survey, images) else { break };
-        process::check_interrupted()?;
-        if !tunnel.reopen(KEPT_HINT)? {
-            return Err(error);
-        }
-        if tries == TRIES {
-            let dropped = format!("the connection to `{robot}` keeps dropping");
-            return Err(Failure::unreachable(dropped).hint(KEPT_HINT).because(error).into());
-        }
-        ui::warn(robot, "the connection dropped: connected again, the robot continues to pull");
-    }
-    Ok(())
+    retrying(tunnel, again, || pull_lacking(route.session, project, route.survey, images))
 }
 
-/// Removes damaged blobs of these images from the robot's registry; returns their number.
-fn remove_damaged(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[&Built]) -> Result<usize> {
-    let mut blobs: Vec<Descriptor> = Vec::new();
-    for built in images {
-        let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.spec.image)?;
-        blobs.extend(manifest.blobs);
+/// Removes damaged blobs of these images, which the robot could not pull, from its registry: the registry's data
+/// may have been damaged, for example by a power cut.
+///
+/// # Errors
+/// `error`, unless that explains it.
+fn remove_damaged(
+    route: &Route<'_>,
+    tunnel: &Tunnel<'_>,
+    images: &[&Built],
+    error: anyhow::Error,
+) -> Result<()> {
+    if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) {
+        return Err(error);
     }
-    Transfer::new(route).remove_damaged(&blobs)
+    let blobs = |built: &&Built| {
+        let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.spec.image)?;
+        Ok(manifest.blobs)
+    };
+    let blobs: Result<Vec<Vec<Descriptor>>> = images.iter().map(blobs).collect();
+    match blobs.and_then(|blobs| Transfer::new(route).remove_damaged(&blobs.concat())) {
+        Ok(0) | Err(_) => Err(error),
+        Ok(count) => {
+            let text = format!("{count} layers in its registry were damaged: sending them again");
+            ui::warn(route.session.robot(), &text);
+            Ok(())
+        }
+    }
 }
 
 /// Fills the robot's registry: by delta transfer, and by `docker push` for the rest.
@@ -115,51 +110,71 @@ fn fill_registry(
     tunnel: &Tunnel<'_>,
     lacking: &[&Built],
     delivery: &mut Delivery,
-    observer: &dyn LayerObserver,
+    events: Option<&Sender<LayerEvent>>,
 ) -> Result<()> {
-    let report = Transfer::new(route).observed_by(observer).send_layers(tunnel, lacking)?;
-    let cost = &mut delivery.cost;
-    cost.sent += report.sent;
+    let report = Transfer::new(route).observed_by(events).send_layers(tunnel, lacking)?;
     let compressed = compressed_session(route, &report)?;
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
-    let (usual, tunnel) = (tunnel, compressed.as_ref().unwrap_or(tunnel));
+    push_all(route, compressed.as_ref().unwrap_or(tunnel), lacking, &report, delivery)?;
+    // During a push over the compressed connection the usual one may have dropped.
+    if compressed.is_some() {
+        delivery.cost.compressed = true;
+        tunnel.reopen()?;
+    }
+    Ok(())
+}
+
+/// Pushes the images, and adds them and their cost to `delivery`.
+fn push_all(
+    route: &Route<'_>,
+    tunnel: &Tunnel<'_>,
+    images: &[&Built],
+    report: &TransferReport,
+    delivery: &mut Delivery,
+) -> Result<()> {
+    let cost = &mut delivery.cost;
     let start = tunnel.traffic().sent;
-    cost.compressed |= compressed.is_some();
-    let mut stats = TransferStats::new(route.session.robot(), &report);
-    for built in lacking {
-        let name = &built.spec.image;
-        let before = tunnel.traffic().sent;
-        let mut span =
-            timeline::span(Lane::robot(route.session.robot()), Phase::Push, format!("push {name}"));
-        let (pushed, manifest) = push(route, tunnel, built).with_context(|| format!("push `{name}`"))?;
-        let sent = tunnel.traffic().sent - before;
-        span.sent(sent);
-        if pushed.sent == 0
-            && let Some(exported) = report.images.iter().find(|exported| *exported.digest == manifest.digest)
-        {
-            route
-                .digest_cache
-                .record_overhead(exported.layers.len(), sent.saturating_sub(exported.own_bytes));
-        }
-        let (layers, by_delta) = stats.record(name, &manifest.digest, pushed, sent);
-        print_pushed(route.progress, name, layers, by_delta + sent);
+    let mut stats = TransferStats::new(route.session.robot(), report);
+    for built in images {
+        let (layers, manifest) = push_and_record(route, tunnel, built, report, &mut stats)?;
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
         cost.layer_bytes += manifest.layer_bytes;
         let reference = registry::reference(&route.workspace.project.name, &manifest.digest);
-        delivery.images.push(Delivered { image: name.clone(), reference });
+        delivery.images.push(Delivered { image: built.spec.image.clone(), reference });
     }
-    cost.sent += tunnel.traffic().sent - start;
+    cost.sent += report.sent + tunnel.traffic().sent - start;
     cost.bytes_reused += match report.images.is_empty() {
         false => stats.reused(),
         // Without exported layers only their sum is known.
         true => cost.layer_bytes.saturating_sub(cost.sent),
     };
-    // During a push over the compressed connection the usual one may have dropped.
-    if compressed.is_some() {
-        usual.reopen(KEPT_HINT)?;
-    }
     Ok(())
+}
+
+/// Pushes one image, and records its bytes. Returns the layers by delta and by push.
+fn push_and_record<'a>(
+    route: &Route<'_>,
+    tunnel: &Tunnel<'_>,
+    built: &Built,
+    report: &'a TransferReport,
+    stats: &mut TransferStats<'a>,
+) -> Result<(Layers, PushedManifest)> {
+    let name = &built.spec.image;
+    let before = tunnel.traffic().sent;
+    let mut span = timeline::span(Lane::robot(route.session.robot()), Phase::Push, format!("push {name}"));
+    let (pushed, manifest) = push(route, tunnel, built).with_context(|| format!("push `{name}`"))?;
+    let sent = tunnel.traffic().sent - before;
+    span.sent(sent);
+    if pushed.sent == 0
+        && let Some(exported) = report.images.iter().find(|exported| *exported.digest == manifest.digest)
+    {
+        let overhead = sent.saturating_sub(exported.own_bytes);
+        route.digest_cache.record_overhead(exported.layers.len(), overhead);
+    }
+    let (layers, by_delta) = stats.record(name, &manifest.digest, pushed, sent);
+    print_pushed(route.progress, name, layers, by_delta + sent);
+    Ok((layers, manifest))
 }
 
 /// Opens a compressing connection if `docker push` has to send uncompressed layers.
@@ -185,21 +200,8 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
     let push = Push::new(route.builder, repository, built, tunnel.port())?;
     route.progress.doing(&format!("pushing {}", built.spec.image), None);
     let _watch = tunnel.watched_by(route.progress);
-    let mut tries = 1;
-    let layers = loop {
-        match push.run() {
-            Ok(layers) => break layers,
-            Err(error) => {
-                process::check_interrupted()?;
-                // Only a lost connection is worth another try: any other error would occur again.
-                if !tunnel.reopen(KEPT_HINT)? || tries == TRIES {
-                    return Err(error);
-                }
-                tries += 1;
-                ui::warn(route.session.robot(), "the connection dropped: connected again, pushing again");
-            }
-        }
-    };
+    let again = "the connection dropped: connected again, pushing again";
+    let layers = retrying(tunnel, again, || push.run())?;
     let manifest = tunnel.registry().manifest(repository, &built.spec.image)?;
     verify(built, &manifest)?;
     if let ImageId::Config(config) = &built.id {

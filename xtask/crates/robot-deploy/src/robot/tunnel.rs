@@ -13,6 +13,9 @@ use crate::ui::Progress;
 /// Preferred local port. If it is in use, the next free port is taken.
 pub const PORT: u16 = 5000;
 
+/// Hint for a delivery whose connection is lost.
+pub(crate) const KEPT_HINT: &str = "what arrived is kept on the robot: the next deploy sends the rest";
+
 /// Time that a freshly started registry may take to answer.
 const READY: Duration = Duration::from_secs(30);
 
@@ -33,6 +36,10 @@ impl<'a> Tunnel<'a> {
         tunnel.forward()?;
         tunnel.wait_until_ready()?;
         Ok(tunnel)
+    }
+
+    pub(crate) fn robot(&self) -> &str {
+        self.session.robot()
     }
 
     /// Local port that leads to the robot's registry.
@@ -74,17 +81,16 @@ impl<'a> Tunnel<'a> {
         Ok(dropped)
     }
 
-    /// Like [`Tunnel::ensure_open`], for deliveries: `kept` is the hint about what the robot has received so
-    /// far.
+    /// Like [`Tunnel::ensure_open`], for deliveries.
     ///
     /// # Errors
     /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot or its registry does
     /// not come back in time.
-    pub fn reopen(&self, kept: &str) -> Result<bool> {
+    pub(crate) fn reopen(&self) -> Result<bool> {
         let robot = self.session.robot();
         let gone = format!("`{robot}` did not come back, or its registry does not answer any more");
         self.ensure_open().map_err(|error| {
-            explained(error, |error| Failure::unreachable(gone).hint(kept).because(error).into())
+            explained(error, |error| Failure::unreachable(gone).hint(KEPT_HINT).because(error).into())
         })
     }
 

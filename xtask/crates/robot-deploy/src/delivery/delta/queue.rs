@@ -2,25 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Transfer;
 use super::agent::{Agent, Inventory, MakeRequest, RemoteBlob, short};
-use super::cache::{Candidate, DeltaCache, PackedDelta};
-use super::prefix;
+use super::cache::{DeltaCache, PackedDelta};
+use super::plans;
+use super::{LayerReport, Transfer, prefix, space};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
 use crate::image::prefix_image::PrefixImage;
-use crate::{number, ui};
-use layer_delta::plan::{DeltaPlan, Op};
-
-/// New bytes from which on the robot is asked for the indexes of layers that this machine does not have.
-const MIN_NEW_BYTES: u64 = 2 << 20;
-
-/// Smallest layer, in bytes, whose index the robot is asked for.
-const MIN_FOREIGN_LAYER: u64 = 64 << 10;
-
-/// Most entries that are read of such indexes.
-const MAX_FOREIGN_ENTRIES: usize = 1 << 20;
+use crate::number;
+use crate::timeline::Transport;
+use layer_delta::plan::DeltaPlan;
 
 /// A layer to send.
 #[derive(Clone, Debug)]
@@ -44,6 +36,15 @@ impl Job {
         let (layer, size) = (&layer.digest, layer.size);
         let image = prefix_image.as_ref().map(|image| [&*image.config, &*image.manifest]);
         MakeRequest { repository, layer, size, bases: &packed.bases, image }
+    }
+
+    /// The report of the layer once it has been sent.
+    pub(super) fn report(&self) -> Result<LayerReport> {
+        let how = match self.packed.bases.first() {
+            Some(basis) => Transport::Patch { basis: basis.to_string() },
+            None => Transport::Whole,
+        };
+        Ok(LayerReport { how, sent: self.packed.delta.size()? })
     }
 }
 
@@ -79,20 +80,7 @@ impl Queue {
         if missing.is_empty() {
             return Ok(queue);
         }
-        let made_by = cache.layout.histories();
-        let mut candidates = cache.candidates(inventory);
-        cache.layout.touch(candidates.iter().map(|candidate| &candidate.digest));
-        let plans = plan_all(cache, agent, inventory, &missing, &mut candidates, &made_by)?;
-        for (mut plan, layer) in plans.into_iter().zip(missing) {
-            // A transfer that an earlier run has begun is finished, unless the new plan needs fewer bytes.
-            if let Some((resumable, bytes)) =
-                cache.resumable_plan(layer, &inventory.spools, &candidates, &made_by)?
-                && new_bytes(&resumable).saturating_sub(bytes) <= new_bytes(&plan)
-            {
-                plan = resumable;
-            }
-            let new_bytes = new_bytes(&plan);
-            let packed = cache.pack(layer, plan, &candidates)?;
+        for (layer, packed, new_bytes) in plans::pack_all(cache, agent, inventory, missing)? {
             let (layer, resumed) = (layer.clone(), Some(false));
             queue.jobs.push(Job { layer, packed, prefix_image: None, retried: false, new_bytes, resumed });
         }
@@ -201,11 +189,11 @@ impl Queue {
         let layers: u64 = self.jobs.iter().map(|job| job.layer.size).sum();
         let delta = self.jobs.iter().map(estimated_size).max().unwrap_or_default();
         let own = number::sum(self.delta_names().filter_map(|name| inventory.spools.get(name).copied()));
-        self.is_tight = disk_shortage(inventory, layers, delta, own).is_some();
+        self.is_tight = space::shortage(inventory, layers, delta, own).is_some();
         if !self.is_tight {
             return None;
         }
-        disk_shortage(inventory, layers, delta, number::sum(inventory.spools.values().copied()))
+        space::shortage(inventory, layers, delta, number::sum(inventory.spools.values().copied()))
     }
 
     /// Expected bytes of all deltas; none while nothing is known.
@@ -281,30 +269,6 @@ fn estimated_size(job: &Job) -> u64 {
     if is_complete { size } else { size.max(job.new_bytes / 2) }
 }
 
-/// Describes why new layers do not fit on a robot's disks, if they do not. `layers` are the bytes of all
-/// layers, `delta` those of the largest delta, and `spools` those of spools that count as free, as unfinished
-/// layers do.
-///
-/// The registry keeps each layer once, uncompressed, and the spool of the delta that is being applied. After
-/// that the engine keeps the unpacked files, and in a containerd store the layer as well.
-fn disk_shortage(inventory: &Inventory, layers: u64, delta: u64, spools: u64) -> Option<String> {
-    let disk = inventory.disk.saturating_add(inventory.parts).saturating_add(spools);
-    let engine = layers.saturating_mul(inventory.copies);
-    let shared = layers.saturating_add(engine.max(delta));
-    if inventory.shared {
-        return (disk < shared).then(|| needs_more("its disk", disk, shared));
-    }
-    if disk < layers + delta {
-        return Some(needs_more("its registry's disk", disk, layers + delta));
-    }
-    (inventory.engine < engine).then(|| needs_more("its engine's disk", inventory.engine, engine))
-}
-
-fn needs_more(disk: &str, free: u64, needed: u64) -> String {
-    let (free, needed) = (ui::bytes(free), ui::bytes(needed));
-    format!("{disk} has {free} free, the new layers need {needed} there")
-}
-
 /// Extrapolated total size of parts that each have a number of new bytes: parts of unknown size are assumed
 /// to compress like the known ones.
 fn extrapolated(parts: &[(u64, Option<u64>)]) -> Option<u64> {
@@ -323,117 +287,9 @@ fn complete_blob(blobs: &BTreeMap<String, RemoteBlob>, layer: &Layer) -> Option<
     blobs.get(short(&layer.digest)).filter(|blob| blob.size == layer.size).copied()
 }
 
-/// Plans the deltas of all missing layers.
-fn plan_all(
-    cache: &DeltaCache,
-    agent: Option<&mut Agent>,
-    inventory: &Inventory,
-    missing: &[&Layer],
-    candidates: &mut Vec<Candidate>,
-    made_by: &BTreeMap<Digest, String>,
-) -> Result<Vec<DeltaPlan>> {
-    let plan = |layer: &&Layer, candidates: &[Candidate]| cache.plan(layer, candidates, made_by);
-    let mut plans = missing.iter().map(|layer| plan(layer, candidates)).collect::<Result<Vec<_>>>()?;
-    // Layers that other machines have sent may be better bases. The robot has to read them for their indexes,
-    // which is worth it only where much would be sent.
-    if plans.iter().map(new_bytes).sum::<u64>() > MIN_NEW_BYTES
-        && let Some(agent) = agent
-        && add_foreign_layers(agent, inventory, candidates)?
-    {
-        for (known, layer) in plans.iter_mut().zip(missing) {
-            if new_bytes(known) > MIN_NEW_BYTES {
-                *known = plan(layer, candidates)?;
-            }
-        }
-    }
-    Ok(plans)
-}
-
-/// Bytes of a layer without a counterpart in layers of the robot.
-fn new_bytes(plan: &DeltaPlan) -> u64 {
-    let new = plan.ops.iter().map(|op| match op {
-        Op::Copy(_) => 0,
-        Op::Frame { prefix, made } => {
-            let resembling: u64 = prefix.iter().map(|span| span.range.end - span.range.start).sum();
-            (made.end - made.start).saturating_sub(resembling)
-        }
-    });
-    new.sum()
-}
-
-/// Asks the robot for the indexes of layers that this machine does not have, and adds them to the candidates.
-/// Returns whether there are any.
-fn add_foreign_layers(
-    agent: &mut Agent,
-    inventory: &Inventory,
-    candidates: &mut Vec<Candidate>,
-) -> Result<bool> {
-    let known: BTreeSet<String> =
-        candidates.iter().map(|candidate| short(&candidate.digest).to_owned()).collect();
-    let unknown: BTreeMap<&String, u64> = inventory
-        .blobs
-        .iter()
-        .filter(|(name, blob)| blob.size >= MIN_FOREIGN_LAYER && !known.contains(*name))
-        .map(|(name, blob)| (name, blob.size))
-        .collect();
-    let (mut found, mut entries) = (false, 0);
-    for (name, size) in unknown {
-        let (digest, index) = agent.index(name, size)?;
-        entries += index.entries.len();
-        if entries > MAX_FOREIGN_ENTRIES {
-            break;
-        }
-        if !index.entries.is_empty() {
-            found = true;
-            candidates.push(Candidate { digest, index: index.into(), is_here: false });
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::agent::Inventory;
-    use super::{disk_shortage, extrapolated};
-
-    #[test]
-    fn spools_of_other_deltas_count_as_free_space() {
-        let inventory = Inventory { disk: 250, shared: true, copies: 1, ..Inventory::default() };
-        assert_eq!(disk_shortage(&inventory, 100, 150, 0), None);
-        assert!(disk_shortage(&inventory, 200, 0, 149).unwrap().contains("its disk has"));
-        assert_eq!(disk_shortage(&inventory, 200, 0, 150), None);
-        assert_eq!(disk_shortage(&Inventory { parts: 100, ..inventory.clone() }, 200, 0, 50), None);
-        let twice = Inventory { copies: 2, ..inventory };
-        assert!(disk_shortage(&twice, 100, 0, 49).is_some() && disk_shortage(&twice, 100, 0, 50).is_none());
-    }
-
-    #[test]
-    fn extreme_numbers_of_a_robot_do_not_overflow() {
-        let most = u64::MAX;
-        let inventory =
-            Inventory { disk: most, parts: most, copies: most, shared: true, ..Inventory::default() };
-        assert_eq!(disk_shortage(&inventory, 100, most, most), None);
-        let inventory = Inventory { disk: most, parts: most, copies: most, ..Inventory::default() };
-        assert!(disk_shortage(&inventory, 100, 1, most).unwrap().contains("its engine's disk"));
-    }
-
-    #[test]
-    fn spools_are_not_free_space_on_an_engine_disk_of_its_own() {
-        let inventory = Inventory { disk: 100, engine: 300, copies: 2, ..Inventory::default() };
-        assert!(disk_shortage(&inventory, 100, 50, 49).unwrap().contains("its registry's disk"));
-        assert_eq!(disk_shortage(&inventory, 100, 50, 50), None);
-        assert!(disk_shortage(&inventory, 151, 0, 1_000).unwrap().contains("its engine's disk"));
-        // The inventory of a plan without a registry has unlimited space.
-        assert_eq!(
-            disk_shortage(
-                &Inventory { disk: u64::MAX, parts: 1, copies: 0, ..Inventory::default() },
-                9,
-                9,
-                9
-            ),
-            None
-        );
-    }
+    use super::extrapolated;
 
     #[test]
     fn unknown_sizes_are_assumed_to_be_like_known_ones() {
