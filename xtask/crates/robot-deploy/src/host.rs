@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 
 pub use engine::Engine;
 pub use machine::Machine;
-pub use probe::{Missing, Need};
+pub use probe::Need;
 
 use crate::config::Platform;
 use crate::error::Result;

@@ -54,30 +54,21 @@ pub fn sources(workspace: Option<&Workspace>) -> Result<Vec<Source<'_>>> {
 
 /// Checks the engine, and everything that depends on it.
 fn of_engine(machine: &Machine, platforms: &BTreeSet<Platform>) -> Vec<Check> {
-    let check = |name, outcome| Check::new(SCOPE, name, outcome);
-    let engine = match engine::ask(machine) {
-        Ok(Answer::Engine(engine)) => engine,
-        Ok(Answer::NoClient) => {
-            return vec![check("engine", Outcome::bad("the `docker` client is not installed", SETUP))];
-        }
+    let lacking = match engine::ask(machine) {
+        Ok(Answer::Engine(engine)) => return of_running_engine(machine, &engine, platforms),
+        Ok(Answer::NoClient) => Outcome::bad("the `docker` client is not installed", SETUP),
         Ok(Answer::Silent(message) | Answer::Denied(message)) => {
-            return vec![check(
-                "engine",
-                Outcome::bad(
-                    message,
-                    "run `cargo xtask setup`: it starts the engine, or says how to get access",
-                ),
-            )];
+            Outcome::bad(message, "run `cargo xtask setup`: it starts the engine, or says how to get access")
         }
-        Err(error) => return vec![check("engine", Outcome::error(&error))],
+        Err(error) => Outcome::error(&error),
     };
-    let mut checks = vec![
-        check(
-            "engine",
-            Outcome::good(format!("{} on {} ({})", engine.version, engine.operating_system, engine.platform)),
-        ),
-        check("image store", store(&engine)),
-    ];
+    vec![Check::new(SCOPE, "engine", lacking)]
+}
+
+fn of_running_engine(machine: &Machine, engine: &Engine, platforms: &BTreeSet<Platform>) -> Vec<Check> {
+    let check = |name, outcome| Check::new(SCOPE, name, outcome);
+    let version = format!("{} on {} ({})", engine.version, engine.operating_system, engine.platform);
+    let mut checks = vec![check("engine", Outcome::good(version)), check("image store", store(engine))];
     if !engine.trusts_loopback(REGISTRY_PORT) {
         let problem = "the engine does not allow plain HTTP to registries on 127.0.0.1, where the tunnels to robots listen";
         let remedy =
@@ -92,7 +83,7 @@ fn of_engine(machine: &Machine, platforms: &BTreeSet<Platform>) -> Vec<Check> {
         checks.push(check("disk of the engine", disk(machine, &machine.file(root))));
     }
     let foreign = platforms.iter().filter(|platform| **platform != engine.platform);
-    checks.extend(foreign.map(|platform| check("emulation", emulation(machine, &engine, platform))));
+    checks.extend(foreign.map(|platform| check("emulation", emulation(machine, engine, platform))));
     checks
 }
 

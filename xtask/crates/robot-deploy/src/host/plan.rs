@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::apt::{self, SourcesFile};
 use super::distribution::Distribution;
 use super::machine::{Init, Machine};
-use super::probe::{Missing, qemu_arch};
+use super::probe::{self, Need, qemu_arch};
 use crate::config::Platform;
 use crate::error::{Failure, Result};
 use crate::process::{Cmd, LineFilter};
@@ -39,12 +39,12 @@ impl Plan {
 ///
 /// # Errors
 /// Fails on systems whose package names xtask does not know; the error says what to install manually.
-pub(super) fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
+pub(super) fn plan(machine: &Machine, missing: &[Need]) -> Result<Plan> {
     let mut plan = Plan::default();
-    let lacks = |what: &Missing| missing.contains(what);
+    let lacks = |what: &Need| missing.contains(what);
     let distribution = machine.distribution();
     // An installed emulator only needs to be registered again, for instance after a reboot.
-    let packaged: Vec<Missing> = missing.iter().filter(|what| !is_unpacked(machine, what)).cloned().collect();
+    let packaged: Vec<Need> = missing.iter().filter(|what| !is_unpacked(machine, what)).cloned().collect();
     let packages = packages(&distribution, machine.has_docker_ce(), &packaged);
     match packages {
         Some(packages) => plan.install = install(machine, &distribution, missing, &packages)?,
@@ -53,27 +53,27 @@ pub(super) fn plan(machine: &Machine, missing: &[Missing]) -> Result<Plan> {
         }
         None => {}
     }
-    if lacks(&Missing::Engine) || lacks(&Missing::RunningEngine) {
+    if lacks(&Need::Engine) || lacks(&Need::RunningEngine) {
         plan.start = Some(start(machine));
     }
     plan.register = missing
         .iter()
         .filter_map(|what| match what {
-            Missing::Emulation(platform) => Some((platform.clone(), register(machine, platform))),
+            Need::Emulation(platform) => Some((platform.clone(), register(machine, platform))),
             _ => None,
         })
         .collect();
     // The group of a new engine has no members yet.
     let outside = machine.uid != 0 && !machine.docker_group().is_some_and(|(_, member)| member);
-    if lacks(&Missing::Membership) || (lacks(&Missing::Engine) && outside) {
+    if lacks(&Need::Membership) || (lacks(&Need::Engine) && outside) {
         plan.join = Some(machine.root_cmd(["usermod", "-aG", "docker", &machine.user]));
     }
     Ok(plan)
 }
 
-fn is_unpacked(machine: &Machine, missing: &Missing) -> bool {
+fn is_unpacked(machine: &Machine, missing: &Need) -> bool {
     match missing {
-        Missing::Emulation(platform) => machine.file(registration(platform)).exists(),
+        Need::Emulation(platform) => machine.file(registration(platform)).exists(),
         _ => false,
     }
 }
@@ -83,79 +83,64 @@ fn registration(platform: &Platform) -> String {
     format!("/usr/lib/binfmt.d/qemu-{}.conf", qemu_arch(platform))
 }
 
-fn is_packaged(missing: &Missing) -> bool {
-    !matches!(missing, Missing::RunningEngine | Missing::Membership)
+fn is_packaged(missing: &Need) -> bool {
+    !matches!(missing, Need::RunningEngine | Need::Membership)
 }
 
 /// Returns the packages for what is missing; `None` on systems whose package names xtask does not know.
-fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Missing]) -> Option<Vec<&'static str>> {
-    let ubuntu = match distribution {
-        Distribution::Ubuntu => true,
-        Distribution::Debian | Distribution::Bookworm => false,
-        _ => return None,
-    };
-    let emulators: &[&str] = match distribution {
-        Distribution::Debian => &["qemu-user-binfmt", "mount"],
-        Distribution::Bookworm => &["qemu-user-static", "mount"],
-        _ => &["qemu-user-static", "binfmt-support", "mount"],
-    };
-    let of = |what: &Missing| -> &[&'static str] {
-        match what {
-            Missing::Client if docker_ce => &["docker-ce-cli"],
-            // Ubuntu's engine package contains the client.
-            Missing::Client if ubuntu => &["docker.io"],
-            Missing::Client => &["docker-cli"],
-            Missing::Engine if docker_ce => &["docker-ce", "containerd.io"],
-            Missing::Engine => &["docker.io"],
-            Missing::Buildx if docker_ce => &["docker-buildx-plugin"],
-            Missing::Buildx => &["docker-buildx"],
-            Missing::Compose if docker_ce => &["docker-compose-plugin"],
-            Missing::Compose if ubuntu => &["docker-compose-v2"],
-            Missing::Compose => &["docker-compose"],
-            // Without root, mmdebstrap uses a user namespace, which `newuidmap` from uidmap sets up.
-            Missing::Mmdebstrap => &["mmdebstrap", "debian-archive-keyring", "uidmap"],
-            Missing::Ssh => &["openssh-client"],
-            Missing::Shellcheck => &["shellcheck"],
-            Missing::Pyflakes => &["pyflakes3"],
-            Missing::Chromium if ubuntu => &["chromium-browser"],
-            Missing::Chromium => &["chromium"],
-            Missing::Zstd => &["zstd"],
-            Missing::Emulation(_) => emulators,
-            Missing::RunningEngine | Missing::Membership => &[],
-        }
-    };
-    let all: Vec<&str> = missing.iter().flat_map(|what| of(what).iter().copied()).collect();
+fn packages(distribution: &Distribution, docker_ce: bool, missing: &[Need]) -> Option<Vec<&'static str>> {
+    if !matches!(distribution, Distribution::Ubuntu | Distribution::Debian | Distribution::Bookworm) {
+        return None;
+    }
+    let all = missing.iter().flat_map(|need| packages_of(distribution, docker_ce, need)).copied();
     // Several needs may share a package: install it once, in the order of the needs.
     let mut seen = BTreeSet::new();
-    Some(all.into_iter().filter(|name| seen.insert(*name)).collect())
+    Some(all.filter(|name| seen.insert(*name)).collect())
+}
+
+fn packages_of(distribution: &Distribution, docker_ce: bool, need: &Need) -> &'static [&'static str] {
+    let ubuntu = *distribution == Distribution::Ubuntu;
+    match need {
+        Need::Client if docker_ce => &["docker-ce-cli"],
+        // Ubuntu's engine package contains the client.
+        Need::Client if ubuntu => &["docker.io"],
+        Need::Client => &["docker-cli"],
+        Need::Engine if docker_ce => &["docker-ce", "containerd.io"],
+        Need::Engine => &["docker.io"],
+        Need::Buildx if docker_ce => &["docker-buildx-plugin"],
+        Need::Buildx => &["docker-buildx"],
+        Need::Compose if docker_ce => &["docker-compose-plugin"],
+        Need::Compose if ubuntu => &["docker-compose-v2"],
+        Need::Compose => &["docker-compose"],
+        // Without root, mmdebstrap uses a user namespace, which `newuidmap` from uidmap sets up.
+        Need::Mmdebstrap => &["mmdebstrap", "debian-archive-keyring", "uidmap"],
+        Need::Ssh => &["openssh-client"],
+        Need::Shellcheck => &["shellcheck"],
+        Need::Pyflakes => &["pyflakes3"],
+        Need::Chromium if ubuntu => &["chromium-browser"],
+        Need::Chromium => &["chromium"],
+        Need::Zstd => &["zstd"],
+        Need::Emulation(_) if ubuntu => &["qemu-user-static", "binfmt-support", "mount"],
+        Need::Emulation(_) if *distribution == Distribution::Bookworm => &["qemu-user-static", "mount"],
+        Need::Emulation(_) => &["qemu-user-binfmt", "mount"],
+        Need::RunningEngine | Need::Membership => &[],
+    }
 }
 
 fn install(
     machine: &Machine,
     distribution: &Distribution,
-    missing: &[Missing],
+    missing: &[Need],
     packages: &[&str],
 ) -> Result<Vec<Cmd>> {
     let mut commands = Vec::new();
     if packages.is_empty() {
         return Ok(commands);
     }
-    let from_next: Vec<&str> = packages.iter().copied().filter(|name| name.starts_with("docker")).collect();
-    if *distribution == Distribution::Bookworm && !machine.has_docker_ce() && !from_next.is_empty() {
-        let source = apt::next_release(&sources(machine)).ok_or_else(|| {
-            Failure::failed("cannot find the entry for Debian 12 itself in apt's sources")
-                .hint("add Debian 13 (`trixie main`) as a source, pin it to 100, and install docker.io docker-cli docker-buildx docker-compose from it")
-        })?;
-        // Do not pin an installed engine: the next upgrade must not replace it.
-        let pinned = if missing.contains(&Missing::Engine) {
-            &["docker.io", "docker-cli", "docker-buildx", "docker-compose"]
-        } else {
-            from_next.as_slice()
-        };
-        commands.push(machine.write_cmd(apt::SOURCE_FILE, &source));
-        commands.push(machine.write_cmd(apt::PINS_FILE, &apt::pins(pinned)));
+    if *distribution == Distribution::Bookworm && !machine.has_docker_ce() {
+        commands.extend(add_next_release(machine, missing, packages)?);
     }
-    if missing.contains(&Missing::Engine) && !machine.file(DAEMON_JSON).exists() {
+    if missing.contains(&Need::Engine) && !machine.file(DAEMON_JSON).exists() {
         // Configure the store before the package starts the engine: a later change would hide the images in
         // it.
         let dir = machine.file("/etc/docker");
@@ -169,6 +154,27 @@ fn install(
     let argv = apt_get.into_iter().chain(options).chain(packages.iter().copied());
     commands.push(machine.root_cmd(argv).show_through("apt", apt_progress));
     Ok(commands)
+}
+
+/// Commands that make Docker's packages of the next Debian release available.
+fn add_next_release(machine: &Machine, missing: &[Need], packages: &[&str]) -> Result<Vec<Cmd>> {
+    let docker: Vec<&str> = packages.iter().copied().filter(|name| name.starts_with("docker")).collect();
+    if docker.is_empty() {
+        return Ok(Vec::new());
+    }
+    let source = apt::next_release(&sources(machine)).ok_or_else(|| {
+        Failure::failed("cannot find the entry for Debian 12 itself in apt's sources")
+            .hint("add Debian 13 (`trixie main`) as a source, pin it to 100, and install docker.io docker-cli docker-buildx docker-compose from it")
+    })?;
+    // Do not pin an installed engine: the next upgrade must not replace it.
+    let pinned = match missing.contains(&Need::Engine) {
+        true => &["docker.io", "docker-cli", "docker-buildx", "docker-compose"],
+        false => docker.as_slice(),
+    };
+    Ok(vec![
+        machine.write_cmd(apt::SOURCE_FILE, &source),
+        machine.write_cmd(apt::PINS_FILE, &apt::pins(pinned)),
+    ])
 }
 
 /// Returns the mirror that a Debian host fetches its packages from; `None` on other systems.
@@ -239,9 +245,8 @@ fn register(machine: &Machine, platform: &Platform) -> Cmd {
 }
 
 /// Error with instructions, for systems whose package names xtask does not know.
-fn install_manually(machine: &Machine, distribution: &Distribution, missing: &[Missing]) -> Failure {
-    let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    let failure = Failure::failed(format!("this machine lacks {}", names.join(", ")));
+fn install_manually(machine: &Machine, distribution: &Distribution, missing: &[Need]) -> Failure {
+    let failure = Failure::failed(format!("this machine lacks {}", probe::names(missing)));
     let engine_only =
         "then `sudo systemctl enable --now docker && sudo usermod -aG docker $USER`, and log in again";
     let failure = match distribution {

@@ -13,8 +13,14 @@ const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// A prerequisite of a verb on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// A running Docker Engine, and its client.
+    /// A Docker Engine; it includes the next three, which [`look`] reports one by one.
     Engine,
+    /// The `docker` client on PATH.
+    Client,
+    /// The installed engine, started.
+    RunningEngine,
+    /// The user's membership in the group `docker`.
+    Membership,
     /// The client's plugin that builds images.
     Buildx,
     /// The client's plugin that runs Compose files.
@@ -25,7 +31,7 @@ pub enum Need {
     Ssh,
     /// Checks shell scripts.
     Shellcheck,
-    /// Checks Python programs.
+    /// Checks the Python programs that run on robots, for `cargo xtask test`.
     Pyflakes,
     /// A browser, to test generated pages.
     Chromium,
@@ -40,33 +46,11 @@ impl Need {
     pub const ALWAYS: [Self; 5] = [Self::Engine, Self::Buildx, Self::Compose, Self::Mmdebstrap, Self::Ssh];
 }
 
-/// A missing prerequisite that can be installed or started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// The `docker` client is not on PATH.
-    Client,
-    Engine,
-    /// The engine is installed, but stopped.
-    RunningEngine,
-    /// The user is not in the group `docker`.
-    Membership,
-    Buildx,
-    Compose,
-    Mmdebstrap,
-    /// `ssh` or `ssh-keygen` is not on PATH.
-    Ssh,
-    Shellcheck,
-    Pyflakes,
-    Chromium,
-    Zstd,
-    Emulation(Platform),
-}
-
-impl fmt::Display for Missing {
+impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Client => f.write_str("the docker client"),
             Self::Engine => f.write_str("a Docker Engine"),
+            Self::Client => f.write_str("the docker client"),
             Self::RunningEngine => f.write_str("a running Docker Engine (it is installed, but stopped)"),
             Self::Membership => f.write_str("the right to use Docker (group `docker`)"),
             Self::Buildx => f.write_str("docker buildx"),
@@ -82,10 +66,16 @@ impl fmt::Display for Missing {
     }
 }
 
+/// Lists needs for people.
+pub(super) fn names(needs: &[Need]) -> String {
+    needs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Result of [`look`].
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    pub missing: Vec<Missing>,
+    /// The missing needs, all of which can be installed or started.
+    pub missing: Vec<Need>,
     /// The engine, if it was needed and answers.
     pub engine: Option<Engine>,
 }
@@ -96,40 +86,39 @@ pub(super) struct Found {
 /// Fails if no package can help: the engine is on another machine, or is not started by this system.
 pub(super) fn look(machine: &Machine, needs: &[Need]) -> Result<Found> {
     let mut found = Found::default();
-    if needs.iter().any(|need| matches!(need, Need::Engine)) {
+    if needs.contains(&Need::Engine) {
         match engine::ask(machine)? {
             Answer::Engine(engine) => found.engine = Some(*engine),
             Answer::NoClient => {
-                found.missing.push(Missing::Client);
-                found.missing.extend(machine.program("dockerd").is_none().then_some(Missing::Engine));
+                found.missing.push(Need::Client);
+                found.missing.extend(machine.program("dockerd").is_none().then_some(Need::Engine));
             }
             Answer::Silent(message) => found.missing.push(silent(machine, &message)?),
             Answer::Denied(message) => found.missing.push(denied(machine, &message)?),
         }
     }
     let in_vm = found.engine.as_ref().is_some_and(|engine| engine.in_vm);
-    found.missing.extend(needs.iter().filter_map(|need| match need {
-        Need::Engine => None,
-        Need::Buildx => (!machine.has_plugin("buildx")).then_some(Missing::Buildx),
-        Need::Compose => (!machine.has_plugin("compose")).then_some(Missing::Compose),
-        Need::Mmdebstrap => (!can_bootstrap(machine)).then_some(Missing::Mmdebstrap),
-        Need::Ssh => {
-            let complete = ["ssh", "ssh-keygen"].iter().all(|name| machine.program(name).is_some());
-            (!complete).then_some(Missing::Ssh)
-        }
-        Need::Shellcheck => machine.program("shellcheck").is_none().then_some(Missing::Shellcheck),
-        Need::Pyflakes => machine.program("pyflakes3").is_none().then_some(Missing::Pyflakes),
-        Need::Chromium => {
-            let none = ["chromium", "chromium-browser"].iter().all(|name| machine.program(name).is_none());
-            none.then_some(Missing::Chromium)
-        }
-        Need::Zstd => machine.program("zstd").is_none().then_some(Missing::Zstd),
-        // The virtual machines of Docker Desktop and similar products include emulators.
-        Need::Emulation(platform) => {
-            (!in_vm && !emulates(machine, platform)).then(|| Missing::Emulation(platform.clone()))
-        }
-    }));
+    found.missing.extend(needs.iter().filter(|need| !has(machine, in_vm, need)).cloned());
     Ok(found)
+}
+
+/// Returns whether this machine has a need other than an engine. `in_vm` is true if the engine runs in a virtual
+/// machine.
+fn has(machine: &Machine, in_vm: bool, need: &Need) -> bool {
+    let has = |name: &str| machine.program(name).is_some();
+    match need {
+        Need::Engine | Need::Client | Need::RunningEngine | Need::Membership => true,
+        Need::Buildx => machine.has_plugin("buildx"),
+        Need::Compose => machine.has_plugin("compose"),
+        Need::Mmdebstrap => can_bootstrap(machine),
+        Need::Ssh => has("ssh") && has("ssh-keygen"),
+        Need::Shellcheck => has("shellcheck"),
+        Need::Pyflakes => has("pyflakes3"),
+        Need::Chromium => has("chromium") || has("chromium-browser"),
+        Need::Zstd => has("zstd"),
+        // The virtual machines of Docker Desktop and similar products include emulators.
+        Need::Emulation(platform) => in_vm || emulates(machine, platform),
+    }
 }
 
 /// Returns whether this machine can bootstrap Debian: it has mmdebstrap, Debian's signing keys, and
@@ -159,11 +148,11 @@ pub(super) fn qemu_arch(platform: &Platform) -> &str {
     }
 }
 
-fn silent(machine: &Machine, message: &str) -> Result<Missing> {
+fn silent(machine: &Machine, message: &str) -> Result<Need> {
     let endpoint = &machine.endpoint;
     if machine.os == "linux" && endpoint.is_system() {
         let installed = machine.program("dockerd").is_some();
-        return Ok(if installed { Missing::RunningEngine } else { Missing::Engine });
+        return Ok(if installed { Need::RunningEngine } else { Need::Engine });
     }
     let failure = Failure::failed(format!("no Docker Engine answers at `{}`", endpoint.host));
     let failure = match endpoint.context.as_str() {
@@ -176,10 +165,10 @@ fn silent(machine: &Machine, message: &str) -> Result<Missing> {
     Err(failure.because(anyhow::anyhow!(message.to_owned())).into())
 }
 
-fn denied(machine: &Machine, message: &str) -> Result<Missing> {
+fn denied(machine: &Machine, message: &str) -> Result<Need> {
     let reason = anyhow::anyhow!(message.to_owned());
     match machine.docker_group() {
-        Some((_, false)) if machine.uid != 0 && machine.endpoint.is_system() => Ok(Missing::Membership),
+        Some((_, false)) if machine.uid != 0 && machine.endpoint.is_system() => Ok(Need::Membership),
         Some((number, true)) if !machine.groups.contains(&number) => {
             Err(login_again(machine).because(reason).into())
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::engine::{self, Answer, Engine};
 use super::machine::{Init, Machine};
 use super::plan::{self, Plan};
-use super::probe::{self, Missing, Need};
+use super::probe::{self, Need};
 use crate::error::{Failure, FollowedBy as _, Result};
 use crate::{process, ui};
 
@@ -20,26 +20,12 @@ pub(super) fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Opt
     if found.missing.is_empty() {
         return Ok(found.engine);
     }
-    let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
-    let names = names.join(", ");
+    let names = probe::names(&found.missing);
     let plan = plan::plan(machine, &found.missing)?;
     ui::step("host", &format!("this machine lacks {names}; these commands install it:"));
     plan.commands().for_each(process::Cmd::show_beforehand);
     process::outcome_needed().followed_by("looking again; what follows needs these tools")?;
-    if machine.uid != 0 && machine.program("sudo").is_none() {
-        return Err(Failure::failed(format!(
-            "this machine lacks {names}, and `sudo` is not available to install it"
-        ))
-        .hint("run the commands above as root")
-        .into());
-    }
-    if !yes && !ui::confirm("Run them?") {
-        let emulation = found.missing.iter().any(|what| matches!(what, Missing::Emulation(_)));
-        let option = if emulation { " --emulation" } else { "" };
-        return Err(Failure::failed(format!("this machine lacks {names}"))
-            .hint(format!("`cargo xtask setup{option} --yes` runs the commands above"))
-            .into());
-    }
+    check_permission(machine, yes, &found.missing)?;
     execute(machine, &plan)?;
     if plan.join.is_some() {
         // The user is a member now, but this process began without the membership.
@@ -50,9 +36,29 @@ pub(super) fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Opt
         ui::done("host", "everything is installed");
         return Ok(found.engine);
     }
-    let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
-    Err(Failure::failed(format!("all commands succeeded, but this machine still lacks {}", names.join(", ")))
+    let names = probe::names(&found.missing);
+    Err(Failure::failed(format!("all commands succeeded, but this machine still lacks {names}"))
         .hint("`cargo xtask doctor` lists what was found")
+        .into())
+}
+
+/// Fails unless the commands may run: with `yes`, or after a question; not without `sudo`.
+fn check_permission(machine: &Machine, yes: bool, missing: &[Need]) -> Result<()> {
+    let names = probe::names(missing);
+    if machine.uid != 0 && machine.program("sudo").is_none() {
+        return Err(Failure::failed(format!(
+            "this machine lacks {names}, and `sudo` is not available to install it"
+        ))
+        .hint("run the commands above as root")
+        .into());
+    }
+    if yes || ui::confirm("Run them?") {
+        return Ok(());
+    }
+    let emulation = missing.iter().any(|what| matches!(what, Need::Emulation(_)));
+    let option = if emulation { " --emulation" } else { "" };
+    Err(Failure::failed(format!("this machine lacks {names}"))
+        .hint(format!("`cargo xtask setup{option} --yes` runs the commands above"))
         .into())
 }
 
@@ -60,8 +66,7 @@ pub(super) fn ensure(machine: &Machine, yes: bool, needs: &[Need]) -> Result<Opt
 pub(super) fn engine(machine: &Machine) -> Result<Engine> {
     let found = probe::look(machine, &[Need::Engine])?;
     found.engine.ok_or_else(|| {
-        let names: Vec<String> = found.missing.iter().map(ToString::to_string).collect();
-        Failure::failed(format!("this machine lacks {}", names.join(", ")))
+        Failure::failed(format!("this machine lacks {}", probe::names(&found.missing)))
             .hint("`cargo xtask setup` installs and starts what is missing")
             .into()
     })
@@ -111,7 +116,7 @@ fn wait(machine: &Machine, start: &process::Cmd) -> Result<()> {
 fn answers(machine: &Machine) -> Result<()> {
     match engine::ask(machine)? {
         Answer::Engine(_) | Answer::Denied(_) => Ok(()),
-        Answer::NoClient => Err(Failure::failed(Missing::Client.to_string()).into()),
+        Answer::NoClient => Err(Failure::failed(Need::Client.to_string()).into()),
         Answer::Silent(message) => Err(anyhow::anyhow!(message)),
     }
 }

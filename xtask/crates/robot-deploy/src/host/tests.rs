@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::endpoint::Endpoint;
 use super::engine::tests::CONTAINERD;
 use super::machine::Machine;
-use super::{Missing, Need, plan, probe, setup};
+use super::{Need, plan, probe, setup};
 use crate::config::{Platform, Store};
 use crate::error::hints_of;
 use crate::process::Cmd;
@@ -207,8 +207,8 @@ fn a_fresh_ubuntu_gets_packages_by_ubuntus_names() {
 fn a_browser_is_installed_under_the_distributions_name() {
     for (release, package) in [(TRIXIE, "chromium"), (NOBLE, "chromium-browser")] {
         let fake = Fake::complete(release);
-        assert_eq!(probe::look(&fake.machine, &[Need::Chromium]).unwrap().missing, [Missing::Chromium]);
-        let plan = plan::plan(&fake.machine, &[Missing::Chromium]).unwrap();
+        assert_eq!(probe::look(&fake.machine, &[Need::Chromium]).unwrap().missing, [Need::Chromium]);
+        let plan = plan::plan(&fake.machine, &[Need::Chromium]).unwrap();
         let install = plan.install.last().map(ToString::to_string).unwrap_or_default();
         assert!(install.ends_with(&format!(" {package}")), "{install}");
         fake.program(&format!("bin/{package}"), "");
@@ -248,7 +248,7 @@ fn an_engine_that_does_not_run_is_started_and_nothing_installed() {
 
     let with = |path: &str, text: &str| {
         fake.file(path, text);
-        plan::plan(&fake.machine, &[probe::Missing::RunningEngine]).unwrap().start.unwrap().argv().join(" ")
+        plan::plan(&fake.machine, &[Need::RunningEngine]).unwrap().start.unwrap().argv().join(" ")
     };
     assert!(with("proc/1/comm", "tini\n").starts_with("sh -c setsid dockerd >"));
     assert_eq!(with("proc/1/comm", "init\n"), "service docker start");
@@ -301,7 +301,7 @@ fn a_user_joins_the_group_and_learns_to_log_in_again() {
 fn dockers_own_packages_are_not_mixed_with_debians() {
     let fake = Fake::complete(BOOKWORM);
     fake.file("var/lib/dpkg/info/docker-ce-cli.list", "");
-    let missing = [probe::Missing::Buildx, probe::Missing::Compose];
+    let missing = [Need::Buildx, Need::Compose];
     let plan = plan::plan(&fake.machine, &missing).unwrap();
     let commands: Vec<String> = plan.commands().map(ToString::to_string).collect();
     assert_eq!(commands.len(), 2, "{commands:?}");
