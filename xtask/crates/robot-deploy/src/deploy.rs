@@ -15,7 +15,7 @@ use crate::delivery::archive::{self, ArchiveImage};
 use crate::delivery::plan::{Plan, Services};
 use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
 use crate::error::{Failure, FollowedBy as _, Planned, Result};
-use crate::image::{self, Builder, Built, ImageId, ImageSpec, service};
+use crate::image::{self, Builder, Built, ImageSpec, service};
 use crate::reach::{endpoint, reach};
 use crate::release::activate;
 use crate::release::compose::ComposeDraft;
@@ -23,7 +23,7 @@ use crate::release::metadata::{Metadata, SourceRevision};
 use crate::release::{prune, state};
 use crate::robot::{Endpoint, Session, registry};
 use crate::timeline::{self, Lane, Phase};
-use crate::ui::{self, Progress};
+use crate::ui;
 use crate::{fleet, parallel, process};
 
 use build::Build;
@@ -58,16 +58,12 @@ pub(crate) fn drafts<'a>(
 
 /// All images that the robots run, each with the platforms of the robots that run it.
 pub(crate) fn image_specs(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<ImageSpec> {
-    let mut wanted = BTreeSet::new();
-    for robot in robots {
-        let images = drafts[robot.name.as_str()].images();
-        wanted.extend(
-            images
-                .into_iter()
-                .map(|image| ImageSpec { image: image.to_owned(), platform: robot.platform.clone() }),
-        );
-    }
-    wanted
+    let specs = |robot: &&Robot| {
+        let platform = robot.platform.clone();
+        let spec = move |image: &str| ImageSpec { image: image.to_owned(), platform: platform.clone() };
+        drafts[robot.name.as_str()].images().into_iter().map(spec)
+    };
+    robots.iter().flat_map(specs).collect()
 }
 
 /// The built images that a robot runs.
@@ -114,7 +110,7 @@ impl<'a> Deploy<'a> {
     /// answer, and an error if any does not. Does not start a simulated robot that is not running.
     pub(crate) fn plan_all(&self) -> Result<(Vec<Plan>, Result<()>)> {
         let built = self.build_images(image::Options::default())?;
-        let plan = |robot: &Robot| self.plan(robot, || endpoint(self.workspace, robot), Some(&built));
+        let plan = |robot: &Robot| self.plan(robot, endpoint, Some(&built));
         let (plans, planned) = fleet::each(&self.robots, plan);
         Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
     }
@@ -124,8 +120,7 @@ impl<'a> Deploy<'a> {
     pub(crate) fn dry_run(&self) -> Result<(Vec<Plan>, Result<()>)> {
         let built = self.build_images(image::Options::default()).unless_planned()?;
         let plan = |robot: &Robot| {
-            let way = || reach(self.workspace, robot);
-            self.plan(robot, way, built.as_deref()).followed_by(self.delivery_in_words(robot))
+            self.plan(robot, reach, built.as_deref()).followed_by(self.delivery_in_words(robot))
         };
         let (plans, planned) = fleet::each(&self.robots, plan);
         Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
@@ -174,11 +169,9 @@ impl<'a> Deploy<'a> {
     /// robot.
     fn serve(&self, robot: &Robot) -> Result<Option<DeployResult>> {
         let Self { workspace, digest_cache, .. } = self;
-        let progress = Progress::new(&robot.name);
         let repository = registry::repository(&workspace.project.name);
-        let way = || reach(workspace, robot);
-        let mut target = Target::connect(workspace, robot, way, &repository, &progress, self.activate)?;
-        progress.waiting("waiting for the build");
+        let mut target = Target::connect(workspace, robot, reach, &repository, self.activate)?;
+        target.progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
         let Some(built) = self.build.images() else { return Ok(None) };
         drop(waiting);
@@ -196,7 +189,7 @@ impl<'a> Deploy<'a> {
         if !is_done {
             target.lock()?;
         }
-        let delivery = self.deliver(robot, &target, &progress, &built);
+        let delivery = self.deliver(robot, &target, &built);
         let mut delivery = delivery.map_err(|error| self.advise_to_prune(error, &target.session))?;
         let release = draft.with_references(&delivery.references())?;
         if !self.build.has_succeeded() {
@@ -209,44 +202,45 @@ impl<'a> Deploy<'a> {
     /// Plans what [`Deploy::serve`] would do with images that are built.
     ///
     /// # Errors
-    /// Fails with [`Planned`](crate::error::Planned) if they are not.
+    /// Fails with [`Planned`] if they are not.
     fn plan(
         &self,
         robot: &Robot,
-        way: impl FnOnce() -> Result<Endpoint>,
+        way: fn(&Workspace, &Robot) -> Result<Endpoint>,
         built: Option<&[Built]>,
     ) -> Result<Plan> {
-        let Self { workspace, builder, digest_cache, cache, .. } = self;
-        let (workspace, builder, project) = (*workspace, *builder, &self.workspace.project.name);
-        let progress = &Progress::new(&robot.name);
-        progress.waiting("planning");
-        let repository = registry::repository(project);
-        let target = Target::connect(workspace, robot, way, &repository, progress, self.activate)?;
-        let (session, survey) = (&target.session, &target.survey);
+        let repository = registry::repository(&self.workspace.project.name);
+        let target = Target::connect(self.workspace, robot, way, &repository, self.activate)?;
         let Some(built) = built.filter(|_| self.via == Via::Registry) else {
             return Err(Planned::default().into());
         };
+        target.progress.waiting("planning");
         let built = images_of(&self.drafts, robot, built);
-        let digest = |built: &Built| match &built.id {
-            ImageId::Manifest(digest) => digest.clone(),
-            ImageId::Config(config) => digest_cache.pushed_as(config).unwrap_or_else(|| config.clone()),
-        };
-        let reference = |built: &Built| registry::reference(project, &digest(built));
-        let references = built.iter().map(|built| (built.spec.image.clone(), reference(built))).collect();
+        let references =
+            built.iter().map(|built| (built.spec.image.clone(), self.reference(built))).collect();
         let release = self.drafts[robot.name.as_str()].with_references(&references)?;
-        let registry_image = &service::registry(builder, &robot.platform)?;
-        let route =
-            Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress };
         let metadata = Metadata::now(&self.source, self.via.name(), references);
-        let archive = match state::is_current(&release, survey) {
+        let archive = match state::is_current(&release, &target.survey) {
             true => 0,
             false => activate::archive(&release, &metadata)?.len() as u64,
         };
-        delivery::plan::plan(
-            &route,
-            &built,
-            &Services { hashes: release.hashes, jobs: release.jobs, archive },
-        )
+        let services = Services { hashes: release.hashes, jobs: release.jobs, archive };
+        let registry_image = &service::registry(self.builder, &robot.platform)?;
+        delivery::plan::plan(&self.route(&target, registry_image), &built, &services)
+    }
+
+    /// Name of an image on robots, as far as it is known before the delivery.
+    fn reference(&self, built: &Built) -> String {
+        let digest = self.digest_cache.manifest_of(&built.id);
+        let digest = digest.unwrap_or_else(|| built.id.digest().to_owned());
+        registry::reference(&self.workspace.project.name, &digest)
+    }
+
+    fn route<'r>(&'r self, target: &'r Target<'_>, registry_image: &'r str) -> Route<'r> {
+        let Self { workspace, builder, digest_cache, cache, .. } = self;
+        let Target { session, survey, progress, .. } = target;
+        let (workspace, builder) = (*workspace, *builder);
+        Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress }
     }
 
     /// Adds to an error about a full disk the number of bytes that `prune` would free.
@@ -263,14 +257,8 @@ impl<'a> Deploy<'a> {
             .into()
     }
 
-    fn deliver(
-        &self,
-        robot: &Robot,
-        target: &Target<'_>,
-        progress: &Progress,
-        built: &[Built],
-    ) -> Result<Delivery> {
-        let (session, survey) = (&target.session, &target.survey);
+    fn deliver(&self, robot: &Robot, target: &Target<'_>, built: &[Built]) -> Result<Delivery> {
+        let Target { session, survey, progress, .. } = target;
         if self.via == Via::Archive {
             let (project, digest_cache) = (&self.workspace.project.name, &self.digest_cache);
             let items: Vec<ArchiveImage> =
@@ -283,10 +271,6 @@ impl<'a> Deploy<'a> {
             return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
         }
         let registry_image = &service::registry(self.builder, &robot.platform)?;
-        let Self { workspace, builder, digest_cache, cache, .. } = self;
-        let (workspace, builder) = (*workspace, *builder);
-        let route =
-            Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress };
-        delivery::deliver(&route, built)
+        delivery::deliver(&self.route(target, registry_image), built)
     }
 }

@@ -11,9 +11,10 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::Route;
-use super::delta::{self, LayerReport, Transfer};
+use super::delta::{LayerReport, RegistryAccess, Transfer};
 use crate::error::Result;
-use crate::image::{Built, layout};
+use crate::image::Built;
+use crate::image::layout::{self, Exported};
 use crate::number;
 use crate::process::{self, Cmd};
 use crate::robot::{Session, registry, survey};
@@ -206,49 +207,63 @@ impl Plan {
             );
             return Ok(());
         }
-        let registry = match state.registry.as_str() {
-            "running" => delta::RegistryAccess::Running,
-            "stopped" => delta::RegistryAccess::Stopped(route.registry_image),
-            "absent" if !route.survey.images.is_empty() => {
-                self.notes.push(
-                    "the robot's registry was started by another version of xtask: its layers are known only after \
-                     it has been replaced, so a deploy may send less than planned"
-                        .to_owned(),
-                );
-                delta::RegistryAccess::Absent
-            }
-            _ => delta::RegistryAccess::Absent,
-        };
+        let registry = self.registry_access(route, state);
         let forecast = Transfer::new(route).forecast(lacking, registry)?;
-        let fallback = forecast.fallback_reason;
-        self.notes.extend(fallback.map(|why| format!("{why}: `docker push` sends whole layers, compressed")));
+        let fallback = &forecast.fallback_reason;
+        let note = |why: &String| format!("{why}: `docker push` sends whole layers, compressed");
+        self.notes.extend(fallback.as_ref().map(note));
         let mut seen = BTreeSet::new();
         for (built, exported) in lacking.iter().zip(&forecast.report.images) {
-            let Some(image) = self.images.iter_mut().find(|image| image.image == built.spec.image) else {
-                continue;
-            };
-            image.digest = exported.digest.to_string();
-            for layer in &exported.layers {
+            let layers = exported.layers.iter().map(|layer| {
                 let pushed = || LayerReport { how: Transport::Push, sent: layer.size };
-                let LayerReport { how, sent } =
-                    forecast.report.report_for(layer, &mut seen).unwrap_or_else(pushed);
-                if how != Transport::There {
-                    self.layer_bytes += sent;
-                    self.disk_needed += layer.size * if state.is_classic { 2 } else { 3 };
-                }
-                let (how, basis) = match how {
-                    Transport::There => ("there", None),
-                    Transport::Patch { basis } => ("patch", Some(basis)),
-                    Transport::Whole => ("whole", None),
-                    Transport::Push => ("push", None),
-                };
-                let (digest, created_by) = (layer.digest.to_string(), layer.created_by.clone());
-                image.layers.push(Layer { digest, created_by, size: layer.size, how, basis, bytes: sent });
-            }
+                Layer::of(layer, forecast.report.report_for(layer, &mut seen).unwrap_or_else(pushed))
+            });
+            self.add_image(built, exported, layers.collect(), state.is_classic);
             self.other_bytes += exported.own_bytes + route.digest_cache.push_overhead(exported.layers.len());
         }
         self.other_bytes += forecast.overhead;
         Ok(())
+    }
+
+    /// Access to the data of the robot's registry, with a note where that makes the plan inexact.
+    fn registry_access<'a>(&mut self, route: &Route<'a>, state: &RobotState) -> RegistryAccess<'a> {
+        match state.registry.as_str() {
+            "running" => return RegistryAccess::Running,
+            "stopped" => return RegistryAccess::Stopped(route.registry_image),
+            "absent" if !route.survey.images.is_empty() => self.notes.push(
+                "the robot's registry was started by another version of xtask: its layers are known only after \
+                 it has been replaced, so a deploy may send less than planned"
+                    .to_owned(),
+            ),
+            _ => {}
+        }
+        RegistryAccess::Absent
+    }
+
+    /// Sets the layers of an image, and adds the bytes that they take on the way and on the robot's disk.
+    fn add_image(&mut self, built: &Built, exported: &Exported, layers: Vec<Layer>, is_classic: bool) {
+        let Some(image) = self.images.iter_mut().find(|image| image.image == built.spec.image) else {
+            return;
+        };
+        for layer in layers.iter().filter(|layer| layer.how != "there") {
+            self.layer_bytes += layer.bytes;
+            self.disk_needed += layer.size * if is_classic { 2 } else { 3 };
+        }
+        image.digest = exported.digest.to_string();
+        image.layers = layers;
+    }
+}
+
+impl Layer {
+    fn of(layer: &layout::Layer, report: LayerReport) -> Self {
+        let (how, basis) = match report.how {
+            Transport::There => ("there", None),
+            Transport::Patch { basis } => ("patch", Some(basis)),
+            Transport::Whole => ("whole", None),
+            Transport::Push => ("push", None),
+        };
+        let (digest, created_by) = (layer.digest.to_string(), layer.created_by.clone());
+        Self { digest, created_by, size: layer.size, how, basis, bytes: report.sent }
     }
 }
 

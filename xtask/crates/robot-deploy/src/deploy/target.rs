@@ -23,9 +23,10 @@ pub(crate) struct Target<'a> {
     workspace: &'a Workspace,
     /// Repository that the robot pulls from, as its engine calls it.
     repository: &'a str,
-    progress: &'a Progress,
     options: Activate,
     lock: Option<Lock>,
+    /// The robot's line on the terminal.
+    pub progress: Progress,
 }
 
 impl<'a> Target<'a> {
@@ -33,20 +34,20 @@ impl<'a> Target<'a> {
     pub(crate) fn connect(
         workspace: &'a Workspace,
         robot: &'a Robot,
-        way: impl FnOnce() -> Result<Endpoint>,
+        way: fn(&Workspace, &Robot) -> Result<Endpoint>,
         repository: &'a str,
-        progress: &'a Progress,
         options: Activate,
     ) -> Result<Self> {
         let _span = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
+        let progress = Progress::new(&robot.name);
         progress.waiting("connecting");
-        let session = Session::open(way()?)?;
+        let session = Session::open(way(workspace, robot)?)?;
         let survey = Survey::of(&session, &workspace.project.name, repository)?;
         survey.check_platform(&robot.name, &robot.platform)?;
         if let Some(pending) = &survey.pending {
             ui::warn(&robot.name, &pending.to_string());
         }
-        Ok(Self { session, survey, robot, workspace, repository, progress, options, lock: None })
+        Ok(Self { session, survey, robot, workspace, repository, options, lock: None, progress })
     }
 
     /// Locks the robot until this target is dropped. Updates [`Target::survey`] if another deploy changed the
@@ -58,7 +59,7 @@ impl<'a> Target<'a> {
     pub(crate) fn lock(&mut self) -> Result<()> {
         let project = &self.workspace.project.name;
         let (on_locked, reported) = (self.options.on_busy.on_locked(), self.survey.pending.as_ref());
-        let (lock, stamp) = Lock::take(&self.session, project, on_locked, reported, self.progress)?;
+        let (lock, stamp) = Lock::take(&self.session, project, on_locked, reported, &self.progress)?;
         self.lock = Some(lock);
         self.refresh(&stamp)
     }
@@ -67,7 +68,7 @@ impl<'a> Target<'a> {
     /// lost.
     fn keep_lock(&mut self) -> Result<()> {
         let Some(lock) = &mut self.lock else { return self.lock() };
-        match lock.keep(&self.session, &self.workspace.project.name, self.progress)? {
+        match lock.keep(&self.session, &self.workspace.project.name, &self.progress)? {
             Some(stamp) => self.refresh(&stamp),
             None => Ok(()),
         }
@@ -135,7 +136,7 @@ impl<'a> Target<'a> {
         let project = &self.workspace.project.name;
         match self.robot.busy.as_ref().filter(|_| !self.options.on_busy.force) {
             Some(busy) => {
-                busy::check(&self.session, project, busy, self.options.on_busy.on_locked(), self.progress)
+                busy::check(&self.session, project, busy, self.options.on_busy.on_locked(), &self.progress)
             }
             None => Ok(()),
         }
@@ -147,7 +148,7 @@ impl<'a> Target<'a> {
             project: &self.workspace.project.name,
             releases: self.workspace.releases,
             rollback: !self.options.no_rollback,
-            progress: self.progress,
+            progress: &self.progress,
         }
     }
 

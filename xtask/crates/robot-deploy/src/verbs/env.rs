@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{RobotsArg, workspace};
-use crate::config::Robot;
+use crate::config::{Robot, Workspace};
 use crate::delivery::{Delivered, Delivery};
-use crate::deploy::{Activate, OnBusy, Target, show_running};
+use crate::deploy::{OnBusy, Target, show_running};
 use crate::error::{Failure, Result};
 use crate::fleet;
 use crate::reach::reach;
 use crate::release::compose::ComposeDraft;
 use crate::release::difference;
 use crate::release::stored::{self, StoredRelease};
-use crate::robot::registry;
-use crate::ui::{self, Progress};
+use crate::robot::{Survey, registry};
+use crate::ui;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example, after a change to `env` or to a file in `env_files`:
@@ -41,47 +41,44 @@ pub struct Args {
 /// have, and like a deploy (exit code 5) if the services are unhealthy with the new values.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
-    let project = &workspace.project.name;
     let robots = args.robots.resolve(&workspace)?;
-    let repository = registry::repository(project);
-    let options = Activate::from(args.on_busy);
-    let serve = |robot: &Robot| {
-        let draft = ComposeDraft::render(&workspace, robot)?;
-        let progress = Progress::new(&robot.name);
-        let way = || reach(&workspace, robot);
-        let mut target = Target::connect(&workspace, robot, way, &repository, &progress, options)?;
-        if !args.plan {
-            target.lock()?;
-        }
-        let releases = stored::list(&target.session, project)?;
-        let current = releases.iter().find(|stored| stored.is_current);
-        let references = references(&robot.name, current, &draft.images())?;
-        let release = draft.with_references(&references)?;
-        let current_hashes = stored::services(&target.session, project)?;
-        let changed: Vec<&str> = changed_services(&current_hashes, &release.hashes).into_iter().collect();
-        if changed.is_empty() {
-            ui::done(&robot.name, "the services already have these values: nothing to do");
-        } else {
-            let before = stored::definitions(&target.session, project)?;
-            print_changes(robot, &changed, &before, &release.definitions)?;
-        }
-        if args.plan || changed.is_empty() {
-            return Ok(None);
-        }
-        let images = references
-            .iter()
-            .map(|(image, reference)| Delivered { image: image.clone(), reference: reference.clone() });
-        let images: Vec<Delivered> = images.collect();
-        let mut delivery = Delivery { images_there: images.len(), images, ..Delivery::default() };
-        // The images keep the sources that the current release records for them.
-        let metadata = current.and_then(|stored| stored.record.as_ref()?.deploy.as_ref());
-        let source = metadata.map(|metadata| metadata.source.clone()).unwrap_or_default();
-        Ok(target.activate(&release, &source, "env", &mut delivery)?.0)
-    };
-    let (surveys, served) = fleet::each(&robots, serve);
+    let (surveys, served) = fleet::each(&robots, |robot| serve(args, &workspace, robot));
     let surveys: Vec<_> = surveys.into_iter().filter_map(|(robot, survey)| Some((robot, survey?))).collect();
     show_running(&surveys)?;
     served
+}
+
+/// Applies the variables to one robot; returns the state of its services unless nothing was to be done.
+fn serve(args: &Args, workspace: &Workspace, robot: &Robot) -> Result<Option<Survey>> {
+    let project = &workspace.project.name;
+    let repository = registry::repository(project);
+    let draft = ComposeDraft::render(workspace, robot)?;
+    let mut target = Target::connect(workspace, robot, reach, &repository, args.on_busy.into())?;
+    if !args.plan {
+        target.lock()?;
+    }
+    let releases = stored::list(&target.session, project)?;
+    let current = releases.iter().find(|stored| stored.is_current);
+    let references = references(&robot.name, current, &draft.images())?;
+    let release = draft.with_references(&references)?;
+    let current_hashes = stored::services(&target.session, project)?;
+    let changed: Vec<&str> = changed_services(&current_hashes, &release.hashes).into_iter().collect();
+    if changed.is_empty() {
+        ui::done(&robot.name, "the services already have these values: nothing to do");
+        return Ok(None);
+    }
+    let before = stored::definitions(&target.session, project)?;
+    print_changes(robot, &changed, &before, &release.definitions)?;
+    if args.plan {
+        return Ok(None);
+    }
+    let images = references.into_iter().map(|(image, reference)| Delivered { image, reference });
+    let images: Vec<Delivered> = images.collect();
+    let mut delivery = Delivery { images_there: images.len(), images, ..Delivery::default() };
+    // The images keep the sources that the current release records for them.
+    let metadata = current.and_then(|stored| stored.record.as_ref()?.deploy.as_ref());
+    let source = metadata.map(|metadata| metadata.source.clone()).unwrap_or_default();
+    Ok(target.activate(&release, &source, "env", &mut delivery)?.0)
 }
 
 /// Prints the services that change, with the lines that differ.

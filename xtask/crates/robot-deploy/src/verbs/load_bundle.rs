@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 
 use super::{RobotsArg, workspace};
 use crate::bundle::{Bundle, Signers};
-use crate::config::Robot;
+use crate::config::{Robot, Workspace};
 use crate::delivery::{DigestCache, archive};
 use crate::deploy::{Activate, DeployResult, Target, report};
 use crate::error::{FollowedBy as _, Result};
@@ -16,7 +16,7 @@ use crate::reach::reach;
 use crate::release::compose::ComposeProject;
 use crate::release::metadata::SourceRevision;
 use crate::robot::registry;
-use crate::ui::{self, Progress};
+use crate::ui;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -47,23 +47,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
     let repository = &registry::repository(project);
-    let bundle = match Signers::of(&workspace) {
-        Some(signers) => Bundle::open_signed(&args.file, &signers, &workspace.state_dir())?,
-        None => Bundle::open(&args.file)?,
-    };
-    bundle.contents().check_project(project)?;
-    let robots = args.robots.resolve_among(&workspace, bundle.contents().robots())?;
-    for robot in &robots {
-        bundle.images_of(robot)?;
-    }
-    ui::step("bundle", &format!("{}: verifying checksums", bundle.contents().title()));
-    bundle.verify()?;
+    let (bundle, robots) = open(args, &workspace)?;
     let source = SourceRevision::parse(bundle.contents().revision.as_deref().unwrap_or_default());
     let digest_cache = DigestCache::load(&workspace.state_dir());
     let serve = |robot: &Robot| {
-        let progress = Progress::new(&robot.name);
-        let way = || reach(&workspace, robot);
-        let mut target = Target::connect(&workspace, robot, way, repository, &progress, args.activate)?;
+        let mut target = Target::connect(&workspace, robot, reach, repository, args.activate)?;
         target.lock()?;
         let images = bundle.images_of(robot)?;
         // Read before anything is sent, so that the bundle's medium may be removed once the images are sent.
@@ -73,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             session: &target.session,
             survey: &target.survey,
             digest_cache: &digest_cache,
-            progress: &progress,
+            progress: &target.progress,
         };
         let delivery = archive::deliver(&route, &images, images.items());
         let mut delivery = delivery.followed_by("starting the release of the bundle")?;
@@ -84,4 +72,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (results, served) = fleet::each(&robots, serve);
     report(&results)?;
     served
+}
+
+/// Opens and verifies the bundle; returns it with the robots that it is for.
+fn open<'a>(args: &Args, workspace: &'a Workspace) -> Result<(Bundle, Vec<&'a Robot>)> {
+    let bundle = match Signers::of(workspace) {
+        Some(signers) => Bundle::open_signed(&args.file, &signers, &workspace.state_dir())?,
+        None => Bundle::open(&args.file)?,
+    };
+    bundle.contents().check_project(&workspace.project.name)?;
+    let robots = args.robots.resolve_among(workspace, bundle.contents().robots())?;
+    for robot in &robots {
+        bundle.images_of(robot)?;
+    }
+    ui::step("bundle", &format!("{}: verifying checksums", bundle.contents().title()));
+    bundle.verify()?;
+    Ok((bundle, robots))
 }

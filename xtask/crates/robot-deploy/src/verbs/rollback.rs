@@ -3,13 +3,13 @@
 
 use super::{RobotsArg, workspace};
 use crate::config::Robot;
-use crate::deploy::{Activate, OnBusy, Target, show_running};
+use crate::deploy::{OnBusy, Target, show_running};
 use crate::error::{Failure, Result};
 use crate::fleet;
 use crate::reach::reach;
 use crate::release::stored::{self, StoredRelease};
 use crate::robot::{Survey, registry};
-use crate::ui::{self, Progress};
+use crate::ui;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -36,11 +36,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
     let repository = registry::repository(&workspace.project.name);
-    let options = Activate::from(args.on_busy);
     let serve = |robot: &Robot| -> Result<Survey> {
-        let progress = Progress::new(&robot.name);
-        let way = || reach(&workspace, robot);
-        let mut target = Target::connect(&workspace, robot, way, &repository, &progress, options)?;
+        let mut target = Target::connect(&workspace, robot, reach, &repository, args.on_busy.into())?;
         target.lock()?;
         let releases = stored::list(&target.session, &workspace.project.name)?;
         let number = choose(&robot.name, &releases, args.to)?;

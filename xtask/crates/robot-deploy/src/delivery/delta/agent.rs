@@ -47,7 +47,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// besides. A slow memory card takes 10 MB per second.
 const MAKE_TIMEOUT: (u64, Duration) = (5_000_000, Duration::from_secs(60));
 
-
 const UNREADABLE: &str = "read the registry agent's answer";
 const TOO_LARGE: &str = "the registry agent's answer is too large";
 const BROKEN: &str = "the connection to the registry agent broke off";

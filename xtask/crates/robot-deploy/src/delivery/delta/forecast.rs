@@ -68,7 +68,8 @@ impl Forecast {
         if !queue.jobs().is_empty() {
             let owner = transfer.route.cache.owner()?;
             let (layers, keep) = (&queue.layer_digests()[..], queue.deltas_to_keep());
-            self.overhead += Command::Begin { owner: &owner, repository, layers, keep: keep.as_deref() }.bytes();
+            self.overhead +=
+                Command::Begin { owner: &owner, repository, layers, keep: keep.as_deref() }.bytes();
         }
         for job in queue.jobs() {
             let (report, name) = (job.report()?, &job.packed.delta.name);

@@ -179,7 +179,9 @@ impl Sending<'_> {
             RefusalKind::Spool if self.queue.retry_first(None) => Ok(()),
             // The spool of an earlier connection may have been damaged since, for example by a power cut.
             RefusalKind::Digest | RefusalKind::Delta if self.queue.restart_first() => Ok(()),
-            RefusalKind::Digest | RefusalKind::Basis | RefusalKind::Delta if self.can_send_whole(refusal)? => {
+            RefusalKind::Digest | RefusalKind::Basis | RefusalKind::Delta
+                if self.can_send_whole(refusal)? =>
+            {
                 ui::warn(self.transfer.robot(), &format!("{refusal}: the layer is sent whole"));
                 Ok(())
             }

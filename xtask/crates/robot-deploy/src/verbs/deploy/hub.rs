@@ -17,7 +17,7 @@ use crate::image::ImageSpec;
 use crate::reach::reach;
 use crate::release::metadata::SourceRevision;
 use crate::timeline::{self, Lane, Phase};
-use crate::ui::{self, Progress};
+use crate::ui;
 use crate::verbs::builder;
 
 /// Deploys what is published under the tag, or without a tag as the current revision.
@@ -26,10 +26,7 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
     let hub = crate::hub::of(workspace)?;
     let robots = args.robots.resolve(workspace)?;
     let _builder = builder(args.yes, &Need::ALWAYS)?;
-    let name = match &args.tag {
-        Some(tag) => tag.clone(),
-        None => tags::revision(&workspace.root)?,
-    };
+    let name = args.tag.clone().map_or_else(|| tags::revision(&workspace.root), Ok)?;
     let drafts = drafts(workspace, &robots)?;
     ui::step("hub", &format!("looking up `{name}` in {}", hub.repository));
     let published = resolve(hub, &name, &image_specs(&drafts, &robots))?;
@@ -37,9 +34,7 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
     let source = SourceRevision { revision: Some(name.clone()), dirty: false };
     let serve = |robot: &Robot| {
         let project = &workspace.project.name;
-        let progress = Progress::new(&robot.name);
-        let way = || reach(workspace, robot);
-        let mut target = Target::connect(workspace, robot, way, &hub.repository, &progress, args.activate)?;
+        let mut target = Target::connect(workspace, robot, reach, &hub.repository, args.activate)?;
         target.lock()?;
         let draft = &drafts[robot.name.as_str()];
         let image = |image: &str| {
@@ -47,7 +42,7 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
             Delivered { image: image.to_owned(), reference: published[&spec].clone() }
         };
         let images: Vec<Delivered> = draft.images().into_iter().map(image).collect();
-        progress.doing(&format!("pulling from {}", hub.registry()), None);
+        target.progress.doing(&format!("pulling from {}", hub.registry()), None);
         let pulling = timeline::span(Lane::robot(&robot.name), Phase::Pull, "pull");
         let (session, survey) = (&target.session, &target.survey);
         let route = hub::Route { project, hub, login: login.as_ref(), session, survey };
