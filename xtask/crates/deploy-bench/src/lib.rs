@@ -166,8 +166,7 @@ impl<'a> MethodRun<'a> {
         repeat: usize,
         mut save: impl FnMut(Measurement) -> Result<()>,
     ) -> Result<()> {
-        let copy = &self.fixture.copy;
-        copy.reset()?;
+        self.fixture.copy.reset()?;
         self.method.build(self.workload)?;
         let (firsts, others): (Vec<&Step>, Vec<&Step>) =
             steps.iter().partition(|step| step.case == Case::First);
@@ -190,18 +189,23 @@ impl<'a> MethodRun<'a> {
             number += measurement.samples.len();
             save(measurement)?;
         }
+        // Started only now: they would have slowed down the other cases.
         if !fleet.is_empty() {
-            // Started only now: they would have slowed down the other cases.
-            for name in &self.workload.robots()[1..] {
-                robots.push(self.robot(name)?);
-            }
-            robots[0].shape("off")?;
-            self.method.deploy(self.workload, &robots)?;
+            self.complete_fleet(&mut robots)?;
         }
         for step in fleet {
             save(self.measure(step, repeat, 0, &robots)?)?;
         }
-        TestRobot::remove(copy, self.workload)
+        TestRobot::remove(&self.fixture.copy, self.workload)
+    }
+
+    /// Starts the workload's other robots, and deploys to all.
+    fn complete_fleet(&self, robots: &mut Vec<TestRobot<'a>>) -> Result<()> {
+        for name in &self.workload.robots()[1..] {
+            robots.push(self.robot(name)?);
+        }
+        robots[0].shape("off")?;
+        self.method.deploy(self.workload, robots)
     }
 
     /// Creates an empty robot and sets it up for the method.

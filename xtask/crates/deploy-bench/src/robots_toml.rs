@@ -25,16 +25,7 @@ pub(crate) fn adapt(text: &str, workspace: &Workspace, robot: &Robot) -> Result<
     for image in table(&mut file, "images")?.iter_mut().filter_map(|(_, image)| image.as_table_mut()) {
         image.entry("base").or_insert_with(|| Value::from(first.clone()));
     }
-    let mut robots = Table::new();
-    let compose = workspace.relative(&robot.compose);
-    for (name, domain) in ROBOTS.into_iter().zip(SECOND_DOMAIN - 1..) {
-        let mut variables: Table =
-            robot.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        if name != ROBOTS[0] {
-            variables.insert("ROS_DOMAIN_ID".to_owned(), Value::from(domain.to_string()));
-        }
-        robots.insert(name.to_owned(), simulated(compose.as_str(), variables));
-    }
+    let mut robots = copies(workspace.relative(&robot.compose).as_str(), robot);
     for (workload, dir) in
         Workload::THIRD_PARTY.into_iter().filter_map(|workload| Some((workload, workload.dir()?)))
     {
@@ -53,6 +44,19 @@ pub(crate) fn adapt(text: &str, workspace: &Workspace, robot: &Robot) -> Result<
     }
     file.insert("robots".to_owned(), robots.into());
     Ok(file.to_string())
+}
+
+/// The robots of the example workspace, as copies of `robot`.
+fn copies(compose: &str, robot: &Robot) -> Table {
+    let copy = |(name, domain): (&str, u32)| {
+        let mut variables: Table =
+            robot.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+        if name != ROBOTS[0] {
+            variables.insert("ROS_DOMAIN_ID".to_owned(), Value::from(domain.to_string()));
+        }
+        (name.to_owned(), simulated(compose, variables))
+    };
+    ROBOTS.into_iter().zip(SECOND_DOMAIN - 1..).map(copy).collect()
 }
 
 fn table<'a>(file: &'a mut Table, key: &str) -> Result<&'a mut Table> {

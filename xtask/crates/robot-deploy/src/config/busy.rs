@@ -61,6 +61,10 @@ pub(super) fn busy(raw: &RawBusy<'_>, reader: &mut Reader<'_>) -> Option<Busy> {
     if let Some(lock) = &raw.lock {
         return Some(Busy::Lock(absolute("lock", lock, reader)?));
     }
+    heartbeat(raw, reader)
+}
+
+fn heartbeat(raw: &RawBusy<'_>, reader: &mut Reader<'_>) -> Option<Busy> {
     let file = absolute("heartbeat", raw.heartbeat.as_ref()?, reader)?;
     let Some(service) = &raw.service else {
         reader.refuse(raw.span.clone(), "`busy` has a `heartbeat` but no `service`", EXAMPLES);

@@ -123,14 +123,9 @@ fn quoted(written: &str, quote: char) -> Result<String, Problem> {
     let mut characters = written.char_indices().skip(1).peekable();
     while let Some((at, character)) = characters.next() {
         if character == quote {
-            let rest = written[at + 1..].trim_start();
-            if rest.is_empty() || rest.starts_with('#') {
-                control(&value)?;
-                return Ok(value);
-            }
-            let help = "remove it, or begin a comment with ` #`";
-            let message = "unexpected text after the closing quote".to_owned();
-            return Err(Problem { span: at + 1..written.len(), message, help });
+            check_rest(written, at + 1)?;
+            control(&value)?;
+            return Ok(value);
         }
         let next = characters.peek().map(|(_, next)| *next);
         match (character, next) {
@@ -159,6 +154,19 @@ fn quoted(written: &str, quote: char) -> Result<String, Problem> {
         span: 0..written.len(),
         message,
         help: "close the quote on the same line: multi-line values are not supported",
+    })
+}
+
+/// Fails if something other than a comment follows a closing quote.
+fn check_rest(written: &str, end: usize) -> Result<(), Problem> {
+    let rest = written[end..].trim_start();
+    if rest.is_empty() || rest.starts_with('#') {
+        return Ok(());
+    }
+    Err(Problem {
+        span: end..written.len(),
+        message: "unexpected text after the closing quote".to_owned(),
+        help: "remove it, or begin a comment with ` #`",
     })
 }
 

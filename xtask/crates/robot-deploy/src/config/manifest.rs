@@ -108,32 +108,19 @@ fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Op
             .add(source.mistake(tag_span(root), message).help("write `<package format=\"3\">…</package>`"));
         return None;
     }
-    let format = match root.attribute("format").unwrap_or("1").trim() {
-        "1" => 1,
-        "2" => 2,
-        "3" => 3,
-        other => {
-            let span = root.attribute_node("format").map_or(tag_span(root), |attribute| attribute.range());
-            let mistake =
-                source.mistake(span, format!("unknown package.xml format `{}`", other.escape_debug()));
-            mistakes.add(mistake.help("the formats are 1, 2 and 3; write `format=\"3\"`"));
-            return None;
-        }
-    };
+    let format = format(source, root, mistakes)?;
     let (name, span) = package_name(source, root, mistakes)?;
     let mut parsed = Parsed { name, span, depends: Vec::new(), groups: Vec::new() };
     for node in root.children().filter(Node::is_element) {
         let tag = node.tag_name().name();
-        let Some((_, first, last, kinds)) = TAGS.iter().find(|(name, ..)| *name == tag) else {
-            if tag.ends_with("_depends") || tag.ends_with("_depend") || tag == "depends" {
+        let known = TAGS.iter().find(|(name, ..)| *name == tag);
+        let in_format = known.filter(|(_, first, last, _)| (*first..=*last).contains(&format));
+        let Some((.., kinds)) = in_format else {
+            if known.is_some() || tag.ends_with("_depends") || tag.ends_with("_depend") || tag == "depends" {
                 mistakes.add(unknown_tag(source, node, format));
             }
             continue;
         };
-        if !(*first..=*last).contains(&format) {
-            mistakes.add(unknown_tag(source, node, format));
-            continue;
-        }
         if node.attribute("condition").is_some_and(|text| !condition::holds(text)) {
             continue;
         }
@@ -152,6 +139,22 @@ fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Op
         parsed.depends.extend(kinds.iter().map(depend));
     }
     Some(parsed)
+}
+
+/// Number of the package.xml format.
+fn format(source: &Source, root: Node<'_, '_>, mistakes: &mut Mistakes) -> Option<u8> {
+    match root.attribute("format").unwrap_or("1").trim() {
+        "1" => Some(1),
+        "2" => Some(2),
+        "3" => Some(3),
+        other => {
+            let span = root.attribute_node("format").map_or(tag_span(root), |attribute| attribute.range());
+            let mistake =
+                source.mistake(span, format!("unknown package.xml format `{}`", other.escape_debug()));
+            mistakes.add(mistake.help("the formats are 1, 2 and 3; write `format=\"3\"`"));
+            None
+        }
+    }
 }
 
 fn package_name(

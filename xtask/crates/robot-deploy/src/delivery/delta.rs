@@ -12,9 +12,9 @@
 //! - plan: the operations, copies and frames, that make a layer from its bases (`plan.rs`);
 //! - delta file: an encoded plan, the bytes that are sent (`file.rs`);
 //! - cache: the layers, indexes and delta files on this machine (`cache.rs`);
-//! - queue: the layers to send to one robot (`queue.rs`);
+//! - queue: the layers to send to one robot (`queue.rs`), each with the delta chosen for it (`plans.rs`);
 //! - agent: `registry_agent.py`, which makes layers from delta files in the registry's container
-//!   (`agent.rs`);
+//!   (`agent.rs`, its commands and answers in `agent/protocol.rs`);
 //! - spool: a file on the robot with the part of a delta file that has arrived;
 //! - prefix image: an image of the lowest layers of another image, for an early pull (`prefix.rs`).
 //!

@@ -38,13 +38,18 @@ pub struct Options<'a> {
 }
 
 impl Options<'_> {
-    /// Returns a function that sends an image to [`Options::stored`], given its name in the store and the
-    /// digest of its manifest. `expected` has the images of this build by name.
+    /// Returns a function that sends an image of a build to [`Options::stored`], given its name in the store and
+    /// the digest of its manifest.
     fn notifier(
         self,
+        workspace: &Workspace,
         builder: Builder,
-        expected: BTreeMap<String, (ImageSpec, BakeTarget)>,
-    ) -> impl Fn(&str, &str) + Clone + Send + Sync + 'static {
+        inputs: &BTreeMap<&ImageSpec, Inputs>,
+    ) -> impl Fn(&str, &str) + Clone + Send + Sync + use<> {
+        let image = |(spec, inputs): (&&ImageSpec, &Inputs)| {
+            (spec.reference(workspace), ((*spec).clone(), inputs.bake_target.clone()))
+        };
+        let expected: BTreeMap<String, (ImageSpec, BakeTarget)> = inputs.iter().map(image).collect();
         let has_manifests = matches!(builder, Builder::Engine { store: Store::Containerd });
         let listener = self.stored.filter(|_| has_manifests).cloned();
         move |reference, digest| {
@@ -66,57 +71,71 @@ pub fn build(
     specs: &BTreeSet<ImageSpec>,
     options: Options<'_>,
 ) -> Result<Vec<Built>> {
-    let title = match specs.first() {
-        Some(only) if specs.len() == 1 => only.image.clone(),
-        _ => format!("{} images", specs.len()),
-    };
-    let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {title}"));
-    let contexts = base_contexts(workspace, builder, specs)?;
-    let mut targets = Map::new();
-    let mut inputs = BTreeMap::new();
-    for spec in specs {
-        let image = workspace.image(&spec.image)?;
-        let context = contexts[&(image.base.as_str(), &spec.platform)].as_str();
-        let target = image_target(workspace, builder, spec, image, context)?;
-        inputs.insert(spec, unchanged::inputs(workspace, image, &target));
-        targets.insert(spec.target(), target);
-    }
+    let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {}", title(specs)));
     let dir = workspace.state_dir().join("build");
-    let bake_targets: BTreeMap<&ImageSpec, BakeTarget> = specs
-        .iter()
-        .map(|spec| {
-            let definition = targets[&spec.target()].clone();
-            (spec, BakeTarget { dir: dir.clone(), definition })
-        })
-        .collect();
+    let inputs = Inputs::all(workspace, builder, specs, &dir)?;
     let mut known = Known::load(&dir);
-    let unchanged = unchanged(workspace, builder, &known, (&inputs, &bake_targets), options);
-    targets.retain(|name, _| !unchanged.iter().any(|built| built.spec.target() == *name));
+    let unchanged = unchanged(workspace, builder, &known, &inputs, options);
+    let is_unchanged = |spec: &ImageSpec| unchanged.iter().any(|built| built.spec == *spec);
+    let changed = inputs.iter().filter(|(spec, _)| !is_unchanged(spec));
+    let targets: Map<String, Value> =
+        changed.map(|(spec, inputs)| (spec.target(), inputs.bake_target.definition.clone())).collect();
     if targets.is_empty() {
         return Ok(unchanged);
     }
     if let Some(listener) = options.stored {
         unchanged.iter().for_each(|built| drop(listener.send(built.clone())));
     }
-    let expected = bake_targets
-        .iter()
-        .map(|(spec, bake_target)| (spec.reference(workspace), ((*spec).clone(), bake_target.clone())))
-        .collect();
-    let notify = options.notifier(builder, expected);
+    let notify = options.notifier(workspace, builder, &inputs);
     let outcome = bake(workspace, builder, targets, options.no_cache, notify)?;
     let images = specs
         .iter()
         .map(|spec| match unchanged.iter().find(|built| built.spec == *spec) {
             Some(built) => Ok(built.clone()),
-            None => built(workspace, builder, spec, &outcome, &bake_targets[spec]),
+            None => built(workspace, builder, spec, &outcome, &inputs[spec].bake_target),
         })
         .collect::<Result<Vec<Built>>>()?;
     for built in &images {
-        let inputs = inputs.remove(&built.spec).flatten().unwrap_or_default();
-        known.insert(&built.reference, inputs, built.id.digest());
+        let hash = inputs[&built.spec].hash.clone().unwrap_or_default();
+        known.insert(&built.reference, hash, built.id.digest());
     }
     known.save()?;
     Ok(images)
+}
+
+/// Title of a build, for people.
+fn title(specs: &BTreeSet<ImageSpec>) -> String {
+    match specs.first() {
+        Some(only) if specs.len() == 1 => only.image.clone(),
+        _ => format!("{} images", specs.len()),
+    }
+}
+
+/// Inputs of an image's build.
+struct Inputs {
+    bake_target: BakeTarget,
+    /// Hash of everything that the image depends on, if that is known.
+    hash: Option<String>,
+}
+
+impl Inputs {
+    /// Inputs of all images. Builds their bases where those are missing.
+    fn all<'a>(
+        workspace: &Workspace,
+        builder: Builder,
+        specs: &'a BTreeSet<ImageSpec>,
+        dir: &Utf8Path,
+    ) -> Result<BTreeMap<&'a ImageSpec, Self>> {
+        let contexts = base_contexts(workspace, builder, specs)?;
+        let inputs = specs.iter().map(|spec| {
+            let image = workspace.image(&spec.image)?;
+            let context = contexts[&(image.base.as_str(), &spec.platform)].as_str();
+            let definition = image_target(workspace, builder, spec, image, context)?;
+            let hash = unchanged::inputs(workspace, image, &definition);
+            Ok((spec, Self { bake_target: BakeTarget { dir: dir.to_owned(), definition }, hash }))
+        });
+        inputs.collect()
+    }
 }
 
 /// Images that need no build. The `docker-container` builder pushes as part of a build, so it always builds.
@@ -124,21 +143,21 @@ fn unchanged(
     workspace: &Workspace,
     builder: Builder,
     known: &Known,
-    (inputs, bake_targets): (&BTreeMap<&ImageSpec, Option<String>>, &BTreeMap<&ImageSpec, BakeTarget>),
+    inputs: &BTreeMap<&ImageSpec, Inputs>,
     options: Options<'_>,
 ) -> Vec<Built> {
     let Builder::Engine { store } = builder else { return Vec::new() };
     if options.no_cache {
         return Vec::new();
     }
-    let known_image = |(spec, inputs): (&&ImageSpec, &Option<String>)| {
+    let known_image = |(spec, inputs): (&&ImageSpec, &Inputs)| {
         let reference = spec.reference(workspace);
-        let digest = known.digest(&reference, inputs.as_deref()?)?.to_owned();
+        let digest = known.digest(&reference, inputs.hash.as_deref()?)?.to_owned();
         let id = match store {
             Store::Containerd => ImageId::Manifest(digest),
             Store::Classic => ImageId::Config(digest),
         };
-        Some(Built { spec: (*spec).clone(), reference, id, bake_target: bake_targets[*spec].clone() })
+        Some(Built { spec: (*spec).clone(), reference, id, bake_target: inputs.bake_target.clone() })
     };
     let images: Vec<Built> = inputs.iter().filter_map(known_image).collect();
     let all_exist =

@@ -188,19 +188,21 @@ impl Shared {
                 }
                 None => Response::new("400 Bad Request"),
             },
-            ("PUT", [.., "manifests", _]) => {
-                let mut manifest = Vec::new();
-                body.read_to_end(&mut manifest).context("read a push request")?;
-                // Parsing makes sure that it refers to blobs by valid digests only.
-                if serde_json::from_slice::<oci::OciManifest>(&manifest).is_err() {
-                    return Ok(Response::new("400 Bad Request"));
-                }
-                let digest = self.layout.receive_manifest(&manifest)?;
-                Response::new("201 Created").with("Docker-Content-Digest", digest.to_string())
-            }
+            ("PUT", [.., "manifests", _]) => self.receive_manifest(body)?,
             // Includes the query for a manifest: none exists before it is pushed.
             _ => Response::new("404 Not Found"),
         })
+    }
+
+    fn receive_manifest(&self, body: &mut impl Read) -> Result<Response> {
+        let mut manifest = Vec::new();
+        body.read_to_end(&mut manifest).context("read a push request")?;
+        // Parsing makes sure that it refers to blobs by valid digests only.
+        if serde_json::from_slice::<oci::OciManifest>(&manifest).is_err() {
+            return Ok(Response::new("400 Bad Request"));
+        }
+        let digest = self.layout.receive_manifest(&manifest)?;
+        Ok(Response::new("201 Created").with("Docker-Content-Digest", digest.to_string()))
     }
 }
 

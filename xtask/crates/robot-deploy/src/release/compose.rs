@@ -87,23 +87,7 @@ impl ComposeDraft {
         })?;
         let model: Value =
             serde_json::from_str(&text).context("parse the output of `docker compose config`")?;
-        let mut images = BTreeMap::new();
-        for (service, definition) in services(&model) {
-            let Some(image) = definition["image"].as_str() else {
-                return Err(Failure::config(format!(
-                    "`{}`: service `{service}` has no image",
-                    workspace.relative(&robot.compose)
-                ))
-                .hint(format!("image: {project}:NAME, with an [images.NAME] in robots.toml"))
-                .into());
-            };
-            if let Some(name) = image.strip_prefix(&format!("{project}:")) {
-                workspace.image(name).with_context(|| {
-                    format!("service `{service}` of `{}`", workspace.relative(&robot.compose))
-                })?;
-                images.insert(service.clone(), name.to_owned());
-            }
-        }
+        let images = own_images(workspace, robot, &model)?;
         let (root, project, dir) = (workspace.root.clone(), project.clone(), directory(robot));
         // Fails before anything is built. The files are read again for the release: a person may edit them during
         // the build.
@@ -199,6 +183,24 @@ fn texts(archive: &[u8]) -> Result<BTreeMap<String, String>> {
 
 fn directory(robot: &Robot) -> Utf8PathBuf {
     robot.compose.parent().unwrap_or(Utf8Path::new(".")).to_owned()
+}
+
+/// Name of the workspace's image of each service that has one.
+fn own_images(workspace: &Workspace, robot: &Robot, model: &Value) -> Result<BTreeMap<String, String>> {
+    let (project, file) = (&workspace.project.name, workspace.relative(&robot.compose));
+    let mut images = BTreeMap::new();
+    for (service, definition) in services(model) {
+        let Some(image) = definition["image"].as_str() else {
+            return Err(Failure::config(format!("`{file}`: service `{service}` has no image"))
+                .hint(format!("image: {project}:NAME, with an [images.NAME] in robots.toml"))
+                .into());
+        };
+        if let Some(name) = image.strip_prefix(&format!("{project}:")) {
+            workspace.image(name).with_context(|| format!("service `{service}` of `{file}`"))?;
+            images.insert(service.clone(), name.to_owned());
+        }
+    }
+    Ok(images)
 }
 
 fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {

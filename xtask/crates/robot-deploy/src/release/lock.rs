@@ -46,6 +46,18 @@ pub(crate) enum OnLocked {
     Wait,
 }
 
+impl OnLocked {
+    /// Announces the wait for the lock, or fails.
+    fn announce(self, robot: &str, message: String) -> Result<()> {
+        if self == Self::Refuse {
+            let hint = "`--wait` waits until that run has ended";
+            return Err(Failure::new(Exit::Busy, message).hint(hint).into());
+        }
+        ui::step(robot, &format!("waiting: {message}"));
+        Ok(())
+    }
+}
+
 impl Lock {
     /// Takes the lock. Also returns a stamp, which equals the one of [`Survey`](crate::robot::Survey) if
     /// nothing has been activated since. Prints an unreported activation result unless it equals `reported`.
@@ -120,11 +132,7 @@ impl Holder {
                 }
                 [word::BUSY, age, by] => {
                     let message = format!("{by} has been deploying to `{}` for {age} s", session.robot());
-                    if on_locked == OnLocked::Refuse {
-                        let hint = "`--wait` waits until that run has ended";
-                        return Err(Failure::new(Exit::Busy, message).hint(hint).into());
-                    }
-                    ui::step(session.robot(), &format!("waiting: {message}"));
+                    on_locked.announce(session.robot(), message)?;
                     progress.waiting("waiting for the lock");
                 }
                 // A login shell may print a greeting.

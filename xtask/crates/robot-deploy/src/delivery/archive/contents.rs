@@ -37,10 +37,7 @@ pub(crate) struct ArchiveContents {
 
 /// Copies an archive, compressed and without the layers `skip`; returns its contents.
 pub(crate) fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>) -> Result<ArchiveContents> {
-    let mut compressed = zstd::Encoder::new(sink, LEVEL).context("compress the archive")?;
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-    compressed.multithread(threads).context("compress the archive")?;
-    let mut packed = tar::Builder::new(compressed);
+    let mut packed = tar::Builder::new(encoder(sink).context("compress the archive")?);
     let mut contents = ArchiveContents::default();
     let mut json: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut json_bytes = 0;
@@ -74,11 +71,18 @@ pub(crate) fn pack(source: impl Read, sink: impl Write, skip: &BTreeSet<String>)
             json.insert(digest.map_or(path, String::from), bytes);
         }
     }
-    let compressed = packed.into_inner().context("copy the archive")?;
-    let mut sink = compressed.finish().context("copy the archive")?;
+    let mut sink = packed.into_inner().and_then(zstd::Encoder::finish).context("copy the archive")?;
     sink.flush().context("copy the archive")?;
     contents.manifests = manifests(&json)?;
     Ok(contents)
+}
+
+/// Compresses on all cores.
+fn encoder<'a, W: Write>(sink: W) -> std::io::Result<zstd::Encoder<'a, W>> {
+    let mut encoder = zstd::Encoder::new(sink, LEVEL)?;
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    encoder.multithread(threads)?;
+    Ok(encoder)
 }
 
 fn manifests(json: &BTreeMap<String, Vec<u8>>) -> Result<BTreeMap<Digest, OciManifest>> {
