@@ -3,24 +3,26 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use parking_lot::Mutex;
 
 use super::{Cmd, Stdin};
 use crate::ui;
 
-/// Prints the commands that would create a file and its directory, once for each.
+/// Prints a command of a dry run, once: what it makes would be there the second time.
+pub(super) fn plan(command: &str) {
+    static PLANNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if PLANNED.lock().insert(command.to_owned()) {
+        ui::planned(command);
+    }
+}
+
+/// Prints the commands that would create a file and its directory.
 pub(super) fn plan_file(path: &Utf8Path, text: &str) {
-    static PLANNED: Mutex<BTreeSet<Utf8PathBuf>> = Mutex::new(BTreeSet::new());
-    let mut planned = PLANNED.lock();
-    if let Some(dir) = path.parent().filter(|dir| !dir.is_dir())
-        && planned.insert(dir.to_owned())
-    {
-        ui::planned(&Cmd::new("mkdir").args(["-p", dir.as_str()]).to_string());
+    if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
+        plan(&Cmd::new("mkdir").args(["-p", dir.as_str()]).to_string());
     }
-    if planned.insert(path.to_owned()) {
-        ui::planned(&format!("cat >{}{}", quote(path.as_str()), here_document(text)));
-    }
+    plan(&format!("cat >{}{}", quote(path.as_str()), here_document(text)));
 }
 
 /// Returns `word` quoted for a shell, without quotes where none are needed: `--progress=plain` stays

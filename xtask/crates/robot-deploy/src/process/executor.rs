@@ -93,7 +93,7 @@ impl Executor for Planning {
     }
 
     fn pipe(&self, producer: &Cmd, consumer: &Cmd) -> Result<u64> {
-        ui::planned(&format!("{producer} | {consumer}"));
+        display::plan(&format!("{producer} | {consumer}"));
         Ok(0)
     }
 
@@ -102,7 +102,7 @@ impl Executor for Planning {
     }
 
     fn announce(&self, command: &Cmd) {
-        ui::planned(&command.to_string());
+        display::plan(&command.to_string());
     }
 
     fn write(&self, path: &Utf8Path, text: &str) -> Result<()> {
