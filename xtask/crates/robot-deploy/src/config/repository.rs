@@ -41,7 +41,7 @@ pub(super) fn parse(written: &str) -> Result<String, Refusal> {
         let help = if bad.is_ascii_uppercase() { "repository names are lower case" } else { example };
         return refuse(&format!("has {} in its name", names::shown(bad)), help);
     }
-    if !name.split('/').all(is_component) || name.len() > LENGTH || !is_address(host) {
+    if !is_name(written) || name.len() > LENGTH {
         return refuse("is not a valid repository", example);
     }
     match host {
@@ -53,15 +53,20 @@ pub(super) fn parse(written: &str) -> Result<String, Refusal> {
     }
 }
 
+/// Returns whether this is the name of a repository, with or without its registry.
+pub(super) fn is_name(written: &str) -> bool {
+    match written.split_once('/') {
+        Some((host, name)) if is_host(host) => is_address(host) && name.split('/').all(is_component),
+        _ => written.split('/').all(is_component),
+    }
+}
+
 /// Lower-case letters and digits, separated by a dot, one or two underscores, or any number of dashes.
 fn is_component(part: &str) -> bool {
-    let separators: Vec<&str> = part
-        .split(|character: char| character.is_ascii_alphanumeric())
-        .filter(|text| !text.is_empty())
-        .collect();
+    let plain = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+    let separators: Vec<&str> = part.split(plain).filter(|text| !text.is_empty()).collect();
     let fine = |text: &&str| matches!(*text, "." | "_" | "__") || text.bytes().all(|byte| byte == b'-');
-    let ends = |character: Option<char>| character.is_some_and(|character| character.is_ascii_alphanumeric());
-    ends(part.chars().next()) && ends(part.chars().next_back()) && separators.iter().all(fine)
+    part.starts_with(plain) && part.ends_with(plain) && separators.iter().all(fine)
 }
 
 /// `host` or `host:port`.

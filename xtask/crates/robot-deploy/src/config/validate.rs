@@ -8,12 +8,13 @@ use toml::Spanned;
 use super::diagnostic::shown_from;
 use super::discover::{self, Found};
 use super::keys::Reader;
-use super::names::{self};
+use super::names;
 use super::paths;
 use super::raw::{Raw, RawBase, RawImage, RawProject, Text};
 use super::{
     Base, BaseSource, Hub, Image, Project, Releases, Robot, Workspace, releases, repository, robots,
 };
+use crate::digest::Digest;
 use crate::error::Result;
 
 /// Directory of the colcon workspace, unless `ros_workspace` is set.
@@ -140,20 +141,13 @@ fn pinned(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
         Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
         _ => (name, None),
     };
-    let lower = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '.' | '_' | '-' | '/' | ':');
-    let alphanumeric =
-        |part: &str| part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit());
-    let name_is_right = repository.chars().all(lower)
-        && repository.split('/').all(alphanumeric)
-        && tag.is_none_or(|tag| names::tag(tag).is_ok());
     let shown = reference.escape_debug();
-    if !name_is_right {
+    if !repository::is_name(repository) || tag.is_some_and(|tag| names::tag(tag).is_err()) {
         let help = "write `REGISTRY/NAME:TAG@sha256:…`, with the name in lower case";
         reader.refuse(text.span(), format!("`{shown}` is not a valid image reference"), help);
         return None;
     }
-    let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-    if hex.len() != 64 || !hex.chars().all(|digit| matches!(digit, '0'..='9' | 'a'..='f')) {
+    if digest.parse::<Digest>().is_err() {
         let problem = if digest.is_empty() {
             "has no digest"
         } else {
