@@ -77,34 +77,34 @@ impl<'a> Keys<'a> {
         string(value, &format!("`{key}`"), reader)
     }
 
+    /// Reads the value under `key`; one that `read` does not take has the wrong type.
+    fn typed<T>(
+        &mut self,
+        key: &'static str,
+        wanted: &str,
+        help: &str,
+        reader: &mut Reader<'_>,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<Spanned<T>> {
+        let (_, value) = self.value(key)?;
+        match read(value.get_ref()) {
+            Some(read) => Some(Spanned::new(value.span(), read)),
+            None => wrong_type(value, &format!("`{key}`"), wanted, help, reader),
+        }
+    }
+
     /// Reads the boolean under `key`.
     pub(super) fn boolean(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<bool>> {
-        let (_, value) = self.value(key)?;
-        match value.get_ref().as_bool() {
-            Some(boolean) => Some(Spanned::new(value.span(), boolean)),
-            None => wrong_type(
-                value,
-                &format!("`{key}`"),
-                "a boolean",
-                "write `true` or `false`, without quotes",
-                reader,
-            ),
-        }
+        self.typed(key, "a boolean", "write `true` or `false`, without quotes", reader, DeValue::as_bool)
     }
 
     /// Reads the integer under `key`; one that does not fit becomes `i64::MAX`, which every range check
     /// refuses.
     pub(super) fn integer(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<i64>> {
-        let (_, value) = self.value(key)?;
-        match value.get_ref().as_integer() {
-            Some(integer) => {
-                let number = i64::from_str_radix(integer.as_str(), integer.radix());
-                Some(Spanned::new(value.span(), number.unwrap_or(i64::MAX)))
-            }
-            None => {
-                wrong_type(value, &format!("`{key}`"), "an integer", "write a number, without quotes", reader)
-            }
-        }
+        self.typed(key, "an integer", "write a number, without quotes", reader, |value| {
+            let integer = value.as_integer()?;
+            Some(i64::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(i64::MAX))
+        })
     }
 
     /// Reads the list of strings under `key`.
@@ -113,20 +113,13 @@ impl<'a> Keys<'a> {
         key: &'static str,
         reader: &mut Reader<'_>,
     ) -> Option<Spanned<Vec<Spanned<&'a str>>>> {
-        let (_, value) = self.value(key)?;
-        let Some(array) = value.get_ref().as_array() else {
-            return wrong_type(
-                value,
-                &format!("`{key}`"),
-                "a list of strings",
-                "write `[\"…\", \"…\"]`",
-                reader,
-            );
-        };
+        let list =
+            self.typed(key, "a list of strings", "write `[\"…\", \"…\"]`", reader, DeValue::as_array)?;
+        let (span, array) = (list.span(), list.into_inner());
         let element = format!("an element of `{key}`");
         let strings: Vec<_> = array.iter().filter_map(|value| string(value, &element, reader)).collect();
         // A list whose elements were all refused must not pass as an empty list.
-        (array.is_empty() || !strings.is_empty()).then(|| Spanned::new(value.span(), strings))
+        (array.is_empty() || !strings.is_empty()).then(|| Spanned::new(span, strings))
     }
 
     /// Reads the table of strings under `key`.
@@ -135,22 +128,13 @@ impl<'a> Keys<'a> {
         key: &'static str,
         reader: &mut Reader<'_>,
     ) -> Vec<(Spanned<&'a str>, Spanned<&'a str>)> {
-        let Some((_, value)) = self.value(key) else { return Vec::new() };
-        let Some(table) = value.get_ref().as_table() else {
-            wrong_type::<()>(
-                value,
-                &format!("`{key}`"),
-                "a table of strings",
-                "write `{ NAME = \"…\" }`",
-                reader,
-            );
-            return Vec::new();
-        };
+        let help = "write `{ NAME = \"…\" }`";
+        let table = self.typed(key, "a table of strings", help, reader, DeValue::as_table);
         let entry = |(name, value): (&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
             let what = format!("`{}` in `{key}`", name.get_ref().escape_debug());
             Some((Spanned::new(name.span(), name.get_ref().as_ref()), string(value, &what, reader)?))
         };
-        table.iter().filter_map(entry).collect()
+        table.into_iter().flat_map(Spanned::into_inner).filter_map(entry).collect()
     }
 
     /// Reads the table under `key`.
