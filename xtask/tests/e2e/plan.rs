@@ -1,4 +1,4 @@
-//! `deploy --plan`: predicts the deploy exactly, and changes nothing.
+//! `deploy --plan`: predicts the deploy closely, and changes nothing.
 
 use serde_json::Value;
 
@@ -69,6 +69,7 @@ pub fn an_empty_robot_gets_what_was_planned(lab: &Lab) {
     assert_eq!(plan["restarts"].as_array().unwrap().len(), 4);
     assert!(plan["disk_needed"].as_u64().unwrap() < plan["disk_free"].as_u64().unwrap());
     assert_close(&plan, sent(&lab.deploy(MAIN)));
+    assert!(self::plan(lab)["bytes_per_second"].as_u64() > Some(0), "the deploy has measured the link");
 }
 
 pub fn an_edit_is_planned_closely(lab: &Lab) {

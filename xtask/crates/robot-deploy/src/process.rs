@@ -319,16 +319,6 @@ impl Cmd {
         if is_cut_off { Ok(0) } else { copied.context("copy the output of a command") }
     }
 
-    /// Runs a query and returns the number of bytes that it writes.
-    pub fn count_output(&self) -> Result<u64> {
-        let (child, stdin, mut answers) = self.converse()?;
-        drop(stdin);
-        let count =
-            std::io::copy(&mut answers, &mut std::io::sink()).context("count the output of a command")?;
-        child.wait()?;
-        Ok(count)
-    }
-
     /// Starts a background child that runs until its guard is dropped; Ctrl-C does not end it before that.
     pub fn spawn(&self) -> Result<Child> {
         announce(self);

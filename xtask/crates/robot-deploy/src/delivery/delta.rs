@@ -34,6 +34,7 @@ mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use crate::digest::Digest;
 use crate::error::{Exit, Failure, Result, exit_of};
@@ -212,7 +213,9 @@ impl<'a> Transfer<'a> {
         }
         self.check_disk(&mut queue, &inventory)?;
         let mut span = self.span(Phase::Transfer, "send layers");
+        let (began, before) = (Instant::now(), report.sent);
         let result = Sending { transfer: self, tunnel, queue, report }.run(agent);
+        self.route.digest_cache.record_speed(self.robot(), report.sent - before, began.elapsed());
         span.sent(report.sent);
         result
     }

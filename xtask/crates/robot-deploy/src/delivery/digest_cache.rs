@@ -1,6 +1,7 @@
 //! Digest cache: results of earlier deliveries, in files of the workspace.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use parking_lot::Mutex;
@@ -11,7 +12,7 @@ use crate::image::ImageId;
 use crate::ui;
 
 /// Maps configurations of images to the manifests that deliveries made of them, to recognise images that a
-/// robot has. Also has the number of bytes that a push without layers takes.
+/// robot has. Also has the speed of deliveries to each robot.
 ///
 /// An image in a classic store has no manifest: `docker push` makes one with compressed layers, `docker save`
 /// another.
@@ -19,8 +20,9 @@ use crate::ui;
 pub(crate) struct DigestCache {
     pushed: Manifests,
     saved: Manifests,
-    overhead_file: Utf8PathBuf,
-    overhead: Mutex<BTreeMap<usize, u64>>,
+    speed_file: Utf8PathBuf,
+    /// Bytes per second by robot.
+    speeds: Mutex<BTreeMap<String, u64>>,
 }
 
 /// Digests of manifests by the digests of their configurations.
@@ -30,30 +32,30 @@ struct Manifests {
     known: Mutex<BTreeMap<String, String>>,
 }
 
-/// Bytes of the requests of a push by Docker 26, with their logins: for the image, and for each layer.
-const DEFAULT_OVERHEAD: (u64, u64) = (3_260, 841);
+/// Fewest bytes whose duration tells the speed of a link.
+const LARGE: u64 = 1_000_000;
 
 impl DigestCache {
     /// Reads the files. A damaged or missing file is as good as an empty one and costs a push for each image.
     pub(crate) fn load(state_dir: &Utf8Path) -> Self {
-        let overhead_file = state_dir.join("push-talk.json");
+        let speed_file = state_dir.join("speeds.json");
         let (pushed, saved) = (state_dir.join("manifests.json"), state_dir.join("saved-manifests.json"));
-        let overhead = Mutex::new(read(&overhead_file));
-        Self { pushed: Manifests::load(pushed), saved: Manifests::load(saved), overhead_file, overhead }
+        let speeds = Mutex::new(read(&speed_file));
+        Self { pushed: Manifests::load(pushed), saved: Manifests::load(saved), speed_file, speeds }
     }
 
-    /// Bytes of a push whose layers the registry has, besides manifest and configuration: measured at the
-    /// last push of an image with as many layers, else estimated.
-    pub(crate) fn push_overhead(&self, layers: usize) -> u64 {
-        let known = self.overhead.lock().get(&layers).copied();
-        known.unwrap_or(DEFAULT_OVERHEAD.0 + DEFAULT_OVERHEAD.1 * layers as u64)
+    /// Bytes per second of the last large delivery to a robot.
+    pub(crate) fn speed(&self, robot: &str) -> Option<u64> {
+        self.speeds.lock().get(robot).copied()
     }
 
-    /// Records the bytes for [`DigestCache::push_overhead`].
-    pub(crate) fn record_overhead(&self, layers: usize, bytes: u64) {
-        let mut overhead = self.overhead.lock();
-        if overhead.insert(layers, bytes) != Some(bytes) {
-            write(&self.overhead_file, &*overhead);
+    /// Records the speed of a delivery, unless it was too small to tell.
+    pub(crate) fn record_speed(&self, robot: &str, bytes: u64, time: Duration) {
+        if bytes >= LARGE {
+            let mut speeds = self.speeds.lock();
+            let speed = u128::from(bytes) * 1000 / time.as_millis().max(1);
+            speeds.insert(robot.to_owned(), u64::try_from(speed).unwrap_or(u64::MAX));
+            write(&self.speed_file, &*speeds);
         }
     }
 
@@ -145,6 +147,20 @@ mod tests {
         let digest_cache = DigestCache::load(path);
         digest_cache.record_pushed("sha256:c", "sha256:m");
         assert_eq!(digest_cache.pushed_as("sha256:c").as_deref(), Some("sha256:m"));
+        Ok(())
+    }
+
+    #[test]
+    fn only_a_large_delivery_tells_a_robots_speed() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = Utf8Path::from_path(dir.path()).unwrap();
+        let digest_cache = DigestCache::load(path);
+        digest_cache.record_speed("main", 999_999, Duration::from_secs(1));
+        assert_eq!(DigestCache::load(path).speed("main"), None);
+        digest_cache.record_speed("main", 6_000_000, Duration::from_secs(2));
+        digest_cache.record_speed("main", 100, Duration::from_secs(1));
+        let later = DigestCache::load(path);
+        assert_eq!((later.speed("main"), later.speed("secondary")), (Some(3_000_000), None));
         Ok(())
     }
 

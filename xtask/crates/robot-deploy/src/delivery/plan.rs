@@ -1,13 +1,11 @@
-//! Plan of a delivery: the exact number of bytes that it would send, without sending any of them.
+//! Plan of a delivery: the layers that it would send, and about how many bytes, without sending any of them.
 //!
 //! Layers are compared and deltas encoded as for a delivery, which then finds them in the cache: a plan is no
-//! extra work for the deploy that follows.
+//! extra work for the deploy that follows. So the bytes of layers are exact; the few kilobytes of requests
+//! beside them are estimated.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Write as _};
-use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::Route;
@@ -16,17 +14,15 @@ use crate::error::Result;
 use crate::image::Built;
 use crate::image::layout::{self, Exported};
 use crate::number;
-use crate::process::{self, Cmd};
-use crate::robot::{Session, registry, survey};
+use crate::process::Cmd;
+use crate::robot::{registry, survey};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, plan as word};
 use crate::timeline::Transport;
 
-/// Longest measurement of the link's speed.
-const PROBE: Duration = Duration::from_secs(1);
-
-/// Most bytes sent to measure the link's speed.
-const PROBE_BYTES: usize = 16 << 20;
+/// Bytes besides layers, about: the registry agent with its requests; the push of an image, with its manifest
+/// and configuration; the requests for a layer.
+const OTHER_BYTES: (u64, u64, u64) = (7_000, 4_000, 1_300);
 
 /// Plan for one robot, as `--json` prints it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -35,16 +31,16 @@ pub(crate) struct Plan {
     pub images: Vec<Image>,
     /// Bytes of layers to send.
     pub layer_bytes: u64,
-    /// Other bytes to send: the registry agent, requests of pushes, manifests, the release.
+    /// Other bytes to send, about: the registry agent, requests of pushes, manifests, the release.
     pub other_bytes: u64,
     /// Bytes of the registry's image, which is sent to each robot once.
     pub registry_bytes: u64,
     /// All bytes to send.
     pub bytes: u64,
-    /// Speed of the link, measured just now.
-    pub bytes_per_second: u64,
+    /// Speed of the last large delivery to the robot, if there was one.
+    pub bytes_per_second: Option<u64>,
     /// Duration of the transfer at that speed.
-    pub seconds: f64,
+    pub seconds: Option<f64>,
     /// Additional bytes on the robot's disk.
     pub disk_needed: u64,
     /// Free bytes on the robot's disk.
@@ -147,11 +143,10 @@ pub(crate) fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> R
     plan.add_services(&route.survey.containers, &state, services);
     plan.other_bytes += services.archive;
     plan.bytes = plan.layer_bytes + plan.other_bytes + plan.registry_bytes;
-    plan.bytes_per_second = speed(route.session)?;
+    plan.bytes_per_second = route.digest_cache.speed(route.session.robot());
     #[expect(clippy::cast_precision_loss, reason = "seconds are shown with two digits")]
-    {
-        plan.seconds = plan.bytes as f64 / plan.bytes_per_second.max(1) as f64;
-    }
+    let seconds = |speed: u64| plan.bytes as f64 / speed.max(1) as f64;
+    plan.seconds = plan.bytes_per_second.map(seconds);
     Ok(plan)
 }
 
@@ -197,7 +192,8 @@ impl Plan {
 
     fn add_layers(&mut self, route: &Route<'_>, lacking: &[&Built], state: &RobotState) -> Result<()> {
         if state.registry == "absent" {
-            self.registry_bytes = Cmd::new("docker").args(["save", route.registry_image]).count_output()?;
+            self.registry_bytes =
+                Cmd::new("cat").feed(&Cmd::new("docker").args(["save", route.registry_image]))?;
         }
         if !layout::can_export(route.builder) {
             self.notes.push(
@@ -212,6 +208,8 @@ impl Plan {
         let fallback = &forecast.fallback_reason;
         let note = |why: &String| format!("{why}: `docker push` sends whole layers, compressed");
         self.notes.extend(fallback.as_ref().map(note));
+        let (agent_bytes, image_bytes, layer_bytes) = OTHER_BYTES;
+        self.other_bytes += agent_bytes;
         let mut seen = BTreeSet::new();
         for (built, exported) in lacking.iter().zip(&forecast.report.images) {
             let layers = exported.layers.iter().map(|layer| {
@@ -219,9 +217,8 @@ impl Plan {
                 Layer::of(layer, forecast.report.report_for(layer, &mut seen).unwrap_or_else(pushed))
             });
             self.add_image(built, exported, layers.collect(), state.is_classic);
-            self.other_bytes += exported.own_bytes + route.digest_cache.push_overhead(exported.layers.len());
+            self.other_bytes += image_bytes + layer_bytes * exported.layers.len() as u64;
         }
-        self.other_bytes += forecast.overhead;
         Ok(())
     }
 
@@ -265,33 +262,6 @@ impl Layer {
         let (digest, created_by) = (layer.digest.to_string(), layer.created_by.clone());
         Self { digest, created_by, size: layer.size, how, basis, bytes: report.sent }
     }
-}
-
-/// Measures the connection in bytes per second, by sending bytes that the robot discards.
-fn speed(session: &Session) -> Result<u64> {
-    let (_child, mut stdin, answers) =
-        session.command(["sh", "-c", "cat >/dev/null; echo done"]).converse()?;
-    // Pseudo-random bytes (xorshift), which no link can compress.
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut noise = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let chunk: Vec<u8> = (0..8192).flat_map(|_| noise()).collect();
-    let began = Instant::now();
-    let mut sent = 0;
-    while began.elapsed() < PROBE && sent < PROBE_BYTES {
-        stdin.write_all(&chunk).context("measure the link")?;
-        sent += chunk.len();
-    }
-    drop(stdin);
-    let mut answer = String::new();
-    answers.take(process::LINE as u64).read_to_string(&mut answer).context("measure the link")?;
-    anyhow::ensure!(answer.ends_with("done\n"), "the connection ended while the link was measured");
-    let micros = began.elapsed().as_micros().max(1);
-    Ok(u64::try_from(sent as u128 * 1_000_000 / micros).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

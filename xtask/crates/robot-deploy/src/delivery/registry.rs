@@ -5,6 +5,7 @@
 //! push is repeated over a new connection; layers that have arrived are not sent again.
 
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use anyhow::Context as _;
 
@@ -36,7 +37,9 @@ pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     route.progress.waiting("checking its registry");
     let lane = || Lane::robot(session.robot());
     let preparing = timeline::span(lane(), Phase::Registry, "registry and tunnel");
+    let began = Instant::now();
     let registry_bytes = registry::ensure(session, route.registry_image)?;
+    route.digest_cache.record_speed(session.robot(), registry_bytes, began.elapsed());
     let tunnel = Tunnel::open(session, tunnel::PORT)?;
     drop(preparing);
     let mut delivery = Delivery::default();
@@ -136,7 +139,7 @@ fn push_all(
     let start = tunnel.traffic().sent;
     let mut stats = TransferStats::new(route.session.robot(), report);
     for built in images {
-        let (layers, manifest) = push_and_record(route, tunnel, built, report, &mut stats)?;
+        let (layers, manifest) = push_and_record(route, tunnel, built, &mut stats)?;
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
         cost.layer_bytes += manifest.layer_bytes;
@@ -153,12 +156,11 @@ fn push_all(
 }
 
 /// Pushes one image, and records its bytes. Returns the layers by delta and by push.
-fn push_and_record<'a>(
+fn push_and_record(
     route: &Route<'_>,
     tunnel: &Tunnel<'_>,
     built: &Built,
-    report: &'a TransferReport,
-    stats: &mut TransferStats<'a>,
+    stats: &mut TransferStats<'_>,
 ) -> Result<(Layers, PushedManifest)> {
     let name = &built.spec.image;
     let before = tunnel.traffic().sent;
@@ -166,12 +168,6 @@ fn push_and_record<'a>(
     let (pushed, manifest) = push(route, tunnel, built).with_context(|| format!("push `{name}`"))?;
     let sent = tunnel.traffic().sent - before;
     span.sent(sent);
-    if pushed.sent == 0
-        && let Some(exported) = report.images.iter().find(|exported| *exported.digest == manifest.digest)
-    {
-        let overhead = sent.saturating_sub(exported.own_bytes);
-        route.digest_cache.record_overhead(exported.layers.len(), overhead);
-    }
     let (layers, by_delta) = stats.record(name, &manifest.digest, pushed, sent);
     print_pushed(route.progress, name, layers, by_delta + sent);
     Ok((layers, manifest))

@@ -80,7 +80,7 @@ mod tests {
 
     fn image(name: &str, layers: &[&str]) -> Exported {
         let layer = |name: &&str| Layer { digest: digest(name), size: 100, created_by: String::new() };
-        Exported { digest: digest(name), own_bytes: 0, layers: layers.iter().map(layer).collect() }
+        Exported { digest: digest(name), layers: layers.iter().map(layer).collect() }
     }
 
     #[test]

@@ -51,8 +51,6 @@ pub struct Layer {
 pub struct Exported {
     /// Digest of the manifest.
     pub digest: Digest,
-    /// Size in bytes of manifest and configuration together.
-    pub own_bytes: u64,
     /// Layers, lowest first.
     pub layers: Vec<Layer>,
 }
@@ -191,11 +189,7 @@ impl Layout {
             size: blob.size,
             created_by: instructions.next().unwrap_or_default(),
         };
-        Some(Exported {
-            digest: digest.clone(),
-            own_bytes: text.len() as u64 + manifest.config.size,
-            layers: manifest.layers.into_iter().map(layer).collect(),
-        })
+        Some(Exported { digest: digest.clone(), layers: manifest.layers.into_iter().map(layer).collect() })
     }
 
     /// Returns the image of the lowest `layers` layers of an image in the layout.

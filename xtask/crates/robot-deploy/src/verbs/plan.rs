@@ -77,14 +77,12 @@ fn summary(plan: &Plan) -> Vec<String> {
         ));
     }
     if plan.bytes > 0 {
-        lines.push(format!(
-            "{} would be sent ({} of layers, {} of other data): about {} at {}/s",
-            ui::bytes(plan.bytes),
-            ui::bytes(plan.layer_bytes),
-            ui::bytes(other),
-            seconds(plan.seconds),
-            ui::bytes(plan.bytes_per_second),
-        ));
+        let [all, layers, other] = [plan.bytes, plan.layer_bytes, other].map(ui::bytes);
+        let time = plan.bytes_per_second.zip(plan.seconds).map(|(speed, time)| {
+            format!(": {} at {}/s, the speed of the last large delivery", seconds(time), ui::bytes(speed))
+        });
+        let time = time.unwrap_or_default();
+        lines.push(format!("about {all} would be sent ({layers} of layers, {other} of other data){time}"));
     }
     if plan.disk_needed > 0 {
         let (needed, free) = (ui::bytes(plan.disk_needed), ui::bytes(plan.disk_free));
@@ -110,6 +108,17 @@ fn seconds(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_stated_only_if_the_speed_is_known() {
+        let plan =
+            Plan { bytes: 6_000_000, layer_bytes: 5_000_000, other_bytes: 1_000_000, ..Plan::default() };
+        let bytes = "about 6.0 MB would be sent (5.0 MB of layers, 1.0 MB of other data)";
+        assert_eq!(summary(&plan)[1], bytes);
+        let known = Plan { bytes_per_second: Some(3_000_000), seconds: Some(2.0), ..plan };
+        let time = ": 2.0 s at 3.0 MB/s, the speed of the last large delivery";
+        assert_eq!(summary(&known)[1], format!("{bytes}{time}"));
+    }
 
     #[test]
     fn removed_services_are_listed_if_there_are_any() {

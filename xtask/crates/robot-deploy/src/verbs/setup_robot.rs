@@ -1,10 +1,13 @@
 //! `cargo xtask setup-robot`: prepares a robot for deploys; needed once per robot.
 
+use std::time::Instant;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{RobotsArg, builder, workspace};
 use crate::cmd;
 use crate::config::{Robot, Workspace};
+use crate::delivery::DigestCache;
 use crate::error::{Failure, FollowedBy as _, Result};
 use crate::host::Need;
 use crate::image::{Builder, service};
@@ -47,7 +50,9 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
     let survey = Survey::of(&session, project, &registry::repository(project))?;
     survey.check_platform(&robot.name, &robot.platform)?;
     check_compose(&session)?;
-    registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
+    let began = Instant::now();
+    let sent = registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
+    DigestCache::load(&workspace.state_dir()).record_speed(&robot.name, sent, began.elapsed());
     ui::done(&robot.name, &format!("ready for `cargo xtask deploy --robot {}`", robot.name));
     Ok(())
 }

@@ -311,18 +311,6 @@ fn program() -> Result<Vec<u8>> {
     zstd::bulk::compress(PROGRAM.as_bytes(), 19).context("compress the registry agent")
 }
 
-/// Bytes that starting an agent and [`Agent::inventory`] send.
-pub(super) fn start_bytes(repository: &str) -> Result<u64> {
-    Ok(program()?.len() as u64 + Command::Look { repository }.bytes())
-}
-
-/// Bytes that [`Agent::send`] sends besides the `bytes` of the delta: the command, the lengths of chunks and
-/// the end.
-pub(super) fn send_overhead(request: MakeRequest<'_>, delta: &str, bytes: u64) -> u64 {
-    let command = Command::Make { request, name: delta, offset: 0 };
-    command.bytes() + 4 * (bytes.div_ceil(CHUNK as u64) + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Forecast of a delta transfer.
 
-use super::agent::{self, Agent, Command, Inventory};
+use super::agent::{Agent, Inventory};
 use super::queue::Queue;
 use super::{LayerReport, Transfer, TransferReport, memory_shortage};
 use crate::error::Result;
@@ -21,8 +21,6 @@ pub(crate) enum RegistryAccess<'a> {
 pub(crate) struct Forecast {
     /// The report that the transfer would give.
     pub report: TransferReport,
-    /// Bytes that would be sent besides the delta files.
-    pub overhead: u64,
     /// The reason why `docker push` would send all layers, if it would.
     pub fallback_reason: Option<String>,
 }
@@ -51,33 +49,13 @@ impl Transfer<'_> {
         forecast.report.images = images;
         forecast.report.layers = present.into_iter().map(|layer| (layer, LayerReport::PRESENT)).collect();
         if forecast.fallback_reason.is_none() {
-            forecast.overhead = match &agent {
-                Some(agent) => agent.sent(),
-                None => agent::start_bytes(self.repository())?,
-            };
-            forecast.add_jobs(self, &queue, &inventory)?;
+            for job in queue.jobs() {
+                let report = job.report()?;
+                let arrived = inventory.spools.get(&job.packed.delta.name).copied().unwrap_or_default();
+                let sent = report.sent.saturating_sub(arrived);
+                forecast.report.layers.insert(job.layer.digest.clone(), LayerReport { sent, ..report });
+            }
         }
         Ok(forecast)
-    }
-}
-
-impl Forecast {
-    /// Adds the bytes of the queue's jobs, and of the commands around them.
-    fn add_jobs(&mut self, transfer: &Transfer<'_>, queue: &Queue, inventory: &Inventory) -> Result<()> {
-        let repository = transfer.repository();
-        if !queue.jobs().is_empty() {
-            let owner = transfer.route.cache.owner()?;
-            let (layers, keep) = (&queue.layer_digests()[..], queue.deltas_to_keep());
-            self.overhead +=
-                Command::Begin { owner: &owner, repository, layers, keep: keep.as_deref() }.bytes();
-        }
-        for job in queue.jobs() {
-            let (report, name) = (job.report()?, &job.packed.delta.name);
-            let arrived = inventory.spools.get(name).copied().unwrap_or_default();
-            let sent = report.sent.saturating_sub(arrived);
-            self.overhead += agent::send_overhead(job.request(repository), name, sent);
-            self.report.layers.insert(job.layer.digest.clone(), LayerReport { sent, ..report });
-        }
-        Ok(())
     }
 }

@@ -61,7 +61,6 @@ mod tests {
     fn prefixes_are_found_while_much_is_left_to_send() {
         let image = |name: &str, layers: &[&str]| Exported {
             digest: digest(name),
-            own_bytes: 0,
             layers: layers.iter().map(|name| layer(name)).collect(),
         };
         let images =

@@ -46,11 +46,6 @@ impl Command<'_> {
     pub(crate) fn line(&self) -> String {
         format!("{}\n", json!(self))
     }
-
-    /// Bytes that sending the command takes.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.line().len() as u64
-    }
 }
 
 /// Request to make a layer on the robot.
