@@ -4,7 +4,6 @@ use super::lab::Lab;
 
 const DENY: [&str; 3] = ["test", "--only", "deny"];
 
-/// The rules of this repository.
 const RULES: &str = include_str!("../../../deny.toml");
 
 /// A lab that depends on one more crate than this repository, with the given source and licence.

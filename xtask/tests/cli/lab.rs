@@ -35,7 +35,6 @@ pub(crate) struct Lab {
     pub home: Utf8PathBuf,
 }
 
-/// Result of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub code: Option<i32>,
@@ -49,7 +48,6 @@ impl Lab {
         Self::with(&robot("main"))
     }
 
-    /// A lab with the given robots.
     pub(crate) fn with(robots: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("lab").tempdir().unwrap();
         let dir = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
@@ -187,7 +185,6 @@ impl Lab {
             .collect()
     }
 
-    /// The calls that start with `beginning`.
     pub(crate) fn calls_of(&self, beginning: &str) -> Vec<String> {
         self.calls().into_iter().filter(|call| call.starts_with(beginning)).collect()
     }
@@ -249,7 +246,6 @@ impl Lab {
         numbers.lines().all(|number| !super::shell::run("kill", &["-0", number], "").0)
     }
 
-    /// Remaining files in TMPDIR.
     pub(crate) fn temporary_files(&self) -> Vec<Utf8PathBuf> {
         let mut found = Vec::new();
         collect(&self.dir.join("tmp"), &mut found);

@@ -68,7 +68,6 @@ fn find(dir: &Utf8Path) -> bool {
     })
 }
 
-/// The word as a TOML string.
 pub(crate) fn toml(word: &str) -> String {
     let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("\"{escaped}\"")

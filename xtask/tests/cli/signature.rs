@@ -44,7 +44,6 @@ fn assert_refused(lab: &Lab, says: &[&str]) {
     assert_eq!(lab.calls_of("ssh ").len(), before, "no robot is touched");
 }
 
-/// Members of the bundle.
 fn members(lab: &Lab) -> Vec<(String, Vec<u8>)> {
     let mut archive = tar::Archive::new(fs::File::open(path(lab)).unwrap());
     let read = |entry: Result<tar::Entry<'_, fs::File>, _>| {

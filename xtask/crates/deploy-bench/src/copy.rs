@@ -150,7 +150,6 @@ fn remove_robots(program: &Utf8Path, root: &Utf8Path) {
     Cmd::new(program.as_str()).args(["sim", "down"]).dir(root).clean_up();
 }
 
-/// Guard returned by [`WorkspaceCopy::clean_up`].
 #[derive(Debug)]
 pub struct CleanUp<'a> {
     copy: &'a WorkspaceCopy,

@@ -57,7 +57,6 @@ impl Downtime {
         }
     }
 
-    /// Total downtime.
     pub(crate) fn seconds(self) -> f64 {
         self.to_start + self.to_ready
     }

@@ -17,7 +17,6 @@ use robot_deploy::ui;
 pub(crate) struct Machine {
     /// Number of processors that this program may use.
     cores: usize,
-    /// Model of the processors.
     #[serde(skip_serializing_if = "Option::is_none")]
     processor: Option<String>,
     /// Size of the RAM in bytes.
@@ -31,7 +30,6 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Describes this machine.
     pub(crate) fn this() -> Result<Self> {
         let engine = host::engine()?;
         let proc = |file: &str| fs_err::read_to_string(file).unwrap_or_default();

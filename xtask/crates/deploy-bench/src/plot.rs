@@ -11,7 +11,6 @@ use super::report::{ratio, seconds};
 use robot_deploy::error::Result;
 use robot_deploy::ui;
 
-/// Data of the plot.
 #[derive(Debug, Default)]
 pub struct Chart {
     pub title: String,
@@ -106,9 +105,6 @@ impl Group {
 }
 
 /// Renders the chart as SVG.
-///
-/// # Errors
-/// Fails only where the plotting library does.
 pub(crate) fn render(chart: &Chart) -> Result<String> {
     let bottom = TOP + chart.groups.iter().map(Group::height).sum::<i32>();
     let mut svg = String::new();

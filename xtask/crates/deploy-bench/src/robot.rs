@@ -48,12 +48,10 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Total of two robots.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self { to_robot: self.to_robot + other.to_robot, from_robot: self.from_robot + other.from_robot }
     }
 
-    /// Traffic since `before`.
     pub(crate) fn since(self, before: Self) -> Self {
         Self { to_robot: self.to_robot - before.to_robot, from_robot: self.from_robot - before.from_robot }
     }

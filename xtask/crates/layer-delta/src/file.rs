@@ -57,7 +57,6 @@ pub fn is_name(text: &str) -> bool {
 /// Fails once the program has been interrupted; waiting and encoding end then.
 pub type InterruptCheck = fn() -> Result<()>;
 
-/// Inputs of a delta.
 #[derive(Debug)]
 pub struct Inputs {
     pub layer: Utf8PathBuf,
@@ -275,7 +274,6 @@ impl Sources {
         append(file, start, span.range.end - span.range.start, buffer)
     }
 
-    /// Encodes an operation.
     fn encode(&self, op: &Op, level: i32) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         match op {

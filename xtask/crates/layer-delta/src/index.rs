@@ -52,9 +52,6 @@ pub struct LayerIndex {
 
 impl LayerIndex {
     /// Indexes a layer. A layer that is not a valid archive becomes one entry.
-    ///
-    /// # Errors
-    /// Fails only if the file cannot be read.
     pub fn read(path: &Utf8Path) -> Result<Self> {
         let size = fs_err::metadata(path)?.len();
         // An invalid archive is sent all the same, as one entry.

@@ -52,7 +52,6 @@ impl Span {
 /// An operation, which makes the next bytes of the new layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Copies a span.
     Copy(Span),
     /// Decompresses a frame.
     Frame {
@@ -63,7 +62,6 @@ pub enum Op {
     },
 }
 
-/// Plan of a delta.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeltaPlan {
     /// The bases that are used, by their position among those offered.

@@ -59,7 +59,6 @@ impl Scratch {
         (plan, inputs)
     }
 
-    /// Encodes a delta.
     fn delta(&self, inputs: &Inputs) -> Vec<u8> {
         let (delta, target) = DeltaFile::create(&self.path("deltas"), "delta", || Ok(())).unwrap();
         delta.encode(inputs, target, &self.path("deltas"));

@@ -101,7 +101,6 @@ impl BundleContents {
             .into())
     }
 
-    /// Names of the robots in the bundle.
     pub(crate) fn robots(&self) -> impl Iterator<Item = &str> {
         self.robots.keys().map(String::as_str)
     }

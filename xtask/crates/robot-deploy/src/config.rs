@@ -89,7 +89,6 @@ pub struct Base {
     pub dockerfile: Utf8PathBuf,
 }
 
-/// Origin of a base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BaseSource {
     /// Bootstrapped from the Debian archive.
@@ -109,7 +108,6 @@ pub enum BaseSource {
 pub struct Image {
     /// Also the tag of the image: `eurobot:NAME`.
     pub name: String,
-    /// Name of the base.
     pub base: String,
     /// The colcon packages that the image is for; their run dependencies are installed too. If empty, the
     /// image is the stage `runtime` of the base's Dockerfile.
@@ -135,7 +133,6 @@ pub struct Robot {
     pub reconnect: Duration,
 }
 
-/// Address of a robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     /// A container on this machine that behaves like a robot.

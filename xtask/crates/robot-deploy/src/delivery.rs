@@ -53,13 +53,11 @@ pub(crate) struct Cost {
     pub layers_sent: usize,
     /// Layers that the robot's registry had.
     pub layers_reused: usize,
-    /// Bytes of the reused layers.
     pub bytes_reused: u64,
     /// Bytes of all layers of the images that were sent.
     pub layer_bytes: u64,
 }
 
-/// Result of a delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Delivery {
     /// The images, all of them on the robot.

@@ -31,7 +31,6 @@ impl Digest {
         Self(format!("sha256:{:x}", Sha256::digest(bytes)))
     }
 
-    /// Digest from a finished [`Sha256`].
     pub fn from_hash(hash: Sha256) -> Self {
         Self(format!("sha256:{:x}", hash.finalize()))
     }
@@ -111,7 +110,6 @@ impl std::error::Error for NotADigest {}
 pub(crate) mod testing {
     use super::Digest;
 
-    /// Digest of a name.
     pub(crate) fn digest(name: &str) -> Digest {
         Digest::of(name)
     }

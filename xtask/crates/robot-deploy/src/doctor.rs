@@ -9,7 +9,6 @@ use serde::Serialize;
 use crate::error::panicked;
 use crate::{parallel, ui};
 
-/// A finished check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// `host`, or the name of a robot.
@@ -19,7 +18,6 @@ pub struct Check {
     pub outcome: Outcome,
 }
 
-/// Outcome of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
@@ -71,7 +69,6 @@ impl Outcome {
         }
     }
 
-    /// Turns an error into a note.
     pub fn note_error(error: &anyhow::Error) -> Self {
         Self::note_with(format!("{error:#}"), crate::error::hints_of(error).join("; "))
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-/// Result with [`anyhow::Error`].
 pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
 /// Exit codes for scripts and CI. The numbers are part of the interface.
@@ -62,7 +61,6 @@ impl Failure {
         self
     }
 
-    /// Sets the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());

@@ -34,7 +34,6 @@ const DRAIN_LIMIT: u64 = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     Length(u64),
-    /// Chunked transfer coding.
     Chunked,
 }
 

@@ -145,7 +145,6 @@ impl ImageId {
     }
 }
 
-/// All images of the workspace for one platform.
 pub fn all_for(workspace: &Workspace, platform: &Platform) -> BTreeSet<ImageSpec> {
     let images = workspace.images.keys();
     images.map(|image| ImageSpec { image: image.clone(), platform: platform.clone() }).collect()

@@ -128,14 +128,12 @@ impl Cmd {
         }
     }
 
-    /// Adds one argument.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
         self
     }
 
-    /// Adds several arguments.
     #[must_use]
     pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
@@ -166,7 +164,6 @@ impl Cmd {
         self
     }
 
-    /// Sets the working directory.
     #[must_use]
     pub fn dir(mut self, dir: impl AsRef<Utf8Path>) -> Self {
         self.dir = Some(dir.as_ref().to_owned());

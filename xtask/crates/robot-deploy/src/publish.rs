@@ -19,7 +19,6 @@ pub(crate) use checkout::Checkout;
 /// Number of uncommitted files that the error names.
 const SHOWN: usize = 10;
 
-/// Tag in the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
     /// `REPO:navigation-main`.

@@ -26,17 +26,14 @@ struct Events {
     failures: Vec<(String, String)>,
 }
 
-/// Lane of the chart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     /// The build, on this machine.
     Build,
-    /// A robot, by name.
     Robot(String),
 }
 
 impl Lane {
-    /// Lane of a robot.
     pub(crate) fn robot(name: &str) -> Self {
         Self::Robot(name.to_owned())
     }
@@ -109,7 +106,6 @@ pub(crate) struct Layer {
     pub created_by: String,
     /// Size in bytes in the robot's registry.
     pub size: u64,
-    /// Bytes sent for it.
     pub sent: u64,
     pub how: Transport,
 }
@@ -171,7 +167,6 @@ pub(crate) fn cached_step() {
     }
 }
 
-/// Records that a robot failed.
 pub(crate) fn failed(robot: &str, error: &anyhow::Error) {
     if let Some(recorder) = RECORDER.get() {
         recorder.change(|events| events.failures.push((robot.to_owned(), format!("{error:#}"))));

@@ -32,7 +32,6 @@ pub(crate) struct Subject {
     pub failure: Option<String>,
 }
 
-/// Writes the page.
 pub(crate) fn write(path: &Utf8Path, subject: &Subject, timeline: &Timeline) -> Result<()> {
     if let Some(dir) = path.parent() {
         fs_err::create_dir_all(dir)?;
@@ -41,7 +40,6 @@ pub(crate) fn write(path: &Utf8Path, subject: &Subject, timeline: &Timeline) -> 
     Ok(fs_err::write(path, page(subject, timeline))?)
 }
 
-/// HTML of the page.
 fn page(subject: &Subject, timeline: &Timeline) -> String {
     let title = format!("{} {}", subject.verb, subject.project);
     let body = [

@@ -74,7 +74,6 @@ fn node(rng: &mut Rng, tree: &Tree) -> Node {
     }
 }
 
-/// Random tree.
 pub fn tree(rng: &mut Rng) -> Tree {
     let mut tree = Tree::new();
     for _ in 0..rng.usize(0..25) {
@@ -125,7 +124,6 @@ fn change(rng: &mut Rng, bytes: &mut Vec<u8>) {
     bytes.splice(start..end, new);
 }
 
-/// The archive of a tree.
 pub fn archive(tree: &Tree) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, (node, time)) in tree {

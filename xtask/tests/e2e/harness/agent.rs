@@ -11,7 +11,6 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts an agent with a key of the workspace.
     pub fn with_key(workspace: &Workspace, key: &str) -> Self {
         let socket = workspace.path(&format!("../agent-{}", number())).to_owned();
         let process = command(&["ssh-agent", "-D", "-a", &socket]).stdout(Stdio::null()).spawn().unwrap();

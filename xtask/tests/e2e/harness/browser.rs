@@ -77,7 +77,6 @@ pub struct Page {
 }
 
 impl Page {
-    /// Opens a page in a window of this width.
     pub fn open(html: &str, width: u32) -> Self {
         let dir = tempfile::Builder::new().prefix("e2e-browser-").tempdir().unwrap();
         let (file, profile) = (dir.path().join("page.html"), dir.path().join("profile"));
@@ -105,13 +104,11 @@ impl Page {
         serde_json::from_str(&unescape(measured)).unwrap()
     }
 
-    /// Returns the table with this class.
     pub fn table(&self, class: &str) -> &Table {
         let table = self.tables.iter().find(|table| table.class == class);
         table.unwrap_or_else(|| panic!("no table of {class}: {:?}", self.tables))
     }
 
-    /// Returns the lane with this name.
     pub fn lane(&self, name: &str) -> &Lane {
         let lane = self.lanes.iter().find(|lane| lane.name == name);
         lane.unwrap_or_else(|| panic!("no lane of {name}: {:?}", self.lanes))

@@ -54,7 +54,6 @@ impl Engine {
         [containers, volumes, list("network", &[], "{{.Name}}")].concat()
     }
 
-    /// Removes the images of a project.
     pub fn remove_images(project: &str) {
         for tag in Self::ids(project).into_keys() {
             succeeds(&["docker", "image", "rm", &format!("{project}:{tag}")]);

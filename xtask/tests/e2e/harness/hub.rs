@@ -15,7 +15,6 @@ use tempfile::TempDir;
 use super::shell::{command, output, succeeds};
 use super::{Finished, PROJECT, Robot, Running, Workspace, eventually};
 
-/// User of the registry.
 const USER: &str = "team";
 
 /// Password of [`USER`], and its hash in the registry.
@@ -116,7 +115,6 @@ impl Hub {
         output(&["sh", "-ec", script, "certificates", &self.path("")]);
     }
 
-    /// Path of a file of the registry.
     fn path(&self, file: &str) -> String {
         self.dir.path().join(file).to_str().unwrap().trim_end_matches('/').to_owned()
     }
@@ -176,7 +174,6 @@ impl Hub {
         &self.address
     }
 
-    /// Repository of the project.
     pub fn repository(&self) -> String {
         format!("{}/team/{PROJECT}", self.address)
     }

@@ -47,7 +47,6 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts the measurement.
     pub fn begin() -> Self {
         // Runs until the program ends: it reads one file each second.
         let available = available();

@@ -12,7 +12,6 @@ thread_local! {
 #[derive(Clone, Copy)]
 pub struct Project;
 
-/// The value of [`Project`].
 pub const PROJECT: Project = Project;
 
 impl Project {

@@ -101,12 +101,10 @@ impl Run<'_> {
 }
 
 impl Running {
-    /// Stdout so far.
     pub fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap()
     }
 
-    /// Stderr so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap()
     }

@@ -65,7 +65,6 @@ struct Options {
     list: bool,
 }
 
-/// Result of a test.
 struct Outcome {
     test: Test,
     passed: bool,

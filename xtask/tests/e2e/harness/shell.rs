@@ -28,7 +28,6 @@ pub fn succeeds(argv: &[&str]) -> bool {
     command(argv).output().is_ok_and(|output| output.status.success())
 }
 
-/// Kills a process.
 pub fn kill(pid: u32) {
     signal(pid, "KILL");
 }

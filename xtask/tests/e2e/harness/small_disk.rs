@@ -39,7 +39,6 @@ impl RegistryDisk {
         Self { robot }
     }
 
-    /// Changes the size.
     pub fn resize(&self, bytes: u64) {
         self.robot.sh(&format!("mount -o remount,size={bytes} /run/small"));
     }
@@ -148,7 +147,6 @@ impl<'a> SmallDisk<'a> {
         disk
     }
 
-    /// Changes the size.
     pub fn resize(&self, bytes: u64) {
         assert!(self.can(&["mount", "-o", &format!("remount,size={bytes}"), &self.disk]));
     }

@@ -17,7 +17,6 @@ processes";
 /// States of TCP and UDP sockets without a peer: proc(5), tcp_states.h.
 const WAITING: [(&str, &str); 2] = [("tcp", "0A"), ("udp", "07")];
 
-/// An open socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Socket {
     /// `tcp` or `udp`.

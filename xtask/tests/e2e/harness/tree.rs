@@ -133,7 +133,6 @@ impl Tree {
         tree.repaired()
     }
 
-    /// Number of paths.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -134,7 +134,6 @@ impl Workspace {
         other
     }
 
-    /// The path of a file.
     pub fn path(&self, file: &str) -> &'static str {
         // Leaks a few short strings, so that commands can be lists of `&str`.
         self.root.join(file).to_str().unwrap().trim_end_matches('/').to_owned().leak()

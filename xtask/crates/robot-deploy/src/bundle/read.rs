@@ -24,7 +24,6 @@ const LIMIT: u64 = 16 << 20;
 /// Bytes that are copied between two checks for an interrupt.
 const PIECE: u64 = 64 << 20;
 
-/// Open bundle.
 #[derive(Clone, Debug)]
 pub(crate) struct Bundle {
     file: Members,
@@ -93,7 +92,6 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Description of the bundle.
     pub(crate) fn contents(&self) -> &BundleContents {
         &self.contents
     }

@@ -38,7 +38,6 @@ impl Source {
         }
     }
 
-    /// Creates a mistake at `span`.
     pub(super) fn mistake(&self, span: Range<usize>, message: impl Into<String>) -> Mistake {
         let (line, column) = self.position(span.start);
         let (before, from) = (self.text.get(..span.start).unwrap_or(&self.text), span.start);
@@ -116,7 +115,6 @@ impl Mistake {
         self
     }
 
-    /// Adds a suggestion.
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.helps.push(help.into());
         self

@@ -71,7 +71,6 @@ impl<'a> Keys<'a> {
         self.table.get_key_value(key)
     }
 
-    /// Reads the string under `key`.
     pub(super) fn string(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<&'a str>> {
         let (_, value) = self.value(key)?;
         string(value, &format!("`{key}`"), reader)
@@ -93,7 +92,6 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Reads the boolean under `key`.
     pub(super) fn boolean(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Spanned<bool>> {
         self.typed(key, "a boolean", "write `true` or `false`, without quotes", reader, DeValue::as_bool)
     }
@@ -107,7 +105,6 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// Reads the list of strings under `key`.
     pub(super) fn strings(
         &mut self,
         key: &'static str,
@@ -122,7 +119,6 @@ impl<'a> Keys<'a> {
         (array.is_empty() || !strings.is_empty()).then(|| Spanned::new(span, strings))
     }
 
-    /// Reads the table of strings under `key`.
     pub(super) fn string_table(
         &mut self,
         key: &'static str,
@@ -137,7 +133,6 @@ impl<'a> Keys<'a> {
         table.into_iter().flat_map(Spanned::into_inner).filter_map(entry).collect()
     }
 
-    /// Reads the table under `key`.
     pub(super) fn table(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<Self> {
         let (name, value) = self.value(key)?;
         match value.get_ref().as_table() {

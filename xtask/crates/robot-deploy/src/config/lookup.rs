@@ -18,17 +18,11 @@ impl Workspace {
     }
 
     /// Looks up an image.
-    ///
-    /// # Errors
-    /// As [`Workspace::robot`].
     pub fn image(&self, name: &str) -> Result<&Image> {
         self.images.get(name).ok_or_else(|| unknown("image", name, self.images.keys()))
     }
 
     /// Looks up the robots `requested`, in that order, without duplicates.
-    ///
-    /// # Errors
-    /// As [`Workspace::robot`], for the first name that is unknown.
     pub fn robots_named(&self, requested: &[String]) -> Result<Vec<&Robot>> {
         let mut robots: Vec<&Robot> = Vec::new();
         for name in requested {
@@ -62,9 +56,6 @@ impl Robot {
     }
 
     /// Variables of `env_files`, which may be secrets.
-    ///
-    /// # Errors
-    /// As [`Robot::variables`].
     pub fn private_variables(&self) -> Result<BTreeMap<String, String>> {
         let here = current_dir();
         let mut variables = BTreeMap::new();

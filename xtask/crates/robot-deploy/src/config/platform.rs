@@ -29,7 +29,6 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Platform of this machine.
     pub fn of_this_machine() -> Self {
         Self::from_machine(std::env::consts::ARCH)
     }

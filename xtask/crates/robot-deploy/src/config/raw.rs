@@ -22,7 +22,6 @@ pub(super) struct Raw<'a> {
     pub releases: Option<RawReleases>,
 }
 
-/// `[releases]`.
 #[derive(Debug)]
 pub(super) struct RawReleases {
     pub keep: Option<Spanned<i64>>,
@@ -30,7 +29,6 @@ pub(super) struct RawReleases {
     pub deadline: Option<Spanned<i64>>,
 }
 
-/// `busy` of a robot.
 #[derive(Debug)]
 pub(super) struct RawBusy<'a> {
     pub span: Range<usize>,
@@ -43,7 +41,6 @@ pub(super) struct RawBusy<'a> {
     pub within: Option<Spanned<i64>>,
 }
 
-/// `[project]`.
 #[derive(Debug)]
 pub(super) struct RawProject<'a> {
     pub span: Range<usize>,
@@ -51,13 +48,11 @@ pub(super) struct RawProject<'a> {
     pub ros_workspace: Option<Text<'a>>,
 }
 
-/// `[hub]`.
 #[derive(Debug)]
 pub(super) struct RawHub<'a> {
     pub repository: Option<Text<'a>>,
 }
 
-/// `[bases.NAME]`.
 #[derive(Debug)]
 pub(super) struct RawBase<'a> {
     pub name: Text<'a>,
@@ -68,7 +63,6 @@ pub(super) struct RawBase<'a> {
     pub dockerfile: Option<Text<'a>>,
 }
 
-/// `[images.NAME]`.
 #[derive(Debug)]
 pub(super) struct RawImage<'a> {
     pub name: Text<'a>,
@@ -76,7 +70,6 @@ pub(super) struct RawImage<'a> {
     pub packages: Option<Spanned<Vec<Text<'a>>>>,
 }
 
-/// `[robots.NAME]`.
 #[derive(Debug)]
 pub(super) struct RawRobot<'a> {
     pub name: Text<'a>,

@@ -52,7 +52,6 @@ pub(crate) struct ArchiveImage {
 }
 
 impl ArchiveImage {
-    /// An image that was built on this machine.
     pub(crate) fn of(built: &Built, digest_cache: &DigestCache) -> Self {
         let digest = built.id.digest();
         // The robot may have received the image by a push as well.

@@ -78,7 +78,6 @@ pub(super) enum LayerEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LayerReport {
     pub how: Transport,
-    /// Bytes sent for the layer.
     pub sent: u64,
 }
 
@@ -142,7 +141,6 @@ impl<'a> Transfer<'a> {
         self.route.session.robot()
     }
 
-    /// The project's repository.
     fn repository(&self) -> &'a str {
         &self.route.workspace.project.name
     }

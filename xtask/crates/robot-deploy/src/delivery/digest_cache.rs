@@ -72,7 +72,6 @@ impl DigestCache {
         }
     }
 
-    /// Records the manifest of an image that was pushed.
     pub(crate) fn record_pushed(&self, config: &str, manifest: &str) {
         self.pushed.record(config, manifest);
     }

@@ -55,12 +55,10 @@ pub(crate) struct Plan {
     pub notes: Vec<String>,
 }
 
-/// An image of the plan.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Image {
     /// The image's name in `robots.toml`.
     pub image: String,
-    /// Digest of the image that was built.
     pub digest: String,
     /// True if the robot's engine has the image.
     pub there: bool,
@@ -68,13 +66,11 @@ pub(crate) struct Image {
     pub layers: Vec<Layer>,
 }
 
-/// A layer of an image.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Layer {
     pub digest: String,
     /// The instruction that made the layer.
     pub created_by: String,
-    /// Size of the layer in bytes.
     pub size: u64,
     /// The way to the robot: `there`, `patch`, `whole`, `push`.
     pub how: &'static str,
@@ -84,7 +80,6 @@ pub(crate) struct Layer {
     pub bytes: u64,
 }
 
-/// State of the robot.
 #[derive(Debug, Default)]
 struct RobotState {
     /// Hash of each service that was started.
@@ -114,7 +109,6 @@ impl RobotState {
     }
 }
 
-/// Services of the release.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Services {
     /// Hash of each service's configuration: the service is restarted when it changes.
@@ -125,7 +119,6 @@ pub(crate) struct Services {
     pub archive: u64,
 }
 
-/// Plans a delivery.
 pub(crate) fn plan(route: &Route<'_>, built: &[Built], services: &Services) -> Result<Plan> {
     let state = RobotState::query(route)?;
     let mut plan = Plan {

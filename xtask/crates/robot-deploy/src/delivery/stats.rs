@@ -7,7 +7,6 @@ use crate::image::layout::Layer;
 use crate::image::push::Layers;
 use crate::timeline::{self, Transport};
 
-/// Statistics of one robot.
 #[derive(Debug)]
 pub(super) struct TransferStats<'a> {
     robot: &'a str,

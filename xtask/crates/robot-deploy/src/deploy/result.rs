@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::robot::Survey;
 use crate::{image, ui};
 
-/// Result of a deploy to one robot.
 pub(crate) struct DeployResult {
     pub delivery: Delivery,
     /// State of the robot with its containers. `None` with `--no-start`.

@@ -89,9 +89,6 @@ impl<'a> Target<'a> {
 
     /// Activates a release unless the robot already runs it or `--no-start` is given. Returns the robot's new
     /// state, and whether something has changed.
-    ///
-    /// # Errors
-    /// Fails when the robot is busy, and when the release is unhealthy there.
     pub(crate) fn activate(
         &mut self,
         release: &ComposeProject,
@@ -120,9 +117,6 @@ impl<'a> Target<'a> {
     }
 
     /// Activates a release that is stored on the robot. Returns the robot's new state.
-    ///
-    /// # Errors
-    /// As [`Target::activate`].
     pub(crate) fn return_to(&mut self, number: u32) -> Result<Survey> {
         self.keep_lock()?;
         self.check_busy()?;

@@ -5,7 +5,6 @@ const FIRST_DEBIAN: u32 = 13;
 /// The first supported Ubuntu release: it has the package `docker-compose-v2`.
 const FIRST_UBUNTU: u32 = 22;
 
-/// An operating system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Distribution {
     /// Debian 13 and later: all packages are available.

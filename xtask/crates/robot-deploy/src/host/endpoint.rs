@@ -21,7 +21,6 @@ pub struct Endpoint {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct ClientConfig {
     current_context: String,
-    /// Additional plugin directories.
     pub cli_plugins_extra_dirs: Vec<String>,
 }
 

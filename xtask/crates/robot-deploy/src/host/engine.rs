@@ -17,7 +17,6 @@ const VIRTUAL: [&str; 6] = ["docker desktop", "desktop-linux", "orbstack", "ranc
 pub struct Engine {
     /// For instance `26.1.5+dfsg1`.
     pub version: String,
-    /// Version of the `docker` client.
     pub client_version: String,
     pub store: Store,
     /// Platform that the engine runs without emulation.

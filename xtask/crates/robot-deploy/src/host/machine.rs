@@ -183,7 +183,6 @@ fn group(text: &str, name: &str, user: &str) -> Option<(u32, bool)> {
     })
 }
 
-/// Name of a user in `/etc/passwd`.
 fn user_name(passwd: &str, uid: u32) -> Option<String> {
     let uid = uid.to_string();
     let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;

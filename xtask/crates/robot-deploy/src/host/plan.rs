@@ -12,13 +12,11 @@ use crate::process::{Cmd, LineFilter};
 
 /// Log of a dockerd that runs without an init system.
 pub(super) const DAEMON_LOG: &str = "/var/log/dockerd.log";
-/// Configuration of the engine.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
 /// Commands, in the order of execution.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Installs packages.
     pub install: Vec<Cmd>,
     /// Starts the engine, unless its installation did.
     pub start: Option<Cmd>,
@@ -36,9 +34,6 @@ impl Plan {
 }
 
 /// Returns the commands that install what is missing.
-///
-/// # Errors
-/// Fails on systems whose package names xtask does not know; the error says what to install manually.
 pub(super) fn plan(machine: &Machine, missing: &[Need]) -> Result<Plan> {
     let mut plan = Plan::default();
     let lacks = |what: &Need| missing.contains(what);

@@ -62,7 +62,6 @@ pub(crate) fn revision(dir: &Utf8Path) -> Result<String> {
     Ok(head.chars().take(REVISION).collect())
 }
 
-/// `git` in `dir`.
 pub(crate) fn git(dir: &Utf8Path, args: &[&str]) -> Cmd {
     Cmd::new("git").args(args.iter().copied()).dir(dir)
 }

@@ -27,7 +27,6 @@ const BAKE_FILES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// steps done before it stay in the cache, so a retry is cheap.
 const RACE: &str = "inconsistent graph state";
 
-/// Options of a build.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
     /// Build every stage again, without BuildKit's cache.

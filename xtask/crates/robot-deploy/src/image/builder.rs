@@ -19,7 +19,6 @@ pub const NAME: &str = "xtask";
 /// Local ports of tunnels; the builder is configured for all of them.
 const PORTS: std::ops::RangeInclusive<u16> = 5000..=5100;
 
-/// BuildKit instance that builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builder {
     /// Built into the engine.
@@ -29,7 +28,6 @@ pub enum Builder {
 }
 
 impl Builder {
-    /// Builder for an engine.
     pub fn for_engine(engine: &Engine) -> Self {
         if engine.in_vm { Self::Container } else { Self::Engine { store: engine.store } }
     }

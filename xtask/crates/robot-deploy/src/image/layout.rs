@@ -35,14 +35,12 @@ pub struct Layout {
     pub(super) dir: Utf8PathBuf,
 }
 
-/// Layer of an image in the layout.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Layer {
     /// Digest of the uncompressed archive.
     pub digest: Digest,
     /// Size in bytes of the uncompressed archive.
     pub size: u64,
-    /// Instruction that created the layer.
     pub created_by: String,
 }
 
@@ -75,7 +73,6 @@ impl Layout {
         Self::at(workspace.state_dir().join("layers"))
     }
 
-    /// Layout in a directory.
     pub fn at(dir: Utf8PathBuf) -> Self {
         Self { dir }
     }
@@ -85,7 +82,6 @@ impl Layout {
         self.dir.join("blobs/sha256").join(digest.hex())
     }
 
-    /// Digests of all blobs.
     pub fn blobs(&self) -> BTreeSet<Digest> {
         let entries = self.dir.join("blobs/sha256").read_dir_utf8().into_iter().flatten();
         entries.filter_map(|entry| Digest::from_hex(entry.ok()?.file_name())).collect()

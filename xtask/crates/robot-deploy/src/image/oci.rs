@@ -17,7 +17,6 @@ pub struct Descriptor {
     pub size: u64,
 }
 
-/// Manifest of an image.
 #[derive(Clone, Debug, Deserialize)]
 pub struct OciManifest {
     /// Configuration; its digest is the image ID in the classic store.

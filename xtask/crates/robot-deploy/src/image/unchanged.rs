@@ -53,13 +53,11 @@ impl Known {
         (entry.inputs == inputs).then_some(&entry.digest)
     }
 
-    /// Records a build.
     pub(super) fn insert(&mut self, reference: &str, inputs: String, digest: &str) {
         let entry = Entry { inputs, digest: digest.to_owned() };
         self.images.insert(reference.to_owned(), entry);
     }
 
-    /// Writes the record.
     pub(super) fn save(&self) -> Result<()> {
         files::replace(&self.file, &serde_json::to_string_pretty(&self.images)?)
     }

@@ -62,7 +62,6 @@ pub(super) fn register(handle: &Arc<duct::Handle>) -> Registered {
     Registered(weak)
 }
 
-/// Guard of [`register`].
 #[derive(Debug)]
 pub(super) struct Registered(Weak<duct::Handle>);
 

@@ -91,9 +91,6 @@ impl Activation<'_> {
     }
 
     /// Activates a release that is stored on the robot. Returns its number.
-    ///
-    /// # Errors
-    /// As [`Activation::release`].
     pub(crate) fn return_to(&self, number: &str) -> Result<String> {
         self.run(&self.command(Script::Return, number), &[])
     }
@@ -138,10 +135,6 @@ impl Activation<'_> {
     }
 
     /// Prepares the next attempt after one that ended before the activation did.
-    ///
-    /// # Errors
-    /// Fails when another attempt makes no sense or the robot stays unreachable. The error says what the
-    /// robot does.
     fn resume(&self, attempt: Result<()>, received: &Received, number: &str) -> Result<()> {
         let robot = self.session.robot();
         let has_failed = attempt.is_err();

@@ -121,7 +121,6 @@ pub(super) fn doubled(text: &str) -> String {
     text.replace('$', "$$")
 }
 
-/// Undoes [`doubled`].
 pub(super) fn undoubled(text: &str) -> String {
     text.replace("$$", "$")
 }

@@ -9,7 +9,6 @@ use crate::robot::{Session, registry};
 use crate::robot_side::lines::{self, prune as word};
 use crate::robot_side::{REGISTRY_PRUNE, Script};
 
-/// Result of [`prune`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pruned {
     /// Bytes that were freed on the robot's disk.

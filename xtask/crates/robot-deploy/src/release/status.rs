@@ -14,7 +14,6 @@ use crate::robot::{Session, Survey, registry};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, status as word};
 
-/// Status of a robot.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Status {
     /// The current release; `None` if nothing has been deployed.
@@ -29,7 +28,6 @@ pub(crate) struct Status {
     pub disk_size: Option<u64>,
     /// Load average over a minute: proc(5), `loadavg`.
     pub load: Option<f64>,
-    /// Number of processors.
     pub processors: Option<u32>,
     /// Degrees Celsius of the hottest sensor; `None` on a robot without sensors.
     pub temperature: Option<f64>,
@@ -37,10 +35,8 @@ pub(crate) struct Status {
     pub clock_ahead: i64,
 }
 
-/// Status of a service.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Service {
-    /// Name of the service.
     pub service: String,
     /// State of the container in Docker's words; `missing` if there is no container.
     pub state: String,

@@ -11,7 +11,6 @@ use crate::robot::Session;
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, stored as word};
 
-/// A release that is stored on a robot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct StoredRelease {
     /// Number of the release; each robot counts its own.

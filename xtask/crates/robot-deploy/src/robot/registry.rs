@@ -92,15 +92,11 @@ impl RegistryClient {
     }
 
     /// Returns whether the server is a registry, by the version header that registries send.
-    ///
-    /// # Errors
-    /// Fails when nothing answers.
     pub fn ping(&self) -> Result<bool> {
         let answer = self.agent.get(format!("{}/", self.base)).call().context("ask the registry")?;
         Ok(answer.headers().contains_key("Docker-Distribution-Api-Version"))
     }
 
-    /// Reads the manifest of `repository:tag`.
     pub fn manifest(&self, repository: &str, tag: &str) -> Result<PushedManifest> {
         let url = format!("{}/{repository}/manifests/{tag}", self.base);
         let mut answer = self

@@ -100,7 +100,6 @@ impl Relay {
         Watch(&self.shared)
     }
 
-    /// Bytes transferred so far.
     pub(super) fn traffic(&self) -> Traffic {
         Traffic {
             sent: self.shared.sent.load(Ordering::Relaxed),
@@ -126,7 +125,6 @@ impl Shared {
     }
 }
 
-/// Guard of [`Relay::watched_by`].
 #[derive(Debug)]
 #[must_use = "progress stops when the guard is dropped"]
 pub struct Watch<'a>(&'a Shared);

@@ -28,7 +28,6 @@ pub struct Endpoint {
     /// Robot's name in `robots.toml`. The host key is recorded under this name, whatever the robot's address
     /// is.
     pub robot: String,
-    /// Destination argument for `ssh`.
     pub destination: String,
     /// Port, if `~/.ssh/config` and the default do not apply.
     pub port: Option<u16>,
@@ -144,7 +143,6 @@ impl Session {
         Ok(session)
     }
 
-    /// Name of the robot.
     pub fn robot(&self) -> &str {
         &self.endpoint.robot
     }
@@ -165,9 +163,6 @@ impl Session {
     }
 
     /// Connects again if the connection has ended. Returns whether a new connection was made.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
     pub fn ensure_connected(&self) -> Result<bool> {
         let mut master = self.master.lock();
         if master.as_ref().is_some_and(|master| master.child.is_running()) {
@@ -217,9 +212,6 @@ impl Session {
 }
 
 /// Waits until a new master connection prints [`READY`].
-///
-/// # Errors
-/// As [`Session::open`], and when the robot's shell does not print it within `timeout`.
 fn wait_until_ready(
     endpoint: &Endpoint,
     child: &Child,

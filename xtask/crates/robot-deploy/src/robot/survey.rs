@@ -13,11 +13,9 @@ use crate::number;
 /// A container of the project on the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Compose service of the container.
     pub service: String,
     /// Image reference that the container was created from.
     pub reference: String,
-    /// ID of the image that the container runs.
     pub image_id: String,
     /// State as Docker calls it: `running`, `exited`, `restarting`, …
     pub state: String,
@@ -69,7 +67,6 @@ pub struct EngineImage {
     pub reference: String,
     /// Tag in that repository; `<none>` if another image has that tag now.
     pub tag: String,
-    /// ID of the image in the engine.
     pub id: String,
 }
 

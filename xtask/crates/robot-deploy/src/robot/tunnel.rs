@@ -47,7 +47,6 @@ impl<'a> Tunnel<'a> {
         self.relay.port()
     }
 
-    /// Bytes transferred so far.
     pub fn traffic(&self) -> Traffic {
         self.relay.traffic()
     }
@@ -57,16 +56,12 @@ impl<'a> Tunnel<'a> {
         self.relay.watched_by(progress)
     }
 
-    /// Client of the registry behind the tunnel.
     pub fn registry(&self) -> RegistryClient {
         RegistryClient::on_port(self.port())
     }
 
     /// Opens the tunnel again, on the same port, if the connection has dropped. Returns whether it had
     /// dropped.
-    ///
-    /// # Errors
-    /// Fails when the robot or its registry does not come back within `reconnect` of `robots.toml`.
     pub fn ensure_open(&self) -> Result<bool> {
         let mut dropped = false;
         process::poll("the connection to come back", self.session.endpoint().reconnect, || {

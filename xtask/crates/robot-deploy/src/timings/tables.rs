@@ -13,7 +13,6 @@ use crate::ui;
 /// Number of build steps in the table: the longest ones.
 const STEPS: usize = 25;
 
-/// HTML of all tables.
 pub(super) fn render(subject: &Subject, timeline: &Timeline) -> String {
     let robots: BTreeSet<&str> = timeline.layers.iter().map(|layer| layer.robot.as_str()).collect();
     let layers = robots.into_iter().map(|robot| layers(robot, timeline));

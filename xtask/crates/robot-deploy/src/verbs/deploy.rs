@@ -65,10 +65,6 @@ pub struct Args {
     yes: bool,
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// Fails when the build or any robot fails. A failed robot does not stop the others.
 pub(crate) fn run(args: &Args) -> Result<()> {
     args.check()?;
     timings::begin(args.timings.as_ref());

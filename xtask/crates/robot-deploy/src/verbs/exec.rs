@@ -44,9 +44,6 @@ pub struct Once {
 }
 
 /// Runs the command with the terminal attached.
-///
-/// # Errors
-/// Fails when the robot cannot be reached, has no such service, or the command fails.
 pub(crate) fn run(args: &Args) -> Result<()> {
     inside("exec", &args.shell, &args.command, services::exec)
 }
@@ -56,7 +53,6 @@ pub(crate) fn once(args: &Once) -> Result<()> {
     inside("run", &args.shell, &args.command, services::run)
 }
 
-/// Opens the shell.
 pub(crate) fn shell(args: &Shell) -> Result<()> {
     inside("shell", args, &[], services::exec)
 }

@@ -35,9 +35,6 @@ pub struct Args {
 }
 
 /// Prints the logs on stdout.
-///
-/// # Errors
-/// Fails when a robot cannot be reached or has no such service. A failed robot does not stop the others.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();

@@ -28,9 +28,6 @@ pub struct Args {
 }
 
 /// Prunes and prints the number of bytes freed.
-///
-/// # Errors
-/// Fails when a robot cannot be reached or is locked by a deploy. A failed robot does not stop the others.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     if args.local {

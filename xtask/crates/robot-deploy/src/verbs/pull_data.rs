@@ -34,9 +34,6 @@ pub struct Args {
 }
 
 /// Copies the files. Needs only tools that every robot and container has.
-///
-/// # Errors
-/// Fails when a robot cannot be reached or has no such file. A failed robot does not stop the others.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;

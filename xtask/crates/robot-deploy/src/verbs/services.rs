@@ -60,10 +60,6 @@ impl Verb {
 }
 
 /// Runs the verb and prints what runs then.
-///
-/// # Errors
-/// Fails when a robot cannot be reached, has no such service, or Compose fails there. A failed robot does not
-/// stop the others.
 pub(crate) fn run(verb: Verb, args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();

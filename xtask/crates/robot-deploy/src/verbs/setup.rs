@@ -16,7 +16,6 @@ pub struct Args {
     emulation: bool,
 }
 
-/// Installs what is missing.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut needs = Need::ALWAYS.to_vec();
     // mmdebstrap needs Linux. On other systems bases are images; a verb that meets a Debian base reports it.

@@ -46,7 +46,6 @@ impl Args {
     }
 }
 
-/// Runs the chosen verb.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let simulation = Simulation::new(&workspace);

@@ -12,7 +12,6 @@ use crate::release::status::{Service, Status};
 use crate::robot::Session;
 use crate::{image, parallel, process, ui};
 
-/// Refresh interval of `--watch`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Seconds of clock difference beyond which logs and bags of two machines cannot be compared.

@@ -33,9 +33,6 @@ pub struct Args {
 }
 
 /// Opens the tunnel and keeps it open. Returns only with an error.
-///
-/// # Errors
-/// Fails when the robot cannot be reached, or is lost and does not come back.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = args.robot.resolve(&workspace)?;

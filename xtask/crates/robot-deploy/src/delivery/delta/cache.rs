@@ -81,7 +81,6 @@ pub(crate) struct PackedDelta {
 }
 
 impl DeltaCache {
-    /// Opens the cache of a workspace.
     pub(crate) fn open(workspace: &Workspace) -> Self {
         let state = workspace.state_dir();
         adopt_old_names(&state);

@@ -30,7 +30,6 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// The request to make the layer.
     pub(super) fn request<'a>(&'a self, repository: &'a str) -> MakeRequest<'a> {
         let Self { layer, packed, prefix_image, .. } = self;
         let (layer, size) = (&layer.digest, layer.size);

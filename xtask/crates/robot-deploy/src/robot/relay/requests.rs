@@ -12,9 +12,6 @@ const LINE: u64 = 4 << 10;
 
 /// Forwards requests until the client closes the connection, or until a request is refused; then returns the
 /// refusal.
-///
-/// # Errors
-/// Fails when either side breaks off, or when a body does not match its head.
 pub(super) fn forward(
     client: impl Read,
     registry: impl Write,

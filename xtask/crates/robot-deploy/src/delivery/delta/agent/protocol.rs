@@ -51,11 +51,8 @@ impl Command<'_> {
 /// Request to make a layer on the robot.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct MakeRequest<'a> {
-    /// The project's repository.
     pub repository: &'a str,
-    /// The layer's digest.
     pub layer: &'a Digest,
-    /// The layer's size.
     pub size: u64,
     /// The layers that the delta refers to.
     pub bases: &'a [Digest],
@@ -64,7 +61,6 @@ pub(crate) struct MakeRequest<'a> {
     pub image: Option<[&'a str; 2]>,
 }
 
-/// Refusal of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Refusal {
     #[serde(rename = "refused")]
@@ -110,7 +106,6 @@ impl std::error::Error for Refusal {}
 /// A blob in the robot's registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RemoteBlob {
-    /// Size in bytes.
     pub size: u64,
     /// True if the project's repository has the blob.
     pub linked: bool,
