@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
+use super::names;
 use crate::error::{Failure, Result};
 
 /// A configuration file, with its path as the user would write it.
@@ -15,11 +16,22 @@ pub(super) struct Source {
     pub shown: String,
     /// The content of the file.
     pub text: String,
+    /// True if the file has secrets: messages show the names of its variables only.
+    pub is_secret: bool,
 }
 
 impl Source {
     /// Reads the file at `path`, whose path is shown relative to `here`.
     pub(super) fn read(path: &Utf8Path, here: &Utf8Path) -> Result<Self> {
+        Self::read_as(path, here, false)
+    }
+
+    /// Reads a file of variables: mistakes in it may end up in the log of CI, so they show no values.
+    pub(super) fn read_secret(path: &Utf8Path, here: &Utf8Path) -> Result<Self> {
+        Self::read_as(path, here, true)
+    }
+
+    fn read_as(path: &Utf8Path, here: &Utf8Path, is_secret: bool) -> Result<Self> {
         let shown = shown_from(path, here).into_string();
         if path.is_dir() {
             return Err(Failure::config(format!("`{shown}` is a directory, not a file"))
@@ -33,8 +45,8 @@ impl Source {
         })?;
         match String::from_utf8(bytes) {
             // Some Windows editors put a byte order mark at the start of UTF-8 files.
-            Ok(text) => Ok(Self { shown, text: text.trim_start_matches('\u{feff}').to_owned() }),
-            Err(error) => Err(not_utf8(shown, &error)),
+            Ok(text) => Ok(Self { shown, text: text.trim_start_matches('\u{feff}').to_owned(), is_secret }),
+            Err(error) => Err(not_utf8(shown, &error, is_secret)),
         }
     }
 
@@ -48,7 +60,7 @@ impl Source {
         let gutter = " ".repeat(line.to_string().len());
         let excerpt = format!(
             " {gutter} |\n {line} | {}\n {gutter} | {}{}",
-            printable(shown_line),
+            if self.is_secret { masked(shown_line) } else { printable(shown_line) },
             " ".repeat(column - 1),
             "^".repeat(marked.chars().count().max(1)),
         );
@@ -75,10 +87,18 @@ impl Source {
     }
 }
 
-fn not_utf8(shown: String, error: &std::string::FromUtf8Error) -> anyhow::Error {
+/// The name of the variable that a line sets, and `*` for each of its other characters.
+fn masked(line: &str) -> String {
+    let name = line.split_once('=').map(|(name, _)| name);
+    let is_name = |name: &&str| names::is_variable(name.trim().trim_start_matches("export "));
+    let (name, value) = line.split_at(name.filter(is_name).map_or(0, |name| name.len() + 1));
+    format!("{name}{}", "*".repeat(value.chars().count()))
+}
+
+fn not_utf8(shown: String, error: &std::string::FromUtf8Error, is_secret: bool) -> anyhow::Error {
     let at = error.utf8_error().valid_up_to();
     let byte = error.as_bytes().get(at).copied().unwrap_or_default();
-    let source = Source { shown, text: String::from_utf8_lossy(error.as_bytes()).into_owned() };
+    let source = Source { shown, text: String::from_utf8_lossy(error.as_bytes()).into_owned(), is_secret };
     // Everything before `at` is valid UTF-8, so offsets up to there are the same in the lossy text.
     let mistake = source
         .mistake(at..at + 1, format!("this byte (0x{byte:02x}) is not UTF-8"))
@@ -186,7 +206,7 @@ mod tests {
     use crate::error::hints_of;
 
     fn source(text: &str) -> Source {
-        Source { shown: "f.toml".to_owned(), text: text.to_owned() }
+        Source { shown: "f.toml".to_owned(), text: text.to_owned(), is_secret: false }
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn assignment(line: &str) -> Result<Option<(&str, String)>, Problem> {
     let name = left.strip_prefix("export ").map_or(left, str::trim_start);
     if !names::is_variable(name) {
         let help = "use letters, digits and `_`, beginning with a letter or `_`, then `=`";
-        let message = format!("`{}` is not a valid variable name", name.escape_debug());
+        let message = "the text before `=` is not a valid variable name".to_owned();
         return Err(Problem { span: begin..equals, message, help });
     }
     let value_at = equals + 1 + (line[equals + 1..].len() - line[equals + 1..].trim_start().len());
@@ -187,7 +187,7 @@ mod tests {
     use crate::fuzz::{fuzz, text};
 
     fn read(text: &str) -> Result<BTreeMap<String, String>, String> {
-        let source = Source { shown: "match.env".to_owned(), text: text.to_owned() };
+        let source = Source { shown: "match.env".to_owned(), text: text.to_owned(), is_secret: true };
         parse(&source).map_err(|mistakes| mistakes.into_error().to_string())
     }
 
@@ -249,6 +249,22 @@ mod tests {
                 error.contains(&format!("match.env:{place}\n")) && error.contains(message),
                 "{line}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn mistakes_show_no_values() {
+        for line in [
+            "KEY=\"swordfish",
+            "KEY=$swordfish",
+            "swordfish",
+            "sword-fish=x",
+            "KEY='x' swordfish",
+            "KEY=swordfish\nKEY=swordfish",
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(!error.contains("sword") && error.contains("**"), "{error}");
+            assert!(!line.starts_with("KEY") || error.contains("KEY=*"), "{error}");
         }
     }
 }

@@ -252,7 +252,7 @@ mod tests {
         let entities =
             br#"<!DOCTYPE p [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><package><name>&b;</name></package>"#;
         fuzz("package.xml", 800, &[package, entities], |bytes| {
-            let source = Source { shown: "package.xml".to_owned(), text: text(bytes) };
+            let source = Source { shown: "package.xml".to_owned(), text: text(bytes), is_secret: false };
             match Manifest::parse(source, "navigation".into()) {
                 Ok(manifest) => assert!(names::is_package(&manifest.name), "{:?}", manifest.name),
                 Err(mistakes) => drop(mistakes.into_error().to_string()),

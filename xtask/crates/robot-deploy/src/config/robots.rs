@@ -190,7 +190,7 @@ fn readable_env_file(
     reader: &mut Reader<'_>,
 ) -> Option<Utf8PathBuf> {
     let path = paths::file_inside("env_files", text, root, reader)?;
-    match Source::read(&path, here) {
+    match Source::read_secret(&path, here) {
         Ok(source) => {
             if let Err(mistakes) = env_file::parse(&source) {
                 reader.mistakes.extend(mistakes);
