@@ -65,19 +65,16 @@ fn what_is_not_whole_is_refused_before_a_robot_is_touched() {
         lab.run(&LOAD).expect(1).says(&["`team.bundle` is damaged", "copy it again"]);
     }
     // In every half block; bytes of padding cannot be damaged.
-    for place in (0..whole.len() - 1024).step_by(256) {
+    for place in (0..whole.len() - 1024).step_by(256).filter(|place| whole[*place] != 0) {
         let mut bytes = whole.clone();
         bytes[place] ^= 0x40;
         fs::write(path(&lab), bytes).unwrap();
-        let asked = lab.calls_of("ssh ").len();
         let ran = lab.run(&LOAD);
-        let is_refused = ran.code == Some(1) && lab.calls_of("ssh ").len() == asked;
-        assert!(is_refused || whole[place] == 0, "byte {place} of {}", whole.len());
+        assert_eq!(ran.code, Some(1), "byte {place} of {}", whole.len());
     }
-    let asked = lab.calls_of("ssh ").len();
     fs::remove_file(path(&lab)).unwrap();
     lab.run(&LOAD).expect(1).says(&["cannot read the bundle `team.bundle`"]);
-    assert_eq!(lab.calls_of("ssh ").len(), asked);
+    assert!(lab.calls_of("ssh ").is_empty());
 }
 
 #[test]
