@@ -50,7 +50,7 @@ fn run(workspace: &Workspace, words: &[&str]) {
                 .write("robots.toml", toml + "\n[hub]\nrepository = \"registry.example.org/team/robots\"\n");
             workspace.commit("A registry");
             let planned = workspace.xtask(&["publish", "--dry-run"]).expect_exit(0);
-            planned.says("docker push registry.example.org/team/robots:navigation-");
+            planned.says("pushing them to registry.example.org/team/robots with the tags main");
             workspace.reset();
         }
         ["tunnel", ..] => until_ctrl_c(workspace, words, "Ctrl-C closes the tunnel"),
