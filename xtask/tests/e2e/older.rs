@@ -35,8 +35,10 @@ fn lay_out_robot([first, second]: [&str; 2]) {
         "cd /home/robot/.deploy/{PROJECT}
          for release in {first} {second}; do
              sed 's/127.0.0.1:5000/localhost:5000/g' releases/$release/images | while read -r reference name; do
+                 tag=\"${{reference%@*}}:${{name##*:}}\"
+                 docker tag \"127.0.0.1${{reference#localhost}}\" \"$tag\"
+                 docker push --quiet \"$tag\"
                  docker pull --quiet \"$reference\"
-                 docker tag \"$reference\" \"${{reference%@*}}:${{name##*:}}\"
              done
              sed -i 's/127.0.0.1:5000/localhost:5000/g' releases/$release/*.json releases/$release/images
          done

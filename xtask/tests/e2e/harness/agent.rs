@@ -13,6 +13,8 @@ pub struct Agent {
 impl Agent {
     pub fn with_key(workspace: &Workspace, key: &str) -> Self {
         let socket = workspace.path(&format!("../agent-{}", number())).to_owned();
+        // An agent of an earlier run may have left its socket, which would look like this one's.
+        std::fs::remove_file(&socket).ok();
         let process = command(&["ssh-agent", "-D", "-a", &socket]).stdout(Stdio::null()).spawn().unwrap();
         let agent = Self { process, socket };
         eventually("the agent", || std::path::Path::new(&agent.socket).exists().then_some(()));
