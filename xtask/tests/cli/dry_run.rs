@@ -158,7 +158,6 @@ fn a_simulated_robot_is_made_first() {
     lab.write("target/xtask/sim/id_ed25519.pub", "ssh-ed25519 AAAA x");
     let made = [
         "docker rm --force eurobot-sim-main",
-        "docker volume create",
         "docker network create",
         "docker run --detach --privileged --name eurobot-sim-main",
         "ssh-ed25519 AAAA x",

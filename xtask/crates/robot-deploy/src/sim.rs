@@ -198,11 +198,12 @@ impl<'a> Simulation<'a> {
     fn make(&self, name: &str, robot: &str, image: &str, store: Store, key: &str, make: &str) -> Result<()> {
         let label = format!("{LABEL}={}", self.workspace.project.name);
         let network = self.network();
-        let (make, disk) = (format!("{MAKE_LABEL}={make}"), format!("{name}:/var/lib/docker"));
+        // The label comes with the volume: `down` finds it however the creation is interrupted.
+        let disk = format!("type=volume,source={name},target=/var/lib/docker,volume-label={label}");
+        let make = format!("{MAKE_LABEL}={make}");
         let (store, keys) = (format!("STORE={}", store_name(store)), format!("AUTHORIZED_KEYS={key}"));
         // An existing container was created for another image, store or key. The volume with its disk stays.
         cmd!("docker rm --force {name}")?.clean_up();
-        cmd!("docker volume create --label {label} {name}")?.run()?;
         let exists = cmd!("docker network inspect --format '{{.Id}}' {network}")?;
         if !exists.succeeds()? {
             let created = cmd!("docker network create --label {label} {network}")?.run();
@@ -215,7 +216,7 @@ impl<'a> Simulation<'a> {
             "docker run --detach --privileged --name {name} --hostname {robot} --label {label} --label {make}"
         )?
         .args(["--network", &network, "--shm-size", "256m", "--publish", "127.0.0.1::22"])
-        .args(["--volume", &disk, "--env", &store, "--env", &keys, image])
+        .args(["--mount", &disk, "--env", &store, "--env", &keys, image])
         .run()
     }
 
