@@ -118,6 +118,27 @@ fn what_is_known_is_told_as_by_plan() {
 }
 
 #[test]
+fn images_that_no_robot_has_are_named_in_words_and_not_exported() {
+    let lab = Lab::new();
+    let registry = Registry::start(&lab);
+    lab.run(&["build-images"]).expect(0);
+    let ids = ["camera", "navigation"].map(|image| registry.digest(image)).join("\n");
+    lab.says("docker", "'image inspect --format {{.Id}} eurobot:camera eurobot:navigation'", &ids);
+    let lacks = |first: &str| {
+        let ran = dry(&lab, &["deploy"]);
+        in_order(
+            &ran.stdout,
+            &[first, "# main: ", FOLLOWS, "sending the layers that the registry of `main` lacks"],
+        );
+        assert!(!ran.stdout.contains("docker tag") && !ran.stdout.contains("docker save"), "{}", ran.stdout);
+    };
+    lacks("");
+    // Neither has this machine the registry's image yet.
+    lab.fails("docker", "'image inspect '*xtask-registry:*", 1, "Error: No such image");
+    lacks("docker buildx build --builder=default");
+}
+
+#[test]
 fn a_fresh_machine_bootstraps_the_base_first() {
     let lab = Lab::new();
     lab.fails("docker", "'image inspect'*", 1, "Error: No such image");

@@ -110,20 +110,21 @@ impl<'a> Deploy<'a> {
     /// answer, and an error if any does not. Does not start a simulated robot that is not running.
     pub(crate) fn plan_all(&self) -> Result<(Vec<Plan>, Result<()>)> {
         let built = self.build_images(image::Options::default())?;
-        let plan = |robot: &Robot| self.plan(robot, endpoint, Some(&built));
-        let (plans, planned) = fleet::each(&self.robots, plan);
-        Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
+        Ok(self.plan_each(|robot| self.plan(robot, endpoint, Some(&built))))
     }
 
     /// Prints the changes that a deploy would make on this machine, and plans it for the robots if the images
     /// are built already; otherwise names the steps.
     pub(crate) fn dry_run(&self) -> Result<(Vec<Plan>, Result<()>)> {
         let built = self.build_images(image::Options::default()).unless_planned()?;
-        let plan = |robot: &Robot| {
+        Ok(self.plan_each(|robot| {
             self.plan(robot, reach, built.as_deref()).followed_by(self.delivery_in_words(robot))
-        };
+        }))
+    }
+
+    fn plan_each(&self, plan: impl Fn(&Robot) -> Result<Plan> + Sync) -> (Vec<Plan>, Result<()>) {
         let (plans, planned) = fleet::each(&self.robots, plan);
-        Ok((plans.into_iter().map(|(_, plan)| plan).collect(), planned))
+        (plans.into_iter().map(|(_, plan)| plan).collect(), planned)
     }
 
     fn delivery_in_words(&self, robot: &Robot) -> String {

@@ -274,8 +274,8 @@ impl Cmd {
         executor().pipe(producer, self)
     }
 
-    /// Prints the command in a dry run and fails with [`Planned`]: for changes that are
-    /// started as a query, to follow their output.
+    /// Prints the command in a dry run and fails with [`Planned`]: for changes that are started as a query, to
+    /// follow their output.
     pub fn plan(&self) -> Result<()> {
         outcome_needed().inspect_err(|_| executor().announce(self))
     }
@@ -388,8 +388,7 @@ fn announce(line: &dyn std::fmt::Display) {
     }
 }
 
-/// Fails with [`Planned`] in a dry run: the next step needs the outcome of the changes
-/// before.
+/// Fails with [`Planned`] in a dry run: the next step needs the outcome of the changes before.
 pub fn outcome_needed() -> Result<()> {
     executor().outcome()
 }

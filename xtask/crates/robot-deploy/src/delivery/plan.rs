@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::image::Built;
 use crate::image::layout::{self, Exported};
 use crate::number;
-use crate::process::Cmd;
+use crate::process::{self, Cmd};
 use crate::robot::{registry, survey};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, plan as word};
@@ -184,6 +184,8 @@ impl Plan {
     }
 
     fn add_layers(&mut self, route: &Route<'_>, lacking: &[&Built], state: &RobotState) -> Result<()> {
+        // Layers are exported and deltas encoded for it, in files that a dry run must not write.
+        process::outcome_needed()?;
         if state.registry == "absent" {
             self.registry_bytes =
                 Cmd::new("cat").feed(&Cmd::new("docker").args(["save", route.registry_image]))?;

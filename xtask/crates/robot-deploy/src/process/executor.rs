@@ -12,7 +12,7 @@ use crate::{files, ui};
 
 /// Everything that changes something goes through one of the two implementations.
 ///
-/// Where the caller needs the outcome of a change, [`Planning`] fails with [`Planned`].
+/// [`Planning`] fails with [`Planned`] if the caller needs the outcome of a change.
 pub(super) trait Executor: Sync {
     /// Runs a command and returns its output.
     fn run(&self, command: &Cmd) -> Result<Output>;
