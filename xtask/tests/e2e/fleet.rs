@@ -1,6 +1,6 @@
 //! Several robots in one deploy.
 
-use super::harness::{Lab, MAIN, ODOMETRY, PROJECT, SECONDARY, output};
+use super::harness::{Lab, MAIN, ODOMETRY, PROJECT, SECONDARY};
 
 const BOTH: [&str; 4] = ["deploy", "--robot", "main,secondary", "--yes"];
 
@@ -38,9 +38,9 @@ pub fn a_robot_that_is_off_does_not_stop_the_other(lab: &Lab) {
     let there = SECONDARY.services();
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # for who is there");
     // On the network this looks like a robot without power.
-    output(&["docker", "pause", &SECONDARY.container()]);
+    SECONDARY.cut_link();
     let run = workspace.xtask(&BOTH);
-    output(&["docker", "unpause", &SECONDARY.container()]);
+    SECONDARY.mend_link();
     run.expect_exit(3).says("`secondary`").says("does not answer").says("1 of 2 robots failed: secondary");
     MAIN.assert_has_built("localization");
     assert_eq!(SECONDARY.services(), there);

@@ -101,7 +101,6 @@ impl Lab {
         end_all_runs(&self.workspace.tmp());
         self.workspace.reset();
         self.workspace.forget_temporary_files();
-        succeeds(&["docker", "unpause", &MAIN.container(), &SECONDARY.container()]);
         remove_robots();
     }
 
