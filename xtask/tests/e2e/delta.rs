@@ -86,7 +86,9 @@ pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
     let mut run = workspace.start(&DEPLOY);
     run.until("bytes to arrive", |_| (MAIN.spooled() > 3_000_000).then_some(()));
     // Paused in the middle, like a disk that has gone to sleep.
-    eventually("the registry to be paused", || MAIN.can(&["docker", "pause", "xtask-registry"]).then_some(()));
+    eventually("the registry to be paused", || {
+        MAIN.can(&["docker", "pause", "xtask-registry"]).then_some(())
+    });
     let mut last = (MAIN.received(), Instant::now());
     run.until("the transfer to stand still", |_| {
         let now = MAIN.received();

@@ -20,7 +20,6 @@ mod delivery;
 mod delta;
 mod dropped_links;
 mod dry_run;
-mod early_pull;
 mod edits;
 mod everyday;
 mod fallbacks;
@@ -100,8 +99,6 @@ fn main() -> ExitCode {
     let plain = tests![Plain:
         dry_run::nothing_is_touched_and_commands_can_be_pasted,
         dry_run::robots_are_asked_and_not_changed,
-        early_pull::layers_are_unpacked_while_others_are_on_their_way,
-        early_pull::a_killed_run_leaves_nothing_of_them,
         provenance::an_unrelated_commit_changes_no_digest,
         provenance::labels_tell_the_revision_and_whether_it_was_edited,
         plan::an_empty_robot_gets_what_was_planned,

@@ -67,9 +67,9 @@ def spool(name):
     return f"{WORK}/{checked(name, '[0-9a-f]{32}')}.spool"
 
 
-def link(repository, digest, kind="_layers"):
+def link(repository, digest):
     repository = checked(repository, "[a-z0-9]+([._/-]+[a-z0-9]+)*")
-    return f"{REPOSITORIES}/{repository}/{kind}/sha256/{hexadecimal(digest)}/link"
+    return f"{REPOSITORIES}/{repository}/_layers/sha256/{hexadecimal(digest)}/link"
 
 
 def read_some(count):
@@ -342,8 +342,8 @@ def write(file, part):
         part = part[file.write(part):]
 
 
-def make(repository, layer, size, name, offset, bases, image=()):
-    """Makes a layer and checks its digest; then adds it to the registry, with the prefix image that it completes."""
+def make(repository, layer, size, name, offset, bases):
+    """Makes a layer and checks its digest; then adds it to the registry."""
     unfinished, spool_path = f"{WORK}/{hexadecimal(layer)}.part", spool(name)
     try:
         delta = Delta(name, offset)
@@ -363,7 +363,6 @@ def make(repository, layer, size, name, offset, bases, image=()):
         raise
     os.unlink(spool_path)
     attach(repository, layer)
-    publish(repository, *image)
     answer(made=layer, memory=peak(), read=sources.read)
 
 
@@ -372,9 +371,9 @@ def move(path, target):
     os.rename(path, target)
 
 
-def attach(repository, layer, kind="_layers"):
+def attach(repository, layer):
     """Links a blob into a repository."""
-    write_file(link(repository, layer, kind), layer)
+    write_file(link(repository, layer), layer)
 
 
 def write_file(path, text):
@@ -385,14 +384,6 @@ def write_file(path, text):
         file.flush()
         os.fsync(file.fileno())  # else a power cut may leave an empty file, which the registry cannot read
     os.rename(path + ".part", path)
-
-
-def publish(repository, *image):
-    """Adds an image to a repository that has its layers: its configuration and its manifest."""
-    for text, kind in zip(image, ("_layers", "_manifests/revisions")):
-        digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-        write_file(blob(digest), text)
-        attach(repository, digest, kind)
 
 
 def apply(delta, sources, out):

@@ -3,7 +3,6 @@
 pub(crate) mod archive;
 mod delta;
 mod digest_cache;
-mod early_pull;
 pub(crate) mod hub;
 pub(crate) mod plan;
 mod pull;

@@ -11,7 +11,6 @@ mod dockerfile;
 pub mod export;
 pub mod layout;
 pub mod oci;
-pub mod prefix_image;
 mod progress;
 mod provenance;
 pub mod push;

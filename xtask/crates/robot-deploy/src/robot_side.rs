@@ -50,7 +50,6 @@ scripts! {
     ComposeExec "compose-exec.sh"
     Containers "containers.sh"
     Credential "credential.sh"
-    EarlyPull "early-pull.sh"
     Evict "evict.sh"
     Examine "examine.sh"
     Follow "follow.sh"

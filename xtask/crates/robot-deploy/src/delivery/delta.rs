@@ -15,8 +15,7 @@
 //! - queue: the layers to send to one robot (`queue.rs`), each with the delta chosen for it (`plans.rs`);
 //! - agent: `registry_agent.py`, which makes layers from delta files in the registry's container
 //!   (`agent.rs`, its commands and answers in `agent/protocol.rs`);
-//! - spool: a file on the robot with the part of a delta file that has arrived;
-//! - prefix image: an image of the lowest layers of another image, for an early pull (`prefix.rs`).
+//! - spool: a file on the robot with the part of a delta file that has arrived.
 //!
 //! `docker push` then finds the layers in the registry and sends only the manifest. A delta transfer that
 //! fails costs time and never correctness: the agent adds a layer to the registry only under the digest that
@@ -27,13 +26,11 @@ mod agent;
 mod cache;
 mod forecast;
 mod plans;
-mod prefix;
 mod queue;
 mod send;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use crate::digest::Digest;
@@ -62,16 +59,6 @@ const MIN_MEMORY: u64 = 200_000_000;
 #[derive(Clone, Copy)]
 pub(super) struct Transfer<'a> {
     route: &'a Route<'a>,
-    events: Option<&'a Sender<LayerEvent>>,
-}
-
-/// Event of a transfer: prefix images become complete in the robot's registry while other layers are still
-/// being sent.
-pub(super) enum LayerEvent {
-    /// At least one prefix image will follow.
-    PrefixExpected,
-    /// The prefix image whose manifest has this digest is in the robot's registry.
-    PrefixArrived(String),
 }
 
 /// Way of one layer to the robot.
@@ -122,19 +109,7 @@ impl TransferReport {
 
 impl<'a> Transfer<'a> {
     pub(super) fn new(route: &'a Route<'a>) -> Self {
-        Self { route, events: None }
-    }
-
-    /// Sends events to `events`, if there is a sender.
-    pub(super) fn observed_by(self, events: Option<&'a Sender<LayerEvent>>) -> Self {
-        Self { events, ..self }
-    }
-
-    fn notify(&self, event: LayerEvent) {
-        // An error means that the early pull has given up, which stops nothing else.
-        if let Some(events) = self.events {
-            events.send(event).ok();
-        }
+        Self { route }
     }
 
     fn robot(&self) -> &'a str {

@@ -4,13 +4,11 @@
 //! layers that are missing after that. `docker push` begins a layer again when the connection drops, so the
 //! push is repeated over a new connection; layers that have arrived are not sent again.
 
-use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use anyhow::Context as _;
 
-use super::delta::{LayerEvent, Transfer, TransferReport};
-use super::early_pull;
+use super::delta::{Transfer, TransferReport};
 use super::retry::retrying;
 use super::stats::TransferStats;
 use super::{Delivered, Delivery, Route, pull as pulling};
@@ -54,17 +52,13 @@ pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     }
     delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
-    let early = early_pull::while_sending(route, |events| {
-        fill_registry(route, &tunnel, &lacking, &mut delivery, Some(events))
-    })?;
+    fill_registry(route, &tunnel, &lacking, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
-    let pulled = pull(route, &tunnel, &delivery.images);
-    drop(early);
-    if let Err(error) = pulled {
+    if let Err(error) = pull(route, &tunnel, &delivery.images) {
         delivery.images = before;
         remove_damaged(route, &tunnel, &lacking, error)?;
-        fill_registry(route, &tunnel, &lacking, &mut delivery, None)?;
+        fill_registry(route, &tunnel, &lacking, &mut delivery)?;
         pull(route, &tunnel, &delivery.images)?;
     }
     Ok(delivery)
@@ -113,9 +107,8 @@ fn fill_registry(
     tunnel: &Tunnel<'_>,
     lacking: &[&Built],
     delivery: &mut Delivery,
-    events: Option<&Sender<LayerEvent>>,
 ) -> Result<()> {
-    let report = Transfer::new(route).observed_by(events).send_layers(tunnel, lacking)?;
+    let report = Transfer::new(route).send_layers(tunnel, lacking)?;
     let compressed = compressed_session(route, &report)?;
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
     push_all(route, compressed.as_ref().unwrap_or(tunnel), lacking, &report, delivery)?;

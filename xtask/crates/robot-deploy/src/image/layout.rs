@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::Builder;
 use super::oci::{Descriptor, OciManifest};
-use super::prefix_image::PrefixImage;
 use crate::config::{Store, Workspace};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -186,13 +185,6 @@ impl Layout {
             created_by: instructions.next().unwrap_or_default(),
         };
         Some(Exported { digest: digest.clone(), layers: manifest.layers.into_iter().map(layer).collect() })
-    }
-
-    /// Returns the image of the lowest `layers` layers of an image in the layout.
-    pub fn prefix_image(&self, image: &Exported, layers: usize) -> Result<PrefixImage> {
-        let text = fs_err::read(self.blob(&image.digest))?;
-        let manifest: OciManifest = serde_json::from_slice(&text).context("read a manifest")?;
-        PrefixImage::of(&text, &fs_err::read(self.blob(&manifest.config.digest))?, layers)
     }
 
     /// Marks blobs as used now, so that they are evicted last.

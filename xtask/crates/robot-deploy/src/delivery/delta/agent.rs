@@ -7,7 +7,6 @@ mod protocol;
 #[cfg(test)]
 mod session_fuzz;
 
-use std::collections::VecDeque;
 use std::io::{BufReader, PipeReader, PipeWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::Duration;
@@ -58,8 +57,6 @@ pub(super) struct Agent {
     stdin: Option<Writer>,
     answers: Receiver<String>,
     child: Child,
-    /// Answers that arrived while a delta was sent.
-    pending: VecDeque<String>,
     sent: u64,
     /// Longest time in which the agent may read nothing: it may be busy with the input that it has.
     write_timeout: Duration,
@@ -100,7 +97,6 @@ impl Agent {
             stdin: Some(Writer::new(stdin)),
             answers,
             child,
-            pending: VecDeque::new(),
             sent: 0,
             write_timeout: ANSWER_TIMEOUT,
             is_stuck: false,
@@ -148,9 +144,6 @@ impl Agent {
 
     fn next_line(&mut self, timeout: Duration) -> Result<String> {
         process::check_interrupted()?;
-        if let Some(line) = self.pending.pop_front() {
-            return Ok(line);
-        }
         match process::receive(&self.answers, Some(timeout))? {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => {
@@ -225,13 +218,13 @@ impl Agent {
 
     /// Sends a delta from `offset` on, also while it is being encoded. Does not wait for the answer, which
     /// comes once the layer is made, so that the next delta can follow: see [`Agent::wait_made`]. `on_sent`
-    /// gets the number of bytes in each chunk, and the number of layers that have been made so far.
+    /// gets the number of bytes in each chunk.
     pub(super) fn send(
         &mut self,
         request: MakeRequest<'_>,
         delta: &DeltaFile,
         offset: u64,
-        on_sent: &mut dyn FnMut(u64, usize),
+        on_sent: &mut dyn FnMut(u64),
     ) -> Result<()> {
         self.write_timeout = self.write_timeout.max(make_timeout(request.size));
         self.command(Command::Make { request, name: &delta.name, offset })?;
@@ -245,22 +238,12 @@ impl Agent {
                 self.write(&u32::try_from(count)?.to_le_bytes())?;
                 self.write(&buffer[..count])?;
                 position += count as u64;
-                on_sent(count as u64, self.count_made()?);
+                on_sent(count as u64);
             }
             if is_complete {
                 return self.write(&0u32.to_le_bytes());
             }
         }
-    }
-
-    /// Takes in at most one answer without waiting; returns the number of layers that the pending answers
-    /// report as made.
-    fn count_made(&mut self) -> Result<usize> {
-        let bytes: usize = self.pending.iter().map(String::len).sum();
-        anyhow::ensure!(bytes <= process::LINE, TOO_LARGE);
-        self.pending.extend(self.answers.try_iter().take(1));
-        let made = self.pending.iter().filter(|line| serde_json::from_str::<MakeStats>(line).is_ok());
-        Ok(made.count())
     }
 }
 
@@ -320,7 +303,7 @@ mod tests {
     fn an_answer_about_another_layer_is_an_error() {
         let (mut agent, layer) = (fuzz::mute(), digest("layer"));
         let mut of = |digest: &str| {
-            agent.pending = [fuzz::index_answer(digest, &[])].into();
+            agent.answers = fuzz::answers(fuzz::index_answer(digest, &[]));
             agent.index(short(&layer), 5)
         };
         assert_eq!(of(&layer).unwrap().0, layer);

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::agent::{Agent, Inventory, MakeRequest, RemoteBlob, short};
 use super::cache::{DeltaCache, PackedDelta};
 use super::plans;
-use super::{LayerReport, Transfer, prefix, space};
+use super::{LayerReport, Transfer, space};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::image::layout::{Exported, Layer};
-use crate::image::prefix_image::PrefixImage;
 use crate::number;
 use crate::timeline::Transport;
 use layer_delta::plan::DeltaPlan;
@@ -19,8 +18,6 @@ use layer_delta::plan::DeltaPlan;
 pub(super) struct Job {
     pub layer: Layer,
     pub packed: PackedDelta,
-    /// The prefix image that this layer completes, for the robot to pull early.
-    pub prefix_image: Option<PrefixImage>,
     /// True if the layer was sent again after the robot had refused to make the layer.
     retried: bool,
     /// Bytes of the layer without a counterpart in layers of the robot.
@@ -31,10 +28,8 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) fn request<'a>(&'a self, repository: &'a str) -> MakeRequest<'a> {
-        let Self { layer, packed, prefix_image, .. } = self;
-        let (layer, size) = (&layer.digest, layer.size);
-        let image = prefix_image.as_ref().map(|image| [&*image.config, &*image.manifest]);
-        MakeRequest { repository, layer, size, bases: &packed.bases, image }
+        let Self { layer, packed, .. } = self;
+        MakeRequest { repository, layer: &layer.digest, size: layer.size, bases: &packed.bases }
     }
 
     /// The report of the layer once it has been sent.
@@ -81,9 +76,8 @@ impl Queue {
         }
         for (layer, packed, new_bytes) in plans::pack_all(cache, agent, inventory, missing)? {
             let (layer, resumed) = (layer.clone(), Some(false));
-            queue.jobs.push(Job { layer, packed, prefix_image: None, retried: false, new_bytes, resumed });
+            queue.jobs.push(Job { layer, packed, retried: false, new_bytes, resumed });
         }
-        queue.add_prefix_images(cache, images)?;
         Ok(queue)
     }
 
@@ -102,18 +96,6 @@ impl Queue {
             }
         }
         missing
-    }
-
-    /// Adds a prefix image to each job that completes one worth pulling early.
-    fn add_prefix_images(&mut self, cache: &DeltaCache, images: &[Exported]) -> Result<()> {
-        let present = [self.present.as_slice(), &self.attach].concat();
-        let jobs: Vec<(&Layer, u64)> = self.jobs.iter().map(|job| (&job.layer, job.new_bytes)).collect();
-        let found = prefix::find(images, &present, &jobs);
-        for (job, prefix) in self.jobs.iter_mut().zip(found) {
-            job.prefix_image =
-                prefix.map(|(image, layers)| cache.layout.prefix_image(image, layers)).transpose()?;
-        }
-        Ok(())
     }
 
     /// Layers that the project's repository on the robot has.

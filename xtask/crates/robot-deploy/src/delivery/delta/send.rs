@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::agent::{Agent, MakeStats, Refusal, RefusalKind, Started};
 use super::queue::{Job, Queue};
-use super::{LayerEvent, LayerReport, Transfer, TransferReport};
+use super::{LayerReport, Transfer, TransferReport};
 use crate::delivery::retry::Retries;
 use crate::error::{Failure, Result, explained};
 use crate::image::layout::Layer;
@@ -86,9 +86,6 @@ impl Sending<'_> {
             self.report.layers.entry(layer).or_insert(LayerReport::PRESENT);
         }
         let jobs = self.queue.jobs().to_vec();
-        if jobs.iter().any(|job| job.prefix_image.is_some()) {
-            self.transfer.notify(LayerEvent::PrefixExpected);
-        }
         let sent = self.send_jobs(agent, &jobs, &spools);
         if sent.is_err() {
             agent.close();
@@ -119,22 +116,17 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Sends the delta files of `jobs`, shows progress, and notifies the early pull of prefix images that are
-    /// complete.
+    /// Sends the delta files of `jobs` and shows progress.
     fn send_jobs(&self, agent: &mut Agent, jobs: &[Job], spools: &BTreeMap<String, u64>) -> Result<()> {
         let progress = self.transfer.route.progress;
-        let mut observed = 0;
         jobs.iter().try_for_each(|job| {
             let offset = spools.get(&job.packed.delta.name).copied().unwrap_or_default();
             let request = job.request(self.transfer.repository());
-            agent.send(request, &job.packed.delta, offset, &mut |count, made| {
+            agent.send(request, &job.packed.delta, offset, &mut |count| {
                 if let Some(total) = self.queue.expected_bytes() {
                     progress.expect(total);
                 }
                 progress.advance(count);
-                let new = jobs.iter().take(made).skip(observed).filter_map(|job| job.prefix_image.as_ref());
-                new.for_each(|image| self.transfer.notify(LayerEvent::PrefixArrived(image.digest().into())));
-                observed = observed.max(made);
             })
         })
     }

@@ -20,6 +20,13 @@ pub(super) fn mute() -> Agent {
     Agent::new(child, stdin, answers)
 }
 
+/// Answers that consist of one line.
+pub(super) fn answers(line: String) -> Receiver<String> {
+    let (sender, answers) = channel();
+    sender.send(line).unwrap();
+    answers
+}
+
 /// The agent's answer with the index of a layer.
 pub(super) fn index_answer(digest: &str, records: &[u8]) -> String {
     let packed = base64::prelude::BASE64_STANDARD.encode(zstd::bulk::compress(records, 3).unwrap());
@@ -69,7 +76,7 @@ fn fuzzed_answers_are_read_or_refused() {
             |agent| agent.index(short(ASKED), 30 << 20).map(drop),
         ];
         for command in commands {
-            agent.pending = [line.clone()].into();
+            agent.answers = answers(line.clone());
             command(&mut agent).ok();
         }
     });
@@ -81,7 +88,7 @@ fn fuzzed_indexes_of_layers_make_plans() {
     let agent = Mutex::new(mute());
     fuzz("index of a robot's layer", 500, &[&sample, &record(7, 1_000, u64::MAX)], move |bytes| {
         let mut agent = agent.lock();
-        agent.pending = [index_answer(ASKED, bytes)].into();
+        agent.answers = answers(index_answer(ASKED, bytes));
         let size = 30 << 20;
         let Ok((_, index)) = agent.index(short(ASKED), size) else { return };
         let plan =

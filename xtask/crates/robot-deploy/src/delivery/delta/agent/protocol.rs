@@ -56,9 +56,6 @@ pub(crate) struct MakeRequest<'a> {
     pub size: u64,
     /// The layers that the delta refers to.
     pub bases: &'a [Digest],
-    /// Configuration and manifest of the prefix image that the repository gets once it has the layer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<[&'a str; 2]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -216,7 +213,7 @@ mod tests {
     #[test]
     fn the_agent_knows_the_same_commands() {
         let (repository, name, layer) = ("eurobot", "name", &digest("layer"));
-        let request = MakeRequest { repository, layer, size: 5, bases: &[], image: None };
+        let request = MakeRequest { repository, layer, size: 5, bases: &[] };
         let commands = [
             Command::Look { repository },
             Command::Contents { name },

@@ -122,8 +122,7 @@ fn sessions() -> (Vec<u8>, Vec<Vec<u8>>) {
     let delta = delta(&layer, &old);
     let ([old_digest, layer_digest], repository) = ([&old, &layer].map(Digest::of), "eurobot");
     let (name, bases, size) = ("0123456789abcdef".repeat(2), [old_digest.clone()], layer.len() as u64);
-    let image = Some([r#"{"os":"linux"}"#, r#"{"layers":[]}"#]);
-    let request = MakeRequest { repository, layer: &layer_digest, size, bases: &bases, image };
+    let request = MakeRequest { repository, layer: &layer_digest, size, bases: &bases };
     let make = Command::Make { request, name: &name, offset: 0 };
     let (layers, keep) = ([layer_digest.as_str()], ["begun"]);
     // A delta without frames, for machines without Python's zstandard.
