@@ -131,7 +131,7 @@ impl Method for ByHand<'_> {
 
     fn build(&self, workload: Workload) -> Result<()> {
         let output = output(self.fixture.builder, workload.image_by_hand());
-        workload.build_by_hand(self.fixture).args(output).run()
+        self.fixture.build_by_hand(workload).args(output).run()
     }
 
     /// Copies the Compose file and its variables.

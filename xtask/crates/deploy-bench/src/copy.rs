@@ -8,20 +8,15 @@ use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::case::Edit;
-use super::robots_toml;
+use super::robots_toml::{self, PROJECT};
 use super::workload::Workload;
 use robot_deploy::config::{FILE, Host, Robot, Workspace};
 use robot_deploy::error::{Failure, Result};
 use robot_deploy::process::Cmd;
 
-/// Project name of the copy; nothing else on this machine uses it.
-pub(crate) const PROJECT: &str = "bench";
-/// The robots that run the example workspace.
-pub(crate) const ROBOTS: [&str; 3] = ["main", "second", "third"];
-
 /// A copy of the workspace, and a copy of `xtask` to deploy it with.
 #[derive(Debug)]
-pub struct WorkspaceCopy {
+pub(crate) struct WorkspaceCopy {
     workspace: Workspace,
     program: Utf8PathBuf,
     /// Digits of the next edit; they start at the current time, so that no two runs share any.
@@ -31,7 +26,7 @@ pub struct WorkspaceCopy {
 impl WorkspaceCopy {
     /// Copies all files that git tracks or would add, renames the project, and adds the benchmark's own
     /// images and robots.
-    pub fn make(workspace: &Workspace, xtask: &Utf8Path, dir: &Utf8Path) -> Result<Self> {
+    pub(crate) fn make(workspace: &Workspace, xtask: &Utf8Path, dir: &Utf8Path) -> Result<Self> {
         let root = dir.join("workspace");
         if root.exists() {
             // Left by a killed run, whose robots accept only the key in this directory.
@@ -68,16 +63,16 @@ impl WorkspaceCopy {
         Ok(Self { workspace: Workspace::load(&root)?, program, digits: Cell::new(since.as_secs() * 100) })
     }
 
-    pub fn workspace(&self) -> &Workspace {
+    pub(crate) fn workspace(&self) -> &Workspace {
         &self.workspace
     }
 
-    pub fn robot(&self, name: &str) -> Result<&Robot> {
+    pub(crate) fn robot(&self, name: &str) -> Result<&Robot> {
         self.workspace.robot(name)
     }
 
     /// Names of a workload's images.
-    pub fn images(&self, workload: Workload) -> impl Iterator<Item = &str> {
+    pub(crate) fn images(&self, workload: Workload) -> impl Iterator<Item = &str> {
         let third_party = |name: &str| Workload::THIRD_PARTY.iter().any(|workload| workload.name() == name);
         let of = move |name: &&String| match workload {
             Workload::Workspace => !third_party(name),
@@ -87,17 +82,17 @@ impl WorkspaceCopy {
     }
 
     /// The copy of `xtask`.
-    pub fn program(&self) -> &Utf8Path {
+    pub(crate) fn program(&self) -> &Utf8Path {
         &self.program
     }
 
     /// Command that runs the copy of `xtask` in the copied workspace.
-    pub fn xtask(&self, args: &[&str]) -> Cmd {
+    pub(crate) fn xtask(&self, args: &[&str]) -> Cmd {
         Cmd::new(self.program.as_str()).args(args.iter().copied()).dir(&self.workspace.root)
     }
 
     /// Returns a robot's Compose file in which every service runs `image`.
-    pub fn compose_with(&self, robot: &str, image: &str) -> Result<String> {
+    pub(crate) fn compose_with(&self, robot: &str, image: &str) -> Result<String> {
         let text = fs_err::read_to_string(&self.robot(robot)?.compose)?;
         let ours = format!("image: {PROJECT}:");
         let line = |line: &str| match line.split_once(&ours) {
@@ -108,7 +103,7 @@ impl WorkspaceCopy {
     }
 
     /// Applies `edit` to the committed file, with digits that were never used before.
-    pub fn apply(&self, edit: &Edit) -> Result<()> {
+    pub(crate) fn apply(&self, edit: &Edit) -> Result<()> {
         let file = self.workspace.root.join(edit.file);
         let original = self.git(&["show", &format!("HEAD:{}", edit.file)]).read()?;
         let digits = self.digits.get();
@@ -121,7 +116,7 @@ impl WorkspaceCopy {
     }
 
     /// Reverts all edits.
-    pub fn reset(&self) -> Result<()> {
+    pub(crate) fn reset(&self) -> Result<()> {
         self.git(&["checkout", "--quiet", "--", "."]).run()
     }
 
@@ -130,7 +125,7 @@ impl WorkspaceCopy {
     }
 
     /// Returns a guard that removes the robots, `images` and the copy itself, however the benchmark ends.
-    pub fn clean_up(&self, images: Vec<String>, keep: bool) -> CleanUp<'_> {
+    pub(crate) fn clean_up(&self, images: Vec<String>, keep: bool) -> CleanUp<'_> {
         CleanUp { copy: self, images, keep }
     }
 }
@@ -151,7 +146,7 @@ fn remove_robots(program: &Utf8Path, root: &Utf8Path) {
 }
 
 #[derive(Debug)]
-pub struct CleanUp<'a> {
+pub(crate) struct CleanUp<'a> {
     copy: &'a WorkspaceCopy,
     images: Vec<String>,
     keep: bool,

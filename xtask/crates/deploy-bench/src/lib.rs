@@ -12,12 +12,14 @@ mod case;
 mod chart;
 mod copy;
 mod downtime;
+mod figures;
 mod fixture;
 mod floor;
 mod link;
 mod machine;
 mod markdown;
 mod method;
+mod methods;
 mod plan;
 mod plot;
 mod publish;
@@ -118,7 +120,7 @@ pub fn run(workspace: &Workspace, builder: Builder, options: &Options, plan: &Pl
     let methods = options
         .methods
         .iter()
-        .map(|id| Ok((*id, id.create(&fixture)?)))
+        .map(|id| Ok((*id, methods::create(*id, &fixture)?)))
         .collect::<Result<Vec<(MethodId, Box<dyn Method>)>>>()?;
     let images = methods
         .iter()
@@ -243,7 +245,7 @@ impl<'a> MethodRun<'a> {
         let edit = case.edit(number);
         if let Some(edit) = edit.filter(|_| case.is_built_in_advance()) {
             copy.apply(&edit)?;
-            self.workload.build_by_hand(self.fixture).args(["--output", "type=cacheonly"]).run()?;
+            self.fixture.build_by_hand(self.workload).args(["--output", "type=cacheonly"]).run()?;
         }
         let load = machine::load();
         let before = snapshots(robots, case, edit)?;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use super::report::median;
+use super::figures::median;
 use robot_deploy::error::Result;
 use robot_deploy::host;
 use robot_deploy::process::Cmd;

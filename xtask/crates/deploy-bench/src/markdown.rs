@@ -1,6 +1,7 @@
 //! The report as Markdown for the README: the method of measurement, and the medians as a table.
 
-use super::report::{Measurement, Report, seconds};
+use super::figures::seconds;
+use super::report::{Measurement, Report};
 use robot_deploy::ui;
 
 /// Cell without a result.

@@ -1,10 +1,13 @@
 //! The plan of a benchmark: the steps in order, the steps left out with the reason, and an estimate of the
 //! duration.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
 use super::case::Case;
 use super::link::Link;
 use super::method::MethodId;
-use super::report::LeftOut;
 use super::workload::Workload;
 use super::{Options, SLOW_SAMPLE};
 
@@ -104,6 +107,30 @@ impl Plan {
         lines.push(format!("floors measured for: {}", floors.join("; ")));
         lines.push(format!("about {} minutes in total", self.minutes()));
         lines.join("\n")
+    }
+}
+
+/// A step that was not measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeftOut {
+    #[serde(rename = "contender")]
+    pub method: String,
+    pub case: Case,
+    pub link: String,
+    pub why: String,
+}
+
+impl LeftOut {
+    pub fn new(step: &Step, why: &str) -> Self {
+        let (method, link) = (step.method.as_str().to_owned(), step.link.0.clone());
+        Self { method, case: step.case, link, why: why.to_owned() }
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (case, link) = (self.case.title(), Link(self.link.clone()));
+        write!(f, "{}: {case}, over {link} ({})", self.method, self.why)
     }
 }
 

@@ -7,7 +7,7 @@ use plotters::coord::ranged1d::{BoldPoints, Ranged as _};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::report::{ratio, seconds};
+use super::figures::{ratio, seconds};
 use robot_deploy::error::Result;
 use robot_deploy::ui;
 

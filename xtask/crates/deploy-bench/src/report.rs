@@ -1,17 +1,16 @@
 //! The report of a benchmark: every sample as JSON, and the medians as a table.
 
-use std::fmt;
-
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
 use super::case::Case;
 use super::downtime::Downtime;
+use super::figures::{median, ratio, seconds};
 use super::floor::Floor;
 use super::link::Link;
 use super::machine::Machine;
 use super::method::{Method, MethodId};
-use super::plan::{Plan, Step};
+use super::plan::{LeftOut, Plan, Step};
 use super::{Options, plot};
 use robot_deploy::config::Workspace;
 use robot_deploy::error::Result;
@@ -58,30 +57,6 @@ pub(crate) struct Measurement {
     pub case: Case,
     pub link: String,
     pub samples: Vec<Sample>,
-}
-
-/// A step that was not measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LeftOut {
-    #[serde(rename = "contender")]
-    pub method: String,
-    pub case: Case,
-    pub link: String,
-    pub why: String,
-}
-
-impl LeftOut {
-    pub fn new(step: &Step, why: &str) -> Self {
-        let (method, link) = (step.method.as_str().to_owned(), step.link.0.clone());
-        Self { method, case: step.case, link, why: why.to_owned() }
-    }
-}
-
-impl fmt::Display for LeftOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (case, link) = (self.case.title(), Link(self.link.clone()));
-        write!(f, "{}: {case}, over {link} ({})", self.method, self.why)
-    }
 }
 
 /// A line of a table: one case over one link, with the results of all methods.
@@ -152,29 +127,6 @@ impl Measurement {
     /// Median downtime of the edited service in seconds, if it was measured.
     pub(crate) fn downtime(&self) -> Option<f64> {
         median(self.samples.iter().filter_map(|sample| sample.downtime).map(Downtime::seconds))
-    }
-}
-
-/// Median; for an even number of values, the mean of the two in the middle.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
-    let lower = values[(values.len() - 1) / 2];
-    Some(f64::midpoint(lower, upper))
-}
-
-/// Formats seconds with a sensible number of digits.
-pub(crate) fn seconds(value: f64) -> String {
-    if value < 10.0 { format!("{value:.2} s") } else { format!("{value:.1} s") }
-}
-
-/// Formats `value / of`, as in `2.5×`.
-pub(crate) fn ratio(value: f64, of: f64) -> String {
-    match value / of {
-        ratio if !ratio.is_finite() => String::new(),
-        ratio if ratio < 10.0 => format!("{ratio:.1}×"),
-        ratio => format!("{ratio:.0}×"),
     }
 }
 
@@ -314,21 +266,6 @@ impl Report {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_value() {
-        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median([7.0]), Some(7.0));
-        assert_eq!(median([]), None);
-    }
-
-    #[test]
-    fn numbers_have_a_sensible_number_of_digits() {
-        assert_eq!([0.0, 1.234, 83.21].map(seconds), ["0.00 s", "1.23 s", "83.2 s"]);
-        assert_eq!([(5.0, 2.0), (83.0, 2.0)].map(|(a, b)| ratio(a, b)), ["2.5×", "42×"]);
-        assert_eq!(ratio(1.0, 0.0), "");
-    }
 
     /// A line of Python over two links: by `xtask` over both, by `push` over the first.
     pub(crate) fn report() -> Report {

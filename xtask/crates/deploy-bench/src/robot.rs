@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::case::{Case, Edit};
-use super::copy::{PROJECT, WorkspaceCopy};
+use super::copy::WorkspaceCopy;
 use super::downtime::{Downtime, TIMESTAMPS};
 use super::fixture::Fixture;
+use super::robots_toml::PROJECT;
 use super::workload::Workload;
 use robot_deploy::config::Robot;
 use robot_deploy::error::{Failure, Result};

@@ -3,10 +3,12 @@
 use anyhow::Context as _;
 use toml::{Table, Value};
 
-use super::copy::{PROJECT, ROBOTS};
-use super::workload::Workload;
+use super::workload::{ROBOTS, Workload};
 use robot_deploy::config::{FILE, Robot, Workspace};
 use robot_deploy::error::Result;
+
+/// Project name of the copy; nothing else on this machine uses it.
+pub(crate) const PROJECT: &str = "bench";
 
 /// ROS domain of the second robot; the third has the next. On one domain their nodes would discover each
 /// other.

@@ -1,9 +1,7 @@
-//! The workloads that are deployed: sources, the robots that run them, and the Dockerfile for building by
-//! hand.
+//! The workloads that are deployed: sources, and the robots that run them.
 
-use super::copy::ROBOTS;
-use super::fixture::Fixture;
-use robot_deploy::process::Cmd;
+/// The robots that run the example workspace.
+pub(crate) const ROBOTS: [&str; 3] = ["main", "second", "third"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Workload {
@@ -47,23 +45,6 @@ impl Workload {
             Self::Workspace => "bench-one-stage:latest",
             Self::Layer => "bench-layer:latest",
             Self::Monolith => "bench-monolith:latest",
-        }
-    }
-
-    /// `docker build`, with the same base and certificates as every other method. Provenance is off: the
-    /// timestamp in the attestation that some engines add would recreate all containers at every deploy.
-    pub fn build_by_hand(self, fixture: &Fixture) -> Cmd {
-        let context = |name: &str, value: &str| ["--build-context".to_owned(), format!("{name}={value}")];
-        let build = Cmd::new("docker")
-            .args(["build", "--progress=plain", "--provenance=false"])
-            .args(fixture.secrets())
-            .args(context("base", &fixture.base))
-            .dir(&fixture.copy.workspace().root);
-        match self.dir() {
-            None => build.args(["--file", "docker/bench/one-stage.Dockerfile", "."]),
-            Some(dir) => {
-                build.args(context("docker", &dir)).args(["--file", &format!("{dir}/Dockerfile"), &dir])
-            }
         }
     }
 }

@@ -10,8 +10,6 @@ use tempfile::TempDir;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::number;
-use crate::process::{self, Cmd};
 
 /// Replaces the content of a file atomically and creates its directory if needed. Only the owner can read the
 /// file.
@@ -25,33 +23,11 @@ pub fn replace(path: &Utf8Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes `text` to `path` unless it is already there.
-pub fn provide(path: &Utf8Path, text: &str) -> Result<()> {
-    if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    process::write_file(path, text)
-}
-
 /// Reads `source` to its end and returns the digest.
 pub fn digest(source: impl Read) -> std::io::Result<Digest> {
     let mut hash = Sha256::new();
     std::io::copy(&mut BufReader::with_capacity(1 << 17, source), &mut hash)?;
     Ok(Digest::from_hash(hash))
-}
-
-/// Free bytes on the disk of a directory according to df(1), if known.
-pub fn free(dir: &Utf8Path) -> Option<u64> {
-    free_in(&Cmd::new("df").args(["-Pk", dir.as_str()]).read().ok()?)
-}
-
-/// Free bytes in the output of `df -Pk`.
-pub fn free_in(df: &str) -> Option<u64> {
-    let line = df.lines().nth(1)?;
-    // A device name may contain spaces: count columns from the percentage.
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let percentage = words.iter().rposition(|word| word.ends_with('%'))?;
-    number::kibibytes(words.get(percentage.checked_sub(1)?)?)
 }
 
 /// Creates a temporary directory that other users cannot write to, and returns it with the path for a file

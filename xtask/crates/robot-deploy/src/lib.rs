@@ -18,6 +18,7 @@ pub mod config;
 mod delivery;
 mod deploy;
 mod digest;
+mod disk;
 mod doctor;
 pub mod error;
 pub mod files;

@@ -398,6 +398,14 @@ pub fn write_file(path: &Utf8Path, text: &str) -> Result<()> {
     executor().write(path, text)
 }
 
+/// As [`write_file`], unless the file has that content already.
+pub fn provide_file(path: &Utf8Path, text: &str) -> Result<()> {
+    match fs_err::read_to_string(path) {
+        Ok(old) if old == text => Ok(()),
+        _ => write_file(path, text),
+    }
+}
+
 /// Error of a run that a signal or [`stop`] ended.
 fn interrupted() -> anyhow::Error {
     Failure::new(Exit::Interrupted, "interrupted").into()

@@ -10,9 +10,9 @@ use super::engine::{self, Answer, Engine};
 use super::machine::Machine;
 use super::probe;
 use crate::config::{Platform, Store, Workspace};
+use crate::disk;
 use crate::doctor::{Check, Outcome, Source};
 use crate::error::Result;
-use crate::files;
 use crate::process::Cmd;
 
 const SCOPE: &str = "host";
@@ -193,7 +193,7 @@ fn disk(machine: &Machine, path: &Utf8Path) -> Outcome {
         Ok(text) => text,
         Err(error) => return Outcome::note(format!("cannot determine the free space: {error:#}")),
     };
-    match files::free_in(&text) {
+    match disk::free_in(&text) {
         Some(free) => {
             let remedy = "`docker builder prune` and `docker image prune` remove unused data";
             Outcome::space(free, &format!("at `{path}`"), SPACE, remedy)
@@ -224,16 +224,6 @@ fn network(variable: impl Fn(&str) -> Option<String>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn free_space_is_read_from_df() {
-        let df = |line: &str| {
-            files::free_in(&format!("Filesystem 1024-blocks Used Available Capacity Mounted on\n{line}\n"))
-        };
-        assert_eq!(df("/dev/vda 263174212 18874368 77594624 20% /"), Some(77_594_624 * 1024));
-        assert_eq!(df("map auto home 0 0 0 100% /System/Volumes/Data/home"), Some(0));
-        assert_eq!(df("no such thing"), None);
-    }
 
     #[test]
     fn proxies_are_noted_by_name_never_by_value() {

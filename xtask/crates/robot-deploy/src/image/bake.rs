@@ -15,7 +15,6 @@ use super::unchanged::{self, Known};
 use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, progress, secrets};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
-use crate::files;
 use crate::process::{self, Cmd};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui;
@@ -227,10 +226,10 @@ fn base_contexts<'a>(
 /// Bake target with the settings common to all targets on a base.
 fn common(workspace: &Workspace, base: &Base, platform: &Platform, context: &str) -> Result<Value> {
     let dockerfile = dockerfile_path(workspace, base);
-    files::provide(&dockerfile, &dockerfile::render(workspace, base)?)?;
+    process::provide_file(&dockerfile, &dockerfile::render(workspace, base)?)?;
     // Files that appear when packages run on the desktop are not inputs.
     let ignore = "**/__pycache__\n**/.pytest_cache\n**/*.pyc\n**/.git\n";
-    files::provide(&Utf8PathBuf::from(format!("{dockerfile}.dockerignore")), ignore)?;
+    process::provide_file(&Utf8PathBuf::from(format!("{dockerfile}.dockerignore")), ignore)?;
     let docker_dir = base.dockerfile.parent().unwrap_or(&workspace.root);
     Ok(json!({
         "context": workspace.project.ros_workspace.join("src"),
@@ -320,7 +319,7 @@ pub(super) fn write_bake_file(dir: &Utf8Path, targets: &Map<String, Value>) -> R
     escape_templates(&mut definition);
     let definition = serde_json::to_string_pretty(&definition).context("write the Bake file")? + "\n";
     let file = dir.join(format!("bake-{}.json", super::content_tag([definition.as_str()])));
-    files::provide(&file, &definition)?;
+    process::provide_file(&file, &definition)?;
     Ok(file)
 }
 

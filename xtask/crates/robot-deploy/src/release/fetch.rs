@@ -14,7 +14,7 @@ use super::services;
 use crate::error::{Failure, FollowedBy as _, Result};
 use crate::process::{self, Cmd};
 use crate::robot::Session;
-use crate::{files, number, ui};
+use crate::{disk, number, ui};
 
 /// Script that prints a line for each directory and file at a path: kind, bytes, seconds since 1970, name.
 const LIST: &str = r#"[ -e "$1" ] || { echo "there is no $1" >&2; exit 1; }
@@ -108,7 +108,7 @@ fn check_room(files: &[(Remote<'_>, Utf8PathBuf)], into: &Utf8Path) -> Result<()
         remote.size.saturating_sub(here)
     };
     let needed = number::sum(files.iter().map(missing));
-    match files::free(into) {
+    match disk::free(into) {
         Some(free) if needed > free => {
             let (needed, free) = (ui::bytes(needed), ui::bytes(free));
             Err(Failure::failed(format!(

@@ -8,8 +8,8 @@ use crate::config::{Base, Workspace};
 use crate::error::{Failure, Result};
 use crate::host::{self, Need};
 use crate::image::{self, Builder};
-use crate::process::Cmd;
-use crate::{files, ui};
+use crate::process::{self, Cmd};
+use crate::ui;
 
 /// Path of the ROS workspace in the container.
 const SOURCES: &str = "/ws";
@@ -103,7 +103,7 @@ impl User {
         let passwd = format!("dev:x:{uid}:{gid}::{HOME}:/bin/bash\nroot:x:0:0::/root:/bin/bash\n");
         let group = format!("dev:x:{gid}:\nroot:x:0:\n");
         for (file, text) in Self::ACCOUNTS.into_iter().zip([passwd, group]) {
-            files::provide(&dir.join(file), &text)?;
+            process::provide_file(&dir.join(file), &text)?;
         }
         Cmd::new("mkdir").args(["-p", dir.join("home").as_str()]).run()
     }

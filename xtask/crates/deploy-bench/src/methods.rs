@@ -1,0 +1,58 @@
+//! The deploy methods that are compared: `cargo xtask deploy`, and two ways of deploying by hand.
+
+use super::by_hand::{ByHand, ImageTransport};
+use super::fixture::Fixture;
+use super::method::{Method, MethodId};
+use super::robot::TestRobot;
+use super::robots_toml::PROJECT;
+use super::workload::Workload;
+use robot_deploy::error::Result;
+
+pub(crate) fn create(id: MethodId, fixture: &Fixture) -> Result<Box<dyn Method + '_>> {
+    Ok(match id {
+        MethodId::Xtask => Box::new(Xtask { fixture }),
+        MethodId::Push => Box::new(ByHand::new(fixture, ImageTransport::Push)?),
+        MethodId::Load => Box::new(ByHand::new(fixture, ImageTransport::Load)?),
+    })
+}
+
+/// This program, process start included. The overhead of `cargo` is measured separately.
+struct Xtask<'a> {
+    fixture: &'a Fixture,
+}
+
+impl Method for Xtask<'_> {
+    fn title(&self) -> &'static str {
+        "cargo xtask deploy"
+    }
+
+    fn description(&self) -> &'static str {
+        "xtask deploy --robot NAME; the workspace as one image per service, one stage and layer per package"
+    }
+
+    fn images(&self, workload: Workload) -> Vec<String> {
+        self.fixture.copy.images(workload).map(|image| format!("{PROJECT}:{image}")).collect()
+    }
+
+    fn build(&self, workload: Workload) -> Result<()> {
+        let images: Vec<&str> = self.fixture.copy.images(workload).collect();
+        self.fixture.copy.xtask(&[&["build-images"], images.as_slice()].concat()).run()
+    }
+
+    fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn deploy(&self, _workload: Workload, robots: &[TestRobot<'_>]) -> Result<()> {
+        self.fixture.copy.xtask(&["deploy", "--robot", &names(robots)]).run()
+    }
+
+    fn status(&self, robots: &[TestRobot<'_>]) -> Result<String> {
+        self.fixture.copy.xtask(&["status", "--robot", &names(robots)]).read()
+    }
+}
+
+/// Value of `--robot`.
+fn names(robots: &[TestRobot<'_>]) -> String {
+    robots.iter().map(TestRobot::name).collect::<Vec<_>>().join(",")
+}
