@@ -130,6 +130,16 @@ impl Robot {
         self.exec(&["cat", LOGIN])
     }
 
+    /// Waits until the robot's registry accepts its login, which it may make anew at each start.
+    pub fn wait_for_registry(self) {
+        let ask = format!(
+            "import urllib.request as r\n\
+             login = 'Basic ' + open('{LOGIN}').read()\n\
+             r.urlopen(r.Request('http://127.0.0.1:5000/v2/', headers={{'Authorization': login}}))"
+        );
+        eventually("the registry", || self.can(&["python3", "-c", &ask]).then_some(()));
+    }
+
     /// Image of the robot's registry, and the label with its start options.
     pub fn registry_image_and_settings(self) -> [String; 2] {
         let inspect = |format: &str| self.exec(&["docker", "inspect", "--format", format, "xtask-registry"]);
