@@ -40,9 +40,10 @@ impl Robot {
         output(&["docker", "kill", &self.container()]);
     }
 
-    /// Switches the robot on, and leaves it to itself.
+    /// Switches the robot on, and leaves it to itself once it has its disk.
     pub fn switch_on(self) {
         output(&["docker", "start", &self.container()]);
+        eventually("the robot's disk", || self.can(&["mountpoint", "-q", "/home/robot"]).then_some(()));
     }
 
     /// Makes the robot unreachable; neither end is notified.
