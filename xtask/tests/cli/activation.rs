@@ -1,5 +1,6 @@
 //! Output for releases that succeed or fail, for robots of another project, and for busy robots.
 
+use super::failures::LOSES_LINK;
 use super::lab::{Lab, robot};
 use super::registry::Registry;
 
@@ -99,9 +100,9 @@ fn a_link_that_is_lost_again_and_again_is_given_up_and_the_robot_goes_on() {
 fn a_link_that_is_lost_before_the_robot_answers_leaves_open_what_it_does() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
-    lab.on("ssh", "*' launch eurobot '*", "cat >/dev/null; exit 255");
+    lab.on("ssh", "*' launch eurobot '*", LOSES_LINK);
     lab.run(&["deploy"]).expect(3).says(&[
-        "the connection to `main` was lost while sending the release; the robot may activate it by itself",
+        "the connection to `main` was lost while the release was sent; the robot may activate it by itself",
         "cargo xtask status --robot main",
     ]);
 }
@@ -189,7 +190,11 @@ fn back_is_the_release_that_was_well_before() {
     lab.on("ssh", "*' return eurobot '*", "printf 'release\\t7\\nend\\tactive\\t\\t9\\n'");
     lab.run(&["releases"]).expect(0).shows(&["9        current   healthy", "7        previous  healthy"]);
     lab.run(&["rollback"]).expect(0).says(&["activating release 7"]);
-    let returns = lab.calls_of("ssh ").into_iter().filter(|call| call.contains(" return eurobot 7 ")).count();
+    let returns = lab
+        .calls_of("ssh ")
+        .into_iter()
+        .filter(|call| call.contains(" return eurobot ") && call.contains(" 7 "))
+        .count();
     assert_eq!(returns, 1);
     lab.run(&["rollback", "--to", "5"])
         .expect(1)

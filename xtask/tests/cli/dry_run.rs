@@ -318,7 +318,7 @@ fn verbs_for_robots_ask_and_show_the_change() {
     let rollback = dry(&lab, &["rollback"]).stdout;
     in_order(
         &rollback,
-        &["taking the deploy lock", "activating release 3\n", "return eurobot 3 ", FOLLOWS, "healthy"],
+        &["taking the deploy lock", "activating release 3\n", " return eurobot ", " 3 ", FOLLOWS, "healthy"],
     );
     lab.run(&["rollback", "--to", "9", "-n"])
         .expect(1)

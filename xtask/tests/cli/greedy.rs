@@ -12,7 +12,7 @@ fn an_answer_without_an_end_ends_the_question() {
     lab.on("ssh", "*'sh -s -- eurobot '*", ENDLESS);
     lab.run_small(&["deploy"]).expect(1).says(&[
         "error: `main` does not report what runs there",
-        "caused by: `ssh ",
+        "caused by: `survey` on `main` failed:",
         "it wrote more than 4 MiB",
     ]);
 }
@@ -58,7 +58,9 @@ fn a_line_without_an_end_ends_the_conversation() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
     lab.on("ssh", "*' lock eurobot '*", ENDLESS);
-    lab.run_small(&["deploy"]).expect(1).says(&["error: `ssh ", "it wrote a line of more than 1 MiB"]);
+    lab.run_small(&["deploy"])
+        .expect(1)
+        .says(&["error: `lock` on `main` failed: it wrote a line of more than 1 MiB"]);
     lab.on("ssh", "*' lock eurobot '*", "printf 'held\\t\\n'; exec cat >/dev/null");
     lab.on("ssh", "*' launch eurobot '*", &format!("cat >/dev/null; printf 'release\\t8\\n'; {ENDLESS}"));
     lab.run_small(&["deploy"]).expect(1).says(&["continues by itself", "it wrote a line of more than 1 MiB"]);

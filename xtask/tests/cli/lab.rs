@@ -182,6 +182,8 @@ impl Lab {
         let log = fs::read_to_string(self.dir.join("log")).unwrap();
         log.split_terminator('\u{1e}')
             .map(|record| shell_words::join(record.split_terminator('\u{1f}')))
+            // The question for the options that `ssh` knows, which reaches no robot.
+            .filter(|call| !call.starts_with("ssh -F none -G "))
             .collect()
     }
 
@@ -209,7 +211,7 @@ impl Lab {
         let calls = self.calls_of("ssh ");
         let start = calls.iter().rfind(|call| call.contains(" launch eurobot ")).unwrap();
         let words = start.rsplit(" launch eurobot ").next().unwrap();
-        let id = words.split(' ').next().unwrap().to_owned();
+        let id = words.split(' ').nth(1).unwrap().to_owned();
         let archive = self.bytes("release.tar.gz");
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive.as_slice()));
         let mut entries = archive.entries().unwrap().map(Result::unwrap);
@@ -326,12 +328,12 @@ impl Running {
     }
 }
 
-/// The `[robots.NAME]` table of a real robot.
+/// The `[robots.NAME]` table of a real robot, which is not waited for if it does not answer.
 pub(crate) fn robot(name: &str) -> String {
     let platform = super::answers::PLATFORM;
     format!(
         "[robots.{name}]\nhost = \"nuc@{name}.lab\"\nplatform = \"{platform}\"\n\
-         env = {{ ROS_DOMAIN_ID = \"7\" }}\nenv_files = [\"docker/match.env\"]\n"
+         reconnect = 0\nenv = {{ ROS_DOMAIN_ID = \"7\" }}\nenv_files = [\"docker/match.env\"]\n"
     )
 }
 

@@ -51,7 +51,7 @@ impl Robot {
     fn launch(&self) {
         let script =
             "chmod +x \"$2/bin/docker\"; export HOME=\"$2/home\" PATH=\"$2/bin:$PATH\"; mkdir -p \"$HOME\"
-            tar -czf - -C \"$2/release\" . | \"$3\" -c \"$1\" launch eurobot \"content $$\"";
+            tar -czf - -C \"$2/release\" . | \"$3\" -c \"$1\" launch eurobot \"run $$\" \"content $$\"";
         let words = ["-c", script, "test", &receive(), self.dir.as_str(), self.shell];
         let (success, said) = shell::run("sh", &words, "");
         assert!(success && said.starts_with("release "), "{}: {said}", self.shell);

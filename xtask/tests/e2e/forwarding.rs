@@ -41,5 +41,5 @@ pub fn nothing_of_this_machine_is_forwarded(lab: &Lab) {
     assert_eq!(MAIN.listeners(PORT), [""; 0]);
     assert_eq!(MAIN.sh("find /tmp -path '/tmp/ssh-*/agent.*'"), "", "an agent is forwarded");
     tunnel.interrupt();
-    tunnel.wait_for_all().expect_exit(130);
+    tunnel.wait_for_all().expect_exit(0).never_says("error");
 }

@@ -33,6 +33,7 @@ mod harness;
 mod host_keys;
 mod hub;
 mod interrupts;
+mod links;
 mod locks;
 mod machines;
 mod memory;
@@ -86,6 +87,10 @@ fn main() -> ExitCode {
         activation::links_that_are_cut_for_good,
         activation::links_that_are_cut_for_good_before_anything_starts,
         dropped_links::ten_cuts_cost_little,
+        links::deploys_arrive_whenever_the_link_fails,
+        links::releases_change_whenever_the_link_fails,
+        links::data_and_answers_arrive_whenever_the_link_fails,
+        links::a_robot_that_stays_away_is_told_of_in_one_sentence,
         activation::whoever_leaves_the_robot_goes_on,
         delta::a_registry_that_never_answers_is_given_up,
         faults::a_link_that_is_away_for_five_seconds_at_any_phase,
@@ -116,6 +121,7 @@ fn main() -> ExitCode {
         settings::a_changed_variable_restarts_who_uses_it,
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,
+        links::a_robot_that_is_starting_is_waited_for,
         dropped_links::what_the_robot_made_of_it_is_not_sent_again,
         dropped_links::a_later_run_sends_the_rest,
         dropped_links::a_push_survives_the_death_of_its_connection,

@@ -1,4 +1,4 @@
-//! What a deploy method has to do, and the names of the methods.
+//! The trait of the deploy methods, and their names.
 
 use super::robot::TestRobot;
 use super::workload::Workload;

@@ -26,13 +26,29 @@ follow() {
     done
 }
 
-# Starts an activation and follows it: NUMBER, then the other arguments of `activate PROJECT switch`
+# Waits for an earlier call of this run whose connection was lost. If that call has started its activation, follows
+# it and exits: TOKEN
+resume() {
+    exec 8>>"$home/launch.lock"
+    flock -w 60 8 || { echo 'another run is still storing a release' >&2 && exit 1; }
+    token=$1
+    read -r run number 2>/dev/null <"$home/launched" || return 0
+    [ "$run" = "$token" ] || return 0
+    exec 8>&-
+    printf 'release\t%s\n' "$number"
+    follow "$number"
+    exit
+}
+
+# Starts an activation and follows it, after `resume`: NUMBER, then the other arguments of `activate PROJECT switch`
 start_activation() {
     : >"$home/releases/$1/events"
+    echo "$token $1" | write_file "$home/launched"
     printf 'release\t%s\n' "$1"
     run_detached "$home/activate" "$project" switch "$@"
+    exec 8>&-
     follow "$1"
 }
 
 # Runs a script that outlives the connection: SCRIPT ARGUMENT...
-run_detached() { setsid sh "$@" </dev/null >"$home/activation.log" 2>&1 & }
+run_detached() { setsid sh "$@" </dev/null >"$home/activation.log" 2>&1 8>&- & }

@@ -1,20 +1,24 @@
-# Stores a release on the robot, starts its activation and prints the events until the end: CONTENT BY
+# Stores a release on the robot, starts its activation and prints the events until the end: TOKEN CONTENT BY
 # ROLLBACK SETTLE DEADLINE KEEP, with the archive of the release on stdin. The activation does not need this
-# connection.
+# connection. A second call with the same TOKEN follows the activation that the first one has started.
 . ./release.sh
 . ./follow.sh
 
 set -e
-content=$1
-shift
+run=$1 content=$2
+shift 2
 mkdir -p "$home/releases" "$home/files"
 # Leftovers of earlier versions and of killed runs.
 [ -h "$home/current" ] || rm -rf "$home/current" "$home/previous"
-rm -rf "$home"/releases/next.*
 next=$home/releases/next.$$
 trap 'rm -rf "$next"' EXIT
+rm -rf "$next"
 mkdir "$next"
 tar -xzpmf - -C "$next"
+resume "$run"
+for other in "$home"/releases/next.*; do
+    [ "$other" = "$next" ] || rm -rf "$other"
+done
 docker compose --project-name "$project" --file "$next/compose.json" config --quiet
 printf '%s\n' "$content" >"$next/id"
 

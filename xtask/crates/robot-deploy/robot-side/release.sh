@@ -5,6 +5,7 @@
 #   current           link to the release that runs; `previous` is a link to the one before
 #   files/            files that containers mount; each directory is named by a hash of its content
 #   activation        "TO FROM"; exists during an activation, and after an activation that was interrupted
+#   launched          "TOKEN NUMBER" of the activation that a run has started last
 #   news              result of the last activation, until it has been reported to a person
 #   history           changes to this robot: time, user, action, release, outcome
 # shellcheck disable=SC2034 # variables are used by the other parts

@@ -221,6 +221,9 @@ pub fn main(options: Options, run: impl FnOnce() -> Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // A closed stdout (`… | head`) is not a failure.
         Err(failure) if error::is_closed_pipe(&failure) => ExitCode::SUCCESS,
+        Err(failure) if failure.is::<error::Ended>() => {
+            failure.downcast_ref().map_or(ExitCode::FAILURE, |error::Ended(code)| ExitCode::from(*code))
+        }
         Err(failure) => match error::Planned::find(&failure) {
             Some(planned) => {
                 ui::follows("then", planned);

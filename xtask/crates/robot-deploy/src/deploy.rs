@@ -14,14 +14,14 @@ use crate::config::{Robot, Workspace};
 use crate::delivery::archive::{self, ArchiveImage};
 use crate::delivery::plan::{Plan, Services};
 use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
-use crate::error::{Failure, FollowedBy as _, Planned, Result};
+use crate::error::{Exit, Failure, FollowedBy as _, Planned, Result, exit_of};
 use crate::image::{self, Builder, Built, ImageSpec, service};
 use crate::reach::{endpoint, reach};
 use crate::release::activate;
 use crate::release::compose::ComposeDraft;
 use crate::release::metadata::{Metadata, SourceRevision};
 use crate::release::{prune, state};
-use crate::robot::{Endpoint, Session, registry};
+use crate::robot::{Endpoint, Session, registry, tunnel};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui;
 use crate::{fleet, parallel, process};
@@ -176,6 +176,8 @@ impl<'a> Deploy<'a> {
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
         let Some(built) = self.build.images() else { return Ok(None) };
         drop(waiting);
+        // The build may have taken minutes.
+        target.session.revive()?;
 
         let draft = &self.drafts[robot.name.as_str()];
         let built = images_of(&self.drafts, robot, built);
@@ -190,8 +192,14 @@ impl<'a> Deploy<'a> {
         if !is_done {
             target.lock()?;
         }
-        let delivery = self.deliver(robot, &target, &built);
-        let mut delivery = delivery.map_err(|error| self.advise_to_prune(error, &target.session))?;
+        let delivery = self.deliver(robot, &target, &built).map_err(|error| match exit_of(&error) {
+            Exit::Unreachable => {
+                let broke_off = format!("the delivery to `{}` broke off", robot.name);
+                Failure::unreachable(broke_off).hint(tunnel::KEPT_HINT).caused_by(error)
+            }
+            _ => self.advise_to_prune(error, &target.session),
+        });
+        let mut delivery = delivery?;
         let release = draft.with_references(&delivery.references())?;
         if !self.build.has_succeeded() {
             return Ok(None);

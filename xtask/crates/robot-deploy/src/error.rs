@@ -66,6 +66,11 @@ impl Failure {
         self.source = Some(source.into());
         self
     }
+
+    /// Like [`Failure::because`], but leaves the error of an interrupted run or of a dry run as it is.
+    pub fn caused_by(self, error: anyhow::Error) -> anyhow::Error {
+        if is_end_of_run(&error) { error } else { self.because(error).into() }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -79,6 +84,19 @@ impl std::error::Error for Failure {
         self.source.as_ref().map(|error| &**error as _)
     }
 }
+
+/// Exit code of a command that a verb has run for a person. The verb ends with the same code and adds nothing: the
+/// person has seen what the command printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended(pub u8);
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the command ended with exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for Ended {}
 
 /// Error of a dry run whose next steps need the outcome of a change that was not made.
 ///
@@ -138,9 +156,9 @@ fn failures(error: &anyhow::Error) -> impl Iterator<Item = &Failure> {
     error.chain().filter_map(|cause| cause.downcast_ref())
 }
 
-/// Exit code of the outermost [`Failure`] in the chain of `error`.
+/// Exit code of the outermost [`Failure`] of a special kind in the chain of `error`.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    failures(error).next().map_or(Exit::Failed, |failure| failure.exit)
+    failures(error).map(|failure| failure.exit).find(|exit| *exit != Exit::Failed).unwrap_or(Exit::Failed)
 }
 
 /// Returns whether `error` is a write to a closed stdout.
@@ -149,15 +167,25 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
-/// Applies `explain` to an error, unless the error is that of an interrupted run or a dry run.
+/// Returns whether an error ends the run without being a failure of the step.
+fn is_end_of_run(error: &anyhow::Error) -> bool {
+    exit_of(error) == Exit::Interrupted || Planned::find(error).is_some()
+}
+
+/// Applies `explain` to an error, unless the error is that of an interrupted run, of a dry run, or of a robot that
+/// cannot be reached, which is the explanation by itself.
 pub fn explained(
     error: anyhow::Error,
     explain: impl FnOnce(anyhow::Error) -> anyhow::Error,
 ) -> anyhow::Error {
-    if exit_of(&error) == Exit::Interrupted || Planned::find(&error).is_some() {
-        error
-    } else {
-        explain(error)
+    if is_end_of_run(&error) || exit_of(&error) == Exit::Unreachable { error } else { explain(error) }
+}
+
+/// The result of work that goes on until a person ends it: to end it is no error.
+pub fn until_interrupted(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if exit_of(&error) == Exit::Interrupted => Ok(()),
+        result => result,
     }
 }
 
@@ -193,6 +221,13 @@ mod tests {
         let error = Err::<(), _>(inner).context("deploy").unwrap_err();
         assert_eq!(exit_of(&error), Exit::Unreachable);
         assert_eq!(hints_of(&error), ["switch it on"]);
+    }
+
+    #[test]
+    fn an_explanation_of_no_special_kind_keeps_the_exit_code_of_its_cause() {
+        let cause = Failure::unreachable("`main` does not answer");
+        let error = Failure::failed("the registry does not start").because(cause).into();
+        assert_eq!(exit_of(&error), Exit::Unreachable);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Work on several robots in parallel, with one thread per robot.
 
 use crate::config::Robot;
-use crate::error::{Failure, Planned, Result, exit_of, panicked};
+use crate::error::{Exit, Failure, Planned, Result, exit_of, panicked};
 use crate::{parallel, timeline, ui};
 
 /// Runs `work` for all robots in parallel. A failed robot does not stop the others. Returns the results of
@@ -53,8 +53,13 @@ fn summary(count: usize, mut failed: Vec<(String, anyhow::Error)>) -> Result<()>
         return Err(error);
     }
     let Some(exit) = failed.iter().map(|(_, error)| exit_of(error)).max() else { return Ok(()) };
-    for (name, error) in &failed {
+    let is_interrupted = |error: &anyhow::Error| exit_of(error) == Exit::Interrupted;
+    for (name, error) in failed.iter().filter(|(_, error)| !is_interrupted(error)) {
         ui::error(Some(name), error);
+    }
+    // Whoever ends the run knows which robots it was for.
+    if let Some(position) = failed.iter().position(|(_, error)| is_interrupted(error)) {
+        return Err(failed.swap_remove(position).1);
     }
     let names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
     Err(Failure::new(exit, format!("{} of {count} robots failed: {}", failed.len(), names.join(", "))).into())

@@ -23,6 +23,7 @@ mod display;
 mod executor;
 mod interrupt;
 mod lines;
+mod link;
 mod outcome;
 mod poll;
 #[cfg(test)]
@@ -30,7 +31,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::io::{BufReader, ErrorKind, PipeReader, PipeWriter};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -38,7 +39,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 #[cfg(doc)]
 use crate::error::Planned;
-use crate::error::{Exit, Failure, FollowedBy as _, Result};
+use crate::error::{Ended, Exit, Failure, FollowedBy as _, Result};
 use crate::mode::verbose;
 use crate::{parallel, ui};
 
@@ -46,6 +47,8 @@ pub use child::Child;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
 pub(crate) use lines::receive;
 pub use lines::{GREETING, LINE, lines, next_line, piece};
+pub use link::{Link, patiently};
+pub(crate) use outcome::words_of;
 pub use poll::{pause, poll};
 
 use executor::executor;
@@ -72,6 +75,10 @@ pub struct Cmd {
     stdin: Stdin,
     shown: Option<Shown>,
     deadline: Option<Duration>,
+    /// Connection that the command uses.
+    link: Option<Weak<dyn Link>>,
+    /// Name in error messages, if the first words do not tell.
+    name: Option<String>,
 }
 
 /// Turns one line of output into the lines to show.
@@ -125,6 +132,8 @@ impl Cmd {
             stdin: Stdin::Null,
             shown: None,
             deadline: None,
+            link: None,
+            name: None,
         }
     }
 
@@ -208,6 +217,21 @@ impl Cmd {
         self
     }
 
+    /// Names the connection that the command uses. [`Cmd::read`], [`Cmd::run`] and their like repeat the command
+    /// if the connection drops meanwhile: it must be one that can be repeated.
+    #[must_use]
+    pub(crate) fn over(mut self, link: Weak<dyn Link>) -> Self {
+        self.link = Some(link);
+        self
+    }
+
+    /// Names the command in error messages.
+    #[must_use]
+    pub(crate) fn called(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Program and arguments, for tests and for commands that wrap other commands.
     pub fn argv(&self) -> Vec<&str> {
         std::iter::once(self.program.as_str()).chain(self.args.iter().map(String::as_str)).collect()
@@ -218,7 +242,7 @@ impl Cmd {
     /// Output that is too long or not UTF-8 is an error.
     pub fn read(&self) -> Result<String> {
         announce(self);
-        self.text(self.check(self.output()?)?)
+        self.text(patiently(|| self.check(self.output()?))?)
     }
 
     /// Runs a query, also in a dry run, and returns whether it exited with 0.
@@ -246,7 +270,7 @@ impl Cmd {
     /// # Errors
     /// Fails with [`Planned`] in a dry run.
     pub fn run_for_output(&self) -> Result<String> {
-        self.text(self.check(executor().run(self)?)?)
+        self.text(patiently(|| self.check(executor().run(self)?))?)
     }
 
     /// Runs a command that changes something and owns the terminal: it asks questions or has its own display.
@@ -257,6 +281,15 @@ impl Cmd {
         executor().interactive(self)
     }
 
+    /// Like [`Cmd::interactive`], for a command of the person who uses the terminal.
+    ///
+    /// # Errors
+    /// Fails with [`Ended`] if the command fails.
+    pub fn hand_over(&self) -> Result<()> {
+        let result = self.interactive();
+        result.map_err(|error| link::exit_code(&error).map_or(error, |code| Ended(code).into()))
+    }
+
     fn attach(&self) -> Result<()> {
         interrupt::check()?;
         let expression = match &self.stdin {
@@ -265,13 +298,13 @@ impl Cmd {
         };
         let started = expression.start().map_err(|error| self.cannot_start(error))?;
         let status = self.wait(&Arc::new(started))?;
-        if status.success() { Ok(()) } else { Err(self.failure(&status.to_string(), "")) }
+        if status.success() { Ok(()) } else { Err(self.failed(status, "")) }
     }
 
     /// Runs `producer | self`, checks both exit statuses, and returns the number of bytes that went through
     /// the pipe; 0 in a dry run.
     pub fn feed(&self, producer: &Cmd) -> Result<u64> {
-        executor().pipe(producer, self)
+        patiently(|| executor().pipe(producer, self))
     }
 
     /// Prints the command in a dry run and fails with [`Planned`]: for changes that are started as a query, to
@@ -301,7 +334,7 @@ impl Cmd {
             true => Ok(()),
             false => {
                 let stderr = stderr.end(None).unwrap_or_default();
-                Err(self.failure(&status.to_string(), &String::from_utf8_lossy(&stderr)))
+                Err(self.failed(status, &String::from_utf8_lossy(&stderr)))
             }
         });
         // A consumer that ends early also ends the producer (broken pipe): its error is the cause. Otherwise

@@ -5,6 +5,7 @@
 //! that connection and end with it.
 
 pub mod checks;
+pub(crate) mod connecting;
 pub mod credential;
 pub mod host_key;
 pub mod outcome;

@@ -90,9 +90,13 @@ impl Script {
 
     /// Returns the argv that runs the script with these arguments, and leaves stdin to it.
     pub fn argv(self, args: &[&str]) -> Vec<String> {
-        let name = self.file().trim_end_matches(".sh").to_owned();
-        let shell = ["sh".to_owned(), "-c".to_owned(), self.text(), name];
+        let shell = ["sh".to_owned(), "-c".to_owned(), self.text(), self.name().to_owned()];
         shell.into_iter().chain(args.iter().map(|arg| (*arg).to_owned())).collect()
+    }
+
+    /// Name in messages.
+    pub(crate) fn name(self) -> &'static str {
+        self.file().trim_end_matches(".sh")
     }
 
     fn expand(self, text: &mut String, included: &mut BTreeSet<&'static str>) {
@@ -157,7 +161,7 @@ mod tests {
     fn a_script_contains_each_included_file_once() {
         let text = Script::Launch.text();
         assert_eq!(text.matches("\nis_complete() ").count(), 1, "{text}");
-        assert!(text.contains("\nfollow() ") && text.contains("\ncontent=$1"), "{text}");
+        assert!(text.contains("\nfollow() ") && text.contains("\nrun=$1 content=$2"), "{text}");
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Robot {
         self.exec(&["cat", LOGIN])
     }
 
-    /// Waits until the robot's registry accepts its login, which it may make anew at each start.
+    /// Waits until the robot's registry accepts its login, which it may make again at each start.
     pub fn wait_for_registry(self) {
         let ask = format!(
             "import urllib.request as r\n\

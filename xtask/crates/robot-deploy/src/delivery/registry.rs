@@ -55,21 +55,15 @@ pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     fill_registry(route, &tunnel, &lacking, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
-    if let Err(error) = pull(route, &tunnel, &delivery.images) {
+    let project = &route.workspace.project.name;
+    let pull = |images: &[Delivered]| pull_lacking(session, project, route.survey, images);
+    if let Err(error) = pull(&delivery.images) {
         delivery.images = before;
         remove_damaged(route, &tunnel, &lacking, error)?;
         fill_registry(route, &tunnel, &lacking, &mut delivery)?;
-        pull(route, &tunnel, &delivery.images)?;
+        pull(&delivery.images)?;
     }
     Ok(delivery)
-}
-
-/// Has the robot pull the images that it lacks, and again each time the connection drops: it keeps pulled
-/// layers.
-fn pull(route: &Route<'_>, tunnel: &Tunnel<'_>, images: &[Delivered]) -> Result<()> {
-    let again = "the connection dropped: connected again, the robot continues to pull";
-    let project = &route.workspace.project.name;
-    retrying(tunnel, again, || pull_lacking(route.session, project, route.survey, images))
 }
 
 /// Removes damaged blobs of these images, which the robot could not pull, from its registry: the registry's data
@@ -86,6 +80,7 @@ fn remove_damaged(
     if matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) {
         return Err(error);
     }
+    tunnel.reopen()?;
     let blobs = |built: &&Built| {
         let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.spec.image)?;
         Ok(manifest.blobs)

@@ -1,7 +1,7 @@
 //! Tries of a step of a delivery, over a new connection each time the connection to the robot drops.
 
 use crate::error::{Exit, Failure, Result, exit_of};
-use crate::robot::{Tunnel, tunnel};
+use crate::robot::Tunnel;
 use crate::{process, ui};
 
 /// Most failed tries in a row without any progress.
@@ -31,7 +31,7 @@ impl Retries<'_> {
         self.failed += 1;
         if dropped && self.failed == TRIES {
             let dropping = Failure::unreachable(format!("the connection to `{robot}` keeps dropping"));
-            return Err(dropping.hint(tunnel::KEPT_HINT).because(error).into());
+            return Err(dropping.because(error).into());
         }
         if !dropped && (needs_drop || self.failed == TRIES) {
             return Err(error);

@@ -3,7 +3,8 @@
 use super::Activate;
 use crate::config::{Robot, Workspace};
 use crate::delivery::Delivery;
-use crate::error::{Failure, Result, explained};
+use crate::error::{Exit, Failure, Result, exit_of};
+use crate::process;
 use crate::release::activate::{self, Activation};
 use crate::release::compose::ComposeProject;
 use crate::release::lock::Lock;
@@ -103,25 +104,48 @@ impl<'a> Target<'a> {
         if self.runs(release) {
             return Ok((Some(self.survey.clone()), received_images));
         }
-        self.keep_lock()?;
-        self.check_busy()?;
-        self.progress.doing("starting", None);
-        let _span = timeline::span(Lane::robot(&self.robot.name), Phase::Start, "start");
         let metadata = Metadata::now(source, via, delivery.references());
         let archive = activate::archive(release, &metadata)?;
-        delivery.cost.sent += archive.len() as u64;
-        let number = self.activation().release(&release.id, &archive)?;
-        let survey = self.after(&number)?;
+        let survey = self.start(|activation| {
+            delivery.cost.sent += archive.len() as u64;
+            activation.release(&release.id, &archive)
+        })?;
         state::check_images(release, &survey)?;
         Ok((Some(survey), true))
     }
 
     /// Activates a release that is stored on the robot. Returns the robot's new state.
     pub(crate) fn return_to(&mut self, number: u32) -> Result<Survey> {
-        self.keep_lock()?;
-        self.check_busy()?;
-        self.progress.doing("starting", None);
-        let number = self.activation().return_to(&number.to_string())?;
+        self.start(|activation| activation.return_to(&number.to_string()))
+    }
+
+    /// Starts an activation, and again if the connection drops before the robot has answered. Returns the robot's
+    /// new state.
+    fn start(&mut self, mut start: impl FnMut(&Activation<'_>) -> Result<String>) -> Result<Survey> {
+        // True after a try whose result is not known.
+        let mut is_open = false;
+        let number = process::patiently(|| {
+            self.keep_lock()?;
+            if !is_open {
+                self.check_busy()?;
+            }
+            self.progress.doing("starting", None);
+            let _span = timeline::span(Lane::robot(&self.robot.name), Phase::Start, "start");
+            let number = start(&self.activation());
+            is_open = matches!(&number, Err(error) if exit_of(error) == Exit::Failed);
+            number
+        });
+        let number = number.map_err(|error| match exit_of(&error) {
+            Exit::Unreachable if is_open => {
+                let robot = &self.robot.name;
+                Failure::unreachable(format!(
+                    "the connection to `{robot}` was lost while the release was sent; the robot may activate it by itself"
+                ))
+                .hint(activate::status_hint(robot))
+                .caused_by(error)
+            }
+            _ => error,
+        })?;
         self.after(&number)
     }
 
@@ -140,23 +164,20 @@ impl<'a> Target<'a> {
         Activation {
             session: &self.session,
             project: &self.workspace.project.name,
+            token: self.lock.as_ref().map_or("", Lock::token),
             releases: self.workspace.releases,
             rollback: !self.options.no_rollback,
             progress: &self.progress,
         }
     }
 
-    /// Reads the robot's state after an activation, over a new connection if the old one was lost meanwhile.
+    /// Reads the robot's state after an activation.
     fn after(&self, number: &str) -> Result<Survey> {
-        let read = || Survey::of(&self.session, &self.workspace.project.name, self.repository);
-        let reconnect_and_read = |_| {
-            self.session.ensure_connected()?;
-            read()
-        };
-        read().or_else(reconnect_and_read).map_err(|error| {
+        Survey::of(&self.session, &self.workspace.project.name, self.repository).map_err(|error| {
+            let gone = exit_of(&error) == Exit::Unreachable;
             let message =
                 format!("`{}` runs release {number}, but cannot be reached any more", self.robot.name);
-            explained(error, |error| Failure::unreachable(message).because(error).into())
+            if gone { Failure::unreachable(message).caused_by(error) } else { error }
         })
     }
 }

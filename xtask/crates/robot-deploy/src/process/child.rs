@@ -111,7 +111,7 @@ impl Child {
             return self.command.failure(reason, "");
         }
         let stderr = self.stderr_tail.get_or_init(|| self.stderr.end(None).unwrap_or_default());
-        self.command.failure(&status.to_string(), &String::from_utf8_lossy(stderr))
+        self.command.failed(status, &String::from_utf8_lossy(stderr))
     }
 }
 

@@ -3,13 +3,14 @@
 use std::io::{BufReader, PipeReader, Read};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Output};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use super::capture::{ANSWER, Capture, Tail};
 use super::lines::{LINE, piece};
+use super::link::{self, CommandFailed};
 use super::{Cmd, Shown, interrupt};
 use crate::error::{Failure, Result};
 use crate::ui;
@@ -101,7 +102,7 @@ impl Cmd {
         } else if text.trim().is_empty() {
             text = String::from_utf8_lossy(&output.stdout).into_owned();
         }
-        Err(self.failure(&output.status.to_string(), &text))
+        Err(self.failed(output.status, &text))
     }
 
     pub(super) fn text(&self, output: Output) -> Result<String> {
@@ -119,25 +120,49 @@ impl Cmd {
             .into()
     }
 
-    pub(super) fn failure(&self, status: &str, text: &str) -> anyhow::Error {
-        let lines: Vec<&str> = text.trim().lines().collect();
-        let tail = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        let message = format!("`{}` failed: {status}", self.abridged());
-        if tail.is_empty() {
-            return Failure::failed(message).into();
-        }
-        Failure::failed(message).because(anyhow::anyhow!(tail)).into()
+    /// Error of a command that ended with `status` and wrote `text` to stderr.
+    pub(super) fn failed(&self, status: ExitStatus, text: &str) -> anyhow::Error {
+        let link = self.link.as_ref().filter(|_| status.code() == Some(link::FAILED));
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+        let code = code.and_then(|code| u8::try_from(code).ok());
+        CommandFailed { link: link.cloned(), code, ..self.error(&status.to_string(), text) }.into()
     }
 
-    /// The command for an error message, without long scripts, which would hide the cause.
-    fn abridged(&self) -> String {
-        let line = self.to_string();
-        let first = line.lines().next().unwrap_or_default();
-        if first.chars().count() <= 160 && first.len() == line.len() {
-            return line;
-        }
-        format!("{} …", first.chars().take(160).collect::<String>())
+    /// Error of a command that failed for a `reason` and wrote `text` to stderr.
+    pub(super) fn failure(&self, reason: &str, text: &str) -> anyhow::Error {
+        self.error(reason, text).into()
     }
+
+    fn error(&self, reason: &str, text: &str) -> CommandFailed {
+        let lines: Vec<&str> = text.trim().lines().collect();
+        let tail = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+        let link = self.link.as_ref().and_then(Weak::upgrade);
+        let place = link.map_or(String::new(), |link| format!(" on `{}`", link.robot()));
+        let message = format!("`{}`{place} failed: {reason}", self.words());
+        let stderr = (!tail.is_empty()).then(|| anyhow::anyhow!(tail));
+        CommandFailed { message, stderr, code: None, link: None }
+    }
+
+    /// The command in error messages: the program and its subcommand, without options and arguments, which
+    /// would hide the cause. Verbose mode shows the whole command.
+    fn words(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => words_of(&self.argv()).join(" "),
+        }
+    }
+}
+
+/// The program of an argv, and the words of its subcommand. A script of a shell is called by its `$0`.
+pub(crate) fn words_of<'a>(argv: &[&'a str]) -> Vec<&'a str> {
+    if let ["sh", "-c", _, name, ..] = argv {
+        return vec![name];
+    }
+    let is_word = |word: &&&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    let is_option = |word: &&&str| word.starts_with('-');
+    let program = argv.first().map(|program| program.rsplit('/').next().unwrap_or(program));
+    let rest = argv.iter().skip(1).take(2).take_while(|word| is_word(word) && !is_option(word));
+    program.into_iter().chain(rest.copied()).collect()
 }
 
 /// Shows lines while they arrive and returns the last of them.

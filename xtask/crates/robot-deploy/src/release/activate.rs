@@ -39,11 +39,18 @@ pub(crate) fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<V
     packed.finish().context("compress the release")
 }
 
+/// The hint for an activation whose end is not known.
+pub(crate) fn status_hint(robot: &str) -> String {
+    format!("`cargo xtask status --robot {robot}` shows the result")
+}
+
 /// A robot and the settings of its activations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activation<'a> {
     pub session: &'a Session,
     pub project: &'a str,
+    /// Identifies this run: a repeated call follows the activation that the first one has started.
+    pub token: &'a str,
     /// Limits until a release counts as healthy, and the number of stored releases.
     pub releases: Releases,
     /// True if an unhealthy release is to be rolled back.
@@ -84,7 +91,8 @@ impl Activation<'_> {
     /// # Errors
     /// Fails with [`Exit::Unhealthy`] when the release was unhealthy and the robot rolled back, and with
     /// [`Exit::Unreachable`] when the connection is lost for good; then the robot ends the activation by
-    /// itself.
+    /// itself. If the connection drops before the robot has answered, the error is one that
+    /// [`process::patiently`] repeats.
     pub(crate) fn release(&self, id: &str, archive: &[u8]) -> Result<String> {
         // The archive contains values of `.env` files, so it is never printed.
         self.run(&self.command(Script::Launch, id).stdin_from("release.tar.gz", archive), archive)
@@ -101,7 +109,8 @@ impl Activation<'_> {
         let [settle, deadline] = [settle, deadline].map(|time| time.as_secs().to_string());
         let keep = keep.to_string();
         let by = whoami();
-        self.session.command(script.argv(&[self.project, release, &by, rollback, &settle, &deadline, &keep]))
+        let args = [self.project, self.token, release, &by, rollback, &settle, &deadline, &keep];
+        self.session.command(script.argv(&args))
     }
 
     /// Starts an activation and follows it to its end, over new connections if the first one is lost.
@@ -117,7 +126,7 @@ impl Activation<'_> {
         while received.end.is_none() {
             let Some(number) = &received.number else {
                 process::check_interrupted()?;
-                return Err(self.no_answer(attempt, received.is_lost));
+                return Err(self.no_answer(attempt));
             };
             self.resume(attempt, &received, number)?;
             let follow = self.session.command(Script::FollowActivation.argv(&[self.project, number]));
@@ -170,22 +179,16 @@ impl Activation<'_> {
     }
 
     /// Error when the robot has not answered, so that the activation may or may not have begun.
-    fn no_answer(&self, attempt: Result<()>, is_lost: bool) -> anyhow::Error {
+    fn no_answer(&self, attempt: Result<()>) -> anyhow::Error {
         let robot = self.session.robot();
         match attempt {
             Ok(()) => anyhow::anyhow!("`{robot}` did not report the result of the activation"),
-            Err(error) if is_lost => Failure::unreachable(format!(
-                "the connection to `{robot}` was lost while sending the release; the robot may activate it by itself"
-            ))
-            .hint(self.status_hint())
-            .because(error)
-            .into(),
             Err(error) => error.context(format!("send the release to `{robot}`")),
         }
     }
 
     fn status_hint(&self) -> String {
-        format!("`cargo xtask status --robot {}` shows the result", self.session.robot())
+        status_hint(self.session.robot())
     }
 
     /// Error when the activation goes on without this command.

@@ -94,7 +94,7 @@ pub(crate) fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path
     check_room(&wanted, into).with_context(context)?;
     for (remote, target) in wanted {
         let rest = |from_byte: u64| from.shell(session, REST, &[remote.name, &(from_byte + 1).to_string()]);
-        if !remote.copy(&target, rest).with_context(context)? {
+        if !process::patiently(|| remote.copy(&target, rest)).with_context(context)? {
             ui::warn(session.robot(), &format!("{} was removed during the copy", remote.name));
         }
     }
@@ -157,7 +157,7 @@ impl<'a> Remote<'a> {
     /// Copies the missing part of the file, which the command `rest` prints from a byte on. Returns `false`
     /// if the file does not exist any more. Bytes that were appended since the list was made are left for the
     /// next copy.
-    fn copy(&self, target: &Utf8Path, rest: impl FnOnce(u64) -> Cmd) -> Result<bool> {
+    fn copy(&self, target: &Utf8Path, rest: impl Fn(u64) -> Cmd) -> Result<bool> {
         let name = target.file_name().unwrap_or_default();
         let part = self.part(target);
         let mut file = fs_err::OpenOptions::new().create(true).append(true).open(&part)?;

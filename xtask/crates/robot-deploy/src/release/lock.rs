@@ -72,12 +72,18 @@ impl Lock {
         progress: &Progress,
     ) -> Result<(Self, String)> {
         let token = format!("{}-{:x}", std::process::id(), nonce());
-        let started = Holder::start(session, project, &token, on_locked, reported, progress);
+        let start = || Holder::start(session, project, &token, on_locked, reported, progress);
+        let started = process::patiently(start);
         let Some((holder, stamp)) = started.unless_planned()? else {
             progress.doing("taking the deploy lock", None);
             return Ok((Self { token, holder: None }, String::new()));
         };
         Ok((Self { token, holder: Some(holder) }, stamp))
+    }
+
+    /// Identifies the run that holds the lock, on the robot.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     /// Takes the lock again if it was lost with the connection. Returns the new stamp in that case; it
@@ -94,10 +100,9 @@ impl Lock {
         if let Some(holder) = &mut self.holder
             && !holder.child.is_running()
         {
-            session.ensure_connected()?;
+            let start = || Holder::start(session, project, &self.token, OnLocked::Refuse, None, progress);
             let stamp;
-            (*holder, stamp) =
-                Holder::start(session, project, &self.token, OnLocked::Refuse, None, progress)?;
+            (*holder, stamp) = process::patiently(start)?;
             return Ok(Some(stamp));
         }
         Ok(None)

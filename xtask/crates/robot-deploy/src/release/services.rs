@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::config::instead;
 use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
-use crate::robot::{Endpoint, Session};
+use crate::robot::{Endpoint, Session, connecting};
 use crate::robot_side::Script;
 use crate::ui;
 
@@ -48,10 +48,11 @@ pub(crate) fn check(session: &Session, project: &str, services: &[String]) -> Re
 pub(crate) fn lines(
     session: &Session,
     project: &str,
-    words: &[&str],
+    words: &[String],
     mut each: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
-    let command = session.command(Script::Attached.argv(&[&[project], words].concat()));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let command = session.command(Script::Attached.argv(&[&[project], &*words].concat()));
     let (child, mut answers) = command.spawn_held()?;
     let (sender, lines) = sync_channel(1);
     // The thread ends with the pipe, or when the receiver is dropped.
@@ -104,11 +105,5 @@ pub(crate) fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[
 
 /// Runs Compose on the robot, attached to this terminal.
 fn attached(endpoint: &Endpoint, project: &str, words: &[&str]) -> Result<()> {
-    let mut ssh = endpoint.ssh();
-    if ui::is_terminal() {
-        ssh = ssh.arg("-tt");
-    }
-    ssh.args(["--", &endpoint.destination])
-        .arg(shell_words::join(Script::ComposeExec.argv(&[&[project], words].concat())))
-        .interactive()
+    connecting::attach(endpoint, ui::is_terminal(), &Script::ComposeExec.argv(&[&[project], words].concat()))
 }

@@ -24,6 +24,7 @@ const FIRST_ENGINE: u32 = 23;
 /// Checks a robot. An error that prevents further checks is the last one of the list.
 pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
     let check = |name, outcome| Check::new(&robot.name, name, outcome);
+    let endpoint = Endpoint { reconnect: Duration::ZERO, ..endpoint };
     let session = match Session::open(endpoint) {
         Ok(session) => session,
         Err(error) => return vec![check("reachable", Outcome::error(&error))],

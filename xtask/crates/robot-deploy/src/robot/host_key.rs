@@ -1,4 +1,4 @@
-//! Host keys: recorded in a file that the team shares, and the errors of connections that fail.
+//! Host keys, recorded in a file that the team shares.
 
 use std::fs::File;
 
@@ -6,47 +6,11 @@ use anyhow::Context as _;
 use camino::Utf8Path;
 
 use super::Endpoint;
+use super::connecting::{self, Cause};
 use crate::cmd;
 use crate::error::{Failure, Result};
 use crate::files;
 use crate::process::Cmd;
-
-/// Turns an error message of `ssh` into an error with a hint.
-pub fn explain(endpoint: &Endpoint, reason: &anyhow::Error) -> anyhow::Error {
-    let stderr = format!("{reason:#}");
-    let robot = &endpoint.robot;
-    let destination = &endpoint.destination;
-    let failure = if stderr.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
-        Failure::unreachable(format!(
-            "the host key of `{robot}` is not the one in `{}`",
-            endpoint.known_hosts
-        ))
-        .hint(format!("if {robot} was re-flashed: `cargo xtask setup-robot --robot {robot} --new-host-key`"))
-        .hint(format!("if it was not, another machine answers at `{destination}`: check the address"))
-    } else if stderr.contains("host key is known for") {
-        Failure::unreachable(format!("the host key of `{robot}` has not been recorded")).hint(format!(
-            "`cargo xtask setup-robot --robot {robot}` shows it, records it, and sets the robot up"
-        ))
-    } else if stderr.contains("Permission denied") {
-        Failure::unreachable(format!("`{robot}` ({destination}) does not accept your SSH key"))
-            .hint(format!("`cargo xtask setup-robot --robot {robot}` installs it"))
-            .hint("a key with a passphrase has to be in the agent: `ssh-add`")
-    } else if stderr.contains("Could not resolve") {
-        Failure::unreachable(format!("`{robot}`: cannot resolve the host name of `{destination}`"))
-            .hint(format!("check `host` of [robots.{robot}] in robots.toml; an IP address always works"))
-    } else {
-        Failure::unreachable(format!("`{robot}` ({destination}) does not answer"))
-            .hint("check that the robot is switched on and that this machine is in the robot's network")
-            .hint(format!("`cargo xtask doctor --robot {robot}` checks the robot"))
-    };
-    failure.because(anyhow::anyhow!(last_words(&reason.root_cause().to_string()))).into()
-}
-
-/// The last four lines of `ssh`'s message, without the rows of `@` around warnings.
-fn last_words(stderr: &str) -> String {
-    let lines: Vec<&str> = stderr.lines().filter(|line| !line.starts_with('@')).collect();
-    lines[lines.len().saturating_sub(4)..].join("\n")
-}
 
 /// Reads the robot's host key without logging in.
 ///
@@ -56,14 +20,17 @@ fn last_words(stderr: &str) -> String {
 /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer.
 pub fn fetch(endpoint: &Endpoint) -> Result<String> {
     let (_dir, file) = files::apart("known_hosts")?;
-    // The login has no authentication method and fails, but only after `ssh` has written the host key.
-    let refusal = probe(endpoint, &file).read().err();
-    match fs_err::read_to_string(&file) {
-        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        _ => {
-            Err(explain(endpoint, &refusal.unwrap_or_else(|| anyhow::anyhow!("the robot sent no host key"))))
+    connecting::keep_trying(endpoint, Cause::may_pass, || {
+        // The login has no authentication method and fails, but only after `ssh` has written the host key.
+        let refusal = probe(endpoint, &file).read().err();
+        match fs_err::read_to_string(&file) {
+            Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+            _ => {
+                let reason = refusal.unwrap_or_else(|| anyhow::anyhow!("the robot sent no host key"));
+                Err(connecting::explain(endpoint, &reason))
+            }
         }
-    }
+    })
 }
 
 /// `ssh` command that writes the host key to `file` and does not log in.
@@ -163,21 +130,8 @@ mod tests {
     use camino::Utf8PathBuf;
 
     use super::*;
-    use crate::error::{Exit, exit_of, hints_of};
+    use crate::error::hints_of;
     use crate::fuzz::{fuzz, text};
-
-    fn explained(stderr: &str) -> anyhow::Error {
-        let endpoint = Endpoint {
-            robot: "main".into(),
-            destination: "nuc@10.0.0.1".into(),
-            port: None,
-            known_hosts: "robots.known_hosts".into(),
-            identity: None,
-            compressed: false,
-            reconnect: std::time::Duration::ZERO,
-        };
-        explain(&endpoint, &anyhow::anyhow!(stderr.to_owned()))
-    }
 
     #[test]
     fn fuzzed_files_of_host_keys_keep_the_keys_of_other_robots() {
@@ -191,23 +145,6 @@ mod tests {
             assert_eq!(recorded(&file, "main").unwrap(), ["main ssh-ed25519 DDDD"]);
             assert_eq!(recorded(&file, "secondary").unwrap(), before);
         });
-    }
-
-    #[test]
-    fn every_refusal_has_its_own_message_and_remedy() {
-        let cases = [
-            ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "is not the one in", "--new-host-key"),
-            ("No ED25519 host key is known for main", "has not been recorded", "setup-robot --robot main"),
-            ("nuc@10.0.0.1: Permission denied (publickey).", "does not accept your SSH key", "installs it"),
-            ("ssh: Could not resolve hostname nuc: unknown", "cannot resolve the host name", "robots.toml"),
-            ("ssh: connect to host 10.0.0.1 port 22: No route to host", "does not answer", "switched on"),
-        ];
-        for (stderr, message, hint) in cases {
-            let error = explained(stderr);
-            assert!(error.to_string().contains(message), "{error}");
-            assert!(hints_of(&error).concat().contains(hint), "{:?}", hints_of(&error));
-            assert_eq!(exit_of(&error), Exit::Unreachable);
-        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One SSH master connection to a robot, and the commands that use it.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -8,10 +9,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::host_key;
+use super::connecting::{self, Cause, Refusal};
 use crate::error::{Failure, Result};
-use crate::process::{self, Child, Cmd};
+use crate::process::{self, Child, Cmd, Link};
 use crate::robot_side::Script;
+use crate::ui;
 
 /// Line that the master connection prints once it is established. A login shell may print other lines before.
 const READY: &str = "xtask-connection-ready";
@@ -73,6 +75,7 @@ impl Endpoint {
             .args(option("ForwardX11", "no"))
             .args(option("Tunnel", "no"))
             .args(option("PermitLocalCommand", "no"))
+            .args(pipe_options().iter().copied())
             // Same as `GSSAPIDelegateCredentials=no`, about which an `ssh` built without GSSAPI would
             // complain.
             .arg("-k");
@@ -113,11 +116,27 @@ fn quoted_path(path: &str) -> String {
     format!("\"{}\"", path.replace('%', "%%"))
 }
 
+/// Options that keep `~/.ssh/config` from taking stdin, stdout or the foreground from a connection; none if
+/// `ssh` is older than they are, OpenSSH 8.7.
+fn pipe_options() -> &'static [&'static str] {
+    const OPTIONS: &[&str] =
+        &["-o", "SessionType=default", "-o", "StdinNull=no", "-o", "ForkAfterAuthentication=no"];
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    let ask =
+        || Cmd::new("ssh").args(["-F", "none", "-G"]).args(OPTIONS.iter().copied()).arg("robot").succeeds();
+    if *KNOWN.get_or_init(|| ask().unwrap_or_default()) { OPTIONS } else { &[] }
+}
+
 /// A live connection to one robot. The connection ends on drop, and also when this process is killed.
+///
+/// A command that fails because the connection has dropped is repeated over a new one: see [`process::patiently`].
 #[derive(Debug)]
-pub struct Session {
+pub struct Session(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
     endpoint: Endpoint,
-    /// Directory of the control sockets, not below `target/`, because unix(7) limits socket paths to 108
+    /// Directory of the control socket, not below `target/`, because unix(7) limits socket paths to 108
     /// bytes.
     dir: TempDir,
     master: Mutex<Option<Master>>,
@@ -126,59 +145,76 @@ pub struct Session {
 #[derive(Debug)]
 struct Master {
     child: Child,
-    number: u32,
+    /// Time at which the connection was made.
+    since: Instant,
 }
 
 impl Session {
-    /// Connects. Printed commands do not use the connection, so that they work after it has ended.
+    /// Connects. Waits for a robot that does not answer yet until it has been unreachable for
+    /// [`Endpoint::reconnect`]. Printed commands do not use the connection, so that they work after it has ended.
     ///
     /// # Errors
     /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer, its
     /// host key is not the recorded one, or the robot does not accept the SSH key.
     pub fn open(endpoint: Endpoint) -> Result<Self> {
+        Self::open_while(endpoint, Cause::may_pass)
+    }
+
+    /// Like [`Session::open`], but does not wait for a robot that gives no sign of life.
+    pub fn open_if_on(endpoint: Endpoint) -> Result<Self> {
+        Self::open_while(endpoint, Cause::shows_life)
+    }
+
+    fn open_while(endpoint: Endpoint, is_worth_waiting: fn(Cause) -> bool) -> Result<Self> {
         let dir =
             tempfile::Builder::new().prefix("xtask-").tempdir().context("create a directory for sockets")?;
-        let session = Self { endpoint, dir, master: Mutex::new(None) };
-        session.ensure_connected()?;
-        Ok(session)
+        let connection = Connection { endpoint, dir, master: Mutex::new(None) };
+        let master =
+            connecting::keep_trying(&connection.endpoint, is_worth_waiting, || connection.connect())?;
+        *connection.master.lock() = Some(master);
+        Ok(Self(Arc::new(connection)))
     }
 
     pub fn robot(&self) -> &str {
-        &self.endpoint.robot
+        &self.0.endpoint.robot
     }
 
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        &self.0.endpoint
     }
 
     /// A command on the robot. Each argument arrives there unchanged, whatever characters are in it.
     pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
-        self.endpoint.batch(&self.control()).arg(shell_words::join(argv))
+        let argv: Vec<S> = argv.into_iter().collect();
+        let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
+        let command = self.endpoint().batch(&via_master(&self.0.socket())).arg(shell_words::join(&argv));
+        command.over(self.link()).called(process::words_of(&argv).join(" "))
     }
 
     /// A POSIX shell script on the robot, with positional arguments.
     pub fn script(&self, script: Script, args: &[&str]) -> Cmd {
         let argv = ["sh", "-s", "--"].iter().chain(args).copied();
-        self.command(argv).stdin(script.text())
+        self.command(argv).stdin(script.text()).called(script.name())
     }
 
-    /// Connects again if the connection has ended. Returns whether a new connection was made.
+    /// Connects again if the connection has ended meanwhile. Commands would work without it, each over a connection
+    /// of its own.
+    ///
+    /// # Errors
+    /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) if the robot does not come back in time.
+    pub fn revive(&self) -> Result<()> {
+        let is_running = self.0.master.lock().as_ref().is_some_and(|master| master.child.is_running());
+        if is_running { Ok(()) } else { self.0.restore(Instant::now()).map(drop) }
+    }
+
+    /// Makes one try to connect again if the connection has ended. Returns whether a new connection was made.
     pub fn ensure_connected(&self) -> Result<bool> {
-        let mut master = self.master.lock();
+        let mut master = self.0.master.lock();
         if master.as_ref().is_some_and(|master| master.child.is_running()) {
             return Ok(false);
         }
-        let number = master.take().map_or(1, |old| old.number + 1);
-        let socket = self.socket(number);
-        let command = self
-            .endpoint
-            .batch(&["-o".into(), "ControlMaster=yes".into(), "-o".into(), format!("ControlPath={socket}")])
-            // Without a terminal, sshd does not end a command when the client dies; `cat` ends when stdin
-            // closes.
-            .arg(format!("echo {READY}; exec cat >/dev/null"));
-        let (child, stdout) = command.spawn_held()?;
-        wait_until_ready(&self.endpoint, &child, &process::lines(&child, stdout, process::LINE), LOGIN)?;
-        *master = Some(Master { child, number });
+        *master = None;
+        *master = Some(self.0.connect().map_err(|Refusal { error, .. }| error)?);
         Ok(true)
     }
 
@@ -187,27 +223,89 @@ impl Session {
         // Without `-F none`, forwardings in `~/.ssh/config` would be opened along with this one.
         Cmd::new("ssh")
             .args(["-F", "none"])
-            .args(self.control())
-            .args(["-O", "forward", "-L", &format!("{path}:{target}"), "--", &self.endpoint.destination])
+            .args(via_master(&self.0.socket()))
+            .args(["-O", "forward", "-L", &format!("{path}:{target}"), "--", &self.endpoint().destination])
+            .over(self.link())
             .run()
             .with_context(|| format!("open a tunnel to `{}`", self.robot()))
     }
 
     /// Path for a socket in the session's temporary directory, which is removed with the session.
     pub fn socket_path(&self, name: &str) -> Utf8PathBuf {
+        self.0.path(name)
+    }
+
+    fn link(&self) -> Weak<dyn Link> {
+        let link: Weak<Connection> = Arc::downgrade(&self.0);
+        link
+    }
+}
+
+impl Connection {
+    fn path(&self, name: &str) -> Utf8PathBuf {
         Utf8PathBuf::from_path_buf(self.dir.path().join(name))
             .unwrap_or_else(|path| Utf8PathBuf::from(path.to_string_lossy().into_owned()))
     }
 
-    fn socket(&self, number: u32) -> Utf8PathBuf {
-        self.socket_path(&format!("master-{number}"))
+    fn socket(&self) -> Utf8PathBuf {
+        self.path("master")
     }
 
-    fn control(&self) -> Vec<String> {
-        match &*self.master.lock() {
-            Some(master) => via_master(&self.socket(master.number)),
-            None => Vec::new(),
+    /// Makes one try to connect.
+    fn connect(&self) -> Result<Master, Refusal> {
+        // A master connection that was killed leaves its socket, and another one would not replace it.
+        fs_err::remove_file(self.socket()).ok();
+        let master =
+            ["-o".into(), "ControlMaster=yes".into(), "-o".into(), format!("ControlPath={}", self.socket())];
+        let command = self
+            .endpoint
+            .batch(&master)
+            // Without a terminal, sshd does not end a command when the client dies; `cat` ends when stdin
+            // closes.
+            .arg(format!("echo {READY}; exec cat >/dev/null"));
+        let started = command.spawn_held().map_err(|error| Refusal { cause: Cause::Configuration, error });
+        let (child, stdout) = started?;
+        wait_until_ready(&self.endpoint, &child, &process::lines(&child, stdout, process::LINE), LOGIN)?;
+        Ok(Master { child, since: Instant::now() })
+    }
+
+    /// Returns whether a master connection takes commands.
+    fn is_alive(&self, master: &Master) -> bool {
+        let check = Cmd::new("ssh")
+            .args(["-F", "none"])
+            .args(via_master(&self.socket()))
+            .args(["-O", "check", "--", &self.endpoint.destination])
+            .deadline(Duration::from_secs(u64::from(CONNECT_SECONDS)));
+        master.child.is_running() && check.succeeds().unwrap_or_default()
+    }
+}
+
+impl Link for Connection {
+    fn restore(&self, since: Instant) -> Result<bool> {
+        let mut master = self.master.lock();
+        if let Some(master) = &*master {
+            // Another thread may have connected again.
+            if master.since > since {
+                return Ok(true);
+            }
+            if self.is_alive(master) {
+                return Ok(false);
+            }
         }
+        let Endpoint { robot, reconnect, .. } = &self.endpoint;
+        ui::warn(robot, "the connection dropped: connecting again");
+        *master = None;
+        // Whatever the cause is: the robot accepted a connection before.
+        let connected = connecting::keep_trying(&self.endpoint, |_| true, || self.connect());
+        *master = Some(connected.map_err(|error| {
+            let gone = format!("`{robot}` did not come back within {} s", reconnect.as_secs());
+            Failure::unreachable(gone).caused_by(error)
+        })?);
+        Ok(true)
+    }
+
+    fn robot(&self) -> &str {
+        &self.endpoint.robot
     }
 }
 
@@ -217,32 +315,26 @@ fn wait_until_ready(
     child: &Child,
     answers: &Receiver<String>,
     timeout: Duration,
-) -> Result<()> {
+) -> Result<(), Refusal> {
     let begin = Instant::now();
     while let Some(left) = timeout.checked_sub(begin.elapsed()) {
-        match process::receive(answers, Some(left))? {
+        let received = process::receive(answers, Some(left));
+        match received.map_err(|error| Refusal { cause: Cause::Other, error })? {
             Ok(line) if line == READY => return Ok(()),
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(host_key::explain(endpoint, &child.reason()));
+                return Err(connecting::explain(endpoint, &child.reason()));
             }
         }
     }
-    let Endpoint { robot, destination, .. } = endpoint;
-    let seconds = timeout.as_secs();
-    Err(Failure::unreachable(format!(
-        "`{robot}` ({destination}) accepts the connection, but its shell does not answer within {seconds} s"
-    ))
-    .hint("a command in its `~/.profile` or `~/.bashrc` may hang, or its disk: look at the robot's console, or restart the robot")
-    .into())
+    Err(connecting::hanging(endpoint, timeout.as_secs()))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
-    use crate::error::{Exit, exit_of};
 
-    fn endpoint() -> Endpoint {
+    pub(crate) fn endpoint() -> Endpoint {
         Endpoint {
             robot: "main".into(),
             destination: "nuc@192.168.1.64".into(),
@@ -252,6 +344,16 @@ mod tests {
             compressed: false,
             reconnect: Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Exit, exit_of};
+
+    fn endpoint() -> Endpoint {
+        testing::endpoint()
     }
 
     #[test]
@@ -331,7 +433,8 @@ mod tests {
             &process::lines(&child, stdout, process::LINE),
             Duration::from_millis(1),
         )
-        .unwrap_err();
+        .unwrap_err()
+        .error;
         assert!(error.to_string().contains("its shell does not answer within 0 s"), "{error}");
         assert_eq!(exit_of(&error), Exit::Unreachable);
         Ok(())

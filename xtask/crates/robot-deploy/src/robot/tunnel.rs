@@ -84,9 +84,7 @@ impl<'a> Tunnel<'a> {
     pub(crate) fn reopen(&self) -> Result<bool> {
         let robot = self.session.robot();
         let gone = format!("`{robot}` did not come back, or its registry does not answer any more");
-        self.ensure_open().map_err(|error| {
-            explained(error, |error| Failure::unreachable(gone).hint(KEPT_HINT).because(error).into())
-        })
+        self.ensure_open().map_err(|error| Failure::unreachable(gone).caused_by(error))
     }
 
     fn forward(&self) -> Result<()> {

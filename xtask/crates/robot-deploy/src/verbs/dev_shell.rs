@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         true => vec!["bash"],
         false => args.command.iter().map(String::as_str).collect(),
     };
-    docker.arg(image).args(command).interactive()
+    docker.arg(image).args(command).hand_over()
 }
 
 /// `docker run`, up to the image.

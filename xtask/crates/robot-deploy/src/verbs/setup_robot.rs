@@ -8,11 +8,11 @@ use super::{RobotsArg, builder, workspace};
 use crate::cmd;
 use crate::config::{Robot, Workspace};
 use crate::delivery::DigestCache;
-use crate::error::{Failure, FollowedBy as _, Result};
+use crate::error::{Failure, FollowedBy as _, Result, explained};
 use crate::host::Need;
 use crate::image::{Builder, service};
 use crate::reach::reach;
-use crate::robot::{Endpoint, Session, Survey, host_key, registry};
+use crate::robot::{Endpoint, Session, Survey, connecting, host_key, registry};
 use crate::{process, ui};
 
 /// Command for the robot's own console that shows the fingerprint of its host key.
@@ -90,10 +90,8 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
 
 /// Makes sure that a login works without a password.
 fn ensure_login(endpoint: &Endpoint) -> Result<()> {
-    let test = endpoint.command(["true"]);
-    let Err(error) = test.read() else { return Ok(()) };
-    if !format!("{error:#}").contains("Permission denied") {
-        return Err(host_key::explain(endpoint, &error));
+    if connecting::accepts_key(endpoint)? {
+        return Ok(());
     }
     let key = ensure_key()?;
     ui::step(
@@ -101,9 +99,7 @@ fn ensure_login(endpoint: &Endpoint) -> Result<()> {
         &format!("installing {key}; enter your password on the robot when `ssh` asks for it"),
     );
     install(endpoint, &key)?;
-    process::outcome_needed()
-        .followed_by("checking the login, Docker and Compose, and starting the registry")?;
-    test.read().map(drop).map_err(|error| host_key::explain(endpoint, &error))
+    process::outcome_needed().followed_by("checking the login, Docker and Compose, and starting the registry")
 }
 
 /// Returns the public key to install: the first one found under the default names, or a new one.
@@ -136,14 +132,18 @@ fn install(endpoint: &Endpoint, key: &Utf8Path) -> Result<()> {
         .arg(shell_words::join(["sh", "-c", script]))
         .stdin_from(key.as_str(), text)
         .interactive()
-        .map_err(|error| host_key::explain(endpoint, &error))
+        .map_err(|error| {
+            Failure::unreachable(format!("`{}` did not accept the password", endpoint.robot)).caused_by(error)
+        })
 }
 
 fn check_compose(session: &Session) -> Result<()> {
     session.command(["docker", "compose", "version", "--short"]).read().map(drop).map_err(|error| {
-        Failure::failed(format!("`{}` has no Docker Compose v2", session.robot()))
-            .hint("on the robot: `sudo apt install docker-compose-v2` (Ubuntu), `docker-compose` (Debian 13) or `docker-compose-plugin` (Docker's own packages)")
-            .because(error)
-            .into()
+        explained(error, |error| {
+            Failure::failed(format!("`{}` has no Docker Compose v2", session.robot()))
+                .hint("on the robot: `sudo apt install docker-compose-v2` (Ubuntu), `docker-compose` (Debian 13) or `docker-compose-plugin` (Docker's own packages)")
+                .because(error)
+                .into()
+        })
     })
 }

@@ -4,6 +4,7 @@ use super::{RobotArg, workspace};
 use crate::error::Result;
 use crate::reach::reach;
 use crate::release::history;
+use crate::robot::connecting;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -25,12 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = args.robot.resolve(&workspace)?;
     let endpoint = reach(&workspace, robot)?;
-    let mut ssh = endpoint.ssh();
-    if args.command.is_empty() {
-        // A shell needs a terminal. Overrides `RequestTTY=no` of the common options.
-        ssh = ssh.arg("-tt");
-    }
-    ssh = ssh.arg("--").arg(&endpoint.destination);
     let argv = history::recorded(&workspace.project.name, "ssh", &args.command);
-    ssh.arg(shell_words::join(argv)).interactive()
+    // A shell needs a terminal.
+    connecting::attach(&endpoint, args.command.is_empty(), &argv)
 }

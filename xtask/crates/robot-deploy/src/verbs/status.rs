@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{named_or_all, workspace};
 use crate::config::{Robot, Workspace};
-use crate::error::{Exit, Result, exit_of, hints_of, panicked};
+use crate::error::{Exit, Result, exit_of, hints_of, panicked, until_interrupted};
 use crate::reach::endpoint;
 use crate::release::status::{Service, Status};
 use crate::robot::Session;
@@ -40,6 +40,11 @@ struct Watched<'a> {
 
 /// Prints the status. An unreachable robot is a row of the table, not an error.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let shown = show(args);
+    if args.watch { until_interrupted(shown) } else { shown }
+}
+
+fn show(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let mut watched: Vec<Watched<'_>> = named_or_all(&workspace, &args.robot)?
         .into_iter()
@@ -76,7 +81,7 @@ impl Watched<'_> {
                 session.ensure_connected()?;
                 session
             }
-            None => Session::open(endpoint(workspace, self.robot)?)?,
+            None => Session::open_if_on(endpoint(workspace, self.robot)?)?,
         };
         let project = &workspace.project.name;
         let status = Status::of(&session, project)?;

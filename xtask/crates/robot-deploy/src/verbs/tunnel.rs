@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{RobotArg, builder, workspace};
-use crate::error::{FollowedBy as _, Result};
+use crate::error::{FollowedBy as _, Result, until_interrupted};
 use crate::host::Need;
 use crate::image::service;
 use crate::process;
@@ -45,10 +45,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let host = builder.registry_host(tunnel.port());
     ui::result(&format!("{host} is the registry of {}: docker push {host}/NAME", robot.name))?;
     ui::step(&robot.name, "Ctrl-C closes the tunnel");
-    loop {
+    let keep_open = || loop {
         process::pause(CHECK_INTERVAL)?;
         if tunnel.ensure_open()? {
             ui::step(&robot.name, "the connection was lost; the tunnel is open again");
         }
-    }
+    };
+    until_interrupted(keep_open())
 }

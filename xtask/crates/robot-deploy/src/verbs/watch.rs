@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use super::workspace;
-use crate::error::{FollowedBy as _, Result};
+use crate::error::{FollowedBy as _, Result, until_interrupted};
 use crate::process::{self, Cmd};
 use crate::ui;
 use crate::watcher::Watcher;
@@ -28,6 +28,10 @@ pub struct Args {
 /// Deploys once, and then after each save. Each deploy is a separate process, so that a failed one, also a
 /// crash, does not end the watch.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    until_interrupted(watch(args))
+}
+
+fn watch(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     // Fails early if a robot is unknown.
     workspace.robots_named(&args.robot)?;

@@ -6,9 +6,9 @@ use super::agent::{Agent, MakeStats, Refusal, RefusalKind, Started};
 use super::queue::{Job, Queue};
 use super::{LayerReport, Transfer, TransferReport};
 use crate::delivery::retry::Retries;
-use crate::error::{Failure, Result, explained};
+use crate::error::{Failure, Result};
 use crate::image::layout::Layer;
-use crate::robot::{Endpoint, Tunnel, tunnel};
+use crate::robot::{Endpoint, Tunnel};
 use crate::{image, process, ui};
 
 /// A queue that is being sent.
@@ -62,10 +62,8 @@ impl Sending<'_> {
             self.transfer.connect()
         });
         connected.map(|(agent, _inventory)| agent).map_err(|error| {
-            explained(error, |error| {
-                let gone = Failure::unreachable(format!("cannot reconnect to `{robot}`"));
-                gone.hint(tunnel::KEPT_HINT).because(error).into()
-            })
+            let gone = Failure::unreachable(format!("cannot reconnect to `{robot}`"));
+            gone.caused_by(error)
         })
     }
 
