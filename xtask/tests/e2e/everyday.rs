@@ -81,7 +81,7 @@ pub fn commands_in_a_container_have_the_environment_of_ros(lab: &Lab) {
     let odd = "it's $(id) \"two\"\nlines; -n";
     assert_eq!(run(&["printf", "%s", odd]).expect_exit(0).stdout, odd);
     run(&["false"]).expect_exit(1);
-    run(&["ros-run", "navigation", "no_such_node"]).expect_exit(1).says("has no executable `no_such_node`");
+    run(&["ros-run", "navigation", "no_such_node"]).expect_exit(127).says("has no executable `no_such_node`");
     // Some engines lose an end of stdin that comes before the shell has started, so the input ends with
     // `exit`.
     let shell = workspace.xtask_with_stdin("echo here; exit", &["shell", "--robot", "main", "navigation"]);
@@ -107,11 +107,16 @@ pub fn a_command_runs_once_beside_the_service(lab: &Lab) {
     let before = MAIN.services();
     let words =
         ["run", "--robot", "main", "navigation", "--", "sh", "-c", "echo \"it's $ROBOT_NAME\"; exit 3"];
-    workspace.xtask(&words).expect_exit(1).says("it's main");
+    workspace.xtask(&words).expect_exit(3).says("it's main").never_says("error");
     assert_eq!(MAIN.services(), before);
     let left = MAIN.sh("docker ps --all --quiet --filter label=com.docker.compose.oneoff=True");
     assert_eq!(left, "");
     workspace.xtask(&["exec", "--robot", "main", "navigation", "--", "true"]).expect_exit(0);
+    // 255 is also the exit code of an `ssh` that fails.
+    for verb in [&["exec", "--robot", "main", "navigation"][..], &["ssh", "--robot", "main"]] {
+        let ended = workspace.xtask(&[verb, &["--", "sh", "-c", "exit 255"]].concat()).expect_exit(255);
+        assert_eq!(ended.stderr, "", "{verb:?}");
+    }
     workspace.xtask(&["ssh", "--robot", "main", "--", "test", "it's", "=", "it's"]).expect_exit(0);
     let history = workspace.xtask(&["history", "--robot", "main"]).expect_exit(0);
     let history = history.stdout.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -230,7 +230,11 @@ pub fn main(options: Options, run: impl FnOnce() -> Result<()>) -> ExitCode {
                 ExitCode::SUCCESS
             }
             None => {
-                ui::error(None, &failure);
+                if error::is_plain_interrupt(&failure) {
+                    ui::interrupted();
+                } else {
+                    ui::error(None, &failure);
+                }
                 ExitCode::from(error::exit_of(&failure) as u8)
             }
         },

@@ -181,6 +181,11 @@ pub fn explained(
     if is_end_of_run(&error) || exit_of(&error) == Exit::Unreachable { error } else { explain(error) }
 }
 
+/// Returns whether `error` says no more than that the run was interrupted.
+pub fn is_plain_interrupt(error: &anyhow::Error) -> bool {
+    exit_of(error) == Exit::Interrupted && hints_of(error).is_empty()
+}
+
 /// The result of work that goes on until a person ends it: to end it is no error.
 pub fn until_interrupted(result: Result<()>) -> Result<()> {
     match result {

@@ -141,6 +141,11 @@ pub fn error(scope: Option<&str>, error: &anyhow::Error) {
     show_exit_code(error);
 }
 
+/// Says that a person or a signal has ended the run.
+pub fn interrupted() {
+    stderr_line(&[("", "interrupted")]);
+}
+
 /// Prints the exit code in verbose mode, for authors of scripts.
 fn show_exit_code(error: &anyhow::Error) {
     if crate::mode::verbose() {

@@ -135,7 +135,7 @@ impl Robot {
     pub fn wait_for_registry(self) {
         let ask = format!(
             "import urllib.request as r\n\
-             login = 'Basic ' + open('{LOGIN}').read()\n\
+             login = 'Basic ' + open('{LOGIN}').read().strip()\n\
              r.urlopen(r.Request('http://127.0.0.1:5000/v2/', headers={{'Authorization': login}}))"
         );
         eventually("the registry", || self.can(&["python3", "-c", &ask]).then_some(()));

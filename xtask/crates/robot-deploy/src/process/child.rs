@@ -4,6 +4,7 @@ use std::io::PipeWriter;
 use std::os::unix::process::CommandExt as _;
 use std::process::ExitStatus;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use anyhow::Context as _;
 
@@ -24,6 +25,7 @@ pub struct Child {
     stderr_tail: OnceLock<Vec<u8>>,
     /// Reason why its output made us kill it.
     killed_for: Arc<OnceLock<String>>,
+    began: Instant,
     /// Set when a signal ends the child before the guard does.
     ended_by_signals: Option<Registered>,
 }
@@ -39,6 +41,7 @@ pub(super) fn apart(expression: duct::Expression) -> duct::Expression {
 
 impl Child {
     pub(super) fn start(command: &Cmd, expression: duct::Expression) -> Result<Self> {
+        let began = Instant::now();
         let (handle, stderr) = command.start(expression)?;
         Ok(Self {
             handle,
@@ -47,6 +50,7 @@ impl Child {
             stderr,
             stderr_tail: OnceLock::new(),
             killed_for: Arc::default(),
+            began,
             ended_by_signals: None,
         })
     }
@@ -85,7 +89,7 @@ impl Child {
     pub fn wait(&self) -> Result<()> {
         let status = self.status()?;
         if status.success() && self.killed_for.get().is_none() {
-            Ok(())
+            self.command.check_link(status, self.began)
         } else {
             Err(self.post_mortem(status))
         }

@@ -24,6 +24,9 @@ pub trait Link: fmt::Debug + Send + Sync {
     /// [`Exit::Unreachable`] if the other end does not come back in time.
     fn restore(&self, since: Instant) -> Result<bool>;
 
+    /// Returns whether the connection has lasted since then.
+    fn is_up_since(&self, since: Instant) -> bool;
+
     /// Name of the robot at the other end.
     fn robot(&self) -> &str;
 }
@@ -87,6 +90,70 @@ pub fn patiently<T>(mut step: impl FnMut() -> Result<T>) -> Result<T> {
         if tries == TRIES {
             let keeps = format!("the connection to `{}` keeps dropping", link.robot());
             return Err(Failure::unreachable(keeps).because(error).into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::process::Cmd;
+
+    /// A connection that drops during the next commands, so many times, and comes back each time.
+    #[derive(Debug)]
+    struct Dropping(AtomicU32);
+
+    impl Link for Dropping {
+        fn restore(&self, _since: Instant) -> Result<bool> {
+            let drops = self.0.load(Ordering::SeqCst);
+            self.0.store(drops.saturating_sub(1), Ordering::SeqCst);
+            Ok(drops > 0)
+        }
+
+        fn is_up_since(&self, _since: Instant) -> bool {
+            self.0.load(Ordering::SeqCst) == 0
+        }
+
+        fn robot(&self) -> &'static str {
+            "main"
+        }
+    }
+
+    /// Result of a shell script over a connection that drops, and the number of times that it ran.
+    fn read(script: &str, drops: u32) -> (Result<String>, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let link: Arc<dyn Link> = Arc::new(Dropping(drops.into()));
+        let script = format!("echo >>{}; {script}", log.display());
+        let result = Cmd::new("sh").args(["-c", &script]).over(Arc::downgrade(&link)).read();
+        (result, fs_err::read_to_string(log).unwrap().lines().count())
+    }
+
+    #[test]
+    fn a_command_is_repeated_until_its_connection_has_lasted() {
+        for script in ["echo answer", "echo answer; exit 255"] {
+            let (result, runs) = read(script, 2);
+            assert_eq!((result.is_ok(), runs), (script == "echo answer", 3), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_keeps_dropping_is_given_up() {
+        let (result, runs) = read("echo answer", 100);
+        let error = result.unwrap_err();
+        assert_eq!((exit_of(&error), runs), (Exit::Unreachable, 5));
+        assert_eq!(error.to_string(), "the connection to `main` keeps dropping");
+    }
+
+    #[test]
+    fn the_commands_own_failure_is_not_that_of_its_connection() {
+        for script in ["exit 255", "exit 3"] {
+            let (result, runs) = read(script, 0);
+            let error = result.unwrap_err();
+            assert_eq!((exit_of(&error), runs), (Exit::Failed, 1), "{script}");
+            assert!(error.to_string().starts_with("`sh` on `main` failed: exit status: "), "{error}");
         }
     }
 }

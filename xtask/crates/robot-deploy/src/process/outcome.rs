@@ -38,12 +38,14 @@ impl Cmd {
 
     pub(super) fn output(&self) -> Result<Output> {
         interrupt::check()?;
-        let deadline = self.deadline.map(|deadline| Instant::now() + deadline);
+        let began = Instant::now();
+        let deadline = self.deadline.map(|deadline| began + deadline);
         if let Some(shown) = self.shown.clone() {
             let show = |reader| Capture::new(move || show_lines(&shown, reader));
             let (handle, output) = self.start_with(self.with_stdin().stdout_to_stderr(), show)?;
             let status = self.wait(&handle)?;
             let stderr = output.end(deadline).ok_or_else(|| self.timed_out())?;
+            self.check_link(status, began)?;
             return Ok(Output { status, stdout: Vec::new(), stderr });
         }
         let (reader, writer) = std::io::pipe().context("create a pipe")?;
@@ -55,6 +57,7 @@ impl Cmd {
             return Err(self.failure(&format!("it wrote more than {} MiB", ANSWER >> 20), ""));
         }
         let stderr = stderr.end(deadline).ok_or_else(|| self.timed_out())?;
+        self.check_link(status, began)?;
         Ok(Output { status, stdout, stderr })
     }
 
@@ -118,6 +121,19 @@ impl Cmd {
         Failure::failed(format!("`{}` is not installed", self.program))
             .hint("`cargo xtask setup` installs what this project needs, `cargo xtask doctor` lists what is missing")
             .into()
+    }
+
+    /// Fails if a command has succeeded, but its connection was lost after it began: `ssh` knows the exit code before
+    /// all of the output has arrived.
+    pub(super) fn check_link(&self, status: ExitStatus, began: Instant) -> Result<()> {
+        let link = self.link.as_ref().and_then(Weak::upgrade);
+        match link.filter(|link| status.success() && !link.is_up_since(began)) {
+            Some(_) => {
+                Err(CommandFailed { link: self.link.clone(), ..self.error("the connection was lost", "") }
+                    .into())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Error of a command that ended with `status` and wrote `text` to stderr.

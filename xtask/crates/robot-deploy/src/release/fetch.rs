@@ -177,6 +177,11 @@ impl<'a> Remote<'a> {
             sending.wait()?;
         }
         drop(sending);
+        anyhow::ensure!(
+            file.metadata()?.len() == self.size,
+            "`{}` became shorter during the copy",
+            self.name
+        );
         file.file().set_modified(self.time())?;
         fs_err::rename(&part, target)?;
         // Incomplete copies of earlier versions of the file.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::config::instead;
 use crate::error::{Failure, Result};
 use crate::process::{self, Cmd};
-use crate::robot::{Endpoint, Session, connecting};
+use crate::robot::Session;
 use crate::robot_side::Script;
 use crate::ui;
 
@@ -78,7 +78,7 @@ pub(crate) fn lines(
 }
 
 /// Runs a command, or a shell if it is empty, in a service's container, attached to this terminal.
-pub(crate) fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
+pub(crate) fn exec(session: &Session, project: &str, service: &str, command: &[String]) -> Result<()> {
     let mut words = vec!["exec"];
     if !ui::is_terminal() {
         words.push("--no-TTY");
@@ -88,22 +88,22 @@ pub(crate) fn exec(endpoint: &Endpoint, project: &str, service: &str, command: &
         words.extend(["sh", "-c", SHELL]);
     }
     words.extend(command.iter().map(String::as_str));
-    attached(endpoint, project, &words)
+    attached(session, project, &words)
 }
 
 /// Runs a command in a new container of a service, attached to this terminal. The container is removed
 /// afterwards.
-pub(crate) fn run(endpoint: &Endpoint, project: &str, service: &str, command: &[String]) -> Result<()> {
+pub(crate) fn run(session: &Session, project: &str, service: &str, command: &[String]) -> Result<()> {
     let mut words = vec!["run", "--rm", "--no-deps", "--quiet-pull"];
     if !ui::is_terminal() {
         words.push("--no-TTY");
     }
     words.extend(["--", service]);
     words.extend(command.iter().map(String::as_str));
-    attached(endpoint, project, &words)
+    attached(session, project, &words)
 }
 
 /// Runs Compose on the robot, attached to this terminal.
-fn attached(endpoint: &Endpoint, project: &str, words: &[&str]) -> Result<()> {
-    connecting::attach(endpoint, ui::is_terminal(), &Script::ComposeExec.argv(&[&[project], words].concat()))
+fn attached(session: &Session, project: &str, words: &[&str]) -> Result<()> {
+    session.attach(ui::is_terminal(), &Script::ComposeExec.argv(&[&[project], words].concat()))
 }

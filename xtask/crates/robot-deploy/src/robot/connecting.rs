@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
-use crate::error::{Ended, Failure, Result};
-use crate::{files, process, ui};
+use crate::error::{Failure, Result};
+use crate::{process, ui};
 
 /// Longest pause between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -66,17 +66,13 @@ impl Cause {
 
     /// Returns whether the cause may end by itself.
     pub(super) fn may_pass(self) -> bool {
-        self == Self::Lost || self.may_pass_before_login()
+        use Cause::{Closed, Lost, Other, Refused, Silent, Unresolved};
+        matches!(self, Unresolved | Refused | Closed | Silent | Lost | Other)
     }
 
-    /// Returns whether nothing has run on the robot, and the cause may end by itself.
-    fn may_pass_before_login(self) -> bool {
-        self.shows_life() || matches!(self, Self::Unresolved | Self::Silent | Self::Other)
-    }
-
-    /// Returns whether the robot is on, and the cause may end by itself.
-    pub(super) fn shows_life(self) -> bool {
-        matches!(self, Self::Refused | Self::Closed)
+    /// Returns whether the cause may end by itself, and the robot is not off, as far as one can know.
+    pub(super) fn may_pass_on_a_robot_that_is_on(self) -> bool {
+        self.may_pass() && !matches!(self, Self::Unresolved | Self::Silent)
     }
 }
 
@@ -119,39 +115,6 @@ pub(crate) fn accepts_key(endpoint: &Endpoint) -> Result<bool> {
         },
     };
     keep_trying(endpoint, Cause::may_pass, log_in)
-}
-
-/// Runs a command on a robot, or a login shell if it is empty, attached to this terminal: with a terminal on the
-/// robot, too, if `tty` is true.
-///
-/// # Errors
-/// Fails with [`Ended`](crate::error::Ended) if the command fails, and with
-/// [`Exit::Unreachable`](crate::error::Exit::Unreachable) if the robot cannot be reached.
-pub(crate) fn attach(endpoint: &Endpoint, tty: bool, argv: &[String]) -> Result<()> {
-    // What `ssh` itself has to say goes into a file: so its own failure can be told from the command's.
-    let (_dir, log) = files::apart("ssh.log")?;
-    let mut ssh = endpoint.ssh().unshown(["-E", log.as_str()]);
-    if tty {
-        // Overrides `RequestTTY=no` of the common options.
-        ssh = ssh.arg("-tt");
-    }
-    ssh = ssh.args(["--", &endpoint.destination]);
-    if !argv.is_empty() {
-        ssh = ssh.arg(shell_words::join(argv));
-    }
-    let run = || match ssh.hand_over() {
-        Err(error) if error.downcast_ref() == Some(&Ended(255)) => {
-            let said = fs_err::read_to_string(&log).unwrap_or_default();
-            let is_goodbye = |line: &str| line.starts_with("Connection to ") && line.ends_with(" closed.");
-            if said.lines().all(|line| is_goodbye(line.trim())) {
-                return Ok(Err(error));
-            }
-            fs_err::remove_file(&log).ok();
-            Err(explain(endpoint, &anyhow::anyhow!(said)))
-        }
-        result => Ok(result),
-    };
-    keep_trying(endpoint, Cause::may_pass_before_login, run)?
 }
 
 /// Turns the error of `ssh` into one for people.
@@ -308,7 +271,7 @@ mod tests {
             assert_eq!(tried(stderr, Cause::may_pass), (false, 1), "{stderr}");
             assert_eq!(tried(stderr, |_| true), (true, 3), "a robot that was there before: {stderr}");
         }
-        assert_eq!(tried("Connection timed out", Cause::shows_life), (false, 1));
-        assert_eq!(tried("Connection refused", Cause::shows_life), (true, 3));
+        assert_eq!(tried("Connection timed out", Cause::may_pass_on_a_robot_that_is_on), (false, 1));
+        assert_eq!(tried("Connection refused", Cause::may_pass_on_a_robot_that_is_on), (true, 3));
     }
 }

@@ -1,5 +1,6 @@
 //! One SSH master connection to a robot, and the commands that use it.
 
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::connecting::{self, Cause, Refusal};
-use crate::error::{Failure, Result};
+use crate::error::{Ended, Failure, Result};
 use crate::process::{self, Child, Cmd, Link};
 use crate::robot_side::Script;
 use crate::ui;
@@ -147,6 +148,8 @@ struct Master {
     child: Child,
     /// Time at which the connection was made.
     since: Instant,
+    /// False for an `ssh` that cannot share connections: each command then makes one of its own.
+    is_shared: bool,
 }
 
 impl Session {
@@ -162,7 +165,7 @@ impl Session {
 
     /// Like [`Session::open`], but does not wait for a robot that gives no sign of life.
     pub fn open_if_on(endpoint: Endpoint) -> Result<Self> {
-        Self::open_while(endpoint, Cause::shows_life)
+        Self::open_while(endpoint, Cause::may_pass_on_a_robot_that_is_on)
     }
 
     fn open_while(endpoint: Endpoint, is_worth_waiting: fn(Cause) -> bool) -> Result<Self> {
@@ -189,6 +192,28 @@ impl Session {
         let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
         let command = self.endpoint().batch(&via_master(&self.0.socket())).arg(shell_words::join(&argv));
         command.over(self.link()).called(process::words_of(&argv).join(" "))
+    }
+
+    /// Runs a command attached to this terminal: with a terminal on the robot, too, if `tty` is true.
+    ///
+    /// # Errors
+    /// Fails with [`Ended`] if the command fails, and with
+    /// [`Exit::Unreachable`](crate::error::Exit::Unreachable) if the connection is lost.
+    pub fn attach(&self, tty: bool, argv: &[String]) -> Result<()> {
+        let Endpoint { robot, destination, .. } = self.endpoint();
+        // `-tt` overrides `RequestTTY=no` of the common options. Without `-q`, `ssh` says goodbye.
+        let ssh = self.endpoint().ssh().args(["-q"].into_iter().chain(tty.then_some("-tt")));
+        let ssh = ssh.unshown(via_master(&self.0.socket())).args(["--", destination]);
+        ssh.arg(shell_words::join(argv)).hand_over().map_err(|error| {
+            let is_ssh = error.downcast_ref() == Some(&Ended(255)) && !self.is_alive();
+            let lost = || Failure::unreachable(format!("the connection to `{robot}` was lost")).into();
+            if is_ssh { lost() } else { error }
+        })
+    }
+
+    /// Returns whether the connection takes commands.
+    fn is_alive(&self) -> bool {
+        self.0.master.lock().as_ref().is_some_and(|master| self.0.is_alive(master))
     }
 
     /// A POSIX shell script on the robot, with positional arguments.
@@ -266,7 +291,7 @@ impl Connection {
         let started = command.spawn_held().map_err(|error| Refusal { cause: Cause::Configuration, error });
         let (child, stdout) = started?;
         wait_until_ready(&self.endpoint, &child, &process::lines(&child, stdout, process::LINE), LOGIN)?;
-        Ok(Master { child, since: Instant::now() })
+        Ok(Master { child, since: Instant::now(), is_shared: self.socket().exists() })
     }
 
     /// Returns whether a master connection takes commands.
@@ -302,6 +327,13 @@ impl Link for Connection {
             Failure::unreachable(gone).caused_by(error)
         })?);
         Ok(true)
+    }
+
+    fn is_up_since(&self, since: Instant) -> bool {
+        let master = self.master.lock();
+        let Some(master) = master.as_ref().filter(|master| master.since <= since) else { return false };
+        // The socket closes a little before the process has ended.
+        master.child.is_running() && (!master.is_shared || UnixStream::connect(self.socket()).is_ok())
     }
 
     fn robot(&self) -> &str {

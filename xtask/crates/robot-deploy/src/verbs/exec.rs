@@ -5,7 +5,7 @@ use super::{RobotArg, workspace};
 use crate::error::Result;
 use crate::reach::reach;
 use crate::release::{history, services};
-use crate::robot::{Endpoint, Session};
+use crate::robot::Session;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
@@ -61,7 +61,7 @@ fn inside(
     verb: &str,
     args: &Shell,
     command: &[String],
-    work: impl FnOnce(&Endpoint, &str, &str, &[String]) -> Result<()>,
+    work: impl FnOnce(&Session, &str, &str, &[String]) -> Result<()>,
 ) -> Result<()> {
     let workspace = workspace()?;
     let project = &workspace.project.name;
@@ -69,5 +69,5 @@ fn inside(
     let session = Session::open(reach(&workspace, robot)?)?;
     services::check(&session, project, std::slice::from_ref(&args.service))?;
     history::try_record(&session, project, verb, &[std::slice::from_ref(&args.service), command].concat());
-    work(session.endpoint(), project, &args.service, command)
+    work(&session, project, &args.service, command)
 }

@@ -4,7 +4,7 @@ use super::{RobotArg, workspace};
 use crate::error::Result;
 use crate::reach::reach;
 use crate::release::history;
-use crate::robot::connecting;
+use crate::robot::Session;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -25,8 +25,8 @@ pub struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = args.robot.resolve(&workspace)?;
-    let endpoint = reach(&workspace, robot)?;
+    let session = Session::open(reach(&workspace, robot)?)?;
     let argv = history::recorded(&workspace.project.name, "ssh", &args.command);
     // A shell needs a terminal.
-    connecting::attach(&endpoint, args.command.is_empty(), &argv)
+    session.attach(args.command.is_empty(), &argv)
 }

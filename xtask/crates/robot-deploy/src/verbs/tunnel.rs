@@ -32,8 +32,12 @@ pub struct Args {
     yes: bool,
 }
 
-/// Opens the tunnel and keeps it open. Returns only with an error.
+/// Opens the tunnel and keeps it open until Ctrl-C.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    until_interrupted(keep_open(args))
+}
+
+fn keep_open(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robot = args.robot.resolve(&workspace)?;
     let builder = builder(args.yes, &Need::ALWAYS)?;
@@ -45,11 +49,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let host = builder.registry_host(tunnel.port());
     ui::result(&format!("{host} is the registry of {}: docker push {host}/NAME", robot.name))?;
     ui::step(&robot.name, "Ctrl-C closes the tunnel");
-    let keep_open = || loop {
+    loop {
         process::pause(CHECK_INTERVAL)?;
         if tunnel.ensure_open()? {
             ui::step(&robot.name, "the connection was lost; the tunnel is open again");
         }
-    };
-    until_interrupted(keep_open())
+    }
 }
