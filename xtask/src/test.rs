@@ -136,7 +136,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     process::outcome_needed()?;
     ui::result(&ui::table(["CHECK", "RESULT", "SECONDS"], &rows))?;
     ui::result(&format!("{} passed, {failed} failed", rows.len() - failed))?;
-    if failed == 0 { Ok(()) } else { Err(Failure::failed(format!("{failed} checks failed")).into()) }
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Failure::failed(format!("{} failed", ui::count(failed, "check"))).into())
+    }
 }
 
 fn chosen(args: &Args) -> Result<Vec<&'static Check>> {

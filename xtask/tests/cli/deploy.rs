@@ -243,8 +243,7 @@ fn timings_are_written_of_what_failed() {
         &page,
         &[
             "<p class=\"failure\">",
-            "docker buildx bake",
-            "exit status: 17",
+            "building `msgs` failed",
             "<dd>failed</dd>",
             "data-lane=\"second\"",
             "build-camera: RUN build-package &lt;camera&gt;",

@@ -35,7 +35,7 @@ pub fn one_line_of_python_changes_one_layer_and_one_container(lab: &Lab) {
     let (services, layers) = (MAIN.services(), MAIN.layers("localization"));
 
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # edited");
-    lab.deploy(MAIN).says("1 new layers");
+    lab.deploy(MAIN).says("1 new layer)");
 
     MAIN.assert_has_built("localization");
     assert_one_layer(&layers, &MAIN.layers("localization"));
@@ -49,7 +49,7 @@ pub fn one_line_of_cpp_changes_one_layer(lab: &Lab) {
     let (services, layers) = (MAIN.services(), MAIN.layers("navigation"));
 
     workspace.edit(DRIVE, "constexpr double kGain = 4.0;", "constexpr double kGain = 3.5;");
-    lab.deploy(MAIN).says("1 new layers");
+    lab.deploy(MAIN).says("1 new layer)");
 
     MAIN.assert_has_built("navigation");
     assert_one_layer(&layers, &MAIN.layers("navigation"));

@@ -49,7 +49,7 @@ pub fn one_service_is_stopped_started_and_restarted_and_no_other(lab: &Lab) {
         services.remove("localization");
         services
     };
-    workspace.xtask(&["stop", "--robot", "main", "localization"]).expect_exit(0).says("exited");
+    workspace.xtask(&["stop", "--robot", "main", "localization"]).expect_exit(0).says("stopped");
     assert_eq!(MAIN.services().len(), ALL.len() - 1);
     workspace.xtask(&["start", "--robot", "main", "localization"]).expect_exit(0);
     let started = MAIN.services();
@@ -187,7 +187,11 @@ pub fn data_is_copied_and_completed(lab: &Lab) {
     MAIN.sh("cp /home/robot/bags/a.db3 /home/robot/-x");
     workspace.xtask(&["pull-data", "--robot", "main", "--to=-y", "--", "-x"]).expect_exit(0);
     assert!(there.starts_with(&sum(workspace.path("-y/main/-x"))));
-    workspace.xtask(&["pull-data", "--robot", "main", "no-such-bag"]).expect_exit(1).says("no-such-bag");
+    workspace
+        .xtask(&["pull-data", "--robot", "main", "no-such-bag"])
+        .expect_exit(1)
+        .says("`no-such-bag` does not exist on `main`")
+        .says("bags");
     MAIN.exec(&["rm", "-r", "/home/robot/bags", "/home/robot/-x"]);
 }
 
@@ -211,7 +215,7 @@ pub fn data_is_copied_out_of_a_container(lab: &Lab) {
     assert!(std::path::Path::new(workspace.path("data/main/b \"$x\"/empty")).is_dir());
     workspace.xtask(&["pull-data", "--robot", "main", "navigation:/tmp/ros/log"]).expect_exit(0);
     let missing = ["pull-data", "--robot", "main", "navigation:/no-such-bag"];
-    workspace.xtask(&missing).expect_exit(1).says("there is no /no-such-bag");
+    workspace.xtask(&missing).expect_exit(1).says("`/no-such-bag` does not exist in `navigation` on `main`");
     let unknown = ["pull-data", "--robot", "main", "navigatoin:/tmp"];
     workspace.xtask(&unknown).expect_exit(2).says("navigation");
 }

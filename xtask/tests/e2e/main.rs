@@ -14,6 +14,7 @@
 mod activation;
 mod archive;
 mod bases;
+mod build_errors;
 mod bundles;
 mod damaged;
 mod delivery;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         edits::one_line_of_cpp_changes_one_layer,
         edits::returning_to_an_older_source_returns_to_the_older_image,
         edits::a_deleted_module_leaves_the_image,
+        build_errors::each_package_tells_what_is_wrong_with_it,
         everyday::commands_in_a_container_have_the_environment_of_ros,
         security::the_robot_listens_on_loopback_only,
         fleet::both_image_stores_get_the_same_images,

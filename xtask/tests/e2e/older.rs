@@ -93,7 +93,7 @@ pub fn a_robot_that_an_older_version_served_is_served(lab: &Lab) {
     assert!(MAIN.services().values().any(|container| container.reference.starts_with("localhost:5000/")));
 
     edit(workspace);
-    lab.deploy(MAIN).says("1 new layers").never_says("`docker push` sends");
+    lab.deploy(MAIN).says("1 new layer)").never_says("`docker push` sends");
     let new = current();
     assert_runs(&new);
     assert_eq!(guard(), *PROJECT);

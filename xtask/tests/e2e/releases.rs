@@ -247,7 +247,7 @@ pub fn prune_leaves_what_kept_releases_need_and_nothing_else(lab: &Lab) {
     workspace.xtask(&["rollback", "--robot", "main"]).expect_exit(0);
     workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0);
     edit(workspace);
-    lab.deploy(MAIN).says("1 new layers");
+    lab.deploy(MAIN).says("1 new layer)");
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         MAIN.assert_has_built(image);
     }
@@ -267,6 +267,6 @@ pub fn this_machine_keeps_what_the_next_deploy_needs(lab: &Lab) {
     workspace.xtask(&["prune", "--local"]).expect_exit(0).says("of layers and deltas freed");
     assert_eq!((is_there(old), is_there(new)), (false, true));
     edit(workspace);
-    lab.deploy(MAIN).says("1 new layers");
+    lab.deploy(MAIN).says("1 new layer)");
     MAIN.assert_has_built("localization");
 }

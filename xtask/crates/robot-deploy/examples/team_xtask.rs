@@ -25,7 +25,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let Cli { verb, options } = Cli::parse();
+    let Cli { verb, options } = robot_deploy::parse();
     robot_deploy::main(options, || match verb {
         Verb::Robots(verb) => verb.run(Cli::command()),
         Verb::Flash { port } => Cmd::new("echo").args(["flashing", &port]).run(),

@@ -202,7 +202,8 @@ save_logs() {
 # Ends the activation, and reports its result to clients that follow it and to later ones: WORD REASON
 finish() {
     printf '%s\t%s\t%s\n' "$to" "$1" "$2" | write_file "$home/news"
-    record_entry "$by" "$action" "$to" "$1${2:+: $2}"
+    case $1 in active) set -- "$1" "$2" healthy ;; *) set -- "$1" "$2" "$1" ;; esac
+    record_entry "$by" "$what" "$to" "$3${2:+: $2}"
     rm -f "$home/activation"
     emit end "$1	$2	$from"
 }
@@ -232,7 +233,7 @@ commit() {
 
 # Leaves the rollback to the guard, which the engine starts as soon as it runs again: REASON
 postpone_rollback() {
-    record_entry "$by" "$action" "$to" "rollback postponed: $1"
+    record_entry "$by" "$what" "$to" "rollback postponed: $1"
     emit end "put-off	$1	$from"
 }
 
@@ -324,6 +325,8 @@ switch() {
     elif [ -e "$home/releases/$to/release.json" ]; then
         action=rollback
     fi
+    what=$action
+    if [ "$action" = deploy ] && grep -q '"via": *"env"' "$home/releases/$to/about.json" 2>/dev/null; then what=env; fi
     # Reserves room for the result, in case the disk gets full meanwhile.
     if ! { head -c 65536 /dev/zero >"$home/reserve" && echo "$to $from" | write_file "$home/activation"; } 2>/dev/null
     then
@@ -352,7 +355,7 @@ switch() {
 recover() {
     read -r to from <"$home/activation" || return
     mkdir -p "$home/releases/$to"
-    events=$home/releases/$to/events by=robot action=recover failure='' failed_services=''
+    events=$home/releases/$to/events by=robot action=recover what=recover failure='' failed_services=''
     read -r settle deadline 2>/dev/null <"$home/releases/$to/patience" || settle=8 deadline=60
     # A rollback that was postponed because Docker did not run has a reason already.
     reason=$(awk -F '\t' '$1 == "end" { reason = $2 == "put-off" ? $3 : "" } END { print reason }' "$events" 2>/dev/null)

@@ -1,5 +1,7 @@
 //! The command line of a team's `xtask`: options and verbs to flatten into its own.
 
+mod help;
+
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -10,6 +12,8 @@ use crate::process;
 use crate::ui;
 use crate::verbs::{self, services};
 
+pub use help::parse;
+
 /// Examples and exit codes, to be shown after the help of the command.
 pub const HELP: &str = "Examples:
   cargo xtask deploy --robot main        build, deliver, start
@@ -18,7 +22,8 @@ pub const HELP: &str = "Examples:
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 a robot is unreachable
 or its host key changed; 4 a robot is locked by another deploy, or busy; 5 the new
-release was unhealthy and was rolled back; 130 interrupted";
+release was unhealthy and was rolled back; 130 interrupted. exec, run, shell, ssh and
+dev-shell end with the exit code of their command.";
 
 /// Verbs of robot-deploy. A team's own `xtask` flattens them into its enum of verbs.
 // The first line of a comment is the help in the list of verbs, the paragraph is in `--help`: the `Args` of a verb need
@@ -30,6 +35,7 @@ pub enum Verb {
     /// Only layers that a robot lacks are sent to the registry on the robot, over SSH. The robot then starts
     /// the new release by itself and waits until every service is healthy; an unhealthy release is rolled
     /// back to the one before.
+    #[command(alias = "up")]
     Deploy(verbs::deploy::Args),
     /// Deploy after every save, until Ctrl-C
     ///
@@ -56,6 +62,7 @@ pub enum Verb {
     ///
     /// Drift means that a container differs from the release: another image, other settings, or it is
     /// missing. A robot that is off is one line of the table, not an error.
+    #[command(alias = "ps")]
     Status(verbs::status::Args),
     /// Show the releases that robots keep, to roll back to
     ///
@@ -120,6 +127,7 @@ pub enum Verb {
     ///
     /// Each service is stopped as the Compose file says, with its `stop_signal` and `stop_grace_period`. The
     /// release stays the same.
+    #[command(alias = "down")]
     Stop(verbs::services::Args),
     /// Restart services
     ///
@@ -134,6 +142,7 @@ pub enum Verb {
     ///
     /// Changes to files of the container are lost when a deploy replaces it. To start a node by hand, use
     /// `run`, which makes a new container.
+    #[command(alias = "attach")]
     Shell(verbs::exec::Shell),
     /// Run a command once, in a new container with the image, settings and devices of a service
     ///
@@ -149,6 +158,7 @@ pub enum Verb {
     ///
     /// Each robot gets a directory of its own on this machine. Files that have already arrived are not sent
     /// again.
+    #[command(alias = "bags")]
     PullData(verbs::pull_data::Args),
     /// Open a shell with the build tools of the workspace: colcon, compilers, ROS
     ///

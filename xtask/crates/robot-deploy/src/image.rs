@@ -9,6 +9,7 @@ pub mod base;
 pub mod builder;
 mod dockerfile;
 pub mod export;
+mod failures;
 pub mod layout;
 pub mod oci;
 mod progress;

@@ -44,5 +44,5 @@ pub mod ui;
 mod verbs;
 mod watcher;
 
-pub use cli::{HELP, Verb, main};
+pub use cli::{HELP, Verb, main, parse};
 pub use mode::Options;

@@ -11,6 +11,7 @@ pub mod host_key;
 pub mod outcome;
 pub mod registry;
 mod relay;
+mod socket_dir;
 pub mod ssh;
 pub mod survey;
 pub mod tunnel;

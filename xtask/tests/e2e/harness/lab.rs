@@ -127,7 +127,20 @@ pub fn clear() {
         Project::enter(project);
         clear_project();
     }
+    unmount_below(dir());
     drop(fs::remove_dir_all(dir()));
+}
+
+/// Unmounts what a killed bootstrap of a base has left: /proc, /sys and /dev of this machine must not be removed along
+/// with the directory that shows them.
+fn unmount_below(dir: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    let mut places: Vec<&str> = places.filter(|place| Path::new(place).starts_with(dir)).collect();
+    places.sort_unstable();
+    for place in places.into_iter().rev() {
+        output(&["umount", place]);
+    }
 }
 
 /// Removes robots, images and the registry of this thread's lab.

@@ -72,7 +72,12 @@ impl Bundle {
         file: File,
         check: impl FnOnce(&Members, &str) -> Result<()>,
     ) -> Result<Self> {
-        let broken = |error: anyhow::Error| damaged(path, "it is truncated or not a bundle").because(error);
+        let broken = |error: anyhow::Error| damaged(path, "it is truncated").because(error);
+        if !is_archive(&file)? {
+            return Err(Failure::failed(format!("`{path}` is not a bundle"))
+                .hint("`cargo xtask deploy --via archive --to FILE` writes one; if it was one, copy it again")
+                .into());
+        }
         let file = Members::find(path, file).map_err(broken)?;
         let sums = file.text(SUMS).map_err(broken)?;
         check(&file, &sums)?;
@@ -197,6 +202,14 @@ fn file(path: &Utf8Path) -> Result<File> {
     Ok(fs_err::File::open(path).map_err(explain)?.into_parts().0)
 }
 
+/// Returns whether a file begins like an archive of tar(5).
+fn is_archive(file: &File) -> Result<bool> {
+    let mut magic = [0; 5];
+    // A file that is shorter leaves zeros.
+    let count = file.read_at(&mut magic, 257)?;
+    Ok(count == magic.len() && magic == *b"ustar")
+}
+
 /// Copies a file to an unnamed temporary file in `dir`, which other users cannot open.
 fn private_copy(from: File, dir: &Utf8Path) -> Result<File> {
     fs_err::create_dir_all(dir)?;
@@ -257,7 +270,7 @@ impl ArchiveSource for Images<'_> {
         }
         let path = &self.bundle.file.path;
         let other = self.bundle.contents.against.as_deref().unwrap_or("another");
-        Err(Failure::failed(format!("`{robot}` lacks {missing} layers that `{path}` omits"))
+        Err(Failure::failed(format!("`{robot}` lacks {} that `{path}` omits", ui::count(missing, "layer")))
             .hint(format!("it was written against {other}: load that one first"))
             .hint("or write a full bundle: `--to FILE` without `--against`")
             .into())

@@ -14,7 +14,7 @@ use super::{Archive, BundleContents, BundledImage, CONTENTS, FORMAT, RobotEntry,
 use crate::config::Platform;
 use crate::delivery::archive::{self, ArchiveImage, ArchiveSource as _, Engine};
 use crate::error::{Failure, Result, explained, has_kind};
-use crate::ui::Progress;
+use crate::ui::{self, Progress};
 
 /// Images and Compose project of one robot.
 #[derive(Clone, Debug)]
@@ -124,7 +124,7 @@ fn images(
     anyhow::ensure!(layers.len() == items.len(), "Docker did not report the layers of the images");
     let known = against.map(|contents| contents.chains(load.platform)).unwrap_or_default();
     let omitted = archive::common(&layers, &known);
-    progress.doing(&format!("writing {} images", items.len()), None);
+    progress.doing(&format!("writing {}", ui::count(items.len(), "image")), None);
     let packed = tar.append_with(name, |sink| {
         let counted = archive::Observed::new(sink, |bytes| progress.advance(bytes.len() as u64));
         archive::read_from(&Engine::save(&items), |source| archive::pack(source, counted, &omitted))

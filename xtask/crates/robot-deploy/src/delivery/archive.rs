@@ -170,7 +170,7 @@ fn send(
     let load = route.session.command(["docker", "load"]);
     let robot = route.session.robot();
     let mut span = timeline::span(Lane::robot(robot), Phase::Transfer, "archive");
-    route.progress.doing(&format!("sending {} images as an archive", items.len()), None);
+    route.progress.doing(&format!("sending {} as an archive", ui::count(items.len(), "image")), None);
     process::outcome_needed()?;
     let mut sent = 0;
     let mut pass = |archive: &mut dyn std::io::Read, sink| {
@@ -193,7 +193,7 @@ fn send(
     let bytes = |packed: Vec<&PackedLayer>| packed.iter().map(|blob| blob.size).sum::<u64>();
     cost.bytes_reused = bytes(contents.layers(true));
     cost.layer_bytes = bytes(contents.layers(false)) + cost.bytes_reused;
-    route.progress.done(&format!("loaded {} images: {} sent", items.len(), ui::bytes(sent)));
+    route.progress.done(&format!("loaded {}: {} sent", ui::count(items.len(), "image"), ui::bytes(sent)));
     Ok(contents)
 }
 

@@ -89,7 +89,7 @@ fn remove_damaged(
     match blobs.and_then(|blobs| Transfer::new(route).remove_damaged(&blobs.concat())) {
         Ok(0) | Err(_) => Err(error),
         Ok(count) => {
-            let text = format!("{count} layers in its registry were damaged: sending them again");
+            let text = format!("damaged in its registry: {}; sending again", ui::count(count, "layer"));
             ui::warn(route.session.robot(), &text);
             Ok(())
         }
@@ -175,7 +175,11 @@ fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {
     if layers == Layers::default() {
         return progress.done(&format!("pushed {image}: {} sent", ui::bytes(sent)));
     }
-    progress.done(&format!("pushed {image}: {new} new layers, {reused} reused, {} sent", ui::bytes(sent)));
+    progress.done(&format!(
+        "pushed {image}: {}, {reused} reused, {} sent",
+        ui::count(new, "new layer"),
+        ui::bytes(sent)
+    ));
 }
 
 /// Pushes one image, and verifies that the registry has the image that was built.

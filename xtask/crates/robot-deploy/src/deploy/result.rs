@@ -48,7 +48,7 @@ fn containers<'a>(surveys: impl Iterator<Item = (&'a str, &'a Survey)>) -> Strin
                 robot.to_owned(),
                 container.service.clone(),
                 image::short(digest).to_owned(),
-                container.state.clone(),
+                container.state_in_words(),
                 container.since(),
             ]);
         }
@@ -68,19 +68,24 @@ impl DeployResult {
         if layers_sent + layers_reused == 0 && self.delivery.images_there == images {
             let rest = if self.changed { ", release activated" } else { ": nothing changed" };
             let bytes = if cost.sent == 0 { "nothing" } else { &sent };
-            return format!("all {images} images were already there{rest}; {bytes} sent");
+            let all = match images {
+                1 => "the image was".to_owned(),
+                _ => format!("all {images} images were"),
+            };
+            return format!("{all} already there{rest}; {bytes} sent");
         }
         if cost.layer_bytes == 0 {
             // From the hub: this machine does not see the bytes that the robot pulls.
             let pulled = images - self.delivery.images_there;
-            return format!("the robot pulled {pulled} of {images} images itself; {sent} sent from here");
+            let images = ui::count(images, "image");
+            return format!("the robot pulled {pulled} of {images} itself; {sent} sent from here");
         }
         if layers_sent + layers_reused == 0 {
             // xtask's own buildx builder does not report which layers it pushed.
             return format!("sent {sent}, reused {reused}, {total} in total");
         }
-        format!(
-            "sent {sent} ({layers_sent} new layers), reused {reused} ({layers_reused} layers), {total} in total"
-        )
+        let new = ui::count(layers_sent, "new layer");
+        let old = ui::count(layers_reused, "layer");
+        format!("sent {sent} ({new}), reused {reused} ({old}), {total} in total")
     }
 }

@@ -100,7 +100,13 @@ pub(super) fn ask(machine: &Machine) -> Result<Answer> {
         Ok(text) => answer(&text, machine.os),
         // Some versions of `docker info` fail if the engine does not answer, others report it in their
         // output.
-        Err(error) => refusal(&format!("{error:#}")).ok_or(error),
+        Err(error) => {
+            let said = format!("{error:#}");
+            match unknown_context(&said) {
+                Some(context) => Err(no_context(machine, context, error)),
+                None => refusal(&said).ok_or(error),
+            }
+        }
     }
 }
 
@@ -113,6 +119,25 @@ fn elsewhere(machine: &Machine) -> Failure {
         failure.hint("`unset DOCKER_HOST`: images are built by the engine of this machine and sent to robots from here")
     } else {
         failure.hint("`docker context use default`: images are built by the engine of this machine and sent to robots from here")
+    }
+}
+
+/// Name of the Docker context that the client did not find, according to its message.
+fn unknown_context(message: &str) -> Option<&str> {
+    let name = message.split_once("context \"")?.1.split_once("\": context not found")?.0;
+    Some(name)
+}
+
+/// Error for a Docker context that does not exist.
+fn no_context(machine: &Machine, context: &str, error: anyhow::Error) -> anyhow::Error {
+    let failure = Failure::failed(format!("the Docker context `{context}` does not exist"))
+        .hint("`unset DOCKER_CONTEXT` or `docker context use default` chooses the engine of this machine");
+    let list = machine.cmd("docker").args(["--context", "default", "context", "ls", "--format", "{{.Name}}"]);
+    match list.read() {
+        Ok(names) => {
+            failure.hint(format!("there are: {}", names.lines().collect::<Vec<_>>().join(", "))).into()
+        }
+        Err(_) => failure.caused_by(error),
     }
 }
 

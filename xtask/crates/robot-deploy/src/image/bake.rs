@@ -10,11 +10,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::failures::Paths;
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
 use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, progress, secrets};
 use crate::config::{Base, Image, Platform, Store, Workspace};
-use crate::error::Result;
+use crate::error::{Exit, Failure, Result, exit_of};
 use crate::process::{self, Cmd};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui;
@@ -290,16 +291,29 @@ fn bake(
     let metadata = file.with_extension(format!("{}.metadata", std::process::id()));
     builder.ensure(&workspace.state_dir())?;
     let command = command(builder, &file, no_cache);
+    let watch = progress::Watch {
+        paths: Paths::of(workspace),
+        file: Some(dir.join("log")),
+        ..progress::Watch::default()
+    };
+    let failed = watch.failed.clone();
     let outcome = outcome(&command, &metadata, |command| {
-        let command = command.clone().show_through("build", move || progress::condense(stored.clone()));
+        let show = move || progress::condense(watch.clone(), stored.clone());
+        let command = command.clone().show_through("build", show);
         if !command.run_unless_stderr_has(RACE)? {
             ui::warn("build", "BuildKit hit a known race (moby/buildkit#2303); retrying once");
             command.run()?;
         }
         Ok(())
-    })?;
+    });
     remove_old_bake_files(&dir);
-    Ok(outcome)
+    let failed = failed.lock();
+    outcome.map_err(|error| match exit_of(&error) {
+        Exit::Failed if !failed.is_empty() => Failure::failed(format!("{} failed", failed.join(" and ")))
+            .hint(format!("the whole log is in `{}`", workspace.relative(&dir.join("log"))))
+            .into(),
+        _ => error,
+    })
 }
 
 /// Runs a call and returns the metadata that BuildKit writes to the temporary file `file`.

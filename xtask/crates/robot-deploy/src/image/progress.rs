@@ -5,21 +5,39 @@
 //! whole log. The steps are also recorded in the [timeline](crate::timeline).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use camino::Utf8PathBuf;
+
+use super::failures::{Failed, Output, Paths, in_words};
 use crate::process::LineFilter;
 use crate::timeline::{self, Lane, Phase};
 
 /// Duration in seconds from which a finished step gets a line.
 const LONG_SECONDS: f32 = 3.0;
 
+/// Knowledge about a build that its log lacks, and places for what it tells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    pub paths: Paths,
+    pub failed: Failed,
+    /// File for the whole log.
+    pub file: Option<Utf8PathBuf>,
+}
+
 /// Returns a filter for the log of one `docker buildx … --progress=plain`. It calls `stored` with name and
 /// manifest digest of each image that the store has received.
-pub(super) fn condense(mut stored: impl FnMut(&str, &str) + 'static) -> LineFilter {
+pub(super) fn condense(watch: Watch, mut stored: impl FnMut(&str, &str) + 'static) -> LineFilter {
     let mut steps = Steps::default();
     let mut stored_images = StoredImages::default();
-    let mut log = Log::default();
+    // A log that cannot be written does not stop the build.
+    let mut file = watch.file.as_ref().and_then(|file| fs_err::File::create(file).ok());
+    let mut log = Log { watch, ..Log::default() };
     Box::new(move |line| {
+        if let Some(file) = &mut file {
+            writeln!(file, "{line}").ok();
+        }
         if let Some((name, digest)) = stored_images.line(line) {
             stored(name, digest);
         }
@@ -28,10 +46,8 @@ pub(super) fn condense(mut stored: impl FnMut(&str, &str) + 'static) -> LineFilt
             Some(Ended::Cached) => timeline::cached_step(),
             None => {}
         }
-        if crate::mode::verbose() {
-            return vec![line.to_owned()];
-        }
-        log.line(line).into_iter().collect()
+        let lines = log.line(line);
+        if crate::mode::verbose() { vec![line.to_owned()] } else { lines }
     })
 }
 
@@ -105,19 +121,41 @@ struct Log {
     /// Steps by their number.
     titles: BTreeMap<String, String>,
     announced: BTreeSet<String>,
+    /// Output of steps, by their number.
+    outputs: BTreeMap<String, Output>,
     failed: bool,
+    watch: Watch,
 }
 
 impl Log {
-    fn line(&mut self, line: &str) -> Option<String> {
+    fn line(&mut self, line: &str) -> Vec<String> {
         let Some((number, rest)) = line.strip_prefix('#').and_then(|line| line.split_once(' ')) else {
-            // Lines outside of steps explain the failure of a step.
+            // Lines outside of steps explain a failure of BuildKit itself; of a step they repeat the end.
             self.failed |= line.starts_with("----") || line.starts_with("ERROR");
-            return self.failed.then(|| line.to_owned());
+            let is_told = !self.watch.failed.lock().is_empty();
+            return if self.failed && !is_told { vec![line.to_owned()] } else { Vec::new() };
         };
         if rest.starts_with("ERROR") {
-            return Some(format!("{}: {rest}", self.titles.get(number).map_or("", String::as_str)));
+            return self.failure(number, rest);
         }
+        self.progress(number, rest).into_iter().collect()
+    }
+
+    /// The output of a step that has failed.
+    fn failure(&mut self, number: &str, rest: &str) -> Vec<String> {
+        let Some(title) = self.titles.get(number) else { return vec![rest.to_owned()] };
+        let what = in_words(title);
+        if self.watch.failed.lock().contains(&what) {
+            return Vec::new();
+        }
+        let said = self.outputs.remove(number).unwrap_or_default().explanation(&self.watch.paths);
+        let said = if said.is_empty() { vec![rest.to_owned()] } else { said };
+        let lines = std::iter::once(format!("{what} failed:")).chain(said).collect();
+        self.watch.failed.lock().push(what);
+        lines
+    }
+
+    fn progress(&mut self, number: &str, rest: &str) -> Option<String> {
         if let Some(title) = rest.strip_prefix('[').and_then(title) {
             self.titles.insert(number.to_owned(), title);
             return None;
@@ -129,6 +167,7 @@ impl Log {
             Some(_) => None,
             // Lines of the step's own output begin with the seconds since its start.
             None if rest.starts_with(|first: char| first.is_ascii_digit()) => {
+                self.outputs.entry(number.to_owned()).or_default().add(rest);
                 self.announced.insert(number.to_owned()).then(|| title.clone())
             }
             None => None,
@@ -164,7 +203,7 @@ mod tests {
 
     fn condensed(text: &str) -> Vec<String> {
         let mut log = Log::default();
-        text.lines().filter_map(|line| log.line(line)).collect()
+        text.lines().flat_map(|line| log.line(line)).collect()
     }
 
     #[test]
@@ -173,7 +212,7 @@ mod tests {
             #6 exporting to image\n#6 exporting manifest sha256:aa 0.1s done\n#6 naming to docker.io/library/a:b 0.0s done\n\
             #7 CACHED\n#5 ERROR: exit code: 3\n------\nERROR: failed";
         fuzz("build log", 1_000, &[log], |bytes| {
-            let mut filter = condense(|_, _| ());
+            let mut filter = condense(Watch::default(), |_, _| ());
             for line in text(bytes).lines() {
                 drop(filter(line));
             }
@@ -248,8 +287,13 @@ mod tests {
                     ------\n > [build-navigation 2/2] RUN build-package navigation:\n\
                     0.810 core.cpp:12: error: expected ';'\n------\nERROR: failed to solve";
         let lines = condensed(text);
-        assert_eq!(lines.len(), 6);
-        assert!(lines[0].starts_with("build-navigation: RUN build-package navigation: ERROR"));
-        assert!(lines.iter().any(|line| line.contains("expected ';'")));
+        let error = "ERROR: process \"/bin/sh\" did not complete successfully: exit code: 1";
+        assert_eq!(lines, ["building `navigation` failed:", error]);
+        let text = text.replacen("\n#5 ERROR", "\n#5 0.810 core.cpp:12: error: expected ';'\n#5 ERROR", 1);
+        let lines = condensed(&text);
+        assert_eq!(lines[1..], ["building `navigation` failed:", "core.cpp:12: error: expected ';'"]);
+        // BuildKit's own failures have no step.
+        let lines = condensed("------\nERROR: failed to solve: lost");
+        assert_eq!(lines, ["------", "ERROR: failed to solve: lost"]);
     }
 }

@@ -81,7 +81,7 @@ pub fn simulated_robot(builder: Builder) -> Result<String> {
         ui::step("sim", "building the image of simulated robots (once)");
         // The image stays on this machine, so its size does not matter.
         build(&platform, &[("base", &base)], &builder.output(&tag), SIMULATED_ROBOT)?
-            .show_through("sim", || progress::condense(|_, _| {}))
+            .show_through("sim", || progress::condense(progress::Watch::default(), |_, _| {}))
             .run()
     })?;
     Ok(tag)

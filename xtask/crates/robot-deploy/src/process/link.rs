@@ -65,6 +65,11 @@ fn dropped(error: &anyhow::Error) -> Option<Arc<dyn Link>> {
     error.chain().find_map(|cause| cause.downcast_ref::<CommandFailed>()?.link.as_ref()?.upgrade())
 }
 
+/// Returns whether `error` is or wraps the error of a command whose connection has failed.
+pub(crate) fn is_dropped(error: &anyhow::Error) -> bool {
+    dropped(error).is_some()
+}
+
 /// Runs `step`, and again each time the connection of its commands has dropped and is there again. The step must
 /// be one that can be repeated.
 ///

@@ -115,6 +115,14 @@ impl Cmd {
     }
 
     pub(super) fn cannot_start(&self, error: std::io::Error) -> anyhow::Error {
+        if error.kind() == std::io::ErrorKind::ArgumentListTooLong {
+            return Failure::failed(format!(
+                "`{}` cannot be started: its arguments or its variables are too long",
+                self.words()
+            ))
+            .hint("a single one may have 128 kB: put large values into a file that the service mounts")
+            .into();
+        }
         if error.kind() != std::io::ErrorKind::NotFound {
             return anyhow::Error::new(error).context(format!("start `{self}`"));
         }

@@ -20,9 +20,6 @@ use crate::robot_side::Script;
 use crate::robot_side::lines::{self, activate as word};
 use crate::ui::{self, Progress};
 
-/// Exit code of `ssh` when the connection failed: ssh(1), exit status.
-const CONNECTION_LOST: i32 = 255;
-
 /// Number of attempts in a row that may bring no new event.
 const ATTEMPTS: u32 = 5;
 
@@ -220,8 +217,9 @@ impl Activation<'_> {
         }
         received.repeats = if events > received.events { 0 } else { received.repeats + 1 };
         received.events = received.events.max(events);
-        received.is_lost = child.exit_code()? == Some(CONNECTION_LOST);
-        child.wait()?;
+        let ended = child.wait();
+        received.is_lost = ended.as_ref().is_err_and(process::is_dropped);
+        ended?;
         sent.context("send the release")
     }
 

@@ -74,16 +74,19 @@ impl ComposeDraft {
             command = command.hidden_env(name, value);
         }
         let text = command.read().map_err(|error| {
-            Failure::config(format!(
-                "Compose refuses `{}` for `{}`",
-                workspace.relative(&robot.compose),
-                robot.name
-            ))
-            .hint(format!(
-                "its variables come from `env` and `env_files` of [robots.{}] in robots.toml",
-                robot.name
-            ))
-            .because(error)
+            let file = workspace.relative(&robot.compose);
+            let refused = Failure::config(format!("Compose refuses `{file}` for `{}`", robot.name));
+            let said = format!("{error:#}");
+            let is_about_variables = ["variable", "interpolat"].iter().any(|word| said.contains(word));
+            let refused = if is_about_variables {
+                refused.hint(format!(
+                    "its variables come from `env` and `env_files` of [robots.{}] in robots.toml",
+                    robot.name
+                ))
+            } else {
+                refused
+            };
+            refused.caused_by(error)
         })?;
         let model: Value =
             serde_json::from_str(&text).context("parse the output of `docker compose config`")?;

@@ -16,10 +16,13 @@ use crate::process::{self, Cmd};
 use crate::robot::Session;
 use crate::{disk, number, ui};
 
-/// Script that prints a line for each directory and file at a path: kind, bytes, seconds since 1970, name.
-const LIST: &str = r#"[ -e "$1" ] || { echo "there is no $1" >&2; exit 1; }
+/// Script that prints a line for each directory and file at a path: kind, bytes, seconds since 1970, name. For a
+/// path that does not exist, the first line is [`MISSING`], and names of what is beside it follow.
+const LIST: &str = r#"[ -e "$1" ] || { echo missing; ls -- "$(dirname -- "$1")" 2>/dev/null | head -n 20; exit 0; }
 find -H "$1" -type d -exec stat -c 'd %s %Y %n' {} +
 find -H "$1" -type f -exec stat -c 'f %s %Y %n' {} + || true"#;
+
+const MISSING: &str = "missing";
 
 /// Script that prints a file from a byte on, counted from 1.
 const REST: &str = r#"[ -e "$1" ] || exit 66
@@ -33,8 +36,8 @@ const GONE: i32 = 66;
 pub(crate) enum Place {
     /// The robot; relative paths start at the SSH user's home.
     Robot,
-    /// The container with this ID; relative paths start at the image's working directory.
-    Container(String),
+    /// The container of a service; relative paths start at the image's working directory.
+    Container { id: String, service: String },
 }
 
 /// A file or a directory on the other side.
@@ -51,7 +54,8 @@ impl Place {
     pub(crate) fn of_service(session: &Session, project: &str, service: &str) -> Result<Self> {
         let find = services::compose(session, project, &["ps", "--quiet", "--", service]);
         let found = find.read()?;
-        let first = found.lines().next().map(|id| Self::Container(id.to_owned()));
+        let container = |id: &str| Self::Container { id: id.to_owned(), service: service.to_owned() };
+        let first = found.lines().next().map(container);
         first.ok_or_else(|| {
             let robot = session.robot();
             Failure::failed(format!("`{service}` does not run on `{robot}`"))
@@ -63,9 +67,23 @@ impl Place {
     fn shell(&self, session: &Session, script: &str, args: &[&str]) -> Cmd {
         let inside = match self {
             Self::Robot => Vec::new(),
-            Self::Container(id) => vec!["docker", "exec", id],
+            Self::Container { id, .. } => vec!["docker", "exec", id],
         };
         session.command([&inside[..], &["sh", "-c", script, "fetch"], args].concat())
+    }
+
+    /// Error for a path that does not exist; `beside` has a line for each name in its directory.
+    fn lacks(&self, robot: &str, path: &str, beside: &str) -> anyhow::Error {
+        let place = match self {
+            Self::Robot => format!("on `{robot}`"),
+            Self::Container { service, .. } => format!("in `{service}` on `{robot}`"),
+        };
+        let names: Vec<&str> = beside.lines().filter(|name| !name.is_empty()).collect();
+        let failure = Failure::failed(format!("`{path}` does not exist {place}"));
+        match names.is_empty() {
+            true => failure.hint("its directory does not exist either, or is empty").into(),
+            false => failure.hint(format!("beside it there are: {}", names.join(", "))).into(),
+        }
     }
 }
 
@@ -77,6 +95,9 @@ pub(crate) fn fetch(session: &Session, from: &Place, path: &str, into: &Utf8Path
     let list = from.shell(session, LIST, &[&path]);
     let context = || format!("copy `{path}` from `{}`", session.robot());
     let list = list.read().with_context(context)?;
+    if let Some(beside) = list.strip_prefix(MISSING) {
+        return Err(from.lacks(session.robot(), &path, beside));
+    }
     let (mut dirs, mut wanted) = (vec![into.to_owned()], Vec::new());
     for line in list.lines() {
         let remote = Remote::parse(line)?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{metadata, stored};
 use crate::error::Result;
 use crate::process::Cmd;
-use crate::robot::Session;
+use crate::robot::{Session, outcome};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, stored as word};
 
@@ -53,6 +53,6 @@ pub(crate) fn read(session: &Session, project: &str) -> Result<Vec<Entry>> {
 
 fn parse(line: &[&str]) -> Option<Entry> {
     let [word::ENTRY, at, by, what, release, outcome] = *line else { return None };
-    let [at, by, what, release, outcome] = [at, by, what, release, outcome].map(str::to_owned);
-    Some(Entry { at, by, what, release, outcome })
+    let [at, by, what, release] = [at, by, what, release].map(str::to_owned);
+    Some(Entry { at, by, what, release, outcome: outcome::in_words(outcome) })
 }

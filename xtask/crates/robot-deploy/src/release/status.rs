@@ -38,7 +38,8 @@ pub(crate) struct Status {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Service {
     pub service: String,
-    /// State of the container in Docker's words; `missing` if there is no container.
+    /// State of the container in Docker's words, but `stopped` or `exited (CODE)` instead of `exited`; `missing` if
+    /// there is no container.
     pub state: String,
     /// Health in Docker's words; empty without a health check.
     pub health: String,
@@ -76,6 +77,9 @@ impl Status {
         let wanted = stored::wanted(text);
         status.release = stored::parse(text).into_iter().find(|stored| stored.is_current);
         status.note = activation.or_else(|| survey.pending.as_ref().map(ToString::to_string));
+        if status.release.is_none() {
+            status.note.get_or_insert_with(|| "nothing has been deployed yet".to_owned());
+        }
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         status.clock_ahead = survey.clock.cast_signed().saturating_sub(now.cast_signed());
         let mut services: Vec<Service> =
@@ -120,6 +124,7 @@ impl Facts {
 impl Service {
     fn of(container: &Container, survey: &Survey, wanted: &BTreeMap<String, String>) -> Self {
         let drift = match wanted.get(&container.service) {
+            None if wanted.is_empty() => None,
             None => Some("not part of this release"),
             Some(hash) if *hash != container.hash => Some("started with settings other than the release's"),
             Some(_) if !survey.runs(container, &container.reference) => Some("runs a different image"),
@@ -128,8 +133,9 @@ impl Service {
         let digest = container.reference.rsplit(['@', '-']).next().unwrap_or_default();
         Self {
             service: container.service.clone(),
-            state: container.state.clone(),
-            health: container.health.clone(),
+            state: container.state_in_words(),
+            // The health of a container that does not run is that before its end.
+            health: if container.state == "running" { container.health.clone() } else { String::new() },
             restarts: container.restarts,
             image: digest.to_owned(),
             since: container.since(),

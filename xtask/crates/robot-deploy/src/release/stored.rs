@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::metadata::Metadata;
 use crate::error::Result;
-use crate::robot::Session;
+use crate::robot::{Session, outcome};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, stored as word};
 
@@ -27,7 +27,7 @@ pub(crate) struct StoredRelease {
 /// Content of `release.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    /// `healthy`, `activating`, `restored`, `unhealthy` or `broken-off`.
+    /// The outcome in words; `activating` before there is one.
     pub outcome: String,
     /// Reason of the outcome; empty for a healthy release.
     #[serde(default)]
@@ -78,7 +78,9 @@ pub(super) fn parse(text: &str) -> Vec<StoredRelease> {
             is_current: place == "current",
             is_previous: place == "previous",
             // A truncated record does not hide the release.
-            record: serde_json::from_str(record).ok(),
+            record: serde_json::from_str(record)
+                .ok()
+                .map(|record: Record| Record { outcome: outcome::in_words(&record.outcome), ..record }),
         }),
         _ => None,
     };

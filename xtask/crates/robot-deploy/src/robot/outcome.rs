@@ -36,6 +36,21 @@ impl Outcome {
     }
 }
 
+/// The outcome in a robot's records in the words of all tables: the text begins with a word of [`Outcome`], which a
+/// reason may follow.
+pub fn in_words(text: &str) -> String {
+    let (word, reason) = text.split_once(": ").map_or((text, None), |(word, reason)| (word, Some(reason)));
+    let words = match word {
+        "active" => "healthy",
+        "restored" => "rolled back",
+        "broken-off" => "interrupted and rolled back",
+        "kept" => "unhealthy, left running",
+        "put-off" => "rollback postponed",
+        other => other,
+    };
+    reason.map_or(words.to_owned(), |reason| format!("{words}: {reason}"))
+}
+
 /// Result of an activation that no person has seen yet, because the connection was lost before its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingOutcome {

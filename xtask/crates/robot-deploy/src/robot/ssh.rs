@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use parking_lot::Mutex;
-use tempfile::TempDir;
 
 use super::connecting::{self, Cause, Refusal};
+use super::socket_dir::SocketDir;
 use crate::error::{Ended, Failure, Result};
 use crate::process::{self, Child, Cmd, Link};
 use crate::robot_side::Script;
@@ -137,9 +137,7 @@ pub struct Session(Arc<Connection>);
 #[derive(Debug)]
 struct Connection {
     endpoint: Endpoint,
-    /// Directory of the control socket, not below `target/`, because unix(7) limits socket paths to 108
-    /// bytes.
-    dir: TempDir,
+    dir: SocketDir,
     master: Mutex<Option<Master>>,
 }
 
@@ -169,9 +167,7 @@ impl Session {
     }
 
     fn open_while(endpoint: Endpoint, is_worth_waiting: fn(Cause) -> bool) -> Result<Self> {
-        let dir =
-            tempfile::Builder::new().prefix("xtask-").tempdir().context("create a directory for sockets")?;
-        let connection = Connection { endpoint, dir, master: Mutex::new(None) };
+        let connection = Connection { endpoint, dir: SocketDir::create()?, master: Mutex::new(None) };
         let master =
             connecting::keep_trying(&connection.endpoint, is_worth_waiting, || connection.connect())?;
         *connection.master.lock() = Some(master);
@@ -257,7 +253,7 @@ impl Session {
 
     /// Path for a socket in the session's temporary directory, which is removed with the session.
     pub fn socket_path(&self, name: &str) -> Utf8PathBuf {
-        self.0.path(name)
+        self.0.dir.join(name)
     }
 
     fn link(&self) -> Weak<dyn Link> {
@@ -267,13 +263,8 @@ impl Session {
 }
 
 impl Connection {
-    fn path(&self, name: &str) -> Utf8PathBuf {
-        Utf8PathBuf::from_path_buf(self.dir.path().join(name))
-            .unwrap_or_else(|path| Utf8PathBuf::from(path.to_string_lossy().into_owned()))
-    }
-
     fn socket(&self) -> Utf8PathBuf {
-        self.path("master")
+        self.dir.join("master")
     }
 
     /// Makes one try to connect.

@@ -51,6 +51,16 @@ impl Container {
         self.state == "exited" && self.exit_code == 0
     }
 
+    /// The state for people: Docker calls a container that was stopped `exited`, too. A stop sends SIGTERM or SIGINT,
+    /// and SIGKILL at last.
+    pub fn state_in_words(&self) -> String {
+        match (self.state.as_str(), self.exit_code) {
+            ("exited", 0 | 130 | 137 | 143) => "stopped".to_owned(),
+            ("exited", code) => format!("exited ({code})"),
+            (state, _) => state.to_owned(),
+        }
+    }
+
     /// Start time to the second, by the robot's clock (UTC).
     pub fn since(&self) -> String {
         self.started.split('.').next().unwrap_or_default().replace('T', " ")

@@ -65,7 +65,7 @@ struct State {
 impl Progress {
     /// Adds a line that is labelled with `scope`.
     pub fn new(scope: &str) -> Self {
-        let bar = ProgressBar::hidden();
+        let bar = ProgressBar::hidden().with_style(empty());
         let bar = match lines() {
             Some(lines) => lines.add(bar),
             None => bar,

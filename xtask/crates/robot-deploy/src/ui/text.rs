@@ -16,6 +16,11 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// A number of things: `1 layer`, `2 layers`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Table with a header; each column is as wide as its widest cell, and each row is one line whatever its
 /// content.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {

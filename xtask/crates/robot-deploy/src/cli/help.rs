@@ -1,0 +1,97 @@
+//! Help of the whole program: its verbs, grouped by what people are about to do.
+
+use std::fmt::Write as _;
+
+use clap::builder::StyledStr;
+use clap::{Command, CommandFactory, FromArgMatches};
+
+/// Verbs of robot-deploy under the headings of the help. The first group has those that matter first.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Every day", &["deploy", "watch", "status", "logs", "rollback"]),
+    ("Build and deliver", &["build-images", "env", "publish", "load-bundle", "tunnel"]),
+    ("Look", &["releases", "history", "pull-data"]),
+    ("Operate", &["start", "stop", "restart", "exec", "shell", "run", "ssh", "prune"]),
+    ("Set up and fix", &["setup", "setup-robot", "doctor", "sim", "dev-shell", "completions"]),
+];
+
+/// Heading of the verbs that a team adds.
+const OWN: &str = "Of this repository";
+
+/// Parses the command line, like [`clap::Parser::parse`]; the help has robot-deploy's verbs in groups.
+pub fn parse<C: CommandFactory + FromArgMatches>() -> C {
+    let mut matches = grouped(C::command()).get_matches();
+    C::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Gives a command a help with its subcommands in groups.
+fn grouped(command: Command) -> Command {
+    let mut groups: Vec<(&str, Vec<&Command>)> = GROUPS
+        .iter()
+        .map(|(heading, names)| {
+            (*heading, names.iter().filter_map(|name| command.find_subcommand(name)).collect())
+        })
+        .collect();
+    let is_own = |verb: &&Command| GROUPS.iter().all(|(_, names)| !names.contains(&verb.get_name()));
+    groups.push((OWN, command.get_subcommands().filter(is_own).collect()));
+    let verbs = || groups.iter().flat_map(|(_, verbs)| verbs);
+    let width = verbs().map(|verb| verb.get_name().len()).max().unwrap_or_default();
+    let styles = command.get_styles();
+    let (header, literal) = (styles.get_header(), styles.get_literal());
+    let mut text = String::new();
+    for (heading, verbs) in groups.iter().filter(|(_, verbs)| !verbs.is_empty()) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{header}{heading}:{header:#}");
+        for verb in verbs {
+            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+            let _ = writeln!(text, "  {literal}{:<width$}{literal:#}  {about}", verb.get_name());
+        }
+        text.push('\n');
+    }
+    let template = format!(
+        "{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{text}{header}Options:{header:#}\n{{options}}{{after-help}}"
+    );
+    command.help_template(StyledStr::from(template))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        _verb: Verb,
+    }
+
+    #[derive(clap::Subcommand)]
+    enum Verb {
+        #[command(flatten)]
+        Robots(crate::Verb),
+        /// Flash the firmware
+        Flash,
+    }
+
+    #[test]
+    fn every_verb_is_in_the_help_once_and_a_teams_own_are_last() {
+        let help = grouped(Cli::command()).render_help().to_string();
+        for verb in Cli::command().get_subcommands() {
+            let line = format!("\n  {} ", verb.get_name());
+            assert_eq!(help.matches(&line).count(), 1, "{line}{help}");
+        }
+        let place = |text: &str| help.find(text).unwrap();
+        assert!(
+            place("Every day:") < place("\n  deploy ") && place("completions") < place("Of this repository:")
+        );
+        assert!(place("Of this repository:") < place("Flash the firmware"), "{help}");
+    }
+
+    #[test]
+    fn verbs_in_groups_exist() {
+        let command = Cli::command();
+        for name in GROUPS.iter().flat_map(|(_, names)| *names) {
+            assert!(command.find_subcommand(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Packages that do not build: what the compiler or interpreter says reaches the person, with paths of the repository.
+
+use super::harness::{Lab, Workspace};
+
+const BUILD: [&str; 2] = ["build-images", "--yes"];
+
+/// Breaks a file, builds, and mends it; fails unless the build shows the tool's own words and no more.
+fn breaking(workspace: &Workspace, file: &str, from: &str, to: &str, package: &str, words: &[&str]) {
+    workspace.edit(file, from, to);
+    let mut ended = workspace.xtask(&BUILD).expect_exit(1);
+    for text in words {
+        ended = ended.says(text);
+    }
+    let ended = ended
+        .says(&format!("error: building `{package}` failed"))
+        .says("the whole log is in `target/xtask/build/log`");
+    drop(ended.never_says("docker buildx bake").never_says("failed to solve").never_says("/ws/build/src"));
+    assert!(workspace.read("target/xtask/build/log").contains("ERROR: "));
+    workspace.edit(file, to, from);
+}
+
+pub fn each_package_tells_what_is_wrong_with_it(lab: &Lab) {
+    let workspace = lab.deployed();
+    let drive = "ros_ws/src/navigation/src/drive_to_pose.cpp";
+    let gain = "constexpr double kGain = 4.0;";
+    let broken = "constexpr double kGain = four;\nconstexpr double kTwo = two;";
+    let said = ["navigation/src/drive_to_pose.cpp:", "error: ", "four", "two"];
+    breaking(workspace, drive, gain, broken, "navigation", &said);
+
+    let cmake = "ros_ws/src/navigation/CMakeLists.txt";
+    let said = ["CMake Error at CMakeLists.txt:", "nowhere_to_be_found"];
+    let (from, to) = ("find_package(pybind11 REQUIRED)", "find_package(nowhere_to_be_found REQUIRED)");
+    breaking(workspace, cmake, from, to, "navigation", &said);
+
+    let setup = "ros_ws/src/localization/setup.py";
+    let said = ["NameError", "find_pakages", "ros_ws/src/localization/setup.py"];
+    breaking(workspace, setup, "packages=find_packages(", "packages=find_pakages(", "localization", &said);
+
+    let module = "ros_ws/src/localization/localization/odometry.py";
+    let said = ["SyntaxError", "odometry.py"];
+    breaking(workspace, module, "    half = turn / 2", "    half = = turn / 2", "localization", &said);
+    lab.workspace.xtask(&BUILD).expect_exit(0);
+}
