@@ -112,7 +112,7 @@ pub fn what_is_damaged_is_refused_before_a_robot_is_touched(lab: &Lab) {
         ran.says(why).says("copy it again").never_says("ControlMaster=yes");
     };
     for length in [0, 100, whole.len() / 2, whole.len() - 2500] {
-        refused(&whole[..length], "is damaged");
+        refused(&whole[..length], if length < 512 { "is not a bundle" } else { "is damaged" });
     }
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;

@@ -91,7 +91,7 @@ pub fn a_deploy_that_fails_says_so_on_its_page(lab: &Lab) {
     assert_tidy(&page);
     assert_eq!(fact(&page, "outcome"), "failed");
     assert_eq!(page.failures.len(), 1, "{:?}", page.failures);
-    assert!(page.failures[0].contains("docker buildx bake"), "{:?}", page.failures);
+    assert!(page.failures[0].contains("building `localization` failed"), "{:?}", page.failures);
     let steps = page.table("steps");
     assert!(steps.rows.iter().any(|row| row[0].contains("build-package localization")), "{steps:?}");
 }

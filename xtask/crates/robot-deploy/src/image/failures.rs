@@ -58,22 +58,36 @@ impl Output {
 
     /// The lines that explain the failure: all of them, or those from the first error on.
     pub(super) fn explanation(&self, paths: &Paths) -> Vec<String> {
-        let is_error = |line: &String| {
+        let lines = self.without_repetitions();
+        let is_error = |line: &&str| {
             let line = line.to_lowercase();
             ERRORS.iter().any(|word| line.contains(word))
         };
-        let first = match self.0.iter().position(is_error) {
-            _ if self.0.len() <= SHOWN => 0,
+        let first = match lines.iter().position(is_error) {
+            _ if lines.len() <= SHOWN => 0,
             Some(first) => first.saturating_sub(BEFORE),
-            None => self.0.len() - SHOWN,
+            None => lines.len() - SHOWN,
         };
-        let mut lines: Vec<String> =
-            self.0.iter().skip(first).take(SHOWN).map(|line| paths.here(line)).collect();
-        let left = self.0.len() - first - lines.len();
+        let mut shown: Vec<String> =
+            lines.iter().skip(first).take(SHOWN).map(|line| paths.here(line)).collect();
+        let left = lines.len() - first - shown.len();
         if left > 0 {
-            lines.push(format!("… {left} more lines"));
+            shown.push(format!("… {left} more lines"));
         }
-        lines
+        shown
+    }
+
+    /// The lines without those of colcon that repeat what a package's tools have written to stderr.
+    fn without_repetitions(&self) -> Vec<&str> {
+        let mut is_repeated = false;
+        let is_new = |line: &&String| {
+            let is_end = *line == "---";
+            is_repeated |= line.starts_with("--- stderr: ");
+            let is_new = !is_repeated;
+            is_repeated &= !is_end;
+            is_new
+        };
+        self.0.iter().filter(is_new).map(String::as_str).collect()
     }
 }
 
@@ -120,6 +134,14 @@ mod tests {
         assert_eq!((lines.len(), lines[60].as_str()), (61, "… 343 more lines"));
         let lines = output((0..500).map(|number| format!("line {number}"))).explanation(&Paths::default());
         assert_eq!((lines.len(), lines[59].as_str()), (60, "line 499"));
+    }
+
+    #[test]
+    fn what_colcon_repeats_is_not_shown() {
+        let said =
+            ["x.cpp:1:2: error: oh", "--- stderr: navigation", "x.cpp:1:2: error: oh", "---", "SyntaxError"];
+        let said = output(said.map(Into::into));
+        assert_eq!(said.explanation(&Paths::default()), ["x.cpp:1:2: error: oh", "SyntaxError"]);
     }
 
     #[test]
