@@ -1,7 +1,5 @@
 //! The delta transfer together with other machines, killed runs and failing registries.
 
-use std::time::{Duration, Instant};
-
 use super::harness::{
     AGENT_DIR, Engine, Lab, MAIN, MAP, ODOMETRY, PROJECT, Workspace, eventually, incompressible,
 };
@@ -89,14 +87,7 @@ pub fn a_registry_that_is_stopped_for_a_while_is_waited_for(lab: &Lab) {
     eventually("the registry to be paused", || {
         MAIN.can(&["docker", "pause", "xtask-registry"]).then_some(())
     });
-    let mut last = (MAIN.received(), Instant::now());
-    run.until("the transfer to stand still", |_| {
-        let now = MAIN.received();
-        if now > last.0 + 10_000 {
-            last = (now, Instant::now());
-        }
-        (last.1.elapsed() > Duration::from_secs(3)).then_some(())
-    });
+    run.until_nothing_arrives(MAIN);
     MAIN.exec(&["docker", "unpause", "xtask-registry"]);
     run.wait_for_all().expect_exit(0).never_says("`docker push` sends").never_says("the connection dropped");
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);

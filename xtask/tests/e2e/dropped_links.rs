@@ -88,7 +88,7 @@ pub fn what_the_robot_made_of_it_is_not_sent_again(lab: &Lab) {
     let before = MAIN.received() - MAIN.spooled();
     MAIN.exec(&["pkill", "-STOP", "-f", AGENTS]);
     // Bytes in flight still fit into the connection's buffers.
-    deploy.until("all to arrive", |_| (MAIN.received() > before + SIZE).then_some(()));
+    deploy.until_nothing_arrives(MAIN);
     let master = deploy.until_it_runs(&["ssh", "ControlMaster=yes"]);
     signal(master, "STOP");
     MAIN.exec(&["pkill", "-CONT", "-f", AGENTS]);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::lab;
+use super::robot::Robot;
 use super::shell::{command, output, succeeds};
 use super::sockets::{self, Socket};
 use super::transcript;
@@ -136,6 +137,18 @@ impl Running {
                 .into_iter()
                 .find_map(|(pid, line)| words.iter().all(|word| line.contains(word)).then_some(pid))
         })
+    }
+
+    /// Waits until the robot has received nothing to speak of for three seconds.
+    pub fn until_nothing_arrives(&mut self, robot: Robot) {
+        let mut last = (robot.received(), Instant::now());
+        self.until("the transfer to stand still", |_| {
+            let now = robot.received();
+            if now > last.0 + 10_000 {
+                last = (now, Instant::now());
+            }
+            (last.1.elapsed() > Duration::from_secs(3)).then_some(())
+        });
     }
 
     /// Running processes of the run, with their command lines.
