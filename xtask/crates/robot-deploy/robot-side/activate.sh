@@ -326,7 +326,7 @@ switch() {
         action=rollback
     fi
     what=$action
-    if [ "$action" = deploy ] && grep -q '"via": *"env"' "$home/releases/$to/about.json" 2>/dev/null; then what=env; fi
+    if [ "$action" = deploy ] && grep -q '"via": *"env"' "$home/releases/$to/about.json" 2>/dev/null; then what="env"; fi
     # Reserves room for the result, in case the disk gets full meanwhile.
     if ! { head -c 65536 /dev/zero >"$home/reserve" && echo "$to $from" | write_file "$home/activation"; } 2>/dev/null
     then
