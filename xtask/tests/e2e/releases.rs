@@ -91,8 +91,8 @@ pub fn a_release_can_be_understood_on_the_robot(lab: &Lab) {
     let reference = deploy["images"]["localization"].as_str().unwrap();
     assert_eq!(reference.rsplit('@').next(), Some(&*MAIN.digest("localization")));
     let history = MAIN.sh(&format!("tail -n 1 /home/robot/.deploy/{PROJECT}/history"));
-    assert!(history.contains(&format!("\tdeploy\t{}\thealthy", current())), "{history}");
-    lab.workspace.xtask(&["history", "--robot", "main"]).expect_exit(0).says("deploy");
+    assert!(history.contains(&format!("\tdeploy\t{}\tactive", current())), "{history}");
+    lab.workspace.xtask(&["history", "--robot", "main"]).expect_exit(0).says("deploy").says("healthy");
     let modes = MAIN.sh(&format!("find /home/robot/.deploy/{PROJECT} -type f -perm /077"));
     assert_eq!(modes, "", "others on the robot can read");
 }

@@ -202,8 +202,7 @@ save_logs() {
 # Ends the activation, and reports its result to clients that follow it and to later ones: WORD REASON
 finish() {
     printf '%s\t%s\t%s\n' "$to" "$1" "$2" | write_file "$home/news"
-    case $1 in active) set -- "$1" "$2" healthy ;; *) set -- "$1" "$2" "$1" ;; esac
-    record_entry "$by" "$what" "$to" "$3${2:+: $2}"
+    record_entry "$by" "$what" "$to" "$1${2:+: $2}"
     rm -f "$home/activation"
     emit end "$1	$2	$from"
 }

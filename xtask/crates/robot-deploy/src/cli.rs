@@ -229,24 +229,27 @@ pub fn main(options: Options, run: impl FnOnce() -> Result<()>) -> ExitCode {
     mode::configure(options);
     match process::install_signal_handler().and_then(|()| run()) {
         Ok(()) => ExitCode::SUCCESS,
-        // A closed stdout (`… | head`) is not a failure.
-        Err(failure) if error::is_closed_pipe(&failure) => ExitCode::SUCCESS,
-        Err(failure) if failure.is::<error::Ended>() => {
-            failure.downcast_ref().map_or(ExitCode::FAILURE, |error::Ended(code)| ExitCode::from(*code))
-        }
-        Err(failure) => match error::Planned::find(&failure) {
-            Some(planned) => {
-                ui::follows("then", planned);
-                ExitCode::SUCCESS
-            }
-            None => {
-                if error::is_plain_interrupt(&failure) {
-                    ui::interrupted();
-                } else {
-                    ui::error(None, &failure);
-                }
-                ExitCode::from(error::exit_of(&failure) as u8)
-            }
-        },
+        Err(failure) => report(&failure),
     }
+}
+
+/// Prints the error of a verb, and returns its exit code.
+fn report(failure: &anyhow::Error) -> ExitCode {
+    // A closed stdout (`… | head`) is not a failure.
+    if error::is_closed_pipe(failure) {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(error::Ended(code)) = failure.downcast_ref() {
+        return ExitCode::from(*code);
+    }
+    if let Some(planned) = error::Planned::find(failure) {
+        ui::follows("then", planned);
+        return ExitCode::SUCCESS;
+    }
+    if error::is_plain_interrupt(failure) {
+        ui::interrupted();
+    } else {
+        ui::error(None, failure);
+    }
+    ExitCode::from(error::exit_of(failure) as u8)
 }

@@ -47,8 +47,8 @@ pub use child::Child;
 pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
 pub(crate) use lines::receive;
 pub use lines::{GREETING, LINE, lines, next_line, piece};
-pub(crate) use link::is_dropped;
 pub use link::{Link, patiently};
+pub(crate) use link::{TRIES, is_dropped, keeps_dropping};
 pub(crate) use outcome::words_of;
 pub use poll::{pause, poll};
 

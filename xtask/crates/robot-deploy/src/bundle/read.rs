@@ -205,9 +205,7 @@ fn file(path: &Utf8Path) -> Result<File> {
 /// Returns whether a file begins like an archive of tar(5).
 fn is_archive(file: &File) -> Result<bool> {
     let mut magic = [0; 5];
-    // A file that is shorter leaves zeros.
-    let count = file.read_at(&mut magic, 257)?;
-    Ok(count == magic.len() && magic == *b"ustar")
+    Ok(file.read_at(&mut magic, 257)? == magic.len() && magic == *b"ustar")
 }
 
 /// Copies a file to an unnamed temporary file in `dir`, which other users cannot open.

@@ -1,11 +1,8 @@
 //! Tries of a step of a delivery, over a new connection each time the connection to the robot drops.
 
-use crate::error::{Exit, Failure, Result, exit_of};
+use crate::error::{Exit, Result, exit_of};
 use crate::robot::Tunnel;
 use crate::{process, ui};
-
-/// Most failed tries in a row without any progress.
-const TRIES: u32 = 5;
 
 /// Counts the failed tries of a step, and decides whether another one makes sense.
 pub(super) struct Retries<'a> {
@@ -29,11 +26,10 @@ impl Retries<'_> {
         let robot = self.tunnel.robot();
         let dropped = self.tunnel.reopen()?;
         self.failed += 1;
-        if dropped && self.failed == TRIES {
-            let dropping = Failure::unreachable(format!("the connection to `{robot}` keeps dropping"));
-            return Err(dropping.because(error).into());
+        if dropped && self.failed == process::TRIES {
+            return Err(process::keeps_dropping(robot).because(error).into());
         }
-        if !dropped && (needs_drop || self.failed == TRIES) {
+        if !dropped && (needs_drop || self.failed == process::TRIES) {
             return Err(error);
         }
         let text = if dropped { again } else { &format!("{error}: trying again") };

@@ -141,7 +141,7 @@ impl<'a> Target<'a> {
                 Failure::unreachable(format!(
                     "the connection to `{robot}` was lost while the release was sent; the robot may activate it by itself"
                 ))
-                .hint(activate::status_hint(robot))
+                .hint(self.activation().status_hint())
                 .caused_by(error)
             }
             _ => error,

@@ -9,8 +9,8 @@ use crate::error::{Exit, Failure, Result, exit_of};
 /// Exit code of `ssh` if the connection failed: ssh(1), exit status. A command on the robot may end with it, too.
 pub(super) const FAILED: i32 = 255;
 
-/// Most times in a row that the connection may drop during one command.
-const TRIES: u32 = 5;
+/// Most times in a row that the connection may drop during one step.
+pub(crate) const TRIES: u32 = 5;
 
 /// Time after which a connection counts as one that lasts.
 const LASTING: Duration = Duration::from_secs(60);
@@ -70,6 +70,11 @@ pub(crate) fn is_dropped(error: &anyhow::Error) -> bool {
     dropped(error).is_some()
 }
 
+/// Error for a connection that has dropped [`TRIES`] times in a row.
+pub(crate) fn keeps_dropping(robot: &str) -> Failure {
+    Failure::unreachable(format!("the connection to `{robot}` keeps dropping"))
+}
+
 /// Runs `step`, and again each time the connection of its commands has dropped and is there again. The step must
 /// be one that can be repeated.
 ///
@@ -93,8 +98,7 @@ pub fn patiently<T>(mut step: impl FnMut() -> Result<T>) -> Result<T> {
         }
         tries = if lasted { 1 } else { tries + 1 };
         if tries == TRIES {
-            let keeps = format!("the connection to `{}` keeps dropping", link.robot());
-            return Err(Failure::unreachable(keeps).because(error).into());
+            return Err(keeps_dropping(link.robot()).because(error).into());
         }
     }
 }

@@ -182,10 +182,11 @@ pub(crate) fn words_of<'a>(argv: &[&'a str]) -> Vec<&'a str> {
     if let ["sh", "-c", _, name, ..] = argv {
         return vec![name];
     }
-    let is_word = |word: &&&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    let is_option = |word: &&&str| word.starts_with('-');
+    let is_word = |word: &&&str| {
+        !word.starts_with('-') && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
     let program = argv.first().map(|program| program.rsplit('/').next().unwrap_or(program));
-    let rest = argv.iter().skip(1).take(2).take_while(|word| is_word(word) && !is_option(word));
+    let rest = argv.iter().skip(1).take(2).take_while(is_word);
     program.into_iter().chain(rest.copied()).collect()
 }
 

@@ -36,11 +36,6 @@ pub(crate) fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<V
     packed.finish().context("compress the release")
 }
 
-/// The hint for an activation whose end is not known.
-pub(crate) fn status_hint(robot: &str) -> String {
-    format!("`cargo xtask status --robot {robot}` shows the result")
-}
-
 /// A robot and the settings of its activations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activation<'a> {
@@ -184,8 +179,9 @@ impl Activation<'_> {
         }
     }
 
-    fn status_hint(&self) -> String {
-        status_hint(self.session.robot())
+    /// The hint for an activation whose end is not known.
+    pub(crate) fn status_hint(&self) -> String {
+        format!("`cargo xtask status --robot {}` shows the result", self.session.robot())
     }
 
     /// Error when the activation goes on without this command.

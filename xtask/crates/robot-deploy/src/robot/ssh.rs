@@ -201,15 +201,10 @@ impl Session {
         let ssh = self.endpoint().ssh().args(["-q"].into_iter().chain(tty.then_some("-tt")));
         let ssh = ssh.unshown(via_master(&self.0.socket())).args(["--", destination]);
         ssh.arg(shell_words::join(argv)).hand_over().map_err(|error| {
-            let is_ssh = error.downcast_ref() == Some(&Ended(255)) && !self.is_alive();
+            let is_ssh = error.downcast_ref() == Some(&Ended(255)) && !self.0.is_up_since(Instant::now());
             let lost = || Failure::unreachable(format!("the connection to `{robot}` was lost")).into();
             if is_ssh { lost() } else { error }
         })
-    }
-
-    /// Returns whether the connection takes commands.
-    fn is_alive(&self) -> bool {
-        self.0.master.lock().as_ref().is_some_and(|master| self.0.is_alive(master))
     }
 
     /// A POSIX shell script on the robot, with positional arguments.
@@ -224,8 +219,7 @@ impl Session {
     /// # Errors
     /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) if the robot does not come back in time.
     pub fn revive(&self) -> Result<()> {
-        let is_running = self.0.master.lock().as_ref().is_some_and(|master| master.child.is_running());
-        if is_running { Ok(()) } else { self.0.restore(Instant::now()).map(drop) }
+        self.0.restore(Instant::now()).map(drop)
     }
 
     /// Makes one try to connect again if the connection has ended. Returns whether a new connection was made.
@@ -285,14 +279,9 @@ impl Connection {
         Ok(Master { child, since: Instant::now(), is_shared: self.socket().exists() })
     }
 
-    /// Returns whether a master connection takes commands.
-    fn is_alive(&self, master: &Master) -> bool {
-        let check = Cmd::new("ssh")
-            .args(["-F", "none"])
-            .args(via_master(&self.socket()))
-            .args(["-O", "check", "--", &self.endpoint.destination])
-            .deadline(Duration::from_secs(u64::from(CONNECT_SECONDS)));
-        master.child.is_running() && check.succeeds().unwrap_or_default()
+    /// Returns whether a master connection takes commands. Its socket closes a little before its process has ended.
+    fn is_up(&self, master: &Master) -> bool {
+        master.child.is_running() && (!master.is_shared || UnixStream::connect(self.socket()).is_ok())
     }
 }
 
@@ -304,7 +293,7 @@ impl Link for Connection {
             if master.since > since {
                 return Ok(true);
             }
-            if self.is_alive(master) {
+            if self.is_up(master) {
                 return Ok(false);
             }
         }
@@ -321,10 +310,8 @@ impl Link for Connection {
     }
 
     fn is_up_since(&self, since: Instant) -> bool {
-        let master = self.master.lock();
-        let Some(master) = master.as_ref().filter(|master| master.since <= since) else { return false };
-        // The socket closes a little before the process has ended.
-        master.child.is_running() && (!master.is_shared || UnixStream::connect(self.socket()).is_ok())
+        let lasts = |master: &Master| master.since <= since && self.is_up(master);
+        self.master.lock().as_ref().is_some_and(lasts)
     }
 
     fn robot(&self) -> &str {
