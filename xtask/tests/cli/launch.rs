@@ -49,12 +49,18 @@ impl Robot {
 
     /// Receives the release, each time as a different one.
     fn launch(&self) {
-        let script =
-            "chmod +x \"$2/bin/docker\"; export HOME=\"$2/home\" PATH=\"$2/bin:$PATH\"; mkdir -p \"$HOME\"
-            tar -czf - -C \"$2/release\" . | \"$3\" -c \"$1\" launch eurobot \"run $$\" \"content $$\"";
-        let words = ["-c", script, "test", &receive(), self.dir.as_str(), self.shell];
-        let (success, said) = shell::run("sh", &words, "");
+        let (success, said) = self.run(&receive(), "run $$", "");
         assert!(success && said.starts_with("release "), "{}: {said}", self.shell);
+    }
+
+    /// Runs a script that receives the release, with a token and a redirection in the words of a shell.
+    fn run(&self, receive: &str, token: &str, redirection: &str) -> (bool, String) {
+        let script = format!(
+            "chmod +x \"$2/bin/docker\"; export HOME=\"$2/home\" PATH=\"$2/bin:$PATH\"; mkdir -p \"$HOME\"
+            tar -czf - -C \"$2/release\" . |
+                \"$3\" -c \"$1\" launch eurobot \"{token}\" \"content $$\" x no 1 1 1 {redirection}"
+        );
+        shell::run("sh", &["-c", &script, "test", receive, self.dir.as_str(), self.shell], "")
     }
 
     /// The mounted directory that the container sees.
@@ -131,5 +137,17 @@ fn links_that_a_container_left_are_not_followed() {
         symlink(&outside, maps.join("legend")).unwrap();
         robot.launch();
         assert_eq!(robot.found(), before, "{}: legend is a link to a directory", robot.shell);
+    }
+}
+
+#[test]
+fn a_connection_that_is_gone_does_not_keep_a_release_from_starting() {
+    for robot in robots() {
+        let activate = "home=$HOME/.deploy/$1; printf 'end\\tactive\\t\\t\\n' >>\"$home/releases/$3/events\"";
+        fs::write(robot.dir.join("release/activate"), activate).unwrap();
+        let (success, _) = robot.run(&Script::Launch.text(), "token", ">&-");
+        assert!(!success, "{}: its answer was lost", robot.shell);
+        let (success, said) = robot.run(&Script::Launch.text(), "token", "");
+        assert!(success && said == "release\t2\nend\tactive\t\t\n", "{}: {said}", robot.shell);
     }
 }

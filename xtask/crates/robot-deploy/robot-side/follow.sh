@@ -44,9 +44,10 @@ resume() {
 start_activation() {
     : >"$home/releases/$1/events"
     echo "$token $1" | write_file "$home/launched"
-    printf 'release\t%s\n' "$1"
+    # Nothing is printed in between: writing to a connection that is gone ends this script.
     run_detached "$home/activate" "$project" switch "$@"
     exec 8>&-
+    printf 'release\t%s\n' "$1"
     follow "$1"
 }
 

@@ -7,16 +7,18 @@
 pub mod checks;
 pub(crate) mod connecting;
 pub mod credential;
+mod endpoint;
 pub mod host_key;
 pub mod outcome;
 pub mod registry;
 mod relay;
 mod socket_dir;
-pub mod ssh;
+mod ssh;
 pub mod survey;
 pub mod tunnel;
 
 pub use credential::Credential;
-pub use ssh::{Endpoint, Session};
+pub use endpoint::Endpoint;
+pub use ssh::Session;
 pub use survey::Survey;
 pub use tunnel::Tunnel;

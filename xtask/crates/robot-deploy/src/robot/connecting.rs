@@ -196,7 +196,7 @@ pub(super) fn hanging(endpoint: &Endpoint, seconds: u64) -> Refusal {
 mod tests {
     use super::*;
     use crate::error::{Exit, exit_of, hints_of};
-    use crate::robot::ssh::testing::endpoint;
+    use crate::robot::endpoint::testing::endpoint;
 
     fn explained(stderr: &str) -> Refusal {
         explain(&endpoint(), &anyhow::anyhow!(stderr.to_owned()))

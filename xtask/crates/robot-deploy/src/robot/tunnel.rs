@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::credential::Credential;
 use super::registry::{self, RegistryClient};
 use super::relay::{Relay, Traffic, Watch};
-use super::ssh::{Endpoint, Session};
+use super::{Endpoint, Session};
 use crate::error::{Failure, Result, explained};
 use crate::process::{self, Cmd};
 use crate::ui::Progress;
