@@ -81,10 +81,7 @@ fn remove_damaged(
         return Err(error);
     }
     tunnel.reopen()?;
-    let blobs = |built: &&Built| {
-        let manifest = tunnel.registry().manifest(&route.workspace.project.name, &built.spec.image)?;
-        Ok(manifest.blobs)
-    };
+    let blobs = |built: &&Built| Ok(manifest(tunnel, &route.workspace.project.name, built)?.blobs);
     let blobs: Result<Vec<Vec<Descriptor>>> = images.iter().map(blobs).collect();
     match blobs.and_then(|blobs| Transfer::new(route).remove_damaged(&blobs.concat())) {
         Ok(0) | Err(_) => Err(error),
@@ -190,12 +187,18 @@ fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers
     let _watch = tunnel.watched_by(route.progress);
     let again = "the connection dropped: connected again, pushing again";
     let layers = retrying(tunnel, again, || push.run())?;
-    let manifest = tunnel.registry().manifest(repository, &built.spec.image)?;
+    let manifest = manifest(tunnel, repository, built)?;
     verify(built, &manifest)?;
     if let ImageId::Config(config) = &built.id {
         route.digest_cache.record_pushed(config, &manifest.digest);
     }
     Ok((layers, manifest))
+}
+
+/// Reads what the registry has under the tag of an image.
+fn manifest(tunnel: &Tunnel<'_>, repository: &str, built: &Built) -> Result<PushedManifest> {
+    let again = "the connection dropped: connected again";
+    retrying(tunnel, again, || tunnel.registry().manifest(repository, &built.spec.image))
 }
 
 /// Fails unless the registry has the digest that was built.

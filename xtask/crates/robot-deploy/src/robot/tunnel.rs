@@ -65,15 +65,19 @@ impl<'a> Tunnel<'a> {
     pub fn ensure_open(&self) -> Result<bool> {
         let mut dropped = false;
         process::poll("the connection to come back", self.session.endpoint().reconnect, || {
-            if self.session.ensure_connected()? {
-                dropped = true;
-                self.forward()?;
-            }
-            // `ssh` notices a cut link only after a while; an answer of the registry proves that the link
-            // works.
-            self.registry().ping().map(drop)
+            self.knock(&mut dropped)
         })?;
         Ok(dropped)
+    }
+
+    /// Asks the registry whether it is one: `ssh` notices a cut link only after a while, and an answer proves that the
+    /// link works. Makes one try to connect if the connection has ended, and then sets `dropped`.
+    fn knock(&self, dropped: &mut bool) -> Result<bool> {
+        if self.session.ensure_connected()? {
+            *dropped = true;
+            self.forward()?;
+        }
+        self.registry().ping()
     }
 
     /// Like [`Tunnel::ensure_open`], for deliveries.
@@ -97,7 +101,9 @@ impl<'a> Tunnel<'a> {
 
     fn wait_until_ready(&self) -> Result<()> {
         let robot = self.session.robot();
-        let is_registry = process::poll("the registry to answer", READY, || self.registry().ping())
+        let deadline = READY.max(self.session.endpoint().reconnect);
+        let mut dropped = false;
+        let is_registry = process::poll("the registry to answer", deadline, || self.knock(&mut dropped))
             .map_err(|error| silent(robot, error))?;
         if is_registry {
             return Ok(());
