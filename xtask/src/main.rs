@@ -5,7 +5,7 @@ mod test;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 /// Build ROS 2 packages into images and deploy them to robots over the local network.
 #[derive(Debug, Parser)]
@@ -38,7 +38,7 @@ enum Verb {
 fn main() -> ExitCode {
     let Cli { verb, options } = robot_deploy::parse();
     robot_deploy::main(options, || match verb {
-        Verb::Robots(verb) => verb.run(Cli::command()),
+        Verb::Robots(verb) => verb.run(),
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args, options),
     })

@@ -78,7 +78,7 @@ const FAST: [Check; 5] = [
         run: |workspace, _| cargo(workspace, &["fmt", "--all", "--check"]),
     },
     Check { key: "clippy", name: "lints", needs: &[], run: |workspace, _| lints(workspace) },
-    Check { key: "unit", name: "xtask's tests", needs: &[], run: unit },
+    Check { key: "unit", name: "xtask's tests", needs: &[Need::Zsh, Need::Fish], run: unit },
     Check {
         key: "scripts",
         name: "scripts of robots and images",

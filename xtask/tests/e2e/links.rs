@@ -151,9 +151,11 @@ pub fn a_robot_that_is_starting_is_waited_for(lab: &Lab) {
 pub fn a_robot_that_stays_away_is_told_of_in_one_sentence(lab: &Lab) {
     let workspace = lab.deployed();
     for fault in [Fault::Refused, Fault::Silent] {
-        let mut sleeping = workspace.start(&["ssh", "--robot", "main", "--", "sleep", "599"]);
-        sleeping.until_it_runs(&["ssh ", "sleep 599"]);
-        eventually("the command", || MAIN.can(&["pgrep", "-f", "^sleep 599"]).then_some(()));
+        // A command of an earlier run may still be there: its server has not noticed the lost connection.
+        let seconds = fastrand::u32(1_000..1_000_000).to_string();
+        let sleeping = workspace.start(&["ssh", "--robot", "main", "--", "sleep", &seconds]);
+        let there = format!("^sleep {seconds}");
+        eventually("the command", || MAIN.can(&["pgrep", "-f", &there]).then_some(()));
         let mut waiting = workspace.start(&["logs", "--robot", "main", "--follow"]);
         waiting.until_it_runs(&["docker compose", "--follow"]);
         fault.begin(&waiting);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use robot_deploy::process::Cmd;
 
 /// Everything our team does with its robots.
@@ -27,7 +27,7 @@ enum Verb {
 fn main() -> ExitCode {
     let Cli { verb, options } = robot_deploy::parse();
     robot_deploy::main(options, || match verb {
-        Verb::Robots(verb) => verb.run(Cli::command()),
+        Verb::Robots(verb) => verb.run(),
         Verb::Flash { port } => Cmd::new("echo").args(["flashing", &port]).run(),
     })
 }

@@ -1,5 +1,6 @@
 //! The command line of a team's `xtask`: options and verbs to flatten into its own.
 
+pub(crate) mod complete;
 mod help;
 
 use std::process::ExitCode;
@@ -167,7 +168,8 @@ pub enum Verb {
     DevShell(verbs::dev_shell::Args),
     /// Print a completion script for a shell
     ///
-    /// It completes verbs, options and their values. In bash, zsh and fish it works for `cargo xtask` too.
+    /// It completes verbs, options and their values: robots, images, services, releases. In bash, zsh and fish it works
+    /// for `cargo xtask` too.
     Completions(verbs::completions::Args),
 }
 
@@ -181,11 +183,11 @@ impl Verb {
         }
     }
 
-    /// Runs the verb. `command` is the whole command line that the verb is a part of, for shell completions.
+    /// Runs the verb.
     ///
     /// # Errors
     /// [`exit_of`](crate::error::exit_of) tells the exit code of an error.
-    pub fn run(self, command: clap::Command) -> Result<()> {
+    pub fn run(self) -> Result<()> {
         if mode::dry_run() && self.only_asks() {
             return Err(Failure::config("this verb changes nothing, so it has no dry run")
                 .hint("run it without `--dry-run`; `--verbose` shows its commands")
@@ -218,7 +220,7 @@ impl Verb {
             Self::Env(args) => verbs::env::run(&args),
             Self::PullData(args) => verbs::pull_data::run(&args),
             Self::DevShell(args) => verbs::dev_shell::run(&args),
-            Self::Completions(args) => verbs::completions::run(&args, command),
+            Self::Completions(args) => verbs::completions::run(&args),
         }
     }
 }

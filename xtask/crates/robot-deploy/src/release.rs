@@ -15,6 +15,7 @@ pub(crate) mod history;
 pub(crate) mod lock;
 pub(crate) mod metadata;
 pub(crate) mod prune;
+pub(crate) mod seen;
 pub(crate) mod services;
 pub(crate) mod state;
 pub(crate) mod status;

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use crate::error::{Planned, exit_of, hints_of};
 
-use printable::on_one_line;
+pub(crate) use printable::on_one_line;
 pub use printable::printable;
 pub use progress::Progress;
 pub use text::{bytes, count, table, utc};

@@ -26,6 +26,7 @@ mod timings;
 pub(crate) mod tunnel;
 pub(crate) mod watch;
 
+use crate::cli::complete;
 use crate::config::{Robot, Workspace, current_dir};
 use crate::error::{Failure, Result};
 use crate::host::{self, Need};
@@ -50,7 +51,7 @@ fn named_or_all<'a>(workspace: &'a Workspace, names: &[String]) -> Result<Vec<&'
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct RobotArg {
     /// The robot; optional if there is only one
-    #[arg(long, short, value_name = "ROBOT")]
+    #[arg(long, short, value_name = "ROBOT", add = complete::robots())]
     robot: Option<String>,
 }
 
@@ -75,7 +76,7 @@ fn unspecified(names: &[&str], how_many: &str, all_option: &str) -> anyhow::Erro
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct RobotsArg {
     /// The robot, or several separated by commas; optional if there is only one
-    #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
+    #[arg(long, short, value_name = "ROBOT", value_delimiter = ',', add = complete::robots())]
     robot: Vec<String>,
 
     /// All robots

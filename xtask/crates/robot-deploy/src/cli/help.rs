@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::builder::StyledStr;
 use clap::{Command, CommandFactory, FromArgMatches};
+use clap_complete::CompleteEnv;
 
 /// Verbs of robot-deploy under the headings of the help. The first group has those that matter first.
 const GROUPS: [(&str, &[&str]); 5] = [
@@ -18,7 +19,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
 const OWN: &str = "Of this repository";
 
 /// Parses the command line, like [`clap::Parser::parse`]; the help has robot-deploy's verbs in groups.
+///
+/// For the scripts of `cargo xtask completions`, it completes a command line instead and ends the program.
 pub fn parse<C: CommandFactory + FromArgMatches>() -> C {
+    CompleteEnv::with_factory(C::command).var(super::complete::VARIABLE).complete();
     let mut matches = grouped(C::command()).get_matches();
     C::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }

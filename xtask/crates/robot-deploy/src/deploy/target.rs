@@ -9,7 +9,7 @@ use crate::release::activate::{self, Activation};
 use crate::release::compose::ComposeProject;
 use crate::release::lock::Lock;
 use crate::release::metadata::{Metadata, SourceRevision};
-use crate::release::{busy, state};
+use crate::release::{busy, seen, state};
 use crate::robot::{Endpoint, Session, Survey};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
@@ -173,6 +173,7 @@ impl<'a> Target<'a> {
 
     /// Reads the robot's state after an activation.
     fn after(&self, number: &str) -> Result<Survey> {
+        seen::add(self.workspace, &self.robot.name, number);
         Survey::of(&self.session, &self.workspace.project.name, self.repository).map_err(|error| {
             let gone = exit_of(&error) == Exit::Unreachable;
             let message =

@@ -112,6 +112,8 @@ fn packages_of(distribution: &Distribution, docker_ce: bool, need: &Need) -> &'s
         Need::Ssh => &["openssh-client"],
         Need::Shellcheck => &["shellcheck"],
         Need::Pyflakes => &["pyflakes3"],
+        Need::Zsh => &["zsh"],
+        Need::Fish => &["fish"],
         Need::Chromium if ubuntu => &["chromium-browser"],
         Need::Chromium => &["chromium"],
         Need::Zstd => &["zstd"],

@@ -33,6 +33,9 @@ pub enum Need {
     Shellcheck,
     /// Checks the Python programs that run on robots, for `cargo xtask test`.
     Pyflakes,
+    /// Shells to test completions in.
+    Zsh,
+    Fish,
     /// A browser, to test generated pages.
     Chromium,
     /// Compresses a file as a delta to another file.
@@ -59,6 +62,8 @@ impl fmt::Display for Need {
             Self::Ssh => f.write_str("the ssh client"),
             Self::Shellcheck => f.write_str("shellcheck"),
             Self::Pyflakes => f.write_str("pyflakes3"),
+            Self::Zsh => f.write_str("zsh"),
+            Self::Fish => f.write_str("fish"),
             Self::Chromium => f.write_str("the browser Chromium"),
             Self::Zstd => f.write_str("zstd"),
             Self::Emulation(platform) => write!(f, "emulation of {platform}"),
@@ -114,6 +119,8 @@ fn has(machine: &Machine, in_vm: bool, need: &Need) -> bool {
         Need::Ssh => has("ssh") && has("ssh-keygen"),
         Need::Shellcheck => has("shellcheck"),
         Need::Pyflakes => has("pyflakes3"),
+        Need::Zsh => has("zsh"),
+        Need::Fish => has("fish"),
         Need::Chromium => has("chromium") || has("chromium-browser"),
         Need::Zstd => has("zstd"),
         // The virtual machines of Docker Desktop and similar products include emulators.

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
+use clap::ValueHint;
 
 use super::{builder, timings, workspace};
+use crate::cli::complete;
 use crate::config::{Platform, Workspace};
 use crate::error::{Failure, Result};
 use crate::image::{self, ImageSpec, Options};
@@ -13,11 +15,11 @@ use crate::{host, ui};
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Images to build; by default all
-    #[arg(value_name = "IMAGE")]
+    #[arg(value_name = "IMAGE", add = complete::images())]
     images: Vec<String>,
 
     /// Build for the platform of this robot
-    #[arg(long, short, conflicts_with = "platform")]
+    #[arg(long, short, conflicts_with = "platform", add = complete::robots())]
     robot: Option<String>,
 
     /// Build for platforms, separated by commas: linux/amd64, linux/arm64
@@ -33,7 +35,7 @@ pub struct Args {
     no_cache: bool,
 
     /// Write an HTML report of the time spent; without FILE to target/xtask/timings.html
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1, require_equals = true)]
     timings: Option<Option<Utf8PathBuf>>,
 
     /// Install missing tools on this machine without asking

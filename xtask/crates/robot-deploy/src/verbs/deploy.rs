@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
+use clap::ValueHint;
 
 use super::{RobotsArg, builder, plan, timings, workspace};
 use crate::config::Workspace;
@@ -37,18 +38,18 @@ pub struct Args {
 
     /// With `--via archive`: write a bundle with everything that the robots need, to a file or directory, and
     /// touch no robot
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "no_start"])]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with_all = ["plan", "no_start"])]
     to: Option<Utf8PathBuf>,
 
     /// Write an incremental bundle: omit layers that BUNDLE already contains
-    #[arg(long, value_name = "BUNDLE", requires = "to")]
+    #[arg(long, value_name = "BUNDLE", value_hint = ValueHint::FilePath, requires = "to")]
     against: Option<Utf8PathBuf>,
 
     #[command(flatten)]
     activate: Activate,
 
     /// Write an HTML report of the time and bytes spent; without FILE to target/xtask/timings.html
-    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1)]
     timings: Option<Option<Utf8PathBuf>>,
 
     /// Build, then show what would be sent, how long that would take and what would restart; change nothing

@@ -4,6 +4,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::workspace;
+use crate::cli::complete;
 use crate::config::{Base, Workspace};
 use crate::error::{Failure, Result};
 use crate::host::{self, Need};
@@ -25,7 +26,7 @@ The ROS workspace of this machine is /ws in the container. The home directory th
 target/xtask/dev-shell/home on this machine. VS Code opens the same container with .devcontainer/.")]
 pub struct Args {
     /// The base to take the tools from; optional if there is only one
-    #[arg(long, value_name = "BASE")]
+    #[arg(long, value_name = "BASE", add = complete::bases())]
     base: Option<String>,
 
     /// Only build the image and print its name

@@ -1,6 +1,7 @@
 //! `cargo xtask doctor`: checks all prerequisites, and says how to fix each problem.
 
 use super::{named_or_all, workspace};
+use crate::cli::complete;
 use crate::config::Robot;
 use crate::doctor::{self, Check, Outcome, Source};
 use crate::error::{Failure, Result};
@@ -11,7 +12,7 @@ use crate::{host, ui};
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Check only these robots, separated by commas; by default all
-    #[arg(long, short, value_delimiter = ',')]
+    #[arg(long, short, value_delimiter = ',', add = complete::robots())]
     robot: Vec<String>,
 
     /// Print the findings as JSON

@@ -2,6 +2,7 @@
 //! environment of the service's node.
 
 use super::{RobotArg, workspace};
+use crate::cli::complete;
 use crate::error::Result;
 use crate::reach::reach;
 use crate::release::{history, services};
@@ -27,7 +28,7 @@ pub struct Shell {
     robot: RobotArg,
 
     /// The service
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = complete::services())]
     service: String,
 }
 

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use camino::Utf8PathBuf;
+use clap::ValueHint;
 
 use super::{RobotsArg, workspace};
 use crate::bundle::{Bundle, Signers};
@@ -27,7 +28,7 @@ Builds nothing and needs no Docker on this machine. If there is a file robots.si
 key in that file.")]
 pub struct Args {
     /// The bundle file
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: Utf8PathBuf,
 
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{RobotsArg, workspace};
+use crate::cli::complete;
 use crate::config::Robot;
 use crate::error::{Failure, Result, until_interrupted};
 use crate::fleet;
@@ -20,7 +21,7 @@ pub struct Args {
     robots: RobotsArg,
 
     /// Only these services; by default all
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = complete::services())]
     services: Vec<String>,
 
     /// Follow the output until Ctrl-C

@@ -1,6 +1,7 @@
 //! `cargo xtask pull-data`: copies bags, logs and other files of robots and their services to this machine.
 
 use camino::Utf8PathBuf;
+use clap::ValueHint;
 
 use super::{RobotsArg, workspace};
 use crate::config::Robot;
@@ -29,7 +30,7 @@ pub struct Args {
     path: String,
 
     /// Local directory, in which each robot gets a subdirectory
-    #[arg(long, value_name = "DIRECTORY", default_value = "data")]
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, default_value = "data")]
     to: Utf8PathBuf,
 }
 

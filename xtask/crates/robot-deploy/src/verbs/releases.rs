@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use super::{RobotsArg, workspace};
-use crate::config::Robot;
+use crate::config::{Robot, Workspace};
 use crate::error::Result;
 use crate::fleet;
 use crate::reach::reach;
-use crate::release::history;
 use crate::release::metadata::Metadata;
 use crate::release::stored::{self, StoredRelease};
+use crate::release::{history, seen};
 use crate::robot::Session;
 use crate::ui;
 
@@ -25,7 +25,12 @@ pub struct Args {
 
 /// Prints the releases. An unreachable robot does not stop the others.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    show(args, stored::list, |all| {
+    let list = |session: &Session, workspace: &Workspace| {
+        let releases = stored::list(session, &workspace.project.name)?;
+        seen::record(workspace, session.robot(), &releases);
+        Ok(releases)
+    };
+    show(args, list, |all| {
         let rows: Vec<_> = all
             .iter()
             .flat_map(|(robot, stored)| stored.iter().map(|stored| release(robot, stored)))
@@ -36,7 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Prints the histories. An unreachable robot does not stop the others.
 pub(crate) fn history(args: &Args) -> Result<()> {
-    show(args, history::read, |all| {
+    let read = |session: &Session, workspace: &Workspace| history::read(session, &workspace.project.name);
+    show(args, read, |all| {
         let rows: Vec<_> =
             all.iter().flat_map(|(robot, entries)| entries.iter().map(|entry| line(robot, entry))).collect();
         ui::table(["ROBOT", "TIME (UTC)", "BY", "WHAT", "RELEASE", "OUTCOME"], &rows)
@@ -46,19 +52,18 @@ pub(crate) fn history(args: &Args) -> Result<()> {
 /// Queries all robots in parallel and prints the answers as a table or as JSON.
 fn show<T: serde::Serialize + Send>(
     args: &Args,
-    ask: impl Fn(&Session, &str) -> Result<T> + Sync,
+    ask: impl Fn(&Session, &Workspace) -> Result<T> + Sync,
     table: impl FnOnce(&[(String, T)]) -> String,
 ) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
-    let (all, served) = fleet::each(&robots, |robot: &Robot| {
-        ask(&Session::open(reach(&workspace, robot)?)?, &workspace.project.name)
-    });
+    let (all, served) =
+        fleet::each(&robots, |robot: &Robot| ask(&Session::open(reach(&workspace, robot)?)?, &workspace));
     if args.json {
         let robots: serde_json::Map<String, serde_json::Value> =
             all.iter().map(|(robot, answer)| (robot.clone(), json!(answer))).collect();
         ui::result(&serde_json::to_string_pretty(&robots)?)?;
-    } else {
+    } else if !all.is_empty() {
         ui::result(&table(&all))?;
     }
     served

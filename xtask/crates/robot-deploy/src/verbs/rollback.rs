@@ -2,6 +2,7 @@
 //! images.
 
 use super::{RobotsArg, workspace};
+use crate::cli::complete;
 use crate::config::Robot;
 use crate::deploy::{OnBusy, Target, show_running};
 use crate::error::{Failure, Result};
@@ -20,7 +21,7 @@ pub struct Args {
     robots: RobotsArg,
 
     /// Number of the release to activate; by default the previous healthy one
-    #[arg(long, value_name = "RELEASE")]
+    #[arg(long, value_name = "RELEASE", add = complete::releases())]
     to: Option<u32>,
 
     #[command(flatten)]

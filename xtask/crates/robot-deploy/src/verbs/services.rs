@@ -1,6 +1,7 @@
 //! `cargo xtask start`, `stop`, `restart`: the services of the current release.
 
 use super::{RobotsArg, workspace};
+use crate::cli::complete;
 use crate::config::Robot;
 use crate::deploy::show_running;
 use crate::error::Result;
@@ -18,7 +19,7 @@ pub struct Args {
     robots: RobotsArg,
 
     /// Only these services; by default all
-    #[arg(value_name = "SERVICE")]
+    #[arg(value_name = "SERVICE", add = complete::services())]
     services: Vec<String>,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{builder, workspace};
+use crate::cli::complete;
 use crate::config::{Host, Robot, Workspace};
 use crate::error::Result;
 use crate::host::Need;
@@ -20,7 +21,7 @@ enum Verb {
     /// Start simulated robots; creates those that do not exist
     Up {
         /// Robots to start; by default all simulated ones
-        #[arg(value_name = "ROBOT")]
+        #[arg(value_name = "ROBOT", add = complete::robots())]
         robots: Vec<String>,
         /// Limit the bandwidth of their links in both directions, as a rate of tc(8): 50mbit, 2mbit; or off
         #[arg(long, value_name = "RATE")]
@@ -32,7 +33,7 @@ enum Verb {
     /// Remove simulated robots with everything on them
     Down {
         /// Robots to remove; by default all of the project
-        #[arg(value_name = "ROBOT")]
+        #[arg(value_name = "ROBOT", add = complete::robots())]
         robots: Vec<String>,
     },
     /// List the simulated robots and their state

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{named_or_all, workspace};
+use crate::cli::complete;
 use crate::config::{Robot, Workspace};
 use crate::error::{Exit, Result, exit_of, hints_of, panicked, until_interrupted};
 use crate::reach::endpoint;
@@ -20,7 +21,7 @@ const SKEW: i64 = 2;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Only these robots, separated by commas; by default all
-    #[arg(long, short, value_delimiter = ',')]
+    #[arg(long, short, value_delimiter = ',', add = complete::robots())]
     robot: Vec<String>,
 
     /// Refresh until Ctrl-C

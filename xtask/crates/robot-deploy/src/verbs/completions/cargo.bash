@@ -8,7 +8,7 @@ _xtask_cargo() {
     if [[ ${COMP_WORDS[first]} == xtask ]] && ((COMP_CWORD > first)); then
         COMP_WORDS=("${COMP_WORDS[@]:first}")
         ((COMP_CWORD -= first))
-        _xtask xtask "$2" "$3"
+        _clap_complete_xtask xtask "$2" "$3"
     elif [[ -n ${_xtask_cargo_before-} ]]; then
         "$_xtask_cargo_before" "$@"
     fi

@@ -5,4 +5,5 @@ function __fish_cargo_xtask
     test (count $words) -ge 2; and test $words[2] = xtask
 end
 
-complete -c cargo -n __fish_cargo_xtask -f -a '(complete -C (string replace -r "^\s*cargo\s+" "" -- (commandline -cp)))'
+complete --keep-order --command cargo --condition __fish_cargo_xtask --no-files \
+    --arguments '(XTASK_COMPLETE=fish _xtask_program -- (commandline -opc)[2..-1] (commandline -ct))'

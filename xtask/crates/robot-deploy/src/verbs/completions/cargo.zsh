@@ -1,7 +1,7 @@
 
 # `cargo xtask <TAB>`: cargo's completion asks a function of this name.
 _cargo-xtask() {
-    _xtask "$@"
+    _clap_dynamic_completer_xtask "$@"
 }
 
 # Where cargo has no completion, `xtask` is all that is known of it.
@@ -10,7 +10,7 @@ if (( ! $+_comps[cargo] )); then
         if [[ $words[2] == xtask ]] && (( CURRENT > 2 )); then
             shift words
             (( CURRENT-- ))
-            _xtask "$@"
+            _clap_dynamic_completer_xtask "$@"
         else
             _default
         fi
