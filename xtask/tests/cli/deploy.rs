@@ -29,10 +29,10 @@ fn a_first_deploy_builds_brings_the_registry_pushes_pulls_and_starts() {
             "docker image inspect --format {{.Id}} xtask-base:trixie-",
             "docker buildx bake '--builder=default' '--provenance=false' '--sbom=false' --file",
             "--progress=plain' --metadata-file",
-            &format!("docker tag eurobot:camera 127.0.0.1:{port}/eurobot:camera\n"),
+            &format!("docker tag {} 127.0.0.1:{port}/eurobot:camera\n", lab.own_name("camera")),
             &format!("docker push 127.0.0.1:{port}/eurobot:camera\n"),
             &format!("docker image rm 127.0.0.1:{port}/eurobot:camera\n"),
-            &format!("docker tag eurobot:navigation 127.0.0.1:{port}/eurobot:navigation\n"),
+            &format!("docker tag {} 127.0.0.1:{port}/eurobot:navigation\n", lab.own_name("navigation")),
             &format!("docker push 127.0.0.1:{port}/eurobot:navigation\n"),
             &format!("docker image rm 127.0.0.1:{port}/eurobot:navigation"),
         ],
@@ -185,11 +185,12 @@ fn unpacking_while_it_is_delivered(end: &str) -> (Lab, Registry) {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
     let stored = |image| {
-        let digest = registry.digest(image);
+        let (digest, own) = (registry.digest(image), lab.own_name(image));
         format!(
             "echo '#5 [{image}] exporting to image'
              echo '#5 exporting manifest {digest} done'
              echo '#5 naming to docker.io/library/eurobot:{image} done'
+             echo '#5 naming to docker.io/{own} done'
              echo '#5 unpacking to docker.io/library/eurobot:{image}'\n"
         )
     };

@@ -100,14 +100,20 @@ fn a_robot_that_does_not_answer_fails_a_dry_run_as_it_fails_a_deploy() {
         .says(&["`main` is linux/arm/v7, but robots.toml says"]);
 }
 
+/// From now on the engine has the images that the registry has.
+fn has_built(lab: &Lab, registry: &Registry) {
+    let ids =
+        ["camera", "navigation"].map(|image| [registry.digest(image), registry.digest(image)].join("\n"));
+    lab.says("docker", "'image inspect --format {{.Id}} eurobot/'*", &ids.join("\n"));
+}
+
 #[test]
 fn what_is_known_is_told_as_by_plan() {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
     lab.run(&["deploy"]).expect(0);
     lab.remember_release();
-    let ids = ["camera", "navigation"].map(|image| registry.digest(image)).join("\n");
-    lab.says("docker", "'image inspect --format {{.Id}} eurobot:camera eurobot:navigation'", &ids);
+    has_built(&lab, &registry);
     lab.on("ssh", "*'echo done'*", "cat >/dev/null; echo done");
     let ran = dry(&lab, &["deploy"]);
     in_order(
@@ -122,8 +128,7 @@ fn images_that_no_robot_has_are_named_in_words_and_not_exported() {
     let lab = Lab::new();
     let registry = Registry::start(&lab);
     lab.run(&["build-images"]).expect(0);
-    let ids = ["camera", "navigation"].map(|image| registry.digest(image)).join("\n");
-    lab.says("docker", "'image inspect --format {{.Id}} eurobot:camera eurobot:navigation'", &ids);
+    has_built(&lab, &registry);
     let lacks = |first: &str| {
         let ran = dry(&lab, &["deploy"]);
         in_order(

@@ -249,8 +249,9 @@ fn complaint(request: Request, lie: Lie) -> Option<String> {
         Err(complaint) => return Some(complaint),
     };
     let mut after = foreign_files(&lab);
-    // `pull-data` may write here.
-    after.retain(|path, _| !path.starts_with(lab.root.join("data").as_str()));
+    // `pull-data` may write to the first, builds lock files in the second.
+    let own = [lab.root.join("data"), lab.home.join(".cache")];
+    after.retain(|path, _| own.iter().all(|own| !path.starts_with(own.as_str())));
     let said = format!("{}{}", ran.stdout, ran.stderr);
     let is_control = |character: char| character.is_control() && !"\n\t".contains(character);
     let complaint = match ran.code {

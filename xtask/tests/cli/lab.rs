@@ -5,6 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
 
 /// Real programs that scripts and xtask itself may use.
 const REAL: [&str; 15] = [
@@ -89,6 +90,13 @@ impl Lab {
         let write = ["-c", "cat >\"$1\" && chmod +x \"$1\"", "sh", path.as_str()];
         let (success, said) = super::shell::run("sh", &write, &FAKE.replace("LAB", self.dir.as_str()));
         assert!(success, "{said}");
+    }
+
+    /// Name of an image in the repository of the first run of this lab's user.
+    pub(crate) fn own_name(&self, image: &str) -> String {
+        let home = self.home.as_str();
+        let hash = Sha256::new().chain_update(home.len().to_le_bytes()).chain_update(home).finalize();
+        format!("eurobot/{}-0:{image}", &format!("{hash:x}")[..12])
     }
 
     /// Removes a program from PATH.

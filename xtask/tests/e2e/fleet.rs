@@ -1,6 +1,6 @@
 //! Several robots in one deploy.
 
-use super::harness::{Lab, MAIN, ODOMETRY, PROJECT, SECONDARY};
+use super::harness::{Engine, Lab, MAIN, ODOMETRY, PROJECT, SECONDARY, eventually};
 
 const BOTH: [&str; 4] = ["deploy", "--robot", "main,secondary", "--yes"];
 
@@ -30,6 +30,27 @@ pub fn robots_hear_each_other_on_a_shared_domain_only(lab: &Lab) {
     assert!(!hears("8", "5"), "its own nodes do not");
     // The services would slow down other tests.
     lab.workspace.xtask(&["stop", "--robot", "secondary"]).expect_exit(0);
+}
+
+pub fn two_clones_on_one_machine_do_not_mix_their_images(lab: &Lab) {
+    let workspace = lab.deployed();
+    let theirs = workspace.clone_privately();
+    theirs.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # of the other clone");
+    // The robot is made again, to accept the key of that clone.
+    theirs.xtask(&["deploy", "--robot", "secondary", "--yes"]).expect_exit(0);
+    let image = format!("{PROJECT}:localization");
+    let before = Engine::layers(&image);
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # of this clone");
+    MAIN.cut_link();
+    let ours = workspace.start(&["deploy", "--robot", "main", "--yes"]);
+    let built = eventually("its build", || Some(Engine::layers(&image)).filter(|layers| *layers != before));
+    theirs.edit(ODOMETRY, "of the other clone", "of the other clone, again");
+    theirs.xtask(&["deploy", "--robot", "secondary", "--yes"]).expect_exit(0);
+    assert_eq!(SECONDARY.layers("localization"), Engine::layers(&image));
+    MAIN.mend_link();
+    ours.wait_for_all().expect_exit(0);
+    assert_eq!(MAIN.layers("localization"), built);
+    assert_ne!(Engine::layers(&image), built, "both clones built the same");
 }
 
 pub fn a_robot_that_is_off_does_not_stop_the_other(lab: &Lab) {

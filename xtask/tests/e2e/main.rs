@@ -202,6 +202,7 @@ fn main() -> ExitCode {
         security::who_takes_the_registrys_port_gets_nothing,
         false_robot::whatever_its_programs_say_xtask_ends_and_says_what_is_wrong,
         fleet::a_robot_that_is_off_does_not_stop_the_other,
+        fleet::two_clones_on_one_machine_do_not_mix_their_images,
         archive::both_image_stores_load_it_without_a_registry,
         archive::only_what_differs_is_in_it,
         archive::a_dropped_connection_changes_nothing,

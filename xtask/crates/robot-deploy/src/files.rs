@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Failure, Result};
 
 /// Replaces the content of a file atomically and creates its directory if needed. Only the owner can read the
 /// file.
@@ -21,6 +21,13 @@ pub fn replace(path: &Utf8Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("write `{path}`"))?;
     file.persist(path).with_context(|| format!("replace `{path}`"))?;
     Ok(())
+}
+
+/// Home directory of this user: `HOME`, or what the system knows of the user.
+pub fn home() -> Result<Utf8PathBuf> {
+    let home = std::env::home_dir().and_then(|home| Utf8PathBuf::from_path_buf(home).ok());
+    home.filter(|home| home.is_absolute())
+        .ok_or_else(|| Failure::failed("this user has no home directory").hint("set `HOME` to one").into())
 }
 
 /// Reads `source` to its end and returns the digest.

@@ -12,6 +12,7 @@ pub mod export;
 mod failures;
 pub mod layout;
 pub mod oci;
+mod own;
 mod progress;
 mod provenance;
 pub mod push;
@@ -21,6 +22,7 @@ pub mod service;
 mod unchanged;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 use parking_lot::Mutex;
@@ -31,6 +33,8 @@ use crate::config::{Platform, Workspace};
 use crate::digest::Digest;
 use crate::error::{FollowedBy as _, Result};
 use crate::process::Cmd;
+
+use own::OwnRepository;
 
 pub use bake::{Options, build, test, tools, tools_reference};
 pub use builder::Builder;
@@ -71,8 +75,10 @@ impl ImageSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     pub spec: ImageSpec,
-    /// Name in this machine's image store.
+    /// Name in this machine's image store, for people: other runs may move it.
     pub reference: String,
+    /// Repository in which other runs do not move it.
+    own: Arc<OwnRepository>,
     /// ID in this machine's image store.
     pub id: ImageId,
     /// Definition of the build, for output in other formats.
@@ -87,6 +93,11 @@ struct BakeTarget {
 }
 
 impl Built {
+    /// Name in this machine's image store, which stays for as long as the value exists.
+    pub fn own_name(&self) -> String {
+        self.own.of(&self.reference)
+    }
+
     /// Repository part of its name, which is the project's name.
     pub fn repository(&self) -> &str {
         self.reference.split(':').next().unwrap_or_default()
@@ -182,11 +193,12 @@ fn ensure_cached(tag: &str, build: impl FnOnce() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-/// IDs of the workspace's tagged images in this machine's engine: digests of manifests, or of configurations
+/// IDs of the project's tagged images in this machine's engine: digests of manifests, or of configurations
 /// in the classic store.
 pub fn named(workspace: &Workspace) -> Result<BTreeSet<Digest>> {
-    let project = &workspace.project.name;
-    let list = cmd!("docker image ls --no-trunc --format '{{.ID}}' {project}")?.read()?;
+    let [project, own] = ["", "/*"].map(|rest| format!("reference={}{rest}", workspace.project.name));
+    let list =
+        cmd!("docker image ls --no-trunc --format '{{.ID}}' --filter {project} --filter {own}")?.read()?;
     Ok(list.lines().filter_map(|line| line.parse().ok()).collect())
 }
 
@@ -226,6 +238,7 @@ mod tests {
         let built = Built {
             spec,
             reference: "eurobot:navigation".into(),
+            own: OwnRepository::testing(),
             id: ImageId::Config("sha256:c".into()),
             bake_target: BakeTarget {
                 dir: dir.clone(),

@@ -55,8 +55,10 @@ impl Engine {
     }
 
     pub fn remove_images(project: &str) {
-        for tag in Self::ids(project).into_keys() {
-            succeeds(&["docker", "image", "rm", &format!("{project}:{tag}")]);
+        for pattern in [project, &format!("{project}/*")] {
+            for name in Self::names(pattern) {
+                succeeds(&["docker", "image", "rm", &name]);
+            }
         }
         Self::remove_temporary_tags(project);
     }

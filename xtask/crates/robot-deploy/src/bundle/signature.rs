@@ -51,8 +51,7 @@ impl Signers {
         let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
         let allowed: BTreeSet<&str> = lines.flat_map(str::split_whitespace).collect();
         let is_allowed = |key: &str| key.split_whitespace().nth(1).is_some_and(|key| allowed.contains(key));
-        let home = std::env::var("HOME").context("find your SSH keys")?;
-        let dir = Utf8Path::new(&home).join(".ssh");
+        let dir = files::home().context("find your SSH keys")?.join(".ssh");
         let files = dir.read_dir_utf8().into_iter().flatten().flatten().map(|entry| entry.into_path());
         let mut files: Vec<Utf8PathBuf> = files.filter(|path| path.extension() == Some("pub")).collect();
         files.sort();

@@ -3,12 +3,12 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::distribution::{self, Distribution};
 use super::endpoint::{self, Endpoint};
 use crate::error::Result;
+use crate::files;
 use crate::process::Cmd;
 
 /// System directories where the `docker` client looks for plugins.
@@ -58,7 +58,7 @@ impl Machine {
     /// Describes the machine that this process runs on.
     pub fn this() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = Utf8PathBuf::from(variable("HOME").context("`$HOME` is not set")?);
+        let home = files::home()?;
         let docker_config = variable("DOCKER_CONFIG").map_or_else(|| home.join(".docker"), Utf8PathBuf::from);
         let endpoint = Endpoint::chosen(
             variable("DOCKER_HOST").as_deref(),

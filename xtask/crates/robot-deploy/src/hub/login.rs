@@ -5,11 +5,12 @@
 
 use anyhow::Context as _;
 use base64::Engine as _;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use serde_json::{Value, json};
 
 use crate::config::Hub;
 use crate::error::{Failure, Result};
+use crate::files;
 use crate::process::Cmd;
 
 /// Name of Docker Hub in `auths`.
@@ -66,7 +67,7 @@ fn names(registry: &str) -> Vec<String> {
 
 fn config_file() -> Option<Utf8PathBuf> {
     let own = std::env::var("DOCKER_CONFIG").ok().filter(|dir| !dir.is_empty()).map(Utf8PathBuf::from);
-    let home = || std::env::var("HOME").ok().map(|home| Utf8Path::new(&home).join(".docker"));
+    let home = || files::home().ok().map(|home| home.join(".docker"));
     Some(own.or_else(home)?.join("config.json"))
 }
 

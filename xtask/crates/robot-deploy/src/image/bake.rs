@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::failures::Paths;
+use super::own::OwnRepository;
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
 use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, progress, secrets};
@@ -46,19 +48,19 @@ impl Options<'_> {
         inputs: &BTreeMap<&ImageSpec, Inputs>,
     ) -> impl Fn(&str, &str) + Clone + Send + Sync + use<> {
         let image = |(spec, inputs): (&&ImageSpec, &Inputs)| {
-            (spec.reference(workspace), ((*spec).clone(), inputs.bake_target.clone()))
+            let id = ImageId::Manifest(String::new());
+            let built = inputs.built(workspace, spec, id);
+            (built.own_name(), built)
         };
-        let expected: BTreeMap<String, (ImageSpec, BakeTarget)> = inputs.iter().map(image).collect();
+        let expected: BTreeMap<String, Built> = inputs.iter().map(image).collect();
         let has_manifests = matches!(builder, Builder::Engine { store: Store::Containerd });
         let listener = self.stored.filter(|_| has_manifests).cloned();
         move |reference, digest| {
-            let Some((listener, (spec, bake_target))) = listener.as_ref().zip(expected.get(reference)) else {
-                return;
-            };
-            let (spec, bake_target) = (spec.clone(), bake_target.clone());
-            let id = ImageId::Manifest(digest.to_owned());
-            // The receiver may be gone already.
-            drop(listener.send(Built { spec, reference: reference.to_owned(), id, bake_target }));
+            if let Some((listener, built)) = listener.as_ref().zip(expected.get(reference)) {
+                let id = ImageId::Manifest(digest.to_owned());
+                // The receiver may be gone already.
+                drop(listener.send(Built { id, ..built.clone() }));
+            }
         }
     }
 }
@@ -91,12 +93,12 @@ pub fn build(
         .iter()
         .map(|spec| match unchanged.iter().find(|built| built.spec == *spec) {
             Some(built) => Ok(built.clone()),
-            None => built(workspace, builder, spec, &outcome, &inputs[spec].bake_target),
+            None => built(workspace, builder, spec, &outcome, &inputs[spec]),
         })
         .collect::<Result<Vec<Built>>>()?;
     for built in &images {
         let hash = inputs[&built.spec].hash.clone().unwrap_or_default();
-        known.insert(&built.reference, hash, built.id.digest());
+        known.insert(&built.own_name(), hash, built.id.digest());
     }
     known.save()?;
     Ok(images)
@@ -112,6 +114,7 @@ fn title(specs: &BTreeSet<ImageSpec>) -> String {
 
 /// Inputs of an image's build.
 struct Inputs {
+    own: Arc<OwnRepository>,
     bake_target: BakeTarget,
     /// Hash of everything that the image depends on, if that is known.
     hash: Option<String>,
@@ -126,14 +129,22 @@ impl Inputs {
         dir: &Utf8Path,
     ) -> Result<BTreeMap<&'a ImageSpec, Self>> {
         let contexts = base_contexts(workspace, builder, specs)?;
+        let own = OwnRepository::take(&workspace.project.name)?;
         let inputs = specs.iter().map(|spec| {
             let image = workspace.image(&spec.image)?;
             let context = contexts[&(image.base.as_str(), &spec.platform)].as_str();
-            let definition = image_target(workspace, builder, spec, image, context)?;
+            let definition = image_target(workspace, builder, spec, image, context, &own)?;
             let hash = unchanged::inputs(workspace, image, &definition);
-            Ok((spec, Self { bake_target: BakeTarget { dir: dir.to_owned(), definition }, hash }))
+            let bake_target = BakeTarget { dir: dir.to_owned(), definition };
+            Ok((spec, Self { own: Arc::clone(&own), bake_target, hash }))
         });
         inputs.collect()
+    }
+
+    fn built(&self, workspace: &Workspace, spec: &ImageSpec, id: ImageId) -> Built {
+        let reference = spec.reference(workspace);
+        let (own, bake_target) = (Arc::clone(&self.own), self.bake_target.clone());
+        Built { spec: spec.clone(), reference, own, id, bake_target }
     }
 }
 
@@ -150,17 +161,21 @@ fn unchanged(
         return Vec::new();
     }
     let known_image = |(spec, inputs): (&&ImageSpec, &Inputs)| {
-        let reference = spec.reference(workspace);
-        let digest = known.digest(&reference, inputs.hash.as_deref()?)?.to_owned();
+        let name = inputs.own.of(&spec.reference(workspace));
+        let digest = known.digest(&name, inputs.hash.as_deref()?)?.to_owned();
         let id = match store {
             Store::Containerd => ImageId::Manifest(digest),
             Store::Classic => ImageId::Config(digest),
         };
-        Some(Built { spec: (*spec).clone(), reference, id, bake_target: inputs.bake_target.clone() })
+        Some(inputs.built(workspace, spec, id))
     };
     let images: Vec<Built> = inputs.iter().filter_map(known_image).collect();
-    let all_exist =
-        unchanged::all_exist(images.iter().map(|built| (built.reference.as_str(), built.id.digest())));
+    // The name for people may have been moved by another clone.
+    let names: Vec<(String, &str)> = images
+        .iter()
+        .flat_map(|built| [built.own_name(), built.reference.clone()].map(|name| (name, built.id.digest())))
+        .collect();
+    let all_exist = unchanged::all_exist(names.iter().map(|(name, digest)| (name.as_str(), *digest)));
     if all_exist { images } else { Vec::new() }
 }
 
@@ -247,13 +262,14 @@ fn image_target(
     spec: &ImageSpec,
     image: &Image,
     context: &str,
+    own: &OwnRepository,
 ) -> Result<Value> {
     let base = &workspace.bases[&image.base];
     let provenance = Provenance::of(workspace, image)?;
     let reference = spec.reference(workspace);
     let mut target = common(workspace, base, &spec.platform, context)?;
     target["target"] = json!(format!("image-{}", image.name));
-    target["tags"] = json!([reference]);
+    target["tags"] = json!([reference, own.of(&reference)]);
     target["labels"] = json!(provenance.labels(workspace, image));
     // BuildKit writes this as creation time into the image's configuration: the digest then depends on inputs
     // only.
@@ -388,9 +404,9 @@ fn built(
     builder: Builder,
     spec: &ImageSpec,
     outcome: &Outcome,
-    bake_target: &BakeTarget,
+    inputs: &Inputs,
 ) -> Result<Built> {
-    let (reference, bake_target) = (spec.reference(workspace), bake_target.clone());
+    let reference = spec.reference(workspace);
     let metadata = outcome
         .get(&spec.target())
         .with_context(|| format!("BuildKit reported no result for `{reference}`"))?;
@@ -400,7 +416,7 @@ fn built(
         (false, _, Some(config)) => ImageId::Config(config.clone()),
         _ => anyhow::bail!("BuildKit reported no digest for `{reference}`"),
     };
-    Ok(Built { spec: spec.clone(), reference, id, bake_target })
+    Ok(inputs.built(workspace, spec, id))
 }
 
 #[cfg(test)]

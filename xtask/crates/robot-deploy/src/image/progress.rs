@@ -112,7 +112,8 @@ impl StoredImages {
         }
         // A duration may stand between name and `done`.
         let name = rest.strip_prefix("naming to ")?.strip_suffix(" done")?.split(' ').next()?;
-        Some((name.strip_prefix("docker.io/library/").unwrap_or(name), self.manifests.get(number)?))
+        let name = name.strip_prefix("docker.io/").unwrap_or(name);
+        Some((name.strip_prefix("library/").unwrap_or(name), self.manifests.get(number)?))
     }
 }
 

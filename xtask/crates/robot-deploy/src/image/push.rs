@@ -19,7 +19,7 @@ impl Push {
         let docker = |args: &[&str]| Cmd::new("docker").args(args.iter().copied());
         let (steps, temporary_tag) = match builder {
             Builder::Engine { .. } => {
-                (vec![docker(&["tag", &built.reference, &name]), docker(&["push", &name])], true)
+                (vec![docker(&["tag", &built.own_name(), &name]), docker(&["push", &name])], true)
             }
             // The engine insists on TLS, so the builder pushes the image that it has just built.
             Builder::Container => (vec![built.push_from_builder(&name)?], false),

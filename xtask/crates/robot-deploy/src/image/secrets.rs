@@ -3,6 +3,8 @@
 
 use camino::Utf8PathBuf;
 
+use crate::files;
+
 /// Certificate bundles of Linux distributions and macOS.
 const CA_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
@@ -11,7 +13,7 @@ const CA_BUNDLES: [&str; 3] =
 /// are common in universities), and `pip`, its pip configuration (package index, proxy).
 pub fn of_this_machine() -> Vec<String> {
     let from_env = |name: &str| std::env::var(name).ok().map(Utf8PathBuf::from);
-    let home = from_env("HOME").unwrap_or_default();
+    let home = files::home().unwrap_or_default();
     let ca = from_env("SSL_CERT_FILE").into_iter().chain(CA_BUNDLES.map(Utf8PathBuf::from));
     let pip = from_env("PIP_CONFIG_FILE").into_iter().chain([
         home.join(".config/pip/pip.conf"),

@@ -27,7 +27,7 @@ pub(super) fn part(hub: &Hub, builder: Builder, built: &Built, reference: &str) 
                 // The containerd store pushes layers as they are, so make a compressed image first.
                 Store::Containerd => drop(built.publish(builder, reference)?),
                 Store::Classic => {
-                    let name = &built.reference;
+                    let name = built.own_name();
                     cmd!("docker tag {name} {reference}")?.run()?;
                 }
             }

@@ -9,6 +9,7 @@ use crate::cmd;
 use crate::config::{Robot, Workspace};
 use crate::delivery::DigestCache;
 use crate::error::{Failure, FollowedBy as _, Result, explained};
+use crate::files;
 use crate::host::Need;
 use crate::image::{Builder, service};
 use crate::reach::reach;
@@ -104,9 +105,7 @@ fn ensure_login(endpoint: &Endpoint) -> Result<()> {
 
 /// Returns the public key to install: the first one found under the default names, or a new one.
 fn ensure_key() -> Result<Utf8PathBuf> {
-    let home =
-        std::env::var("HOME").map_err(|_| Failure::failed("cannot find your SSH keys: HOME is not set"))?;
-    let dir = Utf8Path::new(&home).join(".ssh");
+    let dir = files::home()?.join(".ssh");
     let names = ["id_ed25519", "id_ecdsa", "id_rsa"];
     if let Some(key) = names.iter().map(|name| dir.join(format!("{name}.pub"))).find(|path| path.is_file()) {
         return Ok(key);
