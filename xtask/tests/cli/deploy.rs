@@ -272,7 +272,7 @@ fn an_archive_needs_no_registry_and_names_what_it_loaded_by_its_content() {
     let again = lab.run(&["deploy", "--via", "archive"]).expect(0);
     assert!(again.stderr.contains("nothing changed; nothing sent"), "{}", again.stderr);
     let there = lab.calls()[before..].iter().filter(|call| call.starts_with("ssh ")).count();
-    assert_eq!(there, 3, "the connection, the lock and one survey");
+    assert_eq!(there, 2, "the connection and one survey");
 }
 
 #[test]

@@ -141,10 +141,10 @@ pub fn a_damaged_layer_of_the_robot_is_brought_again(lab: &Lab) {
         let source = workspace.read(&module.path);
         deploy_around(lab);
         let layer = blob(&layer_with(workspace, &marker));
-        let reference = MAIN.services()["localization"].reference.clone();
+        let id = MAIN.services()["localization"].image.clone();
         module.edit(workspace);
         deploy_around(lab);
-        MAIN.exec(&["docker", "image", "rm", "--force", &reference]);
+        MAIN.exec(&["docker", "image", "rm", "--force", &id]);
         damage(&layer, &marker, how);
         workspace.write(&module.path, source);
         deploy_around(lab);

@@ -9,7 +9,8 @@ pub fn both_image_stores_get_the_same_images(lab: &Lab) {
     workspace.xtask(&BOTH).expect_exit(0);
     for image in ["communication", "localization", "navigation", "behavior_tree"] {
         // Images that an engine has are not delivered again, even if its registry has lost them.
-        assert_eq!(MAIN.assert_engine_has_built(image), SECONDARY.assert_engine_has_built(image));
+        MAIN.assert_engine_has_built(image);
+        SECONDARY.assert_engine_has_built(image);
     }
     assert_eq!(SECONDARY.services().len(), 4);
     let before = (MAIN.services(), SECONDARY.services());

@@ -205,6 +205,7 @@ fn main() -> ExitCode {
         fleet::two_clones_on_one_machine_do_not_mix_their_images,
         archive::both_image_stores_load_it_without_a_registry,
         archive::only_what_differs_is_in_it,
+        archive::the_same_images_restart_nothing_whichever_way_they_come,
         archive::a_dropped_connection_changes_nothing,
         bundles::one_brings_empty_robots_what_was_built,
         bundles::one_against_another_has_the_difference_only,

@@ -14,9 +14,11 @@ use std::collections::BTreeMap;
 
 use crate::config::Workspace;
 use crate::image::{Builder, Built};
+use crate::robot::registry::reference;
 use crate::robot::{Session, Survey};
 use crate::ui::Progress;
 
+use archive::ArchiveImage;
 pub(crate) use delta::{DeltaCache, is_full, prune};
 pub(crate) use digest_cache::DigestCache;
 pub(crate) use registry::{deliver, pull_lacking};
@@ -40,6 +42,13 @@ pub(crate) struct Delivered {
     pub image: String,
     /// The image's name in the robot's engine, for the Compose project.
     pub reference: String,
+}
+
+impl Delivered {
+    /// Returns whether it is called by its digest in a repository.
+    fn is_in(&self, repository: &str) -> bool {
+        self.reference.split_once('@').is_some_and(|(name, _)| name == repository)
+    }
 }
 
 /// Bytes and layers that a delivery sent, and those that the robot had before.
@@ -113,21 +122,27 @@ pub(crate) fn already_there(
     digest_cache: &DigestCache,
     built: &[Built],
 ) -> Option<Vec<Delivered>> {
-    built.iter().map(|built| known_as(workspace, survey, digest_cache, built)).collect()
+    built.iter().map(|built| on_robot(workspace, survey, digest_cache, built)).collect()
 }
 
-/// Returns an image under its name on the robot, if the robot has it.
-fn on_robot(route: &Route<'_>, built: &Built) -> Option<Delivered> {
-    known_as(route.workspace, route.survey, route.digest_cache, built)
-}
-
-fn known_as(
+/// Returns an image under its name on the robot, if the robot has it, whichever way it came.
+pub(crate) fn on_robot(
     workspace: &Workspace,
     survey: &Survey,
     digest_cache: &DigestCache,
     built: &Built,
 ) -> Option<Delivered> {
-    let digest = digest_cache.manifest_of(&built.id)?;
-    let reference = crate::robot::registry::reference(&workspace.project.name, &digest);
-    survey.has_image(&reference).then(|| Delivered { image: built.spec.image.clone(), reference })
+    name_on_robot(survey, &workspace.project.name, &ArchiveImage::of(built, digest_cache))
+}
+
+/// The name by which a container of the robot runs an image, or else another one that stays: a release that called
+/// the same image by another name would restart its services.
+fn name_on_robot(survey: &Survey, project: &str, item: &ArchiveImage) -> Option<Delivered> {
+    let running = survey.containers.iter().map(|container| container.reference.clone());
+    let pushed = item.digests().map(|digest| reference(project, digest));
+    let lasting: Vec<String> = pushed.chain([item.reference(project)]).collect();
+    let is_lasting = |name: &String| name.contains('@') || lasting.contains(name);
+    let mut names = running.filter(is_lasting).chain(lasting.iter().cloned());
+    let reference = names.find(|name| survey.known().any(|known| known.is_called(name) && item.is(known)))?;
+    Some(Delivered { image: item.image.clone(), reference })
 }

@@ -21,7 +21,7 @@ use crate::release::activate;
 use crate::release::compose::ComposeDraft;
 use crate::release::metadata::{Metadata, SourceRevision};
 use crate::release::{prune, state};
-use crate::robot::{Endpoint, Session, registry, tunnel};
+use crate::robot::{Endpoint, Session, Survey, registry, tunnel};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui;
 use crate::{fleet, parallel, process};
@@ -183,11 +183,8 @@ impl<'a> Deploy<'a> {
         let built = images_of(&self.drafts, robot, built);
         // A deploy that changes nothing needs no lock.
         let is_done = match delivery::already_there(workspace, &target.survey, digest_cache, &built) {
-            // Images from an archive have other references.
-            Some(images) if self.via == Via::Registry => {
-                target.runs(&draft.with_references(&delivery::references(&images))?)
-            }
-            _ => false,
+            Some(images) => target.runs(&draft.with_references(&delivery::references(&images))?),
+            None => false,
         };
         if !is_done {
             target.lock()?;
@@ -225,8 +222,10 @@ impl<'a> Deploy<'a> {
         };
         target.progress.waiting("planning");
         let built = images_of(&self.drafts, robot, built);
-        let references =
-            built.iter().map(|built| (built.spec.image.clone(), self.reference(built))).collect();
+        let references = built
+            .iter()
+            .map(|built| (built.spec.image.clone(), self.reference(built, &target.survey)))
+            .collect();
         let release = self.drafts[robot.name.as_str()].with_references(&references)?;
         let metadata = Metadata::now(&self.source, self.via.name(), references);
         let archive = match state::is_current(&release, &target.survey) {
@@ -238,8 +237,11 @@ impl<'a> Deploy<'a> {
         delivery::plan::plan(&self.route(&target, registry_image), &built, &services)
     }
 
-    /// Name of an image on robots, as far as it is known before the delivery.
-    fn reference(&self, built: &Built) -> String {
+    /// Name of an image on a robot, as far as it is known before the delivery.
+    fn reference(&self, built: &Built, survey: &Survey) -> String {
+        if let Some(there) = delivery::on_robot(self.workspace, survey, &self.digest_cache, built) {
+            return there.reference;
+        }
         let digest = self.digest_cache.manifest_of(&built.id);
         let digest = digest.unwrap_or_else(|| built.id.digest().to_owned());
         registry::reference(&self.workspace.project.name, &digest)
@@ -268,14 +270,15 @@ impl<'a> Deploy<'a> {
 
     fn deliver(&self, robot: &Robot, target: &Target<'_>, built: &[Built]) -> Result<Delivery> {
         let Target { session, survey, progress, .. } = target;
-        if self.via == Via::Archive {
+        let there = delivery::already_there(self.workspace, survey, &self.digest_cache, built);
+        if self.via == Via::Archive && there.is_none() {
             let (project, digest_cache) = (&self.workspace.project.name, &self.digest_cache);
             let items: Vec<ArchiveImage> =
                 built.iter().map(|built| ArchiveImage::of(built, digest_cache)).collect();
             let route = archive::ArchiveRoute { project, session, survey, digest_cache, progress };
             return archive::deliver(&route, &archive::Engine, &items);
         }
-        if let Some(images) = delivery::already_there(self.workspace, survey, &self.digest_cache, built) {
+        if let Some(images) = there {
             delivery::pull_lacking(session, &self.workspace.project.name, survey, &images)?;
             return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
         }

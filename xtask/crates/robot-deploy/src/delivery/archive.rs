@@ -18,11 +18,12 @@ pub(crate) use contents::{ArchiveContents, PackedLayer, common, pack};
 pub(crate) use pipe::{Observed, read_from, write_to};
 pub(crate) use source::{ArchiveSource, Engine, Pass};
 
-use super::{Cost, Delivered, Delivery, DigestCache};
+use super::{Cost, Delivered, Delivery, DigestCache, name_on_robot};
 use crate::error::{Failure, Result};
 use crate::image::{Built, short};
 use crate::process;
-use crate::robot::{Session, Survey, survey};
+use crate::robot::survey::EngineImage;
+use crate::robot::{Session, Survey};
 use crate::robot_side::Script;
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
@@ -65,8 +66,15 @@ impl ArchiveImage {
         format!("{project}:{}-{}", self.image, short(&self.digest))
     }
 
-    fn has_digest(&self, id: &str) -> bool {
-        self.digest == id || self.other.as_deref() == Some(id)
+    /// The digests of its manifest and configuration, as far as they are known.
+    pub(super) fn digests(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.digest.as_str()).chain(self.other.as_deref())
+    }
+
+    /// Returns whether an image in an engine is this one.
+    pub(super) fn is(&self, known: &EngineImage) -> bool {
+        let (_, by_digest) = known.reference.split_once('@').unwrap_or_default();
+        self.digests().any(|digest| digest == known.id || digest == by_digest)
     }
 }
 
@@ -106,9 +114,12 @@ pub(crate) fn deliver(
         }
         result => result?,
     }
-    let delivered = |item: &ArchiveImage| Delivered {
-        image: item.image.clone(),
-        reference: item.reference(route.project),
+    // A bundle has the whole release, whose names are fixed.
+    let name =
+        |item: &ArchiveImage| name_on_robot(route.survey, route.project, item).filter(|_| !source.is_fixed());
+    let delivered = |item: &ArchiveImage| {
+        let (image, reference) = (item.image.clone(), item.reference(route.project));
+        name(item).unwrap_or(Delivered { image, reference })
     };
     delivery.images = items.iter().map(delivered).collect();
     Ok(delivery)
@@ -143,11 +154,7 @@ fn load(
 
 /// Returns the id of an image in the robot's engine, if the engine has it.
 fn known_as(survey: &Survey, item: &ArchiveImage) -> Option<String> {
-    let is_it = |image: &&survey::EngineImage| {
-        let (_, by_digest) = image.reference.split_once('@').unwrap_or_default();
-        item.has_digest(&image.id) || item.has_digest(by_digest)
-    };
-    Some(survey.images.iter().find(is_it)?.id.clone())
+    Some(survey.images.iter().find(|known| item.is(known))?.id.clone())
 }
 
 /// Returns whether the robot's engine had an image under both of its names.

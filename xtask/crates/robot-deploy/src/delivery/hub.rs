@@ -26,7 +26,7 @@ pub(crate) struct Route<'a> {
 /// After an error, images and containers that the robot had are unchanged.
 pub(crate) fn deliver(route: &Route<'_>, images: Vec<Delivered>) -> Result<Delivery> {
     let there = images.iter().filter(|image| route.survey.has_image(&image.reference)).count();
-    let lacking = pull::lacking(route.survey, route.project, &images);
+    let lacking = pull::lacking(route.survey, &route.hub.repository, route.project, &images);
     if !lacking.is_empty() {
         pull_all(route, &lacking)?;
     }
@@ -45,5 +45,5 @@ fn pull_all(route: &Route<'_>, images: &[Delivered]) -> Result<()> {
     let robot = format!("`{}`", session.robot());
     let action = format!("pull from {}", hub.repository);
     let output = command.run_for_output().map_err(|error| hub::explain(hub, &robot, &action, error))?;
-    pull::check(session.robot(), images, &output)
+    pull::check(session.robot(), &hub.repository, images, &output)
 }

@@ -147,7 +147,7 @@ fn image(route: &Route<'_>, built: &Built) -> Image {
     Image {
         image: built.spec.image.clone(),
         digest: built.id.digest().to_owned(),
-        there: super::on_robot(route, built).is_some(),
+        there: super::on_robot(route.workspace, route.survey, route.digest_cache, built).is_some(),
         layers: Vec::new(),
     }
 }

@@ -7,29 +7,37 @@ use crate::robot::Survey;
 
 /// The reference of each image, and the two tags that it gets. `eurobot:navigation` is for people. The tag in
 /// `repository`, from which the image is pulled, keeps the reference from being pruned: an engine with the
-/// classic store prunes images that have only a digest.
+/// classic store prunes images that have only a digest. Images that are pulled come first; the others are on the robot
+/// under a name that another delivery gave them.
 pub(super) fn arguments(images: &[Delivered], repository: &str, project: &str) -> Vec<String> {
-    let names = |Delivered { image, reference }: &Delivered| {
+    let (pulled, there): (Vec<&Delivered>, Vec<&Delivered>) =
+        images.iter().partition(|image| image.is_in(repository));
+    let names = |Delivered { image, reference }: &Delivered, repository: &str| {
         [reference.clone(), format!("{repository}:{image}"), format!("{project}:{image}")]
     };
-    images.iter().flat_map(names).collect()
+    let pulled = pulled.into_iter().flat_map(|image| names(image, repository));
+    pulled.chain(there.into_iter().flat_map(|image| names(image, project))).collect()
 }
 
 /// Returns the images that the robot did not have under all their names when it was surveyed.
-pub(super) fn lacking(survey: &Survey, project: &str, images: &[Delivered]) -> Vec<Delivered> {
+pub(super) fn lacking(
+    survey: &Survey,
+    repository: &str,
+    project: &str,
+    images: &[Delivered],
+) -> Vec<Delivered> {
     let id = |name: &str| survey.known().find(|known| known.is_called(name)).map(|known| &known.id);
-    let is_named = |Delivered { image, reference }: &&Delivered| {
-        let by_digest = id(reference);
-        by_digest.is_some()
-            && survey.has_tag(reference, image)
-            && id(&format!("{project}:{image}")) == by_digest
+    let is_named = |image: &&Delivered| {
+        let ours = id(&image.reference);
+        let is_ours = |repository: &str| id(&format!("{repository}:{}", image.image)) == ours;
+        ours.is_some() && is_ours(project) && (!image.is_in(repository) || is_ours(repository))
     };
     images.iter().filter(|image| !is_named(image)).cloned().collect()
 }
 
-/// Fails unless the script's output has the references of all images.
-pub(super) fn check(robot: &str, images: &[Delivered], output: &str) -> Result<()> {
-    for Delivered { image, reference } in images {
+/// Fails unless the script's output has the references of all images that were pulled.
+pub(super) fn check(robot: &str, repository: &str, images: &[Delivered], output: &str) -> Result<()> {
+    for Delivered { image, reference } in images.iter().filter(|image| image.is_in(repository)) {
         if !output.split_whitespace().any(|word| word == reference) {
             return Err(Failure::failed(format!(
                 "`{robot}` has no image {reference} after pulling `{image}`"
@@ -67,7 +75,7 @@ mod tests {
         };
         let images = [("camera", "a"), ("navigation", "b"), ("drive", "c"), ("arm", "d")]
             .map(|(n, d)| delivered(n, d));
-        let lacking = lacking(&survey, "eurobot", &images);
+        let lacking = lacking(&survey, "127.0.0.1:5000/eurobot", "eurobot", &images);
         let names: Vec<&str> = lacking.iter().map(|image| &*image.image).collect();
         assert_eq!(names, ["navigation", "drive", "arm"], "the name of another image, no name, no image");
     }

@@ -45,7 +45,7 @@ pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let mut lacking: Vec<&Built> = Vec::new();
     for built in built {
         // An image in the robot's engine need not be in its registry, too: it is not pulled.
-        match super::on_robot(route, built) {
+        match super::on_robot(route.workspace, route.survey, route.digest_cache, built) {
             Some(there) => delivery.images.push(there),
             None => lacking.push(built),
         }
@@ -226,12 +226,13 @@ pub(crate) fn pull_lacking(
     survey: &Survey,
     images: &[Delivered],
 ) -> Result<()> {
-    let images = pulling::lacking(survey, project, images);
+    let repository = registry::repository(project);
+    let images = pulling::lacking(survey, &repository, project, images);
     if images.is_empty() {
         return Ok(());
     }
-    let args = pulling::arguments(&images, &registry::repository(project), project);
+    let args = pulling::arguments(&images, &repository, project);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let output = session.script(Script::Pull, &args).run_for_output()?;
-    pulling::check(session.robot(), &images, &output)
+    pulling::check(session.robot(), &repository, &images, &output)
 }

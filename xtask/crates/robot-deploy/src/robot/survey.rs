@@ -188,11 +188,6 @@ impl Survey {
         self.known().any(|image| image.is_called(reference))
     }
 
-    /// Returns whether `tag` names the image `reference` now.
-    pub fn has_tag(&self, reference: &str, tag: &str) -> bool {
-        self.known().any(|image| image.reference == reference && image.tag == tag)
-    }
-
     /// Returns whether `container` runs the image `reference`. Compares image IDs: a tag may have moved since
     /// the start.
     pub fn runs(&self, container: &Container, reference: &str) -> bool {
@@ -265,7 +260,7 @@ mod tests {
             for container in &survey.containers {
                 drop((survey.runs(container, &container.reference), container.since()));
             }
-            let _ = (survey.has_image("a/x@sha256:aa"), survey.has_tag("a/x@sha256:aa", "navigation"));
+            let _ = survey.has_image("a/x@sha256:aa");
             drop(survey.pending.map(|pending| pending.to_string()));
         });
     }
@@ -277,7 +272,6 @@ mod tests {
                     container\t\"navigation\"\t127.0.0.1:5000/eurobot@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00Z\t\t0\t\"cafe\"";
         let survey = Survey::parse("main", text)?;
         assert!(survey.has_image("127.0.0.1:5000/eurobot@sha256:aa"));
-        assert!(survey.has_tag("127.0.0.1:5000/eurobot@sha256:aa", "navigation"));
         assert!(survey.has_image("127.0.0.1:5000/eurobot:navigation"));
         assert!(
             !survey.has_image("127.0.0.1:5000/eurobot:camera") && !survey.has_image("eurobot:navigation")
@@ -295,9 +289,7 @@ mod tests {
         let text = "in-use\tsha256:bb\ta.b/team/x@sha256:aa eurobot@sha256:aa\ta.b/team/x:navigation eurobot:navigation\n\
                     in-use\tsha256:cc\t\teurobot:camera";
         let survey = Survey::parse("main", text)?;
-        assert!(
-            survey.has_image("a.b/team/x@sha256:aa") && survey.has_tag("a.b/team/x@sha256:aa", "navigation")
-        );
+        assert!(survey.has_image("a.b/team/x@sha256:aa") && survey.has_image("a.b/team/x:navigation"));
         assert!(survey.has_image("eurobot:navigation") && survey.has_image("eurobot:camera"));
         assert!(!survey.has_image("a.b/team/x:camera"));
         let id = |name: &str| survey.known().find(|image| image.is_called(name)).map(|image| &image.id);
