@@ -291,3 +291,22 @@ fn an_archive_that_a_robot_cannot_load_is_explained_by_the_robot() {
     assert!(lab.calls().iter().all(|call| !call.contains("launch eurobot")));
     assert!(lab.all_masters_are_gone() && lab.temporary_files().is_empty());
 }
+
+#[test]
+fn packages_in_no_image_and_images_in_no_service_are_told_once() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.write("ros_ws/src/lidar/package.xml", "<package format=\"3\"><name>lidar</name></package>");
+    let toml = String::from_utf8(lab.bytes("work space/robots.toml")).unwrap();
+    lab.write("robots.toml", &format!("{toml}\n[images.idle]\npackages = [\"camera\"]\n"));
+    let package = "package `lidar` is in no image: add to `packages` of an image in robots.toml";
+    let image = "image `idle` is in no service: `image: eurobot:NAME` in a Compose file runs it";
+    lab.run(&["deploy", "-n"]).expect(0).says(&[package, image]);
+    lab.run(&["build-images", "camera"]).expect(0).says(&[package]);
+    let ran = lab.run(&["deploy"]).expect(0).says(&[image]);
+    assert!(!ran.stderr.contains(package), "{}", ran.stderr);
+    let again = lab.run(&["deploy"]).expect(0);
+    assert!(!again.stderr.contains("is in no"), "{}", again.stderr);
+    lab.write("ros_ws/src/radar/package.xml", "<package format=\"3\"><name>radar</name></package>");
+    lab.run(&["deploy"]).expect(0).says(&["packages `lidar`, `radar` are in no image"]);
+}

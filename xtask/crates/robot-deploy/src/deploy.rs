@@ -6,6 +6,7 @@ mod build;
 mod options;
 mod result;
 mod target;
+pub(crate) mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -90,6 +91,8 @@ impl<'a> Deploy<'a> {
         let (source, drafts) =
             parallel::both(|| SourceRevision::of(workspace), || drafts(workspace, &robots));
         let drafts = drafts?;
+        unused::tell_packages(workspace);
+        unused::tell_images(workspace, &drafts);
         Ok(Self {
             specs: image_specs(&drafts, &robots),
             drafts,

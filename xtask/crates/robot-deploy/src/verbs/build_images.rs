@@ -8,6 +8,7 @@ use clap::ValueHint;
 use super::{builder, timings, workspace};
 use crate::cli::complete;
 use crate::config::{Platform, Workspace};
+use crate::deploy::unused;
 use crate::error::{Failure, Result};
 use crate::image::{self, ImageSpec, Options};
 use crate::{host, ui};
@@ -51,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.print_dockerfile {
         return print(&workspace, &specs);
     }
+    unused::tell_packages(&workspace);
     let result = build(args, &workspace, &specs);
     timings::finish(args.timings.as_ref(), "build-images", &workspace, BTreeMap::new(), result)
 }

@@ -36,8 +36,8 @@ pub struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let program = std::env::current_exe()?.to_string_lossy().into_owned();
     let (function, hook) = match args.shell {
-        Shell::Bash => (include_str!("completions/program.sh"), include_str!("completions/cargo.bash")),
-        Shell::Zsh => (include_str!("completions/program.sh"), include_str!("completions/cargo.zsh")),
+        Shell::Bash => (include_str!("completions/program.bash"), include_str!("completions/cargo.bash")),
+        Shell::Zsh => (include_str!("completions/program.bash"), include_str!("completions/cargo.zsh")),
         Shell::Fish => (include_str!("completions/program.fish"), include_str!("completions/cargo.fish")),
         _ => ("", ""),
     };
