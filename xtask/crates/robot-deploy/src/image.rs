@@ -4,6 +4,7 @@
 //! that are generated from the package graph. An edit therefore rebuilds one package and its dependents, and
 //! only their layers are sent again.
 
+mod activity;
 mod bake;
 pub mod base;
 pub mod builder;
@@ -32,6 +33,7 @@ use crate::cmd;
 use crate::config::{Platform, Workspace};
 use crate::digest::Digest;
 use crate::error::{FollowedBy as _, Result};
+use crate::number;
 use crate::process::Cmd;
 
 use own::OwnRepository;
@@ -203,14 +205,14 @@ pub fn named(workspace: &Workspace) -> Result<BTreeSet<Digest>> {
 }
 
 /// Removes the workspace's untagged images, which later builds have replaced, from this machine's engine.
-/// Returns the freed space as Docker reports it.
-pub fn prune(workspace: &Workspace) -> Result<String> {
+/// Returns the freed bytes.
+pub fn prune(workspace: &Workspace) -> Result<u64> {
     let label = format!("label={}={}", provenance::PROJECT, workspace.project.name);
     remove_export_tags(workspace)?;
     let output = cmd!("docker image prune --force --filter {label}")?.run_for_output();
     let output = output.followed_by("removing layers and deltas that no image needs")?;
     let space = output.lines().find_map(|line| line.strip_prefix("Total reclaimed space: "));
-    Ok(space.unwrap_or("0B").to_owned())
+    Ok(space.and_then(number::docker_bytes).unwrap_or_default())
 }
 
 /// Removes temporary tags that killed runs have left from exporting layers: each run has its own.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 
+use super::activity::Activity;
 use super::failures::{Failed, Output, Paths, in_words};
 use crate::process::LineFilter;
 use crate::timeline::{self, Lane, Phase};
@@ -34,6 +35,7 @@ pub(super) fn condense(watch: Watch, mut stored: impl FnMut(&str, &str) + 'stati
     // A log that cannot be written does not stop the build.
     let mut file = watch.file.as_ref().and_then(|file| fs_err::File::create(file).ok());
     let mut log = Log { watch, ..Log::default() };
+    let mut activity = Activity::new();
     Box::new(move |line| {
         if let Some(file) = &mut file {
             writeln!(file, "{line}").ok();
@@ -47,6 +49,7 @@ pub(super) fn condense(watch: Watch, mut stored: impl FnMut(&str, &str) + 'stati
             None => {}
         }
         let lines = log.line(line);
+        activity.line(line, log.title(line));
         if crate::mode::verbose() { vec![line.to_owned()] } else { lines }
     })
 }
@@ -129,6 +132,12 @@ struct Log {
 }
 
 impl Log {
+    /// Title of the Dockerfile's step that a line belongs to.
+    fn title(&self, line: &str) -> Option<&str> {
+        let (number, _) = line.strip_prefix('#')?.split_once(' ')?;
+        self.titles.get(number).map(String::as_str)
+    }
+
     fn line(&mut self, line: &str) -> Vec<String> {
         let Some((number, rest)) = line.strip_prefix('#').and_then(|line| line.split_once(' ')) else {
             // Lines outside of steps explain a failure of BuildKit itself; of a step they repeat the end.

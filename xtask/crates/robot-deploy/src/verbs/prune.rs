@@ -63,7 +63,7 @@ fn here(workspace: &Workspace) -> Result<()> {
             .hint("run `cargo xtask prune --local` again when it has ended")
             .into());
     };
-    let freed = ui::bytes(freed);
+    let (images, freed) = (ui::bytes(images), ui::bytes(freed));
     ui::done("prune", &format!("{images} of images and {freed} of layers and deltas freed"));
     ui::step("prune", "Docker's build cache is shared with other projects: `docker buildx prune` empties it");
     Ok(())
