@@ -1,10 +1,11 @@
-//! Atomic writes, temporary files, and directories with a size limit.
+//! Atomic writes, locks, temporary files, and directories with a size limit.
 
+use std::fs::File;
 use std::io::{BufReader, Read, Write as _};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -28,6 +29,18 @@ pub fn home() -> Result<Utf8PathBuf> {
     let home = std::env::home_dir().and_then(|home| Utf8PathBuf::from_path_buf(home).ok());
     home.filter(|home| home.is_absolute())
         .ok_or_else(|| Failure::failed("this user has no home directory").hint("set `HOME` to one").into())
+}
+
+/// Opens a file to lock it, and creates it with its directory if needed.
+pub fn lock_file(path: &Utf8Path) -> Result<File> {
+    fs_err::create_dir_all(path.parent().unwrap_or(Utf8Path::new(".")))?;
+    Ok(fs_err::File::create(path)?.into_file())
+}
+
+/// Returns the entries of a directory.
+pub fn entries(dir: &Utf8Path) -> Result<Vec<Utf8DirEntry>> {
+    let entries = dir.read_dir_utf8().and_then(Iterator::collect::<std::io::Result<_>>);
+    entries.with_context(|| format!("list `{dir}`"))
 }
 
 /// Reads `source` to its end and returns the digest.
@@ -67,9 +80,8 @@ pub fn evict(dir: &Utf8Path, limit: u64) -> Result<u64> {
         return Ok(0);
     }
     let mut files: Vec<(SystemTime, u64, Utf8PathBuf)> = Vec::new();
-    for entry in dir.read_dir_utf8()? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
+    for entry in entries(dir)? {
+        let metadata = fs_err::metadata(entry.path())?;
         if metadata.is_file() {
             files.push((metadata.modified()?, metadata.len(), entry.into_path()));
         }

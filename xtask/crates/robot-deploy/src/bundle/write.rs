@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Seek, Write};
 use std::time::SystemTime;
 
@@ -54,7 +53,7 @@ pub(crate) fn write(path: &Utf8Path, spec: &BundleSpec<'_>, progress: &Progress)
         // A USB stick may be unplugged as soon as the command has ended.
         file.as_file().sync_all()?;
         file.persist(path)?;
-        File::open(dir)?.sync_all()?;
+        fs_err::File::open(dir)?.sync_all()?;
         Ok(size)
     };
     let explain = |error: anyhow::Error| {

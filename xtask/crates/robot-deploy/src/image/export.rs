@@ -1,6 +1,5 @@
 //! Export of images into a layout, by a push to a registry on this machine.
 
-use std::fs::File;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,6 +9,7 @@ use super::push::Push;
 use super::receiver::Receiver;
 use super::{Builder, Built, ImageId};
 use crate::error::{Result, explained};
+use crate::files;
 use crate::process;
 
 /// Longest wait for another run that exports layers.
@@ -24,9 +24,8 @@ pub fn export(layout: &Layout, builder: Builder, built: &Built) -> Result<Export
         anyhow::bail!("this machine's engine keeps images in the classic store");
     };
     let digest = &digest.parse().with_context(|| format!("read the digest of `{}`", built.reference))?;
-    fs_err::create_dir_all(&layout.dir)?;
     // Two runs must not write the same blob at the same time.
-    let lock = File::create(layout.dir.join("lock")).context("lock the layers")?;
+    let lock = files::lock_file(&layout.dir.join("lock"))?;
     process::poll("another run to export its layers", LOCK_TIMEOUT, || Ok(lock.try_lock()?))?;
     if let Some(image) = layout.image(digest) {
         return Ok(image);

@@ -227,7 +227,7 @@ impl Layout {
         if !blobs.is_dir() {
             return Ok(Some(0));
         }
-        let lock = File::create(self.dir.join("lock")).context("lock the layers")?;
+        let lock = files::lock_file(&self.dir.join("lock"))?;
         if lock.try_lock().is_err() {
             return Ok(None);
         }

@@ -38,9 +38,8 @@ impl OwnRepository {
             return Ok(owned(0, None));
         }
         let dir = home.join(".cache/xtask").join(project);
-        fs_err::create_dir_all(&dir)?;
         for number in 0..RUNS {
-            let lock = fs_err::File::create(dir.join(format!("run-{number}.lock")))?.into_parts().0;
+            let lock = files::lock_file(&dir.join(format!("run-{number}.lock")))?;
             if lock.try_lock().is_ok() {
                 return Ok(owned(number, Some(lock)));
             }

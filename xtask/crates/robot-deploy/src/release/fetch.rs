@@ -12,6 +12,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::services;
 use crate::error::{Failure, FollowedBy as _, Result};
+use crate::files;
 use crate::process::{self, Cmd};
 use crate::robot::Session;
 use crate::{disk, number, ui};
@@ -206,8 +207,7 @@ impl<'a> Remote<'a> {
         file.file().set_modified(self.time())?;
         fs_err::rename(&part, target)?;
         // Incomplete copies of earlier versions of the file.
-        for entry in target.parent().unwrap_or(target).read_dir_utf8()? {
-            let entry = entry?;
+        for entry in files::entries(target.parent().unwrap_or(target))? {
             if is_part_of(name, entry.file_name()) {
                 fs_err::remove_file(entry.path())?;
             }

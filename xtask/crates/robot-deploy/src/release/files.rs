@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Failure, Result};
+use crate::files;
 
 /// The mounted files of one project.
 #[derive(Debug)]
@@ -30,7 +31,8 @@ impl<'a> Files<'a> {
     /// # Errors
     /// Fails when a file is not below `dir`, or is a link that leads out of `root`.
     pub(super) fn relocate(root: &Utf8Path, dir: &'a Utf8Path, model: &mut Value) -> Result<Self> {
-        let mut files = Self { dir, root: root.canonicalize_utf8()?, places: BTreeMap::new() };
+        let root = root.canonicalize_utf8().with_context(|| format!("find `{root}`"))?;
+        let mut files = Self { dir, root, places: BTreeMap::new() };
         let paths: BTreeSet<Utf8PathBuf> =
             references(model).filter_map(|source| relative(source.as_str()?)).collect();
         for path in paths {
@@ -72,7 +74,7 @@ impl<'a> Files<'a> {
 
     /// Resolves links. Links out of the repository are refused, so that no private file gets to a robot.
     fn resolved(&self, source: &Utf8Path) -> Result<Utf8PathBuf> {
-        let resolved = source.canonicalize_utf8()?;
+        let resolved = source.canonicalize_utf8().with_context(|| format!("find `{source}`"))?;
         if resolved.starts_with(&self.root) {
             return Ok(resolved);
         }
@@ -93,7 +95,7 @@ impl<'a> Files<'a> {
         }
         // Sorted, because directories list their entries in any order.
         let mut entries: Vec<String> =
-            source.read_dir_utf8()?.map(|entry| Ok(entry?.file_name().to_owned())).collect::<Result<_>>()?;
+            files::entries(source)?.iter().map(|entry| entry.file_name().to_owned()).collect();
         entries.sort();
         archive.append_dir(name, source)?;
         entries.iter().try_for_each(|entry| self.append(archive, &path.join(entry), &name.join(entry)))

@@ -12,7 +12,6 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use parking_lot::Mutex;
 
@@ -123,9 +122,7 @@ impl DeltaCache {
     /// Locks a robot against other deploys of this workspace, which would end each other's agents as left
     /// behind by a cut connection. Waits for the lock, which is released when the file is dropped.
     pub(crate) fn lock(&self, robot: &str) -> Result<File> {
-        let dir = self.dir.with_file_name("locks");
-        fs_err::create_dir_all(&dir)?;
-        let lock = File::create(dir.join(robot)).context("wait for other deploys")?;
+        let lock = files::lock_file(&self.dir.with_file_name("locks").join(robot))?;
         if lock.try_lock().is_err() {
             ui::step(robot, "waiting for another deploy of this workspace");
             process::poll("another deploy of this workspace to end", LOCK_TIMEOUT, || Ok(lock.try_lock()?))?;
