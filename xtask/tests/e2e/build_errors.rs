@@ -1,5 +1,10 @@
 //! Packages that do not build: what the compiler or interpreter says reaches the person, with paths of the repository.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
 use super::harness::{Lab, Workspace};
 
 const BUILD: [&str; 2] = ["build-images", "--yes"];
@@ -40,5 +45,19 @@ pub fn each_package_tells_what_is_wrong_with_it(lab: &Lab) {
     let module = "ros_ws/src/localization/localization/odometry.py";
     let said = ["SyntaxError", "odometry.py"];
     breaking(workspace, module, "    half = turn / 2", "    half = = turn / 2", "localization", &said);
+
+    let message = "ros_ws/src/robot_interfaces/msg/WheelTicks.msg";
+    let said = ["'int33' is an invalid message"];
+    breaking(workspace, message, "int32 left", "int33 left", "robot_interfaces", &said);
+
+    let name = OsStr::from_bytes(b"b\xe4d.py");
+    let file = Path::new(workspace.path("ros_ws/src/localization/localization")).join(name);
+    fs::write(&file, "").unwrap();
+    workspace
+        .xtask(&BUILD)
+        .expect_exit(1)
+        .says("error: building `localization` failed")
+        .says("the name of `ros_ws/src/localization/localization/b\\xe4d.py` is not UTF-8: rename that file");
+    fs::remove_file(&file).unwrap();
     lab.workspace.xtask(&BUILD).expect_exit(0);
 }

@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::failures::Paths;
+use super::failures::{self, Paths};
 use super::own::OwnRepository;
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
@@ -325,9 +325,14 @@ fn bake(
     remove_old_bake_files(&dir);
     let failed = failed.lock();
     outcome.map_err(|error| match exit_of(&error) {
-        Exit::Failed if !failed.is_empty() => Failure::failed(format!("{} failed", failed.join(" and ")))
-            .hint(format!("the whole log is in `{}`", workspace.relative(&dir.join("log"))))
-            .into(),
+        Exit::Failed if !failed.is_empty() => {
+            let message = format!("{} failed", failed.join(" and "));
+            let log = format!("the whole log is in `{}`", workspace.relative(&dir.join("log")));
+            let src = workspace.project.ros_workspace.join("src");
+            let renamed = failures::not_utf8(src.as_std_path(), workspace.root.as_std_path());
+            let failure = Failure::failed(message).hint(log);
+            renamed.into_iter().fold(failure, Failure::hint).into()
+        }
         _ => error,
     })
 }

@@ -1,6 +1,7 @@
 //! Failed steps of a build: what they printed, for people who know their packages and not BuildKit.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -99,6 +100,21 @@ pub(super) fn in_words(title: &str) -> String {
         (_, Some(package)) if title.contains("test-package") => format!("testing `{package}`"),
         _ => format!("the step `{title}`"),
     }
+}
+
+/// Tells of a file below `dir` whose name is not UTF-8: setuptools fails at it without naming it.
+pub(super) fn not_utf8(dir: &Path, root: &Path) -> Option<String> {
+    let mut entries: Vec<_> = std::fs::read_dir(dir).into_iter().flatten().flatten().collect();
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    entries.iter().find_map(|entry| {
+        if entry.file_name().to_str().is_none() {
+            let path = entry.path();
+            let name = path.strip_prefix(root).unwrap_or(&path).as_os_str().as_encoded_bytes().escape_ascii();
+            return Some(format!("the name of `{name}` is not UTF-8: rename that file"));
+        }
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        is_dir.then(|| not_utf8(&entry.path(), root)).flatten()
+    })
 }
 
 #[cfg(test)]
