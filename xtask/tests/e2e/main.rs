@@ -34,6 +34,7 @@ mod harness;
 mod host_keys;
 mod hub;
 mod interrupts;
+mod json;
 mod links;
 mod locks;
 mod machines;
@@ -214,6 +215,7 @@ fn main() -> ExitCode {
         bundles::a_stick_that_is_pulled_out_leaves_the_robot_as_it_was,
         bundles::a_stick_that_is_full_keeps_what_was_on_it,
         hub::a_tree_that_is_not_clean_is_not_published,
+        json::what_is_printed_is_what_is_documented,
         hub::a_revision_is_published_under_its_branch_tags_and_revision,
         bases::a_base_that_could_not_be_made_is_not_kept,
         simulation::up_and_down_can_be_repeated_and_leave_nothing,

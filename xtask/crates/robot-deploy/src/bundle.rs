@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Platform;
 use crate::delivery::archive::ArchiveImage;
 use crate::error::{Failure, Result};
-use crate::number;
+use crate::{number, ui};
 
 pub(crate) use read::Bundle;
 pub(crate) use signature::{Signer, Signers};
@@ -84,10 +84,10 @@ struct RobotEntry {
 }
 
 impl BundleContents {
-    /// Title for messages: `v1.2 of 2026-11-24 01:40 UTC`.
+    /// Title for messages: `v1.2 of 2026-11-24 01:40:07 UTC`.
     pub(crate) fn title(&self) -> String {
-        let made = crate::ui::utc(std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.made));
-        format!("{} of {made}", self.revision.as_deref().unwrap_or("an unknown revision"))
+        let made = ui::time(&ui::utc(std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.made)));
+        format!("{} of {made} UTC", self.revision.as_deref().unwrap_or("an unknown revision"))
     }
 
     /// Fails if the bundle is of another project.

@@ -83,7 +83,7 @@ fn facts(subject: &Subject, timeline: &Timeline) -> String {
         facts.push(("all layers", sum(|cost| cost.layer_bytes)));
     }
     facts.push(("outcome", outcome.to_owned()));
-    facts.push(("began", ui::utc(timeline.wall_clock)));
+    facts.push(("began", format!("{} UTC", ui::time(&ui::utc(timeline.wall_clock)))));
     if let Some(revision) = &subject.revision {
         facts.push(("revision", revision.clone()));
     }

@@ -16,7 +16,7 @@ use crate::error::{Planned, exit_of, hints_of};
 pub(crate) use printable::on_one_line;
 pub use printable::printable;
 pub use progress::Progress;
-pub use text::{bytes, count, table, utc};
+pub use text::{bytes, count, table, time, utc};
 
 const BOLD: &str = "1";
 const DIM: &str = "2";

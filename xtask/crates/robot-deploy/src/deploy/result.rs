@@ -49,7 +49,7 @@ fn containers<'a>(surveys: impl Iterator<Item = (&'a str, &'a Survey)>) -> Strin
                 container.service.clone(),
                 image::short(digest).to_owned(),
                 container.state_in_words(),
-                container.since(),
+                ui::time(&container.since()),
             ]);
         }
     }

@@ -18,8 +18,8 @@ pub(crate) struct Entry {
     pub by: String,
     /// The verb, such as `deploy` or `rollback`.
     pub what: String,
-    /// Number of the release that the entry is about.
-    pub release: String,
+    /// Number of the release that the entry is about, if it is about one.
+    pub release: Option<u32>,
     pub outcome: String,
 }
 
@@ -53,6 +53,6 @@ pub(crate) fn read(session: &Session, project: &str) -> Result<Vec<Entry>> {
 
 fn parse(line: &[&str]) -> Option<Entry> {
     let [word::ENTRY, at, by, what, release, outcome] = *line else { return None };
-    let [at, by, what, release] = [at, by, what, release].map(str::to_owned);
-    Some(Entry { at, by, what, release, outcome: outcome::in_words(outcome) })
+    let [at, by, what] = [at, by, what].map(str::to_owned);
+    Some(Entry { at, by, what, release: release.parse().ok(), outcome: outcome::in_words(outcome) })
 }

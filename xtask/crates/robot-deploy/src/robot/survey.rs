@@ -61,9 +61,11 @@ impl Container {
         }
     }
 
-    /// Start time to the second, by the robot's clock (UTC).
+    /// Start time to the second, by the robot's clock, in the form of RFC 3339; empty if it was not started.
     pub fn since(&self) -> String {
-        self.started.split('.').next().unwrap_or_default().replace('T', " ")
+        let to_the_second = self.started.split(['.', 'Z']).next().unwrap_or_default();
+        let was_started = !to_the_second.is_empty() && !to_the_second.starts_with("0001-");
+        if was_started { format!("{to_the_second}Z") } else { String::new() }
     }
 }
 

@@ -39,10 +39,10 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String 
     std::iter::once(line(header.to_vec())).chain(body).collect::<Vec<_>>().join("\n")
 }
 
-/// Time in the form `2026-11-24 01:40 UTC`.
+/// Time in UTC, in the form of RFC 3339: `2026-11-24T01:40:07Z`.
 pub fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, minutes) = (seconds / 86_400, seconds / 60 % 1440);
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     // Count in years that begin in March and eras of 400 years: the leap day is then the last day of its
     // year.
     let days = days + 719_468;
@@ -53,7 +53,14 @@ pub fn utc(time: SystemTime) -> String {
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     let year = era * 400 + year + next;
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+    let (hours, minutes, seconds) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
+}
+
+/// The time of [`utc`] for tables whose header says UTC: `2026-11-24 01:40:07`. Releases of earlier versions have times
+/// in the form `2026-11-24 01:40 UTC`.
+pub fn time(utc: &str) -> String {
+    utc.trim_end_matches(" UTC").trim_end_matches('Z').replace('T', " ")
 }
 
 #[cfg(test)]
@@ -79,9 +86,9 @@ mod tests {
     #[test]
     fn times_follow_the_calendar() {
         let at = |seconds| utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01 00:00 UTC");
-        assert_eq!(at(951_782_399), "2000-02-28 23:59 UTC");
-        assert_eq!(at(951_782_400), "2000-02-29 00:00 UTC");
-        assert_eq!(at(1_798_761_540), "2026-12-31 23:59 UTC");
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(1_798_761_540), "2026-12-31T23:59:00Z");
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .iter()
             .flat_map(|(robot, stored)| stored.iter().map(|stored| release(robot, stored)))
             .collect();
-        ui::table(["ROBOT", "RELEASE", "", "OUTCOME", "REVISION", "BY", "DEPLOYED", "VIA"], &rows)
+        ui::table(["ROBOT", "RELEASE", "", "OUTCOME", "REVISION", "BY", "DEPLOYED (UTC)", "VIA"], &rows)
     })
 }
 
@@ -89,13 +89,13 @@ fn release(robot: &str, stored: &StoredRelease) -> [String; 8] {
         outcome,
         of(|deploy| deploy.source.in_words()),
         of(|deploy| deploy.by.clone()),
-        of(|deploy| deploy.at.clone()),
+        of(|deploy| ui::time(&deploy.at)),
         of(|deploy| deploy.via.clone()),
     ]
 }
 
 fn line(robot: &str, entry: &history::Entry) -> [String; 6] {
     let history::Entry { at, by, what, release, outcome } = entry;
-    let at = at.replace('T', " ").replace('Z', "");
-    [robot.to_owned(), at, by.clone(), what.clone(), release.clone(), outcome.clone()]
+    let release = release.map(|number| number.to_string()).unwrap_or_default();
+    [robot.to_owned(), ui::time(at), by.clone(), what.clone(), release, outcome.clone()]
 }

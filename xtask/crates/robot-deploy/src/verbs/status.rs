@@ -101,7 +101,7 @@ fn render(all: &[(String, Result<Status>)], args: &Args) -> Result<String> {
     }
     let rows: Vec<_> = all.iter().map(|(robot, status)| row(robot, status)).collect();
     let mut text = ui::table(
-        ["ROBOT", "RELEASE", "REVISION", "BY", "DEPLOYED", "DISK FREE", "LOAD", "TEMP", "CLOCK"],
+        ["ROBOT", "RELEASE", "REVISION", "BY", "DEPLOYED (UTC)", "DISK FREE", "LOAD", "TEMP", "CLOCK"],
         &rows,
     );
     let reachable = || all.iter().filter_map(|(robot, status)| Some((robot, status.as_ref().ok()?)));
@@ -162,7 +162,7 @@ fn row(robot: &str, status: &Result<Status>) -> [String; 9] {
         release,
         deploy.map(|deploy| deploy.source.in_words()).unwrap_or_default(),
         deploy.map(|deploy| deploy.by.clone()).unwrap_or_default(),
-        deploy.map(|deploy| deploy.at.clone()).unwrap_or_default(),
+        deploy.map(|deploy| ui::time(&deploy.at)).unwrap_or_default(),
         status.disk_free.map(disk).unwrap_or_default(),
         status.load.map(load).unwrap_or_default(),
         status.temperature.map(|degrees| format!("{degrees:.0} °C")).unwrap_or_default(),
@@ -194,7 +194,7 @@ fn service(robot: &str, service: &Service) -> [String; 8] {
         service.health.clone(),
         restarts,
         image::short(&service.image).to_owned(),
-        service.since.clone(),
+        ui::time(&service.since),
         service.drift.clone().unwrap_or_default(),
     ]
 }
