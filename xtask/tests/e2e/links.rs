@@ -175,3 +175,33 @@ pub fn a_robot_that_stays_away_is_told_of_in_one_sentence(lab: &Lab) {
         drop(lost.says("`main` did not come back within 20 s"));
     }
 }
+
+pub fn the_limits_of_a_server_are_waited_for(lab: &Lab) {
+    let workspace = lab.deployed();
+    // The server shows its second limit in its title, once it has read the file.
+    let configure = |sessions: u32, startups: &str| {
+        MAIN.sh(&format!(
+            "cd /etc/ssh && sed -i /^MaxS/d sshd_config && echo MaxSessions {sessions} >>sshd_config && \
+             echo MaxStartups {startups} >>sshd_config && pkill -HUP -o sshd"
+        ));
+        let limits: Vec<&str> = startups.split(':').collect();
+        let title = format!("of {}-{} startups", limits[0], limits[2]);
+        eventually("the server's limits", || MAIN.can(&["pgrep", "-f", &title]).then_some(()));
+    };
+    // One session at a time: the connection takes no other command, so each makes one of its own.
+    configure(1, "50:30:100");
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # one session");
+    lab.deploy(MAIN);
+    MAIN.assert_has_built("localization");
+    workspace.xtask(&["exec", "--robot", "main", "navigation", "--", "true"]).expect_exit(0);
+
+    // One login at a time, and somebody is taking their time.
+    configure(10, "1:100:1");
+    let somebody = std::net::TcpStream::connect(MAIN.ssh_address()).unwrap();
+    let mut run = workspace.start(&["status", "--robot", "main"]);
+    run.until_it_says("closes the connection before the login; trying again for");
+    drop(somebody);
+    run.wait_for_all().expect_exit(0).says("localization");
+    configure(10, "100:30:200");
+    workspace.reset();
+}

@@ -125,6 +125,7 @@ fn main() -> ExitCode {
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,
         links::a_robot_that_is_starting_is_waited_for,
+        links::the_limits_of_a_server_are_waited_for,
         dropped_links::what_the_robot_made_of_it_is_not_sent_again,
         dropped_links::a_later_run_sends_the_rest,
         dropped_links::a_push_survives_the_death_of_its_connection,

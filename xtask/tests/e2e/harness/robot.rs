@@ -175,6 +175,11 @@ impl Robot {
         self.can(&[&["docker", "exec", &format!("{PROJECT}-{service}-1"), "ros-run"], words].concat())
     }
 
+    /// Address of its SSH server on this machine.
+    pub fn ssh_address(self) -> String {
+        output(&["docker", "port", &self.container(), "22"]).lines().next().unwrap().to_owned()
+    }
+
     /// Addresses on which the robot listens at a TCP port, in hexadecimal as in the kernel's tables.
     pub fn listeners(self, port: u16) -> Vec<String> {
         let sockets = self.sockets().into_iter();
