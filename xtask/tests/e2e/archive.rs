@@ -53,6 +53,11 @@ pub fn the_same_images_restart_nothing_whichever_way_they_come(lab: &Lab) {
         let before = [MAIN, SECONDARY].map(assert_runs_what_was_built);
         workspace.xtask(way[1]).expect_exit(0).says("nothing changed; nothing sent");
         assert_eq!([MAIN, SECONDARY].map(Robot::services), before, "first {}", way[0].join(" "));
+        let bundle = workspace.path("../same.bundle");
+        workspace.xtask(&[&BY_ARCHIVE, &["--to", bundle][..]].concat()).expect_exit(0);
+        let load = ["load-bundle", "--robot", "main,secondary", bundle];
+        workspace.xtask(&load).expect_exit(0).says("nothing changed; nothing sent");
+        assert_eq!([MAIN, SECONDARY].map(Robot::services), before, "by bundle");
         workspace.reset();
         way.reverse();
     }

@@ -30,6 +30,8 @@ pub fn robots_are_asked_and_not_changed(lab: &Lab) {
         let files = MAIN.sh("cd /home/robot/.deploy && find . -type f -exec sha256sum {} + | sort");
         (files, MAIN.services(), MAIN.sh("docker image ls --no-trunc --quiet | sort -u"))
     };
+    // The robot notices the end of a deploy a moment later.
+    MAIN.wait_until_unlocked();
     let before = state();
     let dry = |args: &[&str]| workspace.xtask(&[args, &["--robot", "main", "--dry-run"]].concat());
     dry(&["deploy"])

@@ -195,12 +195,12 @@ pub fn the_limits_of_a_server_are_waited_for(lab: &Lab) {
     MAIN.assert_has_built("localization");
     workspace.xtask(&["exec", "--robot", "main", "navigation", "--", "true"]).expect_exit(0);
 
-    // One login at a time, and somebody is taking their time.
+    // One login at a time, and one that takes its time.
     configure(10, "1:100:1");
-    let somebody = std::net::TcpStream::connect(MAIN.ssh_address()).unwrap();
+    let slow = std::net::TcpStream::connect(MAIN.ssh_address()).unwrap();
     let mut run = workspace.start(&["status", "--robot", "main"]);
     run.until_it_says("closes the connection before the login; trying again for");
-    drop(somebody);
+    drop(slow);
     run.wait_for_all().expect_exit(0).says("localization");
     configure(10, "100:30:200");
     workspace.reset();

@@ -1,6 +1,5 @@
 //! The command line of a team's `xtask`: options and verbs to flatten into its own.
 
-pub(crate) mod complete;
 mod help;
 
 use std::process::ExitCode;

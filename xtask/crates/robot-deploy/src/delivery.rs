@@ -13,6 +13,7 @@ mod stats;
 use std::collections::BTreeMap;
 
 use crate::config::Workspace;
+use crate::digest::Digest;
 use crate::image::{Builder, Built};
 use crate::robot::registry::reference;
 use crate::robot::{Session, Survey};
@@ -141,7 +142,8 @@ fn name_on_robot(survey: &Survey, project: &str, item: &ArchiveImage) -> Option<
     let running = survey.containers.iter().map(|container| container.reference.clone());
     let pushed = item.digests().map(|digest| reference(project, digest));
     let lasting: Vec<String> = pushed.chain([item.reference(project)]).collect();
-    let is_lasting = |name: &String| name.contains('@') || lasting.contains(name);
+    let has_digest = |name: &str| name.rsplit_once('@').is_some_and(|(_, end)| end.parse::<Digest>().is_ok());
+    let is_lasting = |name: &String| has_digest(name) || lasting.contains(name);
     let mut names = running.filter(is_lasting).chain(lasting.iter().cloned());
     let reference = names.find(|name| survey.known().any(|known| known.is_called(name) && item.is(known)))?;
     Some(Delivered { image: item.image.clone(), reference })

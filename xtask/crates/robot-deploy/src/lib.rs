@@ -14,6 +14,7 @@ use test_support::fuzz;
 
 mod bundle;
 mod cli;
+mod complete;
 pub mod config;
 mod delivery;
 mod deploy;

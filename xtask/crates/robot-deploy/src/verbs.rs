@@ -26,7 +26,7 @@ mod timings;
 pub(crate) mod tunnel;
 pub(crate) mod watch;
 
-use crate::cli::complete;
+use crate::complete;
 use crate::config::{Robot, Workspace, current_dir};
 use crate::error::{Failure, Result};
 use crate::host::{self, Need};

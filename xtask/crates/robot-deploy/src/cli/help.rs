@@ -22,7 +22,7 @@ const OWN: &str = "Of this repository";
 ///
 /// For the scripts of `cargo xtask completions`, it completes a command line instead and ends the program.
 pub fn parse<C: CommandFactory + FromArgMatches>() -> C {
-    CompleteEnv::with_factory(C::command).var(super::complete::VARIABLE).complete();
+    CompleteEnv::with_factory(C::command).var(crate::complete::VARIABLE).complete();
     let mut matches = grouped(C::command()).get_matches();
     C::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
 }

@@ -114,12 +114,9 @@ pub(crate) fn deliver(
         }
         result => result?,
     }
-    // A bundle has the whole release, whose names are fixed.
-    let name =
-        |item: &ArchiveImage| name_on_robot(route.survey, route.project, item).filter(|_| !source.is_fixed());
     let delivered = |item: &ArchiveImage| {
         let (image, reference) = (item.image.clone(), item.reference(route.project));
-        name(item).unwrap_or(Delivered { image, reference })
+        name_on_robot(route.survey, route.project, item).unwrap_or(Delivered { image, reference })
     };
     delivery.images = items.iter().map(delivered).collect();
     Ok(delivery)

@@ -3,6 +3,8 @@
 //! `docker compose config` reads the file, so that every feature of Compose works. Its output is complete:
 //! the robot needs nothing else from this machine to start the services.
 
+mod renamed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;

@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use clap::ValueHint;
 
 use super::{builder, timings, workspace};
-use crate::cli::complete;
+use crate::complete;
 use crate::config::{Platform, Workspace};
 use crate::deploy::unused;
 use crate::error::{Failure, Result};

@@ -7,7 +7,7 @@
 use clap_complete::Shell;
 use clap_complete::env::Shells;
 
-use crate::cli::complete;
+use crate::complete;
 use crate::error::{Failure, Result};
 use crate::ui;
 

@@ -4,7 +4,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::workspace;
-use crate::cli::complete;
+use crate::complete;
 use crate::config::{Base, Workspace};
 use crate::error::{Failure, Result};
 use crate::host::{self, Need};

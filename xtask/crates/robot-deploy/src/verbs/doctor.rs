@@ -1,7 +1,7 @@
 //! `cargo xtask doctor`: checks all prerequisites, and says how to fix each problem.
 
 use super::{named_or_all, workspace};
-use crate::cli::complete;
+use crate::complete;
 use crate::config::Robot;
 use crate::doctor::{self, Check, Outcome, Source};
 use crate::error::{Failure, Result};

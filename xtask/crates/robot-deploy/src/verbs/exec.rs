@@ -2,7 +2,7 @@
 //! environment of the service's node.
 
 use super::{RobotArg, workspace};
-use crate::cli::complete;
+use crate::complete;
 use crate::error::Result;
 use crate::reach::reach;
 use crate::release::{history, services};

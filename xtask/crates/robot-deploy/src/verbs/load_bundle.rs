@@ -9,7 +9,8 @@ use clap::ValueHint;
 use super::{RobotsArg, workspace};
 use crate::bundle::{Bundle, Signers};
 use crate::config::{Robot, Workspace};
-use crate::delivery::{DigestCache, archive};
+use crate::delivery::DigestCache;
+use crate::delivery::archive::{self, ArchiveImage};
 use crate::deploy::{Activate, DeployResult, Target, report};
 use crate::error::{FollowedBy as _, Result};
 use crate::fleet;
@@ -66,7 +67,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         };
         let delivery = archive::deliver(&route, &images, images.items());
         let mut delivery = delivery.followed_by("starting the release of the bundle")?;
-        let release = ComposeProject::read(release, &delivery.references())?;
+        let name = |item: &ArchiveImage| (item.image.clone(), item.reference(project));
+        let bundled = images.items().iter().map(name).collect();
+        let release = ComposeProject::renamed(release, project, &bundled, &delivery.references())?;
         let (running, changed) = target.activate(&release, &source, "bundle", &mut delivery)?;
         Ok(DeployResult { delivery, running, changed, took: began.elapsed() })
     };

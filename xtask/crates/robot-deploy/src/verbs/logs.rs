@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{RobotsArg, workspace};
-use crate::cli::complete;
+use crate::complete;
 use crate::config::Robot;
 use crate::error::{Failure, Result, until_interrupted};
 use crate::fleet;

@@ -2,7 +2,7 @@
 //! images.
 
 use super::{RobotsArg, workspace};
-use crate::cli::complete;
+use crate::complete;
 use crate::config::Robot;
 use crate::deploy::{OnBusy, Target, show_running};
 use crate::error::{Failure, Result};

@@ -1,7 +1,7 @@
 //! `cargo xtask start`, `stop`, `restart`: the services of the current release.
 
 use super::{RobotsArg, workspace};
-use crate::cli::complete;
+use crate::complete;
 use crate::config::Robot;
 use crate::deploy::show_running;
 use crate::error::Result;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{builder, workspace};
-use crate::cli::complete;
+use crate::complete;
 use crate::config::{Host, Robot, Workspace};
 use crate::error::Result;
 use crate::host::Need;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{named_or_all, workspace};
-use crate::cli::complete;
+use crate::complete;
 use crate::config::{Robot, Workspace};
 use crate::error::{Exit, Result, exit_of, hints_of, panicked, until_interrupted};
 use crate::reach::endpoint;
