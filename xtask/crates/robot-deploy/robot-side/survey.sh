@@ -16,9 +16,15 @@ if ! command -v docker >/dev/null; then
     exit 0
 fi
 
+# The engine cannot list images while one of them is being removed, for instance after an activation.
 list() {
-    docker image ls --digests --no-trunc \
-        --format '{{printf "image\t%s@%s\t%s\t%s" .Repository .Digest .Tag .ID}}' "$1" 2>/dev/null
+    tries=0
+    until docker image ls --digests --no-trunc \
+        --format '{{printf "image\t%s@%s\t%s\t%s" .Repository .Digest .Tag .ID}}' "$1" 2>/dev/null; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 10 ] || return
+        sleep 0.2
+    done
 }
 images='' loaded=''
 if [ -n "$repository" ]; then

@@ -132,6 +132,11 @@ impl Session {
         Ok(true)
     }
 
+    /// Time at which the current connection was made; `None` without one. Forwardings end with their connection.
+    pub(super) fn connected_since(&self) -> Option<Instant> {
+        self.0.master.lock().as_ref().map(|master| master.since)
+    }
+
     /// Forwards the local socket `path` to `target` (`host:port` as seen by the robot), like `ssh -L`.
     pub fn forward(&self, path: &str, target: &str) -> Result<()> {
         // Without `-F none`, forwardings in `~/.ssh/config` would be opened along with this one.

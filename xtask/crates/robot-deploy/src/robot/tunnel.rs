@@ -1,6 +1,7 @@
 //! The tunnel to a robot's registry: an SSH port forwarding between the loopback interfaces of both machines.
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use super::credential::Credential;
 use super::registry::{self, RegistryClient};
@@ -24,7 +25,9 @@ const READY: Duration = Duration::from_secs(30);
 pub struct Tunnel<'a> {
     session: &'a Session,
     relay: Relay,
-    forwards: std::cell::Cell<u32>,
+    forwards: Cell<u32>,
+    /// Connection that has the forwarding, by the time at which it was made.
+    forwarded: Cell<Option<Instant>>,
 }
 
 impl<'a> Tunnel<'a> {
@@ -32,7 +35,7 @@ impl<'a> Tunnel<'a> {
     pub fn open(session: &'a Session, requested: u16) -> Result<Self> {
         let login = Credential::of(session)?;
         let relay = Relay::listen(requested, session.socket_path("registry-0"), login)?;
-        let tunnel = Self { session, relay, forwards: std::cell::Cell::new(0) };
+        let tunnel = Self { session, relay, forwards: Cell::new(0), forwarded: Cell::new(None) };
         tunnel.forward()?;
         tunnel.wait_until_ready()?;
         Ok(tunnel)
@@ -71,9 +74,11 @@ impl<'a> Tunnel<'a> {
     }
 
     /// Asks the registry whether it is one: `ssh` notices a cut link only after a while, and an answer proves that the
-    /// link works. Makes one try to connect if the connection has ended, and then sets `dropped`.
+    /// link works. Makes one try to connect if the connection has ended. Sets `dropped` if the forwarding was lost with
+    /// a connection, whoever made the new one.
     fn knock(&self, dropped: &mut bool) -> Result<bool> {
-        if self.session.ensure_connected()? {
+        self.session.ensure_connected()?;
+        if self.forwarded.get() != self.session.connected_since() {
             *dropped = true;
             self.forward()?;
         }
@@ -92,10 +97,12 @@ impl<'a> Tunnel<'a> {
     }
 
     fn forward(&self) -> Result<()> {
+        let connection = self.session.connected_since();
         self.forwards.set(self.forwards.get() + 1);
         let socket = self.session.socket_path(&format!("registry-{}", self.forwards.get()));
         self.session.forward(socket.as_str(), registry::ADDRESS)?;
         self.relay.redirect(socket);
+        self.forwarded.set(connection);
         Ok(())
     }
 
