@@ -216,3 +216,21 @@ fn a_link_that_is_lost_whenever_the_robot_pulls_is_given_up() {
         .says(&["the connection to `main` keeps dropping", "help: what arrived is kept on the robot"]);
     assert_eq!(pulls(&lab), 5);
 }
+
+#[test]
+fn a_tunnel_that_cannot_be_opened_over_the_new_connection_is_tried_again() {
+    let lab = Lab::with(&robot("main").replace("reconnect = 0", "reconnect = 20"));
+    let _registry = Registry::start(&lab);
+    let forward = r#"while [ "$1" != -L ]; do shift; done
+if [ -e "$lab/lost" ] && [ ! -e "$lab/refused" ]; then : >"$lab/refused"; exit 1; fi
+echo "${2%:127.0.0.1:5000}" >>"$lab/forwards"
+ln -s "$lab/registry" "${2%:127.0.0.1:5000}""#;
+    lab.on("ssh", "*'-O forward'*", forward);
+    // The forwarding ends with its connection.
+    let push = format!(
+        "[ -e \"$lab/lost\" ] && exit\n: >\"$lab/lost\"\nrm -f $(cat \"$lab/forwards\")\n{LOSES_LINK}"
+    );
+    lab.on("docker", "'push '*", &push);
+    lab.run(&["deploy"]).expect(0).says(&["the connection dropped: connected again, pushing again"]);
+    assert!(lab.exists("refused"));
+}
