@@ -1,8 +1,5 @@
 //! Completions in real shells: of verbs, options, and names of the workspace.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
 use super::lab::{Lab, robot};
 use super::shell;
 
@@ -25,20 +22,12 @@ fn run(lab: &Lab, name: &str, args: &[&str], text: &str) -> String {
     let program = which::which(name)
         .unwrap_or_else(|_| panic!("{name} is missing: `cargo xtask test` installs what tests need"));
     let path = format!("{}:/usr/bin:/bin", lab.dir.join("bin"));
-    let mut child = shell::command(program.to_str().unwrap())
-        .args(args)
-        .current_dir(&lab.root)
-        .env_clear()
-        .envs([("PATH", path.as_str()), ("HOME", lab.home.as_str()), ("TERM", "dumb"), ("LANG", "C.UTF-8")])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success(), "{said}");
+    let environment =
+        [("PATH", path.as_str()), ("HOME", lab.home.as_str()), ("TERM", "dumb"), ("LANG", "C.UTF-8")];
+    let mut program = shell::command(program.to_str().unwrap());
+    let (success, said) =
+        shell::feed(program.args(args).current_dir(&lab.root).env_clear().envs(environment), text);
+    assert!(success, "{said}");
     said
 }
 

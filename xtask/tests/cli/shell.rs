@@ -4,16 +4,15 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 /// Runs a shell with a script on stdin; returns whether it succeeded, and its output.
-#[expect(clippy::disallowed_methods, reason = "a test asks a shell")]
 pub(crate) fn run(shell: &str, args: &[&str], script: &str) -> (bool, String) {
-    let mut child = Command::new(shell)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    feed(command(shell).args(args), script)
+}
+
+/// Runs a program with a text on stdin; returns whether it succeeded, and its output.
+pub(crate) fn feed(program: &mut Command, text: &str) -> (bool, String) {
+    let mut child =
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())

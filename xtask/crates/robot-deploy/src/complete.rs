@@ -1,5 +1,7 @@
 //! Completions of values: names in the workspace, and releases that were seen. They touch no robot.
 
+use std::collections::BTreeSet;
+
 use clap_complete::ArgValueCandidates;
 use clap_complete::CompletionCandidate as Candidate;
 
@@ -47,12 +49,8 @@ pub(crate) fn bases() -> ArgValueCandidates {
 /// Services of all Compose files. They need not be complete: variables are left as they are.
 pub(crate) fn services() -> ArgValueCandidates {
     from_workspace(|workspace| {
-        let mut files: Vec<&str> = workspace.robots.values().map(|robot| robot.compose.as_str()).collect();
-        files.sort_unstable();
-        files.dedup();
-        let mut services: Vec<String> = files.into_iter().flat_map(services_of).collect();
-        services.sort_unstable();
-        services.dedup();
+        let files: BTreeSet<&str> = workspace.robots.values().map(|robot| robot.compose.as_str()).collect();
+        let services: BTreeSet<String> = files.into_iter().flat_map(services_of).collect();
         services.into_iter().map(|name| (name, String::new())).collect()
     })
 }

@@ -10,13 +10,14 @@ use crate::robot::Survey;
 /// classic store prunes images that have only a digest. Images that are pulled come first; the others are on the robot
 /// under a name that another delivery gave them.
 pub(super) fn arguments(images: &[Delivered], repository: &str, project: &str) -> Vec<String> {
-    let (pulled, there): (Vec<&Delivered>, Vec<&Delivered>) =
-        images.iter().partition(|image| image.is_in(repository));
-    let names = |Delivered { image, reference }: &Delivered, repository: &str| {
+    let mut images: Vec<&Delivered> = images.iter().collect();
+    images.sort_by_key(|image| !image.is_in(repository));
+    let names = |delivered: &Delivered| {
+        let Delivered { image, reference } = delivered;
+        let repository = if delivered.is_in(repository) { repository } else { project };
         [reference.clone(), format!("{repository}:{image}"), format!("{project}:{image}")]
     };
-    let pulled = pulled.into_iter().flat_map(|image| names(image, repository));
-    pulled.chain(there.into_iter().flat_map(|image| names(image, project))).collect()
+    images.into_iter().flat_map(names).collect()
 }
 
 /// Returns the images that the robot did not have under all their names when it was surveyed.

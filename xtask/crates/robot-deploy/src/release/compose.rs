@@ -161,16 +161,29 @@ impl ComposeProject {
 impl ComposeProject {
     /// Returns the project's archive with more files in it, which only their owner can read.
     pub(crate) fn with_files(&self, files: &[(&str, String)]) -> Result<Vec<u8>> {
-        let mut archive = tar::Builder::new(Vec::new());
-        let mut entries = tar::Archive::new(self.archive.as_slice());
-        for entry in entries.entries()? {
-            let mut entry = entry?;
-            let (mut header, path) = (entry.header().clone(), entry.path()?.into_owned());
-            archive.append_data(&mut header, path, &mut entry).context("pack the release")?;
-        }
-        files.iter().try_for_each(|(name, text)| append_text(&mut archive, name, text))?;
-        archive.into_inner().context("pack the release")
+        with_texts(&self.archive, files).context("pack the release")
     }
+}
+
+/// Returns an archive with these texts, in place of files with their names or behind all others.
+fn with_texts(archive: &[u8], texts: &[(&str, String)]) -> Result<Vec<u8>> {
+    let mut new = tar::Builder::new(Vec::new());
+    let mut added = BTreeSet::new();
+    for entry in tar::Archive::new(archive).entries()? {
+        let mut entry = entry?;
+        let (mut header, path) = (entry.header().clone(), entry.path()?.into_owned());
+        match texts.iter().find(|(name, _)| path.to_str() == Some(*name)) {
+            Some((name, text)) => {
+                append_text(&mut new, name, text)?;
+                added.insert(*name);
+            }
+            None => new.append_data(&mut header, path, &mut entry)?,
+        }
+    }
+    for (name, text) in texts.iter().filter(|(name, _)| !added.contains(name)) {
+        append_text(&mut new, name, text)?;
+    }
+    Ok(new.into_inner()?)
 }
 
 /// Reads `compose.json` and `services` from a project's archive.

@@ -66,20 +66,17 @@ impl<'a> Tunnel<'a> {
     /// Opens the tunnel again, on the same port, if the connection has dropped. Returns whether it had
     /// dropped.
     pub fn ensure_open(&self) -> Result<bool> {
-        let mut dropped = false;
-        process::poll("the connection to come back", self.session.endpoint().reconnect, || {
-            self.knock(&mut dropped)
-        })?;
-        Ok(dropped)
+        let before = self.forwards.get();
+        process::poll("the connection to come back", self.session.endpoint().reconnect, || self.knock())?;
+        Ok(self.forwards.get() != before)
     }
 
     /// Asks the registry whether it is one: `ssh` notices a cut link only after a while, and an answer proves that the
-    /// link works. Makes one try to connect if the connection has ended. Sets `dropped` if the forwarding was lost with
-    /// a connection, whoever made the new one.
-    fn knock(&self, dropped: &mut bool) -> Result<bool> {
+    /// link works. Makes one try to connect if the connection has ended, and forwards again if the forwarding was lost
+    /// with a connection, whoever made the new one.
+    fn knock(&self) -> Result<bool> {
         self.session.ensure_connected()?;
         if self.forwarded.get() != self.session.connected_since() {
-            *dropped = true;
             self.forward()?;
         }
         self.registry().ping()
@@ -109,8 +106,7 @@ impl<'a> Tunnel<'a> {
     fn wait_until_ready(&self) -> Result<()> {
         let robot = self.session.robot();
         let deadline = READY.max(self.session.endpoint().reconnect);
-        let mut dropped = false;
-        let is_registry = process::poll("the registry to answer", deadline, || self.knock(&mut dropped))
+        let is_registry = process::poll("the registry to answer", deadline, || self.knock())
             .map_err(|error| silent(robot, error))?;
         if is_registry {
             return Ok(());

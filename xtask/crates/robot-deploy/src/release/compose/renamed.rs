@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::{
     COMPOSE, ComposeProject, IMAGES, SERVICES, hashes, image_lines, is_ours, label, service_lines, texts,
+    with_texts,
 };
 use crate::error::Result;
-use crate::release::files::append_text;
 
 impl ComposeProject {
     /// Reads a project's archive in which the images have the names `before`, and calls them `now`.
@@ -34,7 +34,7 @@ impl ComposeProject {
         label(&mut model, &hashes(&lines));
         let text = serde_json::to_string_pretty(&model).context("write the Compose project")?;
         let files = [(COMPOSE, text), (SERVICES, lines), (IMAGES, image_lines(project, now))];
-        Self::read(replaced(&archive, &files).context("pack the release")?, now)
+        Self::read(with_texts(&archive, &files).context("pack the release")?, now)
     }
 }
 
@@ -53,18 +53,4 @@ fn remove_labels(service: &mut Value) {
     if labels.is_empty() {
         service.remove("labels");
     }
-}
-
-/// Returns an archive with other texts in some of its files.
-fn replaced(archive: &[u8], files: &[(&str, String)]) -> Result<Vec<u8>> {
-    let mut new = tar::Builder::new(Vec::new());
-    for entry in tar::Archive::new(archive).entries()? {
-        let mut entry = entry?;
-        let (mut header, path) = (entry.header().clone(), entry.path()?.into_owned());
-        match files.iter().find(|(name, _)| path.to_str() == Some(*name)) {
-            Some((name, text)) => append_text(&mut new, name, text)?,
-            None => new.append_data(&mut header, path, &mut entry)?,
-        }
-    }
-    Ok(new.into_inner()?)
 }
