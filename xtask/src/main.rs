@@ -23,14 +23,14 @@ struct Cli {
 enum Verb {
     #[command(flatten)]
     Robots(robot_deploy::Verb),
-    /// Run the checks of this project: formatting, lints, unit tests, ROS tests, deploys to simulated robots
+    /// Run the checks of this project
     ///
-    /// CI runs all of them. While you work, --fast runs those that need neither Docker nor minutes, and
+    /// These are formatting, lints, unit tests, ROS tests and deploys to simulated robots. CI runs all of them. While you work, --fast runs those that need neither Docker nor minutes, and
     /// --only selects single checks.
     Test(test::Args),
-    /// Measure deploys to simulated robots over slow links, compared with manual methods
+    /// Measure deploys to simulated robots
     ///
-    /// Each sample is one edit and one deploy, from the edit until the new container runs. Compare only
+    /// The links are slow, and deploys by hand are measured for comparison. Each sample is one edit and one deploy, from the edit until the new container runs. Compare only
     /// numbers from the same machine.
     Bench(bench::Args),
 }

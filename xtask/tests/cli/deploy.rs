@@ -299,7 +299,7 @@ fn packages_in_no_image_and_images_in_no_service_are_told_once() {
     lab.write("ros_ws/src/lidar/package.xml", "<package format=\"3\"><name>lidar</name></package>");
     let toml = String::from_utf8(lab.bytes("work space/robots.toml")).unwrap();
     lab.write("robots.toml", &format!("{toml}\n[images.idle]\npackages = [\"camera\"]\n"));
-    let package = "package `lidar` is in no image: add to `packages` of an image in robots.toml";
+    let package = "package `lidar` is in no image: add it to `packages` of an image in robots.toml";
     let image = "image `idle` is in no service: `image: eurobot:NAME` in a Compose file runs it";
     lab.run(&["deploy", "-n"]).expect(0).says(&[package, image]);
     lab.run(&["build-images", "camera"]).expect(0).says(&[package]);

@@ -31,6 +31,7 @@ mod registry;
 mod shell;
 mod signals;
 mod signature;
+mod survey;
 mod usage;
 mod vm;
 mod words;

@@ -41,7 +41,7 @@ const VERBS: [&str; 32] = [
 fn every_verb_has_a_short_help_that_fits_the_terminal() {
     let lab = Lab::new();
     let all = lab.run(&["--help"]).expect(0).stdout;
-    in_order(&all, &["Usage: cargo xtask", "Examples:", "Exit codes: 0 done; 1 failed; 2 "]);
+    in_order(&all, &["Usage: cargo xtask", "Examples:", "Exit codes:", "0    done", "1    failed"]);
     for verb in VERBS {
         let words: Vec<&str> = verb.split(' ').chain(["--help"]).collect();
         let help = lab.run(&words).expect(0).stdout;

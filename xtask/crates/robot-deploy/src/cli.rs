@@ -20,10 +20,15 @@ pub const HELP: &str = "Examples:
   cargo xtask deploy --robot main -n     show what that would run
   cargo xtask doctor                     check this machine and the robots
 
-Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 a robot is unreachable
-or its host key changed; 4 a robot is locked by another deploy, or busy; 5 the new
-release was unhealthy and was rolled back; 130 interrupted. exec, run, shell, ssh and
-dev-shell end with the exit code of their command.";
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage or configuration
+  3    a robot is unreachable, or its host key changed
+  4    a robot is locked by another deploy, or busy
+  5    the new release was unhealthy and was rolled back
+  130  interrupted
+exec, run, shell, ssh and dev-shell end with the exit code of their command.";
 
 /// Verbs of robot-deploy. A team's own `xtask` flattens them into its enum of verbs.
 // The first line of a comment is the help in the list of verbs, the paragraph is in `--help`: the `Args` of a verb need
@@ -47,10 +52,10 @@ pub enum Verb {
     /// Each ROS package is one build stage and one layer. An edit rebuilds the package and those that depend
     /// on it, and changes only their layers.
     BuildImages(verbs::build_images::Args),
-    /// Build the current revision from a clean checkout, and push it to the registry of [hub]
+    /// Build the current revision, and push it to the registry of [hub]
     ///
-    /// The working tree must not have uncommitted changes, so that the published images contain exactly what
-    /// git has. Later, `cargo xtask deploy --via hub` lets robots pull them over their own network.
+    /// The build is that of a clean checkout, and uncommitted changes are refused, so that the published images contain
+    /// exactly what git has. Later, `cargo xtask deploy --via hub` lets robots pull them over their own network.
     Publish(verbs::publish::Args),
     /// Bring a bundle to robots and start it there
     ///
@@ -58,9 +63,9 @@ pub enum Verb {
     /// `cargo xtask deploy --via archive --to FILE`. Use it for robots that the building machine cannot
     /// reach. Layers that a robot already has are not sent.
     LoadBundle(verbs::load_bundle::Args),
-    /// Show the state of robots: release, services, health, drift, disk, clock
+    /// Show what robots run and how they are
     ///
-    /// Drift means that a container differs from the release: another image, other settings, or it is
+    /// Shows release, services, health, drift, disk and clock. Drift means that a container differs from the release: another image, other settings, or it is
     /// missing. A robot that is off is one line of the table, not an error.
     #[command(alias = "ps")]
     Status(verbs::status::Args),
@@ -69,7 +74,7 @@ pub enum Verb {
     /// Each deploy creates a release with a number. A robot keeps the latest ones with their images (`keep`
     /// in robots.toml), so that going back needs neither a build nor a transfer.
     Releases(verbs::releases::Args),
-    /// Go back to the release before the current one, or to any other that robots keep
+    /// Go back to the release before, or to any other that robots keep
     ///
     /// Nothing is built or sent, since the robots still have the images. Without --to, each robot goes back
     /// to its latest healthy release before the current one.
@@ -83,24 +88,24 @@ pub enum Verb {
     /// The history is on the robot itself, so it contains what every teammate did: deploys, rollbacks,
     /// started and stopped services, and commands with `exec`, `run`, `shell` and `ssh`.
     History(verbs::releases::Args),
-    /// Install the tools that building and deploying need on this machine
+    /// Install what building and deploying need on this machine
     ///
     /// These are Docker, buildx, Compose, mmdebstrap and ssh, from the packages of the distribution. The
     /// commands are shown before they run. A Docker Engine that is already installed keeps its configuration.
     Setup(verbs::setup::Args),
-    /// Check this machine and the robots, and say how to fix each problem
+    /// Check this machine and the robots, and name remedies
     ///
     /// Every check runs, even if others fail: tools, disk space, network, robots.toml, and each robot. Each
     /// problem comes with the command or the change that fixes it.
     Doctor(verbs::doctor::Args),
-    /// Prepare robots for their first deploy: host key, SSH key, Docker, registry
+    /// Prepare robots for their first deploy
     ///
-    /// Run it once for each robot, and with --new-host-key after re-flashing it. The host keys are recorded
+    /// Sets up host key, SSH key, Docker and the registry. Run it once for each robot, and with --new-host-key after re-flashing it. The host keys are recorded
     /// in robots.known_hosts: commit that file, so that your teammates recognize the robots too.
     SetupRobot(verbs::setup_robot::Args),
-    /// Manage simulated robots: containers with a Docker Engine, an SSH server and a disk of their own
+    /// Manage simulated robots
     ///
-    /// Robots with `simulated = true` in robots.toml start by themselves when a verb needs them. Use `sim up
+    /// They are containers with a Docker Engine, an SSH server and a disk of their own. Robots with `simulated = true` in robots.toml start by themselves when a verb needs them. Use `sim up
     /// --link` to try a slow network, and `sim down` to remove the robots.
     Sim(verbs::sim::Args),
     /// Keep a tunnel to a robot's registry open, until Ctrl-C
@@ -113,9 +118,9 @@ pub enum Verb {
     /// The host key of the robot is checked against robots.known_hosts, and the robot's history records the
     /// command.
     Ssh(verbs::ssh::Args),
-    /// Show the output of services; with several robots, each line under the robot's name
+    /// Show the output of services
     ///
-    /// The logs are those of the current containers. A container that a deploy replaces takes its log with
+    /// With several robots, each line begins with the robot's name. The logs are those of the current containers. A container that a deploy replaces takes its log with
     /// it.
     Logs(verbs::logs::Args),
     /// Start services that are not running
@@ -144,10 +149,10 @@ pub enum Verb {
     /// `run`, which makes a new container.
     #[command(alias = "attach")]
     Shell(verbs::exec::Shell),
-    /// Run a command once, in a new container with the image, settings and devices of a service
+    /// Run a command once, in a new container of a service
     ///
-    /// The container is removed when the command ends. The service itself keeps running: stop it first if
-    /// both need the same device.
+    /// The container has the service's image, settings and devices, and is removed when the command ends. The service
+    /// itself keeps running: stop it first if both need the same device.
     Run(verbs::exec::Once),
     /// Apply the variables of robots.toml to robots, without a build
     ///
@@ -160,7 +165,7 @@ pub enum Verb {
     /// again.
     #[command(alias = "bags")]
     PullData(verbs::pull_data::Args),
-    /// Open a shell with the build tools of the workspace: colcon, compilers, ROS
+    /// Open a shell with the workspace's build tools: colcon, compilers
     ///
     /// The shell runs in a container of the base that the images are built on, so this machine needs no ROS.
     /// Files that you create belong to you.

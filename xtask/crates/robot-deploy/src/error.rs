@@ -1,6 +1,7 @@
 //! Errors for people and scripts: a message, hints and an exit code.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 
@@ -164,7 +165,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 /// Returns whether `error` is a write to a closed stdout.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-    kind == Some(std::io::ErrorKind::BrokenPipe)
+    kind == Some(ErrorKind::BrokenPipe)
 }
 
 /// Returns whether an error ends the run without being a failure of the step.
@@ -205,14 +206,33 @@ pub fn panicked(payload: &(dyn std::any::Any + Send)) -> anyhow::Error {
 }
 
 /// Returns whether the chain of `error` has an I/O error of this kind.
-pub fn has_kind(error: &anyhow::Error, kind: std::io::ErrorKind) -> bool {
+pub fn has_kind(error: &anyhow::Error, kind: ErrorKind) -> bool {
     error.chain().any(|cause| cause.downcast_ref().is_some_and(|cause: &std::io::Error| cause.kind() == kind))
 }
 
-/// All hints in the chain of `error`, outermost first.
+/// All hints in the chain of `error`, outermost first; without any, the remedy for an I/O error of this machine.
 pub fn hints_of(error: &anyhow::Error) -> Vec<&str> {
-    failures(error).flat_map(|failure| failure.hints.iter().map(String::as_str)).collect()
+    let hints: Vec<&str> =
+        failures(error).flat_map(|failure| failure.hints.iter().map(String::as_str)).collect();
+    let remedy = || REMEDIES.iter().find(|(kind, _)| has_kind(error, *kind)).map(|(_, remedy)| *remedy);
+    if hints.is_empty() { remedy().into_iter().collect() } else { hints }
 }
+
+/// Remedies for errors of this machine's disks.
+const REMEDIES: [(ErrorKind, &str); 3] = [
+    (
+        ErrorKind::ReadOnlyFilesystem,
+        "the disk is mounted read-only: work in a clone of the repository on a disk that you may write to",
+    ),
+    (
+        ErrorKind::PermissionDenied,
+        "the file may belong to another user, for instance after a run with `sudo`: `ls -l` shows its owner, `sudo chown -R $USER` makes it yours",
+    ),
+    (
+        ErrorKind::StorageFull,
+        "make room on this machine: `cargo xtask prune --local` removes images and layers that no release needs",
+    ),
+];
 
 #[cfg(test)]
 mod tests {
@@ -233,6 +253,17 @@ mod tests {
         let cause = Failure::unreachable("`main` does not answer");
         let error = Failure::failed("the registry does not start").because(cause).into();
         assert_eq!(exit_of(&error), Exit::Unreachable);
+    }
+
+    #[test]
+    fn an_error_of_a_disk_has_a_remedy_unless_it_has_a_hint() {
+        let error = || std::io::Error::from(ErrorKind::ReadOnlyFilesystem);
+        assert!(
+            hints_of(&anyhow::Error::new(error()).context("write `target`"))[0].contains("a clone of the")
+        );
+        let hinted = Failure::failed("no room for the bundle").hint("--to").because(error()).into();
+        assert_eq!(hints_of(&hinted), ["--to"]);
+        assert!(hints_of(&std::io::Error::from(ErrorKind::TimedOut).into()).is_empty());
     }
 
     #[test]

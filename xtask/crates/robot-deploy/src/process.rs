@@ -427,6 +427,11 @@ pub fn outcome_needed() -> Result<()> {
     executor().outcome()
 }
 
+/// Creates a directory and those above it; a dry run prints the command for it.
+pub fn create_dir(path: &Utf8Path) -> Result<()> {
+    executor().create_dir(path)
+}
+
 /// Replaces the content of a file; a dry run prints the commands for it.
 pub fn write_file(path: &Utf8Path, text: &str) -> Result<()> {
     executor().write(path, text)

@@ -187,8 +187,7 @@ impl<'a> Simulation<'a> {
         let _creating = CREATING.lock();
         let key = self.key();
         if !key.is_file() {
-            let dir = self.dir();
-            cmd!("mkdir -p {dir}")?.run()?;
+            process::create_dir(&self.dir())?;
             cmd!("ssh-keygen -q -t ed25519 -N '' -C 'simulated robots' -f {key}")?.run()?;
             process::outcome_needed().followed_by("creating simulated robots that accept this key")?;
         }

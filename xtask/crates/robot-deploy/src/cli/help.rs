@@ -92,6 +92,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_page_fits_a_terminal() {
+        let help = grouped(Cli::command()).after_help(crate::HELP).term_width(80).render_help().to_string();
+        for line in help.lines() {
+            assert!(line.len() <= 80, "{line}");
+        }
+        let is_whole = |line: &&str| help.lines().any(|shown| shown == *line);
+        assert_eq!(crate::HELP.lines().find(|line| !is_whole(line)), None);
+    }
+
+    #[test]
     fn verbs_in_groups_exist() {
         let command = Cli::command();
         for name in GROUPS.iter().flat_map(|(_, names)| *names) {

@@ -13,9 +13,12 @@ const SHOWN: usize = 5;
 
 /// Tells about packages that no image needs, unless the last run told the same.
 pub(crate) fn tell_packages(workspace: &Workspace) {
-    let remedy =
-        "add to `packages` of an image in robots.toml, or put an empty file COLCON_IGNORE beside package.xml";
-    tell(workspace, "package", "image", &packages(workspace), remedy);
+    let packages = packages(workspace);
+    let it = if packages.len() == 1 { "it" } else { "them" };
+    let remedy = format!(
+        "add {it} to `packages` of an image in robots.toml, or put an empty file COLCON_IGNORE beside package.xml"
+    );
+    tell(workspace, "package", "image", &packages, &remedy);
 }
 
 /// Tells about images that no robot runs, unless the last run told the same. `drafts` are the Compose files of some

@@ -43,23 +43,19 @@ impl Options<'_> {
     /// the digest of its manifest.
     fn notifier(
         self,
-        workspace: &Workspace,
         builder: Builder,
         inputs: &BTreeMap<&ImageSpec, Inputs>,
     ) -> impl Fn(&str, &str) + Clone + Send + Sync + use<> {
-        let image = |(spec, inputs): (&&ImageSpec, &Inputs)| {
-            let id = ImageId::Manifest(String::new());
-            let built = inputs.built(workspace, spec, id);
-            (built.own_name(), built)
+        let own_name = |(spec, inputs): (&&ImageSpec, &Inputs)| {
+            (inputs.own.of(&inputs.reference), ((*spec).clone(), inputs.clone()))
         };
-        let expected: BTreeMap<String, Built> = inputs.iter().map(image).collect();
+        let expected: BTreeMap<String, (ImageSpec, Inputs)> = inputs.iter().map(own_name).collect();
         let has_manifests = matches!(builder, Builder::Engine { store: Store::Containerd });
         let listener = self.stored.filter(|_| has_manifests).cloned();
         move |reference, digest| {
-            if let Some((listener, built)) = listener.as_ref().zip(expected.get(reference)) {
-                let id = ImageId::Manifest(digest.to_owned());
+            if let Some((listener, (spec, inputs))) = listener.as_ref().zip(expected.get(reference)) {
                 // The receiver may be gone already.
-                drop(listener.send(Built { id, ..built.clone() }));
+                drop(listener.send(inputs.built(spec, ImageId::Manifest(digest.to_owned()))));
             }
         }
     }
@@ -76,7 +72,7 @@ pub fn build(
     let dir = workspace.state_dir().join("build");
     let inputs = Inputs::all(workspace, builder, specs, &dir)?;
     let mut known = Known::load(&dir);
-    let unchanged = unchanged(workspace, builder, &known, &inputs, options);
+    let unchanged = unchanged(builder, &known, &inputs, options);
     let is_unchanged = |spec: &ImageSpec| unchanged.iter().any(|built| built.spec == *spec);
     let changed = inputs.iter().filter(|(spec, _)| !is_unchanged(spec));
     let targets: Map<String, Value> =
@@ -87,13 +83,13 @@ pub fn build(
     if let Some(listener) = options.stored {
         unchanged.iter().for_each(|built| drop(listener.send(built.clone())));
     }
-    let notify = options.notifier(workspace, builder, &inputs);
+    let notify = options.notifier(builder, &inputs);
     let outcome = bake(workspace, builder, targets, options.no_cache, notify)?;
     let images = specs
         .iter()
         .map(|spec| match unchanged.iter().find(|built| built.spec == *spec) {
             Some(built) => Ok(built.clone()),
-            None => built(workspace, builder, spec, &outcome, &inputs[spec]),
+            None => built(builder, spec, &outcome, &inputs[spec]),
         })
         .collect::<Result<Vec<Built>>>()?;
     for built in &images {
@@ -113,7 +109,10 @@ fn title(specs: &BTreeSet<ImageSpec>) -> String {
 }
 
 /// Inputs of an image's build.
+#[derive(Clone)]
 struct Inputs {
+    /// The image's name for people.
+    reference: String,
     own: Arc<OwnRepository>,
     bake_target: BakeTarget,
     /// Hash of everything that the image depends on, if that is known.
@@ -136,21 +135,20 @@ impl Inputs {
             let definition = image_target(workspace, builder, spec, image, context, &own)?;
             let hash = unchanged::inputs(workspace, image, &definition);
             let bake_target = BakeTarget { dir: dir.to_owned(), definition };
-            Ok((spec, Self { own: Arc::clone(&own), bake_target, hash }))
+            let (reference, own) = (spec.reference(workspace), Arc::clone(&own));
+            Ok((spec, Self { reference, own, bake_target, hash }))
         });
         inputs.collect()
     }
 
-    fn built(&self, workspace: &Workspace, spec: &ImageSpec, id: ImageId) -> Built {
-        let reference = spec.reference(workspace);
-        let (own, bake_target) = (Arc::clone(&self.own), self.bake_target.clone());
+    fn built(&self, spec: &ImageSpec, id: ImageId) -> Built {
+        let Self { reference, own, bake_target, .. } = self.clone();
         Built { spec: spec.clone(), reference, own, id, bake_target }
     }
 }
 
 /// Images that need no build. The `docker-container` builder pushes as part of a build, so it always builds.
 fn unchanged(
-    workspace: &Workspace,
     builder: Builder,
     known: &Known,
     inputs: &BTreeMap<&ImageSpec, Inputs>,
@@ -161,13 +159,13 @@ fn unchanged(
         return Vec::new();
     }
     let known_image = |(spec, inputs): (&&ImageSpec, &Inputs)| {
-        let name = inputs.own.of(&spec.reference(workspace));
+        let name = inputs.own.of(&inputs.reference);
         let digest = known.digest(&name, inputs.hash.as_deref()?)?.to_owned();
         let id = match store {
             Store::Containerd => ImageId::Manifest(digest),
             Store::Classic => ImageId::Config(digest),
         };
-        Some(inputs.built(workspace, spec, id))
+        Some(inputs.built(spec, id))
     };
     let images: Vec<Built> = inputs.iter().filter_map(known_image).collect();
     // The name for people may have been moved by another clone.
@@ -404,14 +402,8 @@ fn command(builder: Builder, file: &Utf8Path, no_cache: bool) -> Cmd {
         .args(no_cache.then_some("--no-cache"))
 }
 
-fn built(
-    workspace: &Workspace,
-    builder: Builder,
-    spec: &ImageSpec,
-    outcome: &Outcome,
-    inputs: &Inputs,
-) -> Result<Built> {
-    let reference = spec.reference(workspace);
+fn built(builder: Builder, spec: &ImageSpec, outcome: &Outcome, inputs: &Inputs) -> Result<Built> {
+    let reference = &inputs.reference;
     let metadata = outcome
         .get(&spec.target())
         .with_context(|| format!("BuildKit reported no result for `{reference}`"))?;
@@ -421,7 +413,7 @@ fn built(
         (false, _, Some(config)) => ImageId::Config(config.clone()),
         _ => anyhow::bail!("BuildKit reported no digest for `{reference}`"),
     };
-    Ok(inputs.built(workspace, spec, id))
+    Ok(inputs.built(spec, id))
 }
 
 #[cfg(test)]

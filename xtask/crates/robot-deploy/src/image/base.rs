@@ -10,7 +10,7 @@ use crate::cmd;
 use crate::config::{BaseSource, Platform, Workspace};
 use crate::error::{Failure, Result};
 use crate::host;
-use crate::process::Cmd;
+use crate::process::{self, Cmd};
 use crate::ui;
 
 /// Repository of bootstrapped bases in this machine's image store.
@@ -101,7 +101,7 @@ fn as_layout(dir: &Utf8Path, tag: &str) -> Result<String> {
     if !layout.is_dir() {
         // Renamed when complete: an interrupted copy must not be used as a layout.
         let unfinished = Utf8PathBuf::from(format!("{layout}.unfinished"));
-        cmd!("mkdir -p {unfinished}")?.run()?;
+        process::create_dir(&unfinished)?;
         cmd!("tar -xf - -C {unfinished}")?.feed(&cmd!("docker save {tag}")?)?;
         cmd!("mv {unfinished} {layout}")?.run()?;
     }

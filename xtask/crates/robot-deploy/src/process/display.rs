@@ -17,11 +17,16 @@ pub(super) fn plan(command: &str) {
     }
 }
 
-/// Prints the commands that would create a file and its directory.
-pub(super) fn plan_file(path: &Utf8Path, text: &str) {
-    if let Some(dir) = path.parent().filter(|dir| !dir.is_dir()) {
+/// Prints the command that would create a directory, unless it exists.
+pub(super) fn plan_dir(dir: &Utf8Path) {
+    if !dir.is_dir() {
         plan(&Cmd::new("mkdir").args(["-p", dir.as_str()]).to_string());
     }
+}
+
+/// Prints the commands that would create a file and its directory.
+pub(super) fn plan_file(path: &Utf8Path, text: &str) {
+    path.parent().into_iter().for_each(plan_dir);
     plan(&format!("cat >{}{}", quote(path.as_str()), here_document(text)));
 }
 

@@ -29,6 +29,9 @@ pub(super) trait Executor: Sync {
     /// Announces a command that the caller shows or starts by itself.
     fn announce(&self, command: &Cmd);
 
+    /// Creates a directory and those above it.
+    fn create_dir(&self, path: &Utf8Path) -> Result<()>;
+
     /// Replaces the content of a file.
     fn write(&self, path: &Utf8Path, text: &str) -> Result<()>;
 
@@ -72,6 +75,10 @@ impl Executor for Live {
         ui::command(&command.to_string());
     }
 
+    fn create_dir(&self, path: &Utf8Path) -> Result<()> {
+        Ok(fs_err::create_dir_all(path)?)
+    }
+
     fn write(&self, path: &Utf8Path, text: &str) -> Result<()> {
         files::replace(path, text)
     }
@@ -103,6 +110,11 @@ impl Executor for Planning {
 
     fn announce(&self, command: &Cmd) {
         display::plan(&command.to_string());
+    }
+
+    fn create_dir(&self, path: &Utf8Path) -> Result<()> {
+        display::plan_dir(path);
+        Ok(())
     }
 
     fn write(&self, path: &Utf8Path, text: &str) -> Result<()> {

@@ -106,7 +106,7 @@ impl User {
         for (file, text) in Self::ACCOUNTS.into_iter().zip([passwd, group]) {
             process::provide_file(&dir.join(file), &text)?;
         }
-        Cmd::new("mkdir").args(["-p", dir.join("home").as_str()]).run()
+        process::create_dir(&dir.join("home"))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::watcher::Watcher;
 
 Files saved while a deploy runs are deployed together after it.")]
 pub struct Args {
-    /// Robots, separated by commas; not needed if there is only one
+    /// The robot, or several separated by commas; optional if there is only one
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
     robot: Vec<String>,
 
