@@ -53,6 +53,23 @@ fn what_ended_unseen_is_told_by_the_next_command() {
 }
 
 #[test]
+fn what_ended_unseen_is_told_once_although_nothing_changes() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.run(&["deploy"]).expect(0);
+    lab.remember_release();
+    let locks = || lab.calls_of("ssh ").iter().filter(|call| call.contains(" lock eurobot ")).count();
+    let before = locks();
+    lab.run(&["deploy"]).expect(0).says(&["nothing changed"]);
+    assert_eq!(locks(), before);
+    // The robot forgets the outcome when the lock is taken.
+    let known = String::from_utf8(lab.bytes("containers")).unwrap();
+    lab.write("../containers", &format!("{known}\nnews\t8\trestored\tcamera is unhealthy\n"));
+    lab.run(&["deploy"]).expect(0).says(&["release 8 was rolled back", "nothing changed"]);
+    assert_eq!(locks(), before + 1);
+}
+
+#[test]
 fn a_link_that_is_lost_is_made_again_and_the_robot_listened_to_again() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);

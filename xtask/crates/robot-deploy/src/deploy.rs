@@ -184,12 +184,12 @@ impl<'a> Deploy<'a> {
 
         let draft = &self.drafts[robot.name.as_str()];
         let built = images_of(&self.drafts, robot, built);
-        // A deploy that changes nothing needs no lock.
+        // A deploy that changes nothing needs no lock, except to mark an outcome as reported.
         let is_done = match delivery::already_there(workspace, &target.survey, digest_cache, &built) {
             Some(images) => target.runs(&draft.with_references(&delivery::references(&images))?),
             None => false,
         };
-        if !is_done {
+        if !is_done || target.survey.pending.is_some() {
             target.lock()?;
         }
         let delivery = self.deliver(robot, &target, &built).map_err(|error| match exit_of(&error) {

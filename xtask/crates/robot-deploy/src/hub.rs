@@ -59,7 +59,7 @@ pub(crate) fn explain(hub: &Hub, machine: &str, action: &str, error: anyhow::Err
         "misbehaving",
     ]) {
         failure(format!("{machine} cannot reach {registry}"))
-            .hint("`cargo xtask deploy --robot NAME` needs only the robot's own registry")
+            .hint("`cargo xtask deploy --robot NAME` does not need it: robots have a registry of their own")
     } else {
         return error.context(action.to_owned());
     };
