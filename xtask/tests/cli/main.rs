@@ -4,6 +4,7 @@
 
 mod activation;
 mod answers;
+mod bases;
 mod bundle;
 mod completions;
 mod deny;

@@ -29,8 +29,8 @@ impl Fixture {
         builder: Builder,
     ) -> Result<Self> {
         let copy = WorkspaceCopy::make(workspace, xtask, dir)?;
-        let source = &copy.workspace().bases.values().next().context("no base")?.source;
-        let base = base::ensure(copy.workspace(), builder, source, &copy.robot(ROBOTS[0])?.platform)?;
+        let base = copy.workspace().bases.values().next().context("no base")?;
+        let base = base::ensure(copy.workspace(), builder, base, &copy.robot(ROBOTS[0])?.platform)?;
         Ok(Self { copy, builder, base })
     }
 

@@ -96,10 +96,15 @@ pub enum BaseSource {
         /// For instance `trixie`.
         suite: String,
     },
-    /// An image from a registry, pinned by digest: `NAME@sha256:…`.
-    Image {
-        /// Includes the digest.
+    /// An image of a registry, pinned by digest.
+    Registry {
+        /// `NAME@sha256:…` or `NAME:TAG@sha256:…`.
         reference: String,
+    },
+    /// An image of this machine's own store.
+    Local {
+        /// `NAME` or `NAME:TAG`.
+        name: String,
     },
 }
 

@@ -105,11 +105,11 @@ fn base(raw: &RawBase<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<B
         } else {
             "has both `debian` and `image`"
         };
-        let help = "set exactly one: `debian = \"trixie\"` or `image = \"NAME@sha256:…\"`";
+        let help = "set exactly one: `debian = \"trixie\"`, or `image = \"NAME@sha256:…\"` with an image of a registry, or `image = \"NAME:TAG\"` with one of this machine";
         reader.refuse(raw.name.span(), format!("base `{}` {problem}", name.escape_debug()), help);
     }
     let debian = raw.debian.as_ref().and_then(|text| suite(text, reader));
-    let image = raw.image.as_ref().and_then(|text| pinned(text, reader));
+    let image = raw.image.as_ref().and_then(|text| base_image(text, reader));
     let dockerfile = match &raw.dockerfile {
         Some(text) => paths::file_inside("dockerfile", text, root, reader),
         None => paths::existing_file("dockerfile", raw.name.span(), root, root.join(DOCKERFILE), reader),
@@ -134,32 +134,33 @@ fn suite(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
     None
 }
 
-fn pinned(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
+fn base_image(text: &Text<'_>, reader: &mut Reader<'_>) -> Option<BaseSource> {
     let reference = *text.get_ref();
-    let (name, digest) = reference.split_once('@').unwrap_or((reference, ""));
+    let (name, digest) = match reference.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (reference, None),
+    };
     let (repository, tag) = match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
         _ => (name, None),
     };
     let shown = reference.escape_debug();
     if !repository::is_name(repository) || tag.is_some_and(|tag| names::tag(tag).is_err()) {
-        let help = "write `REGISTRY/NAME:TAG@sha256:…`, with the name in lower case";
+        let help = "write `REGISTRY/NAME:TAG@sha256:…` for an image of a registry, `NAME:TAG` for one of this machine, with the name in lower case";
         reader.refuse(text.span(), format!("`{shown}` is not a valid image reference"), help);
         return None;
     }
+    let Some(digest) = digest else {
+        return Some(BaseSource::Local { name: reference.to_owned() });
+    };
     if digest.parse::<Digest>().is_err() {
-        let problem = if digest.is_empty() {
-            "has no digest"
-        } else {
-            "has an invalid digest: `sha256:` needs 64 hexadecimal digits"
-        };
-        let help = format!(
-            "pin the image, so that every build uses the same base: `docker buildx imagetools inspect {name}` prints the digest; write `{name}@sha256:…`"
-        );
-        reader.refuse(text.span(), format!("base image `{shown}` {problem}"), help);
+        let message =
+            format!("base image `{shown}` has an invalid digest: `sha256:` needs 64 hexadecimal digits");
+        let help = format!("`docker buildx imagetools inspect {name}` prints the digest");
+        reader.refuse(text.span(), message, help);
         return None;
     }
-    Some(BaseSource::Image { reference: reference.to_owned() })
+    Some(BaseSource::Registry { reference: reference.to_owned() })
 }
 
 fn image(

@@ -204,7 +204,7 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
 /// Builds the image with a base's build tools and a user, for interactive work. Returns its name.
 pub fn tools(workspace: &Workspace, builder: Builder, base: &Base) -> Result<String> {
     let platform = Platform::of_this_machine();
-    let context = base::ensure(workspace, builder, &base.source, &platform)?;
+    let context = base::ensure(workspace, builder, base, &platform)?;
     let reference = tools_reference(workspace, base);
     let mut target = common(workspace, base, &platform, &context)?;
     target["target"] = json!("dev-shell");
@@ -231,7 +231,7 @@ fn base_contexts<'a>(
     for ImageSpec { image, platform } in specs {
         let base = &workspace.bases[&workspace.image(image)?.base];
         if let Entry::Vacant(vacant) = contexts.entry((base.name.as_str(), platform)) {
-            vacant.insert(base::ensure(workspace, builder, &base.source, platform)?);
+            vacant.insert(base::ensure(workspace, builder, base, platform)?);
         }
     }
     Ok(contexts)

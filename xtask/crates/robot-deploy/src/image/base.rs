@@ -1,98 +1,57 @@
-//! Bases of images: bootstrapped from the Debian archive, or a pinned image.
+//! Bases of images: bootstrapped from the Debian archive, an image of a registry, or an image of this machine.
 //!
-//! A bootstrapped base is built once, tagged with a hash of its inputs and kept: a second bootstrap gives
-//! other bytes, and a changed base would have to be sent to every robot again.
+//! Each base is kept in this machine's image store under a tag of its own, so that later builds need no internet.
+
+pub(super) mod debian;
+mod image;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Builder, content_tag, ensure_cached};
+use super::Builder;
 use crate::cmd;
-use crate::config::{BaseSource, Platform, Workspace};
-use crate::error::{Failure, Result};
-use crate::host;
-use crate::process::{self, Cmd};
-use crate::ui;
+use crate::config::{Base, BaseSource, Platform, Workspace};
+use crate::doctor::{Check, Outcome};
+use crate::error::Result;
+use crate::process;
 
-/// Repository of bootstrapped bases in this machine's image store.
+/// Repository of bases in this machine's image store.
 const REPOSITORY: &str = "xtask-base";
 
-/// Packages of a base besides Debian's essential ones: the stages on top of it need them.
-const PACKAGES: [&str; 2] = ["ca-certificates", "python3"];
-
-/// Increased when a change of the bootstrap command changes the content of a base.
-const RECIPE: &str = "1";
-
-/// Bootstraps a base if it is missing, and returns its named context for BuildKit.
-pub fn ensure(
-    workspace: &Workspace,
-    builder: Builder,
-    source: &BaseSource,
-    platform: &Platform,
-) -> Result<String> {
-    let suite = match source {
-        BaseSource::Image { reference } => return Ok(format!("docker-image://{reference}")),
-        BaseSource::Debian { suite } => suite,
+/// Makes sure that this machine has a base, and returns its named context for BuildKit.
+pub fn ensure(workspace: &Workspace, builder: Builder, base: &Base, platform: &Platform) -> Result<String> {
+    let tag = match &base.source {
+        BaseSource::Debian { suite } => debian::ensure(suite, platform)?,
+        BaseSource::Registry { reference } => image::pull(reference, platform)?,
+        BaseSource::Local { name } => image::keep(&base.name, name, platform)?,
     };
-    let tag = ensure_debian(suite, platform)?;
     match builder {
         Builder::Engine { .. } => Ok(format!("docker-image://{tag}")),
         Builder::Container => as_layout(&workspace.state_dir().join("bases"), &tag),
     }
 }
 
-/// Bootstraps the base of a Debian suite if it is missing, and returns its name in this machine's image
-/// store.
-pub fn ensure_debian(suite: &str, platform: &Platform) -> Result<String> {
-    let arch = debian_architecture(platform)?;
-    let tag = name(suite, &arch);
-    ensure_cached(&tag, || {
-        ui::step("base", &format!("bootstrapping Debian {suite} for {platform} (once)"));
-        let platform = platform.to_string();
-        // An incomplete system imports without an error: it gets its final tag after a successful bootstrap.
-        let unfinished = format!("{tag}-unfinished");
-        let result = cmd!("docker import --platform {platform} - {unfinished}")?
-            .feed(&bootstrap(suite, &arch, host::debian_mirror()?))
-            .and_then(|_bytes| cmd!("docker tag {unfinished} {tag}")?.run());
-        cmd!("docker image rm {unfinished}")?.clean_up();
-        result
-    })?;
-    Ok(tag)
-}
-
-/// Tag with suite, architecture and a hash of all inputs.
-fn name(suite: &str, arch: &str) -> String {
-    let inputs = [RECIPE, suite, arch].into_iter().chain(PACKAGES);
-    format!("{REPOSITORY}:{suite}-{arch}-{}", content_tag(inputs))
-}
-
-/// mmdebstrap(1) that writes a tarball to stdout. Without a mirror it uses its default.
-fn bootstrap(suite: &str, arch: &str, mirror: Option<String>) -> Cmd {
-    Cmd::new("mmdebstrap")
-        .args(["--quiet", "--variant=minbase", &format!("--architectures={arch}")])
-        .arg(format!("--include={}", PACKAGES.join(",")))
-        // Emulation of the platform has been checked before; mmdebstrap's own check needs the package
-        // `arch-test`.
-        .arg("--skip=check/qemu")
-        // Robots do not need manuals in forty languages.
-        .args([
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-        ])
-        .args(["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"])
-        .args([suite, "-"])
-        .args(mirror)
-}
-
-/// Debian's name for the architecture of a platform.
-pub fn debian_architecture(platform: &Platform) -> Result<String> {
-    match (platform.arch.as_str(), platform.variant.as_deref()) {
-        ("amd64" | "arm64" | "ppc64el" | "riscv64" | "s390x", _) => Ok(platform.arch.clone()),
-        ("arm", Some("v7") | None) => Ok("armhf".to_owned()),
-        ("386", _) => Ok("i386".to_owned()),
-        _ => Err(Failure::config(format!("Debian does not support the platform {platform}"))
-            .hint("use a base with `image = \"NAME@sha256:…\"` in robots.toml")
-            .into()),
-    }
+/// Checks whether this machine has a base. `is_needed` tells whether images for the platform are built on it for sure.
+pub(crate) fn check(base: &Base, platform: &Platform, is_needed: bool) -> Check {
+    let name = format!("`{}` for {platform}", base.name);
+    let tag = match &base.source {
+        BaseSource::Debian { suite } => debian::tag(suite, platform),
+        BaseSource::Registry { reference } => Ok(image::tag(reference, platform)),
+        BaseSource::Local { name } => image::find(&base.name, name, platform).map(|_id| name.clone()),
+    };
+    let outcome = match (tag, &base.source) {
+        (Err(error), _) if is_needed => Outcome::error(&error),
+        (Err(error), _) => Outcome::note_error(&error),
+        (Ok(tag), source) => match (image::size(&tag), source) {
+            (Some(size), _) => Outcome::good(format!("{name}: {size}")),
+            (None, BaseSource::Debian { .. }) => {
+                Outcome::note(format!("{name} is not here yet: the first build makes it, with internet"))
+            }
+            (None, _) => {
+                Outcome::note(format!("{name} is not here yet: the first build pulls it from its registry"))
+            }
+        },
+    };
+    Check::new("host", "base", outcome)
 }
 
 /// Writes a base as an OCI layout for the `docker-container` builder, which cannot read the engine's images.
@@ -106,33 +65,4 @@ fn as_layout(dir: &Utf8Path, tag: &str) -> Result<String> {
         cmd!("mv {unfinished} {layout}")?.run()?;
     }
     Ok(format!("oci-layout://{layout}:{}", tag.rsplit(':').next().unwrap_or("latest")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_base_is_named_by_its_inputs() {
-        let tag = name("trixie", "amd64");
-        assert!(tag.starts_with("xtask-base:trixie-amd64-"), "{tag}");
-        assert_ne!(tag, name("trixie", "arm64"));
-        assert_ne!(tag, name("bookworm", "amd64"));
-        assert_eq!(tag, name("trixie", "amd64"));
-    }
-
-    #[test]
-    fn debian_has_its_own_names_for_architectures() -> Result<()> {
-        let arch = |machine| debian_architecture(&Platform::from_machine(machine));
-        assert_eq!([arch("x86_64")?, arch("aarch64")?, arch("armv7l")?], ["amd64", "arm64", "armhf"]);
-        arch("vax").unwrap_err();
-        Ok(())
-    }
-
-    #[test]
-    fn bootstrapping_writes_a_tarball_to_stdout() {
-        let line = bootstrap("trixie", "amd64", Some("http://mirror.example/debian".into())).to_string();
-        assert!(line.contains("--include=ca-certificates,python3"), "{line}");
-        assert!(line.ends_with("trixie - http://mirror.example/debian"), "{line}");
-    }
 }

@@ -45,12 +45,12 @@ const SIMULATED_ROBOT: &Context = &[
 /// The build does not run programs of the image, so another platform needs no emulation. The Python of a
 /// plain Debian for this machine's platform compiles the Python modules.
 pub fn registry(builder: Builder, platform: &Platform) -> Result<String> {
-    let arch = base::debian_architecture(platform)?;
+    let arch = base::debian::architecture(platform)?;
     let tag = format!("xtask-registry:{arch}-{}", hash(REGISTRY));
     if exists(&tag)? {
         return Ok(tag);
     }
-    let base = base::ensure_debian(SUITE, &Platform::of_this_machine())?;
+    let base = base::debian::ensure(SUITE, &Platform::of_this_machine())?;
     ensure_cached(&tag, || {
         ui::step("registry", &format!("building the robots' registry image for {platform} (once)"));
         let packages = format!("xtask-registry-packages:{arch}");
@@ -76,7 +76,7 @@ pub fn simulated_robot(builder: Builder) -> Result<String> {
         return Ok(tag);
     }
     let platform = Platform::of_this_machine();
-    let base = base::ensure_debian(SUITE, &platform)?;
+    let base = base::debian::ensure(SUITE, &platform)?;
     ensure_cached(&tag, || {
         ui::step("sim", "building the image of simulated robots (once)");
         // The image stays on this machine, so its size does not matter.

@@ -1,13 +1,15 @@
 //! `cargo xtask doctor`: checks all prerequisites, and says how to fix each problem.
 
+use std::collections::BTreeSet;
+
 use super::{named_or_all, workspace};
 use crate::complete;
-use crate::config::Robot;
+use crate::config::{Platform, Robot, Workspace};
 use crate::doctor::{self, Check, Outcome, Source};
 use crate::error::{Failure, Result};
 use crate::reach::endpoint;
 use crate::robot::checks;
-use crate::{host, ui};
+use crate::{host, image, ui};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -39,6 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             Ok(endpoint) => checks::examine(robot, endpoint),
             Err(error) => vec![Check::new(&robot.name, "reachable", Outcome::note_error(&error))],
         };
+        sources.push(Box::new(|| bases(workspace)));
         sources.extend(robots.into_iter().map(|robot| Box::new(move || examine(robot)) as Source<'_>));
     }
     checks.extend(doctor::gather(sources));
@@ -51,4 +54,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         1 => Err(Failure::failed("one finding is bad").into()),
         _ => Err(Failure::failed(format!("{bad} findings are bad")).into()),
     }
+}
+
+/// Checks the bases of all images, for the platforms of all robots.
+fn bases(workspace: &Workspace) -> Vec<Check> {
+    let platforms: BTreeSet<&Platform> = workspace.robots.values().map(|robot| &robot.platform).collect();
+    let is_one = platforms.len() == 1 && workspace.bases.len() == 1;
+    let check = |base| platforms.iter().map(move |platform| image::base::check(base, platform, is_one));
+    workspace.bases.values().flat_map(check).collect()
 }

@@ -216,12 +216,6 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "exactly one",
         ),
         (
-            with("debian = \"trixie\"", "image = \"docker.io/library/ros:jazzy\""),
-            "5:9",
-            "has no digest",
-            "imagetools inspect docker.io/library/ros:jazzy`",
-        ),
-        (
             with("debian = \"trixie\"", "image = \"ros@sha256:12\""),
             "5:9",
             "needs 64 hexadecimal digits",

@@ -1,0 +1,97 @@
+//! Bases that are images: pulled once from a registry, or taken from this machine's own store.
+
+use super::lab::{Lab, robot};
+use super::registry::Registry;
+
+const PINNED: &str =
+    "docker.io/library/ros:jazzy@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A lab whose images are built on an image.
+fn lab(image: &str) -> Lab {
+    let lab = Lab::with(&robot("main"));
+    // The digests that builds report.
+    let _registry = Registry::start(&lab);
+    let toml = String::from_utf8(lab.bytes("work space/robots.toml")).unwrap();
+    lab.write("robots.toml", &toml.replace("debian = \"trixie\"", &format!("image = \"{image}\"")));
+    lab
+}
+
+/// The contexts `base` of the Bake files that the runs wrote.
+fn contexts(lab: &Lab) -> Vec<String> {
+    let files = lab.files().into_iter().filter(|(path, _)| path.as_str().contains("/bake-"));
+    let definition = |(_, text): (_, Vec<u8>)| serde_json::from_slice::<serde_json::Value>(&text).unwrap();
+    let base = |definition: serde_json::Value| {
+        definition["target"]["camera"]["contexts"]["base"].as_str().unwrap().to_owned()
+    };
+    files.map(definition).map(base).collect()
+}
+
+#[test]
+fn an_image_of_a_registry_is_pulled_once_and_kept() {
+    let lab = lab(PINNED);
+    lab.on("docker", "'image inspect'*Id*xtask-base:image-*", "[ -e \"$lab/tagged\" ]");
+    lab.on("docker", "'tag '*xtask-base:image-*", ": >\"$lab/tagged\"");
+    lab.says("docker", "'image inspect'*Size*", "1020000000");
+    lab.says("docker", "'pull '*", "0123456789ab: Pulling fs layer\n0123456789ab: Pull complete");
+    for _ in 0..2 {
+        lab.run(&["build-images"]).expect(0);
+    }
+    let pulls = lab.calls_of("docker pull");
+    assert_eq!(pulls.len(), 1, "{pulls:?}");
+    assert!(pulls[0].contains(PINNED) && pulls[0].contains("--platform linux/"), "{pulls:?}");
+    let contexts = contexts(&lab);
+    assert!(contexts[0].starts_with("docker-image://xtask-base:image-linux-"), "{contexts:?}");
+}
+
+#[test]
+fn the_size_of_a_base_is_told_and_what_prevents_a_pull_explained() {
+    let lab = lab(PINNED);
+    lab.fails("docker", "'image inspect'*xtask-base:image-*", 1, "No such image");
+    lab.fails("docker", "'pull '*", 1, "dial tcp: lookup registry-1.docker.io: no such host");
+    lab.run(&["build-images"]).expect(1).says(&[
+        "pulling docker.io/library/ros:jazzy@",
+        "cannot be pulled",
+        "docker load",
+    ]);
+    lab.fails("docker", "'pull '*", 1, "no matching manifest for linux/arm64 in the manifest list entries");
+    lab.says("docker", "'buildx imagetools '*", "linux/s390x linux/amd64 unknown/unknown linux/amd64 ");
+    lab.run(&["build-images"])
+        .expect(2)
+        .says(&["is not made for", "it is made for linux/amd64, linux/s390x"]);
+    assert!(lab.calls_of("docker buildx bake").is_empty());
+    lab.on("docker", "'pull '*", ": >\"$lab/pulled\"");
+    lab.on("docker", "'image inspect'*Size*", "[ -e \"$lab/pulled\" ] && echo 1020000000");
+    lab.run(&["build-images"]).expect(0).says(&["1.02 GB on this machine"]);
+}
+
+#[test]
+fn an_image_of_this_machine_is_kept_and_followed() {
+    let lab = lab("my-ros:jazzy");
+    lab.on("docker", "'image inspect'*Architecture*", "cat \"$lab/base\"");
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    lab.write("../base", &format!("sha256:aa linux/{arch}"));
+    lab.fails("docker", "'image inspect'*xtask-base:image-*", 1, "No such image");
+    lab.run(&["build-images"]).expect(0);
+    assert!(lab.calls_of("docker tag my-ros:jazzy xtask-base:image-linux-").len() == 1, "{:?}", lab.calls());
+    lab.write("../base", &format!("sha256:bb linux/{arch}"));
+    lab.run(&["build-images"]).expect(0);
+    let contexts: std::collections::BTreeSet<String> = contexts(&lab).into_iter().collect();
+    assert_eq!(contexts.len(), 2, "another image is another base: {contexts:?}");
+    assert!(lab.calls_of("docker pull").is_empty());
+}
+
+#[test]
+fn an_image_that_is_not_here_or_for_another_platform_is_refused() {
+    let lab = lab("my-ros:jazzy");
+    lab.fails("docker", "'image inspect'*my-ros*", 1, "No such image: my-ros:jazzy");
+    lab.run(&["build-images"]).expect(2).says(&[
+        "this machine has no image `my-ros:jazzy`, the base `ros`",
+        "docker build --tag my-ros:jazzy",
+        "write `my-ros:jazzy@sha256:…`",
+    ]);
+    lab.run(&["doctor"]).expect(1).shows(&["BAD", "base", "this machine has no image `my-ros:jazzy`"]);
+    lab.on("docker", "'image inspect'*Architecture*", "echo sha256:aa linux/s390x");
+    lab.fails("docker", "'image inspect'*--platform*", 1, "not found");
+    lab.run(&["build-images"]).expect(2).says(&["is for linux/s390x, not for linux/", "a base of their own"]);
+    assert!(lab.calls_of("docker buildx bake").is_empty());
+}
