@@ -20,7 +20,7 @@ struct Fresh {
 
 impl Fresh {
     fn new(suite: &str) -> Result<Self> {
-        let base = base::ensure_debian(suite, &Platform::of_this_machine())?;
+        let base = base::debian::ensure(suite, &Platform::of_this_machine())?;
         let fresh = Self { name: format!("xtask-e2e-setup-{suite}") };
         // Left by a killed run.
         fresh.remove();

@@ -2,7 +2,7 @@
 //!
 //! Each base is kept in this machine's image store under a tag of its own, so that later builds need no internet.
 
-pub(super) mod debian;
+pub mod debian;
 mod image;
 
 use camino::{Utf8Path, Utf8PathBuf};

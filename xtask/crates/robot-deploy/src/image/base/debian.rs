@@ -20,7 +20,7 @@ const RECIPE: &str = "1";
 
 /// Bootstraps the base of a Debian suite if it is missing, and returns its name in this machine's image
 /// store.
-pub(in crate::image) fn ensure(suite: &str, platform: &Platform) -> Result<String> {
+pub fn ensure(suite: &str, platform: &Platform) -> Result<String> {
     let arch = architecture(platform)?;
     let tag = name(suite, &arch);
     ensure_cached(&tag, || {
