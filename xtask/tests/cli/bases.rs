@@ -1,5 +1,6 @@
 //! Bases that are images: pulled once from a registry, or taken from this machine's own store.
 
+use super::answers::BAKE;
 use super::lab::{Lab, robot};
 use super::registry::Registry;
 
@@ -94,4 +95,31 @@ fn an_image_that_is_not_here_or_for_another_platform_is_refused() {
     lab.fails("docker", "'image inspect'*--platform*", 1, "not found");
     lab.run(&["build-images"]).expect(2).says(&["is for linux/s390x, not for linux/", "a base of their own"]);
     assert!(lab.calls_of("docker buildx bake").is_empty());
+}
+
+#[test]
+fn conditions_are_those_of_the_base() {
+    let lab = lab("my-ros:jazzy");
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    lab.says("docker", "'image inspect'*Architecture*", &format!("sha256:aa linux/{arch}"));
+    for (package, distro) in [("camera", "humble"), ("navigation", "jazzy")] {
+        let depend = format!("<depend condition=\"$ROS_DISTRO == {distro}\">msgs</depend>");
+        let text = format!("<package format=\"3\"><name>{package}</name>{depend}</package>");
+        lab.write(&format!("ros_ws/src/{package}/package.xml"), &text);
+    }
+    let variables = r#"for word; do case $word in *.json) file=$word; esac; done
+        dest=$(sed -n 's/.*"type=local,dest=\(.*\)".*/\1/p' "$file")
+        [ -z "$dest" ] || { mkdir -p "$dest"; printf 'ROS_DISTRO=jazzy\0ROS_VERSION=2\0' >"$dest/environment"; }"#;
+    lab.on("docker", "'buildx bake '*", &format!("{variables}\n{BAKE}"));
+    let dry = lab.run(&["build-images", "--dry-run"]).expect(0);
+    assert!(dry.stdout.contains("conditions hold on the base"), "{}", dry.stdout);
+    for builds in [2, 3] {
+        lab.run(&["build-images", "--no-cache"]).expect(0);
+        assert_eq!(lab.calls_of("docker buildx bake").len(), builds, "the base is asked once");
+    }
+    let dockerfile = String::from_utf8(lab.bytes("work space/target/xtask/build/ros.Dockerfile")).unwrap();
+    let stages: Vec<&str> = dockerfile.split("\nFROM ").collect();
+    let stage = |name: &str| *stages.iter().find(|text| text.starts_with(name)).unwrap();
+    assert!(stage("runtime AS image-navigation").contains("build-msgs"), "{dockerfile}");
+    assert!(!stage("runtime AS image-camera").contains("build-msgs"), "{dockerfile}");
 }

@@ -30,7 +30,10 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::error::Result;
+
 pub use busy::Busy;
+pub use condition::Variables;
 pub use load::{FILE, current_dir};
 pub use names::instead;
 pub use packages::{Package, PackageGraph};
@@ -50,7 +53,10 @@ pub struct Workspace {
     /// The team's registry, if one is configured.
     pub hub: Option<Hub>,
     pub releases: Releases,
+    /// The packages, as far as they are the same on all bases. Conditions that depend on a base hold.
     pub packages: PackageGraph,
+    /// The packages on the bases that have been asked for their variables.
+    pub(crate) on_bases: BTreeMap<String, PackageGraph>,
 }
 
 /// `[project]`.
@@ -174,6 +180,24 @@ impl Workspace {
     /// The committed file with the host keys of the team's robots.
     pub fn known_hosts(&self) -> Utf8PathBuf {
         self.root.join("robots.known_hosts")
+    }
+
+    /// The packages on a base: with its variables in the conditions of package.xml, if they are known.
+    pub fn packages_on(&self, base: &str) -> &PackageGraph {
+        self.on_bases.get(base).unwrap_or(&self.packages)
+    }
+
+    /// Evaluates the conditions of package.xml with the variables of a base.
+    ///
+    /// # Errors
+    /// Fails with exit code 2 if the dependencies that hold on the base form a cycle.
+    pub fn set_variables(&mut self, base: &str, variables: &Variables) -> Result<()> {
+        let found = discover::packages(&self.project.ros_workspace.join("src"), &self.root, variables)?;
+        if !found.mistakes.is_empty() {
+            return Err(found.mistakes.into_error());
+        }
+        self.on_bases.insert(base.to_owned(), found.graph);
+        Ok(())
     }
 
     /// Returns `path` relative to the workspace, or unchanged if the path is outside.

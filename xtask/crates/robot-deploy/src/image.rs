@@ -7,6 +7,7 @@
 mod activity;
 mod bake;
 pub mod base;
+mod build;
 pub mod builder;
 mod dockerfile;
 pub mod export;
@@ -21,6 +22,7 @@ mod receiver;
 pub mod secrets;
 pub mod service;
 mod unchanged;
+mod variables;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,7 +40,7 @@ use crate::process::Cmd;
 
 use own::OwnRepository;
 
-pub use bake::{Options, build, test, tools, tools_reference};
+pub use build::{Options, build, test, tools, tools_reference};
 pub use builder::Builder;
 pub use dockerfile::render as render_dockerfile;
 

@@ -1,19 +1,45 @@
 //! The `condition` attribute of `package.xml` (REP 149): `$ROS_VERSION == 2 and $ROS_DISTRO != humble`.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
-/// The variables that conditions can use. Every other variable is empty, as REP 149 demands.
-const VARIABLES: [(&str, &str); 3] =
-    [("ROS_VERSION", "2"), ("ROS_DISTRO", "jazzy"), ("ROS_PYTHON_VERSION", "3")];
+/// Values that hold on every base, because the packages are ROS 2 packages.
+const CERTAIN: [(&str, &str); 2] = [("ROS_VERSION", "2"), ("ROS_PYTHON_VERSION", "3")];
+
+/// The variables that conditions can use: the environment of builds on a base.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variables {
+    /// `None` if the base has not been asked.
+    environment: Option<BTreeMap<String, String>>,
+}
+
+impl Variables {
+    /// Variables of a base, from the output of `env -0`.
+    pub fn of_environment(text: &str) -> Self {
+        let pair =
+            |entry: &str| entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { environment: Some(text.split('\0').filter_map(pair).collect()) }
+    }
+
+    /// Value of a variable; `None` if it is not known. A variable that a base does not have is empty (REP 149).
+    fn value(&self, name: &str) -> Option<&str> {
+        match &self.environment {
+            Some(environment) => Some(environment.get(name).map_or("", String::as_str)),
+            None => CERTAIN.iter().find(|(certain, _)| *certain == name).map(|(_, value)| *value),
+        }
+    }
+}
 
 /// Greatest number of tokens in a condition. The parser recurses at each parenthesis, so the depth needs a
 /// bound.
 const MAX_TOKENS: usize = 1_000;
 
-/// Returns whether `condition` holds. A condition that cannot be parsed holds: one dependency too many does
-/// less harm than one too few.
-pub(super) fn holds(condition: &str) -> bool {
-    let Some(tokens) = tokens(condition).filter(|tokens| tokens.len() <= MAX_TOKENS) else { return true };
+/// Returns whether `condition` holds. A condition that cannot be parsed, or whose variables are not known, holds: one
+/// dependency too many does less harm than one too few.
+pub(super) fn holds(condition: &str, variables: &Variables) -> bool {
+    let Some(tokens) = tokens(condition, variables).filter(|tokens| tokens.len() <= MAX_TOKENS) else {
+        return true;
+    };
     let mut parser = Parser { tokens: &tokens };
     match parser.either() {
         Some(value) if parser.tokens.is_empty() => value,
@@ -30,7 +56,8 @@ enum Token {
     Close,
 }
 
-fn tokens(condition: &str) -> Option<Vec<Token>> {
+/// Returns `None` for a condition that cannot be parsed or evaluated.
+fn tokens(condition: &str, variables: &Variables) -> Option<Vec<Token>> {
     const OPERATORS: [&str; 6] = ["==", "!=", "<=", ">=", "<", ">"];
     let mut tokens = Vec::new();
     let mut rest = condition.trim_start();
@@ -52,9 +79,7 @@ fn tokens(condition: &str) -> Option<Vec<Token>> {
                 return None;
             }
             let token = if name.len() < rest.len() {
-                let value =
-                    VARIABLES.iter().find(|(variable, _)| *variable == word).map_or("", |(_, value)| value);
-                Token::Value(value.to_owned())
+                Token::Value(variables.value(word)?.to_owned())
             } else {
                 Token::Word(word.to_owned())
             };
@@ -141,12 +166,15 @@ mod tests {
     fn fuzzed_conditions_hold_or_do_not() {
         let condition = b"($ROS_VERSION == 2 and $ROS_DISTRO != 'humble') or $X < \"a b\"";
         fuzz("condition", 1_000, &[condition], |bytes| {
-            let _ = holds(&text(bytes));
+            let _ = holds(&text(bytes), &Variables::default());
         });
     }
 
     #[test]
-    fn conditions_know_ros_2_jazzy() {
+    fn conditions_know_the_environment_of_the_base() {
+        let jazzy = Variables::of_environment(
+            "ROS_VERSION=2\0ROS_DISTRO=jazzy\0ROS_PYTHON_VERSION=3\0GZ_VERSION=harmonic\0",
+        );
         for condition in [
             "$ROS_VERSION == 2",
             "$ROS_VERSION==\"2\"",
@@ -154,12 +182,13 @@ mod tests {
             "$ROS_DISTRO == humble or $ROS_DISTRO == jazzy",
             "($ROS_VERSION == 1 or $ROS_VERSION == 2) and $ROS_PYTHON_VERSION >= 3",
             "$UNKNOWN == ''",
+            "$GZ_VERSION == harmonic",
             "not understood",
             "$ROS_VERSION == ",
             "'open",
             "",
         ] {
-            assert!(holds(condition), "{condition}");
+            assert!(holds(condition, &jazzy), "{condition}");
         }
         for condition in [
             "$ROS_VERSION == 1",
@@ -167,7 +196,18 @@ mod tests {
             "$ROS_VERSION == 2 and $ROS_DISTRO == noetic",
             "$UNKNOWN == x",
         ] {
-            assert!(!holds(condition), "{condition}");
+            assert!(!holds(condition, &jazzy), "{condition}");
         }
+    }
+
+    #[test]
+    fn conditions_hold_while_the_base_is_not_known_unless_they_are_about_ros_1() {
+        let unknown = Variables::default();
+        for condition in
+            ["$ROS_DISTRO == humble", "$ROS_DISTRO != humble", "$ROS_VERSION == 2", "$GZ_VERSION == x"]
+        {
+            assert!(holds(condition, &unknown), "{condition}");
+        }
+        assert!(!holds("$ROS_VERSION == 1", &unknown));
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::condition::Variables;
 use super::diagnostic::{Mistakes, Source};
 use super::manifest::{Kind, Manifest};
 use super::names;
@@ -34,11 +35,12 @@ impl Found {
     }
 }
 
-/// Finds the packages under `src`, an absolute path; places are shown relative to `here`.
+/// Finds the packages under `src`, an absolute path; places are shown relative to `here`. Conditions are those of a base
+/// with these variables.
 ///
 /// # Errors
 /// Fails when a directory or a `package.xml` cannot be read; mistakes inside files are part of [`Found`].
-pub(super) fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
+pub(super) fn packages(src: &Utf8Path, here: &Utf8Path, variables: &Variables) -> Result<Found> {
     let mut found = Found { complete: true, ..Found::default() };
     let mut manifests: BTreeMap<String, Manifest> = BTreeMap::new();
     if !src.is_dir() {
@@ -46,7 +48,7 @@ pub(super) fn packages(src: &Utf8Path, here: &Utf8Path) -> Result<Found> {
     }
     for dir in directories_of_packages(src)? {
         let source = Source::read(&src.join(&dir).join(MANIFEST), here)?;
-        let manifest = match Manifest::parse(source, dir) {
+        let manifest = match Manifest::parse(source, dir, variables) {
             Ok(manifest) => manifest,
             Err(mistakes) => {
                 found.complete = false;
@@ -104,7 +106,8 @@ fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {
             test_depends: of(Kind::Test, false),
         }
     };
-    PackageGraph::unchecked(manifests.values().map(package))
+    let is_conditional = manifests.values().any(|manifest| manifest.is_conditional);
+    PackageGraph::unchecked(manifests.values().map(package)).conditional(is_conditional)
 }
 
 fn members<'a>(manifests: &'a BTreeMap<String, Manifest>, group: &str) -> Vec<&'a String> {

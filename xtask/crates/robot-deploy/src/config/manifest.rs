@@ -5,8 +5,9 @@ use std::ops::Range;
 use camino::Utf8PathBuf;
 use roxmltree::{Document, Node, TextPos};
 
+use super::condition::{self, Variables};
 use super::diagnostic::{Mistake, Mistakes, Source};
-use super::{condition, names};
+use super::names;
 
 /// A `package.xml`, with the places of its content.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Manifest {
     pub depends: Vec<Depend>,
     /// Groups that the package is a member of.
     pub groups: Vec<String>,
+    /// True if some of these have conditions.
+    pub is_conditional: bool,
 }
 
 /// A dependency of a package.
@@ -64,10 +67,10 @@ const TAGS: [(&str, u8, u8, &[Kind]); 11] = [
 
 impl Manifest {
     /// Parses `source`, the `package.xml` in `dir`; returns all mistakes if there are any.
-    pub(super) fn parse(source: Source, dir: Utf8PathBuf) -> Result<Self, Mistakes> {
+    pub(super) fn parse(source: Source, dir: Utf8PathBuf, variables: &Variables) -> Result<Self, Mistakes> {
         let mut mistakes = Mistakes::default();
         let parsed = match Document::parse(&source.text) {
-            Ok(document) => read(&source, &document, &mut mistakes),
+            Ok(document) => read(&source, &document, variables, &mut mistakes),
             Err(error) => {
                 mistakes.add(malformed(&source, &error));
                 None
@@ -79,6 +82,7 @@ impl Manifest {
                 span: parsed.span,
                 depends: parsed.depends,
                 groups: parsed.groups,
+                is_conditional: parsed.is_conditional,
                 source,
                 dir,
             }),
@@ -97,9 +101,15 @@ struct Parsed {
     span: Range<usize>,
     depends: Vec<Depend>,
     groups: Vec<String>,
+    is_conditional: bool,
 }
 
-fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Option<Parsed> {
+fn read(
+    source: &Source,
+    document: &Document<'_>,
+    variables: &Variables,
+    mistakes: &mut Mistakes,
+) -> Option<Parsed> {
     let root = document.root_element();
     if !root.has_tag_name("package") {
         let message =
@@ -110,7 +120,7 @@ fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Op
     }
     let format = format(source, root, mistakes)?;
     let (name, span) = package_name(source, root, mistakes)?;
-    let mut parsed = Parsed { name, span, depends: Vec::new(), groups: Vec::new() };
+    let mut parsed = Parsed { name, span, depends: Vec::new(), groups: Vec::new(), is_conditional: false };
     for node in root.children().filter(Node::is_element) {
         let tag = node.tag_name().name();
         let known = TAGS.iter().find(|(name, ..)| *name == tag);
@@ -121,7 +131,9 @@ fn read(source: &Source, document: &Document<'_>, mistakes: &mut Mistakes) -> Op
             }
             continue;
         };
-        if node.attribute("condition").is_some_and(|text| !condition::holds(text)) {
+        let condition = node.attribute("condition");
+        parsed.is_conditional |= condition.is_some();
+        if condition.is_some_and(|text| !condition::holds(text, variables)) {
             continue;
         }
         let Some((text, span)) = text(node) else {
@@ -253,7 +265,7 @@ mod tests {
             br#"<!DOCTYPE p [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><package><name>&b;</name></package>"#;
         fuzz("package.xml", 800, &[package, entities], |bytes| {
             let source = Source { shown: "package.xml".to_owned(), text: text(bytes), is_secret: false };
-            match Manifest::parse(source, "navigation".into()) {
+            match Manifest::parse(source, "navigation".into(), &Variables::default()) {
                 Ok(manifest) => assert!(names::is_package(&manifest.name), "{:?}", manifest.name),
                 Err(mistakes) => drop(mistakes.into_error().to_string()),
             }

@@ -43,6 +43,7 @@ pub struct PackageGraph {
     packages: BTreeMap<String, Package>,
     /// Package names, each after its dependencies.
     order: Vec<String>,
+    is_conditional: bool,
 }
 
 impl PackageGraph {
@@ -75,9 +76,19 @@ impl PackageGraph {
     /// Builds the graph of packages whose dependencies are known to exist. The caller checks for cycles.
     pub(super) fn unchecked(packages: impl IntoIterator<Item = Package>) -> Self {
         let packages = packages.into_iter().map(|package| (package.name.clone(), package)).collect();
-        let mut graph = Self { packages, order: Vec::new() };
+        let mut graph = Self { packages, order: Vec::new(), is_conditional: false };
         graph.order = graph.sorted();
         graph
+    }
+
+    /// Records whether some dependencies have conditions.
+    pub(super) fn conditional(self, is_conditional: bool) -> Self {
+        Self { is_conditional, ..self }
+    }
+
+    /// Returns whether some dependencies have conditions, which depend on the base.
+    pub fn is_conditional(&self) -> bool {
+        self.is_conditional
     }
 
     /// Names of all packages, in alphabetical order.

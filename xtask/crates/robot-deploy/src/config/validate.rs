@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use toml::Spanned;
 
+use super::condition::Variables;
 use super::diagnostic::shown_from;
 use super::discover::{self, Found};
 use super::keys::Reader;
@@ -34,7 +35,7 @@ pub(super) fn workspace(
 ) -> Result<Workspace> {
     let project = raw.project.as_ref().and_then(|raw| project(raw, root, &mut reader));
     let found = match &project {
-        Some(project) => discover::packages(&project.ros_workspace.join("src"), here)?,
+        Some(project) => discover::packages(&project.ros_workspace.join("src"), here, &Variables::default())?,
         None => Found::default(),
     };
     let bases: Vec<Base> = raw.bases.iter().filter_map(|raw| base(raw, root, &mut reader)).collect();
@@ -62,6 +63,7 @@ pub(super) fn workspace(
         hub,
         releases,
         packages: found.graph,
+        on_bases: BTreeMap::new(),
     })
 }
 

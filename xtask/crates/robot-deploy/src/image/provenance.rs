@@ -74,7 +74,7 @@ impl Provenance {
 /// Dockerfile with the directory of the same name beside it.
 fn inputs(workspace: &Workspace, image: &Image) -> Vec<Utf8PathBuf> {
     let src = workspace.project.ros_workspace.join("src");
-    let graph = &workspace.packages;
+    let graph = workspace.packages_on(&image.base);
     let mut inputs = Vec::new();
     for package in graph.run_closure(&image.packages) {
         inputs.push(src.join(&package.dir));

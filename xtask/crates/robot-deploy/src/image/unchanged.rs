@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content_tag;
-use crate::config::{Image, Workspace};
+use crate::config::{Base, Image, Workspace};
 use crate::error::Result;
 use crate::files;
 use crate::process::Cmd;
@@ -80,7 +80,7 @@ pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Op
     let base = workspace.bases.get(&image.base)?;
     let docker_dir = base.dockerfile.parent().filter(|dir| *dir != workspace.root)?;
     let src = workspace.project.ros_workspace.join("src");
-    let graph = &workspace.packages;
+    let graph = workspace.packages_on(&image.base);
     let mut needed: BTreeSet<&str> = BTreeSet::new();
     for package in graph.run_closure(&image.packages) {
         needed.insert(&package.name);
@@ -92,6 +92,15 @@ pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Op
     tree.text.push_str(&super::render_dockerfile(workspace, base).ok()?);
     tree.add(docker_dir).ok()?;
     tree.add(&src).ok()?;
+    Some(content_tag([tree.text.as_str()]))
+}
+
+/// Hash of everything that the build tools of a base depend on: the Bake target and the files beside the Dockerfile.
+/// `None` if that cannot be determined.
+pub(super) fn of_tools(workspace: &Workspace, base: &Base, target: &Value) -> Option<String> {
+    let docker_dir = base.dockerfile.parent().filter(|dir| *dir != workspace.root)?;
+    let mut tree = Tree { skipped: BTreeSet::new(), text: target.to_string() };
+    tree.add(docker_dir).ok()?;
     Some(content_tag([tree.text.as_str()]))
 }
 

@@ -95,6 +95,9 @@ fn platform(text: &str) -> Result<Platform> {
 fn print(workspace: &Workspace, specs: &BTreeSet<ImageSpec>) -> Result<()> {
     let bases: BTreeSet<&str> =
         specs.iter().filter_map(|spec| Some(workspace.images.get(&spec.image)?.base.as_str())).collect();
+    if workspace.packages.is_conditional() {
+        ui::warn("build-images", "conditions of package.xml that depend on the base are taken to hold here");
+    }
     for base in bases {
         ui::result(image::render_dockerfile(workspace, &workspace.bases[base])?.trim_end())?;
     }
