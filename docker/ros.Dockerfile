@@ -9,9 +9,8 @@
 # The layers are COPY --link of trees whose bytes depend only on their inputs (see ros/seal-tree), so
 # that a lost build cache does not change a layer and it is not sent to robots again.
 #
-# A base that already contains ROS (/opt/ros/$ROS_DISTRO, as in the official images) should work too,
-# but is untested. No wheels are installed then: such a base must contain all other dependencies of the
-# nodes.
+# The base may contain ROS in /opt/ros, as the official images do. Then no wheels of ROS are installed, and packages of
+# ros/requirements/python.txt only where the base lacks them.
 
 # ---- this directory's scripts and lists, in one transfer; each COPY --from=docker would make another one
 FROM scratch AS scripts
@@ -19,23 +18,16 @@ COPY --from=docker ros/ /
 
 # ---- apt: everything at once and early, because apt layers are not reproducible
 FROM base AS apt
+USER root
+COPY --link --from=scripts /install-tools /usr/local/bin/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
-    set -eux; \
-    export DEBIAN_FRONTEND=noninteractive; \
-    apt-get update; \
-    apt-get install -y --no-install-recommends \
-        g++ libgmock-dev libgtest-dev make python3-dev python3-venv rsync; \
-    if [ -d /opt/ros ]; then \
-        apt-get install -y --no-install-recommends \
-            cmake ninja-build pybind11-dev python3-colcon-common-extensions python3-pytest; \
-    fi; \
-    rm -rf /var/lib/apt/lists/*
+    install-tools
 
 # ---- wheels: ROS, and separately the team's Python packages, so that robots need not fetch ROS again
 # when a package is added
 FROM apt AS ros-wheels
 COPY --link --from=scripts /install-wheels /usr/local/bin/
-COPY --link --from=scripts /requirements/ros.txt /requirements/
+COPY --link --from=scripts /requirements/ros.* /requirements/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=cache,target=/root/.cache/pip \
@@ -43,7 +35,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
 
 FROM apt AS python-wheels
 COPY --link --from=scripts /install-wheels /usr/local/bin/
-COPY --link --from=scripts /requirements/python.txt /requirements/
+COPY --link --from=scripts /requirements/python.* /requirements/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=cache,target=/root/.cache/pip \
@@ -55,10 +47,12 @@ RUN --mount=type=bind,from=scripts,target=/ros \
 
 FROM python-wheels AS python-tree
 RUN --mount=type=bind,from=scripts,target=/ros \
-    /ros/prune-venv && mkdir -p /out/opt && cp -a /opt/venv /out/opt/ && /ros/seal-tree /out
+    /ros/prune-venv && mkdir -p /out/opt /opt/overlay && cp -a /opt/venv /out/opt/ && cp -a /opt/overlay/. /out/ && \
+    /ros/seal-tree /out
 
 # ---- the other files of the images: a user, and the scripts that start nodes
 FROM base AS system-tree
+USER root
 RUN --mount=type=bind,from=scripts,target=/ros \
     /ros/make-system-tree /out
 
@@ -69,12 +63,11 @@ COPY --link --from=python-tree /out/ /
 COPY --link --from=system-tree /out/ /
 # LD_LIBRARY_PATH: without it, the wheels' libraries do not find each other. FASTDDS_BUILTIN_TRANSPORTS:
 # other users cannot read one user's shared memory, and DDS then fails silently. ROS_HOME: logs go to
-# the tmpfs that compose mounts, not to an SD card.
-ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    LD_LIBRARY_PATH=/opt/venv/lib \
-    AMENT_PREFIX_PATH=/opt/venv \
-    RMW_IMPLEMENTATION=rmw_fastrtps_cpp \
-    FASTDDS_BUILTIN_TRANSPORTS=UDPv4 \
+# the tmpfs that compose mounts, not to an SD card. Variables of the base stay as they are.
+ENV PATH=/opt/venv/bin:${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin} \
+    LD_LIBRARY_PATH=/opt/venv/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
+    AMENT_PREFIX_PATH=/opt/venv${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH} \
+    FASTDDS_BUILTIN_TRANSPORTS=${FASTDDS_BUILTIN_TRANSPORTS:-UDPv4} \
     ROS_HOME=/tmp/ros \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -84,7 +77,7 @@ CMD ["bash"]
 
 # ---- tools that build and test packages
 FROM ros-wheels AS build-tools
-COPY --link --from=scripts /requirements/python.txt /requirements/build.txt /requirements/
+COPY --link --from=scripts /requirements/python.* /requirements/build.* /requirements/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=cache,target=/root/.cache/pip \
@@ -93,12 +86,11 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     mkdir -p /opt/ws/install; \
     cp /proc/sys/kernel/random/uuid /opt/ws/build-tools.id
 # PYTHONHASHSEED: the message generators' output follows the order of Python sets.
-ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    LD_LIBRARY_PATH=/opt/venv/lib \
-    AMENT_PREFIX_PATH=/opt/venv \
-    CMAKE_PREFIX_PATH=/opt/venv \
-    RMW_IMPLEMENTATION=rmw_fastrtps_cpp \
-    FASTDDS_BUILTIN_TRANSPORTS=UDPv4 \
+ENV PATH=/opt/venv/bin:${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin} \
+    LD_LIBRARY_PATH=/opt/venv/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
+    AMENT_PREFIX_PATH=/opt/venv${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH} \
+    CMAKE_PREFIX_PATH=/opt/venv${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH} \
+    FASTDDS_BUILTIN_TRANSPORTS=${FASTDDS_BUILTIN_TRANSPORTS:-UDPv4} \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONHASHSEED=0
 COPY --link --from=scripts /environment.sh /opt/ws/
