@@ -9,7 +9,7 @@ const INSTALLED: &str = "/opt/ws/install";
 
 /// Fails unless exactly one layer of one image differs.
 #[track_caller]
-fn assert_one_layer(before: &[String], after: &[String]) {
+pub fn assert_one_layer(before: &[String], after: &[String]) {
     assert_eq!(before.len(), after.len());
     let changed = before.iter().zip(after).filter(|(before, after)| before != after).count();
     assert_eq!(changed, 1, "of {} layers", before.len());

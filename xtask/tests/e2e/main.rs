@@ -39,6 +39,7 @@ mod links;
 mod locks;
 mod machines;
 mod memory;
+mod official;
 mod older;
 mod plan;
 mod provenance;
@@ -79,6 +80,8 @@ fn main() -> ExitCode {
         everyday::the_build_tools_work_on_the_sources_of_this_machine,
         everyday::what_is_built_with_them_belongs_to_who_started_them,
         provenance::touched_files_and_fresh_clones_change_no_digest,
+        official::a_workspace_runs_on_a_base_with_ros,
+        official::python_packages_that_a_base_with_ros_lacks_are_installed,
         readme::every_command_of_the_readme_works,
     ];
     // The longest tests start early, so that the run does not end with waiting for one of them.

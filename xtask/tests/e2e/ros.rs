@@ -13,6 +13,11 @@ pub fn the_nodes_of_a_robot_drive_it_to_its_goal(lab: &Lab) {
     // After a restart, the robot begins its match again.
     let project = format!("label=com.docker.compose.project={PROJECT}");
     MAIN.sh(&format!("docker restart $(docker ps --quiet --filter {project}) >/dev/null"));
+    drives_to_its_goal();
+}
+
+/// Fails unless the nodes of the robot talk to each other until it has reached its goal.
+pub fn drives_to_its_goal() {
     // navigation → communication → localization, each in its own container.
     arrives("/main/cmd_vel", "geometry_msgs/msg/Twist", &["--count", "3"]);
     arrives("/main/odom", "nav_msgs/msg/Odometry", &["--count", "3"]);
