@@ -97,20 +97,79 @@ fn an_image_that_is_not_here_or_for_another_platform_is_refused() {
     assert!(lab.calls_of("docker buildx bake").is_empty());
 }
 
-#[test]
-fn conditions_are_those_of_the_base() {
+/// A lab with a base that tells these facts about itself.
+fn with_facts(ros: &str, debian: &str, python: &str) -> Lab {
     let lab = lab("my-ros:jazzy");
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     lab.says("docker", "'image inspect'*Architecture*", &format!("sha256:aa linux/{arch}"));
+    let facts = format!(
+        r#"for word; do case $word in *.json) file=$word; esac; done
+        dest=$(sed -n 's/.*"type=local,dest=\(.*\)".*/\1/p' "$file")
+        [ -z "$dest" ] || {{ mkdir -p "$dest"; cd "$dest"; printf 'ROS_DISTRO=jazzy\0ROS_VERSION=2\0' >environment
+            echo '{ros}' >ros; echo '{debian}' >debian; echo '{python}' >python; }}"#
+    );
+    lab.on("docker", "'buildx bake '*", &format!("{facts}\n{BAKE}"));
+    lab
+}
+
+/// Writes the `package.xml` of `camera`, with these dependencies.
+fn camera(lab: &Lab, depends: &str) {
+    let text = format!("<package format=\"3\">\n<name>camera</name>\n{depends}\n</package>");
+    lab.write("ros_ws/src/camera/package.xml", &text);
+}
+
+#[test]
+fn what_a_base_lacks_is_refused_before_anything_is_built() {
+    let lab = with_facts("rclpy geometry_msgs", "python3-lark", "serial");
+    let some = "<depend>rclpy</depend><exec_depend>python3-serial</exec_depend><exec_depend>python3-lark</exec_depend>";
+    camera(&lab, some);
+    lab.run(&["build-images"]).expect(0);
+    assert_eq!(lab.calls_of("docker buildx bake").len(), 2, "the base is asked, and the images are built");
+
+    camera(&lab, "<depend>geometry_msg</depend>\n<exec_depend>python3-can</exec_depend>");
+    lab.run(&["build-images"]).expect(2).says(&[
+        "the base `ros` lacks `geometry_msg` (ros_ws/src/camera/package.xml:3:9), `python3-can` (",
+        "package.xml:4:14)",
+        "did you mean `geometry_msgs`?",
+        "docker build --tag my-ros",
+        "requirements/python.in",
+        "`[packages.camera]` with `ignore = [\"geometry_msg\"]`",
+    ]);
+    assert_eq!(lab.calls_of("docker buildx bake").len(), 2, "nothing is built");
+    let toml = String::from_utf8(lab.bytes("work space/robots.toml")).unwrap();
+    let ignore = "[packages.camera]\nignore = [\"geometry_msg\", \"python3-can\"]\n";
+    lab.write("robots.toml", &format!("{toml}\n{ignore}"));
+    lab.run(&["build-images"]).expect(0);
+}
+
+#[test]
+fn what_may_have_another_name_in_the_base_is_told_once() {
+    let lab = with_facts("rclpy", "libeigen3-dev", "");
+    camera(&lab, "<depend>eigen</depend>\n<test_depend>ament_lint_auto</test_depend>");
+    let ran = lab.run(&["build-images"]).expect(0);
+    let ran = ran.says(&["called `eigen` (ros_ws/src/camera/package.xml:3:9)", "under another name"]);
+    assert!(!ran.stderr.contains("ament_lint_auto"), "{}", ran.stderr);
+    let ran = lab.run(&["build-images"]).expect(0);
+    assert!(!ran.stderr.contains("eigen"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_base_that_tells_nothing_about_packages_has_everything() {
+    let lab = with_facts("", "", "");
+    camera(&lab, "<depend>nav2_msgs</depend>");
+    lab.run(&["build-images"]).expect(0);
+    let dry = lab.run(&["build-images", "--dry-run", "--no-cache"]).expect(0);
+    assert!(dry.stdout.contains("docker buildx bake"), "{}", dry.stdout);
+}
+
+#[test]
+fn conditions_are_those_of_the_base() {
+    let lab = with_facts("", "", "");
     for (package, distro) in [("camera", "humble"), ("navigation", "jazzy")] {
         let depend = format!("<depend condition=\"$ROS_DISTRO == {distro}\">msgs</depend>");
         let text = format!("<package format=\"3\"><name>{package}</name>{depend}</package>");
         lab.write(&format!("ros_ws/src/{package}/package.xml"), &text);
     }
-    let variables = r#"for word; do case $word in *.json) file=$word; esac; done
-        dest=$(sed -n 's/.*"type=local,dest=\(.*\)".*/\1/p' "$file")
-        [ -z "$dest" ] || { mkdir -p "$dest"; printf 'ROS_DISTRO=jazzy\0ROS_VERSION=2\0' >"$dest/environment"; }"#;
-    lab.on("docker", "'buildx bake '*", &format!("{variables}\n{BAKE}"));
     let dry = lab.run(&["build-images", "--dry-run"]).expect(0);
     assert!(dry.stdout.contains("conditions hold on the base"), "{}", dry.stdout);
     for builds in [2, 3] {

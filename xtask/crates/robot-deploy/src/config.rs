@@ -36,7 +36,7 @@ pub use busy::Busy;
 pub use condition::Variables;
 pub use load::{FILE, current_dir};
 pub use names::instead;
-pub use packages::{Package, PackageGraph};
+pub use packages::{Outside, Package, PackageGraph};
 pub use platform::Platform;
 pub use releases::Releases;
 
@@ -55,6 +55,8 @@ pub struct Workspace {
     pub releases: Releases,
     /// The packages, as far as they are the same on all bases. Conditions that depend on a base hold.
     pub packages: PackageGraph,
+    /// Dependencies outside of the workspace that robots do not need, by package.
+    pub ignored: BTreeMap<String, Vec<String>>,
     /// The packages on the bases that have been asked for their variables.
     pub(crate) on_bases: BTreeMap<String, PackageGraph>,
 }

@@ -41,6 +41,7 @@ pub mod robot_side;
 pub mod sim;
 mod timeline;
 mod timings;
+mod told;
 pub mod ui;
 mod verbs;
 mod watcher;

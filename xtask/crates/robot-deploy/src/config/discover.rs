@@ -10,9 +10,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::condition::Variables;
 use super::diagnostic::{Mistakes, Source};
-use super::manifest::{Kind, Manifest};
+use super::manifest::{Depend, Kind, Manifest};
 use super::names;
-use super::packages::{Package, PackageGraph};
+use super::packages::{Outside, Package, PackageGraph};
 use crate::error::{Failure, Result};
 
 const MANIFEST: &str = "package.xml";
@@ -87,6 +87,12 @@ fn unsafe_character(dir: &Utf8Path) -> Option<char> {
 }
 
 fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {
+    let outside = |manifest: &Manifest| {
+        let depends = manifest.depends.iter().filter(|depend| depend.kind == Kind::Run);
+        let outside = depends.filter(|depend| !manifests.contains_key(&depend.name));
+        let place = |depend: &Depend| manifest.source.place(depend.span.start);
+        outside.map(|depend| Outside { name: depend.name.clone(), place: place(depend) }).collect()
+    };
     let package = |manifest: &Manifest| {
         let of = |kind: Kind, with_groups: bool| -> Vec<String> {
             let groups = manifest
@@ -104,6 +110,7 @@ fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {
             build_export_depends: of(Kind::Export, false),
             run_depends: of(Kind::Run, true),
             test_depends: of(Kind::Test, false),
+            outside: outside(manifest),
         }
     };
     let is_conditional = manifests.values().any(|manifest| manifest.is_conditional);

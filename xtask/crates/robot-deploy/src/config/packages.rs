@@ -22,6 +22,17 @@ pub struct Package {
     pub run_depends: Vec<String>,
     /// Additional direct dependencies of the tests of this package.
     pub test_depends: Vec<String>,
+    /// Run dependencies outside of the workspace.
+    pub outside: Vec<Outside>,
+}
+
+/// A dependency on something that is not a package of the workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// Name of a ROS package, or a key of rosdep.
+    pub name: String,
+    /// `file:line:column` in the `package.xml`.
+    pub place: String,
 }
 
 impl Package {
@@ -250,6 +261,7 @@ mod tests {
                 build_export_depends: words(depends.next()),
                 run_depends: words(depends.next()),
                 test_depends: words(depends.next()),
+                outside: Vec::new(),
             }
         }))
     }

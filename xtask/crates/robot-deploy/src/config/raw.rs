@@ -17,6 +17,7 @@ pub(super) struct Raw<'a> {
     pub project: Option<RawProject<'a>>,
     pub bases: Vec<RawBase<'a>>,
     pub images: Vec<RawImage<'a>>,
+    pub packages: Vec<RawPackage<'a>>,
     pub robots: Vec<RawRobot<'a>>,
     pub hub: Option<RawHub<'a>>,
     pub releases: Option<RawReleases>,
@@ -71,6 +72,12 @@ pub(super) struct RawImage<'a> {
 }
 
 #[derive(Debug)]
+pub(super) struct RawPackage<'a> {
+    pub name: Text<'a>,
+    pub ignore: Vec<Text<'a>>,
+}
+
+#[derive(Debug)]
 pub(super) struct RawRobot<'a> {
     pub name: Text<'a>,
     pub simulated: Option<Spanned<bool>>,
@@ -96,6 +103,8 @@ impl<'a> Raw<'a> {
         let bases = bases.into_iter().map(|(name, keys)| base(name, keys, reader)).collect();
         let images = top.tables("images", reader);
         let images = images.into_iter().map(|(name, keys)| image(name, keys, reader)).collect();
+        let packages = top.tables("packages", reader);
+        let packages = packages.into_iter().map(|(name, keys)| package(name, keys, reader)).collect();
         let robots = top.tables("robots", reader);
         let robots = robots.into_iter().map(|(name, keys)| robot(name, keys, reader)).collect();
         let hub = top.table("hub", reader).map(|keys| hub(keys, reader));
@@ -115,7 +124,7 @@ impl<'a> Raw<'a> {
             }
         }
         top.finish(reader);
-        Self { project, bases, images, robots, hub, releases }
+        Self { project, bases, images, packages, robots, hub, releases }
     }
 }
 
@@ -191,6 +200,17 @@ fn image<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         RawImage { name, base: keys.string("base", reader), packages: keys.strings("packages", reader) };
     keys.finish(reader);
     image
+}
+
+fn package<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawPackage<'a> {
+    if keys.lacks("ignore") {
+        let message = format!("{} has no `ignore`", keys.name());
+        let help = "add `ignore = [\"…\"]` with dependencies from its package.xml that robots do not need";
+        reader.refuse(keys.span.clone(), message, help);
+    }
+    let ignore = keys.strings("ignore", reader).map(Spanned::into_inner).unwrap_or_default();
+    keys.finish(reader);
+    RawPackage { name, ignore }
 }
 
 fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawRobot<'a> {

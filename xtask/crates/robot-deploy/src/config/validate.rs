@@ -11,7 +11,7 @@ use super::discover::{self, Found};
 use super::keys::Reader;
 use super::names;
 use super::paths;
-use super::raw::{Raw, RawBase, RawImage, RawProject, Text};
+use super::raw::{Raw, RawBase, RawImage, RawPackage, RawProject, Text};
 use super::{
     Base, BaseSource, Hub, Image, Project, Releases, Robot, Workspace, releases, repository, robots,
 };
@@ -44,6 +44,7 @@ pub(super) fn workspace(
         .iter()
         .filter_map(|image_raw| image(image_raw, raw, project.as_ref(), &found, &mut reader))
         .collect();
+    let ignored = raw.packages.iter().map(|raw| ignored(raw, &found, &mut reader)).collect();
     let robots: Vec<Robot> =
         raw.robots.iter().filter_map(|raw| robots::robot(raw, root, here, &mut reader)).collect();
     let hub = raw.hub.as_ref().and_then(|hub| self::hub(hub.repository.as_ref()?, &mut reader));
@@ -63,6 +64,7 @@ pub(super) fn workspace(
         hub,
         releases,
         packages: found.graph,
+        ignored,
         on_bases: BTreeMap::new(),
     })
 }
@@ -230,6 +232,26 @@ fn packages(
         packages.push(package.to_owned());
     }
     packages
+}
+
+/// Reads `[packages.NAME]`: the name, and the dependencies to ignore.
+fn ignored(raw: &RawPackage<'_>, found: &Found, reader: &mut Reader<'_>) -> (String, Vec<String>) {
+    let name = *raw.name.get_ref();
+    let package = found.graph.get(name);
+    if found.complete && package.is_none() {
+        let message = format!("unknown package `{}`", name.escape_debug());
+        reader.refuse(raw.name.span(), message, names::instead("packages", name, found.names()));
+    }
+    let known: Vec<&str> =
+        package.iter().flat_map(|package| &package.outside).map(|key| key.name.as_str()).collect();
+    for key in raw.ignore.iter().filter(|key| package.is_some() && !known.contains(key.get_ref())) {
+        let key_name = key.get_ref();
+        let message =
+            format!("`{name}` has no run dependency `{}` outside of the workspace", key_name.escape_debug());
+        let help = names::instead("run dependencies", key_name, known.iter().copied());
+        reader.refuse(key.span(), message, help);
+    }
+    (name.to_owned(), raw.ignore.iter().map(|key| (*key.get_ref()).to_owned()).collect())
 }
 
 /// Explains for a directory of that name why it is not a package.

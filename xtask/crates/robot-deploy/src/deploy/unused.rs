@@ -6,7 +6,7 @@ use camino::Utf8Path;
 
 use crate::config::{Robot, Workspace};
 use crate::release::compose::ComposeDraft;
-use crate::{files, process, ui};
+use crate::told;
 
 /// Most names in a line.
 const SHOWN: usize = 5;
@@ -38,17 +38,8 @@ fn tell(workspace: &Workspace, what: &str, place: &str, names: &[&str], remedy: 
     };
     let (plural, are) = if names.len() == 1 { ("", "is") } else { ("s", "are") };
     let text = format!("{what}{plural} {}{others} {are} in no {place}: {remedy}", shown.join(", "));
-    let (file, now) = (workspace.state_dir().join(format!("unused-{what}s")), names.join("\n"));
-    if fs_err::read_to_string(&file).unwrap_or_default() == now {
-        return;
-    }
-    if !names.is_empty() {
-        ui::warn("robots.toml", &text);
-    }
-    // Without the file, the next run tells it again.
-    if process::outcome_needed().is_ok() {
-        drop(files::replace(&file, &now));
-    }
+    let text = if names.is_empty() { String::new() } else { text };
+    told::once(workspace, &format!("unused-{what}s"), "robots.toml", &text);
 }
 
 /// Packages that neither an image nor another package of an image needs.

@@ -13,7 +13,7 @@ use super::bake::{self, Outcome};
 use super::own::OwnRepository;
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
-use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, variables};
+use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, facts};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::Result;
 use crate::timeline::{self, Lane, Phase};
@@ -60,8 +60,8 @@ pub fn build(
     let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {}", title(specs)));
     let dir = workspace.state_dir().join("build");
     let contexts = base_contexts(workspace, builder, specs)?;
-    let evaluated = variables::evaluated(workspace, builder, &contexts)?;
-    let workspace = &*evaluated;
+    let checked = facts::checked(workspace, builder, &contexts)?;
+    let workspace = &*checked;
     let inputs = Inputs::all(workspace, specs, &contexts, builder, &dir)?;
     let mut known = Known::load(&dir);
     let unchanged = unchanged(builder, &known, &inputs, options);
@@ -175,8 +175,8 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
     let platform = Platform::of_this_machine();
     let specs = super::all_for(workspace, &platform);
     let contexts = base_contexts(workspace, builder, &specs)?;
-    let evaluated = variables::evaluated(workspace, builder, &contexts)?;
-    let workspace = &*evaluated;
+    let checked = facts::checked(workspace, builder, &contexts)?;
+    let workspace = &*checked;
     let mut targets = Map::new();
     let mut names = Vec::new();
     for ((base, _), context) in &contexts {

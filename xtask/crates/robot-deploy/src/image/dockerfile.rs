@@ -6,21 +6,13 @@
 
 use std::fmt::Write as _;
 
+use super::facts;
 use crate::config::{Base, Image, Package, PackageGraph, Workspace};
 use crate::error::Result;
 
 /// Most package layers of an image. Overlay storage mounts about 127 layers (options of mount(2) fill one
 /// page), and the base and the team's own runtime layers need some of them.
 const PACKAGE_LAYERS: usize = 100;
-
-/// Stage whose only file has the environment of builds, for the conditions of package.xml.
-const VARIABLES: &str = "
-FROM build-tools AS variables-of-base
-RUN [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; mkdir /variables; env -0 > /variables/environment
-
-FROM scratch AS variables
-COPY --from=variables-of-base /variables/ /
-";
 
 /// Returns the Dockerfile of the images on `base`.
 pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
@@ -39,9 +31,7 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
     for image in images {
         write_image(&mut text, graph, image);
     }
-    if workspace.packages.is_conditional() {
-        text.push_str(VARIABLES);
-    }
+    text.push_str(facts::STAGES);
     Ok(text)
 }
 
@@ -180,6 +170,7 @@ mod tests {
             hub: None,
             releases: crate::config::Releases::default(),
             packages: PackageGraph::new(graph)?,
+            ignored: BTreeMap::new(),
             on_bases: BTreeMap::new(),
         };
         render(&workspace, &base)
@@ -216,7 +207,8 @@ mod tests {
 
     #[test]
     fn an_image_without_packages_is_the_runtime_stage() -> Result<()> {
-        assert!(rendered(0)?.ends_with("\nFROM runtime AS image-plain\n"));
+        let text = rendered(0)?;
+        assert!(text.contains("\nFROM runtime AS image-plain\n\nFROM"), "{text}");
         Ok(())
     }
 

@@ -240,6 +240,20 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "create `docker/x`",
         ),
         (with("[bases.ros]", "[bases.\"a b\"]"), "4:8", "must not contain a space", "image tag"),
+        // packages
+        (
+            with("[images", "[packages.navgation]\nignore = [\"x\"]\n[images"),
+            "6:11",
+            "unknown package `navgation`",
+            "did you mean `navigation`?",
+        ),
+        (
+            with("[images", "[packages.navigation]\nignore = [\"std_msgs\"]\n[images"),
+            "7:11",
+            "no run dependency `std_msgs`",
+            "the run dependencies are `rclpy`",
+        ),
+        (with("[images", "[packages.navigation]\n[images"), "6:11", "has no `ignore`", "add `ignore"),
         // images
         (
             with("packages =", "base = \"rso\"\npackages ="),

@@ -1,0 +1,187 @@
+//! Facts about a base: the environment of builds on it, and the packages that it has.
+//!
+//! colcon evaluates the conditions of package.xml with the environment of the build (`$ROS_DISTRO == jazzy`), and nodes
+//! import what the base has. So the base's build tools are asked, once for each state of the base.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+
+use camino::Utf8Path;
+use serde_json::{Map, json};
+
+use super::build::Contexts;
+use super::{Builder, bake, outside, unchanged};
+use crate::config::{Base, Platform, Variables, Workspace};
+use crate::error::{FollowedBy as _, Result};
+use crate::process;
+
+/// Most bytes of a file of facts.
+const LIMIT: u64 = 16 << 20;
+
+/// Stages that write the facts, one file for each kind.
+pub(super) const STAGES: &str = r#"
+FROM build-tools AS facts-of-base
+RUN mkdir /facts; cd /facts; \
+    [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; \
+    env -0 > environment; \
+    IFS=:; for prefix in ${AMENT_PREFIX_PATH:-}; do ls "$prefix/share/ament_index/resource_index/packages"; done > ros 2>/dev/null; \
+    unset IFS; \
+    dpkg-query --show --showformat '${Package} ${Provides}\n' > debian 2>/dev/null; \
+    python3 -c "import importlib.metadata as m; print(*m.packages_distributions(), *(d.metadata['Name'] for d in m.distributions()), sep='\n')" > python 2>/dev/null; \
+    true
+
+FROM scratch AS facts
+COPY --from=facts-of-base /facts/ /
+"#;
+
+/// Facts about a base.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    variables: Variables,
+    /// Names of ROS packages.
+    pub ros: BTreeSet<String>,
+    /// Names of Debian packages, installed or provided by installed ones.
+    debian: BTreeSet<String>,
+    /// Names of Python packages and modules: lower case, with `-` for `_` and `.` (PEP 503).
+    python: BTreeSet<String>,
+}
+
+impl Facts {
+    /// Returns whether the base has what a `package.xml` calls `key`: a ROS package, or a key of rosdep (REP 111), which
+    /// is the name of a Debian package in most cases.
+    pub(super) fn have(&self, key: &str) -> bool {
+        let python = key.strip_prefix("python3-").map(|name| name.trim_end_matches("-pip"));
+        let is_python = |name: &str| {
+            let name = normalized(name);
+            let begins = |known: &String| known.strip_prefix(&name).is_some_and(|rest| rest.starts_with('-'));
+            self.python.contains(&name)
+                || self.python.contains(&format!("py{name}"))
+                || self.python.iter().any(begins)
+        };
+        self.ros.contains(key) || self.debian.contains(key) || python.is_some_and(is_python)
+    }
+
+    /// Returns whether nothing is known about the packages of the base.
+    pub(super) fn know_no_packages(&self) -> bool {
+        self.ros.is_empty() && self.debian.is_empty() && self.python.is_empty()
+    }
+
+    fn read(dir: &Utf8Path) -> Result<Self> {
+        let file = |name: &str| -> Result<String> {
+            let mut text = Vec::new();
+            fs_err::File::open(dir.join(name))?.take(LIMIT).read_to_end(&mut text)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        let words = |text: &str| {
+            text.split([' ', '\n', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        };
+        Ok(Self {
+            variables: Variables::of_environment(&file("environment")?),
+            ros: words(&file("ros")?),
+            debian: words(&file("debian")?),
+            python: file("python")?.split_whitespace().map(normalized).collect(),
+        })
+    }
+}
+
+fn normalized(name: &str) -> String {
+    name.to_lowercase().replace(['_', '.'], "-")
+}
+
+/// Evaluates the conditions of all packages on the bases of `contexts`, and checks that the bases have what the packages
+/// need at run time.
+///
+/// # Errors
+/// Fails with exit code 2 if a base lacks a package.
+pub(super) fn checked<'a>(
+    workspace: &'a Workspace,
+    builder: Builder,
+    contexts: &Contexts<'_>,
+) -> Result<Cow<'a, Workspace>> {
+    let (is_conditional, has_outside) =
+        (workspace.packages.is_conditional(), outside::any(&workspace.packages));
+    if !is_conditional && !has_outside {
+        return Ok(Cow::Borrowed(workspace));
+    }
+    // The platforms of a base do not differ in these facts.
+    let by_base: BTreeMap<&str, (&Platform, &String)> =
+        contexts.iter().map(|((base, platform), context)| (*base, (*platform, context))).collect();
+    let mut checked = Cow::Borrowed(workspace);
+    for (name, (platform, context)) in by_base {
+        let base = &workspace.bases[name];
+        let facts = of(workspace, builder, base, platform, context);
+        if !is_conditional {
+            // A dry run goes on without them.
+            if let Some(facts) = facts.unless_planned()? {
+                outside::check(workspace, base, &facts)?;
+            }
+            continue;
+        }
+        let facts =
+            facts.followed_by("building the images, with the packages whose conditions hold on the base")?;
+        checked.to_mut().set_variables(name, &facts.variables)?;
+        outside::check(&checked, base, &facts)?;
+    }
+    Ok(checked)
+}
+
+/// Facts about a base, from an earlier run if nothing has changed.
+fn of(
+    workspace: &Workspace,
+    builder: Builder,
+    base: &Base,
+    platform: &Platform,
+    context: &str,
+) -> Result<Facts> {
+    let mut target = bake::common(workspace, base, platform, context)?;
+    target["target"] = json!("facts");
+    let state = unchanged::of_tools(workspace, base, &target);
+    let dir = workspace.state_dir().join("build").join(format!("facts-{}", base.name));
+    let record = dir.join("state");
+    let known = fs_err::read_to_string(&record).ok();
+    if state.is_none() || known != state {
+        target["output"] = json!([format!("type=local,dest={dir}")]);
+        let targets = Map::from_iter([("facts".to_owned(), target)]);
+        bake::bake(workspace, builder, targets, false, |_, _| {})?;
+        process::write_file(&record, &state.unwrap_or_default())?;
+    }
+    Facts::read(&dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_under_the_names_of_debian_and_python() -> Result<()> {
+        let guard = tempfile::tempdir()?;
+        let dir = Utf8Path::from_path(guard.path()).unwrap();
+        for (file, text) in [
+            ("environment", "ROS_DISTRO=jazzy\0"),
+            ("ros", "rclpy\nstd_msgs\n"),
+            ("debian", "libeigen3-dev libeigen-dev, x (= 1)\npython3-lark \n"),
+            ("python", "serial\npyserial\nPyYAML\nyaml\nopencv_python\ncv2\nnumpy"),
+        ] {
+            fs_err::write(dir.join(file), text)?;
+        }
+        let facts = Facts::read(dir)?;
+        for key in [
+            "rclpy",
+            "libeigen3-dev",
+            "libeigen-dev",
+            "python3-lark",
+            "python3-serial",
+            "python3-yaml",
+            "python3-opencv",
+            "python3-numpy",
+            "python3-numpy-pip",
+        ] {
+            assert!(facts.have(key), "{key}");
+        }
+        for key in ["nav2_msgs", "eigen", "python3-ser", "python3-num", "numpy"] {
+            assert!(!facts.have(key), "{key}");
+        }
+        Ok(())
+    }
+}
