@@ -15,7 +15,7 @@ case $* in (image*eurobot)
     echo 'No such image: sha256:bb' >&2; exit 1
 esac"#;
 
-/// What the survey of a robot says whose engine fails so often.
+/// Output of the survey of a robot whose engine fails so often.
 fn survey(failures: usize) -> String {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
