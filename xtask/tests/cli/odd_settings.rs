@@ -38,7 +38,7 @@ reconnect = 60
 "#;
 
 /// Keys that accept none of the words, as value or in a name; the text to replace, and its replacement.
-const REFUSED: [(&str, &str, &str); 21] = [
+const REFUSED: [(&str, &str, &str); 23] = [
     ("name", "name = \"eurobot\"", "name = WORD"),
     ("repository", "\"registry.lab/team/eurobot\"", "WORD"),
     ("keep", "keep = 5", "keep = WORD"),
@@ -50,6 +50,8 @@ const REFUSED: [(&str, &str, &str); 21] = [
     ("images", "[images.navigation]", "[images.WORD]"),
     ("base", "base = \"ros\"", "base = WORD"),
     ("packages", "[\"navigation\"]", "[WORD]"),
+    ("packages", "[images.camera]", "[packages.WORD]\nignore = []\n[images.camera]"),
+    ("ignore", "[images.camera]", "[packages.camera]\nignore = [WORD]\n[images.camera]"),
     ("robots", "[robots.main]", "[robots.WORD]"),
     ("host", "\"nuc@main.lab\"", "WORD"),
     ("port", "port = 22", "port = WORD"),
