@@ -163,6 +163,20 @@ fn a_base_that_tells_nothing_about_packages_has_everything() {
 }
 
 #[test]
+fn the_files_of_colcon_reach_every_build() {
+    let lab = Lab::with(&robot("main"));
+    let print = ["build-images", "--print-dockerfile"];
+    assert!(!lab.run(&print).expect(0).stdout.contains("colcon.meta"));
+    let meta = "names:\n  camera:\n    cmake-args: [\"-DX=${Y}\"]\nEND-OF-FILE\n";
+    lab.write("ros_ws/colcon.meta", meta);
+    let dockerfile = lab.run(&print).expect(0).stdout;
+    let copy = format!("COPY <<'END-OF-FILE-' /opt/ws/colcon/colcon.meta\n{meta}END-OF-FILE-\n");
+    for package in ["camera", "navigation", "msgs"] {
+        assert!(dockerfile.contains(&format!("FROM build-tools AS build-{package}\n{copy}")), "{dockerfile}");
+    }
+}
+
+#[test]
 fn conditions_are_those_of_the_base() {
     let lab = with_facts("", "", "");
     for (package, distro) in [("camera", "humble"), ("navigation", "jazzy")] {

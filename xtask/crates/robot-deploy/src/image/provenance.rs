@@ -75,7 +75,8 @@ impl Provenance {
 fn inputs(workspace: &Workspace, image: &Image) -> Vec<Utf8PathBuf> {
     let src = workspace.project.ros_workspace.join("src");
     let graph = workspace.packages_on(&image.base);
-    let mut inputs = Vec::new();
+    let colcon = super::dockerfile::COLCON_FILES.map(|name| workspace.project.ros_workspace.join(name));
+    let mut inputs: Vec<Utf8PathBuf> = colcon.into_iter().filter(|path| path.is_file()).collect();
     for package in graph.run_closure(&image.packages) {
         inputs.push(src.join(&package.dir));
         inputs.extend(graph.build_closure(&package.name).iter().map(|other| src.join(&other.dir)));
