@@ -2,7 +2,7 @@
 //!
 //! The search skips directories marked `COLCON_IGNORE`, `AMENT_IGNORE` or `CATKIN_IGNORE`, hidden
 //! directories, `build`, `install` and `log`, directories inside a package (packages are not nested), and
-//! symbolic links (a build sees only the files in `src/`).
+//! symbolic links that lead out of `src/` (a build sees only the files in it).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -152,11 +152,27 @@ pub(super) fn ignored_by(directory: &Utf8Path) -> Option<&'static str> {
     MARKERS.into_iter().find(|marker| directory.join(marker).exists())
 }
 
+/// Returns the directory in `src` that a symbolic link leads to.
+fn linked(src: &Utf8Path, link: &Utf8Path) -> Option<Utf8PathBuf> {
+    let (target, root) = (link.canonicalize_utf8().ok()?, src.canonicalize_utf8().ok()?);
+    let inside = target.strip_prefix(&root).ok()?;
+    target.is_dir().then(|| src.join(inside))
+}
+
+/// Returns whether `path` is a symbolic link that leads out of `src`.
+pub(super) fn leads_out(src: &Utf8Path, path: &Utf8Path) -> bool {
+    path.is_symlink() && linked(src, path).is_none()
+}
+
 /// Returns the directories that contain a `package.xml`, relative to `src`, sorted.
 fn directories_of_packages(src: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
-    let mut found = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     let mut waiting = vec![src.to_owned()];
     while let Some(directory) = waiting.pop() {
+        // A link and the directory itself, or a link to a directory above.
+        if !seen.insert(directory.clone()) {
+            continue;
+        }
         let unreadable = |error: std::io::Error| {
             Failure::config(format!("cannot read the directory `{directory}`")).because(error)
         };
@@ -173,11 +189,13 @@ fn directories_of_packages(src: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
                 is_ignored = true;
             } else if name == MANIFEST {
                 is_package = true;
-            } else if !name.starts_with('.')
-                && !PRODUCTS.contains(&name)
-                && entry.file_type().map_err(unreadable)?.is_dir()
-            {
-                inner.push(entry.path().to_owned());
+            } else if !name.starts_with('.') && !PRODUCTS.contains(&name) {
+                let kind = entry.file_type().map_err(unreadable)?;
+                if kind.is_dir() {
+                    inner.push(entry.path().to_owned());
+                } else if kind.is_symlink() {
+                    inner.extend(linked(src, entry.path()));
+                }
             }
         }
         if is_ignored {

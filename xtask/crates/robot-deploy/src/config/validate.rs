@@ -256,13 +256,17 @@ fn ignored(raw: &RawPackage<'_>, found: &Found, reader: &mut Reader<'_>) -> (Str
 
 /// Explains for a directory of that name why it is not a package.
 fn clue(project: &Project, package: &str) -> Option<String> {
-    let directory: Utf8PathBuf = project.ros_workspace.join("src").join(package);
+    let src = project.ros_workspace.join("src");
+    let directory: Utf8PathBuf = src.join(package);
     if package.contains(['/', '.']) || !directory.is_dir() {
         return None;
     }
     let shown = shown_from(&directory, project.ros_workspace.parent()?);
     Some(match discover::ignored_by(&directory) {
         Some(marker) => format!("`{shown}` is skipped because it contains the file `{marker}`"),
+        None if discover::leads_out(&src, &directory) => format!(
+            "`{shown}` is a symbolic link that leads out of `src/`, and a build sees only the files in `src/`: move the package there"
+        ),
         None => format!("`{shown}` has no `package.xml`"),
     })
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use robot_deploy::config::Package;
 
-use crate::team::{Team, assert_complaint};
+use crate::team::{GOOD, Team, assert_complaint};
 
 fn names<'a>(packages: impl IntoIterator<Item = &'a Package>) -> Vec<&'a str> {
     packages.into_iter().map(|package| package.name.as_str()).collect()
@@ -71,6 +71,32 @@ fn packages_are_found_where_colcon_finds_them() {
     assert_eq!(workspace.packages.names().collect::<Vec<_>>(), ["communication", "lidar", "navigation"]);
     assert_eq!(workspace.packages.get("lidar").unwrap().dir, "drivers/lidar");
     assert_eq!(names(workspace.packages.iter()), ["communication", "lidar", "navigation"]);
+}
+
+#[test]
+fn links_to_packages_are_followed_as_long_as_they_stay_in_the_workspace() {
+    let team = Team::new();
+    let package = |name: &str| format!("<package format=\"3\"><name>{name}</name></package>");
+    team.write("ros_ws/src/.vendor/lidar/package.xml", package("lidar"));
+    team.write("elsewhere/arm/package.xml", package("arm"));
+    for (link, target) in [
+        ("lidar", ".vendor/lidar"),
+        ("lidar_again", "lidar"),
+        ("up", "."),
+        ("arm", "../../elsewhere/arm"),
+        ("gone", "nowhere"),
+    ] {
+        std::os::unix::fs::symlink(target, team.root.join("ros_ws/src").join(link)).unwrap();
+    }
+    let workspace = team.load().unwrap();
+    assert_eq!(workspace.packages.names().collect::<Vec<_>>(), ["communication", "lidar", "navigation"]);
+    assert_eq!(workspace.packages.get("lidar").unwrap().dir, ".vendor/lidar");
+    let complaint =
+        team.complaint_about(&GOOD.replace("packages = [\"navigation\"]", "packages = [\"arm\"]"));
+    assert!(
+        complaint.contains("`ros_ws/src/arm` is a symbolic link that leads out of `src/`"),
+        "{complaint}"
+    );
 }
 
 #[test]
