@@ -144,8 +144,16 @@ pub fn what_people_stop_is_no_crash(lab: &Lab) {
 
 pub fn a_node_that_never_gets_healthy(lab: &Lab) {
     let idle = "  idle:\n    image: PROJECT:navigation\n    command: [sleep, \"600\"]\n    \
-                healthcheck: { test: [CMD, test, -e, /never], interval: 1s, retries: 2 }";
-    taken_back(lab, |workspace| add_service(workspace, idle), &["idle is unhealthy"]);
+                healthcheck: { test: [CMD-SHELL, \"echo no heartbeat; exit 1\"], interval: 1s, retries: 2 }";
+    let words = ["idle | health check: no heartbeat", "idle is unhealthy"];
+    taken_back(lab, |workspace| add_service(workspace, idle), &words);
+}
+
+pub fn a_node_that_ends_without_an_error(lab: &Lab) {
+    let brief =
+        "  brief:\n    image: PROJECT:navigation\n    restart: unless-stopped\n    command: [\"true\"]";
+    let words = ["brief ends again and again", "exit code 0"];
+    taken_back(lab, |workspace| add_service(workspace, brief), &words);
 }
 
 pub fn a_port_that_is_taken(lab: &Lab) {

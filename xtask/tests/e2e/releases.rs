@@ -26,17 +26,14 @@ pub fn add_service(workspace: &Workspace, definition: &str) {
 
 /// Number of the running release, as shown on the robot.
 pub fn current() -> String {
-    link("current")
-}
-
-/// Number of the previous release.
-pub fn previous() -> String {
-    link("previous")
-}
-
-fn link(name: &str) -> String {
-    let link = MAIN.sh(&format!("readlink /home/robot/.deploy/{PROJECT}/{name}"));
+    let link = MAIN.sh(&format!("readlink /home/robot/.deploy/{PROJECT}/current"));
     link.strip_prefix("releases/").unwrap().to_owned()
+}
+
+/// Number of the release before the current one; empty if there is none.
+pub fn previous() -> String {
+    let link = MAIN.sh(&format!("readlink /home/robot/.deploy/{PROJECT}/previous || true"));
+    link.strip_prefix("releases/").unwrap_or_default().to_owned()
 }
 
 /// The robot's record of a release.

@@ -166,11 +166,16 @@ assess() {
 # $failure to the reason and $failed_services to the services.
 becomes_healthy() {
     limit=$(($(uptime) + deadline)) since=$(uptime) seen='' emitted='' failed_services='' listed='' alive='' probes=''
+    looks=0
     while :; do
         if { [ -n "$listed" ] && inspect_again 2>/dev/null; } || inspect_containers; then
             listed=yes
             probe
             assess "$1"
+            case $verdict in
+                # The exit code is known only while the engine waits before the next restart.
+                *'again and again') looks=$((looks + 1)) && [ "$looks" -lt 10 ] && sleep 0.2 && continue ;;
+            esac
             case $verdict in
                 healthy) return 0 ;;
                 bad*) failure=${verdict#bad } && failed_services=${failure%% *} && return 1 ;;
@@ -189,6 +194,13 @@ becomes_healthy() {
     done
 }
 
+# Prints the last line of the last health check that failed, if there is one: ID
+last_check() {
+    docker container inspect --format \
+        '{{with .State.Health}}{{range .Log}}{{if .ExitCode}}{{println}}{{.Output}}{{end}}{{end}}{{end}}' "$1" 2>/dev/null |
+        grep -v '^[[:space:]]*$' | tail -n 1 | head -c 1000
+}
+
 # Saves the logs of the failed services and emits their last lines.
 save_logs() {
     for service in $failed_services; do
@@ -196,6 +208,8 @@ save_logs() {
         [ -n "$id" ] || continue
         docker container logs --tail 1000 "$id" >"$home/releases/$to/$service.log" 2>&1
         tail -n 12 "$home/releases/$to/$service.log" | while IFS= read -r line; do emit log "$service	$line"; done
+        check=$(last_check "$id")
+        [ -z "$check" ] || emit log "$service	health check: $check"
     done
 }
 

@@ -46,6 +46,10 @@ judge() {
         { delete missing[$1] }
         $7 in was_unhealthy { next }
         $3 == "exited" && $4 == 0 && flags[$1] ~ /j/ { next }
+        $5 - restarts[$7] >= 3 && $3 == "restarting" && $4 == 0 {
+            bad = bad ? bad : $1 " ends again and again, although its restart policy says that it goes on: exit code 0"
+            next
+        }
         $5 - restarts[$7] >= 3 { bad = bad ? bad : $1 " crashes again and again" ($4 ? ", with exit code " $4 : ""); next }
         $3 == "exited" || $3 == "dead" { bad = bad ? bad : $1 " ended with exit code " $4; next }
         $3 != "running" { waiting = waiting " " $1; next }
