@@ -6,7 +6,8 @@ pub fn an_arm64_image_is_built_under_emulation(_lab: &Lab) {
     emulation::ended();
     let workspace = small_workspace(&PROJECT);
     workspace.xtask(&["setup", "--emulation", "--yes"]).expect_exit(0);
-    workspace.xtask(&["build-images", "--robot", "pi", "--yes"]).expect_exit(0).says("linux/arm64");
+    let built = workspace.xtask(&["build-images", "--robot", "pi", "--yes"]).expect_exit(0);
+    built.says("building for linux/arm64 by emulation").says("linux/arm64");
 
     let image = format!("{PROJECT}:hello-linux-arm64");
     assert_eq!(output(&["docker", "image", "inspect", "--format", "{{.Architecture}}", &image]), "arm64");

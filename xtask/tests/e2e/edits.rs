@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::harness::{Container, Lab, MAIN, ODOMETRY, PROJECT, Robot, output};
 
-const DRIVE: &str = "ros_ws/src/navigation/src/drive_to_pose.cpp";
+pub const DRIVE: &str = "ros_ws/src/navigation/src/drive_to_pose.cpp";
 const INSTALLED: &str = "/opt/ws/install";
 
 /// Fails unless exactly one layer of one image differs.

@@ -81,7 +81,6 @@ fn main() -> ExitCode {
         everyday::what_is_built_with_them_belongs_to_who_started_them,
         provenance::touched_files_and_fresh_clones_change_no_digest,
         official::a_workspace_runs_on_a_base_with_ros,
-        official::python_packages_that_a_base_with_ros_lacks_are_installed,
         readme::every_command_of_the_readme_works,
     ];
     // The longest tests start early, so that the run does not end with waiting for one of them.
@@ -166,6 +165,7 @@ fn main() -> ExitCode {
         activation::a_service_that_was_stopped_has_to_be_well_again,
         activation::what_people_stop_is_no_crash,
         activation::a_node_that_never_gets_healthy,
+        activation::a_node_that_ends_without_an_error,
         activation::a_port_that_is_taken,
         activation::a_device_that_is_not_there,
         activation::a_job_counts_when_it_has_ended_well,

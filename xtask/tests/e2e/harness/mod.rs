@@ -32,7 +32,7 @@ pub use emulation::small_workspace;
 pub use engine::Engine;
 pub use hub::{AUTH, As, Hub, PASSWORD};
 pub use lab::{Lab, MAIN, SECONDARY, World};
-pub use official::official_base;
+pub use official::{forget_official_base, official_base};
 pub use project::{PROJECT, Project};
 pub use rival::Rival;
 pub use robot::{AGENT_DIR, Container, Robot};

@@ -3,6 +3,7 @@
 use robot_deploy::config::Platform;
 use robot_deploy::image::{base, secrets};
 
+use super::Engine;
 use super::shell::output;
 use super::workspace::REPOSITORY;
 
@@ -22,4 +23,12 @@ pub fn official_base() -> &'static str {
     let build = build.into_iter().chain(secrets).chain([&*debian, &*ros, "--tag", NAME, FILES]);
     output(&build.collect::<Vec<_>>());
     NAME
+}
+
+/// Removes the tags under which `xtask` has kept the base.
+pub fn forget_official_base() {
+    let id = Engine::id(NAME);
+    for (tag, _) in Engine::ids("xtask-base").iter().filter(|(_, known)| **known == id) {
+        output(&["docker", "image", "rm", &format!("xtask-base:{tag}")]);
+    }
 }

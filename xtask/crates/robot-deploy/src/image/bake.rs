@@ -1,6 +1,6 @@
 //! Calls of `docker buildx bake` on generated files: BuildKit solves the graph of all targets once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -73,6 +73,7 @@ pub(super) fn bake(
     let file = write_bake_file(&dir, &targets)?;
     let metadata = file.with_extension(format!("{}.metadata", std::process::id()));
     builder.ensure(&workspace.state_dir())?;
+    tell_emulation(&targets);
     let command = command(builder, &file, no_cache);
     let watch = progress::Watch {
         paths: Paths::of(workspace),
@@ -102,6 +103,24 @@ pub(super) fn bake(
         }
         _ => error,
     })
+}
+
+/// Tells which targets are built for another architecture than this machine's.
+fn tell_emulation(targets: &Map<String, Value>) {
+    let platform = |target: &Value| Platform::parse(target["platforms"][0].as_str()?).ok();
+    let foreign: BTreeSet<String> = targets
+        .values()
+        .filter_map(platform)
+        .filter(|platform| !platform.is_native())
+        .map(|platform| platform.to_string())
+        .collect();
+    if !foreign.is_empty() {
+        let foreign = foreign.into_iter().collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "building for {foreign} by emulation, which is about ten times slower than building for this machine"
+        );
+        ui::step("build", &text);
+    }
 }
 
 /// Runs a call and returns the metadata that BuildKit writes to the temporary file `file`.
