@@ -310,3 +310,11 @@ fn packages_in_no_image_and_images_in_no_service_are_told_once() {
     lab.write("ros_ws/src/radar/package.xml", "<package format=\"3\"><name>radar</name></package>");
     lab.run(&["deploy"]).expect(0).says(&["packages `lidar`, `radar` are in no image"]);
 }
+
+#[test]
+fn a_repository_without_a_commit_is_deployed() {
+    let lab = Lab::new();
+    let _registry = Registry::start(&lab);
+    lab.fails("git", "*'log -1'*", 128, "fatal: your current branch 'main' does not have any commits yet");
+    lab.run(&["deploy"]).expect(0);
+}

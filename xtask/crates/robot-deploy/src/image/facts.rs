@@ -62,6 +62,14 @@ impl Facts {
         self.ros.contains(key) || self.debian.contains(key) || python.is_some_and(is_python)
     }
 
+    /// Returns whether the base has a Python package with a similar name: `python3-lark-parser` is `python3-lark` in Debian.
+    pub(super) fn have_similar(&self, key: &str) -> bool {
+        let name = key.strip_prefix("python3-").map(normalized);
+        let parts =
+            |name: String| name.match_indices('-').map(|(end, _)| name[..end].to_owned()).collect::<Vec<_>>();
+        name.map(parts).is_some_and(|parts| parts.iter().any(|part| self.python.contains(part)))
+    }
+
     /// Returns whether nothing is known about the packages of the base.
     pub(super) fn know_no_packages(&self) -> bool {
         self.ros.is_empty() && self.debian.is_empty() && self.python.is_empty()
@@ -179,9 +187,10 @@ mod tests {
         ] {
             assert!(facts.have(key), "{key}");
         }
-        for key in ["nav2_msgs", "eigen", "python3-ser", "python3-num", "numpy"] {
+        for key in ["nav2_msgs", "eigen", "python3-ser", "python3-num", "numpy", "python3-serial-asyncio"] {
             assert!(!facts.have(key), "{key}");
         }
+        assert!(facts.have_similar("python3-serial-asyncio") && !facts.have_similar("python3-can-isotp"));
         Ok(())
     }
 }

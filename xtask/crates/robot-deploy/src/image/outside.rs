@@ -29,7 +29,8 @@ pub(super) fn check(workspace: &Workspace, base: &Base, facts: &Facts) -> Result
         workspace.ignored.get(&package.name).is_some_and(|ignored| ignored.contains(&key.name))
     };
     let lacking = lacking.filter(|(package, key)| !facts.have(&key.name) && !is_ignored(package, key));
-    let (lacking, unsure): (Vec<_>, Vec<_>) = lacking.partition(|(_, key)| is_certain(&key.name));
+    let (lacking, unsure): (Vec<_>, Vec<_>) =
+        lacking.partition(|(_, key)| is_certain(&key.name) && !facts.have_similar(&key.name));
     told::once(workspace, &format!("outside-{}", base.name), &base.name, &unsure_in_words(base, &unsure));
     let Some((first, key)) = lacking.first() else { return Ok(()) };
     let known = graph.names().chain(facts.ros.iter().map(String::as_str));
@@ -51,7 +52,8 @@ pub(super) fn check(workspace: &Workspace, base: &Base, facts: &Facts) -> Result
 /// Returns whether a key has the same name in every base: a ROS package, or a Python package of Debian.
 fn is_certain(key: &str) -> bool {
     let is_ros = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '_');
-    key.starts_with("python3-") || (key.contains('_') && key.chars().all(is_ros))
+    let is_client = ["rclcpp", "rclpy", "tf2", "launch"].contains(&key);
+    key.starts_with("python3-") || is_client || (key.contains('_') && key.chars().all(is_ros))
 }
 
 /// `nav2_msgs` (src/nav/package.xml:12:5), …

@@ -36,16 +36,10 @@ impl Provenance {
                 .args(inputs.iter().map(|path| path.as_str()))
                 .dir(&workspace.root)
         };
-        if !workspace.root.join(".git").exists()
-            && !Cmd::new("git")
-                .args(["rev-parse", "--git-dir"])
-                .dir(&workspace.root)
-                .succeeds()
-                .unwrap_or(false)
-        {
+        // Without a repository, or in one without a commit, there is no revision.
+        let Ok(last) = git(&["log", "-1", "--format=%H %ct"]).read() else {
             return Ok(Self { revision: None, time: 0, dirty: true });
-        }
-        let last = git(&["log", "-1", "--format=%H %ct"]).read()?;
+        };
         let dirty = !git(&["status", "--porcelain", "--untracked-files=normal"]).read()?.is_empty();
         let (revision, time) = last.split_once(' ').unwrap_or_default();
         Ok(Self {
