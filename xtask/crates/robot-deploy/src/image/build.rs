@@ -1,5 +1,6 @@
 //! Builds all images: their inputs, the calls that are needed, and the results.
 
+use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use super::bake::{self, Outcome};
 use super::own::OwnRepository;
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
-use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, facts};
+use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, facts, outside};
 use crate::config::{Base, Image, Platform, Store, Workspace};
-use crate::error::Result;
+use crate::error::{FollowedBy as _, Result};
 use crate::timeline::{self, Lane, Phase};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,7 +61,7 @@ pub fn build(
     let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {}", title(specs)));
     let dir = workspace.state_dir().join("build");
     let contexts = base_contexts(workspace, builder, specs)?;
-    let checked = facts::checked(workspace, builder, &contexts)?;
+    let checked = checked(workspace, builder, &contexts)?;
     let workspace = &*checked;
     let inputs = Inputs::all(workspace, specs, &contexts, builder, &dir)?;
     let mut known = Known::load(&dir);
@@ -175,7 +176,7 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
     let platform = Platform::of_this_machine();
     let specs = super::all_for(workspace, &platform);
     let contexts = base_contexts(workspace, builder, &specs)?;
-    let checked = facts::checked(workspace, builder, &contexts)?;
+    let checked = checked(workspace, builder, &contexts)?;
     let workspace = &*checked;
     let mut targets = Map::new();
     let mut names = Vec::new();
@@ -213,8 +214,45 @@ pub fn tools_reference(workspace: &Workspace, base: &Base) -> String {
     format!("{}:{}-tools", workspace.project.name, base.name)
 }
 
+/// Evaluates the conditions of all packages on the bases of `contexts`, and checks that the bases have what the packages
+/// need at run time.
+///
+/// # Errors
+/// Fails with exit code 2 if a base lacks a package.
+fn checked<'a>(
+    workspace: &'a Workspace,
+    builder: Builder,
+    contexts: &Contexts<'_>,
+) -> Result<Cow<'a, Workspace>> {
+    let (is_conditional, has_outside) =
+        (workspace.packages.is_conditional(), outside::any(&workspace.packages));
+    if !is_conditional && !has_outside {
+        return Ok(Cow::Borrowed(workspace));
+    }
+    // The platforms of a base do not differ in these facts.
+    let by_base: BTreeMap<&str, (&Platform, &String)> =
+        contexts.iter().map(|((base, platform), context)| (*base, (*platform, context))).collect();
+    let mut checked = Cow::Borrowed(workspace);
+    for (name, (platform, context)) in by_base {
+        let base = &workspace.bases[name];
+        let facts = facts::of(workspace, builder, base, platform, context);
+        if !is_conditional {
+            // A dry run goes on without them.
+            if let Some(facts) = facts.unless_planned()? {
+                outside::check(workspace, base, &facts)?;
+            }
+            continue;
+        }
+        let facts =
+            facts.followed_by("building the images, with the packages whose conditions hold on the base")?;
+        checked.to_mut().set_variables(name, &facts.variables)?;
+        outside::check(&checked, base, &facts)?;
+    }
+    Ok(checked)
+}
+
 /// The named context of each base and platform.
-pub(super) type Contexts<'a> = BTreeMap<(&'a str, &'a Platform), String>;
+type Contexts<'a> = BTreeMap<(&'a str, &'a Platform), String>;
 
 /// The named context `base` for each base and platform in use.
 fn base_contexts<'a>(

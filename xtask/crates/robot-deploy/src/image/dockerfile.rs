@@ -6,13 +6,28 @@
 
 use std::fmt::Write as _;
 
-use super::facts;
 use crate::config::{Base, Image, Package, PackageGraph, Workspace};
 use crate::error::Result;
 
 /// Most package layers of an image. Overlay storage mounts about 127 layers (options of mount(2) fill one
 /// page), and the base and the team's own runtime layers need some of them.
 const PACKAGE_LAYERS: usize = 100;
+
+/// Stages that write facts about the base, one file for each kind, see [`facts`](super::facts).
+const FACTS: &str = r#"
+FROM build-tools AS facts-of-base
+RUN mkdir /facts; cd /facts; \
+    [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; \
+    env -0 > environment; \
+    IFS=:; for prefix in ${AMENT_PREFIX_PATH:-}; do ls "$prefix/share/ament_index/resource_index/packages"; done > ros 2>/dev/null; \
+    unset IFS; \
+    dpkg-query --show --showformat '${Package} ${Provides}\n' > debian 2>/dev/null; \
+    python3 -c "import importlib.metadata as m; print(*m.packages_distributions(), *(d.metadata['Name'] for d in m.distributions()), sep='\n')" > python 2>/dev/null; \
+    true
+
+FROM scratch AS facts
+COPY --from=facts-of-base /facts/ /
+"#;
 
 /// Files of a colcon workspace that change how packages are built.
 pub(super) const COLCON_FILES: [&str; 2] = ["colcon.meta", "colcon_defaults.yaml"];
@@ -35,7 +50,7 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
     for image in images {
         write_image(&mut text, graph, image);
     }
-    text.push_str(facts::STAGES);
+    text.push_str(FACTS);
     Ok(text)
 }
 

@@ -3,42 +3,24 @@
 //! colcon evaluates the conditions of package.xml with the environment of the build (`$ROS_DISTRO == jazzy`), and nodes
 //! import what the base has. So the base's build tools are asked, once for each state of the base.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use camino::Utf8Path;
 use serde_json::{Map, json};
 
-use super::build::Contexts;
-use super::{Builder, bake, outside, unchanged};
+use super::{Builder, bake, unchanged};
 use crate::config::{Base, Platform, Variables, Workspace};
-use crate::error::{FollowedBy as _, Result};
+use crate::error::Result;
 use crate::process;
 
 /// Most bytes of a file of facts.
 const LIMIT: u64 = 16 << 20;
 
-/// Stages that write the facts, one file for each kind.
-pub(super) const STAGES: &str = r#"
-FROM build-tools AS facts-of-base
-RUN mkdir /facts; cd /facts; \
-    [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; \
-    env -0 > environment; \
-    IFS=:; for prefix in ${AMENT_PREFIX_PATH:-}; do ls "$prefix/share/ament_index/resource_index/packages"; done > ros 2>/dev/null; \
-    unset IFS; \
-    dpkg-query --show --showformat '${Package} ${Provides}\n' > debian 2>/dev/null; \
-    python3 -c "import importlib.metadata as m; print(*m.packages_distributions(), *(d.metadata['Name'] for d in m.distributions()), sep='\n')" > python 2>/dev/null; \
-    true
-
-FROM scratch AS facts
-COPY --from=facts-of-base /facts/ /
-"#;
-
 /// Facts about a base.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    variables: Variables,
+    pub variables: Variables,
     /// Names of ROS packages.
     pub ros: BTreeSet<String>,
     /// Names of Debian packages, installed or provided by installed ones.
@@ -97,45 +79,8 @@ fn normalized(name: &str) -> String {
     name.to_lowercase().replace(['_', '.'], "-")
 }
 
-/// Evaluates the conditions of all packages on the bases of `contexts`, and checks that the bases have what the packages
-/// need at run time.
-///
-/// # Errors
-/// Fails with exit code 2 if a base lacks a package.
-pub(super) fn checked<'a>(
-    workspace: &'a Workspace,
-    builder: Builder,
-    contexts: &Contexts<'_>,
-) -> Result<Cow<'a, Workspace>> {
-    let (is_conditional, has_outside) =
-        (workspace.packages.is_conditional(), outside::any(&workspace.packages));
-    if !is_conditional && !has_outside {
-        return Ok(Cow::Borrowed(workspace));
-    }
-    // The platforms of a base do not differ in these facts.
-    let by_base: BTreeMap<&str, (&Platform, &String)> =
-        contexts.iter().map(|((base, platform), context)| (*base, (*platform, context))).collect();
-    let mut checked = Cow::Borrowed(workspace);
-    for (name, (platform, context)) in by_base {
-        let base = &workspace.bases[name];
-        let facts = of(workspace, builder, base, platform, context);
-        if !is_conditional {
-            // A dry run goes on without them.
-            if let Some(facts) = facts.unless_planned()? {
-                outside::check(workspace, base, &facts)?;
-            }
-            continue;
-        }
-        let facts =
-            facts.followed_by("building the images, with the packages whose conditions hold on the base")?;
-        checked.to_mut().set_variables(name, &facts.variables)?;
-        outside::check(&checked, base, &facts)?;
-    }
-    Ok(checked)
-}
-
-/// Facts about a base, from an earlier run if nothing has changed.
-fn of(
+/// Facts about a base, from an earlier run if nothing has changed. They are written by the stage `facts`.
+pub(super) fn of(
     workspace: &Workspace,
     builder: Builder,
     base: &Base,
