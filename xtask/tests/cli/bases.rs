@@ -1,6 +1,6 @@
 //! Bases that are images: pulled once from a registry, or taken from this machine's own store.
 
-use super::answers::BAKE;
+use super::answers::{BAKE, PLATFORM};
 use super::lab::{Lab, robot};
 use super::registry::Registry;
 
@@ -69,12 +69,11 @@ fn the_size_of_a_base_is_told_and_what_prevents_a_pull_explained() {
 fn an_image_of_this_machine_is_kept_and_followed() {
     let lab = lab("my-ros:jazzy");
     lab.on("docker", "'image inspect'*Architecture*", "cat \"$lab/base\"");
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    lab.write("../base", &format!("sha256:aa linux/{arch}"));
+    lab.write("../base", &format!("sha256:aa {PLATFORM}"));
     lab.fails("docker", "'image inspect'*xtask-base:image-*", 1, "No such image");
     lab.run(&["build-images"]).expect(0);
     assert!(lab.calls_of("docker tag my-ros:jazzy xtask-base:image-linux-").len() == 1, "{:?}", lab.calls());
-    lab.write("../base", &format!("sha256:bb linux/{arch}"));
+    lab.write("../base", &format!("sha256:bb {PLATFORM}"));
     lab.run(&["build-images"]).expect(0);
     let contexts: std::collections::BTreeSet<String> = contexts(&lab).into_iter().collect();
     assert_eq!(contexts.len(), 2, "another image is another base: {contexts:?}");
@@ -100,8 +99,7 @@ fn an_image_that_is_not_here_or_for_another_platform_is_refused() {
 /// A lab with a base that tells these facts about itself.
 fn with_facts(ros: &str, debian: &str, python: &str) -> Lab {
     let lab = lab("my-ros:jazzy");
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-    lab.says("docker", "'image inspect'*Architecture*", &format!("sha256:aa linux/{arch}"));
+    lab.says("docker", "'image inspect'*Architecture*", &format!("sha256:aa {PLATFORM}"));
     let facts = format!(
         r#"for word; do case $word in *.json) file=$word; esac; done
         dest=$(sed -n 's/.*"type=local,dest=\(.*\)".*/\1/p' "$file")

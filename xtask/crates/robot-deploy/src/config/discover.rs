@@ -111,10 +111,10 @@ fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {
             run_depends: of(Kind::Run, true),
             test_depends: of(Kind::Test, false),
             outside: outside(manifest),
+            is_conditional: manifest.is_conditional,
         }
     };
-    let is_conditional = manifests.values().any(|manifest| manifest.is_conditional);
-    PackageGraph::unchecked(manifests.values().map(package)).conditional(is_conditional)
+    PackageGraph::unchecked(manifests.values().map(package))
 }
 
 fn members<'a>(manifests: &'a BTreeMap<String, Manifest>, group: &str) -> Vec<&'a String> {

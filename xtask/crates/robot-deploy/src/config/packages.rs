@@ -24,6 +24,8 @@ pub struct Package {
     pub test_depends: Vec<String>,
     /// Run dependencies outside of the workspace.
     pub outside: Vec<Outside>,
+    /// True if some dependencies or groups have conditions.
+    pub is_conditional: bool,
 }
 
 /// A dependency on something that is not a package of the workspace.
@@ -54,7 +56,6 @@ pub struct PackageGraph {
     packages: BTreeMap<String, Package>,
     /// Package names, each after its dependencies.
     order: Vec<String>,
-    is_conditional: bool,
 }
 
 impl PackageGraph {
@@ -87,19 +88,14 @@ impl PackageGraph {
     /// Builds the graph of packages whose dependencies are known to exist. The caller checks for cycles.
     pub(super) fn unchecked(packages: impl IntoIterator<Item = Package>) -> Self {
         let packages = packages.into_iter().map(|package| (package.name.clone(), package)).collect();
-        let mut graph = Self { packages, order: Vec::new(), is_conditional: false };
+        let mut graph = Self { packages, order: Vec::new() };
         graph.order = graph.sorted();
         graph
     }
 
-    /// Records whether some dependencies have conditions.
-    pub(super) fn conditional(self, is_conditional: bool) -> Self {
-        Self { is_conditional, ..self }
-    }
-
     /// Returns whether some dependencies have conditions, which depend on the base.
     pub fn is_conditional(&self) -> bool {
-        self.is_conditional
+        self.packages.values().any(|package| package.is_conditional)
     }
 
     /// Names of all packages, in alphabetical order.
@@ -261,7 +257,7 @@ mod tests {
                 build_export_depends: words(depends.next()),
                 run_depends: words(depends.next()),
                 test_depends: words(depends.next()),
-                outside: Vec::new(),
+                ..Package::default()
             }
         }))
     }

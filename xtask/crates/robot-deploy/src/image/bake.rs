@@ -1,6 +1,7 @@
 //! Calls of `docker buildx bake` on generated files: BuildKit solves the graph of all targets once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -105,7 +106,7 @@ pub(super) fn bake(
     })
 }
 
-/// Tells which targets are built for another architecture than this machine's.
+/// Tells once which targets are built for another architecture than this machine's.
 fn tell_emulation(targets: &Map<String, Value>) {
     let platform = |target: &Value| Platform::parse(target["platforms"][0].as_str()?).ok();
     let foreign: BTreeSet<String> = targets
@@ -119,7 +120,8 @@ fn tell_emulation(targets: &Map<String, Value>) {
         let text = format!(
             "building for {foreign} by emulation, which is about ten times slower than building for this machine"
         );
-        ui::step("build", &text);
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| ui::step("build", &text));
     }
 }
 

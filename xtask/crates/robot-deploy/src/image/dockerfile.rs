@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use crate::config::{Base, Image, Package, PackageGraph, Workspace};
 use crate::error::Result;
+use crate::process::end_marker;
 
 /// Most package layers of an image. Overlay storage mounts about 127 layers (options of mount(2) fill one
 /// page), and the base and the team's own runtime layers need some of them.
@@ -75,10 +76,7 @@ fn colcon_files(workspace: &Workspace) -> Result<String> {
         let path = workspace.project.ros_workspace.join(name);
         if path.is_file() {
             let content = fs_err::read_to_string(path)?;
-            let mut end = "END-OF-FILE".to_owned();
-            while content.lines().any(|line| line == end) {
-                end.push('-');
-            }
+            let end = end_marker("END-OF-FILE", &content);
             let content = content.trim_end_matches('\n');
             line(&mut text, &format!("COPY <<'{end}' /opt/ws/colcon/{name}\n{content}\n{end}"));
         }

@@ -87,13 +87,13 @@ pub(super) fn of(
     platform: &Platform,
     context: &str,
 ) -> Result<Facts> {
-    let mut target = bake::common(workspace, base, platform, context)?;
-    target["target"] = json!("facts");
-    let state = unchanged::of_tools(workspace, base, &target);
+    let state = unchanged::of_tools(workspace, base, context);
     let dir = workspace.state_dir().join("build").join(format!("facts-{}", base.name));
     let record = dir.join("state");
     let known = fs_err::read_to_string(&record).ok();
     if state.is_none() || known != state {
+        let mut target = bake::common(workspace, base, platform, context)?;
+        target["target"] = json!("facts");
         target["output"] = json!([format!("type=local,dest={dir}")]);
         let targets = Map::from_iter([("facts".to_owned(), target)]);
         bake::bake(workspace, builder, targets, false, |_, _| {})?;

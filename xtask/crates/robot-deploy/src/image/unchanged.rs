@@ -95,11 +95,11 @@ pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Op
     Some(content_tag([tree.text.as_str()]))
 }
 
-/// Hash of everything that the build tools of a base depend on: the Bake target and the files beside the Dockerfile.
+/// Hash of everything that the build tools of a base depend on: its named context, and the Dockerfile with the files beside it.
 /// `None` if that cannot be determined.
-pub(super) fn of_tools(workspace: &Workspace, base: &Base, target: &Value) -> Option<String> {
+pub(super) fn of_tools(workspace: &Workspace, base: &Base, context: &str) -> Option<String> {
     let docker_dir = base.dockerfile.parent().filter(|dir| *dir != workspace.root)?;
-    let mut tree = Tree { skipped: BTreeSet::new(), text: target.to_string() };
+    let mut tree = Tree { skipped: BTreeSet::new(), text: format!("{context} {}\n", base.dockerfile) };
     tree.add(docker_dir).ok()?;
     Some(content_tag([tree.text.as_str()]))
 }

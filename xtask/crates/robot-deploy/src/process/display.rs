@@ -40,12 +40,18 @@ fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Text as a here-document whose end marker does not occur in the text.
-fn here_document(text: &str) -> String {
-    let mut end = "END-OF-INPUT".to_owned();
+/// End marker of a here-document: `word`, or a longer one if that is a line of the text.
+pub fn end_marker(word: &str, text: &str) -> String {
+    let mut end = word.to_owned();
     while text.lines().any(|line| line == end) {
         end.push('-');
     }
+    end
+}
+
+/// Text as a here-document.
+fn here_document(text: &str) -> String {
+    let end = end_marker("END-OF-INPUT", text);
     format!(" <<'{end}'\n{}\n{end}", text.trim_end_matches('\n'))
 }
 
