@@ -4,6 +4,12 @@ use std::collections::BTreeMap;
 
 use super::shell::{output, succeeds};
 
+/// Bytes of disk that a whole run needs for its robots and builds, with a margin.
+const ROOM: u64 = 24_000_000_000;
+
+/// Newest part of BuildKit's cache that stays, in bytes: what one run uses.
+const KEPT: u64 = 12_000_000_000;
+
 pub struct Engine;
 
 impl Engine {
@@ -52,6 +58,24 @@ impl Engine {
         let containers = list("container", &["--all"], "{{.Names}}");
         let volumes = list("volume", &[], "{{.Name}}");
         [containers, volumes, list("network", &[], "{{.Name}}")].concat()
+    }
+
+    /// Free bytes on the engine's disk.
+    fn free() -> u64 {
+        let root = output(&["docker", "info", "--format", "{{.DockerRootDir}}"]);
+        let free = output(&["df", "--output=avail", "--block-size=1", &root]);
+        free.lines().last().unwrap().trim().parse().unwrap()
+    }
+
+    /// Removes what BuildKit's cache has beyond the newest `KEPT` if the disk has not enough for a whole run.
+    /// Returns the free bytes before and after that.
+    pub fn make_room() -> Option<[u64; 2]> {
+        let before = Self::free();
+        if before >= ROOM {
+            return None;
+        }
+        output(&["docker", "builder", "prune", "--force", &format!("--keep-storage={KEPT}")]);
+        Some([before, Self::free()])
     }
 
     pub fn remove_images(project: &str) {
