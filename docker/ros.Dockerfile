@@ -9,6 +9,9 @@
 # The layers are COPY --link of trees whose bytes depend only on their inputs (see ros/seal-tree), so
 # that a lost build cache does not change a layer and it is not sent to robots again.
 #
+# RUN_DEPENDENCIES and BUILD_DEPENDENCIES are what packages need and the base lacks, as rosdep resolved it: see
+# `cargo xtask deps` and ros/install-dependencies.
+#
 # The base may contain ROS in /opt/ros, as the official images do. Then no wheels of ROS are installed, and packages of
 # ros/requirements/python.txt only where the base lacks them.
 
@@ -40,6 +43,12 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
     --mount=type=cache,target=/root/.cache/pip \
     install-wheels /requirements/python.txt
+ARG RUN_DEPENDENCIES
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
+    --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
+    --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,from=scripts,target=/ros \
+    /ros/install-dependencies pip $RUN_DEPENDENCIES
 
 FROM ros-wheels AS ros-tree
 RUN --mount=type=bind,from=scripts,target=/ros \
@@ -56,8 +65,16 @@ USER root
 RUN --mount=type=bind,from=scripts,target=/ros \
     /ros/make-system-tree /out
 
+# ---- packages of apt that the team's packages need
+FROM base AS with-dependencies
+USER root
+ARG RUN_DEPENDENCIES
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
+    --mount=type=bind,from=scripts,target=/ros \
+    /ros/install-dependencies apt $RUN_DEPENDENCIES
+
 # ---- the stage that all images start from
-FROM base AS runtime
+FROM with-dependencies AS runtime
 COPY --link --from=ros-tree /out/ /
 COPY --link --from=python-tree /out/ /
 COPY --link --from=system-tree /out/ /
@@ -75,7 +92,7 @@ USER ros
 ENTRYPOINT ["/usr/local/bin/entrypoint"]
 CMD ["bash"]
 
-# ---- tools that build and test packages
+# ---- tools that build and test packages; rosdep-keys: keys of package.xml that have another name here
 FROM ros-wheels AS build-tools
 COPY --link --from=scripts /requirements/python.* /requirements/build.* /requirements/
 RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
@@ -84,7 +101,18 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     set -eu; \
     install-wheels /requirements/python.txt /requirements/build.txt; \
     mkdir -p /opt/ws/install; \
+    echo pybind11-dev > /opt/ws/rosdep-keys; \
     cp /proc/sys/kernel/random/uuid /opt/ws/build-tools.id
+COPY --link --from=scripts /install-dependencies /usr/local/bin/
+ARG BUILD_DEPENDENCIES
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
+    --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
+    --mount=type=cache,target=/root/.cache/pip \
+    [ -z "$BUILD_DEPENDENCIES" ] || { \
+        install-dependencies apt $BUILD_DEPENDENCIES && \
+        install-dependencies pip $BUILD_DEPENDENCIES && \
+        cp /proc/sys/kernel/random/uuid /opt/ws/build-tools.id; \
+    }
 # PYTHONHASHSEED: the message generators' output follows the order of Python sets.
 ENV PATH=/opt/venv/bin:${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin} \
     LD_LIBRARY_PATH=/opt/venv/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
@@ -94,8 +122,9 @@ ENV PATH=/opt/venv/bin:${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONHASHSEED=0
 COPY --link --from=scripts /environment.sh /opt/ws/
+COPY --link --from=scripts /rosdep.yaml /usr/local/share/
 COPY --link --from=scripts \
-    /build-package /test-package /colcon-package /colcon-defaults /seal-tree /usr/local/bin/
+    /build-package /test-package /resolve-dependencies /colcon-package /colcon-defaults /seal-tree /usr/local/bin/
 
 # ---- development: `cargo xtask dev-shell` and .devcontainer/. The user `dev` gets the developer's UID when the
 # container starts; a user of the base with UID 1000 (Ubuntu's `ubuntu`) is removed. Shells source the result of

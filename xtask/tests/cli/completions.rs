@@ -138,7 +138,7 @@ fn the_rest_of_cargo_is_left_to_who_had_it() {
     let before = "_cargo() { COMPREPLY=(\"cargo has $2\"); }; complete -F _cargo cargo";
     assert_eq!(bash(&lab, before, &["cargo", "bui"]), ["cargo has bui"]);
     assert_eq!(bash(&lab, before, &["cargo", "xt"]), ["cargo has xt"]);
-    assert_eq!(bash(&lab, before, &["cargo", "xtask", "dep"]), ["deploy"]);
+    assert_eq!(bash(&lab, before, &["cargo", "xtask", "depl"]), ["deploy"]);
     assert_eq!(bash(&lab, "", &["cargo", "+stable", "-q", "xtask", "sim", "stat"]), ["status"]);
     // cargo's own completion for zsh asks a function of this name.
     let before = "_cargo() { shift words; ((CURRENT--)); _cargo-$words[1] }; autoload -Uz compinit; compdef _cargo cargo";

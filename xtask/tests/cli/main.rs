@@ -8,6 +8,7 @@ mod bases;
 mod bundle;
 mod completions;
 mod deny;
+mod dependencies;
 mod deploy;
 mod dev_shell;
 mod docs;

@@ -19,6 +19,7 @@ mod bundles;
 mod damaged;
 mod delivery;
 mod delta;
+mod dependencies;
 mod dropped_links;
 mod dry_run;
 mod edits;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         edits::one_line_of_cpp_changes_one_layer,
         edits::returning_to_an_older_source_returns_to_the_older_image,
         edits::a_deleted_module_leaves_the_image,
+        dependencies::a_dependency_that_the_base_lacks_reaches_the_robot,
         build_errors::each_package_tells_what_is_wrong_with_it,
         everyday::commands_in_a_container_have_the_environment_of_ros,
         security::the_robot_listens_on_loopback_only,

@@ -33,7 +33,7 @@ pub fn a_workspace_runs_on_a_base_with_ros(lab: &Lab) {
     workspace.edit(
         "ros_ws/src/navigation/package.xml",
         "</package>",
-        &format!("{}</package>", depends.concat()),
+        &format!("{}<build_depend>eigen</build_depend></package>", depends.concat()),
     );
     // colcon's own files.
     workspace
@@ -43,7 +43,13 @@ pub fn a_workspace_runs_on_a_base_with_ros(lab: &Lab) {
     let note = "install(CODE \"file(WRITE \\\"\\${CMAKE_INSTALL_PREFIX}/share/navigation/flags\\\" \
                 \\\"${FROM_META} ${FROM_DEFAULTS} ${CMAKE_BUILD_TYPE}\\\")\")\nament_package()";
     workspace.edit("ros_ws/src/navigation/CMakeLists.txt", "ament_package()", note);
-    lab.deploy(MAIN);
+    // Found by rosdep, in the sources of the base that work.
+    workspace.edit(
+        "ros_ws/src/navigation/CMakeLists.txt",
+        "ament_package()",
+        "find_package(Eigen3 REQUIRED)\nament_package()",
+    );
+    lab.deploy(MAIN).says("`eigen` is apt:libeigen3-dev");
 
     MAIN.wait_until_healthy();
     super::ros::drives_to_its_goal();

@@ -52,6 +52,11 @@ pub enum Verb {
     /// Each ROS package is one build stage and one layer. An edit rebuilds the package and those that depend
     /// on it, and changes only their layers.
     BuildImages(verbs::build_images::Args),
+    /// Show which packages of apt and pip dependencies stand for
+    ///
+    /// Each dependency in a package.xml that is not a package of the workspace is in the base, or rosdep knows packages of
+    /// apt or pip for it, which builds install above the base. Their versions are in docker/rosdep.lock.
+    Deps(verbs::deps::Args),
     /// Build the current revision, and push it to the registry of [hub]
     ///
     /// The build is that of a clean checkout, and uncommitted changes are refused, so that the published images contain
@@ -201,6 +206,7 @@ impl Verb {
             Self::Deploy(args) => verbs::deploy::run(&args),
             Self::Watch(args) => verbs::watch::run(&args),
             Self::BuildImages(args) => verbs::build_images::run(&args),
+            Self::Deps(args) => verbs::deps::run(&args),
             Self::Publish(args) => verbs::publish::run(&args),
             Self::LoadBundle(args) => verbs::load_bundle::run(&args),
             Self::Status(args) => verbs::status::run(&args),

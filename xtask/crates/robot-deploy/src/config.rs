@@ -36,6 +36,7 @@ pub use busy::Busy;
 pub use condition::Variables;
 pub use load::{FILE, current_dir};
 pub use names::instead;
+pub(crate) use names::nearest;
 pub use packages::{Outside, Package, PackageGraph};
 pub use platform::Platform;
 pub use releases::Releases;

@@ -9,13 +9,13 @@ mod bake;
 pub mod base;
 mod build;
 pub mod builder;
+mod dependencies;
 mod dockerfile;
 pub mod export;
 mod facts;
 mod failures;
 pub mod layout;
 pub mod oci;
-mod outside;
 mod own;
 mod progress;
 mod provenance;
@@ -41,8 +41,9 @@ use crate::process::Cmd;
 
 use own::OwnRepository;
 
-pub use build::{Options, build, test, tools, tools_reference};
+pub use build::{Options, build, dependencies, test, tools, tools_reference};
 pub use builder::Builder;
+pub use dependencies::Dependency;
 pub use dockerfile::render as render_dockerfile;
 
 /// Image of the workspace to build for one platform.

@@ -4,6 +4,7 @@
 pub(crate) mod build_images;
 pub(crate) mod completions;
 pub(crate) mod deploy;
+pub(crate) mod deps;
 pub(crate) mod dev_shell;
 pub(crate) mod doctor;
 pub(crate) mod env;

@@ -88,10 +88,24 @@ fn unsafe_character(dir: &Utf8Path) -> Option<char> {
 
 fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {
     let outside = |manifest: &Manifest| {
-        let depends = manifest.depends.iter().filter(|depend| depend.kind == Kind::Run);
-        let outside = depends.filter(|depend| !manifests.contains_key(&depend.name));
-        let place = |depend: &Depend| manifest.source.place(depend.span.start);
-        outside.map(|depend| Outside { name: depend.name.clone(), place: place(depend) }).collect()
+        let mut keys: Vec<Outside> = Vec::new();
+        let is_outside =
+            |depend: &&Depend| depend.kind != Kind::Group && !manifests.contains_key(&depend.name);
+        for depend in manifest.depends.iter().filter(is_outside) {
+            let number = keys.iter().position(|key| key.name == depend.name).unwrap_or_else(|| {
+                let place = manifest.source.place(depend.span.start);
+                keys.push(Outside { name: depend.name.clone(), place, ..Outside::default() });
+                keys.len() - 1
+            });
+            let key = &mut keys[number];
+            match depend.kind {
+                Kind::Run => key.run = true,
+                Kind::Build | Kind::Export => key.build = true,
+                Kind::Test => key.test = true,
+                Kind::Group => {}
+            }
+        }
+        keys
     };
     let package = |manifest: &Manifest| {
         let of = |kind: Kind, with_groups: bool| -> Vec<String> {

@@ -121,7 +121,7 @@ pub fn instead<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a s
 }
 
 /// Returns the known name of which `name` is probably a misspelling.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = name.to_lowercase();
     let distance = |candidate: &str| {
         let candidate = candidate.to_lowercase();

@@ -22,19 +22,25 @@ pub struct Package {
     pub run_depends: Vec<String>,
     /// Additional direct dependencies of the tests of this package.
     pub test_depends: Vec<String>,
-    /// Run dependencies outside of the workspace.
+    /// Dependencies outside of the workspace, each once.
     pub outside: Vec<Outside>,
     /// True if some dependencies or groups have conditions.
     pub is_conditional: bool,
 }
 
 /// A dependency on something that is not a package of the workspace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
     /// Name of a ROS package, or a key of rosdep.
     pub name: String,
     /// `file:line:column` in the `package.xml`.
     pub place: String,
+    /// True if the package needs it at run time.
+    pub run: bool,
+    /// True if the package, or one that is built against it, needs it for its build.
+    pub build: bool,
+    /// True if the package's tests need it.
+    pub test: bool,
 }
 
 impl Package {

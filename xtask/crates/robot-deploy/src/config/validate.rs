@@ -247,8 +247,8 @@ fn ignored(raw: &RawPackage<'_>, found: &Found, reader: &mut Reader<'_>) -> (Str
     for key in raw.ignore.iter().filter(|key| package.is_some() && !known.contains(key.get_ref())) {
         let key_name = key.get_ref();
         let message =
-            format!("`{name}` has no run dependency `{}` outside of the workspace", key_name.escape_debug());
-        let help = names::instead("run dependencies", key_name, known.iter().copied());
+            format!("`{name}` has no dependency `{}` outside of the workspace", key_name.escape_debug());
+        let help = names::instead("dependencies", key_name, known.iter().copied());
         reader.refuse(key.span(), message, help);
     }
     (name.to_owned(), raw.ignore.iter().map(|key| (*key.get_ref()).to_owned()).collect())

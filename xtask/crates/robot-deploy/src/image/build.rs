@@ -11,10 +11,12 @@ use camino::Utf8Path;
 use serde_json::{Map, Value, json};
 
 use super::bake::{self, Outcome};
+use super::dependencies::{self, Dependencies, Dependency};
+use super::facts::{self, Facts};
 use super::own::OwnRepository;
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
-use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile, facts, outside};
+use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::{FollowedBy as _, Result};
 use crate::timeline::{self, Lane, Phase};
@@ -61,9 +63,9 @@ pub fn build(
     let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {}", title(specs)));
     let dir = workspace.state_dir().join("build");
     let contexts = base_contexts(workspace, builder, specs)?;
-    let checked = checked(workspace, builder, &contexts)?;
-    let workspace = &*checked;
-    let inputs = Inputs::all(workspace, specs, &contexts, builder, &dir)?;
+    let (prepared, dependencies) = prepared(workspace, builder, &contexts, false)?;
+    let workspace = &*prepared;
+    let inputs = Inputs::all(workspace, specs, &contexts, &dependencies, builder, &dir)?;
     let mut known = Known::load(&dir);
     let unchanged = unchanged(builder, &known, &inputs, options);
     let is_unchanged = |spec: &ImageSpec| unchanged.iter().any(|built| built.spec == *spec);
@@ -118,14 +120,16 @@ impl Inputs {
         workspace: &Workspace,
         specs: &'a BTreeSet<ImageSpec>,
         contexts: &Contexts<'_>,
+        dependencies: &ByTarget<'_, Dependencies>,
         builder: Builder,
         dir: &Utf8Path,
     ) -> Result<BTreeMap<&'a ImageSpec, Self>> {
         let own = OwnRepository::take(&workspace.project.name)?;
         let inputs = specs.iter().map(|spec| {
             let image = workspace.image(&spec.image)?;
-            let context = contexts[&(image.base.as_str(), &spec.platform)].as_str();
-            let definition = image_target(workspace, builder, spec, image, context, &own)?;
+            let key = (image.base.as_str(), &spec.platform);
+            let above = dependencies.get(&key).cloned().unwrap_or_default();
+            let definition = image_target(workspace, builder, spec, image, &contexts[&key], &above, &own)?;
             let hash = unchanged::inputs(workspace, image, &definition);
             let bake_target = BakeTarget { dir: dir.to_owned(), definition };
             let (reference, own) = (spec.reference(workspace), Arc::clone(&own));
@@ -176,14 +180,17 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
     let platform = Platform::of_this_machine();
     let specs = super::all_for(workspace, &platform);
     let contexts = base_contexts(workspace, builder, &specs)?;
-    let checked = checked(workspace, builder, &contexts)?;
-    let workspace = &*checked;
+    let (prepared, dependencies) = prepared(workspace, builder, &contexts, false)?;
+    let workspace = &*prepared;
     let mut targets = Map::new();
     let mut names = Vec::new();
-    for ((base, _), context) in &contexts {
-        let base = &workspace.bases[*base];
+    for (key, context) in &contexts {
+        let base = &workspace.bases[key.0];
+        let above = dependencies.get(key).cloned().unwrap_or_default();
         for package in dockerfile::tested_packages(workspace, base) {
             let mut target = bake::common(workspace, base, &platform, context)?;
+            target["args"] = above.arguments(base)?;
+            target["args"]["TEST_DEPENDENCIES"] = json!(above.for_tests(package));
             target["target"] = json!(format!("test-{package}"));
             target["output"] = json!(["type=cacheonly"]);
             targets.insert(format!("test-{}-{package}", base.name), target);
@@ -200,8 +207,13 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
 pub fn tools(workspace: &Workspace, builder: Builder, base: &Base) -> Result<String> {
     let platform = Platform::of_this_machine();
     let context = base::ensure(workspace, builder, base, &platform)?;
+    let contexts = Contexts::from([((base.name.as_str(), &platform), context.clone())]);
+    let (prepared, dependencies) = prepared(workspace, builder, &contexts, false)?;
+    let workspace = &*prepared;
     let reference = tools_reference(workspace, base);
     let mut target = bake::common(workspace, base, &platform, &context)?;
+    let above = dependencies.into_values().next().unwrap_or_default();
+    target["args"] = above.with_tests().arguments(base)?;
     target["target"] = json!("dev-shell");
     target["tags"] = json!([reference]);
     target["output"] = json!([builder.output(&reference)]);
@@ -209,50 +221,75 @@ pub fn tools(workspace: &Workspace, builder: Builder, base: &Base) -> Result<Str
     Ok(reference)
 }
 
+/// Dependencies of the packages outside of the workspace, on the bases and for the platforms of some images. Writes the
+/// lock file; with `update`, of all that the bases lack.
+///
+/// # Errors
+/// Fails with exit code 2 if packages need something that neither a base nor rosdep has.
+pub fn dependencies(
+    workspace: &Workspace,
+    builder: Builder,
+    specs: &BTreeSet<ImageSpec>,
+    update: bool,
+) -> Result<Vec<Dependency>> {
+    let contexts = base_contexts(workspace, builder, specs)?;
+    let (_, dependencies) = prepared(workspace, builder, &contexts, update)?;
+    Ok(dependencies.into_values().flat_map(|dependencies| dependencies.all).collect())
+}
+
 /// Name of the image of [`tools`]; `.devcontainer/devcontainer.json` has the same.
 pub fn tools_reference(workspace: &Workspace, base: &Base) -> String {
     format!("{}:{}-tools", workspace.project.name, base.name)
 }
 
-/// Evaluates the conditions of all packages on the bases of `contexts`, and checks that the bases have what the packages
-/// need at run time.
+/// Evaluates the conditions of all packages on the bases of `contexts`, and finds out what to install above these.
 ///
 /// # Errors
-/// Fails with exit code 2 if a base lacks a package.
-fn checked<'a>(
+/// Fails with exit code 2 if packages need something that neither a base nor rosdep has.
+fn prepared<'a, 'b>(
     workspace: &'a Workspace,
     builder: Builder,
-    contexts: &Contexts<'_>,
-) -> Result<Cow<'a, Workspace>> {
+    contexts: &Contexts<'b>,
+    update: bool,
+) -> Result<(Cow<'a, Workspace>, ByTarget<'b, Dependencies>)> {
     let (is_conditional, has_outside) =
-        (workspace.packages.is_conditional(), outside::any(&workspace.packages));
+        (workspace.packages.is_conditional(), dependencies::any(&workspace.packages));
+    let (mut prepared, mut found) = (Cow::Borrowed(workspace), ByTarget::new());
     if !is_conditional && !has_outside {
-        return Ok(Cow::Borrowed(workspace));
+        return Ok((prepared, found));
     }
     // The platforms of a base do not differ in these facts.
-    let by_base: BTreeMap<&str, (&Platform, &String)> =
-        contexts.iter().map(|((base, platform), context)| (*base, (*platform, context))).collect();
-    let mut checked = Cow::Borrowed(workspace);
-    for (name, (platform, context)) in by_base {
-        let base = &workspace.bases[name];
-        let facts = facts::of(workspace, builder, base, platform, context);
-        if !is_conditional {
-            // A dry run goes on without them.
-            if let Some(facts) = facts.unless_planned()? {
-                outside::check(workspace, base, &facts)?;
+    let mut facts_of: BTreeMap<&str, Option<Facts>> = BTreeMap::new();
+    for (key, context) in contexts {
+        let (base, platform) = (&workspace.bases[key.0], key.1);
+        if !facts_of.contains_key(key.0) {
+            let facts = facts::of(workspace, builder, base, platform, context);
+            let facts = match is_conditional {
+                true => Some(facts.followed_by(
+                    "building the images, with the packages whose conditions hold on the base",
+                )?),
+                // A dry run goes on without them.
+                false => facts.unless_planned()?,
+            };
+            if let Some(facts) = facts.as_ref().filter(|_| is_conditional) {
+                prepared.to_mut().set_variables(key.0, &facts.variables)?;
             }
-            continue;
+            facts_of.insert(key.0, facts);
         }
-        let facts =
-            facts.followed_by("building the images, with the packages whose conditions hold on the base")?;
-        checked.to_mut().set_variables(name, &facts.variables)?;
-        outside::check(&checked, base, &facts)?;
+        let Some(facts) = &facts_of[key.0] else { continue };
+        let target = dependencies::Target { workspace: &prepared, base, platform, context };
+        if let Some(dependencies) = dependencies::resolve(target, builder, facts, update).unless_planned()? {
+            found.insert(*key, dependencies);
+        }
     }
-    Ok(checked)
+    Ok((prepared, found))
 }
 
-/// The named context of each base and platform.
-type Contexts<'a> = BTreeMap<(&'a str, &'a Platform), String>;
+/// Something for each base and platform.
+type ByTarget<'a, T> = BTreeMap<(&'a str, &'a Platform), T>;
+
+/// The named contexts of bases.
+type Contexts<'a> = ByTarget<'a, String>;
 
 /// The named context `base` for each base and platform in use.
 fn base_contexts<'a>(
@@ -276,6 +313,7 @@ fn image_target(
     spec: &ImageSpec,
     image: &Image,
     context: &str,
+    above: &Dependencies,
     own: &OwnRepository,
 ) -> Result<Value> {
     let base = &workspace.bases[&image.base];
@@ -287,7 +325,8 @@ fn image_target(
     target["labels"] = json!(provenance.labels(workspace, image));
     // BuildKit writes this as creation time into the image's configuration: the digest then depends on inputs
     // only.
-    target["args"] = json!({ "SOURCE_DATE_EPOCH": provenance.time.to_string() });
+    target["args"] = above.arguments(base)?;
+    target["args"]["SOURCE_DATE_EPOCH"] = json!(provenance.time.to_string());
     target["output"] = json!([builder.output(&reference)]);
     Ok(target)
 }

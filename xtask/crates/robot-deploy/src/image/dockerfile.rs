@@ -1,11 +1,12 @@
 //! Generates the Dockerfile: hand-written stages, followed by stages from the package graph.
 //!
 //! The hand-written part (`docker/ros.Dockerfile`) must define the stages `runtime` and `build-tools`, the
-//! latter with the commands `build-package NAME` and `test-package NAME`. `build-package` installs a package
-//! below `/out`. colcon's own files of the workspace are in `/opt/ws/colcon/`, if the workspace has them.
+//! latter with the commands `build-package NAME`, `test-package NAME`, and for dependencies `resolve-dependencies` and
+//! `install-dependencies`. `build-package` installs a package below `/out`. colcon's own files of the workspace are in `/opt/ws/colcon/`, if the workspace has them.
 
 use std::fmt::Write as _;
 
+use super::dependencies;
 use crate::config::{Base, Image, Package, PackageGraph, Workspace};
 use crate::error::Result;
 use crate::process::end_marker;
@@ -14,20 +15,40 @@ use crate::process::end_marker;
 /// page), and the base and the team's own runtime layers need some of them.
 const PACKAGE_LAYERS: usize = 100;
 
-/// Stages that write facts about the base, one file for each kind, see [`facts`](super::facts).
-const FACTS: &str = r#"
-FROM build-tools AS facts-of-base
+/// Command that writes facts about a stage, one file for each kind, see [`facts`](super::facts).
+const FACTS: &str = r#"USER root
 RUN mkdir /facts; cd /facts; \
     [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; \
     env -0 > environment; \
     IFS=:; for prefix in ${AMENT_PREFIX_PATH:-}; do ls "$prefix/share/ament_index/resource_index/packages"; done > ros 2>/dev/null; \
     unset IFS; \
     dpkg-query --show --showformat '${Package} ${Provides}\n' > debian 2>/dev/null; \
+    cat /opt/ws/rosdep-keys >> debian 2>/dev/null; \
     python3 -c "import importlib.metadata as m; print(*m.packages_distributions(), *(d.metadata['Name'] for d in m.distributions()), sep='\n')" > python 2>/dev/null; \
     true
+"#;
 
-FROM scratch AS facts
-COPY --from=facts-of-base /facts/ /
+/// Instructions that install what the tests of a package need besides what builds need.
+const TEST_DEPENDENCIES: &str = r#"ARG TEST_DEPENDENCIES
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
+    --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
+    install-dependencies apt $TEST_DEPENDENCIES && install-dependencies pip $TEST_DEPENDENCIES
+"#;
+
+/// Stage that asks rosdep, see [`dependencies`](super::dependencies).
+const ROSDEP: &str = r#"
+FROM build-tools AS rosdep-of-base
+USER root
+ARG KEYS TIME
+RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required=false \
+    --mount=type=secret,id=pip,target=/etc/pip.conf,required=false \
+    --mount=type=bind,from=docker,target=/docker \
+    --mount=type=bind,from=base,target=/base \
+    [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; \
+    resolve-dependencies /rosdep/answer.json $KEYS
+
+FROM scratch AS rosdep
+COPY --from=rosdep-of-base /rosdep/ /
 "#;
 
 /// Files of a colcon workspace that change how packages are built.
@@ -45,13 +66,19 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
         write_build(&mut text, graph, base, package, &colcon);
     }
     // A stage can only copy from stages above it, and tests may need packages that come after their own.
+    let needed = dependencies::needed(workspace, base);
     for package in &packages {
-        write_test(&mut text, graph, base, package);
+        let needs_more = needed.values().any(|needed| needed.is_for_tests_of(&package.name));
+        write_test(&mut text, graph, base, package, needs_more);
     }
     for image in images {
         write_image(&mut text, graph, image);
     }
-    text.push_str(FACTS);
+    for (stage, name) in [("build-tools", "build"), ("runtime", "run")] {
+        text.push_str(&format!("\nFROM {stage} AS facts-of-{name}\n{FACTS}"));
+    }
+    text.push_str("\nFROM scratch AS facts\nCOPY --from=facts-of-build /facts/ /build/\nCOPY --from=facts-of-run /facts/ /run/\n");
+    text.push_str(ROSDEP);
     Ok(text)
 }
 
@@ -94,7 +121,7 @@ fn write_build(text: &mut String, graph: &PackageGraph, base: &Base, package: &P
     run(text, base, package, "build-package");
 }
 
-fn write_test(text: &mut String, graph: &PackageGraph, base: &Base, package: &Package) {
+fn write_test(text: &mut String, graph: &PackageGraph, base: &Base, package: &Package, needs_more: bool) {
     let name = &package.name;
     let build_closure = graph.build_closure(name);
     line(text, &format!("\nFROM build-{name} AS test-{name}"));
@@ -103,6 +130,9 @@ fn write_test(text: &mut String, graph: &PackageGraph, base: &Base, package: &Pa
         if !is_copied && other.name != *name {
             copy(text, other);
         }
+    }
+    if needs_more {
+        text.push_str(TEST_DEPENDENCIES);
     }
     run(text, base, package, "test-package");
 }

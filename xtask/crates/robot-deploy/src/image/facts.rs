@@ -21,6 +21,15 @@ const LIMIT: u64 = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub variables: Variables,
+    /// Packages of the stage in which packages are built and tested.
+    pub build: Packages,
+    /// Packages of the stage that images start from.
+    pub run: Packages,
+}
+
+/// Packages of a stage.
+#[derive(Debug, Default)]
+pub(super) struct Packages {
     /// Names of ROS packages.
     pub ros: BTreeSet<String>,
     /// Names of Debian packages, installed or provided by installed ones.
@@ -29,9 +38,9 @@ pub(super) struct Facts {
     python: BTreeSet<String>,
 }
 
-impl Facts {
-    /// Returns whether the base has what a `package.xml` calls `key`: a ROS package, or a key of rosdep (REP 111), which
-    /// is the name of a Debian package in most cases.
+impl Packages {
+    /// Returns whether there is what a `package.xml` calls `key`: a ROS package, or a key of rosdep (REP 111), which is the
+    /// name of a Debian package in most cases.
     pub(super) fn have(&self, key: &str) -> bool {
         let python = key.strip_prefix("python3-").map(|name| name.trim_end_matches("-pip"));
         let is_python = |name: &str| {
@@ -44,35 +53,51 @@ impl Facts {
         self.ros.contains(key) || self.debian.contains(key) || python.is_some_and(is_python)
     }
 
-    /// Returns whether the base has a Python package with a similar name: `python3-lark-parser` is `python3-lark` in Debian.
-    pub(super) fn have_similar(&self, key: &str) -> bool {
-        let name = key.strip_prefix("python3-").map(normalized);
-        let parts =
-            |name: String| name.match_indices('-').map(|(end, _)| name[..end].to_owned()).collect::<Vec<_>>();
-        name.map(parts).is_some_and(|parts| parts.iter().any(|part| self.python.contains(part)))
+    /// Returns whether a package `apt:NAME` or `pip:NAME` is installed.
+    pub(super) fn have_installed(&self, package: &str) -> bool {
+        match package.split_once(':') {
+            Some(("apt", name)) => self.debian.contains(name.split(':').next().unwrap_or(name)),
+            Some(("pip", name)) => self.python.contains(&normalized(name)),
+            _ => false,
+        }
     }
 
-    /// Returns whether nothing is known about the packages of the base.
-    pub(super) fn know_no_packages(&self) -> bool {
+    fn are_none(&self) -> bool {
         self.ros.is_empty() && self.debian.is_empty() && self.python.is_empty()
     }
 
     fn read(dir: &Utf8Path) -> Result<Self> {
-        let file = |name: &str| -> Result<String> {
-            let mut text = Vec::new();
-            fs_err::File::open(dir.join(name))?.take(LIMIT).read_to_end(&mut text)?;
-            Ok(String::from_utf8_lossy(&text).into_owned())
-        };
         let words = |text: &str| {
             text.split([' ', '\n', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
         };
         Ok(Self {
-            variables: Variables::of_environment(&file("environment")?),
-            ros: words(&file("ros")?),
-            debian: words(&file("debian")?),
-            python: file("python")?.split_whitespace().map(normalized).collect(),
+            ros: words(&text(dir, "ros")?),
+            debian: words(&text(dir, "debian")?),
+            python: text(dir, "python")?.split_whitespace().map(normalized).collect(),
         })
     }
+}
+
+impl Facts {
+    /// Returns whether nothing is known about the packages of the base.
+    pub(super) fn know_no_packages(&self) -> bool {
+        self.build.are_none()
+    }
+
+    fn read(dir: &Utf8Path) -> Result<Self> {
+        Ok(Self {
+            variables: Variables::of_environment(&text(&dir.join("build"), "environment")?),
+            build: Packages::read(&dir.join("build"))?,
+            run: Packages::read(&dir.join("run"))?,
+        })
+    }
+}
+
+/// The begin of a file of facts, at most [`LIMIT`] bytes.
+fn text(dir: &Utf8Path, name: &str) -> Result<String> {
+    let mut text = Vec::new();
+    fs_err::File::open(dir.join(name))?.take(LIMIT).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn normalized(name: &str) -> String {
@@ -111,14 +136,13 @@ mod tests {
         let guard = tempfile::tempdir()?;
         let dir = Utf8Path::from_path(guard.path()).unwrap();
         for (file, text) in [
-            ("environment", "ROS_DISTRO=jazzy\0"),
             ("ros", "rclpy\nstd_msgs\n"),
             ("debian", "libeigen3-dev libeigen-dev, x (= 1)\npython3-lark \n"),
             ("python", "serial\npyserial\nPyYAML\nyaml\nopencv_python\ncv2\nnumpy"),
         ] {
             fs_err::write(dir.join(file), text)?;
         }
-        let facts = Facts::read(dir)?;
+        let packages = Packages::read(dir)?;
         for key in [
             "rclpy",
             "libeigen3-dev",
@@ -130,12 +154,17 @@ mod tests {
             "python3-numpy",
             "python3-numpy-pip",
         ] {
-            assert!(facts.have(key), "{key}");
+            assert!(packages.have(key), "{key}");
         }
         for key in ["nav2_msgs", "eigen", "python3-ser", "python3-num", "numpy", "python3-serial-asyncio"] {
-            assert!(!facts.have(key), "{key}");
+            assert!(!packages.have(key), "{key}");
         }
-        assert!(facts.have_similar("python3-serial-asyncio") && !facts.have_similar("python3-can-isotp"));
+        for package in ["apt:libeigen3-dev", "apt:python3-lark:amd64", "pip:PyYAML", "pip:opencv-python"] {
+            assert!(packages.have_installed(package), "{package}");
+        }
+        for package in ["apt:serial", "pip:python3-lark", "numpy"] {
+            assert!(!packages.have_installed(package), "{package}");
+        }
         Ok(())
     }
 }

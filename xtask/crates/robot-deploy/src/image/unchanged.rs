@@ -25,6 +25,9 @@ use crate::process::Cmd;
 /// Names that builds ignore in every directory.
 const IGNORED: [&str; 3] = ["__pycache__", ".pytest_cache", ".git"];
 
+/// Files for rosdep beside the Dockerfile: what comes of them is in the Bake targets.
+const RESOLVED: [&str; 2] = ["rosdep.lock", "rosdep.yaml"];
+
 /// Hash of an image's inputs, and the resulting digest.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 struct Entry {
@@ -87,7 +90,8 @@ pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Op
         needed.extend(graph.build_closure(&package.name).iter().map(|other| other.name.as_str()));
     }
     let others = graph.iter().filter(|package| !needed.contains(package.name.as_str()));
-    let skipped = others.map(|package| src.join(&package.dir)).collect();
+    let mut skipped: BTreeSet<Utf8PathBuf> = others.map(|package| src.join(&package.dir)).collect();
+    skipped.extend(RESOLVED.map(|name| docker_dir.join(name)));
     let mut tree = Tree { skipped, text: target.to_string() };
     tree.text.push_str(&super::render_dockerfile(workspace, base).ok()?);
     tree.add(docker_dir).ok()?;
@@ -99,7 +103,8 @@ pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Op
 /// `None` if that cannot be determined.
 pub(super) fn of_tools(workspace: &Workspace, base: &Base, context: &str) -> Option<String> {
     let docker_dir = base.dockerfile.parent().filter(|dir| *dir != workspace.root)?;
-    let mut tree = Tree { skipped: BTreeSet::new(), text: format!("{context} {}\n", base.dockerfile) };
+    let skipped = RESOLVED.map(|name| docker_dir.join(name)).into();
+    let mut tree = Tree { skipped, text: format!("{context} {}\n", base.dockerfile) };
     tree.add(docker_dir).ok()?;
     Some(content_tag([tree.text.as_str()]))
 }

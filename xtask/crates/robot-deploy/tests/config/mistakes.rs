@@ -250,8 +250,8 @@ fn every_mistake_has_a_place_and_a_remedy() {
         (
             with("[images", "[packages.navigation]\nignore = [\"std_msgs\"]\n[images"),
             "7:11",
-            "no run dependency `std_msgs`",
-            "the run dependencies are `rclpy`",
+            "no dependency `std_msgs`",
+            "the dependencies are `rclpy`",
         ),
         (with("[images", "[packages.navigation]\n[images"), "6:11", "has no `ignore`", "add `ignore"),
         // images

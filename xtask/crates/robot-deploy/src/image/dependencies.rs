@@ -1,0 +1,344 @@
+//! Dependencies outside of the workspace: the base has them, or they are installed above it.
+//!
+//! Which packages of apt and pip a key of `package.xml` stands for, and in which versions, is asked once: the answers of
+//! rosdep are in a lock file that is committed, so that later builds need no network and install the same.
+
+mod lock;
+mod rosdep;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8PathBuf;
+use serde_json::{Value, json};
+
+use super::Builder;
+use super::facts::{Facts, Packages};
+use crate::config::{Base, Outside, Package, PackageGraph, Platform, Workspace, nearest};
+use crate::error::{Failure, Result};
+use crate::{told, ui};
+
+use lock::Locked;
+
+/// Argument of the hand-written Dockerfile for what images need, and for what builds need.
+const ARGUMENTS: [&str; 2] = ["RUN_DEPENDENCIES", "BUILD_DEPENDENCIES"];
+
+/// Packages of ROS 1 that nearly every package for it depends on.
+const ROS_1: [&str; 5] = ["catkin", "message_generation", "message_runtime", "roscpp", "rospy"];
+
+/// Returns whether a package depends on something outside of the workspace.
+pub(super) fn any(packages: &PackageGraph) -> bool {
+    packages.iter().any(|package| !package.outside.is_empty())
+}
+
+/// A key of `package.xml` files, and the purposes for which packages of the workspace need it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Needed<'a> {
+    run: bool,
+    build: bool,
+    /// Packages whose tests need it.
+    tests: BTreeSet<&'a str>,
+    /// The packages that ask for it, and the places where they do.
+    by: Vec<(&'a Package, &'a Outside)>,
+}
+
+impl Needed<'_> {
+    fn test(&self) -> bool {
+        !self.tests.is_empty()
+    }
+
+    pub(super) fn is_for_tests_of(&self, package: &str) -> bool {
+        self.tests.contains(package)
+    }
+
+    /// Returns whether builds and images work without it.
+    fn is_optional(&self) -> bool {
+        !self.run && !self.build
+    }
+
+    /// Returns whether the base has it where it is needed.
+    fn is_in(&self, key: &str, facts: &Facts) -> bool {
+        let in_tools = !self.build && !self.test() || facts.build.have(key);
+        in_tools && (!self.run || facts.run.have(key))
+    }
+
+    fn for_people(&self, target: Target<'_>, key: &str, locked: &Locked, facts: &Facts) -> Dependency {
+        let purposes = [("run", self.run), ("build", self.build), ("test", self.test())];
+        let purposes: Vec<&str> = purposes.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
+        let names: BTreeSet<&str> = self.by.iter().map(|(package, _)| package.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let (packages, state) = match locked.keys.get(key).filter(|_| !self.is_in(key, facts)) {
+            Some(packages) => match locked.words(key, |name| facts.run.have_installed(name)).as_slice() {
+                [] => (packages.first().cloned().unwrap_or_default(), "in the base"),
+                words => (counted(words), "new"),
+            },
+            None if self.is_in(key, facts) => (String::new(), "in the base"),
+            None => (String::new(), "unknown"),
+        };
+        Dependency {
+            base: format!("{} {}", target.base.name, target.platform),
+            key: key.to_owned(),
+            purposes: purposes.join(", "),
+            by: names.join(", "),
+            packages,
+            state,
+        }
+    }
+}
+
+/// All keys that the packages on a base need from outside of the workspace, without those that `robots.toml` ignores.
+pub(super) fn needed<'a>(workspace: &'a Workspace, base: &Base) -> BTreeMap<&'a str, Needed<'a>> {
+    let graph = workspace.packages_on(&base.name);
+    let images = workspace.images.values().filter(|image| image.base == base.name);
+    let names: Vec<&String> = images.flat_map(|image| &image.packages).collect();
+    let all = graph.full_closure(&names);
+    let shipped = names_of(graph.run_closure(&names));
+    // Builds may run what they build against: code generators.
+    let built_against: BTreeSet<&str> =
+        all.iter().flat_map(|package| names_of(graph.build_closure(&package.name))).collect();
+    let mut needed: BTreeMap<&str, Needed<'_>> = BTreeMap::new();
+    for package in &all {
+        let name = package.name.as_str();
+        for key in keys_of(workspace, package) {
+            let known = needed.entry(&key.name).or_default();
+            known.run |= key.run && shipped.contains(name);
+            known.build |= key.build || key.run && built_against.contains(name);
+            known.by.push((package, key));
+        }
+    }
+    for package in &all {
+        let others =
+            graph.test_closure(&package.name).into_iter().flat_map(|other| keys_of(workspace, other));
+        let own = keys_of(workspace, package).filter(|key| key.test || key.run);
+        for key in own.chain(others.filter(|key| key.run)) {
+            needed.entry(&key.name).or_default().tests.insert(&package.name);
+        }
+    }
+    needed
+}
+
+fn names_of(packages: Vec<&Package>) -> BTreeSet<&str> {
+    packages.into_iter().map(|package| package.name.as_str()).collect()
+}
+
+/// Dependencies of a package outside of the workspace, without those that `robots.toml` ignores.
+fn keys_of<'a>(workspace: &'a Workspace, package: &'a Package) -> impl Iterator<Item = &'a Outside> {
+    let ignored = workspace.ignored.get(&package.name);
+    package.outside.iter().filter(move |key| ignored.is_none_or(|ignored| !ignored.contains(&key.name)))
+}
+
+/// A key of `package.xml` files on a base, for people.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    /// The base and the platform.
+    pub base: String,
+    pub key: String,
+    /// `run`, `build`, `test`.
+    pub purposes: String,
+    /// Names of the packages that ask for it.
+    pub by: String,
+    /// The packages that rosdep found for it, with versions.
+    pub packages: String,
+    /// `in the base`, `new` or `unknown`.
+    pub state: &'static str,
+}
+
+/// Packages to install above a base, as words `KIND:PACKAGE=VERSION` for `install-dependencies`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dependencies {
+    pub all: Vec<Dependency>,
+    run: BTreeSet<String>,
+    build: BTreeSet<String>,
+    tests: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Dependencies {
+    fn new(target: Target<'_>, needed: &BTreeMap<&str, Needed<'_>>, locked: &Locked, facts: &Facts) -> Self {
+        let words = |packages: &Packages, key: &str| locked.words(key, |name| packages.have_installed(name));
+        let all = needed.iter().map(|(key, needed)| needed.for_people(target, key, locked, facts)).collect();
+        let mut dependencies = Self { all, ..Self::default() };
+        for (key, needed) in needed.iter().filter(|(key, needed)| !needed.is_in(key, facts)) {
+            if needed.run && !facts.run.have(key) {
+                dependencies.run.extend(words(&facts.run, key));
+            }
+            if facts.build.have(key) {
+                continue;
+            }
+            let words = words(&facts.build, key);
+            if needed.build {
+                dependencies.build.extend(words.iter().cloned());
+            }
+            for package in &needed.tests {
+                dependencies.tests.entry((*package).to_owned()).or_default().extend(words.iter().cloned());
+            }
+        }
+        dependencies
+    }
+
+    /// Build arguments for the Dockerfile of a base.
+    ///
+    /// # Errors
+    /// Fails with exit code 2 if the hand-written Dockerfile does not use them.
+    pub(super) fn arguments(&self, base: &Base) -> Result<Value> {
+        let sets = ARGUMENTS.into_iter().zip([&self.run, &self.build]).filter(|(_, words)| !words.is_empty());
+        let mut arguments = json!({});
+        for (name, words) in sets {
+            let words = joined(words);
+            if !fs_err::read_to_string(&base.dockerfile)?.contains(name) {
+                let message = format!("`{}` does not install {words}", base.dockerfile);
+                return Err(Failure::config(message)
+                    .hint(format!("give `ARG {name}` to `install-dependencies` in it, as the Dockerfile of the example does"))
+                    .into());
+            }
+            arguments[name] = json!(words);
+        }
+        Ok(arguments)
+    }
+
+    /// Words for the tests of a package, beside those for builds.
+    pub(super) fn for_tests(&self, package: &str) -> String {
+        let words = self.tests.get(package).into_iter().flatten();
+        joined(&words.filter(|word| !self.build.contains(*word)).cloned().collect())
+    }
+
+    /// Adds what all tests need to what builds need, for a shell in which both are run.
+    pub(super) fn with_tests(mut self) -> Self {
+        self.build.extend(std::mem::take(&mut self.tests).into_values().flatten());
+        self
+    }
+}
+
+fn joined(words: &BTreeSet<String>) -> String {
+    words.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// A base for one platform, and the named context from which it is built.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub workspace: &'a Workspace,
+    pub base: &'a Base,
+    pub platform: &'a Platform,
+    pub context: &'a str,
+}
+
+impl Target<'_> {
+    /// Path of the lock file.
+    fn lock_file(&self) -> Utf8PathBuf {
+        self.base.dockerfile.with_file_name("rosdep.lock")
+    }
+}
+
+/// Finds out what to install above a base, and asks rosdep about keys that are not in the lock file, or about all.
+///
+/// # Errors
+/// Fails with exit code 2 if rosdep does not know a key that builds or images need.
+pub(super) fn resolve(
+    target: Target<'_>,
+    builder: Builder,
+    facts: &Facts,
+    update: bool,
+) -> Result<Dependencies> {
+    let Target { workspace, base, platform, .. } = target;
+    if facts.know_no_packages() {
+        return Ok(Dependencies::default());
+    }
+    let needed = needed(workspace, base);
+    let file = target.lock_file();
+    let mut lock = lock::Lock::read(&file)?;
+    let locked = lock.of(base, platform);
+    let is_known = |key: &str, needed: &Needed<'_>| {
+        locked.has_versions(key, facts) || needed.is_optional() && locked.unknown.contains(key)
+    };
+    let missing =
+        needed.iter().filter(|(key, needed)| !needed.is_in(key, facts) && (update || !is_known(key, needed)));
+    let missing: Vec<&str> = missing.map(|(key, _)| *key).collect();
+    if !missing.is_empty() {
+        ui::step("build", &format!("asking rosdep about {}", missing.join(", ")));
+        let answer = rosdep::resolve(target, builder, &missing)?;
+        let lacking: Vec<&str> = missing
+            .iter()
+            .copied()
+            .filter(|key| !answer.keys.contains_key(*key) && !needed[key].is_optional())
+            .collect();
+        if !lacking.is_empty() {
+            return Err(unknown(target, facts, &needed, &lacking, &answer));
+        }
+        tell(base, &missing, &answer);
+        let locked = lock.change(base, platform);
+        locked.add(answer.keys, answer.versions, &missing);
+        locked.keep(|key| needed.contains_key(key));
+        lock.write(&file)?;
+        ui::step("build", &format!("wrote `{}`: commit it", workspace.relative(&file)));
+    }
+    let locked = lock.of(base, platform);
+    let untested =
+        needed.iter().filter(|(key, needed)| needed.is_optional() && locked.unknown.contains(**key));
+    let untested: Vec<String> = untested.map(|(key, needed)| in_words(key, needed)).collect();
+    let text = match untested.is_empty() {
+        true => String::new(),
+        false => format!("tests run without {}: neither the base nor rosdep has it", untested.join(", ")),
+    };
+    told::once(workspace, &format!("untested-{}", base.name), &base.name, &text);
+    Ok(Dependencies::new(target, &needed, locked, facts))
+}
+
+/// Tells which packages are new above the base.
+fn tell(base: &Base, asked: &[&str], answer: &rosdep::Answer) {
+    for (key, packages) in asked.iter().filter_map(|key| Some((key, answer.keys.get(*key)?))) {
+        ui::step(&base.name, &format!("`{key}` is {}", counted(packages)));
+    }
+}
+
+/// The first of some packages, and the number of those that it needs.
+fn counted(packages: &[String]) -> String {
+    match packages {
+        [] => "nothing to install".to_owned(),
+        [only] => only.clone(),
+        [first, other] => format!("{first} with {other}"),
+        [first, others @ ..] => format!("{first} with {} others", others.len()),
+    }
+}
+
+/// Error about keys that neither the base nor rosdep has.
+fn unknown(
+    target: Target<'_>,
+    facts: &Facts,
+    needed: &BTreeMap<&str, Needed<'_>>,
+    lacking: &[&str],
+    answer: &rosdep::Answer,
+) -> anyhow::Error {
+    let Target { workspace, base, .. } = target;
+    let graph = workspace.packages_on(&base.name);
+    let words: Vec<String> = lacking.iter().map(|key| in_words(key, &needed[key])).collect();
+    let mut failure = Failure::config(format!("the base `{}` lacks {}", base.name, words.join(", ")));
+    let known = graph.names().chain(facts.build.ros.iter().map(String::as_str));
+    let known: Vec<&str> = known.chain(answer.known.iter().map(String::as_str)).collect();
+    for key in lacking {
+        let reason = answer.unknown.get(*key).map_or("no answer", String::as_str);
+        let near = nearest(key, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+        failure = failure.hint(format!("`{key}`: {reason}{}", near.unwrap_or_default()));
+    }
+    if let Some(key) = lacking.iter().find(|key| ROS_1.contains(key)) {
+        failure =
+            failure.hint(format!("`{key}` belongs to ROS 1: does the package have a branch for ROS 2?"));
+    }
+    for problem in &answer.problems {
+        failure = failure.hint(format!("rules may be missing: {problem}"));
+    }
+    let rules = workspace.relative(&base.dockerfile).with_file_name("rosdep.yaml");
+    let (first, package) = (lacking[0], needed[lacking[0]].by[0].0);
+    failure
+        .hint(format!(
+            "if a package of apt or pip has it, write a rule into `{rules}`: `{first}: {{\"*\": {{apt: [PACKAGE]}}}}`, or with `pip: {{packages: [PACKAGE]}}`"
+        ))
+        .hint("else in a base of your own: a Dockerfile `FROM` this one, built by `docker build --tag my-ros`, and `image = \"my-ros\"` in robots.toml")
+        .hint(format!(
+            "if nothing needs it: `[packages.{}]` with `ignore = [\"{first}\"]` in robots.toml",
+            package.name
+        ))
+        .into()
+}
+
+/// `nav2_msgs` (src/nav/package.xml:12:5)
+fn in_words(key: &str, needed: &Needed<'_>) -> String {
+    format!("`{key}` ({})", needed.by[0].1.place)
+}
