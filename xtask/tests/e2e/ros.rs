@@ -1,6 +1,6 @@
 //! ROS messages between the containers of a robot.
 
-use super::harness::{Lab, MAIN, PROJECT};
+use super::harness::{Lab, MAIN, PROJECT, eventually};
 
 /// Waits for messages in a container of the robot.
 fn arrives(topic: &str, kind: &str, more: &[&str]) {
@@ -23,4 +23,42 @@ pub fn drives_to_its_goal() {
     arrives("/main/odom", "nav_msgs/msg/Odometry", &["--count", "3"]);
     arrives("/main/match_status", "robot_interfaces/msg/MatchStatus", &["--where", "state=SUCCEEDED"]);
     MAIN.wait_until_healthy();
+}
+
+/// The state of the health check of a service.
+fn health(service: &str) -> String {
+    let container = format!("{PROJECT}-{service}-1");
+    MAIN.exec(&["docker", "inspect", "--format", "{{.State.Health.Status}}", &container])
+}
+
+pub fn a_service_is_healthy_by_the_nodes_and_topics_of_the_graph(lab: &Lab) {
+    let workspace = lab.deployed();
+    let compose = workspace.read("docker/compose.yaml");
+    let (before, rest) = compose.split_once("  healthcheck:\n").unwrap();
+    let (_, after) = rest.split_once("  environment:\n").unwrap();
+    let compose = format!("{before}  environment:\n{after}");
+    let expect = |what: &str| {
+        let service = "  localization:\n    <<: *node\n";
+        workspace.write(
+            "docker/compose.yaml",
+            compose.replace(service, &format!("{service}    x-robot: {what}\n")),
+        );
+    };
+    expect("{ nodes: [/main/localization], topic: [/main/odom] }");
+    workspace.xtask(&["deploy", "--robot", "main"]).expect_exit(2).says("unknown field `topic`");
+    expect("{ nodes: [\"/${ROBOT_NAME}/localization\"], topics: [/main/odom] }");
+    lab.deploy(MAIN);
+    assert_eq!(health("localization").trim(), "healthy");
+    let watchers =
+        "docker top e2e-localization-1 | grep -c \"python.*graph-watcher\"".replace("e2e", &PROJECT);
+    assert_eq!(MAIN.sh(&watchers).trim(), "1", "one node looks at the graph, and stays");
+
+    // The robot goes back, and says what was missing.
+    expect("{ nodes: [/main/localisation] }");
+    workspace.edit("robots.toml", "settle = 2", "settle = 2\ndeadline = 12");
+    let failed = workspace.xtask(&["deploy", "--robot", "main", "--yes"]).expect_exit(5);
+    failed.says("node /main/localisation is not in the ROS graph");
+    eventually("the release before to be healthy", || {
+        (health("localization").trim() == "healthy").then_some(())
+    });
 }

@@ -53,6 +53,8 @@ pub struct Workspace {
     pub robots: BTreeMap<String, Robot>,
     /// The team's registry, if one is configured.
     pub hub: Option<Hub>,
+    /// Number of compilers that run at the same time, in all packages; `None` follows processors and memory.
+    pub jobs: Option<u32>,
     pub releases: Releases,
     /// The packages, as far as they are the same on all bases. Conditions that depend on a base hold.
     pub packages: PackageGraph,
@@ -67,8 +69,17 @@ pub struct Workspace {
 pub struct Project {
     /// Repository of all images (`eurobot:navigation`), and name of the Compose project.
     pub name: String,
-    /// The colcon workspace: the directory that contains `src/`. Absolute.
+    /// The colcon workspace: the directory where people run `colcon build`. Absolute.
     pub ros_workspace: Utf8PathBuf,
+}
+
+impl Project {
+    /// The directory in which colcon finds the packages: `src/` of the colcon workspace, or the workspace itself where it has
+    /// no `src/`, as in repositories whose packages lie at the top.
+    pub fn sources(&self) -> Utf8PathBuf {
+        let src = self.ros_workspace.join("src");
+        if src.is_dir() { src } else { self.ros_workspace.clone() }
+    }
 }
 
 /// `[hub]`: the public or team registry that images are published to, and that robots can pull from.
@@ -195,7 +206,7 @@ impl Workspace {
     /// # Errors
     /// Fails with exit code 2 if the dependencies that hold on the base form a cycle.
     pub fn set_variables(&mut self, base: &str, variables: &Variables) -> Result<()> {
-        let found = discover::packages(&self.project.ros_workspace.join("src"), &self.root, variables)?;
+        let found = discover::packages(&self.project.sources(), &self.root, variables)?;
         if !found.mistakes.is_empty() {
             return Err(found.mistakes.into_error());
         }

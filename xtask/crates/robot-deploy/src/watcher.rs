@@ -22,6 +22,8 @@ const TOOL_DIRECTORIES: [&str; 6] = [".git", "__pycache__", "build", "install", 
 /// Watches the source files of a workspace.
 pub(crate) struct Watcher {
     root: Utf8PathBuf,
+    /// True if the repository itself is a package.
+    is_package: bool,
     events: Receiver<notify::Result<Event>>,
     /// Events stop when this is dropped.
     _watcher: RecommendedWatcher,
@@ -35,7 +37,9 @@ impl Watcher {
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let (sender, events) = channel();
         let watcher = start(workspace, sender).context("watch the files of the workspace")?;
-        Ok(Self { root: workspace.root.clone(), events, _watcher: watcher })
+        let is_package = workspace.project.sources() == workspace.root
+            && workspace.packages.iter().any(|package| package.dir.as_str().is_empty());
+        Ok(Self { root: workspace.root.clone(), is_package, events, _watcher: watcher })
     }
 
     /// Waits for the next save, and then until no other save follows. Returns one of the saved files, to be
@@ -68,14 +72,26 @@ impl Watcher {
             EventKind::Any | EventKind::Access(_) | EventKind::Other => false,
         };
         let mut paths = event.paths.iter().map(|path| path.strip_prefix(&self.root).unwrap_or(path));
-        let path = paths.find(|path| is_input(path)).filter(|_| is_change)?;
+        let path = paths.find(|path| is_input(path, self.is_package)).filter(|_| is_change)?;
         Utf8PathBuf::from_path_buf(path.to_owned()).ok()
     }
 }
 
 fn start(workspace: &Workspace, sender: Sender<notify::Result<Event>>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(sender)?;
-    watcher.watch(workspace.project.ros_workspace.join("src").as_std_path(), RecursiveMode::Recursive)?;
+    let sources = workspace.project.sources();
+    if sources == workspace.project.ros_workspace {
+        // Not the directories that colcon and Cargo write beside the packages.
+        for entry in sources.read_dir()?.filter_map(std::io::Result::ok) {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            let is_tools = TOOL_DIRECTORIES.contains(&name.as_str()) || name.starts_with('.');
+            if !is_tools && entry.path().is_dir() {
+                watcher.watch(&entry.path(), RecursiveMode::Recursive)?;
+            }
+        }
+    } else {
+        watcher.watch(sources.as_std_path(), RecursiveMode::Recursive)?;
+    }
     let docker = workspace.root.join("docker");
     if docker.is_dir() {
         watcher.watch(docker.as_std_path(), RecursiveMode::Recursive)?;
@@ -85,8 +101,9 @@ fn start(workspace: &Workspace, sender: Sender<notify::Result<Event>>) -> notify
     Ok(watcher)
 }
 
-/// Returns whether a file can change what is deployed. `path` is relative to the root of the workspace.
-fn is_input(path: &Path) -> bool {
+/// Returns whether a file can change what is deployed. `path` is relative to the root of the workspace, which may itself be a
+/// package.
+fn is_input(path: &Path, is_package: bool) -> bool {
     let mut parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => name.to_str(),
         _ => None,
@@ -104,7 +121,7 @@ fn is_input(path: &Path) -> bool {
         || name.ends_with(".pyc");
     !parts.any(|part| TOOL_DIRECTORIES.contains(&part))
         && !is_temporary
-        && (!is_top || name == crate::config::FILE)
+        && (!is_top || is_package || name == crate::config::FILE)
 }
 
 #[cfg(test)]
@@ -116,7 +133,7 @@ mod tests {
         for path in
             ["ros_ws/src/a/a/node.py", "docker/compose.yaml", "robots.toml", "ros_ws/src/a/CMakeLists.txt"]
         {
-            assert!(is_input(Path::new(path)), "{path}");
+            assert!(is_input(Path::new(path), false), "{path}");
         }
         for path in [
             "README.md",
@@ -129,7 +146,8 @@ mod tests {
             "ros_ws/build/a/x",
             "docker/.#compose.yaml",
         ] {
-            assert!(!is_input(Path::new(path)), "{path}");
+            assert!(!is_input(Path::new(path), false), "{path}");
         }
+        assert!(is_input(Path::new("CMakeLists.txt"), true) && !is_input(Path::new("log/x"), true));
     }
 }

@@ -1,4 +1,5 @@
-//! Finds the packages of a ROS workspace as colcon does: every directory under `src/` with a `package.xml`.
+//! Finds the packages of a ROS workspace as colcon does: every directory under `src/`, or in the workspace if that has no
+//! `src/`, with a `package.xml`.
 //!
 //! The search skips directories marked `COLCON_IGNORE`, `AMENT_IGNORE` or `CATKIN_IGNORE`, hidden
 //! directories, `build`, `install` and `log`, directories inside a package (packages are not nested), and
@@ -191,6 +192,8 @@ fn directories_of_packages(src: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
             Failure::config(format!("cannot read the directory `{directory}`")).because(error)
         };
         let (mut is_package, mut is_ignored, mut inner) = (false, false, Vec::new());
+        // Our own files are in `target` beside robots.toml.
+        let is_top = directory.join(super::FILE).is_file();
         for entry in directory.read_dir_utf8().map_err(unreadable)? {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -199,11 +202,12 @@ fn directories_of_packages(src: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
                 Err(error) => return Err(unreadable(error).into()),
             };
             let name = entry.file_name();
+            let is_product = PRODUCTS.contains(&name) || is_top && name == "target";
             if MARKERS.contains(&name) {
                 is_ignored = true;
             } else if name == MANIFEST {
                 is_package = true;
-            } else if !name.starts_with('.') && !PRODUCTS.contains(&name) {
+            } else if !name.starts_with('.') && !is_product {
                 let kind = entry.file_type().map_err(unreadable)?;
                 if kind.is_dir() {
                     inner.push(entry.path().to_owned());

@@ -20,6 +20,8 @@ pub(super) struct Raw<'a> {
     pub packages: Vec<RawPackage<'a>>,
     pub robots: Vec<RawRobot<'a>>,
     pub hub: Option<RawHub<'a>>,
+    /// `jobs` of `[build]`.
+    pub jobs: Option<Spanned<i64>>,
     pub releases: Option<RawReleases>,
 }
 
@@ -108,6 +110,7 @@ impl<'a> Raw<'a> {
         let robots = top.tables("robots", reader);
         let robots = robots.into_iter().map(|(name, keys)| robot(name, keys, reader)).collect();
         let hub = top.table("hub", reader).map(|keys| hub(keys, reader));
+        let jobs = top.table("build", reader).and_then(|keys| jobs(keys, reader));
         let releases = top.table("releases", reader).map(|keys| releases(keys, reader));
         for (key, example) in [
             ("project", "add `[project]` with `name = \"eurobot\"`"),
@@ -124,7 +127,7 @@ impl<'a> Raw<'a> {
             }
         }
         top.finish(reader);
-        Self { project, bases, images, packages, robots, hub, releases }
+        Self { project, bases, images, packages, robots, hub, jobs, releases }
     }
 }
 
@@ -149,6 +152,12 @@ fn hub<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawHub<'a> {
     let hub = RawHub { repository: keys.string("repository", reader) };
     keys.finish(reader);
     hub
+}
+
+fn jobs(mut keys: Keys<'_>, reader: &mut Reader<'_>) -> Option<Spanned<i64>> {
+    let jobs = keys.integer("jobs", reader);
+    keys.finish(reader);
+    jobs
 }
 
 fn releases(mut keys: Keys<'_>, reader: &mut Reader<'_>) -> RawReleases {

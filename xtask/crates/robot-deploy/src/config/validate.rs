@@ -35,7 +35,7 @@ pub(super) fn workspace(
 ) -> Result<Workspace> {
     let project = raw.project.as_ref().and_then(|raw| project(raw, root, &mut reader));
     let found = match &project {
-        Some(project) => discover::packages(&project.ros_workspace.join("src"), here, &Variables::default())?,
+        Some(project) => discover::packages(&project.sources(), here, &Variables::default())?,
         None => Found::default(),
     };
     let bases: Vec<Base> = raw.bases.iter().filter_map(|raw| base(raw, root, &mut reader)).collect();
@@ -50,6 +50,8 @@ pub(super) fn workspace(
     let hub = raw.hub.as_ref().and_then(|hub| self::hub(hub.repository.as_ref()?, &mut reader));
     let releases =
         raw.releases.as_ref().map_or_else(Releases::default, |raw| releases::releases(raw, &mut reader));
+    let help = "write the number of compilers that may run at the same time, from 1 to 1000";
+    let jobs = releases::number("jobs", raw.jobs.as_ref(), 1..=1000, help, &mut reader);
     robots::refuse_twins(&raw.robots, &robots, &mut reader);
 
     let mut mistakes = reader.mistakes;
@@ -62,6 +64,7 @@ pub(super) fn workspace(
         images: by_name(images, |image| &image.name),
         robots: by_name(robots, |robot| &robot.name),
         hub,
+        jobs,
         releases,
         packages: found.graph,
         ignored,
@@ -81,10 +84,14 @@ fn project(raw: &RawProject<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Op
         Some(text) => (text.span(), paths::inside("ros_workspace", text, root, reader)?),
         None => (raw.span.clone(), root.join(ROS_WORKSPACE)),
     };
-    if !ros_workspace.join("src").is_dir() {
-        let shown = ros_workspace.strip_prefix(root).unwrap_or(&ros_workspace).join("src");
-        let message = format!("the ROS workspace has no `src`: `{shown}` is not a directory");
-        reader.refuse(span, message, "set `ros_workspace` to the directory where you run `colcon build`");
+    if !ros_workspace.is_dir() {
+        let shown = ros_workspace.strip_prefix(root).unwrap_or(&ros_workspace);
+        let message = format!("the ROS workspace `{shown}` is not a directory");
+        reader.refuse(
+            span,
+            message,
+            "set `ros_workspace` to the directory where you run `colcon build`, `.` for this one",
+        );
         return None;
     }
     Some(Project { name: raw.name.as_ref()?.get_ref().to_string(), ros_workspace })
@@ -256,7 +263,7 @@ fn ignored(raw: &RawPackage<'_>, found: &Found, reader: &mut Reader<'_>) -> (Str
 
 /// Explains for a directory of that name why it is not a package.
 fn clue(project: &Project, package: &str) -> Option<String> {
-    let src = project.ros_workspace.join("src");
+    let src = project.sources();
     let directory: Utf8PathBuf = src.join(package);
     if package.contains(['/', '.']) || !directory.is_dir() {
         return None;

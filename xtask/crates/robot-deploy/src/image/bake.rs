@@ -33,15 +33,26 @@ pub(super) fn common(
     let dockerfile = dockerfile_path(workspace, base);
     process::provide_file(&dockerfile, &dockerfile::render(workspace, base)?)?;
     // Files that appear when packages run on the desktop are not inputs.
-    let ignore = "**/__pycache__\n**/.pytest_cache\n**/*.pyc\n**/.git\n";
-    process::provide_file(&Utf8PathBuf::from(format!("{dockerfile}.dockerignore")), ignore)?;
+    let mut ignore = "**/__pycache__\n**/.pytest_cache\n**/*.pyc\n**/.git\n".to_owned();
+    let sources = workspace.project.sources();
+    if sources == workspace.root {
+        ignore.push_str("target\n");
+    }
+    process::provide_file(&Utf8PathBuf::from(format!("{dockerfile}.dockerignore")), &ignore)?;
+    let mut secrets = secrets::of_this_machine();
+    if let Some(jobs) = workspace.jobs {
+        // A secret, because its value does not change what is built.
+        let file = workspace.state_dir().join("build/jobs");
+        process::provide_file(&file, &format!("{jobs}\n"))?;
+        secrets.push(format!("id=jobs,src={file}"));
+    }
     let docker_dir = base.dockerfile.parent().unwrap_or(&workspace.root);
     Ok(json!({
-        "context": workspace.project.ros_workspace.join("src"),
+        "context": sources,
         "contexts": { "base": context, "docker": docker_dir },
         "dockerfile": dockerfile,
         "platforms": [platform.to_string()],
-        "secret": secrets::of_this_machine(),
+        "secret": secrets,
     }))
 }
 
@@ -97,7 +108,7 @@ pub(super) fn bake(
         Exit::Failed if !failed.is_empty() => {
             let message = format!("{} failed", failed.join(" and "));
             let log = format!("the whole log is in `{}`", workspace.relative(&dir.join("log")));
-            let src = workspace.project.ros_workspace.join("src");
+            let src = workspace.project.sources();
             let renamed = failures::not_utf8(src.as_std_path(), workspace.root.as_std_path());
             let failure = Failure::failed(message).hint(log);
             renamed.into_iter().fold(failure, Failure::hint).into()

@@ -220,11 +220,9 @@ pub(super) struct Target<'a> {
     pub context: &'a str,
 }
 
-impl Target<'_> {
-    /// Path of the lock file.
-    fn lock_file(&self) -> Utf8PathBuf {
-        self.base.dockerfile.with_file_name("rosdep.lock")
-    }
+/// Path of the lock file, beside the hand-written Dockerfile.
+pub(super) fn lock_file(base: &Base) -> Utf8PathBuf {
+    base.dockerfile.with_file_name("rosdep.lock")
 }
 
 /// Finds out what to install above a base, and asks rosdep about keys that are not in the lock file, or about all.
@@ -242,7 +240,7 @@ pub(super) fn resolve(
         return Ok(Dependencies::default());
     }
     let needed = needed(workspace, base);
-    let file = target.lock_file();
+    let file = lock_file(base);
     let mut lock = lock::Lock::read(&file)?;
     let locked = lock.of(base, platform);
     let is_known = |key: &str, needed: &Needed<'_>| {

@@ -155,6 +155,8 @@ fn run(text: &mut String, base: &Base, package: &Package, command: &str) {
             "    --mount=type=cache,id={cache}-$TARGETARCH$TARGETVARIANT,target=/ws/build,sharing=locked \\"
         ),
     );
+    line(text, "    --mount=type=cache,id=xtask-compilers,target=/ws/compilers,sharing=shared \\");
+    line(text, "    --mount=type=secret,id=jobs,required=false \\");
     line(text, &format!("    {command} {name}"));
 }
 
@@ -234,6 +236,7 @@ mod tests {
             ]),
             robots: BTreeMap::new(),
             hub: None,
+            jobs: None,
             releases: crate::config::Releases::default(),
             packages: PackageGraph::new(graph)?,
             ignored: BTreeMap::new(),
@@ -263,6 +266,8 @@ mod tests {
                      ARG TARGETARCH TARGETVARIANT\n\
                      RUN --mount=type=bind,source=navigation,target=/ws/src/navigation \\\n    \
                      --mount=type=cache,id=xtask-ros-navigation-$TARGETARCH$TARGETVARIANT,target=/ws/build,sharing=locked \\\n    \
+                     --mount=type=cache,id=xtask-compilers,target=/ws/compilers,sharing=shared \\\n    \
+                     --mount=type=secret,id=jobs,required=false \\\n    \
                      build-package navigation\n";
         assert!(text.contains(build), "{text}");
         let image = "FROM runtime AS image-navigation\nCOPY --link --from=build-bringup /out/ /\n\

@@ -20,6 +20,13 @@ const BEFORE: usize = 3;
 /// Words in lines that report errors, of compilers, CMake, ninja, Python, setuptools, pytest and rosidl.
 const ERRORS: [&str; 4] = ["error", "traceback", "failed", "fatal"];
 
+/// Words of compilers and linkers that the kernel has ended, of GCC, Clang and ninja's shell.
+const KILLED: [&str; 3] = [
+    "Killed signal terminated program",
+    "unable to execute command: Killed",
+    "collect2: fatal error: ld terminated with signal 9",
+];
+
 /// Names of the steps that failed, shared by the filter of a build's log and by who runs the build: "building `navigation`".
 pub(super) type Failed = Arc<Mutex<Vec<String>>>;
 
@@ -30,7 +37,7 @@ pub(super) struct Paths(Vec<(String, String)>);
 impl Paths {
     pub(super) fn of(workspace: &Workspace) -> Self {
         let source = |package: &crate::config::Package| {
-            let dir = workspace.project.ros_workspace.join("src").join(&package.dir);
+            let dir = workspace.project.sources().join(&package.dir);
             let here = format!("{}/", workspace.relative(&dir));
             let there = ["/ws/build/src", "/ws/src"].map(|place| format!("{place}/{}/", package.name));
             there.map(|there| (there, here.clone()))
@@ -74,6 +81,9 @@ impl Output {
         let left = lines.len() - first - shown.len();
         if left > 0 {
             shown.push(format!("… {left} more lines"));
+        }
+        if lines.iter().any(|line| KILLED.iter().any(|words| line.contains(words))) {
+            shown.push("the compiler was ended for lack of memory: `[build]` with `jobs = 1` in robots.toml runs one at a time".to_owned());
         }
         shown
     }
@@ -150,6 +160,12 @@ mod tests {
         assert_eq!((lines.len(), lines[60].as_str()), (61, "… 343 more lines"));
         let lines = output((0..500).map(|number| format!("line {number}"))).explanation(&Paths::default());
         assert_eq!((lines.len(), lines[59].as_str()), (60, "line 499"));
+    }
+
+    #[test]
+    fn a_compiler_without_memory_is_named() {
+        let said = output(["c++: fatal error: Killed signal terminated program cc1plus"].map(Into::into));
+        assert!(said.explanation(&Paths::default())[1].contains("`jobs = 1`"));
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Provenance {
 /// Input files and directories of an image: its packages with their build dependencies, and the hand-written
 /// Dockerfile with the directory of the same name beside it.
 fn inputs(workspace: &Workspace, image: &Image) -> Vec<Utf8PathBuf> {
-    let src = workspace.project.ros_workspace.join("src");
+    let src = workspace.project.sources();
     let graph = workspace.packages_on(&image.base);
     let colcon = super::dockerfile::COLCON_FILES.map(|name| workspace.project.ros_workspace.join(name));
     let mut inputs: Vec<Utf8PathBuf> = colcon.into_iter().filter(|path| path.is_file()).collect();
@@ -77,6 +77,7 @@ fn inputs(workspace: &Workspace, image: &Image) -> Vec<Utf8PathBuf> {
     }
     if let Some(base) = workspace.bases.get(&image.base) {
         inputs.push(base.dockerfile.clone());
+        inputs.extend(Some(super::dependencies::lock_file(base)).filter(|file| file.is_file()));
         inputs.extend(Some(base.dockerfile.with_extension("")).filter(|dir| dir.is_dir()));
     }
     inputs.sort();

@@ -82,7 +82,7 @@ pub(super) fn all_exist<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) ->
 pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Option<String> {
     let base = workspace.bases.get(&image.base)?;
     let docker_dir = base.dockerfile.parent().filter(|dir| *dir != workspace.root)?;
-    let src = workspace.project.ros_workspace.join("src");
+    let src = workspace.project.sources();
     let graph = workspace.packages_on(&image.base);
     let mut needed: BTreeSet<&str> = BTreeSet::new();
     for package in graph.run_closure(&image.packages) {
@@ -91,6 +91,7 @@ pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Op
     }
     let others = graph.iter().filter(|package| !needed.contains(package.name.as_str()));
     let mut skipped: BTreeSet<Utf8PathBuf> = others.map(|package| src.join(&package.dir)).collect();
+    skipped.insert(workspace.root.join("target"));
     skipped.extend(RESOLVED.map(|name| docker_dir.join(name)));
     let mut tree = Tree { skipped, text: target.to_string() };
     tree.text.push_str(&super::render_dockerfile(workspace, base).ok()?);

@@ -3,6 +3,7 @@
 //! `docker compose config` reads the file, so that every feature of Compose works. Its output is complete:
 //! the robot needs nothing else from this machine to start the services.
 
+mod graph;
 mod renamed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,11 +72,11 @@ impl ComposeDraft {
         let project = &workspace.project.name;
         let mut command = Cmd::new("docker")
             .args(["compose", "--file", robot.compose.as_str(), "--project-name", project])
-            .args(["config", "--format", "json", "--no-path-resolution"]);
+            .args(["config", "--no-path-resolution"]);
         for (name, value) in robot.variables()? {
             command = command.hidden_env(name, value);
         }
-        let text = command.read().map_err(|error| {
+        let text = command.clone().args(["--format", "json"]).read().map_err(|error| {
             let file = workspace.relative(&robot.compose);
             let refused = Failure::config(format!("Compose refuses `{file}` for `{}`", robot.name));
             let said = format!("{error:#}");
@@ -90,9 +91,16 @@ impl ComposeDraft {
             };
             refused.caused_by(error)
         })?;
-        let model: Value =
+        let mut model: Value =
             serde_json::from_str(&text).context("parse the output of `docker compose config`")?;
         let images = own_images(workspace, robot, &model)?;
+        if fs_err::read_to_string(&robot.compose)?.contains(graph::KEY) {
+            // Compose leaves out extensions where it writes JSON.
+            let text = command.args(["--format", "yaml"]).read()?;
+            let extended =
+                serde_saphyr::from_str(&text).context("parse the output of `docker compose config`")?;
+            graph::expect(&mut model, &extended, workspace.relative(&robot.compose), &images)?;
+        }
         let (root, project, dir) = (workspace.root.clone(), project.clone(), directory(robot));
         // Fails before anything is built. The files are read again for the release: a person may edit them during
         // the build.

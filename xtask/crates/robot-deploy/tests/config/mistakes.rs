@@ -194,7 +194,7 @@ fn every_mistake_has_a_place_and_a_remedy() {
         (
             with("\n[bases", "\nros_workspace = \"ws\"\n[bases"),
             "4:17",
-            "`ws/src` is not a directory",
+            "`ws` is not a directory",
             "colcon build",
         ),
         (with("\n[bases", "\nros_workspace = \"/ws\"\n[bases"), "4:17", "absolute", "relative"),

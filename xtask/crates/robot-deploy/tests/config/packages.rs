@@ -224,7 +224,23 @@ fn a_broken_package_does_not_make_its_name_unknown() {
 fn an_empty_workspace_says_so() {
     let team = Team::new();
     fs::remove_dir_all(team.root.join("ros_ws/src")).unwrap();
-    assert!(team.complaint().contains("`ros_ws/src` is not a directory"));
-    fs::create_dir(team.root.join("ros_ws/src")).unwrap();
     assert!(team.complaint().ends_with("help: there are no packages"), "{}", team.complaint());
+    fs::remove_dir_all(team.root.join("ros_ws")).unwrap();
+    assert!(team.complaint().contains("`ros_ws` is not a directory"));
+}
+
+#[test]
+fn packages_may_lie_at_the_top_of_the_repository() {
+    let team = Team::new();
+    fs::rename(team.root.join("ros_ws/src/navigation"), team.root.join("navigation")).unwrap();
+    // Copies, and what builds have installed.
+    for product in ["target/xtask/publish/navigation", "install/navigation/share/navigation"] {
+        team.write(&format!("{product}/package.xml"), "<package><name>navigation</name></package>");
+    }
+    let toml = fs::read_to_string(team.root.join("robots.toml")).unwrap();
+    team.write("robots.toml", toml.replace("[project]", "[project]\nros_workspace = \".\""));
+    fs::remove_dir_all(team.root.join("ros_ws")).unwrap();
+    let workspace = team.load().unwrap();
+    assert_eq!(workspace.packages.get("navigation").unwrap().dir, "navigation");
+    assert_eq!(workspace.project.sources(), workspace.root);
 }
