@@ -18,6 +18,7 @@ mod manifest;
 mod names;
 mod packages;
 mod paths;
+mod plain;
 mod platform;
 mod raw;
 mod releases;
@@ -58,10 +59,21 @@ pub struct Workspace {
     pub releases: Releases,
     /// The packages, as far as they are the same on all bases. Conditions that depend on a base hold.
     pub packages: PackageGraph,
-    /// Dependencies outside of the workspace that robots do not need, by package.
-    pub ignored: BTreeMap<String, Vec<String>>,
+    /// `[packages.NAME]`, by name.
+    pub settings: BTreeMap<String, PackageSettings>,
+    /// Mistakes in `package.xml` files that no image needs, each in one line.
+    pub skipped: Vec<String>,
     /// The packages on the bases that have been asked for their variables.
     pub(crate) on_bases: BTreeMap<String, PackageGraph>,
+}
+
+/// `[packages.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackageSettings {
+    /// Dependencies outside of the workspace that nothing needs.
+    pub ignore: Vec<String>,
+    /// Files and directories outside of the package that its build reads. Absolute, in the directory of `robots.toml`.
+    pub also: Vec<Utf8PathBuf>,
 }
 
 /// `[project]`.

@@ -92,6 +92,9 @@ fn start(workspace: &Workspace, sender: Sender<notify::Result<Event>>) -> notify
     } else {
         watcher.watch(sources.as_std_path(), RecursiveMode::Recursive)?;
     }
+    for path in workspace.settings.values().flat_map(|settings| &settings.also) {
+        watcher.watch(path.as_std_path(), RecursiveMode::Recursive)?;
+    }
     let docker = workspace.root.join("docker");
     if docker.is_dir() {
         watcher.watch(docker.as_std_path(), RecursiveMode::Recursive)?;

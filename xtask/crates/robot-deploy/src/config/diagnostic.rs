@@ -169,6 +169,14 @@ impl Mistakes {
         self.0.extend(other.0);
     }
 
+    /// The first mistake with its place, without the text of the file.
+    pub(super) fn in_one_line(&self) -> String {
+        self.0
+            .first()
+            .map(|mistake| format!("{}:{}: {}", mistake.place.0, mistake.place.1, mistake.message))
+            .unwrap_or_default()
+    }
+
     /// Returns one error that shows all mistakes, file by file from top to bottom.
     pub(super) fn into_error(mut self) -> anyhow::Error {
         self.0.sort_by(|one, other| one.place.cmp(&other.place));

@@ -1,5 +1,5 @@
 //! Finds the packages of a ROS workspace as colcon does: every directory under `src/`, or in the workspace if that has no
-//! `src/`, with a `package.xml`.
+//! `src/`, with a `package.xml`, and others that colcon takes for packages, see [`plain`].
 //!
 //! The search skips directories marked `COLCON_IGNORE`, `AMENT_IGNORE` or `CATKIN_IGNORE`, hidden
 //! directories, `build`, `install` and `log`, directories inside a package (packages are not nested), and
@@ -14,6 +14,7 @@ use super::diagnostic::{Mistakes, Source};
 use super::manifest::{Depend, Kind, Manifest};
 use super::names;
 use super::packages::{Outside, Package, PackageGraph};
+use super::plain;
 use crate::error::{Failure, Result};
 
 const MANIFEST: &str = "package.xml";
@@ -26,11 +27,18 @@ pub(super) struct Found {
     /// Only valid if there are no mistakes.
     pub graph: PackageGraph,
     pub mistakes: Mistakes,
-    /// True if the names of all packages are known.
+    /// The mistakes in each `package.xml` that cannot be read, with the name of its directory.
+    pub broken: Vec<(String, Mistakes)>,
+    /// True if there is a workspace.
     pub complete: bool,
 }
 
 impl Found {
+    /// Returns whether a directory of this name has a `package.xml` that cannot be read.
+    pub(super) fn is_broken(&self, name: &str) -> bool {
+        self.broken.iter().any(|(broken, _)| broken == name)
+    }
+
     pub(super) fn names(&self) -> Vec<&str> {
         self.graph.names().collect()
     }
@@ -47,14 +55,24 @@ pub(super) fn packages(src: &Utf8Path, here: &Utf8Path, variables: &Variables) -
     if !src.is_dir() {
         return Ok(Found::default());
     }
-    for dir in directories_of_packages(src)? {
-        let source = Source::read(&src.join(&dir).join(MANIFEST), here)?;
-        let manifest = match Manifest::parse(source, dir, variables) {
-            Ok(manifest) => manifest,
-            Err(mistakes) => {
-                found.complete = false;
-                found.mistakes.extend(mistakes);
-                continue;
+    for (dir, has_manifest) in directories_of_packages(src)? {
+        let path = src.join(&dir);
+        let manifest = if has_manifest {
+            let added = plain::added(path.join(plain::COLCON), here, &mut found.mistakes)?;
+            match Manifest::parse(Source::read(&path.join(MANIFEST), here)?, dir, variables) {
+                Ok(mut manifest) => {
+                    manifest.depends.extend(added);
+                    manifest
+                }
+                Err(mistakes) => {
+                    found.broken.push((path.file_name().unwrap_or_default().to_owned(), mistakes));
+                    continue;
+                }
+            }
+        } else {
+            match plain::identify(src, &dir, here, &mut found.mistakes)? {
+                Some(manifest) => manifest,
+                None => continue,
             }
         };
         if let Some(bad) = unsafe_character(&manifest.dir) {
@@ -82,7 +100,7 @@ pub(super) fn packages(src: &Utf8Path, here: &Utf8Path, variables: &Variables) -
 }
 
 /// Returns the first character of `dir` that has a special meaning in a Dockerfile or a shell.
-fn unsafe_character(dir: &Utf8Path) -> Option<char> {
+pub(super) fn unsafe_character(dir: &Utf8Path) -> Option<char> {
     let is_plain = |character: &char| character.is_alphanumeric() || "/_-.+@".contains(*character);
     dir.as_str().chars().find(|character| !is_plain(character))
 }
@@ -90,8 +108,11 @@ fn unsafe_character(dir: &Utf8Path) -> Option<char> {
 fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {
     let outside = |manifest: &Manifest| {
         let mut keys: Vec<Outside> = Vec::new();
-        let is_outside =
-            |depend: &&Depend| depend.kind != Kind::Group && !manifests.contains_key(&depend.name);
+        let is_outside = |depend: &&Depend| {
+            // Others name what CMake or Python looks for, not keys of rosdep.
+            let is_key = !manifest.is_plain && !depend.span.is_empty() && depend.kind != Kind::Group;
+            is_key && !manifests.contains_key(&depend.name)
+        };
         for depend in manifest.depends.iter().filter(is_outside) {
             let number = keys.iter().position(|key| key.name == depend.name).unwrap_or_else(|| {
                 let place = manifest.source.place(depend.span.start);
@@ -127,6 +148,7 @@ fn graph(manifests: &BTreeMap<String, Manifest>) -> PackageGraph {
             test_depends: of(Kind::Test, false),
             outside: outside(manifest),
             is_conditional: manifest.is_conditional,
+            is_plain: manifest.is_plain,
         }
     };
     PackageGraph::unchecked(manifests.values().map(package))
@@ -179,52 +201,88 @@ pub(super) fn leads_out(src: &Utf8Path, path: &Utf8Path) -> bool {
     path.is_symlink() && linked(src, path).is_none()
 }
 
-/// Returns the directories that contain a `package.xml`, relative to `src`, sorted.
-fn directories_of_packages(src: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
-    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+/// Returns the directories of packages, relative to `src`, sorted, and whether they have a `package.xml`. A directory without
+/// one that looks like a package is none if there are others in it.
+fn directories_of_packages(src: &Utf8Path) -> Result<Vec<(Utf8PathBuf, bool)>> {
+    let (mut found, mut plain, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     let mut waiting = vec![src.to_owned()];
     while let Some(directory) = waiting.pop() {
         // A link and the directory itself, or a link to a directory above.
         if !seen.insert(directory.clone()) {
             continue;
         }
-        let unreadable = |error: std::io::Error| {
-            Failure::config(format!("cannot read the directory `{directory}`")).because(error)
-        };
-        let (mut is_package, mut is_ignored, mut inner) = (false, false, Vec::new());
-        // Our own files are in `target` beside robots.toml.
-        let is_top = directory.join(super::FILE).is_file();
-        for entry in directory.read_dir_utf8().map_err(unreadable)? {
-            let entry = match entry {
-                Ok(entry) => entry,
-                // A package directory always has a UTF-8 name.
-                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => continue,
-                Err(error) => return Err(unreadable(error).into()),
-            };
-            let name = entry.file_name();
-            let is_product = PRODUCTS.contains(&name) || is_top && name == "target";
-            if MARKERS.contains(&name) {
-                is_ignored = true;
-            } else if name == MANIFEST {
-                is_package = true;
-            } else if !name.starts_with('.') && !is_product {
-                let kind = entry.file_type().map_err(unreadable)?;
-                if kind.is_dir() {
-                    inner.push(entry.path().to_owned());
-                } else if kind.is_symlink() {
-                    inner.extend(linked(src, entry.path()));
-                }
+        let looked = look(src, &directory)?;
+        let relative = directory.strip_prefix(src).unwrap_or(&directory).to_owned();
+        match looked.kind {
+            Some(Looks::Ignored) => {}
+            Some(Looks::Package) => found.push((relative, true)),
+            Some(Looks::Plain) => {
+                plain.push(relative);
+                waiting.extend(looked.inner);
             }
+            None => waiting.extend(looked.inner),
         }
-        if is_ignored {
-            continue;
-        }
-        if is_package {
-            found.push(directory.strip_prefix(src).unwrap_or(&directory).to_owned());
-        } else {
-            waiting.extend(inner);
+    }
+    // A CMake project may have others below it that are parts of it.
+    plain.sort();
+    let mut last: Option<Utf8PathBuf> = None;
+    let is_above = |dir: &Utf8PathBuf| found.iter().any(|(inner, _)| inner.starts_with(dir));
+    let plain: Vec<Utf8PathBuf> = plain.into_iter().filter(|dir| !is_above(dir)).collect();
+    for dir in plain {
+        if last.as_ref().is_none_or(|last| !dir.starts_with(last)) {
+            found.push((dir.clone(), false));
+            last = Some(dir);
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Kind of a directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Looks {
+    /// Without a `package.xml`, but perhaps a package.
+    Plain,
+    Package,
+    Ignored,
+}
+
+/// A directory, and those in it that may contain packages.
+struct Looked {
+    kind: Option<Looks>,
+    inner: Vec<Utf8PathBuf>,
+}
+
+fn look(src: &Utf8Path, directory: &Utf8Path) -> Result<Looked> {
+    let unreadable = |error: std::io::Error| {
+        Failure::config(format!("cannot read the directory `{directory}`")).because(error)
+    };
+    let mut looked = Looked { kind: None, inner: Vec::new() };
+    // Our own files are in `target` beside robots.toml.
+    let is_top = directory.join(super::FILE).is_file();
+    for entry in directory.read_dir_utf8().map_err(unreadable)? {
+        let entry = match entry {
+            Ok(entry) => entry,
+            // A package directory always has a UTF-8 name.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => continue,
+            Err(error) => return Err(unreadable(error).into()),
+        };
+        let name = entry.file_name();
+        let is_product = PRODUCTS.contains(&name) || is_top && name == "target";
+        if MARKERS.contains(&name) {
+            looked.kind = Some(Looks::Ignored);
+        } else if name == MANIFEST {
+            looked.kind = looked.kind.max(Some(Looks::Package));
+        } else if plain::FILES.contains(&name) {
+            looked.kind = looked.kind.max(Some(Looks::Plain));
+        } else if !name.starts_with('.') && !is_product {
+            let kind = entry.file_type().map_err(unreadable)?;
+            if kind.is_dir() {
+                looked.inner.push(entry.path().to_owned());
+            } else if kind.is_symlink() {
+                looked.inner.extend(linked(src, entry.path()));
+            }
+        }
+    }
+    Ok(looked)
 }

@@ -24,6 +24,8 @@ pub(super) struct Manifest {
     pub groups: Vec<String>,
     /// True if some of these have conditions.
     pub is_conditional: bool,
+    /// True if the package has no `package.xml`.
+    pub is_plain: bool,
 }
 
 /// A dependency of a package.
@@ -83,6 +85,7 @@ impl Manifest {
                 depends: parsed.depends,
                 groups: parsed.groups,
                 is_conditional: parsed.is_conditional,
+                is_plain: false,
                 source,
                 dir,
             }),

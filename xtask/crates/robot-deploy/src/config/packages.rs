@@ -26,6 +26,8 @@ pub struct Package {
     pub outside: Vec<Outside>,
     /// True if some dependencies or groups have conditions.
     pub is_conditional: bool,
+    /// True if the package has no `package.xml`.
+    pub is_plain: bool,
 }
 
 /// A dependency on something that is not a package of the workspace.

@@ -77,6 +77,7 @@ pub(super) struct RawImage<'a> {
 pub(super) struct RawPackage<'a> {
     pub name: Text<'a>,
     pub ignore: Vec<Text<'a>>,
+    pub also: Vec<Text<'a>>,
 }
 
 #[derive(Debug)]
@@ -212,14 +213,15 @@ fn image<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
 }
 
 fn package<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawPackage<'a> {
-    if keys.lacks("ignore") {
-        let message = format!("{} has no `ignore`", keys.name());
-        let help = "add `ignore = [\"…\"]` with dependencies from its package.xml that robots do not need";
+    if keys.lacks("ignore") && keys.lacks("also") {
+        let message = format!("{} has no `ignore` and no `also`", keys.name());
+        let help = "add `ignore = [\"…\"]` with dependencies from its package.xml that nothing needs, or `also = [\"…\"]` with files outside of it that its build reads";
         reader.refuse(keys.span.clone(), message, help);
     }
-    let ignore = keys.strings("ignore", reader).map(Spanned::into_inner).unwrap_or_default();
+    let [ignore, also] =
+        ["ignore", "also"].map(|key| keys.strings(key, reader).map(Spanned::into_inner).unwrap_or_default());
     keys.finish(reader);
-    RawPackage { name, ignore }
+    RawPackage { name, ignore, also }
 }
 
 fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawRobot<'a> {

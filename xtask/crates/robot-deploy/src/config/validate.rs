@@ -1,19 +1,20 @@
 //! Validates the raw content of `robots.toml`: names, cross-references, files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use toml::Spanned;
 
 use super::condition::Variables;
-use super::diagnostic::shown_from;
+use super::diagnostic::{Mistakes, shown_from};
 use super::discover::{self, Found};
 use super::keys::Reader;
 use super::names;
 use super::paths;
 use super::raw::{Raw, RawBase, RawImage, RawPackage, RawProject, Text};
 use super::{
-    Base, BaseSource, Hub, Image, Project, Releases, Robot, Workspace, releases, repository, robots,
+    Base, BaseSource, Hub, Image, PackageSettings, Project, Releases, Robot, Workspace, releases, repository,
+    robots,
 };
 use crate::digest::Digest;
 use crate::error::Result;
@@ -34,7 +35,7 @@ pub(super) fn workspace(
     mut reader: Reader<'_>,
 ) -> Result<Workspace> {
     let project = raw.project.as_ref().and_then(|raw| project(raw, root, &mut reader));
-    let found = match &project {
+    let mut found = match &project {
         Some(project) => discover::packages(&project.sources(), here, &Variables::default())?,
         None => Found::default(),
     };
@@ -44,7 +45,11 @@ pub(super) fn workspace(
         .iter()
         .filter_map(|image_raw| image(image_raw, raw, project.as_ref(), &found, &mut reader))
         .collect();
-    let ignored = raw.packages.iter().map(|raw| ignored(raw, &found, &mut reader)).collect();
+    let settings = raw
+        .packages
+        .iter()
+        .filter_map(|raw| settings(raw, root, project.as_ref()?, &found, &mut reader))
+        .collect();
     let robots: Vec<Robot> =
         raw.robots.iter().filter_map(|raw| robots::robot(raw, root, here, &mut reader)).collect();
     let hub = raw.hub.as_ref().and_then(|hub| self::hub(hub.repository.as_ref()?, &mut reader));
@@ -55,6 +60,7 @@ pub(super) fn workspace(
     robots::refuse_twins(&raw.robots, &robots, &mut reader);
 
     let mut mistakes = reader.mistakes;
+    let skipped = skip_broken(&mut found, &images, &mut mistakes);
     mistakes.extend(found.mistakes);
     let (Some(project), true) = (project, mistakes.is_empty()) else { return Err(mistakes.into_error()) };
     Ok(Workspace {
@@ -67,9 +73,29 @@ pub(super) fn workspace(
         jobs,
         releases,
         packages: found.graph,
-        ignored,
+        settings,
+        skipped,
         on_bases: BTreeMap::new(),
     })
+}
+
+/// Reports the `package.xml` files that cannot be read if an image needs their packages, or may need them. Otherwise returns
+/// their mistakes, each in one line.
+fn skip_broken(found: &mut Found, images: &[Image], mistakes: &mut Mistakes) -> Vec<String> {
+    let listed: Vec<&String> = images.iter().flat_map(|image| &image.packages).collect();
+    let is_unknown = listed.iter().any(|name| found.graph.get(name).is_none());
+    let closure = found.graph.full_closure(&listed);
+    let named: BTreeSet<String> =
+        closure.iter().flat_map(|package| &package.outside).map(|key| key.name.clone()).collect();
+    let mut skipped = Vec::new();
+    for (name, broken) in std::mem::take(&mut found.broken) {
+        if is_unknown || named.contains(&name) {
+            mistakes.extend(broken);
+        } else {
+            skipped.push(broken.in_one_line());
+        }
+    }
+    skipped
 }
 
 fn by_name<T>(values: Vec<T>, name: impl Fn(&T) -> &String) -> BTreeMap<String, T> {
@@ -229,7 +255,11 @@ fn packages(
                 format!("package `{package}` is listed twice in image `{image}`"),
                 help,
             );
-        } else if found.complete && project.is_some() && !known.contains(&package) {
+        } else if found.complete
+            && project.is_some()
+            && !known.contains(&package)
+            && !found.is_broken(package)
+        {
             let message = format!("unknown package `{}` in image `{image}`", package.escape_debug());
             let help = names::instead("packages", package, known.iter().copied());
             let clue = project.and_then(|project| clue(project, package));
@@ -241,8 +271,14 @@ fn packages(
     packages
 }
 
-/// Reads `[packages.NAME]`: the name, and the dependencies to ignore.
-fn ignored(raw: &RawPackage<'_>, found: &Found, reader: &mut Reader<'_>) -> (String, Vec<String>) {
+/// Reads `[packages.NAME]`.
+fn settings(
+    raw: &RawPackage<'_>,
+    root: &Utf8Path,
+    project: &Project,
+    found: &Found,
+    reader: &mut Reader<'_>,
+) -> Option<(String, PackageSettings)> {
     let name = *raw.name.get_ref();
     let package = found.graph.get(name);
     if found.complete && package.is_none() {
@@ -258,7 +294,33 @@ fn ignored(raw: &RawPackage<'_>, found: &Found, reader: &mut Reader<'_>) -> (Str
         let help = names::instead("dependencies", key_name, known.iter().copied());
         reader.refuse(key.span(), message, help);
     }
-    (name.to_owned(), raw.ignore.iter().map(|key| (*key.get_ref()).to_owned()).collect())
+    let mut also = Vec::new();
+    for text in &raw.also {
+        let path = paths::inside("also", text, root, reader)?;
+        let own = package.map(|package| project.sources().join(&package.dir));
+        if !path.exists() {
+            let message = format!("`also`: there is no `{}`", text.get_ref().escape_debug());
+            reader.refuse(
+                text.span(),
+                message,
+                "write the path of a file or directory, from the directory of `robots.toml`",
+            );
+        } else if let Some(bad) = discover::unsafe_character(&path) {
+            let message = format!("`also`: the path has {}", names::shown(bad));
+            reader.refuse(
+                text.span(),
+                message,
+                "use only letters, digits, `_`, `-`, `.`, `+` and `@` in it, which are safe in a Dockerfile",
+            );
+        } else if own.is_some_and(|own| path.starts_with(&own) || own.starts_with(&path)) {
+            let message =
+                format!("`also`: `{}` contains the package or is in it", text.get_ref().escape_debug());
+            reader.refuse(text.span(), message, "name what the build reads beside the package");
+        }
+        also.push(path);
+    }
+    let ignore = raw.ignore.iter().map(|key| (*key.get_ref()).to_owned()).collect();
+    Some((name.to_owned(), PackageSettings { ignore, also }))
 }
 
 /// Explains for a directory of that name why it is not a package.

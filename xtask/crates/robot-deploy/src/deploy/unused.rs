@@ -19,6 +19,11 @@ pub(crate) fn tell_packages(workspace: &Workspace) {
         "add {it} to `packages` of an image in robots.toml, or put an empty file COLCON_IGNORE beside package.xml"
     );
     tell(workspace, "package", "image", &packages, &remedy);
+    let skipped = match workspace.skipped.as_slice() {
+        [] => String::new(),
+        all => format!("skipped packages that no image needs: {}", all.join("; ")),
+    };
+    told::once(workspace, "skipped-packages", "robots.toml", &skipped);
 }
 
 /// Tells about images that no robot runs, unless the last run told the same. `drafts` are the Compose files of some
@@ -47,7 +52,9 @@ fn packages(workspace: &Workspace) -> Vec<&str> {
     let listed = workspace.images.values().flat_map(|image| &image.packages);
     let needed: BTreeSet<&str> =
         workspace.packages.full_closure(listed).into_iter().map(|package| package.name.as_str()).collect();
-    workspace.packages.names().filter(|name| !needed.contains(name)).collect()
+    // Libraries within a repository often look like packages.
+    let is_plain = |name: &str| workspace.packages.get(name).is_some_and(|package| package.is_plain);
+    workspace.packages.names().filter(|name| !needed.contains(name) && !is_plain(name)).collect()
 }
 
 /// Images that no robot runs; `None` unless the Compose files of all robots are known.

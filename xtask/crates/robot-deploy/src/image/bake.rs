@@ -47,9 +47,13 @@ pub(super) fn common(
         secrets.push(format!("id=jobs,src={file}"));
     }
     let docker_dir = base.dockerfile.parent().unwrap_or(&workspace.root);
+    let mut contexts = json!({ "base": context, "docker": docker_dir });
+    if workspace.settings.values().any(|settings| !settings.also.is_empty()) {
+        contexts[dockerfile::REPOSITORY] = json!(workspace.root);
+    }
     Ok(json!({
         "context": sources,
-        "contexts": { "base": context, "docker": docker_dir },
+        "contexts": contexts,
         "dockerfile": dockerfile,
         "platforms": [platform.to_string()],
         "secret": secrets,

@@ -122,8 +122,11 @@ fn names_of(packages: Vec<&Package>) -> BTreeSet<&str> {
 
 /// Dependencies of a package outside of the workspace, without those that `robots.toml` ignores.
 fn keys_of<'a>(workspace: &'a Workspace, package: &'a Package) -> impl Iterator<Item = &'a Outside> {
-    let ignored = workspace.ignored.get(&package.name);
-    package.outside.iter().filter(move |key| ignored.is_none_or(|ignored| !ignored.contains(&key.name)))
+    let settings = workspace.settings.get(&package.name);
+    package
+        .outside
+        .iter()
+        .filter(move |key| settings.is_none_or(|settings| !settings.ignore.contains(&key.name)))
 }
 
 /// A key of `package.xml` files on a base, for people.

@@ -10,6 +10,7 @@ use super::dependencies;
 use crate::config::{Base, Image, Package, PackageGraph, Workspace};
 use crate::error::Result;
 use crate::process::end_marker;
+use camino::{Utf8Path, Utf8PathBuf};
 
 /// Most package layers of an image. Overlay storage mounts about 127 layers (options of mount(2) fill one
 /// page), and the base and the team's own runtime layers need some of them.
@@ -51,6 +52,12 @@ FROM scratch AS rosdep
 COPY --from=rosdep-of-base /rosdep/ /
 "#;
 
+/// Directory of the sources of packages in a build.
+const SOURCES: &str = "/ws/build/src";
+
+/// Named context with the whole repository, for packages that read more than their own directory.
+pub(super) const REPOSITORY: &str = "repository";
+
 /// Files of a colcon workspace that change how packages are built.
 pub(super) const COLCON_FILES: [&str; 2] = ["colcon.meta", "colcon_defaults.yaml"];
 
@@ -63,13 +70,13 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
     let packages = packages_of(graph, &images);
     let colcon = colcon_files(workspace)?;
     for package in &packages {
-        write_build(&mut text, graph, base, package, &colcon);
+        write_build(&mut text, workspace, base, package, &colcon);
     }
     // A stage can only copy from stages above it, and tests may need packages that come after their own.
     let needed = dependencies::needed(workspace, base);
     for package in &packages {
         let needs_more = needed.values().any(|needed| needed.is_for_tests_of(&package.name));
-        write_test(&mut text, graph, base, package, needs_more);
+        write_test(&mut text, workspace, base, package, needs_more);
     }
     for image in images {
         write_image(&mut text, graph, image);
@@ -111,17 +118,19 @@ fn colcon_files(workspace: &Workspace) -> Result<String> {
     Ok(text)
 }
 
-fn write_build(text: &mut String, graph: &PackageGraph, base: &Base, package: &Package, colcon: &str) {
+fn write_build(text: &mut String, workspace: &Workspace, base: &Base, package: &Package, colcon: &str) {
+    let graph = workspace.packages_on(&base.name);
     let name = &package.name;
     line(text, &format!("\nFROM build-tools AS build-{name}"));
     text.push_str(colcon);
     for other in graph.build_closure(name) {
         copy(text, other);
     }
-    run(text, base, package, "build-package");
+    run(text, workspace, base, package, "build-package");
 }
 
-fn write_test(text: &mut String, graph: &PackageGraph, base: &Base, package: &Package, needs_more: bool) {
+fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &Package, needs_more: bool) {
+    let graph = workspace.packages_on(&base.name);
     let name = &package.name;
     let build_closure = graph.build_closure(name);
     line(text, &format!("\nFROM build-{name} AS test-{name}"));
@@ -134,7 +143,7 @@ fn write_test(text: &mut String, graph: &PackageGraph, base: &Base, package: &Pa
     if needs_more {
         text.push_str(TEST_DEPENDENCIES);
     }
-    run(text, base, package, "test-package");
+    run(text, workspace, base, package, "test-package");
 }
 
 fn copy(text: &mut String, package: &Package) {
@@ -142,13 +151,18 @@ fn copy(text: &mut String, package: &Package) {
 }
 
 /// Writes a RUN instruction that sees only the package's own sources and has its own build directory.
-fn run(text: &mut String, base: &Base, package: &Package, command: &str) {
+fn run(text: &mut String, workspace: &Workspace, base: &Base, package: &Package, command: &str) {
     let (name, dir) = (&package.name, &package.dir);
     // The name has no project: a cache does not affect the result, so clones of a repository may share it.
     // BuildKit sets TARGETARCH and TARGETVARIANT: each platform has its own build directory.
     let cache = format!("xtask-{}-{name}", base.name);
     line(text, "ARG TARGETARCH TARGETVARIANT");
     line(text, &format!("RUN --mount=type=bind,source={dir},target=/ws/src/{name} \\"));
+    let own = workspace.project.sources().join(dir);
+    for path in workspace.settings.get(name).into_iter().flat_map(|settings| &settings.also) {
+        let (source, target) = (workspace.relative(path), seen_by_build(name, &own, path));
+        line(text, &format!("    --mount=type=bind,from={REPOSITORY},source={source},target={target} \\"));
+    }
     line(
         text,
         &format!(
@@ -158,6 +172,18 @@ fn run(text: &mut String, base: &Base, package: &Package, command: &str) {
     line(text, "    --mount=type=cache,id=xtask-compilers,target=/ws/compilers,sharing=shared \\");
     line(text, "    --mount=type=secret,id=jobs,required=false \\");
     line(text, &format!("    {command} {name}"));
+}
+
+/// Place of a path of the repository for the build of a package, whose directory is `own`: the same from there.
+pub(super) fn seen_by_build(package: &str, own: &Utf8Path, path: &Utf8Path) -> Utf8PathBuf {
+    let common = own.components().zip(path.components()).take_while(|(one, other)| one == other).count();
+    let mut place = Utf8PathBuf::from(SOURCES).join(package);
+    // The package itself has another name for its directory here, but is as far below the others.
+    for _ in own.components().skip(common) {
+        place.pop();
+    }
+    place.extend(path.components().skip(common));
+    place
 }
 
 fn write_image(text: &mut String, graph: &PackageGraph, image: &Image) {
@@ -239,7 +265,8 @@ mod tests {
             jobs: None,
             releases: crate::config::Releases::default(),
             packages: PackageGraph::new(graph)?,
-            ignored: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            skipped: Vec::new(),
             on_bases: BTreeMap::new(),
         };
         render(&workspace, &base)
@@ -274,6 +301,18 @@ mod tests {
                      COPY --link --from=build-interfaces /out/ /\nCOPY --link --from=build-navigation /out/ /\n";
         assert!(text.contains(image), "{text}");
         Ok(())
+    }
+
+    #[test]
+    fn files_outside_of_a_package_are_at_the_same_place_from_there() {
+        for (own, path, place) in [
+            ("/w/ros_ws/src/nav", "/w/ros_ws/src/cmake", "/ws/build/src/cmake"),
+            ("/w/ros_ws/src/nav", "/w/VERSION", "/ws/VERSION"),
+            ("/w/ros_ws/src/group/nav", "/w/ros_ws/src/cmake/x", "/ws/build/cmake/x"),
+            ("/w/nav", "/w/cmake", "/ws/build/src/cmake"),
+        ] {
+            assert_eq!(seen_by_build("nav", own.into(), path.into()), place, "{own} {path}");
+        }
     }
 
     #[test]

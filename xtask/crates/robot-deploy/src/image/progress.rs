@@ -158,7 +158,7 @@ impl Log {
         if self.watch.failed.lock().contains(&what) {
             return Vec::new();
         }
-        let said = self.outputs.remove(number).unwrap_or_default().explanation(&self.watch.paths);
+        let said = self.outputs.remove(number).unwrap_or_default().explanation(&self.watch.paths, title);
         let said = if said.is_empty() { vec![rest.to_owned()] } else { said };
         let lines = std::iter::once(format!("{what} failed:")).chain(said).collect();
         self.watch.failed.lock().push(what);

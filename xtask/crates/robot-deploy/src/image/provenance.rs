@@ -72,8 +72,10 @@ fn inputs(workspace: &Workspace, image: &Image) -> Vec<Utf8PathBuf> {
     let colcon = super::dockerfile::COLCON_FILES.map(|name| workspace.project.ros_workspace.join(name));
     let mut inputs: Vec<Utf8PathBuf> = colcon.into_iter().filter(|path| path.is_file()).collect();
     for package in graph.run_closure(&image.packages) {
-        inputs.push(src.join(&package.dir));
-        inputs.extend(graph.build_closure(&package.name).iter().map(|other| src.join(&other.dir)));
+        for package in [vec![package], graph.build_closure(&package.name)].concat() {
+            inputs.push(src.join(&package.dir));
+            inputs.extend(workspace.settings.get(&package.name).into_iter().flat_map(|it| it.also.clone()));
+        }
     }
     if let Some(base) = workspace.bases.get(&image.base) {
         inputs.push(base.dockerfile.clone());

@@ -97,6 +97,10 @@ pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Op
     tree.text.push_str(&super::render_dockerfile(workspace, base).ok()?);
     tree.add(docker_dir).ok()?;
     tree.add(&src).ok()?;
+    let settings = workspace.settings.iter().filter(|(name, _)| needed.contains(name.as_str()));
+    for path in settings.flat_map(|(_, settings)| &settings.also) {
+        tree.add(path).ok()?;
+    }
     Some(content_tag([tree.text.as_str()]))
 }
 

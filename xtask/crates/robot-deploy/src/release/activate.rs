@@ -246,7 +246,10 @@ impl Activation<'_> {
             Some(("waiting", names)) => format!("waiting for {}", names.replace(' ', ", ")),
             Some(("settling", names)) => {
                 let settle = self.releases.settle.as_secs();
-                format!("watching for {settle} s that {} keeps running", names.replace(' ', ", "))
+                format!(
+                    "watching for {settle} s that {} keeps running; a health check or `x-robot` would tell sooner",
+                    names.replace(' ', ", ")
+                )
             }
             Some(("starting", names)) => format!("starting {}", names.replace(' ', ", ")),
             _ => activity.to_owned(),

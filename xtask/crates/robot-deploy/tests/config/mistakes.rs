@@ -48,6 +48,7 @@ fn a_single_mistake_is_shown_as_it_is() {
 fn all_mistakes_are_reported_at_once() {
     let team = Team::new();
     team.write("ros_ws/src/broken/package.xml", "<package>");
+    team.package("navigation", "<depend>broken</depend>");
     let toml =
         with("eurobot", "euro bot").replace("trixie", "trixei").replace("simulated = true", "simulated = 1");
     let complaint = team.complaint_about(&toml);
@@ -254,6 +255,19 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "the dependencies are `rclpy`",
         ),
         (with("[images", "[packages.navigation]\n[images"), "6:11", "has no `ignore`", "add `ignore"),
+        (
+            with("[images", "[packages.navigation]\nalso = [\"cmake\"]\n[images"),
+            "7:9",
+            "there is no `cmake`",
+            "from the directory of `robots.toml`",
+        ),
+        (
+            with("[images", "[packages.navigation]\nalso = [\"ros_ws/src\"]\n[images"),
+            "7:9",
+            "contains the package",
+            "beside the package",
+        ),
+        (with("[images", "[build]\njobs = 0\n[images"), "7:8", "`jobs` cannot be 0", "from 1 to 1000"),
         // images
         (
             with("packages =", "base = \"rso\"\npackages ="),

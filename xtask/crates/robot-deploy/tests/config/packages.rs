@@ -179,6 +179,7 @@ fn every_mistake_in_a_package_has_a_place_and_a_remedy() {
         ),
     ];
     let team = Team::new();
+    team.package("navigation", "<depend>x</depend>");
     let mut wrong = String::new();
     for (xml, place, message, help) in cases {
         team.write("ros_ws/src/x/package.xml", xml);
@@ -243,4 +244,53 @@ fn packages_may_lie_at_the_top_of_the_repository() {
     let workspace = team.load().unwrap();
     assert_eq!(workspace.packages.get("navigation").unwrap().dir, "navigation");
     assert_eq!(workspace.project.sources(), workspace.root);
+}
+
+#[test]
+fn packages_without_a_manifest_are_those_of_colcon() {
+    let team = Team::new();
+    let depends = "<depend>ld19_driver</depend><depend>motors</depend><depend>tools</depend>";
+    team.package("navigation", depends);
+    team.write(
+        "ros_ws/src/ld19/CMakeLists.txt",
+        "project(ld19_driver CXX)\nfind_package(communication REQUIRED)\nfind_package(Threads)\n",
+    );
+    // Part of the project above it.
+    team.write("ros_ws/src/ld19/tests/CMakeLists.txt", "project(ld19_tests)\n");
+    team.write(
+        "ros_ws/src/motors/setup.py",
+        "from setuptools import setup\nname = 'motors'\nsetup(name=name)\n",
+    );
+    team.write(
+        "ros_ws/src/tools/colcon.pkg",
+        "{\"name\": \"tools\", \"type\": \"cmake\", \"dependencies\": [\"motors\"]}",
+    );
+    // A directory with packages below it, that has tools of its own.
+    team.write("ros_ws/src/group/setup.py", "setup(name='group')");
+    team.write("ros_ws/src/group/arm/package.xml", "<package format=\"2\"><name>arm</name></package>");
+    let packages = team.load().unwrap().packages;
+    assert_eq!(
+        packages.names().collect::<Vec<_>>(),
+        ["arm", "communication", "ld19_driver", "motors", "navigation", "tools"]
+    );
+    let driver = packages.get("ld19_driver").unwrap();
+    assert_eq!(
+        (driver.dir.as_str(), driver.build_depends.as_slice()),
+        ("ld19", &["communication".to_owned()][..])
+    );
+    assert!(driver.outside.is_empty() && packages.get("navigation").unwrap().outside.is_empty());
+    assert_eq!(packages.get("tools").unwrap().run_depends, ["motors"]);
+
+    team.write("ros_ws/src/tools/colcon.pkg", "name: [tools");
+    assert!(team.complaint().contains("colcon.pkg:1:1"), "{}", team.complaint());
+}
+
+#[test]
+fn a_broken_package_that_no_image_needs_stops_nothing() {
+    let team = Team::new();
+    team.write("ros_ws/src/vendored/package.xml", "<package><name>vendored</name>\n<depends>x</package>");
+    let workspace = team.load().unwrap();
+    assert!(workspace.skipped[0].contains("vendored/package.xml:"), "{:?}", workspace.skipped);
+    team.package("navigation", "<exec_depend>vendored</exec_depend>");
+    assert!(team.complaint().contains("vendored/package.xml:"), "{}", team.complaint());
 }
