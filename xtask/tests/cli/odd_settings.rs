@@ -38,7 +38,7 @@ reconnect = 60
 "#;
 
 /// Keys that accept none of the words, as value or in a name; the text to replace, and its replacement.
-const REFUSED: [(&str, &str, &str); 23] = [
+const REFUSED: [(&str, &str, &str); 25] = [
     ("name", "name = \"eurobot\"", "name = WORD"),
     ("repository", "\"registry.lab/team/eurobot\"", "WORD"),
     ("keep", "keep = 5", "keep = WORD"),
@@ -52,6 +52,8 @@ const REFUSED: [(&str, &str, &str); 23] = [
     ("packages", "[\"navigation\"]", "[WORD]"),
     ("packages", "[images.camera]", "[packages.WORD]\nignore = []\n[images.camera]"),
     ("ignore", "[images.camera]", "[packages.camera]\nignore = [WORD]\n[images.camera]"),
+    ("also", "[images.camera]", "[packages.camera]\nalso = [WORD]\n[images.camera]"),
+    ("jobs", "[releases]", "[build]\njobs = WORD\n[releases]"),
     ("robots", "[robots.main]", "[robots.WORD]"),
     ("host", "\"nuc@main.lab\"", "WORD"),
     ("port", "port = 22", "port = WORD"),
@@ -65,7 +67,8 @@ const REFUSED: [(&str, &str, &str); 23] = [
 ];
 
 /// Keys that accept any word, or that contain other keys: the other tests check that these words arrive.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
+    "build",
     "ros_workspace",
     "dockerfile",
     "compose",
@@ -118,7 +121,7 @@ fn lab() -> (Lab, Registry) {
     let registry = Registry::start(&lab);
     odd::robot(&lab);
     lab.on("ssh", "*' busy eurobot '*", SSHD);
-    lab.on("docker", "'compose '*config*--no-path-resolution", &format!("{COMPOSE}\n{}", answers::COMPOSE));
+    lab.on("docker", "'compose '*config*--no-path-resolution*", &format!("{COMPOSE}\n{}", answers::COMPOSE));
     (lab, registry)
 }
 

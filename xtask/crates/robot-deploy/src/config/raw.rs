@@ -218,8 +218,8 @@ fn package<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> R
         let help = "add `ignore = [\"…\"]` with dependencies from its package.xml that nothing needs, or `also = [\"…\"]` with files outside of it that its build reads";
         reader.refuse(keys.span.clone(), message, help);
     }
-    let [ignore, also] =
-        ["ignore", "also"].map(|key| keys.strings(key, reader).map(Spanned::into_inner).unwrap_or_default());
+    let ignore = keys.strings("ignore", reader).map(Spanned::into_inner).unwrap_or_default();
+    let also = keys.strings("also", reader).map(Spanned::into_inner).unwrap_or_default();
     keys.finish(reader);
     RawPackage { name, ignore, also }
 }

@@ -17,7 +17,7 @@ pub(super) const KEY: &str = "x-robot";
 struct Expected {
     /// Full names of nodes: `/main/odometry`.
     nodes: Vec<String>,
-    /// Full names of topics that somebody publishes.
+    /// Full names of topics with a publisher.
     topics: Vec<String>,
 }
 
