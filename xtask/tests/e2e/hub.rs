@@ -96,11 +96,20 @@ pub fn a_tree_that_is_not_clean_is_not_published(lab: &Lab) {
 
 pub fn a_revision_is_published_under_its_branch_tags_and_revision(lab: &Lab) {
     let (workspace, hub) = team(lab);
+    // A repository within the team's, as `vcs import` clones them; git ignores it.
+    let nested = nested(workspace);
     for tag in ["stable", "v1.2"] {
         workspace.git(&["tag", "--force", tag]);
     }
+    workspace.write("ros_ws/src/vendor/lidar/notes", "not committed");
+    let refused = hub.run(workspace, As::Member, &PUBLISH).expect_exit(1);
+    refused.says("`ros_ws/src/vendor`").says("`lidar/notes`");
+    workspace.remove("ros_ws/src/vendor/lidar/notes");
     let mut run = hub.run(workspace, As::Member, &PUBLISH).expect_exit(0);
     let revision = revision(workspace);
+    let label = "{{index .Config.Labels \"dev.cargo-xtask.repositories\"}}";
+    let label = output(&["docker", "image", "inspect", "--format", label, &format!("{PROJECT}:navigation")]);
+    assert_eq!(label, format!("ros_ws/src/vendor={nested}"));
     let tags = hub.tags();
     for image in IMAGES {
         let names = ["main", "stable", "v1.2", &revision];
@@ -121,6 +130,22 @@ pub fn a_revision_is_published_under_its_branch_tags_and_revision(lab: &Lab) {
     let state = std::fs::read_dir(workspace.path("target/xtask")).unwrap();
     let names = state.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("publish-")).collect::<Vec<_>>(), [""; 0]);
+    std::fs::remove_dir_all(workspace.path("ros_ws/src/vendor")).unwrap();
+}
+
+/// Adds a repository with a package that `navigation` needs; returns its revision.
+fn nested(workspace: &Workspace) -> String {
+    let package = "<package format=\"3\"><name>lidar</name></package>";
+    workspace.write("ros_ws/src/vendor/lidar/package.xml", package);
+    let git = |args: &[&str]| workspace.git(&[&["-C", "ros_ws/src/vendor"], args].concat());
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "A lidar"]);
+    let depend = "<exec_depend>lidar</exec_depend></package>";
+    workspace.edit("ros_ws/src/navigation/package.xml", "</package>", depend);
+    workspace.write(".gitignore", "target\n/ros_ws/src/vendor/\n");
+    workspace.commit("A lidar");
+    git(&["rev-parse", "HEAD"])
 }
 
 pub fn robots_are_brought_back_to_a_published_tag(lab: &Lab) {

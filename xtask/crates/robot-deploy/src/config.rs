@@ -22,6 +22,7 @@ mod plain;
 mod platform;
 mod raw;
 mod releases;
+mod repositories;
 mod repository;
 mod robots;
 mod validate;
@@ -41,6 +42,7 @@ pub(crate) use names::nearest;
 pub use packages::{Outside, Package, PackageGraph};
 pub use platform::Platform;
 pub use releases::Releases;
+pub(crate) use repositories::absent;
 
 /// The validated content of `robots.toml`, and the packages of the ROS workspace.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use super::keys::Reader;
 use super::names;
 use super::paths;
 use super::raw::{Raw, RawBase, RawImage, RawPackage, RawProject, Text};
+use super::repositories::absent;
 use super::{
     Base, BaseSource, Hub, Image, PackageSettings, Project, Releases, Robot, Workspace, releases, repository,
     robots,
@@ -43,7 +44,7 @@ pub(super) fn workspace(
     let images: Vec<Image> = raw
         .images
         .iter()
-        .filter_map(|image_raw| image(image_raw, raw, project.as_ref(), &found, &mut reader))
+        .filter_map(|image_raw| image(image_raw, raw, project.as_ref(), root, &found, &mut reader))
         .collect();
     let settings = raw
         .packages
@@ -204,6 +205,7 @@ fn image(
     raw: &RawImage<'_>,
     all: &Raw<'_>,
     project: Option<&Project>,
+    root: &Utf8Path,
     found: &Found,
     reader: &mut Reader<'_>,
 ) -> Option<Image> {
@@ -233,7 +235,7 @@ fn image(
             None
         }
     };
-    let packages = packages(name, raw.packages.as_ref()?, project, found, reader);
+    let packages = packages(name, raw.packages.as_ref()?, project, root, found, reader);
     Some(Image { name: name.to_owned(), base: base?.to_owned(), packages })
 }
 
@@ -241,6 +243,7 @@ fn packages(
     image: &str,
     listed: &Spanned<Vec<Text<'_>>>,
     project: Option<&Project>,
+    root: &Utf8Path,
     found: &Found,
     reader: &mut Reader<'_>,
 ) -> Vec<String> {
@@ -263,6 +266,7 @@ fn packages(
             let message = format!("unknown package `{}` in image `{image}`", package.escape_debug());
             let help = names::instead("packages", package, known.iter().copied());
             let clue = project.and_then(|project| clue(project, package));
+            let clue = clue.or_else(|| absent(root, &project?.sources()));
             let mistake = reader.source.mistake(text.span(), message).help(help).help_if(clue);
             reader.mistakes.add(mistake);
         }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Builder;
 use super::facts::{Facts, Packages};
-use crate::config::{Base, Outside, Package, PackageGraph, Platform, Workspace, nearest};
+use crate::config::{Base, Outside, Package, PackageGraph, Platform, Workspace, absent, nearest};
 use crate::error::{Failure, Result};
 use crate::{told, ui};
 
@@ -321,6 +321,9 @@ fn unknown(
     if let Some(key) = lacking.iter().find(|key| ROS_1.contains(key)) {
         failure =
             failure.hint(format!("`{key}` belongs to ROS 1: does the package have a branch for ROS 2?"));
+    }
+    if let Some(absent) = absent(&workspace.root, &workspace.project.sources()) {
+        failure = failure.hint(absent);
     }
     for problem in &answer.problems {
         failure = failure.hint(format!("rules may be missing: {problem}"));

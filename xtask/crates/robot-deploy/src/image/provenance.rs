@@ -23,6 +23,8 @@ pub(super) struct Provenance {
     pub time: u64,
     /// True if inputs differ from that revision.
     pub dirty: bool,
+    /// Revisions of the repositories within the workspace's that have inputs, by their paths.
+    nested: BTreeMap<Utf8PathBuf, String>,
 }
 
 impl Provenance {
@@ -38,21 +40,32 @@ impl Provenance {
         };
         // Without a repository, or in one without a commit, there is no revision.
         let Ok(last) = git(&["log", "-1", "--format=%H %ct"]).read() else {
-            return Ok(Self { revision: None, time: 0, dirty: true });
+            return Ok(Self { revision: None, time: 0, dirty: true, nested: BTreeMap::new() });
         };
-        let dirty = !git(&["status", "--porcelain", "--untracked-files=normal"]).read()?.is_empty();
+        let mut dirty = !git(&["status", "--porcelain", "--untracked-files=normal"]).read()?.is_empty();
+        let mut nested = BTreeMap::new();
+        let repositories = workspace.nested_repositories();
+        for dir in repositories.iter().filter(|dir| inputs.iter().any(|input| input.starts_with(dir))) {
+            let git = |args: &[&str]| Cmd::new("git").args(args.iter().copied()).dir(dir);
+            dirty |= !git(&["status", "--porcelain", "--untracked-files=normal"]).read()?.is_empty();
+            nested.insert(workspace.relative(dir).to_owned(), git(&["rev-parse", "HEAD"]).read()?);
+        }
         let (revision, time) = last.split_once(' ').unwrap_or_default();
         Ok(Self {
             revision: (!revision.is_empty()).then(|| revision.to_owned()),
             time: time.parse().unwrap_or_default(),
             dirty,
+            nested,
         })
     }
 
     /// Labels, named like the annotations of the OCI image specification where it defines one.
     pub(super) fn labels(&self, workspace: &Workspace, image: &Image) -> BTreeMap<String, String> {
         let state = if self.dirty { "dirty" } else { "clean" };
-        BTreeMap::from([
+        let nested: Vec<String> =
+            self.nested.iter().map(|(path, revision)| format!("{path}={revision}")).collect();
+        let nested = (!nested.is_empty()).then(|| ("dev.cargo-xtask.repositories".into(), nested.join(" ")));
+        let labels = BTreeMap::from([
             ("org.opencontainers.image.title".into(), image.name.clone()),
             (
                 "org.opencontainers.image.revision".into(),
@@ -60,7 +73,8 @@ impl Provenance {
             ),
             (PROJECT.into(), workspace.project.name.clone()),
             ("dev.cargo-xtask.worktree".into(), state.into()),
-        ])
+        ]);
+        labels.into_iter().chain(nested).collect()
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Checkout {
 }
 
 impl Checkout {
-    /// Checks out the current revision of `workspace`, with submodules.
+    /// Checks out the current revision of `workspace`, with submodules and the repositories within it.
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let root = workspace.root.clone();
         let state = workspace.state_dir();
@@ -39,6 +39,12 @@ impl Checkout {
             git(&checkout.tree, &["submodule", "--quiet", "update", "--init", "--recursive"])
                 .show("git")
                 .run()?;
+        }
+        for nested in workspace.nested_repositories() {
+            let inside = checkout.inside.join(workspace.relative(&nested));
+            git(&checkout.tree, &["clone", "--quiet", "--shared", nested.as_str(), inside.as_str()]).run()?;
+            let revision = git(&nested, &["rev-parse", "HEAD"]).read()?;
+            git(&inside, &["checkout", "--quiet", "--detach", &revision]).run()?;
         }
         Ok(checkout)
     }

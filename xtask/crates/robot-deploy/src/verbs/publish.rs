@@ -1,5 +1,7 @@
 //! `cargo xtask publish`: builds the current revision and pushes its images to the registry of `[hub]`.
 
+use anyhow::Context as _;
+
 use super::{builder, workspace};
 use crate::error::{FollowedBy as _, Result};
 use crate::hub::{self, tags};
@@ -20,7 +22,10 @@ pub struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let hub = hub::of(&workspace)?;
-    publish::check_clean(&workspace.root)?;
+    for repository in std::iter::once(workspace.root.clone()).chain(workspace.nested_repositories()) {
+        publish::check_clean(&repository)
+            .with_context(|| format!("the repository `{}`", workspace.relative(&repository)))?;
+    }
     let names = tags::names(&workspace.root)?;
     let builder = builder(args.yes, &host::needs(publish::platforms(&workspace)))?;
     let checkout = Checkout::of(&workspace)
