@@ -102,6 +102,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     install-wheels /requirements/python.txt /requirements/build.txt; \
     mkdir -p /opt/ws/install; \
     echo pybind11-dev > /opt/ws/rosdep-keys; \
+    dpkg-query --show > /opt/ws/packages.list; \
     cp /proc/sys/kernel/random/uuid /opt/ws/build-tools.id
 COPY --link --from=scripts /install-dependencies /usr/local/bin/
 ARG BUILD_DEPENDENCIES
@@ -111,7 +112,7 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     [ -z "$BUILD_DEPENDENCIES" ] || { \
         install-dependencies apt $BUILD_DEPENDENCIES && \
         install-dependencies pip $BUILD_DEPENDENCIES && \
-        cp /proc/sys/kernel/random/uuid /opt/ws/build-tools.id; \
+        { dpkg-query --show; find /usr/local/lib -maxdepth 3 -name "*.dist-info"; } > /opt/ws/packages.list; \
     }
 # PYTHONHASHSEED: the message generators' output follows the order of Python sets.
 ENV PATH=/opt/venv/bin:${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin} \
@@ -130,7 +131,9 @@ COPY --link --from=scripts \
 # container starts; a user of the base with UID 1000 (Ubuntu's `ubuntu`) is removed. Shells source the result of
 # `colcon build`; /etc/profile.d is needed because login shells reset PATH.
 FROM build-tools AS dev-shell
-RUN set -eu; \
+RUN --mount=type=bind,from=scripts,target=/ros \
+    set -eu; \
+    [ -d /opt/ros ] || cp /ros/ros2-missing /usr/local/bin/ros2; \
     ! other=$(id -nu 1000 2>/dev/null) || userdel "$other"; \
     useradd --uid 1000 --user-group --create-home --shell /bin/bash dev; \
     echo 'PATH=/opt/venv/bin:$PATH' >/etc/profile.d/dev-shell.sh; \

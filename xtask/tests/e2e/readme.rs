@@ -1,6 +1,6 @@
 //! Every command in the README works exactly as written there.
 
-use super::harness::{Lab, MAIN, Workspace};
+use super::harness::{Lab, MAIN, ODOMETRY, Workspace};
 
 /// Commands in the order of the README: in its shell blocks, and in the first cells of its tables.
 fn commands(readme: &str) -> Vec<Vec<String>> {
@@ -52,6 +52,12 @@ fn run(workspace: &Workspace, words: &[&str]) {
             let planned = workspace.xtask(&["publish", "--dry-run"]).expect_exit(0);
             planned.says("pushing them to registry.example.org/team/robots with the tags main");
             workspace.reset();
+        }
+        // Needs a release before the current one.
+        ["rollback", ..] => {
+            workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2.0");
+            workspace.xtask(&["deploy", "--robot", "main", "--yes"]).expect_exit(0);
+            workspace.xtask(words).expect_exit(0);
         }
         ["tunnel", ..] => until_ctrl_c(workspace, words, "Ctrl-C closes the tunnel"),
         ["watch", ..] => until_ctrl_c(workspace, words, "waiting for a save"),

@@ -259,12 +259,13 @@ impl Cmd {
         self.run_for_output().unless_planned().map(drop)
     }
 
-    /// Like [`Cmd::run`], but returns `Ok(false)` when the command fails and its stderr contains `words`, and
+    /// Like [`Cmd::run`], but returns `Ok(false)` when the command fails and its stderr contains one of `texts`, and
     /// fails with [`Planned`] in a dry run.
-    pub fn run_unless_stderr_has(&self, words: &str) -> Result<bool> {
+    pub fn run_unless_stderr_has(&self, texts: &[&str]) -> Result<bool> {
         let output = executor().run(self)?;
-        let has_words = !output.status.success() && String::from_utf8_lossy(&output.stderr).contains(words);
-        if has_words { Ok(false) } else { self.check(output).map(|_| true) }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let has_text = !output.status.success() && texts.iter().any(|text| said.contains(text));
+        if has_text { Ok(false) } else { self.check(output).map(|_| true) }
     }
 
     /// Runs a command that changes something and returns its stdout.

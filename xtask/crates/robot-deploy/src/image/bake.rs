@@ -19,9 +19,10 @@ use crate::ui;
 /// Time for which generated Bake files are kept for inspection.
 const BAKE_FILES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Error of a known race in builds that share steps (<https://github.com/moby/buildkit/issues/2303>). The
-/// steps done before it stay in the cache, so a retry is cheap.
-const RACE: &str = "inconsistent graph state";
+/// Errors of BuildKit that have nothing to do with what is built: a race in builds that share steps
+/// (<https://github.com/moby/buildkit/issues/2303>), and a time limit inside of it that a busy machine exceeds
+/// (<https://github.com/moby/buildkit/issues/4327>). The steps done before stay in the cache, so a retry is cheap.
+const TRANSIENT: [&str; 2] = ["inconsistent graph state", "DeadlineExceeded: context deadline exceeded"];
 
 /// Bake target with the settings common to all targets on a base.
 pub(super) fn common(
@@ -100,8 +101,11 @@ pub(super) fn bake(
     let outcome = outcome(&command, &metadata, |command| {
         let show = move || progress::condense(watch.clone(), stored.clone());
         let command = command.clone().show_through("build", show);
-        if !command.run_unless_stderr_has(RACE)? {
-            ui::warn("build", "BuildKit hit a known race (moby/buildkit#2303); retrying once");
+        if !command.run_unless_stderr_has(&TRANSIENT)? {
+            ui::warn(
+                "build",
+                "BuildKit failed with an error that a retry may not have (moby/buildkit#2303, #4327); retrying once",
+            );
             command.run()?;
         }
         Ok(())
