@@ -139,3 +139,20 @@ fn a_dockerfile_that_installs_no_dependencies_is_refused() {
         .expect(2)
         .says(&["does not install apt:libeigen3-dev=3", "`ARG RUN_DEPENDENCIES`"]);
 }
+
+#[test]
+fn what_only_tests_need_stops_no_build() {
+    let lab = with_facts("rclpy", "", "");
+    camera(&lab, "<test_depend>sim_tools</test_depend>");
+    let tools = "<package format=\"3\"><name>sim_tools</name><depend>gazebo</depend></package>";
+    lab.write("ros_ws/src/sim_tools/package.xml", tools);
+    lab.write(
+        "../answer.json",
+        r#"{"keys": {}, "versions": {}, "unknown": {"gazebo": "rosdep has no rule for it"}, "known": [], "problems": []}"#,
+    );
+    lab.run(&["build-images"])
+        .expect(0)
+        .says(&["tests run without `gazebo` (ros_ws/src/sim_tools/package.xml:1:"]);
+    camera(&lab, "<build_depend>sim_tools</build_depend>");
+    lab.run(&["build-images"]).expect(2).says(&["lacks `gazebo`"]);
+}

@@ -35,6 +35,8 @@ pub(super) fn any(packages: &PackageGraph) -> bool {
 pub(super) struct Needed<'a> {
     run: bool,
     build: bool,
+    /// True if builds of images or the images need it, and not only tests.
+    required: bool,
     /// Packages whose tests need it.
     tests: BTreeSet<&'a str>,
     /// The packages that ask for it, and the places where they do.
@@ -50,9 +52,10 @@ impl Needed<'_> {
         self.tests.contains(package)
     }
 
-    /// Returns whether builds and images work without it.
-    fn is_optional(&self) -> bool {
-        !self.run && !self.build
+    /// The first that asks for it: for its build or its nodes, if any does.
+    fn asked(&self) -> (&Package, &Outside) {
+        let mut by = self.by.iter();
+        *by.find(|(_, key)| key.run || key.build).unwrap_or(&self.by[0])
     }
 
     /// Returns whether the base has it where it is needed.
@@ -93,15 +96,21 @@ pub(super) fn needed<'a>(workspace: &'a Workspace, base: &Base) -> BTreeMap<&'a 
     let all = graph.full_closure(&names);
     let shipped = names_of(graph.run_closure(&names));
     // Builds may run what they build against: code generators.
-    let built_against: BTreeSet<&str> =
-        all.iter().flat_map(|package| names_of(graph.build_closure(&package.name))).collect();
+    let built_against = |names: &mut dyn Iterator<Item = &str>| -> BTreeSet<&'a str> {
+        names.flat_map(|name| names_of(graph.build_closure(name))).collect()
+    };
+    let below_images = built_against(&mut shipped.iter().copied());
+    let below_all = built_against(&mut all.iter().map(|package| package.name.as_str()));
     let mut needed: BTreeMap<&str, Needed<'_>> = BTreeMap::new();
     for package in &all {
         let name = package.name.as_str();
         for key in keys_of(workspace, package) {
             let known = needed.entry(&key.name).or_default();
             known.run |= key.run && shipped.contains(name);
-            known.build |= key.build || key.run && built_against.contains(name);
+            known.build |= key.build || key.run && below_all.contains(name);
+            known.required |= key.run && shipped.contains(name)
+                || key.build && (shipped.contains(name) || below_images.contains(name))
+                || key.run && below_images.contains(name);
             known.by.push((package, key));
         }
     }
@@ -247,7 +256,7 @@ pub(super) fn resolve(
     let mut lock = lock::Lock::read(&file)?;
     let locked = lock.of(base, platform);
     let is_known = |key: &str, needed: &Needed<'_>| {
-        locked.has_versions(key, facts) || needed.is_optional() && locked.unknown.contains(key)
+        locked.has_versions(key, facts) || !needed.required && locked.unknown.contains(key)
     };
     let missing =
         needed.iter().filter(|(key, needed)| !needed.is_in(key, facts) && (update || !is_known(key, needed)));
@@ -258,7 +267,7 @@ pub(super) fn resolve(
         let lacking: Vec<&str> = missing
             .iter()
             .copied()
-            .filter(|key| !answer.keys.contains_key(*key) && !needed[key].is_optional())
+            .filter(|key| !answer.keys.contains_key(*key) && needed[key].required)
             .collect();
         if !lacking.is_empty() {
             return Err(unknown(target, facts, &needed, &lacking, &answer));
@@ -271,8 +280,7 @@ pub(super) fn resolve(
         ui::step("build", &format!("wrote `{}`: commit it", workspace.relative(&file)));
     }
     let locked = lock.of(base, platform);
-    let untested =
-        needed.iter().filter(|(key, needed)| needed.is_optional() && locked.unknown.contains(**key));
+    let untested = needed.iter().filter(|(key, needed)| !needed.required && locked.unknown.contains(**key));
     let untested: Vec<String> = untested.map(|(key, needed)| in_words(key, needed)).collect();
     let text = match untested.is_empty() {
         true => String::new(),
@@ -329,7 +337,7 @@ fn unknown(
         failure = failure.hint(format!("rules may be missing: {problem}"));
     }
     let rules = workspace.relative(&base.dockerfile).with_file_name("rosdep.yaml");
-    let (first, package) = (lacking[0], needed[lacking[0]].by[0].0);
+    let (first, package) = (lacking[0], needed[lacking[0]].asked().0);
     failure
         .hint(format!(
             "if a package of apt or pip has it, write a rule into `{rules}`: `{first}: {{\"*\": {{apt: [PACKAGE]}}}}`, or with `pip: {{packages: [PACKAGE]}}`"
@@ -344,5 +352,5 @@ fn unknown(
 
 /// `nav2_msgs` (src/nav/package.xml:12:5)
 fn in_words(key: &str, needed: &Needed<'_>) -> String {
-    format!("`{key}` ({})", needed.by[0].1.place)
+    format!("`{key}` ({})", needed.asked().1.place)
 }
