@@ -191,7 +191,7 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
             let mut target = bake::common(workspace, base, &platform, context)?;
             target["args"] = above.arguments(base)?;
             target["args"]["TEST_DEPENDENCIES"] = json!(above.for_tests(package));
-            target["target"] = json!(format!("test-{package}"));
+            target["target"] = json!(dockerfile::stage("test", package));
             target["output"] = json!(["type=cacheonly"]);
             targets.insert(format!("test-{}-{package}", base.name), target);
             names.push(package.to_owned());

@@ -118,10 +118,15 @@ fn colcon_files(workspace: &Workspace) -> Result<String> {
     Ok(text)
 }
 
+/// Name of a package's stage: BuildKit takes no capital letters, and no two packages differ in these only.
+pub(super) fn stage(kind: &str, package: &str) -> String {
+    format!("{kind}-{}", package.to_lowercase())
+}
+
 fn write_build(text: &mut String, workspace: &Workspace, base: &Base, package: &Package, colcon: &str) {
     let graph = workspace.packages_on(&base.name);
     let name = &package.name;
-    line(text, &format!("\nFROM build-tools AS build-{name}"));
+    line(text, &format!("\nFROM build-tools AS {}", stage("build", name)));
     text.push_str(colcon);
     for other in graph.build_closure(name) {
         copy(text, other);
@@ -133,7 +138,7 @@ fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &P
     let graph = workspace.packages_on(&base.name);
     let name = &package.name;
     let build_closure = graph.build_closure(name);
-    line(text, &format!("\nFROM build-{name} AS test-{name}"));
+    line(text, &format!("\nFROM {} AS {}", stage("build", name), stage("test", name)));
     for other in graph.test_closure(name) {
         let is_copied = build_closure.iter().any(|package| package.name == other.name);
         if !is_copied && other.name != *name {
@@ -147,7 +152,7 @@ fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &P
 }
 
 fn copy(text: &mut String, package: &Package) {
-    line(text, &format!("COPY --link --from=build-{} /out/ /", package.name));
+    line(text, &format!("COPY --link --from={} /out/ /", stage("build", &package.name)));
 }
 
 /// Writes a RUN instruction that sees only the package's own sources and has its own build directory.
@@ -194,7 +199,7 @@ fn write_image(text: &mut String, graph: &PackageGraph, image: &Image) {
     let mut copies = String::new();
     for (number, group) in packages.chunks(per_layer).enumerate() {
         if let [package] = group {
-            sources.push(format!("build-{} /out/", package.name));
+            sources.push(format!("{} /out/", stage("build", &package.name)));
             continue;
         }
         line(&mut copies, &format!("\nFROM scratch AS layer-{name}-{number}"));
@@ -239,7 +244,7 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let dockerfile = camino::Utf8PathBuf::from_path_buf(dir.path().join("ros.Dockerfile")).unwrap();
         fs_err::write(&dockerfile, "FROM base AS runtime\nFROM base AS build-tools\n")?;
-        let many: Vec<String> = (0..packages).map(|number| format!("many{number}")).collect();
+        let many: Vec<String> = (0..packages).map(|number| format!("Many{number}")).collect();
         let graph = [
             package("bringup", &[], &["navigation"]),
             package("interfaces", &[], &[]),
@@ -280,6 +285,11 @@ mod tests {
                 assert!(defined.contains(from), "`{from}` is used before it is defined");
             }
             if let Some(stage) = line.split(" AS ").nth(1) {
+                assert_eq!(
+                    line,
+                    line.to_lowercase().replace("from ", "FROM ").replace(" as ", " AS "),
+                    "for BuildKit"
+                );
                 assert!(defined.insert(stage.to_owned()), "`{stage}` is defined twice");
             }
         }

@@ -64,8 +64,10 @@ impl Paths {
 
     /// Explains that a build has looked for a file of the repository that it cannot see: one above the package's directory.
     fn unseen(&self, package: &str, lines: &[&str]) -> Option<String> {
-        let (root, dir) =
-            (self.root.canonicalize_utf8().ok()?, self.packages.get(package)?.canonicalize_utf8().ok()?);
+        // Stages have no capital letters.
+        let mut packages = self.packages.iter();
+        let (package, dir) = packages.find(|(name, _)| name.eq_ignore_ascii_case(package))?;
+        let (root, dir) = (self.root.canonicalize_utf8().ok()?, dir.canonicalize_utf8().ok()?);
         let tokens =
             lines.iter().flat_map(|line| line.split([' ', '"', '\'', ':', ',', ';', '(', ')', '<', '>']));
         let mut wanted = tokens.filter_map(|token| Some(&token[token.find("../")?..]));
