@@ -15,6 +15,7 @@ pub mod export;
 mod facts;
 mod failures;
 pub mod layout;
+mod needed;
 pub mod oci;
 mod own;
 mod progress;

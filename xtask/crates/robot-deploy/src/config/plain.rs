@@ -1,7 +1,6 @@
 //! Packages without a `package.xml`, as colcon identifies them: CMake projects, Python projects with a `setup.py`, and
 //! directories with a `colcon.pkg` (<https://colcon.readthedocs.io/en/released/user/configuration.html>).
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -28,8 +27,6 @@ struct Metadata {
     build_dependencies: Vec<String>,
     run_dependencies: Vec<String>,
     test_dependencies: Vec<String>,
-    #[serde(flatten)]
-    _others: BTreeMap<String, serde_json::Value>,
 }
 
 /// Identifies the package in `dir`, relative to `src`; `None` if colcon would find none there.

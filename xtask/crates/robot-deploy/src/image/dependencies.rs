@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::Builder;
 use super::facts::{Facts, Packages};
-use crate::config::{Base, Outside, Package, PackageGraph, Platform, Workspace, absent, nearest};
+use super::needed::{Needed, needed};
+use crate::config::{Base, PackageGraph, Platform, Workspace, absent, nearest};
 use crate::error::{Failure, Result};
 use crate::{told, ui};
 
@@ -30,112 +31,10 @@ pub(super) fn any(packages: &PackageGraph) -> bool {
     packages.iter().any(|package| !package.outside.is_empty())
 }
 
-/// A key of `package.xml` files, and the purposes for which packages of the workspace need it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Needed<'a> {
-    run: bool,
-    build: bool,
-    /// True if builds of images or the images need it, and not only tests.
-    required: bool,
-    /// Packages whose tests need it.
-    tests: BTreeSet<&'a str>,
-    /// The packages that ask for it, and the places where they do.
-    by: Vec<(&'a Package, &'a Outside)>,
-}
-
-impl Needed<'_> {
-    fn test(&self) -> bool {
-        !self.tests.is_empty()
-    }
-
-    pub(super) fn is_for_tests_of(&self, package: &str) -> bool {
-        self.tests.contains(package)
-    }
-
-    /// The first that asks for it: for its build or its nodes, if any does.
-    fn asked(&self) -> (&Package, &Outside) {
-        let mut by = self.by.iter();
-        *by.find(|(_, key)| key.run || key.build).unwrap_or(&self.by[0])
-    }
-
-    /// Returns whether the base has it where it is needed.
-    fn is_in(&self, key: &str, facts: &Facts) -> bool {
-        let in_tools = !self.build && !self.test() || facts.build.have(key);
-        in_tools && (!self.run || facts.run.have(key))
-    }
-
-    fn for_people(&self, target: Target<'_>, key: &str, locked: &Locked, facts: &Facts) -> Dependency {
-        let purposes = [("run", self.run), ("build", self.build), ("test", self.test())];
-        let purposes: Vec<&str> = purposes.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
-        let names: BTreeSet<&str> = self.by.iter().map(|(package, _)| package.name.as_str()).collect();
-        let names: Vec<&str> = names.into_iter().collect();
-        let (packages, state) = match locked.keys.get(key).filter(|_| !self.is_in(key, facts)) {
-            Some(packages) => match locked.words(key, |name| facts.run.have_installed(name)).as_slice() {
-                [] => (packages.first().cloned().unwrap_or_default(), "in the base"),
-                words => (counted(words), "new"),
-            },
-            None if self.is_in(key, facts) => (String::new(), "in the base"),
-            None => (String::new(), "unknown"),
-        };
-        Dependency {
-            base: format!("{} {}", target.base.name, target.platform),
-            key: key.to_owned(),
-            purposes: purposes.join(", "),
-            by: names.join(", "),
-            packages,
-            state,
-        }
-    }
-}
-
-/// All keys that the packages on a base need from outside of the workspace, without those that `robots.toml` ignores.
-pub(super) fn needed<'a>(workspace: &'a Workspace, base: &Base) -> BTreeMap<&'a str, Needed<'a>> {
-    let graph = workspace.packages_on(&base.name);
-    let images = workspace.images.values().filter(|image| image.base == base.name);
-    let names: Vec<&String> = images.flat_map(|image| &image.packages).collect();
-    let all = graph.full_closure(&names);
-    let shipped = names_of(graph.run_closure(&names));
-    // Builds may run what they build against: code generators.
-    let built_against = |names: &mut dyn Iterator<Item = &str>| -> BTreeSet<&'a str> {
-        names.flat_map(|name| names_of(graph.build_closure(name))).collect()
-    };
-    let below_images = built_against(&mut shipped.iter().copied());
-    let below_all = built_against(&mut all.iter().map(|package| package.name.as_str()));
-    let mut needed: BTreeMap<&str, Needed<'_>> = BTreeMap::new();
-    for package in &all {
-        let name = package.name.as_str();
-        for key in keys_of(workspace, package) {
-            let known = needed.entry(&key.name).or_default();
-            known.run |= key.run && shipped.contains(name);
-            known.build |= key.build || key.run && below_all.contains(name);
-            known.required |= key.run && shipped.contains(name)
-                || key.build && (shipped.contains(name) || below_images.contains(name))
-                || key.run && below_images.contains(name);
-            known.by.push((package, key));
-        }
-    }
-    for package in &all {
-        let others =
-            graph.test_closure(&package.name).into_iter().flat_map(|other| keys_of(workspace, other));
-        let own = keys_of(workspace, package).filter(|key| key.test || key.run);
-        for key in own.chain(others.filter(|key| key.run)) {
-            needed.entry(&key.name).or_default().tests.insert(&package.name);
-        }
-    }
-    needed
-}
-
-fn names_of(packages: Vec<&Package>) -> BTreeSet<&str> {
-    packages.into_iter().map(|package| package.name.as_str()).collect()
-}
-
-/// Dependencies of a package outside of the workspace, without those that `robots.toml` ignores.
-fn keys_of<'a>(workspace: &'a Workspace, package: &'a Package) -> impl Iterator<Item = &'a Outside> {
-    let settings = workspace.settings.get(&package.name);
-    package
-        .outside
-        .iter()
-        .filter(move |key| settings.is_none_or(|settings| !settings.ignore.contains(&key.name)))
+/// Returns whether the base has a key where it is needed.
+fn is_in(key: &str, needed: &Needed<'_>, facts: &Facts) -> bool {
+    let in_tools = !needed.build && !needed.test() || facts.build.have(key);
+    in_tools && (!needed.run || facts.run.have(key))
 }
 
 /// A key of `package.xml` files on a base, for people.
@@ -154,6 +53,31 @@ pub struct Dependency {
     pub state: &'static str,
 }
 
+impl Dependency {
+    fn new(target: Target<'_>, key: &str, needed: &Needed<'_>, locked: &Locked, facts: &Facts) -> Self {
+        let purposes = [("run", needed.run), ("build", needed.build), ("test", needed.test())];
+        let purposes: Vec<&str> = purposes.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
+        let names: BTreeSet<&str> = needed.by.iter().map(|(package, _)| package.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let (packages, state) = match locked.keys.get(key).filter(|_| !is_in(key, needed, facts)) {
+            Some(packages) => match locked.words(key, |name| facts.run.have_installed(name)).as_slice() {
+                [] => (packages.first().cloned().unwrap_or_default(), "in the base"),
+                words => (counted(words), "new"),
+            },
+            None if is_in(key, needed, facts) => (String::new(), "in the base"),
+            None => (String::new(), "unknown"),
+        };
+        Self {
+            base: format!("{} {}", target.base.name, target.platform),
+            key: key.to_owned(),
+            purposes: purposes.join(", "),
+            by: names.join(", "),
+            packages,
+            state,
+        }
+    }
+}
+
 /// Packages to install above a base, as words `KIND:PACKAGE=VERSION` for `install-dependencies`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dependencies {
@@ -166,9 +90,10 @@ pub(super) struct Dependencies {
 impl Dependencies {
     fn new(target: Target<'_>, needed: &BTreeMap<&str, Needed<'_>>, locked: &Locked, facts: &Facts) -> Self {
         let words = |packages: &Packages, key: &str| locked.words(key, |name| packages.have_installed(name));
-        let all = needed.iter().map(|(key, needed)| needed.for_people(target, key, locked, facts)).collect();
+        let all =
+            needed.iter().map(|(key, needed)| Dependency::new(target, key, needed, locked, facts)).collect();
         let mut dependencies = Self { all, ..Self::default() };
-        for (key, needed) in needed.iter().filter(|(key, needed)| !needed.is_in(key, facts)) {
+        for (key, needed) in needed.iter().filter(|(key, needed)| !is_in(key, needed, facts)) {
             if needed.run && !facts.run.have(key) {
                 dependencies.run.extend(words(&facts.run, key));
             }
@@ -258,8 +183,9 @@ pub(super) fn resolve(
     let is_known = |key: &str, needed: &Needed<'_>| {
         locked.has_versions(key, facts) || !needed.required && locked.unknown.contains(key)
     };
-    let missing =
-        needed.iter().filter(|(key, needed)| !needed.is_in(key, facts) && (update || !is_known(key, needed)));
+    let missing = needed
+        .iter()
+        .filter(|(key, needed)| !is_in(key, needed, facts) && (update || !is_known(key, needed)));
     let missing: Vec<&str> = missing.map(|(key, _)| *key).collect();
     if !missing.is_empty() {
         ui::step("build", &format!("asking rosdep about {}", missing.join(", ")));

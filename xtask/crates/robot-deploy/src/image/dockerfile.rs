@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::dependencies;
+use super::needed::needed;
 use crate::config::{Base, Image, Package, PackageGraph, Workspace};
 use crate::error::Result;
 use crate::process::end_marker;
@@ -73,7 +73,7 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
         write_build(&mut text, workspace, base, package, &colcon);
     }
     // A stage can only copy from stages above it, and tests may need packages that come after their own.
-    let needed = dependencies::needed(workspace, base);
+    let needed = needed(workspace, base);
     for package in &packages {
         let needs_more = needed.values().any(|needed| needed.is_for_tests_of(&package.name));
         write_test(&mut text, workspace, base, package, needs_more);
