@@ -1,5 +1,7 @@
 //! Dependencies outside of the workspace: those of the base, those that rosdep knows, and all others.
 
+use std::fs;
+
 use super::bases::{camera, with_facts};
 use super::lab::Lab;
 
@@ -138,6 +140,13 @@ fn a_dockerfile_that_installs_no_dependencies_is_refused() {
     lab.run(&["build-images"])
         .expect(2)
         .says(&["does not install apt:libeigen3-dev=3", "`ARG RUN_DEPENDENCIES`"]);
+    fs::remove_file(lab.root.join(LOCK)).unwrap();
+    lab.write("docker/ros.Dockerfile", &text.replace("resolve-dependencies", "other"));
+    lab.run(&["build-images"]).expect(2).says(&[
+        "lacks `eigen`",
+        "`docker/ros.Dockerfile` has no `resolve-dependencies`",
+        "`[packages.camera]`",
+    ]);
 }
 
 #[test]

@@ -188,8 +188,16 @@ pub(super) fn resolve(
         .filter(|(key, needed)| !is_in(key, needed, facts) && (update || !is_known(key, needed)));
     let missing: Vec<&str> = missing.map(|(key, _)| *key).collect();
     if !missing.is_empty() {
-        ui::step("build", &format!("asking rosdep about {}", missing.join(", ")));
-        let answer = rosdep::resolve(target, builder, &missing)?;
+        let answer = if fs_err::read_to_string(&base.dockerfile)?.contains(rosdep::COMMAND) {
+            ui::step("build", &format!("asking rosdep about {}", missing.join(", ")));
+            rosdep::resolve(target, builder, &missing)?
+        } else {
+            // A Dockerfile of the team, or one from before dependencies were resolved.
+            let file = workspace.relative(&base.dockerfile);
+            let reason =
+                format!("`{file}` has no `{}`, which the Dockerfile of the example has", rosdep::COMMAND);
+            rosdep::Answer::without(&missing, &reason)
+        };
         let lacking: Vec<&str> = missing
             .iter()
             .copied()

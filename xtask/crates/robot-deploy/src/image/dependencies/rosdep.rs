@@ -13,6 +13,9 @@ use super::lock::Locked;
 use crate::error::{Failure, Result};
 use crate::image::{Builder, bake};
 
+/// The command in the build tools that asks rosdep.
+pub(super) const COMMAND: &str = "resolve-dependencies";
+
 /// Most bytes of an answer.
 const LIMIT: u64 = 16 << 20;
 
@@ -24,6 +27,14 @@ pub(super) struct Answer {
     pub unknown: BTreeMap<String, String>,
     pub known: Vec<String>,
     pub problems: Vec<String>,
+}
+
+impl Answer {
+    /// The answer that knows no key, for a reason.
+    pub(super) fn without(keys: &[&str], reason: &str) -> Self {
+        let unknown = keys.iter().map(|key| ((*key).to_owned(), reason.to_owned())).collect();
+        Self { unknown, ..Self::default() }
+    }
 }
 
 /// Asks about keys, which needs the network.
