@@ -29,8 +29,6 @@ pub(super) struct Found {
     pub mistakes: Mistakes,
     /// The mistakes in each `package.xml` that cannot be read, with the name of its directory.
     pub broken: Vec<(String, Mistakes)>,
-    /// True if there is a workspace.
-    pub complete: bool,
 }
 
 impl Found {
@@ -50,7 +48,7 @@ impl Found {
 /// # Errors
 /// Fails when a directory or a `package.xml` cannot be read; mistakes inside files are part of [`Found`].
 pub(super) fn packages(src: &Utf8Path, here: &Utf8Path, variables: &Variables) -> Result<Found> {
-    let mut found = Found { complete: true, ..Found::default() };
+    let mut found = Found::default();
     let mut manifests: BTreeMap<String, Manifest> = BTreeMap::new();
     if !src.is_dir() {
         return Ok(Found::default());

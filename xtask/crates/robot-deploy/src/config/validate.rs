@@ -258,11 +258,7 @@ fn packages(
                 format!("package `{package}` is listed twice in image `{image}`"),
                 help,
             );
-        } else if found.complete
-            && project.is_some()
-            && !known.contains(&package)
-            && !found.is_broken(package)
-        {
+        } else if project.is_some() && !known.contains(&package) && !found.is_broken(package) {
             let message = format!("unknown package `{}` in image `{image}`", package.escape_debug());
             let help = names::instead("packages", package, known.iter().copied());
             let clue = project.and_then(|project| clue(project, package));
@@ -285,7 +281,7 @@ fn settings(
 ) -> Option<(String, PackageSettings)> {
     let name = *raw.name.get_ref();
     let package = found.graph.get(name);
-    if found.complete && package.is_none() {
+    if package.is_none() {
         let message = format!("unknown package `{}`", name.escape_debug());
         reader.refuse(raw.name.span(), message, names::instead("packages", name, found.names()));
     }

@@ -1,6 +1,7 @@
 //! Calls of `docker buildx bake` on generated files: BuildKit solves the graph of all targets once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::config::{Base, Platform, Workspace};
 use crate::error::{Exit, Failure, Result, exit_of};
 use crate::process::{self, Cmd};
 use crate::ui;
+
+/// Most bytes of a file that a build has written for this program.
+const LIMIT: u64 = 16 << 20;
 
 /// Time for which generated Bake files are kept for inspection.
 const BAKE_FILES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -123,6 +127,26 @@ pub(super) fn bake(
         }
         _ => error,
     })
+}
+
+/// Builds the stage `name`, whose files replace those of a directory of this machine.
+pub(super) fn into_dir(
+    workspace: &Workspace,
+    builder: Builder,
+    mut target: Value,
+    name: &str,
+    dir: &Utf8Path,
+) -> Result<()> {
+    target["target"] = json!(name);
+    target["output"] = json!([format!("type=local,dest={dir}")]);
+    bake(workspace, builder, Map::from_iter([(name.to_owned(), target)]), false, |_, _| {}).map(drop)
+}
+
+/// The begin of a file of [`into_dir`], at most [`LIMIT`] bytes.
+pub(super) fn output(dir: &Utf8Path, name: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs_err::File::open(dir.join(name))?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Tells once which targets are built for another architecture than this machine's.

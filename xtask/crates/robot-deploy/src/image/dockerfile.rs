@@ -2,15 +2,17 @@
 //!
 //! The hand-written part (`docker/ros.Dockerfile`) must define the stages `runtime` and `build-tools`, the
 //! latter with the commands `build-package NAME`, `test-package NAME`, and for dependencies `resolve-dependencies` and
-//! `install-dependencies`. `build-package` installs a package below `/out`. colcon's own files of the workspace are in `/opt/ws/colcon/`, if the workspace has them.
+//! `install-dependencies`. `build-package` installs a package below `/out`. colcon's own files of the workspace are in
+//! `/opt/ws/colcon/`, if the workspace has them.
 
 use std::fmt::Write as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::needed::needed;
 use crate::config::{Base, Image, Package, PackageGraph, Workspace};
 use crate::error::Result;
 use crate::process::end_marker;
-use camino::{Utf8Path, Utf8PathBuf};
 
 /// Most package layers of an image. Overlay storage mounts about 127 layers (options of mount(2) fill one
 /// page), and the base and the team's own runtime layers need some of them.
@@ -180,7 +182,7 @@ fn run(text: &mut String, workspace: &Workspace, base: &Base, package: &Package,
 }
 
 /// Place of a path of the repository for the build of a package, whose directory is `own`: the same from there.
-pub(super) fn seen_by_build(package: &str, own: &Utf8Path, path: &Utf8Path) -> Utf8PathBuf {
+fn seen_by_build(package: &str, own: &Utf8Path, path: &Utf8Path) -> Utf8PathBuf {
     let common = own.components().zip(path.components()).take_while(|(one, other)| one == other).count();
     let mut place = Utf8PathBuf::from(SOURCES).join(package);
     // The package itself has another name for its directory here, but is as far below the others.

@@ -4,18 +4,13 @@
 //! import what the base has. So the base's build tools are asked, once for each state of the base.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 
 use camino::Utf8Path;
-use serde_json::{Map, json};
 
 use super::{Builder, bake, unchanged};
 use crate::config::{Base, Platform, Variables, Workspace};
 use crate::error::Result;
 use crate::process;
-
-/// Most bytes of a file of facts.
-const LIMIT: u64 = 16 << 20;
 
 /// Facts about a base.
 #[derive(Debug, Default)]
@@ -93,11 +88,8 @@ impl Facts {
     }
 }
 
-/// The begin of a file of facts, at most [`LIMIT`] bytes.
 fn text(dir: &Utf8Path, name: &str) -> Result<String> {
-    let mut text = Vec::new();
-    fs_err::File::open(dir.join(name))?.take(LIMIT).read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(String::from_utf8_lossy(&bake::output(dir, name)?).into_owned())
 }
 
 fn normalized(name: &str) -> String {
@@ -117,11 +109,8 @@ pub(super) fn of(
     let record = dir.join("state");
     let known = fs_err::read_to_string(&record).ok();
     if state.is_none() || known != state {
-        let mut target = bake::common(workspace, base, platform, context)?;
-        target["target"] = json!("facts");
-        target["output"] = json!([format!("type=local,dest={dir}")]);
-        let targets = Map::from_iter([("facts".to_owned(), target)]);
-        bake::bake(workspace, builder, targets, false, |_, _| {})?;
+        let target = bake::common(workspace, base, platform, context)?;
+        bake::into_dir(workspace, builder, target, "facts", &dir)?;
         process::write_file(&record, &state.unwrap_or_default())?;
     }
     Facts::read(&dir)

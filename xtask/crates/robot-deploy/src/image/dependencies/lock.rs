@@ -49,7 +49,8 @@ impl Lock {
             let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
             Failure::config(format!("{file}:{line}: {}", error.message())).hint(remedy)
         })?;
-        let wrong = lock.0.values().flat_map(BTreeMap::values).find_map(Locked::malformed);
+        let mut all = lock.0.values().flat_map(BTreeMap::values);
+        let wrong = all.find_map(|locked| malformed(&locked.keys, &locked.versions));
         match wrong {
             Some(word) => Err(Failure::config(format!("{file}: `{}` is not a package", word.escape_debug()))
                 .hint(remedy)
@@ -114,13 +115,15 @@ impl Locked {
         };
         packages.filter_map(word).collect()
     }
+}
 
-    /// A word that must not reach a command line.
-    pub(super) fn malformed(&self) -> Option<&str> {
-        let packages = self.keys.values().flatten().chain(self.versions.keys());
-        let package = packages.into_iter().find(|name| !is_package(name));
-        package.or_else(|| self.versions.values().find(|version| !is_word(version))).map(String::as_str)
-    }
+/// A word of keys or versions that must not reach a command line.
+pub(super) fn malformed<'a>(
+    keys: &'a BTreeMap<String, Vec<String>>,
+    versions: &'a BTreeMap<String, String>,
+) -> Option<&'a str> {
+    let package = keys.values().flatten().chain(versions.keys()).find(|name| !is_package(name));
+    package.or_else(|| versions.values().find(|version| !is_word(version))).map(String::as_str)
 }
 
 fn is_package(name: &str) -> bool {

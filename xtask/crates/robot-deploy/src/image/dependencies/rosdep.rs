@@ -1,23 +1,18 @@
 //! Asks rosdep in the build tools of a base: its rules, and the versions that the base's package sources have.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use serde_json::{Map, json};
+use serde_json::json;
 
-use super::Target;
-use super::lock::Locked;
+use super::{Target, lock};
 use crate::error::{Failure, Result};
 use crate::image::{Builder, bake};
 
 /// The command in the build tools that asks rosdep.
 pub(super) const COMMAND: &str = "resolve-dependencies";
-
-/// Most bytes of an answer.
-const LIMIT: u64 = 16 << 20;
 
 /// Answer of `resolve-dependencies`, which explains the fields.
 #[derive(Debug, Default, Deserialize)]
@@ -47,17 +42,13 @@ pub(super) fn resolve(target: Target<'_>, builder: Builder, keys: &[&str]) -> Re
     }
     let dir = workspace.state_dir().join("build").join(format!("rosdep-{}", base.name));
     let mut definition = bake::common(workspace, base, platform, context)?;
-    definition["target"] = json!("rosdep");
-    definition["output"] = json!([format!("type=local,dest={dir}")]);
     // BuildKit has no answer of an earlier time.
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     definition["args"] = json!({ "KEYS": keys.join(" "), "TIME": time.to_string() });
-    bake::bake(workspace, builder, Map::from_iter([("rosdep".to_owned(), definition)]), false, |_, _| {})?;
-    let mut text = Vec::new();
-    fs_err::File::open(dir.join("answer.json"))?.take(LIMIT).read_to_end(&mut text)?;
+    bake::into_dir(workspace, builder, definition, "rosdep", &dir)?;
+    let text = bake::output(&dir, "answer.json")?;
     let answer: Answer = serde_json::from_slice(&text).context("read the answer of rosdep")?;
-    let locked = Locked { keys: answer.keys.clone(), versions: answer.versions.clone(), ..Locked::default() };
-    match locked.malformed() {
+    match lock::malformed(&answer.keys, &answer.versions) {
         Some(word) => Err(Failure::failed(format!(
             "rosdep answered with `{}`, which is not a package",
             word.escape_debug()
