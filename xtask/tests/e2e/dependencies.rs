@@ -44,6 +44,10 @@ pub fn a_dependency_that_the_base_lacks_reaches_the_robot(lab: &Lab) {
     workspace.xtask(&["deps", "--update"]).expect_exit(0).says("`python3-serial` is apt:python3-serial");
     assert_eq!(workspace.read(LOCK), lock);
 
+    // Another rule for a key counts at once.
+    workspace.write("docker/rosdep.yaml", "team_bus: {'*': {pip: {packages: [pyserial]}}}\n");
+    workspace.xtask(&["build-images"]).expect_exit(0).says("`team_bus` is pip:pyserial");
+
     // Rosdep is asked no more, and what nobody needs any more is not installed.
     workspace.edit(PACKAGE, "<exec_depend>python3-serial</exec_depend>", "");
     workspace.xtask(&["build-images"]).expect_exit(0).never_says("rosdep about");

@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         first_deploy::everything_arrives_on_a_fresh_robot,
         first_deploy::the_registry_listens_on_loopback_only,
         first_deploy::a_second_deploy_changes_nothing,
+        ros::a_node_in_cpp_publishes_on_the_robot,
         ros::a_service_is_healthy_by_the_nodes_and_topics_of_the_graph,
         ros::the_nodes_of_a_robot_drive_it_to_its_goal,
         edits::one_line_of_python_changes_one_layer_and_one_container,

@@ -62,3 +62,41 @@ pub fn a_service_is_healthy_by_the_nodes_and_topics_of_the_graph(lab: &Lab) {
         (health("localization").trim() == "healthy").then_some(())
     });
 }
+
+pub fn a_node_in_cpp_publishes_on_the_robot(lab: &Lab) {
+    let workspace = lab.deployed();
+    for (file, text) in [
+        ("package.xml", include_str!("beacon/package.xml")),
+        ("CMakeLists.txt", include_str!("beacon/CMakeLists.txt")),
+        ("src/beacon.cpp", include_str!("beacon/src/beacon.cpp")),
+    ] {
+        workspace.write(&format!("ros_ws/src/beacon/{file}"), text);
+    }
+    let image = "[images.beacon]\nbase = \"ros\"\npackages = [\"beacon\"]\n\n[robots.main]";
+    workspace.edit("robots.toml", "[robots.main]", image);
+    let service = "services:
+  beacon:
+    <<: *node
+    image: eurobot:beacon
+    command: ros-run beacon beacon --ros-args -r __ns:=/${ROBOT_NAME}
+    healthcheck: { disable: true }
+";
+    let service = service.replace("eurobot", &PROJECT);
+    workspace.edit("docker/compose.yaml", "services:\n", &service);
+    lab.deploy(MAIN).says("`libpython3.13` is apt:libpython3.13");
+    arrives("/main/beat", "std_msgs/msg/Int32", &["--count", "3"]);
+    let executable = "/opt/ws/install/beacon/lib/beacon/beacon";
+    let container = format!("{PROJECT}-beacon-1");
+    let magic = MAIN.exec(&["docker", "exec", &container, "head", "-c", "4", executable]);
+    assert_eq!(magic, "\u{7f}ELF");
+
+    // Another description compiles nothing; another standard does.
+    let compiles = || {
+        workspace.xtask(&["build-images", "beacon"]).expect_exit(0);
+        workspace.read("target/xtask/build/log").contains("Building CXX object")
+    };
+    workspace.edit("ros_ws/src/beacon/package.xml", "A node in C++", "A node of tests in C++");
+    assert!(!compiles());
+    workspace.edit("ros_ws/src/beacon/CMakeLists.txt", "project(", "set(CMAKE_CXX_STANDARD 20)\nproject(");
+    assert!(compiles());
+}

@@ -23,6 +23,9 @@ use lock::Locked;
 /// Argument of the hand-written Dockerfile for what images need, and for what builds need.
 const ARGUMENTS: [&str; 2] = ["RUN_DEPENDENCIES", "BUILD_DEPENDENCIES"];
 
+/// The team's own rules for rosdep, beside the hand-written Dockerfile.
+const RULES: &str = "rosdep.yaml";
+
 /// Packages of ROS 1 that nearly every package for it depends on.
 const ROS_1: [&str; 5] = ["catkin", "message_generation", "message_runtime", "roscpp", "rospy"];
 
@@ -180,8 +183,10 @@ pub(super) fn resolve(
     let file = lock_file(base);
     let mut lock = lock::Lock::read(&file)?;
     let locked = lock.of(base, platform);
+    let rules = lock::team_rules(&base.dockerfile.with_file_name(RULES))?;
     let is_known = |key: &str, needed: &Needed<'_>| {
-        locked.has_versions(key, facts) || !needed.required && locked.unknown.contains(key)
+        let is_answered = locked.has_versions(key, facts) || !needed.required && locked.unknown.contains(key);
+        is_answered && locked.rules.get(key) == rules.get(key)
     };
     let missing = needed
         .iter()
@@ -209,6 +214,7 @@ pub(super) fn resolve(
         tell(base, &missing, &answer);
         let locked = lock.change(base, platform);
         locked.add(answer.keys, answer.versions, &missing);
+        locked.rules.clone_from(&rules);
         locked.keep(|key| needed.contains_key(key));
         lock.write(&file)?;
         ui::step("build", &format!("wrote `{}`: commit it", workspace.relative(&file)));
@@ -270,7 +276,7 @@ fn unknown(
     for problem in &answer.problems {
         failure = failure.hint(format!("rules may be missing: {problem}"));
     }
-    let rules = workspace.relative(&base.dockerfile).with_file_name("rosdep.yaml");
+    let rules = workspace.relative(&base.dockerfile).with_file_name(RULES);
     let (first, package) = (lacking[0], needed[lacking[0]].asked().0);
     failure
         .hint(format!(

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::config::{Base, Platform};
 use crate::error::{Failure, Result};
@@ -28,11 +30,33 @@ pub(super) struct Locked {
     pub unknown: BTreeSet<String>,
     /// For each key, the packages that it stands for, with all that these need: `apt:NAME` or `pip:NAME`.
     pub keys: BTreeMap<String, Vec<String>>,
+    /// SHA-256 of the team's rule that a key was resolved by: see [`team_rules`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, String>,
     /// Versions of the packages that the base lacked.
     pub versions: BTreeMap<String, String>,
 }
 
-static NONE: Locked = Locked { unknown: BTreeSet::new(), keys: BTreeMap::new(), versions: BTreeMap::new() };
+static NONE: Locked = Locked {
+    unknown: BTreeSet::new(),
+    keys: BTreeMap::new(),
+    rules: BTreeMap::new(),
+    versions: BTreeMap::new(),
+};
+
+/// Reads the team's own rules, a hash for each key: an answer by another rule counts no more.
+///
+/// # Errors
+/// Fails with exit code 2 if the file is not a table of keys.
+pub(super) fn team_rules(file: &Utf8Path) -> Result<BTreeMap<String, String>> {
+    if !file.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let rules: Option<BTreeMap<String, Value>> = serde_saphyr::from_str(&fs_err::read_to_string(file)?)
+        .map_err(|error| Failure::config(format!("{file} is not a file of rules for rosdep: {error}")))?;
+    let hash = |rule: Value| format!("{:x}", Sha256::digest(rule.to_string()))[..16].to_owned();
+    Ok(rules.into_iter().flatten().map(|(key, rule)| (key, hash(rule))).collect())
+}
 
 impl Lock {
     /// Reads a lock file; a missing one is empty.
@@ -96,6 +120,7 @@ impl Locked {
     pub(super) fn keep(&mut self, is_needed: impl Fn(&str) -> bool) {
         self.keys.retain(|key, _| is_needed(key));
         self.unknown.retain(|key| is_needed(key));
+        self.rules.retain(|key, _| is_needed(key));
         let used: BTreeSet<&String> = self.keys.values().flatten().collect();
         self.versions.retain(|name, _| used.contains(name));
     }
