@@ -94,7 +94,7 @@ fn secrets_are_on_no_command_line_and_in_no_output() {
     for text in [&lab.calls().join("\n"), &ran.stdout, &ran.stderr] {
         assert!(!text.contains("swordfish"), "{text}");
     }
-    in_order(&ran.stderr, &["$ API_TOKEN=\"$API_TOKEN\" ROS_DOMAIN_ID=\"$ROS_DOMAIN_ID\" docker compose"]);
+    in_order(&ran.stderr, &[" API_TOKEN=\"$API_TOKEN\" ROS_DOMAIN_ID=\"$ROS_DOMAIN_ID\" docker compose"]);
     assert!(ran.stderr.contains(" < release.tar.gz\n"));
     let dry = lab.run(&["deploy", "-nv"]).expect(0);
     assert!(!(dry.stdout + &dry.stderr).contains("swordfish"));

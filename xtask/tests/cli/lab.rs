@@ -226,7 +226,7 @@ impl Lab {
         let services = entries.find(|entry| entry.path().unwrap().ends_with("services")).unwrap();
         let services = std::io::read_to_string(services).unwrap();
         let hash = |service: &str| {
-            let line = services.lines().find(|line| line.ends_with(&format!(" {service}"))).unwrap();
+            let line = services.lines().find(|line| line.split(' ').nth(2) == Some(service)).unwrap();
             line.split(' ').next().unwrap().to_owned()
         };
         let known = fs::read_to_string(self.dir.join("containers")).unwrap();

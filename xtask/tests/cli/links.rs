@@ -7,7 +7,7 @@ use super::lab::Lab;
 /// A lab whose Compose file mounts `./link`.
 fn lab(target: &str) -> Lab {
     let lab = Lab::new();
-    let bind = r#"{"type":"bind","source":"./link","target":"/x"}"#;
+    let bind = r#"{"type":"bind","source":"./docker/link","target":"/x"}"#;
     let model =
         format!(r#"{{"services":{{"navigation":{{"image":"eurobot:navigation","volumes":[{bind}]}}}}}}"#);
     lab.says("docker", "'compose '*config*", &model);

@@ -16,6 +16,7 @@ mod archive;
 mod bases;
 mod build_errors;
 mod bundles;
+mod compose;
 mod damaged;
 mod delivery;
 mod delta;
@@ -130,6 +131,13 @@ fn main() -> ExitCode {
         settings::a_changed_variable_restarts_who_uses_it,
         settings::env_files_reach_containers_and_no_log,
         settings::mounted_files_travel_along,
+        compose::the_shell_of_whoever_deploys_reaches_no_robot,
+        compose::what_a_service_writes_belongs_to_the_robot,
+        compose::what_an_older_release_wrote_is_not_lost,
+        compose::several_files_are_one_project,
+        compose::profiles_replicas_and_secrets_are_those_of_compose,
+        compose::services_that_share_a_namespace_are_replaced_together,
+        compose::what_no_robot_can_do_is_refused_before_anything_is_sent,
         links::a_robot_that_is_starting_is_waited_for,
         links::the_limits_of_a_server_are_waited_for,
         dropped_links::what_the_robot_made_of_it_is_not_sent_again,

@@ -52,7 +52,7 @@ impl WorkspaceCopy {
             .values()
             .find(|robot| matches!(robot.host, Host::Simulated { .. }))
             .with_context(|| format!("{FILE} has no simulated robot"))?;
-        let compose = root.join(workspace.relative(&robot.compose));
+        let compose = root.join(workspace.relative(&robot.compose[0]));
         let text = fs_err::read_to_string(&compose)?;
         fs_err::write(&compose, text.replace(&format!("image: {original}:"), &format!("image: {PROJECT}:")))?;
         let text = fs_err::read_to_string(root.join(FILE))?;
@@ -93,7 +93,7 @@ impl WorkspaceCopy {
 
     /// Returns a robot's Compose file in which every service runs `image`.
     pub(crate) fn compose_with(&self, robot: &str, image: &str) -> Result<String> {
-        let text = fs_err::read_to_string(&self.robot(robot)?.compose)?;
+        let text = fs_err::read_to_string(&self.robot(robot)?.compose[0])?;
         let ours = format!("image: {PROJECT}:");
         let line = |line: &str| match line.split_once(&ours) {
             Some((before, _)) => format!("{before}image: {image}\n"),

@@ -27,7 +27,7 @@ pub(crate) fn adapt(text: &str, workspace: &Workspace, robot: &Robot) -> Result<
     for image in table(&mut file, "images")?.iter_mut().filter_map(|(_, image)| image.as_table_mut()) {
         image.entry("base").or_insert_with(|| Value::from(first.clone()));
     }
-    let mut robots = copies(workspace.relative(&robot.compose).as_str(), robot);
+    let mut robots = copies(workspace.relative(&robot.compose[0]).as_str(), robot);
     for (workload, dir) in
         Workload::THIRD_PARTY.into_iter().filter_map(|workload| Some((workload, workload.dir()?)))
     {

@@ -32,19 +32,26 @@ wait_for_engine() {
 # Compares the containers in $now with a release: SERVICES-FILE. Prints "+ SERVICE" for a service to start,
 # "- ID" for a container to remove, and "< ID" for one to stop first.
 compare() {
-    { cat "$1" && printf '=\n%s\n' "$now"; } | awk '
-        $0 == "=" { part = 1; next }
-        !part { hash[$3] = $1; flags[$3] = $2; service[++services] = $3; next }
+    { cat "$1" && printf '=\n' && relations "$1" && printf '=\n%s\n' "$now"; } | awk '
+        $0 == "=" { part++; next }
+        !part { hash[$3] = $1; flags[$3] = $2; wanted[$3] = 1; service[++services] = $3; next }
+        part == 1 { wanted[$1] = $2; followed[$1] = $3; next }
         NF == 0 { next }
         { count++; line[count] = $0 }
         !($1 in hash) || $2 != hash[$1] { next }
-        $3 == "running" || $3 == "exited" && $4 == 0 && flags[$1] ~ /j/ { good[$1] }
+        $3 == "running" || $3 == "exited" && $4 == 0 && flags[$1] ~ /j/ { if (++running[$1] >= wanted[$1]) good[$1] }
         END {
+            # A container holds on to the containers that it shares namespaces or volumes with.
+            do {
+                changed = 0
+                for (one in followed) if (one in good) for (i = split(followed[one], others, ","); i > 0; i--)
+                    if (others[i] in hash && !(others[i] in good)) { delete good[one]; stale[one]; changed = 1; break }
+            } while (changed)
             for (number = 1; number <= services; number++) if (!(service[number] in good)) print "+", service[number]
             for (number = 1; number <= count; number++) {
                 split(line[number], f, " ")
                 # Only one container at a time can open a serial port or a camera.
-                if (!(f[1] in hash)) print "-", f[7]
+                if (!(f[1] in hash) || f[1] in stale) print "-", f[7]
                 else if (f[1] in good || f[9] == "-") continue
                 if (f[3] != "exited") print "<", f[7]
             }

@@ -26,24 +26,28 @@ container_format='{{json (index .Config.Labels "com.docker.compose.service")}} {
 valid_lines='{ gsub(/"/, "") }
     NF == 9 && $1 !~ /[^A-Za-z0-9._-]/ && $2 !~ /[^A-Za-z0-9-]/ && $4 !~ /[^0-9-]/ && $5 !~ /[^0-9]/ && $7 !~ /[^0-9a-f]/'
 
+# Prints the relations of a release, which releases of earlier versions do not have: SERVICES
+relations() { cat "${1%/*}/relations" 2>/dev/null || :; }
+
 # Judges the containers of a release: SERVICES BEFORE ALIVE NOW. SERVICES is the file of the release; BEFORE
 # and NOW are lines of `inspect_containers`; ALIVE has a line "ID STARTED" for each container whose health
 # check `probe` ran with success. Prints "healthy", "settling SERVICE...", "waiting SERVICE..." or "bad
 # SERVICE REASON". Ignores containers that were unhealthy before the activation and have not been replaced:
 # the release did not cause that.
 judge() {
-    { cat "$1" && printf '=\n%s\n=\n%s\n=\n%s\n' "$2" "$3" "$4"; } | awk '
+    { cat "$1" && printf '=\n' && relations "$1" && printf '=\n%s\n=\n%s\n=\n%s\n' "$2" "$3" "$4"; } | awk '
         function healthy(state, code, health, flags) {
             return state == "running" && health != "unhealthy" || state == "exited" && code == 0 && flags ~ /j/
         }
         $0 == "=" { part++; next }
         NF == 0 { next }
-        part == 0 { flags[$3] = $2; missing[$3]; next }
-        part == 1 && !($1 in flags) { next }
-        part == 1 { restarts[$7] = $5; known[$7]; if (!healthy($3, $4, $6, flags[$1])) was_unhealthy[$7]; next }
-        part == 2 { alive[$0]; next }
+        part == 0 { flags[$3] = $2; missing[$3] = 1; next }
+        part == 1 { missing[$1] = $2; next }
+        part == 2 && !($1 in flags) { next }
+        part == 2 { restarts[$7] = $5; known[$7]; if (!healthy($3, $4, $6, flags[$1])) was_unhealthy[$7]; next }
+        part == 3 { alive[$0]; next }
         !($1 in flags) { next }
-        { delete missing[$1] }
+        { missing[$1]-- }
         $7 in was_unhealthy { next }
         $3 == "exited" && $4 == 0 && flags[$1] ~ /j/ { next }
         $5 - restarts[$7] >= 3 && $3 == "restarting" && $4 == 0 {
@@ -57,7 +61,7 @@ judge() {
         $6 == "starting" && !($7 " " $8 in alive) { waiting = waiting " " $1; next }
         $6 == "-" && !($7 in known) { settling = settling " " $1 }
         END {
-            for (service in missing) bad = bad ? bad : service " has no container"
+            for (service in missing) if (missing[service] > 0) bad = bad ? bad : service " has no container"
             if (bad) print "bad " bad
             else if (waiting) print "waiting" waiting
             else if (settling) print "settling" settling

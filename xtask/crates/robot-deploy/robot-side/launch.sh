@@ -19,6 +19,14 @@ resume "$run"
 for other in "$home"/releases/next.*; do
     [ "$other" = "$next" ] || rm -rf "$other"
 done
+if grep -q 'xtask\.[a-z]*\.of\.robot' "$next/compose.json"; then
+    case $HOME$(id -un) in
+        *[!A-Za-z0-9._/@+-]*) echo "the home directory of the robot has unusual characters: $HOME" >&2 && exit 1 ;;
+    esac
+    sed "s|/xtask\.home\.of\.robot|$HOME|g; s|xtask\.user\.of\.robot|$(id -un)|g" "$next/compose.json" |
+        write_file "$next/compose.json.filled"
+    mv -f "$next/compose.json.filled" "$next/compose.json"
+fi
 docker compose --project-name "$project" --file "$next/compose.json" config --quiet
 printf '%s\n' "$content" >"$next/id"
 
@@ -71,6 +79,28 @@ for place in "$next"/files/*; do
     ' "$there" {} +)
 done
 rm -rf "$next/files"
+# What containers may write is copied from a release once, or, where an older release had it in files/, from there.
+[ ! -r "$next/data" ] || while read -r hash path; do
+    there=$home/data/$path new=$home/data.new
+    { [ -e "$there" ] || [ -h "$there" ]; } && continue
+    older=$(awk -v path="$path" -F '"' '
+        { for (i = 1; i <= NF; i++) if (sub(/^\.\.\/files\//, "", $i)) {
+            rest = $i; sub(/^[^\/]*\//, "", rest)
+            if ("/" rest == substr("/" path, length(path) - length(rest) + 1)) { print $i; exit }
+        } }' "$home/current/compose.json" 2>/dev/null) || older=
+    rm -rf "$new"
+    mkdir -p "${there%/*}"
+    if [ -n "$older" ] && [ -e "$home/files/$older" ]; then
+        cp -RpP "$home/files/$older" "$new"
+    elif [ "$hash" != - ]; then
+        cp -RpP "$home/files/$hash/$path" "$new"
+    else
+        mkdir -m 755 "$new"
+    fi
+    sync_files "$new"
+    mv -T "$new" "$there"
+    printf '%s %s\n' "$hash" "$path" >>"$home/seeds"
+done <"$next/data"
 mv -f "$next/activate" "$home/activate"
 mv -T "$next" "$home/releases/$number"
 start_activation "$number" "$@"

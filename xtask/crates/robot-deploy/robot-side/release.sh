@@ -1,9 +1,13 @@
 # Common part of the scripts for releases; their first argument is PROJECT. Files of a project on the robot:
 #   releases/NUMBER/  a release: compose.json; `services`, with a line "HASH FLAGS SERVICE" for each service;
+#                     `relations`, with a line "SERVICE COUNT FOLLOWED" for each service that has not one container or
+#                     is replaced with others; `data`, with a line "HASH PATH" for each path in data/;
 #                     `images`, with a line "REFERENCE NAME" for each image; `id`; release.json, the record for
 #                     people and programs
 #   current           link to the release that runs; `previous` is a link to the one before
 #   files/            files that containers mount; each directory is named by a hash of its content
+#   data/             what containers may write, by path in the repository: belongs to the robot
+#   seeds             a line "HASH PATH" for each path in data/ and the content that it began with
 #   activation        "TO FROM"; exists during an activation, and after an activation that was interrupted
 #   launched          "TOKEN NUMBER" of the activation that a run has started last
 #   news              result of the last activation, until it has been reported to a person

@@ -9,6 +9,7 @@ printf 'clock\t%s\n' "$(date +%s)"
 [ -r "$home/current/id" ] && printf 'release\t%s\n' "$(cat "$home/current/id")"
 current=$(readlink "$home/current") && printf 'number\t%s\n' "${current##*/}"
 printf 'stamp\t%s:%s\n' "$current" "$(wc -c 2>/dev/null <"$home/history")"
+[ -r "$home/seeds" ] && while read -r hash path; do printf 'seed\t%s\t%s\n' "$hash" "$path"; done <"$home/seeds"
 [ -r "$home/news" ] && printf 'news\t%s\n' "$(cat "$home/news")"
 
 if ! command -v docker >/dev/null; then

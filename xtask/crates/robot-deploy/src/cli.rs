@@ -88,6 +88,11 @@ pub enum Verb {
     ///
     /// Frees disk space on robots. The releases that they keep stay complete, so that a rollback still works.
     Prune(verbs::prune::Args),
+    /// Show what services have written on robots
+    ///
+    /// What a service may write below a directory of the repository belongs to the robot: deploys, rollbacks and `prune`
+    /// leave it alone.
+    Data(verbs::data::Args),
     /// Show who did what on robots, and when
     ///
     /// The history is on the robot itself, so it contains what every teammate did: deploys, rollbacks,
@@ -213,6 +218,7 @@ impl Verb {
             Self::Releases(args) => verbs::releases::run(&args),
             Self::Rollback(args) => verbs::rollback::run(&args),
             Self::Prune(args) => verbs::prune::run(&args),
+            Self::Data(args) => verbs::data::run(&args),
             Self::History(args) => verbs::releases::history(&args),
             Self::Setup(args) => verbs::setup::run(&args),
             Self::Doctor(args) => verbs::doctor::run(&args),

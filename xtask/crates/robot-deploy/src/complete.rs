@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8PathBuf;
 use clap_complete::ArgValueCandidates;
 use clap_complete::CompletionCandidate as Candidate;
 
@@ -49,15 +50,16 @@ pub(crate) fn bases() -> ArgValueCandidates {
 /// Services of all Compose files. They need not be complete: variables are left as they are.
 pub(crate) fn services() -> ArgValueCandidates {
     from_workspace(|workspace| {
-        let files: BTreeSet<&str> = workspace.robots.values().map(|robot| robot.compose.as_str()).collect();
-        let services: BTreeSet<String> = files.into_iter().flat_map(services_of).collect();
+        let files: BTreeSet<_> = workspace.robots.values().map(|robot| &robot.compose).collect();
+        let services: BTreeSet<String> = files.into_iter().flat_map(|files| services_of(files)).collect();
         services.into_iter().map(|name| (name, String::new())).collect()
     })
 }
 
-fn services_of(file: &str) -> Vec<String> {
-    let compose = Cmd::new("docker").args(["compose", "--file", file, "config"]);
-    let services = compose.args(["--no-interpolate", "--services"]).read().unwrap_or_default();
+fn services_of(files: &[Utf8PathBuf]) -> Vec<String> {
+    let files = files.iter().flat_map(|file| ["--file", file.as_str()]);
+    let compose = Cmd::new("docker").arg("compose").args(files);
+    let services = compose.args(["config", "--no-interpolate", "--services"]).read().unwrap_or_default();
     services.lines().map(str::to_owned).collect()
 }
 

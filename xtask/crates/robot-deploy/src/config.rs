@@ -160,8 +160,8 @@ pub struct Robot {
     pub host: Host,
     /// Platform that the robot's images are built for.
     pub platform: Platform,
-    /// The Compose file. Absolute.
-    pub compose: Utf8PathBuf,
+    /// The Compose files, at least one; later ones change those before. Absolute.
+    pub compose: Vec<Utf8PathBuf>,
     /// Variables for the Compose file; they override those of `env_files`.
     pub env: BTreeMap<String, String>,
     /// Files with more variables (`NAME=VALUE` lines); later files override earlier ones. Absolute.

@@ -71,6 +71,8 @@ pub struct Cmd {
     args: Vec<String>,
     /// Indices of arguments that are not printed.
     unshown: BTreeSet<usize>,
+    /// True if the command gets only the variables below.
+    has_own_env: bool,
     env: Vec<(String, String)>,
     hidden_env: Vec<(String, String)>,
     dir: Option<Utf8PathBuf>,
@@ -128,6 +130,7 @@ impl Cmd {
             program: program.into(),
             args: Vec::new(),
             unshown: BTreeSet::new(),
+            has_own_env: false,
             env: Vec::new(),
             hidden_env: Vec::new(),
             dir: None,
@@ -158,6 +161,13 @@ impl Cmd {
         let first = self.args.len();
         self.args.extend(args.into_iter().map(Into::into));
         self.unshown.extend(first..self.args.len());
+        self
+    }
+
+    /// Keeps the variables of this process from the command.
+    #[must_use]
+    pub(crate) fn without_env(mut self) -> Self {
+        self.has_own_env = true;
         self
     }
 
@@ -245,6 +255,14 @@ impl Cmd {
     pub fn read(&self) -> Result<String> {
         announce(self);
         self.text(patiently(|| self.check(self.output()?))?)
+    }
+
+    /// Like [`Cmd::read`], with the last of what the command wrote to stderr.
+    pub(crate) fn read_with_stderr(&self) -> Result<(String, String)> {
+        announce(self);
+        let output = patiently(|| self.check(self.output()?))?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok((self.text(output)?, stderr))
     }
 
     /// Runs a query, also in a dry run, and returns whether it exited with 0.
@@ -402,6 +420,10 @@ impl Cmd {
         let mut expression = duct::cmd(&self.program, &self.args).unchecked();
         for (name, value) in self.env.iter().chain(&self.hidden_env) {
             expression = expression.env(name, value);
+        }
+        if self.has_own_env {
+            // Outermost, because duct applies what is inside later.
+            expression = expression.full_env(std::iter::empty::<(String, String)>());
         }
         match &self.dir {
             Some(dir) => expression.dir(dir),

@@ -8,6 +8,7 @@
 pub(crate) mod activate;
 pub(crate) mod busy;
 pub(crate) mod compose;
+pub(crate) mod data;
 pub(crate) mod difference;
 pub(crate) mod fetch;
 mod files;

@@ -50,6 +50,7 @@ scripts! {
     ComposeExec "compose-exec.sh"
     Containers "containers.sh"
     Credential "credential.sh"
+    Data "data.sh"
     Evict "evict.sh"
     Examine "examine.sh"
     Follow "follow.sh"

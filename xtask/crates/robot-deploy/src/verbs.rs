@@ -3,6 +3,7 @@
 
 pub(crate) mod build_images;
 pub(crate) mod completions;
+pub(crate) mod data;
 pub(crate) mod deploy;
 pub(crate) mod deps;
 pub(crate) mod dev_shell;

@@ -10,7 +10,7 @@ use clap_complete::CompleteEnv;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Every day", &["deploy", "watch", "status", "logs", "rollback"]),
     ("Build and deliver", &["build-images", "deps", "env", "publish", "load-bundle", "tunnel"]),
-    ("Look", &["releases", "history", "pull-data"]),
+    ("Look", &["releases", "history", "data", "pull-data"]),
     ("Operate", &["start", "stop", "restart", "exec", "shell", "run", "ssh", "prune"]),
     ("Set up and fix", &["setup", "setup-robot", "doctor", "sim", "dev-shell", "completions"]),
 ];

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Mistakes, Source};
 use super::names::{self, Refusal};
+use super::raw::OneOrMore;
 
 /// `robots.toml`, and the mistakes found in it so far.
 #[derive(Debug)]
@@ -117,6 +118,17 @@ impl<'a> Keys<'a> {
         let strings: Vec<_> = array.iter().filter_map(|value| string(value, &element, reader)).collect();
         // A list whose elements were all refused must not pass as an empty list.
         (array.is_empty() || !strings.is_empty()).then(|| Spanned::new(span, strings))
+    }
+
+    pub(super) fn string_or_strings(
+        &mut self,
+        key: &'static str,
+        reader: &mut Reader<'_>,
+    ) -> Option<OneOrMore<'a>> {
+        match self.table.get(key)?.get_ref() {
+            DeValue::Array(_) => self.strings(key, reader).map(|list| OneOrMore::More(list.into_inner())),
+            _ => self.string(key, reader).map(OneOrMore::One),
+        }
     }
 
     pub(super) fn string_table(

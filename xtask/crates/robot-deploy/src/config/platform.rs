@@ -44,6 +44,12 @@ impl Platform {
         Self { arch: arch.to_owned(), variant: variant.map(str::to_owned) }
     }
 
+    /// Returns whether a name that BuildKit knows is this platform's.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        let known = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, known)| known);
+        self.to_string() == known
+    }
+
     /// Parses a platform of `robots.toml`. The error is a problem and a suggestion.
     pub fn parse(written: &str) -> Result<Self, (String, String)> {
         if KNOWN.contains(&written) {

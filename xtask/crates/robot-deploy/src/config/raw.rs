@@ -80,6 +80,13 @@ pub(super) struct RawPackage<'a> {
     pub also: Vec<Text<'a>>,
 }
 
+/// A string, or a list of strings.
+#[derive(Debug)]
+pub(super) enum OneOrMore<'a> {
+    One(Text<'a>),
+    More(Vec<Text<'a>>),
+}
+
 #[derive(Debug)]
 pub(super) struct RawRobot<'a> {
     pub name: Text<'a>,
@@ -88,7 +95,7 @@ pub(super) struct RawRobot<'a> {
     pub host: Option<Text<'a>>,
     pub port: Option<Spanned<i64>>,
     pub platform: Option<Text<'a>>,
-    pub compose: Option<Text<'a>>,
+    pub compose: Option<OneOrMore<'a>>,
     pub env: Vec<(Text<'a>, Text<'a>)>,
     pub env_files: Vec<Text<'a>>,
     pub busy: Option<RawBusy<'a>>,
@@ -232,7 +239,7 @@ fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         host: keys.string("host", reader),
         port: keys.integer("port", reader),
         platform: keys.string("platform", reader),
-        compose: keys.string("compose", reader),
+        compose: keys.string_or_strings("compose", reader),
         env: keys.string_table("env", reader),
         env_files: keys.strings("env_files", reader).map(Spanned::into_inner).unwrap_or_default(),
         busy: keys.table("busy", reader).map(|keys| busy(keys, reader)),
@@ -243,6 +250,7 @@ fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         ("simulated", robot.simulated.is_some()),
         ("host", robot.host.is_some()),
         ("platform", robot.platform.is_some()),
+        ("compose", robot.compose.is_some()),
     ];
     robot.invalid =
         read.iter().filter(|(key, read)| !read && !keys.lacks(key)).map(|(key, _)| *key).collect();

@@ -9,12 +9,23 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::diagnostic::Source;
 use super::host::{self, Destination};
 use super::keys::Reader;
-use super::raw::{RawRobot, Text};
+use super::raw::{OneOrMore, RawRobot, Text};
 use super::releases::number;
 use super::{Host, Platform, Robot, Store, busy, env_file, names, paths};
 
-/// Compose file, unless `compose` is set.
-const COMPOSE: &str = "docker/compose.yaml";
+/// Names of Compose files that Compose finds by itself.
+const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+
+/// Names of the files that change those of [`COMPOSE`], in the order in which Compose looks for them.
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
+
+/// Directories in which the Compose file is, unless `compose` is set.
+const COMPOSE_DIRS: [&str; 2] = ["docker", ""];
 
 /// Seconds that a robot may be unreachable, unless `reconnect` is set.
 const RECONNECT: u32 = 60;
@@ -30,10 +41,7 @@ pub(super) fn robot(
     let name = raw.name.get_ref().to_string();
     let host = reach(raw, reader);
     let platform = platform(raw, reader);
-    let compose = match &raw.compose {
-        Some(text) => paths::file_inside("compose", text, root, reader),
-        None => paths::existing_file("compose", raw.name.span(), root, root.join(COMPOSE), reader),
-    };
+    let compose = compose(raw, root, reader);
     let env = variables(&raw.env, reader);
     let env_files =
         raw.env_files.iter().filter_map(|text| readable_env_file(text, root, here, reader)).collect();
@@ -58,6 +66,33 @@ pub(super) fn robot(
         },
         reconnect: Duration::from_secs(reconnect.unwrap_or(RECONNECT).into()),
     })
+}
+
+/// The Compose files. One file takes its override file along, as `docker compose up` does; a list is complete.
+fn compose(raw: &RawRobot<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Vec<Utf8PathBuf>> {
+    let file = match &raw.compose {
+        Some(OneOrMore::More(list)) if list.is_empty() => {
+            reader.refuse(raw.name.span(), "`compose` is an empty list", "name at least one Compose file");
+            return None;
+        }
+        Some(OneOrMore::More(list)) => {
+            let files: Vec<_> =
+                list.iter().map(|text| paths::file_inside("compose", text, root, reader)).collect();
+            return files.into_iter().collect();
+        }
+        Some(OneOrMore::One(text)) => paths::file_inside("compose", text, root, reader)?,
+        None if raw.invalid.contains(&"compose") => return None,
+        None => {
+            let places = COMPOSE_DIRS.iter().flat_map(|dir| COMPOSE.map(|name| root.join(dir).join(name)));
+            let found = places.clone().find(|place| place.is_file());
+            let default = found.unwrap_or_else(|| root.join(COMPOSE_DIRS[0]).join(COMPOSE[0]));
+            paths::existing_file("compose", raw.name.span(), root, default, reader)?
+        }
+    };
+    let has_default_name = file.file_name().is_some_and(|name| COMPOSE.contains(&name));
+    let overrides = OVERRIDES.iter().map(|name| file.with_file_name(name));
+    let found = overrides.filter(|_| has_default_name).find(|place| place.is_file());
+    Some(std::iter::once(file).chain(found).collect())
 }
 
 fn reach(raw: &RawRobot<'_>, reader: &mut Reader<'_>) -> Option<Host> {

@@ -9,7 +9,7 @@ use crate::release::activate::{self, Activation};
 use crate::release::compose::ComposeProject;
 use crate::release::lock::Lock;
 use crate::release::metadata::{Metadata, SourceRevision};
-use crate::release::{busy, seen, state};
+use crate::release::{busy, data, seen, state};
 use crate::robot::{Endpoint, Session, Survey};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
@@ -104,6 +104,7 @@ impl<'a> Target<'a> {
         if self.runs(release) {
             return Ok((Some(self.survey.clone()), received_images));
         }
+        data::tell(self.workspace, release, &self.survey);
         let metadata = Metadata::now(source, via, delivery.references());
         let archive = activate::archive(release, &metadata)?;
         let survey = self.start(|activation| {

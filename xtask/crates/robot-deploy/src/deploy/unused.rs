@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8Path;
+use camino::Utf8PathBuf;
 
 use crate::config::{Robot, Workspace};
 use crate::release::compose::ComposeDraft;
@@ -60,9 +60,9 @@ fn packages(workspace: &Workspace) -> Vec<&str> {
 /// Images that no robot runs; `None` unless the Compose files of all robots are known.
 fn images<'a>(workspace: &'a Workspace, drafts: &BTreeMap<&str, ComposeDraft>) -> Option<Vec<&'a str>> {
     let rendered = |robot: &&Robot| drafts.contains_key(robot.name.as_str());
-    let files: BTreeSet<&Utf8Path> =
-        workspace.robots.values().filter(rendered).map(|robot| robot.compose.as_path()).collect();
-    let are_all_known = workspace.robots.values().all(|robot| files.contains(robot.compose.as_path()));
+    let files: BTreeSet<&[Utf8PathBuf]> =
+        workspace.robots.values().filter(rendered).map(|robot| robot.compose.as_slice()).collect();
+    let are_all_known = workspace.robots.values().all(|robot| files.contains(robot.compose.as_slice()));
     let used: BTreeSet<&str> = drafts.values().flat_map(ComposeDraft::images).collect();
     let names = || workspace.images.keys().map(String::as_str);
     are_all_known.then(|| names().filter(|name| !used.contains(name)).collect())

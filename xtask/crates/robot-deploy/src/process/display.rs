@@ -61,6 +61,9 @@ impl fmt::Display for Cmd {
         if let Some(dir) = &self.dir {
             write!(f, "cd {} && ", quote(dir.as_str()))?;
         }
+        if self.has_own_env {
+            f.write_str("env -i ")?;
+        }
         for (name, value) in &self.env {
             write!(f, "{name}={} ", quote(value))?;
         }

@@ -4,7 +4,9 @@
 //! the robot needs nothing else from this machine to start the services.
 
 mod graph;
+mod portable;
 mod renamed;
+mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,17 +15,20 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::files::{Files, append_text};
-use crate::config::{Robot, Workspace};
+use super::files::{DATA, Files, Texts, append_text};
+use crate::config::{Robot, Workspace, nearest};
 use crate::error::{Failure, Result};
 use crate::image;
-use crate::process::Cmd;
+use resolve::Question;
 
 /// File in a project's archive: the Compose project.
 const COMPOSE: &str = "compose.json";
 
 /// File in a project's archive: see [`service_lines`].
 const SERVICES: &str = "services";
+
+/// File in a project's archive: see [`relation_lines`].
+const RELATIONS: &str = "relations";
 
 /// File in a project's archive: see [`image_lines`].
 const IMAGES: &str = "images";
@@ -40,11 +45,11 @@ pub(crate) struct ComposeDraft {
     model: Value,
     /// Name of the workspace's image that a service runs, by service; other services are left out.
     images: BTreeMap<String, String>,
+    /// Texts of configs and secrets that no file has.
+    texts: Texts,
     project: String,
     /// Directory of `robots.toml`.
     root: Utf8PathBuf,
-    /// Directory of the Compose file.
-    dir: Utf8PathBuf,
 }
 
 /// A project in the form that is sent to the robot.
@@ -62,50 +67,32 @@ pub(crate) struct ComposeProject {
     pub jobs: BTreeSet<String>,
     /// Definition of each service, in Compose's JSON.
     pub definitions: Value,
+    /// Hash of what is here of each path that belongs to the robot, `-` if nothing is.
+    pub data: BTreeMap<String, String>,
     /// Hash of each service's definition. The robot replaces containers whose hash has changed.
     pub hashes: BTreeMap<String, String>,
 }
 
 impl ComposeDraft {
-    /// Renders the robot's Compose file with the robot's variables.
+    /// Renders the robot's Compose files with the robot's variables.
+    ///
+    /// # Errors
+    /// Fails with exit code 2 if Compose refuses the files, or if a robot could not do what they say.
     pub(crate) fn render(workspace: &Workspace, robot: &Robot) -> Result<Self> {
-        let project = &workspace.project.name;
-        let mut command = Cmd::new("docker")
-            .args(["compose", "--file", robot.compose.as_str(), "--project-name", project])
-            .args(["config", "--no-path-resolution"]);
-        for (name, value) in robot.variables()? {
-            command = command.hidden_env(name, value);
-        }
-        let text = command.clone().args(["--format", "json"]).read().map_err(|error| {
-            let file = workspace.relative(&robot.compose);
-            let refused = Failure::config(format!("Compose refuses `{file}` for `{}`", robot.name));
-            let said = format!("{error:#}");
-            let is_about_variables = ["variable", "interpolat"].iter().any(|word| said.contains(word));
-            let refused = if is_about_variables {
-                refused.hint(format!(
-                    "its variables come from `env` and `env_files` of [robots.{}] in robots.toml",
-                    robot.name
-                ))
-            } else {
-                refused
-            };
-            refused.caused_by(error)
-        })?;
-        let mut model: Value =
-            serde_json::from_str(&text).context("parse the output of `docker compose config`")?;
+        let question = Question::new(workspace, robot)?;
+        let file = workspace.relative(&robot.compose[0]);
+        let mut model = question.answer()?;
         let images = own_images(workspace, robot, &model)?;
-        if fs_err::read_to_string(&robot.compose)?.contains(graph::KEY) {
-            // Compose leaves out extensions where it writes JSON.
-            let text = command.args(["--format", "yaml"]).read()?;
-            let extended =
-                serde_saphyr::from_str(&text).context("parse the output of `docker compose config`")?;
-            graph::expect(&mut model, &extended, workspace.relative(&robot.compose), &images)?;
+        if robot.compose.iter().any(|file| may_have(file, graph::KEY)) {
+            graph::expect(&mut model, &question.with_extensions()?, file, &images)?;
         }
-        let (root, project, dir) = (workspace.root.clone(), project.clone(), directory(robot));
+        portable::adapt(&mut model, file.as_str(), &robot.platform)?;
+        let texts = portable::take_texts(&mut model, &robot.variables()?)?;
+        let (root, project) = (workspace.root.clone(), workspace.project.name.clone());
         // Fails before anything is built. The files are read again for the release: a person may edit them during
         // the build.
-        drop(Files::relocate(&root, &dir, &mut model.clone())?);
-        Ok(Self { model, images, project, root, dir })
+        drop(Files::relocate(&root, &mut model.clone(), &texts)?);
+        Ok(Self { model, images, texts, project, root })
     }
 
     /// Names of the workspace's images that the robot needs.
@@ -126,12 +113,14 @@ impl ComposeDraft {
                 definition.remove("build");
             }
         }
-        let files = Files::relocate(&self.root, &self.dir, &mut model)?;
+        let files = Files::relocate(&self.root, &mut model, &self.texts)?;
         let lines = service_lines(&model);
         label(&mut model, &hashes(&lines));
         let text = serde_json::to_string_pretty(&model).context("write the Compose project")?;
         let images = image_lines(&self.project, references);
-        let archive = files.archive(&[(COMPOSE, text), (SERVICES, lines), (IMAGES, images)])?;
+        let relations = relation_lines(&model);
+        let texts = [(COMPOSE, text), (SERVICES, lines), (IMAGES, images), (RELATIONS, relations)];
+        let archive = files.archive(&texts)?;
         ComposeProject::read(archive, references)
     }
 }
@@ -152,6 +141,11 @@ impl ComposeProject {
             .collect();
         let hashes = hashes(text(SERVICES)?);
         let id = format!("{:x}", Sha256::digest(&archive));
+        let data = texts.get(DATA).into_iter().flat_map(|text| text.lines());
+        let data = data
+            .filter_map(|line| line.split_once(' '))
+            .map(|(hash, path)| (path.to_owned(), hash.to_owned()));
+        let data = data.collect();
         let names = services(&model).map(|(name, _)| name.clone()).collect();
         let jobs = services(&model).filter(|(_, service)| may_end(service)).map(|(name, _)| name.clone());
         Ok(Self {
@@ -161,6 +155,7 @@ impl ComposeProject {
             names,
             jobs: jobs.collect(),
             definitions: model["services"].clone(),
+            data,
             hashes,
         })
     }
@@ -182,14 +177,14 @@ fn with_texts(archive: &[u8], texts: &[(&str, String)]) -> Result<Vec<u8>> {
         let (mut header, path) = (entry.header().clone(), entry.path()?.into_owned());
         match texts.iter().find(|(name, _)| path.to_str() == Some(*name)) {
             Some((name, text)) => {
-                append_text(&mut new, name, text)?;
+                append_text(&mut new, name, text, 0o600)?;
                 added.insert(*name);
             }
             None => new.append_data(&mut header, path, &mut entry)?,
         }
     }
     for (name, text) in texts.iter().filter(|(name, _)| !added.contains(name)) {
-        append_text(&mut new, name, text)?;
+        append_text(&mut new, name, text, 0o600)?;
     }
     Ok(new.into_inner()?)
 }
@@ -200,20 +195,21 @@ fn texts(archive: &[u8]) -> Result<BTreeMap<String, String>> {
     for entry in tar::Archive::new(archive).entries()? {
         let mut entry = entry?;
         let name = entry.path()?.to_string_lossy().into_owned();
-        if [COMPOSE, SERVICES].contains(&name.as_str()) {
+        if [COMPOSE, SERVICES, DATA].contains(&name.as_str()) {
             texts.extend([(name, std::io::read_to_string(&mut entry)?)]);
         }
     }
     Ok(texts)
 }
 
-fn directory(robot: &Robot) -> Utf8PathBuf {
-    robot.compose.parent().unwrap_or(Utf8Path::new(".")).to_owned()
+/// Returns whether a file has a text; one that cannot be read may have it.
+fn may_have(file: &Utf8Path, text: &str) -> bool {
+    fs_err::read_to_string(file).is_ok_and(|content| content.contains(text))
 }
 
 /// Name of the workspace's image of each service that has one.
 fn own_images(workspace: &Workspace, robot: &Robot, model: &Value) -> Result<BTreeMap<String, String>> {
-    let (project, file) = (&workspace.project.name, workspace.relative(&robot.compose));
+    let (project, file) = (&workspace.project.name, workspace.relative(&robot.compose[0]));
     let mut images = BTreeMap::new();
     for (service, definition) in services(model) {
         let Some(image) = definition["image"].as_str() else {
@@ -224,6 +220,22 @@ fn own_images(workspace: &Workspace, robot: &Robot, model: &Value) -> Result<BTr
         if let Some(name) = image.strip_prefix(&format!("{project}:")) {
             workspace.image(name).with_context(|| format!("service `{service}` of `{file}`"))?;
             images.insert(service.clone(), name.to_owned());
+        } else if let Some((other, name)) =
+            image.split_once(':').filter(|(other, _)| !other.contains(['/', '.']))
+            && workspace.images.contains_key(name)
+        {
+            // The project has been renamed, or its name is misspelt.
+            let message =
+                format!("`{file}`: service `{service}` has `image: {image}`, but the project is `{project}`");
+            let hint = format!("`image: {project}:{name}` is the image of [images.{name}] in robots.toml");
+            let near = nearest(other, [project.as_str()]).is_some();
+            let failure = Failure::config(message).hint(hint);
+            let failure = if near {
+                failure
+            } else {
+                failure.hint(format!("or set `name = \"{other}\"` in [project]"))
+            };
+            return Err(failure.into());
         }
     }
     Ok(images)
@@ -238,7 +250,7 @@ fn may_end(service: &Value) -> bool {
     !matches!(service["restart"].as_str(), Some("always" | "unless-stopped"))
 }
 
-/// Returns a line `HASH FLAGS SERVICE` for each service: a hash of its definition, and the flag `j` for a
+/// Returns a line `HASH FLAGS SERVICE` for each service with containers: a hash of its definition, and the flag `j` for a
 /// job, which may end, or `-`.
 fn service_lines(model: &Value) -> String {
     let line = |(name, service): (&String, &Value)| {
@@ -246,7 +258,17 @@ fn service_lines(model: &Value) -> String {
         let flags = if may_end(service) { "j" } else { "-" };
         format!("{hash:x} {flags} {name}\n")
     };
-    services(model).map(line).collect()
+    services(model).filter(|(_, service)| portable::replicas(service) > 0).map(line).collect()
+}
+
+/// Returns a line `SERVICE COUNT FOLLOWED` for each service that has not exactly one container or is replaced with others:
+/// the number of its containers, and those services, separated by commas.
+fn relation_lines(model: &Value) -> String {
+    let line = |(name, service): (&String, &Value)| {
+        let (count, followed) = (portable::replicas(service), portable::followed(service).join(","));
+        (count > 1 || !followed.is_empty()).then(|| format!("{name} {count} {followed}\n"))
+    };
+    services(model).filter_map(line).collect()
 }
 
 /// Returns the networks, volumes, configs and secrets that a service uses: if one changes, only the services
@@ -331,7 +353,7 @@ mod tests {
                         "image": "eurobot:navigation",
                         "build": { "context": "." },
                         "volumes": [
-                            { "type": "bind", "source": "./maps", "target": "/maps" },
+                            { "type": "bind", "source": "./maps", "target": "/maps", "read_only": true },
                             { "type": "bind", "source": "/dev", "target": "/dev" },
                             { "type": "volume", "source": "data", "target": "/data" },
                         ],
@@ -341,9 +363,9 @@ mod tests {
                 "secrets": { "token": { "file": "token.txt" } },
             }),
             images: BTreeMap::from([("navigation".to_owned(), "navigation".to_owned())]),
+            texts: Texts::new(),
             project: "eurobot".to_owned(),
             root: dir.to_owned(),
-            dir: dir.to_owned(),
         }
     }
 

@@ -1,8 +1,11 @@
-//! Files beside the Compose file that its services mount. They are part of the release.
+//! Files of the repository that services mount.
 //!
-//! On the robot, each is in a directory that is named by a hash of its content, outside the releases. So a
-//! container that keeps running keeps its files, and a container whose files changed has a new definition and
-//! is replaced.
+//! What services only read is part of the release. On the robot, each file or directory is in a directory that is named
+//! by a hash of its content, outside the releases. So a container that keeps running keeps its files, and a container whose
+//! files changed has a new definition and is replaced.
+//!
+//! What a service may write belongs to the robot: it is in `data/`, is copied from here once, and nothing but
+//! `cargo xtask data --reset` replaces it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,35 +17,61 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Failure, Result};
 use crate::files;
 
+/// File in a project's archive: a line "HASH PATH" for each path that belongs to the robot, "-" for one that is not here.
+pub(super) const DATA: &str = "data";
+
+/// Texts of configs and secrets that no file has, by section and name.
+pub(super) type Texts = BTreeMap<(String, String), String>;
+
 /// The mounted files of one project.
 #[derive(Debug)]
 pub(super) struct Files<'a> {
-    /// Directory of the Compose file.
-    dir: &'a Utf8Path,
     /// Directory of `robots.toml`, without links in its path.
     root: Utf8PathBuf,
-    /// Paths in the archive, by paths relative to the Compose file.
+    texts: &'a Texts,
+    /// Places in the archive of files to send, by path relative to `root`.
     places: BTreeMap<Utf8PathBuf, Utf8PathBuf>,
+    /// Places in the archive of texts.
+    text_places: BTreeMap<&'a (String, String), Utf8PathBuf>,
+    /// Paths that belong to the robot, relative to `root`.
+    data: BTreeSet<Utf8PathBuf>,
 }
 
 impl<'a> Files<'a> {
     /// Finds the files that the model mounts, and replaces their paths in it by those on the robot.
     ///
     /// # Errors
-    /// Fails when a file is not below `dir`, or is a link that leads out of `root`.
-    pub(super) fn relocate(root: &Utf8Path, dir: &'a Utf8Path, model: &mut Value) -> Result<Self> {
+    /// Fails when a file is missing, is a link that leads out of `root`, or when a path is in one that a service may write.
+    pub(super) fn relocate(root: &Utf8Path, model: &mut Value, texts: &'a Texts) -> Result<Self> {
         let root = root.canonicalize_utf8().with_context(|| format!("find `{root}`"))?;
-        let mut files = Self { dir, root, places: BTreeMap::new() };
+        let (places, text_places) = (BTreeMap::new(), BTreeMap::new());
+        let mut files = Self { root, texts, places, text_places, data: writable(model) };
         let paths: BTreeSet<Utf8PathBuf> =
             references(model).filter_map(|source| relative(source.as_str()?)).collect();
         for path in paths {
+            let inside =
+                |data: &&Utf8PathBuf| *data != &path && (path.starts_with(data) || data.starts_with(&path));
+            if let Some(data) = files.data.iter().find(inside) {
+                return Err(nested(&path, data));
+            }
+            if files.data.contains(&path) && !files.root.join(&path).exists() {
+                continue;
+            }
             let mut archive = new_archive();
             files.append(&mut archive, &path, &path)?;
-            let hash = format!("{:x}", Sha256::digest(archive.into_inner()?));
-            files.places.insert(path.clone(), Utf8Path::new("files").join(&hash[..16]).join(&path));
+            files.places.insert(path.clone(), place(&archive.into_inner()?, &path));
+        }
+        for (key, text) in texts {
+            files.text_places.insert(key, place(text.as_bytes(), Utf8Path::new(&key.1)));
+        }
+        for ((section, name), place) in &files.text_places {
+            model[section][name]["file"] = Value::from(format!("../{place}"));
         }
         for source in references(model) {
-            if let Some(place) = source.as_str().and_then(|path| files.places.get(&relative(path)?)) {
+            let Some(path) = source.as_str().and_then(relative) else { continue };
+            if files.data.contains(&path) {
+                *source = Value::from(doubled(&format!("../{DATA}/{path}")));
+            } else if let Some(place) = files.places.get(&path) {
                 *source = Value::from(doubled(&format!("../{place}")));
             }
         }
@@ -52,34 +81,44 @@ impl<'a> Files<'a> {
     /// Packs texts, which only their owner can read, and the files. The same content gives the same bytes.
     pub(super) fn archive(&self, texts: &[(&str, String)]) -> Result<Vec<u8>> {
         let mut archive = new_archive();
-        for (name, text) in texts {
-            append_text(&mut archive, name, text)?;
+        let data = self.data.iter().map(|path| format!("{} {path}\n", self.hash(path).unwrap_or("-")));
+        let data = (DATA, data.collect::<String>());
+        for (name, text) in texts.iter().chain((!self.data.is_empty()).then_some(&data)) {
+            append_text(&mut archive, name, text, 0o600)?;
         }
         self.places.iter().try_for_each(|(path, place)| self.append(&mut archive, path, place))?;
+        for (key, place) in &self.text_places {
+            // The directories around it are closed to others, and the user of a container may be any.
+            append_text(&mut archive, place.as_str(), &self.texts[*key], 0o444)?;
+        }
         archive.into_inner().context("pack the Compose project")
+    }
+
+    /// Hash of the content of a path that is here.
+    fn hash(&self, path: &Utf8Path) -> Option<&str> {
+        self.places.get(path)?.iter().nth(1)
     }
 
     /// Packs a file or a directory tree under another name.
     fn append(&self, archive: &mut tar::Builder<Vec<u8>>, path: &Utf8Path, name: &Utf8Path) -> Result<()> {
-        if path.components().any(|part| part.as_str() == "..") {
-            return Err(Failure::config(format!("`{path}` is outside the Compose file's directory"))
-                .hint("move it beside the Compose file, or use an absolute path of a file on the robot")
-                .into());
-        }
-        let source = self.dir.join(path);
-        self.resolved(&source)
+        let source = self.root.join(path);
+        self.resolved(&source, path)
             .and_then(|source| self.append_existing(archive, &source, path, name))
-            .with_context(|| format!("pack `{source}`, which the Compose file mounts"))
+            .with_context(|| format!("pack `{path}`, which the Compose file mounts"))
     }
 
     /// Resolves links. Links out of the repository are refused, so that no private file gets to a robot.
-    fn resolved(&self, source: &Utf8Path) -> Result<Utf8PathBuf> {
-        let resolved = source.canonicalize_utf8().with_context(|| format!("find `{source}`"))?;
+    fn resolved(&self, source: &Utf8Path, path: &Utf8Path) -> Result<Utf8PathBuf> {
+        let Ok(resolved) = source.canonicalize_utf8() else {
+            return Err(Failure::config(format!("`{path}` does not exist, but a Compose file names it"))
+                .hint("create it, or write an absolute path for what is on the robot")
+                .into());
+        };
         if resolved.starts_with(&self.root) {
             return Ok(resolved);
         }
         Err(Failure::config(format!("`{source}` is a link out of `{}`, to `{resolved}`", self.root))
-            .hint("copy the file beside the Compose file, or use an absolute path of a file on the robot")
+            .hint("copy the file into the repository, or write an absolute path for what is on the robot")
             .into())
     }
 
@@ -102,11 +141,39 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Packs a text that only its owner can read, because it may contain values of `.env` files.
-pub(super) fn append_text(archive: &mut tar::Builder<Vec<u8>>, name: &str, text: &str) -> Result<()> {
+/// Place in the archive of a file with a content.
+fn place(content: &[u8], path: &Utf8Path) -> Utf8PathBuf {
+    let hash = format!("{:x}", Sha256::digest(content));
+    Utf8Path::new("files").join(&hash[..16]).join(path)
+}
+
+/// Paths of the repository that a service may write.
+fn writable(model: &mut Value) -> BTreeSet<Utf8PathBuf> {
+    let services = model["services"].as_object().into_iter().flatten();
+    let volumes = services.flat_map(|(_, service)| service["volumes"].as_array().into_iter().flatten());
+    let binds = volumes.filter(|volume| volume["type"] == "bind" && volume["read_only"] != true);
+    binds.filter_map(|bind| relative(bind["source"].as_str()?)).collect()
+}
+
+/// Error about a path in a directory that a service may write, or around it: a container could put a link there.
+fn nested(path: &Utf8Path, data: &Utf8Path) -> anyhow::Error {
+    let message =
+        format!("`{path}` and `{data}` are mounted, one inside the other, and a service may write `{data}`");
+    Failure::config(message)
+        .hint(format!("mount the outer one in both places, or let services only read `{data}`: `./…:/…:ro`"))
+        .into()
+}
+
+/// Packs a text with the permissions `mode`: one that may contain values of `.env` files is only for its owner.
+pub(super) fn append_text(
+    archive: &mut tar::Builder<Vec<u8>>,
+    name: &str,
+    text: &str,
+    mode: u32,
+) -> Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(text.len() as u64);
-    header.set_mode(0o600);
+    header.set_mode(mode);
     archive.append_data(&mut header, name, text.as_bytes()).context("pack the Compose project")
 }
 
@@ -127,7 +194,7 @@ pub(super) fn undoubled(text: &str) -> String {
     text.replace("$$", "$")
 }
 
-/// Returns a path relative to the Compose file, or `None` for a path on the robot.
+/// Returns a path relative to the repository, or `None` for a path on the robot.
 fn relative(path: &str) -> Option<Utf8PathBuf> {
     let is_here = !path.starts_with(['/', '~']);
     is_here.then(|| Utf8PathBuf::from(undoubled(path.strip_prefix("./").unwrap_or(path))))
@@ -170,10 +237,10 @@ mod tests {
     }
 
     fn packed(root: &Utf8Path, source: &str) -> Result<Vec<u8>> {
-        let bind = json!({ "type": "bind", "source": source });
+        let bind = json!({ "type": "bind", "source": source, "read_only": true });
         let mut model =
             json!({ "services": { "x": { "volumes": [bind] } }, "secrets": { "y": { "file": source } } });
-        Files::relocate(root, &root.join("docker"), &mut model)?.archive(&[])
+        Files::relocate(root, &mut model, &Texts::new())?.archive(&[])
     }
 
     #[test]
@@ -192,7 +259,7 @@ mod tests {
             ("./maps", "/etc/hostname"),
             ("./twice", ".ssh/id_ed25519"),
         ] {
-            let error = packed(&root, source).unwrap_err();
+            let error = packed(&root, &source.replace("./", "./docker/")).unwrap_err();
             let said = format!("{error:#}");
             assert!(said.contains("is a link out of") && said.contains(target), "{source}: {said}");
             assert_eq!(exit_of(&error), Exit::Config);
@@ -210,7 +277,7 @@ mod tests {
         let other = root.with_file_name("other");
         std::os::unix::fs::symlink(&root, &other)?;
         for root in [root, other] {
-            let archive = packed(&root, "./tables")?;
+            let archive = packed(&root, "./docker/tables")?;
             assert!(archive.windows(2).any(|bytes| bytes == b"P5"));
         }
         Ok(())

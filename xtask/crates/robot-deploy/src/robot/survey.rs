@@ -1,6 +1,8 @@
 //! The state of a robot, read by a single remote script: each additional round trip would slow down every
 //! deploy.
 
+use std::collections::BTreeMap;
+
 use crate::config::Platform;
 use crate::error::{Failure, Result, explained};
 use crate::robot_side::Script;
@@ -138,6 +140,8 @@ pub struct Survey {
     pub in_use: Vec<EngineImage>,
     /// The project's containers, including stopped ones.
     pub containers: Vec<Container>,
+    /// Hash of the content that each path of the robot's data began with.
+    pub seeds: BTreeMap<String, String>,
 }
 
 impl Survey {
@@ -173,6 +177,9 @@ impl Survey {
                     survey.pending = Some(PendingOutcome::parse(release, outcome, reason));
                 }
                 [word::CONTAINER, ref fields @ ..] => survey.containers.extend(Container::parse(fields)),
+                [word::SEED, hash, path] => {
+                    survey.seeds.insert(path.to_owned(), hash.to_owned());
+                }
                 [word::NO_DOCKER, reason] => return Err(no_docker(robot, reason)),
                 _ => {}
             }

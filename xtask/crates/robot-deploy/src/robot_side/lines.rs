@@ -27,6 +27,7 @@ macro_rules! words {
 }
 
 words! {
+    data ".sh" { DATA "data" }
     activate ".sh" { DOING "doing" LOG "log" END "end" }
     examine ".sh" {
         MACHINE "machine" CLOCK "clock" DOCKER "docker" DOCKER_ERROR "docker-error" FREE "free" COMPOSE "compose"
@@ -41,7 +42,7 @@ words! {
     stored ".sh" { RELEASE "release" WANTED "wanted" ENTRY "entry" }
     survey ".sh" {
         MACHINE "machine" CLOCK "clock" RELEASE "release" NUMBER "number" STAMP "stamp" NEWS "news" IMAGE "image"
-        IN_USE "in-use" CONTAINER "container" NO_DOCKER "no-docker"
+        IN_USE "in-use" CONTAINER "container" NO_DOCKER "no-docker" SEED "seed"
     }
 }
 

@@ -31,7 +31,7 @@ fn a_good_workspace_is_complete() {
     assert_eq!(workspace.bases["ros"].dockerfile, team.root.join("docker/ros.Dockerfile"));
     assert_eq!(workspace.images["navigation"].base, "ros");
     assert_eq!(workspace.robots["main"].host, Host::Simulated { store: Store::Containerd });
-    assert_eq!(workspace.robots["main"].compose, team.root.join("docker/compose.yaml"));
+    assert_eq!(workspace.robots["main"].compose, [team.root.join("docker/compose.yaml")]);
     let package = workspace.packages.get("navigation").unwrap();
     assert_eq!(
         (package.dir.as_str(), package.build_depends.as_slice()),

@@ -172,7 +172,10 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "`env_files` must be a list of strings",
             "[\"…\", \"…\"]",
         ),
-        (main_with("compose = [\"a\"]"), "10:11", "`compose` must be a string, not an array", "write"),
+        (main_with("compose = [\"a\"]"), "10:12", "`compose`: `a` does not exist", "create `a`"),
+        (main_with("compose = [1]"), "10:12", "an element of `compose` must be a string", "in quotes"),
+        (main_with("compose = []"), "8:9", "`compose` is an empty list", "name at least one"),
+        (main_with("compose = { a = 1 }"), "10:11", "`compose` must be a string, not a table", "write"),
         (
             format!("project = 1\n{}", with("[project]\nname = \"eurobot\"\n", "")),
             "1:11",

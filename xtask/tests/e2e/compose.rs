@@ -1,0 +1,251 @@
+//! Compose files of all kinds: a robot does with them what Compose does on one machine.
+
+use super::harness::{Lab, MAIN, PROJECT, Workspace};
+
+const COMPOSE: &str = "docker/compose.yaml";
+const ENVIRONMENT: &str = "    HEARTBEAT_FILE: /tmp/heartbeat\n";
+const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
+
+/// Adds lines to the definition of the service `navigation`.
+fn add_to_navigation(workspace: &Workspace, lines: &str) {
+    let image = format!("    image: {PROJECT}:navigation\n");
+    workspace.edit(COMPOSE, &image, &format!("{image}{lines}"));
+}
+
+fn variable(service: &str, name: &str) -> String {
+    MAIN.sh(&format!("docker exec {PROJECT}-{service}-1 sh -c 'echo \"${name}\"'"))
+}
+
+/// Names of the project's containers.
+fn containers() -> Vec<String> {
+    let names = MAIN.sh(&format!(
+        "docker container ls --all --filter label=com.docker.compose.project={PROJECT} --format '{{{{.Names}}}}'"
+    ));
+    let mut names: Vec<String> = names
+        .lines()
+        .filter_map(|name| Some(name.strip_prefix(&format!("{PROJECT}-"))?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+pub fn the_shell_of_whoever_deploys_reaches_no_robot(lab: &Lab) {
+    let workspace = lab.deployed();
+    let with = |line: &str| workspace.edit(COMPOSE, ENVIRONMENT, &format!("{ENVIRONMENT}    {line}\n"));
+    let deploy = |name: &str, value: &str| workspace.start_with(&[(name, value)], &DEPLOY).wait_for_all();
+
+    // A value that a shell has, and one that none has.
+    with("SPEED: ${SPEED:-1}");
+    let shell = deploy("SPEED", "42").expect_exit(2);
+    shell
+        .says("`SPEED` would be that of this shell, `42`")
+        .says("write `env = { SPEED = \"…\" }` into [robots.main]");
+    let deployed = deploy("UNUSED", "42").expect_exit(0);
+    drop(deployed);
+    assert_eq!(variable("navigation", "SPEED"), "1");
+    with("CAN_PORT: ${CAN_PROT}");
+    workspace.edit("robots.toml", "ROBOT_NAME = \"main\" }", "ROBOT_NAME = \"main\", CAN_PORT = \"can0\" }");
+    let unset = workspace.xtask(&DEPLOY).expect_exit(2);
+    unset.says("docker/compose.yaml:").says("`CAN_PROT` is empty").says("did you mean `CAN_PORT`");
+    workspace.edit(COMPOSE, "${CAN_PROT}", "${CAN_PORT}");
+
+    // Variables that are passed through.
+    with("TERM:");
+    deploy("TERM", "xterm").expect_exit(2).says("`TERM` would be that of this shell, `xterm`");
+    workspace.edit(COMPOSE, "    TERM:\n", "");
+
+    // The user and the home directory are those of the robot; an `env_file` is the one beside the Compose file.
+    with("WHO: ${USER} at ${HOME}");
+    workspace.write("docker/dds.env", "DDS=udp ${ROBOT_NAME}\n");
+    workspace.write("dds.env", "DDS=wrong\n");
+    add_to_navigation(
+        workspace,
+        "    env_file: dds.env\n    volumes: [\"~/maps:/maps\", \"${HOME}/logs:/logs\"]\n",
+    );
+    lab.deploy(MAIN);
+    assert_eq!(variable("navigation", "WHO"), "robot at /home/robot");
+    assert_eq!(variable("navigation", "DDS"), "udp main");
+    assert_eq!(variable("navigation", "CAN_PORT"), "can0");
+    assert!(MAIN.can(&["test", "-d", "/home/robot/maps"]) && MAIN.can(&["test", "-d", "/home/robot/logs"]));
+    MAIN.sh("rmdir /home/robot/maps /home/robot/logs");
+}
+
+pub fn what_a_service_writes_belongs_to_the_robot(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.write("docker/maps/table.pgm", "drawn by hand\n");
+    add_to_navigation(workspace, "    volumes: [./maps:/maps, ./bags:/bags]\n");
+    lab.deploy(MAIN);
+    let run = |script: &str| MAIN.sh(&format!("docker exec {PROJECT}-navigation-1 sh -c '{script}'"));
+    assert_eq!(MAIN.file("navigation", "/maps/table.pgm"), "drawn by hand");
+    run("echo seen by the robot >/maps/table.pgm; echo one >/bags/1.mcap");
+
+    // Neither an edit here nor a rollback, a prune or a stop touch it.
+    workspace.write("docker/maps/table.pgm", "drawn again\n");
+    let line = "command: node navigation";
+    workspace.edit(COMPOSE, line, &format!("labels: {{ edit: \"1\" }}\n    {line}"));
+    let deployed = workspace.xtask(&DEPLOY).expect_exit(0);
+    deployed.says("`docker/maps` belongs to `main`");
+    let is_kept = || {
+        assert_eq!(MAIN.file("navigation", "/maps/table.pgm"), "seen by the robot");
+        assert_eq!(MAIN.file("navigation", "/bags/1.mcap"), "one");
+    };
+    is_kept();
+    workspace.xtask(&["rollback", "--robot", "main"]).expect_exit(0);
+    is_kept();
+    workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0);
+    workspace.xtask(&["stop", "--robot", "main"]).expect_exit(0);
+    workspace.xtask(&["start", "--robot", "main"]).expect_exit(0);
+    is_kept();
+
+    // It is listed, fetched, and given up when a person says so.
+    workspace.xtask(&["data", "--robot", "main"]).expect_exit(0).says("docker/maps").says("docker/bags");
+    workspace
+        .xtask(&[
+            "pull-data",
+            "--robot",
+            "main",
+            &format!(".deploy/{PROJECT}/data/docker/maps"),
+            "--to",
+            "fetched",
+        ])
+        .expect_exit(0);
+    let fetched = workspace.read("fetched/main/maps/table.pgm");
+    assert_eq!(fetched, "seen by the robot\n");
+    workspace
+        .xtask(&["data", "--robot", "main", "--reset", "docker/map"])
+        .expect_exit(2)
+        .says("did you mean `docker/maps`");
+    workspace.xtask(&["data", "--robot", "main", "--reset", "docker/maps", "--yes"]).expect_exit(0);
+    lab.deploy(MAIN);
+    assert_eq!(MAIN.file("navigation", "/maps/table.pgm"), "drawn again");
+    assert_eq!(MAIN.file("navigation", "/bags/1.mcap"), "one");
+}
+
+pub fn what_an_older_release_wrote_is_not_lost(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.write("docker/maps/table.pgm", "drawn by hand\n");
+    add_to_navigation(workspace, "    volumes: [./maps:/maps:ro]\n");
+    lab.deploy(MAIN);
+    // An older version put what services write there, too.
+    MAIN.sh(&format!(
+        "cd /home/robot/.deploy/{PROJECT} && echo seen >\"$(ls -d files/*/docker/maps)/table.pgm\""
+    ));
+    workspace.edit(COMPOSE, "./maps:/maps:ro", "./maps:/maps");
+    lab.deploy(MAIN);
+    assert_eq!(MAIN.file("navigation", "/maps/table.pgm"), "seen");
+}
+
+pub fn several_files_are_one_project(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.edit(COMPOSE, "x-node:", "include: [extra/lidar.yaml]\n\nx-node:");
+    workspace.write("docker/extra/lidar.conf", "range: 12\n");
+    let service = |image: &str, more: &str| {
+        format!(
+            "services:\n  lidar:\n    image: {PROJECT}:{image}\n    command: node {image}\n    network_mode: host\n    \
+             restart: unless-stopped\n    volumes: [./lidar.conf:/lidar.conf:ro]\n    environment: {{ HEARTBEAT_FILE: /tmp/heartbeat }}\n{more}"
+        )
+    };
+    workspace.write("docker/extra/lidar.yaml", service("localization", ""));
+    let override_file = "services:\n  navigation:\n    environment: { SPEED: from the override }\n";
+    workspace.write("docker/compose.override.yaml", override_file);
+    lab.deploy(MAIN);
+    assert_eq!(MAIN.file("lidar", "/lidar.conf"), "range: 12");
+    assert_eq!(variable("navigation", "SPEED"), "from the override");
+
+    // A list is complete.
+    let list = "compose = [\"docker/compose.yaml\", \"docker/robot.yaml\"]";
+    let toml = workspace.read("robots.toml").replacen("compose = \"docker/compose.yaml\"", list, 1);
+    workspace.write("robots.toml", toml);
+    workspace.write("docker/robot.yaml", override_file.replace("override", "list"));
+    lab.deploy(MAIN);
+    assert_eq!(variable("navigation", "SPEED"), "from the list");
+
+    workspace.edit("docker/extra/lidar.yaml", "./lidar.conf", "../../../lidar.conf");
+    workspace.xtask(&DEPLOY).expect_exit(2).says("is outside of the repository");
+}
+
+pub fn profiles_replicas_and_secrets_are_those_of_compose(lab: &Lab) {
+    let workspace = lab.deployed();
+    let service = |name: &str, more: &str| {
+        format!(
+            "  {name}:\n    image: {PROJECT}:localization\n    command: [sh, -c, 'sleep 1000']\n    stop_signal: KILL\n{more}\n"
+        )
+    };
+    let more = [
+        service("hidden", "    profiles: [lab]"),
+        service("shown", "    profiles: [match]"),
+        service("none", "    deploy: { replicas: 0 }"),
+        service("twice", "    scale: 2"),
+        service(
+            "sealed",
+            "    secrets: [token]\n    configs: [{ source: motd, target: /motd }]\n    user: \"4321\"",
+        ),
+    ];
+    let tail = "secrets: { token: { environment: TEAM_TOKEN } }\nconfigs: { motd: { content: \"go ${ROBOT_NAME}\" } }\n";
+    workspace.write(COMPOSE, format!("{}{}{tail}", workspace.read(COMPOSE), more.concat()));
+    workspace.edit(
+        "robots.toml",
+        "ROBOT_NAME = \"main\" }",
+        "ROBOT_NAME = \"main\", COMPOSE_PROFILES = \"match\", TEAM_TOKEN = \"swordfish\" }",
+    );
+    lab.deploy(MAIN);
+    let expected = ["sealed-1", "shown-1", "twice-1", "twice-2"];
+    let found = containers();
+    let others: Vec<&String> =
+        found.iter().filter(|name| !name.ends_with("-guard") && expected.contains(&name.as_str())).collect();
+    assert_eq!(others, expected, "{found:?}");
+    assert!(!found.iter().any(|name| name.starts_with("none") || name.starts_with("hidden")), "{found:?}");
+    assert_eq!(MAIN.file("sealed", "/run/secrets/token"), "swordfish");
+    assert_eq!(MAIN.file("sealed", "/motd"), "go main");
+
+    workspace.xtask(&["restart", "--robot", "main", "shown"]).expect_exit(0);
+    workspace.xtask(&["stop", "--robot", "main"]).expect_exit(0);
+    let running = MAIN.sh(&format!("docker ps --quiet --filter label=com.docker.compose.project={PROJECT}"));
+    assert_eq!(running, "", "profiled services are stopped like all others");
+
+    // One of two is not enough.
+    workspace.xtask(&["start", "--robot", "main"]).expect_exit(0);
+    MAIN.sh(&format!("docker rm --force {PROJECT}-twice-2"));
+    lab.deploy(MAIN);
+    assert!(containers().contains(&"twice-2".to_owned()));
+}
+
+pub fn services_that_share_a_namespace_are_replaced_together(lab: &Lab) {
+    let workspace = lab.deployed();
+    let service = format!(
+        "  bridge:\n    image: {PROJECT}:localization\n    command: [sh, -c, 'sleep 1000']\n    stop_signal: KILL\n"
+    );
+    let sharing = service.replace("bridge:", "logger:") + "    network_mode: service:bridge\n";
+    workspace.write(COMPOSE, format!("{}{service}{sharing}", workspace.read(COMPOSE)));
+    lab.deploy(MAIN);
+    let id = |service: &str| MAIN.sh(&format!("docker inspect --format '{{{{.Id}}}}' {PROJECT}-{service}-1"));
+    let mode =
+        || MAIN.sh(&format!("docker inspect --format '{{{{.HostConfig.NetworkMode}}}}' {PROJECT}-logger-1"));
+    let (bridge, logger) = (id("bridge"), id("logger"));
+    assert_eq!(mode(), format!("container:{bridge}"));
+    MAIN.sh(&format!("docker rm --force {PROJECT}-bridge-1"));
+    lab.deploy(MAIN);
+    assert_ne!(id("bridge"), bridge);
+    assert_ne!(id("logger"), logger);
+    assert_eq!(mode(), format!("container:{}", id("bridge")));
+}
+
+pub fn what_no_robot_can_do_is_refused_before_anything_is_sent(lab: &Lab) {
+    let workspace = lab.deployed();
+    let before = MAIN.services();
+    for (lines, said) in [
+        ("    platform: linux/s390x\n", "has `platform: linux/s390x`, but the robot is linux/"),
+        ("    volumes: [./maps:/maps, ./maps/table:/table]\n", "one inside the other"),
+        ("    volumes: [./nowhere:/maps:ro]\n", "`docker/nowhere` does not exist"),
+        ("    volumes: [../../elsewhere:/maps]\n", "is outside of the repository"),
+        ("    volumes: [$PWD/maps:/maps]\n", "write `.` for the directory of the Compose file"),
+    ] {
+        workspace.reset();
+        add_to_navigation(workspace, lines);
+        workspace.xtask(&DEPLOY).expect_exit(2).says(said);
+    }
+    workspace.reset();
+    workspace.edit(COMPOSE, &format!("image: {PROJECT}:navigation"), "image: oldname:navigation");
+    workspace.xtask(&DEPLOY).expect_exit(2).says("service `navigation` has `image: oldname:navigation`");
+    assert_eq!(MAIN.services(), before);
+}
