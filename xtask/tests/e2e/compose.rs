@@ -2,9 +2,9 @@
 
 use super::harness::{Lab, MAIN, PROJECT, Workspace};
 
-const COMPOSE: &str = "docker/compose.yaml";
+pub const COMPOSE: &str = "docker/compose.yaml";
 const ENVIRONMENT: &str = "    HEARTBEAT_FILE: /tmp/heartbeat\n";
-const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
+pub const DEPLOY: [&str; 4] = ["deploy", "--robot", "main", "--yes"];
 
 /// Adds lines to the definition of the service `navigation`.
 fn add_to_navigation(workspace: &Workspace, lines: &str) {

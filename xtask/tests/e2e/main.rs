@@ -30,6 +30,7 @@ mod false_robot;
 mod faults;
 mod first_deploy;
 mod fleet;
+mod foreign;
 mod forwarding;
 mod full_disks;
 mod harness;
@@ -137,6 +138,8 @@ fn main() -> ExitCode {
         compose::several_files_are_one_project,
         compose::profiles_replicas_and_secrets_are_those_of_compose,
         compose::services_that_share_a_namespace_are_replaced_together,
+        foreign::images_of_others_travel_and_are_pinned,
+        foreign::a_dockerfile_of_a_compose_file_is_built,
         compose::what_no_robot_can_do_is_refused_before_anything_is_sent,
         links::a_robot_that_is_starting_is_waited_for,
         links::the_limits_of_a_server_are_waited_for,

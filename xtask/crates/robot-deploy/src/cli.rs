@@ -57,6 +57,11 @@ pub enum Verb {
     /// Each dependency in a package.xml that is not a package of the workspace is in the base, or rosdep knows packages of
     /// apt or pip for it, which builds install above the base. Their versions are in docker/rosdep.lock.
     Deps(verbs::deps::Args),
+    /// Pin the images of others that Compose files name to what their registries have now
+    ///
+    /// A deploy does this for images that are neither pinned nor on this machine. The digests are in images.lock, to be
+    /// committed.
+    Pull(verbs::pull::Args),
     /// Build the current revision, and push it to the registry of [hub]
     ///
     /// The build is that of a clean checkout, and uncommitted changes are refused, so that the published images contain
@@ -212,6 +217,7 @@ impl Verb {
             Self::Watch(args) => verbs::watch::run(&args),
             Self::BuildImages(args) => verbs::build_images::run(&args),
             Self::Deps(args) => verbs::deps::run(&args),
+            Self::Pull(args) => verbs::pull::run(&args),
             Self::Publish(args) => verbs::publish::run(&args),
             Self::LoadBundle(args) => verbs::load_bundle::run(&args),
             Self::Status(args) => verbs::status::run(&args),

@@ -59,12 +59,7 @@ pub(crate) fn drafts<'a>(
 
 /// All images that the robots run, each with the platforms of the robots that run it.
 pub(crate) fn image_specs(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<ImageSpec> {
-    let specs = |robot: &&Robot| {
-        let platform = robot.platform.clone();
-        let spec = move |image: &str| ImageSpec { image: image.to_owned(), platform: platform.clone() };
-        drafts[robot.name.as_str()].images().into_iter().map(spec)
-    };
-    robots.iter().flat_map(specs).collect()
+    robots.iter().flat_map(|robot| drafts[robot.name.as_str()].specs(&robot.platform)).collect()
 }
 
 /// The built images that a robot runs.

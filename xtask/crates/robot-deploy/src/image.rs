@@ -17,7 +17,9 @@ mod failures;
 pub mod layout;
 mod needed;
 pub mod oci;
+mod others;
 mod own;
+pub mod pins;
 mod progress;
 mod provenance;
 pub mod push;
@@ -47,15 +49,32 @@ pub use builder::Builder;
 pub use dependencies::Dependency;
 pub use dockerfile::render as render_dockerfile;
 
-/// Image of the workspace to build for one platform.
+/// Source of an image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Packages: an `[images.NAME]` of `robots.toml`.
+    Packages,
+    /// An image that others have made, by its name in a registry or in this machine's store.
+    Foreign { reference: String },
+    /// A Dockerfile: `build` of a service, in Compose's JSON, with paths that begin with `./` in the repository.
+    Dockerfile { build: String },
+}
+
+/// Image to build for one platform.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageSpec {
-    /// Name of the image in `robots.toml`.
+    /// Its tag in the project's repository.
     pub image: String,
     pub platform: Platform,
+    pub origin: Origin,
 }
 
 impl ImageSpec {
+    /// An image of `robots.toml`.
+    pub fn of_packages(image: impl Into<String>, platform: Platform) -> Self {
+        Self { image: image.into(), platform, origin: Origin::Packages }
+    }
+
     /// Name of its Bake target, which must not contain dots.
     fn target(&self) -> String {
         let name = self.image.replace('.', "_");
@@ -165,7 +184,7 @@ impl ImageId {
 
 pub fn all_for(workspace: &Workspace, platform: &Platform) -> BTreeSet<ImageSpec> {
     let images = workspace.images.keys();
-    images.map(|image| ImageSpec { image: image.clone(), platform: platform.clone() }).collect()
+    images.map(|image| ImageSpec::of_packages(image, platform.clone())).collect()
 }
 
 /// First 12 hexadecimal digits of a digest.
@@ -241,7 +260,7 @@ mod tests {
     fn the_container_builder_pushes_only_under_the_tunnels_name() -> Result<()> {
         let guard = tempfile::tempdir()?;
         let dir = Utf8PathBuf::from_path_buf(guard.path().to_owned()).unwrap();
-        let spec = ImageSpec { image: "navigation".into(), platform: Platform::of_this_machine() };
+        let spec = ImageSpec::of_packages("navigation", Platform::of_this_machine());
         let built = Built {
             spec,
             reference: "eurobot:navigation".into(),

@@ -71,7 +71,7 @@ pub(crate) fn publish(
     let built = image::build(checkout, builder, &specs, Options::default())?;
     let mut parts: BTreeMap<&str, Vec<(String, &Platform)>> = BTreeMap::new();
     for built in &built {
-        let ImageSpec { image, platform } = &built.spec;
+        let ImageSpec { image, platform, .. } = &built.spec;
         let part = tags::part(hub, image, revision, platform);
         ui::step("publish", &format!("pushing {part}"));
         let digest = push::part(hub, builder, built, &part)?;
@@ -115,8 +115,7 @@ mod tests {
     #[test]
     fn two_images_must_not_share_a_tag() {
         let hub = Hub { repository: "a.b/c".into() };
-        let specs = ["nav", "nav-x"]
-            .map(|image| ImageSpec { image: image.into(), platform: Platform::of_this_machine() });
+        let specs = ["nav", "nav-x"].map(|image| ImageSpec::of_packages(image, Platform::of_this_machine()));
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert!(refuse_ambiguous(&hub, &specs.clone().into(), &names(&["main", "v1"])).is_ok());
         let error = refuse_ambiguous(&hub, &specs.into(), &names(&["main", "x-main"])).unwrap_err();

@@ -15,6 +15,7 @@ pub(crate) mod logs;
 mod plan;
 pub(crate) mod prune;
 pub(crate) mod publish;
+pub(crate) mod pull;
 pub(crate) mod pull_data;
 pub(crate) mod releases;
 pub(crate) mod rollback;

@@ -188,6 +188,14 @@ impl Hub {
         workspace.start_with(&[("DOCKER_CONFIG", &self.config(who))], args)
     }
 
+    /// Pushes an image of this machine under another name, and removes both from this machine.
+    pub fn push(&self, image: &str, name: &str) {
+        let config = self.config(As::Member);
+        output(&["docker", "tag", image, name]);
+        output(&["docker", "--config", &config, "push", name]);
+        output(&["docker", "image", "rm", image, name]);
+    }
+
     /// Runs `work` while the registry is off.
     pub fn while_off<T>(&self, work: impl FnOnce() -> T) -> T {
         output(&["docker", "kill", &container()]);

@@ -9,7 +9,7 @@ use clap_complete::CompleteEnv;
 /// Verbs of robot-deploy under the headings of the help. The first group has those that matter first.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Every day", &["deploy", "watch", "status", "logs", "rollback"]),
-    ("Build and deliver", &["build-images", "deps", "env", "publish", "load-bundle", "tunnel"]),
+    ("Build and deliver", &["build-images", "deps", "pull", "env", "publish", "load-bundle", "tunnel"]),
     ("Look", &["releases", "history", "data", "pull-data"]),
     ("Operate", &["start", "stop", "restart", "exec", "shell", "run", "ssh", "prune"]),
     ("Set up and fix", &["setup", "setup-robot", "doctor", "sim", "dev-shell", "completions"]),

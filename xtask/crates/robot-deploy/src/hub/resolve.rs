@@ -110,7 +110,7 @@ mod tests {
 
     fn digest(text: &str, image: &str, machine: &str) -> Result<String> {
         let inspected: Inspected = serde_json::from_str(text)?;
-        let spec = ImageSpec { image: image.into(), platform: Platform::from_machine(machine) };
+        let spec = ImageSpec::of_packages(image, Platform::from_machine(machine));
         inspected.digest("a.b/c:navigation-main", &spec).map(str::to_owned)
     }
 

@@ -3,7 +3,7 @@
 //! Each base is kept in this machine's image store under a tag of its own, so that later builds need no internet.
 
 pub mod debian;
-mod image;
+pub(super) mod image;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -22,12 +22,22 @@ pub fn ensure(workspace: &Workspace, builder: Builder, base: &Base, platform: &P
     let tag = match &base.source {
         BaseSource::Debian { suite } => debian::ensure(suite, platform)?,
         BaseSource::Registry { reference } => image::pull(reference, platform)?,
-        BaseSource::Local { name } => image::keep(&base.name, name, platform)?,
+        BaseSource::Local { name } => image::keep(&role(base), name, platform)?,
     };
+    context(workspace, builder, &tag)
+}
+
+/// The named context for BuildKit of an image in this machine's store.
+pub(super) fn context(workspace: &Workspace, builder: Builder, tag: &str) -> Result<String> {
     match builder {
         Builder::Engine { .. } => Ok(format!("docker-image://{tag}")),
-        Builder::Container => as_layout(&workspace.state_dir().join("bases"), &tag),
+        Builder::Container => as_layout(&workspace.state_dir().join("bases"), tag),
     }
+}
+
+/// A base, in messages about its image.
+fn role(base: &Base) -> String {
+    format!("the base `{}`", base.name)
 }
 
 /// Checks whether this machine has a base. `is_needed` tells whether images for the platform are built on it for sure.
@@ -36,7 +46,7 @@ pub(crate) fn check(base: &Base, platform: &Platform, is_needed: bool) -> Check 
     let tag = match &base.source {
         BaseSource::Debian { suite } => debian::tag(suite, platform),
         BaseSource::Registry { reference } => Ok(image::tag(reference, platform)),
-        BaseSource::Local { name } => image::find(&base.name, name, platform).map(|_id| name.clone()),
+        BaseSource::Local { name } => image::find(&role(base), name, platform).map(|_id| name.clone()),
     };
     let outcome = match (tag, &base.source) {
         (Err(error), _) if is_needed => Outcome::error(&error),

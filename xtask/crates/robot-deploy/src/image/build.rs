@@ -16,7 +16,7 @@ use super::facts::{self, Facts};
 use super::own::OwnRepository;
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
-use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, base, dockerfile};
+use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, Origin, base, dockerfile, others};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::{FollowedBy as _, Result};
 use crate::timeline::{self, Lane, Phase};
@@ -126,11 +126,17 @@ impl Inputs {
     ) -> Result<BTreeMap<&'a ImageSpec, Self>> {
         let own = OwnRepository::take(&workspace.project.name)?;
         let inputs = specs.iter().map(|spec| {
-            let image = workspace.image(&spec.image)?;
-            let key = (image.base.as_str(), &spec.platform);
-            let above = dependencies.get(&key).cloned().unwrap_or_default();
-            let definition = image_target(workspace, builder, spec, image, &contexts[&key], &above, &own)?;
-            let hash = unchanged::inputs(workspace, image, &definition);
+            let (definition, hash) = if spec.origin == Origin::Packages {
+                let image = workspace.image(&spec.image)?;
+                let key = (image.base.as_str(), &spec.platform);
+                let above = dependencies.get(&key).cloned().unwrap_or_default();
+                let definition =
+                    image_target(workspace, builder, spec, image, &contexts[&key], &above, &own)?;
+                let hash = unchanged::inputs(workspace, image, &definition);
+                (definition, hash)
+            } else {
+                others::target(workspace, builder, spec, &own)?
+            };
             let bake_target = BakeTarget { dir: dir.to_owned(), definition };
             let (reference, own) = (spec.reference(workspace), Arc::clone(&own));
             Ok((spec, Self { reference, own, bake_target, hash }))
@@ -298,7 +304,7 @@ fn base_contexts<'a>(
     specs: &'a BTreeSet<ImageSpec>,
 ) -> Result<Contexts<'a>> {
     let mut contexts = Contexts::new();
-    for ImageSpec { image, platform } in specs {
+    for ImageSpec { image, platform, .. } in specs.iter().filter(|spec| spec.origin == Origin::Packages) {
         let base = &workspace.bases[&workspace.image(image)?.base];
         if let Entry::Vacant(vacant) = contexts.entry((base.name.as_str(), platform)) {
             vacant.insert(base::ensure(workspace, builder, base, platform)?);
@@ -317,12 +323,12 @@ fn image_target(
     own: &OwnRepository,
 ) -> Result<Value> {
     let base = &workspace.bases[&image.base];
-    let provenance = Provenance::of(workspace, image)?;
+    let provenance = Provenance::of_image(workspace, image)?;
     let reference = spec.reference(workspace);
     let mut target = bake::common(workspace, base, &spec.platform, context)?;
     target["target"] = json!(format!("image-{}", image.name));
     target["tags"] = json!([reference, own.of(&reference)]);
-    target["labels"] = json!(provenance.labels(workspace, image));
+    target["labels"] = json!(provenance.labels(workspace, &image.name));
     // BuildKit writes this as creation time into the image's configuration: the digest then depends on inputs
     // only.
     target["args"] = above.arguments(base)?;

@@ -28,9 +28,13 @@ pub(super) struct Provenance {
 }
 
 impl Provenance {
-    /// Asks git about the inputs of `image`.
-    pub(super) fn of(workspace: &Workspace, image: &Image) -> Result<Self> {
-        let inputs = inputs(workspace, image);
+    /// Asks git about the inputs of an image of packages.
+    pub(super) fn of_image(workspace: &Workspace, image: &Image) -> Result<Self> {
+        Self::of(workspace, &inputs(workspace, image))
+    }
+
+    /// Asks git about files and directories.
+    pub(super) fn of(workspace: &Workspace, inputs: &[Utf8PathBuf]) -> Result<Self> {
         let git = |args: &[&str]| {
             Cmd::new("git")
                 .args(args.iter().copied())
@@ -60,13 +64,13 @@ impl Provenance {
     }
 
     /// Labels, named like the annotations of the OCI image specification where it defines one.
-    pub(super) fn labels(&self, workspace: &Workspace, image: &Image) -> BTreeMap<String, String> {
+    pub(super) fn labels(&self, workspace: &Workspace, image: &str) -> BTreeMap<String, String> {
         let state = if self.dirty { "dirty" } else { "clean" };
         let nested: Vec<String> =
             self.nested.iter().map(|(path, revision)| format!("{path}={revision}")).collect();
         let nested = (!nested.is_empty()).then(|| ("dev.cargo-xtask.repositories".into(), nested.join(" ")));
         let labels = BTreeMap::from([
-            ("org.opencontainers.image.title".into(), image.name.clone()),
+            ("org.opencontainers.image.title".into(), image.to_owned()),
             (
                 "org.opencontainers.image.revision".into(),
                 self.revision.clone().unwrap_or_else(|| "unknown".into()),

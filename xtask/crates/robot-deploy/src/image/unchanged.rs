@@ -104,6 +104,17 @@ pub(super) fn inputs(workspace: &Workspace, image: &Image, target: &Value) -> Op
     Some(content_tag([tree.text.as_str()]))
 }
 
+/// Hash of a Bake target and of all files in some directories. `None` if that cannot be determined.
+pub(super) fn of_directories(
+    workspace: &Workspace,
+    target: &Value,
+    directories: &[Utf8PathBuf],
+) -> Option<String> {
+    let mut tree = Tree { skipped: [workspace.root.join("target")].into(), text: target.to_string() };
+    directories.iter().try_for_each(|dir| tree.add(dir)).ok()?;
+    Some(content_tag([tree.text.as_str()]))
+}
+
 /// Hash of everything that the build tools of a base depend on: its named context, and the Dockerfile with the files beside it.
 /// `None` if that cannot be determined.
 pub(super) fn of_tools(workspace: &Workspace, base: &Base, context: &str) -> Option<String> {

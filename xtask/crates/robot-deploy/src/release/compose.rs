@@ -4,6 +4,7 @@
 //! the robot needs nothing else from this machine to start the services.
 
 mod graph;
+mod images;
 mod portable;
 mod renamed;
 mod resolve;
@@ -16,9 +17,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::files::{DATA, Files, Texts, append_text};
-use crate::config::{Robot, Workspace, nearest};
-use crate::error::{Failure, Result};
-use crate::image;
+use crate::config::{Platform, Robot, Workspace};
+use crate::error::Result;
+use crate::image::{self, ImageSpec};
+use images::Images;
 use resolve::Question;
 
 /// File in a project's archive: the Compose project.
@@ -43,8 +45,7 @@ const DEVICES_LABEL: &str = "xtask.devices";
 #[derive(Clone, Debug)]
 pub(crate) struct ComposeDraft {
     model: Value,
-    /// Name of the workspace's image that a service runs, by service; other services are left out.
-    images: BTreeMap<String, String>,
+    images: Images,
     /// Texts of configs and secrets that no file has.
     texts: Texts,
     project: String,
@@ -59,7 +60,7 @@ pub(crate) struct ComposeProject {
     pub archive: Vec<u8>,
     /// SHA-256 of the archive.
     pub id: String,
-    /// Image reference by service, for services that run an image of the workspace.
+    /// Image reference by service.
     pub services: BTreeMap<String, String>,
     /// Names of all services.
     pub names: BTreeSet<String>,
@@ -82,9 +83,9 @@ impl ComposeDraft {
         let question = Question::new(workspace, robot)?;
         let file = workspace.relative(&robot.compose[0]);
         let mut model = question.answer()?;
-        let images = own_images(workspace, robot, &model)?;
+        let images = Images::of(workspace, file, &model)?;
         if robot.compose.iter().any(|file| may_have(file, graph::KEY)) {
-            graph::expect(&mut model, &question.with_extensions()?, file, &images)?;
+            graph::expect(&mut model, &question.with_extensions()?, file, &images.of_packages())?;
         }
         portable::adapt(&mut model, file.as_str(), &robot.platform)?;
         let texts = portable::take_texts(&mut model, &robot.variables()?)?;
@@ -95,16 +96,21 @@ impl ComposeDraft {
         Ok(Self { model, images, texts, project, root })
     }
 
-    /// Names of the workspace's images that the robot needs.
+    /// Names of the images that the robot needs.
     pub(crate) fn images(&self) -> BTreeSet<&str> {
-        self.images.values().map(String::as_str).collect()
+        self.images.names()
+    }
+
+    /// The images that the robot needs.
+    pub(crate) fn specs(&self, platform: &Platform) -> Vec<ImageSpec> {
+        self.images.specs(platform)
     }
 
     /// Replaces the images by references with digests; `references` has one for each of
     /// [`ComposeDraft::images`].
     pub(crate) fn with_references(&self, references: &BTreeMap<String, String>) -> Result<ComposeProject> {
         let mut model = self.model.clone();
-        for (service, image) in &self.images {
+        for (service, image) in self.images.by_service() {
             let reference =
                 references.get(image).with_context(|| format!("image `{image}` has not been built"))?.clone();
             model["services"][service]["image"] = Value::from(reference);
@@ -205,40 +211,6 @@ fn texts(archive: &[u8]) -> Result<BTreeMap<String, String>> {
 /// Returns whether a file has a text; one that cannot be read may have it.
 fn may_have(file: &Utf8Path, text: &str) -> bool {
     fs_err::read_to_string(file).is_ok_and(|content| content.contains(text))
-}
-
-/// Name of the workspace's image of each service that has one.
-fn own_images(workspace: &Workspace, robot: &Robot, model: &Value) -> Result<BTreeMap<String, String>> {
-    let (project, file) = (&workspace.project.name, workspace.relative(&robot.compose[0]));
-    let mut images = BTreeMap::new();
-    for (service, definition) in services(model) {
-        let Some(image) = definition["image"].as_str() else {
-            return Err(Failure::config(format!("`{file}`: service `{service}` has no image"))
-                .hint(format!("image: {project}:NAME, with an [images.NAME] in robots.toml"))
-                .into());
-        };
-        if let Some(name) = image.strip_prefix(&format!("{project}:")) {
-            workspace.image(name).with_context(|| format!("service `{service}` of `{file}`"))?;
-            images.insert(service.clone(), name.to_owned());
-        } else if let Some((other, name)) =
-            image.split_once(':').filter(|(other, _)| !other.contains(['/', '.']))
-            && workspace.images.contains_key(name)
-        {
-            // The project has been renamed, or its name is misspelt.
-            let message =
-                format!("`{file}`: service `{service}` has `image: {image}`, but the project is `{project}`");
-            let hint = format!("`image: {project}:{name}` is the image of [images.{name}] in robots.toml");
-            let near = nearest(other, [project.as_str()]).is_some();
-            let failure = Failure::config(message).hint(hint);
-            let failure = if near {
-                failure
-            } else {
-                failure.hint(format!("or set `name = \"{other}\"` in [project]"))
-            };
-            return Err(failure.into());
-        }
-    }
-    Ok(images)
 }
 
 fn services(model: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -358,11 +330,11 @@ mod tests {
                             { "type": "volume", "source": "data", "target": "/data" },
                         ],
                     },
-                    "database": { "image": "postgres:17" },
+                    "database": { "image": "other.example/postgres@sha256:cc" },
                 },
                 "secrets": { "token": { "file": "token.txt" } },
             }),
-            images: BTreeMap::from([("navigation".to_owned(), "navigation".to_owned())]),
+            images: Images::testing("navigation", "navigation"),
             texts: Texts::new(),
             project: "eurobot".to_owned(),
             root: dir.to_owned(),
@@ -406,7 +378,10 @@ mod tests {
         }
         let (mode, text) = &files["compose.json"];
         assert_eq!(*mode, 0o600);
-        assert!(text.contains("127.0.0.1:5000/eurobot@sha256:aa") && text.contains("postgres:17"));
+        assert!(
+            text.contains("127.0.0.1:5000/eurobot@sha256:aa")
+                && text.contains("other.example/postgres@sha256:cc")
+        );
         assert!(!text.contains("build"));
         assert!(text.contains("\"../files/") && text.contains("\"/dev\""), "{text}");
         Ok(())

@@ -83,9 +83,7 @@ fn image_specs(args: &Args, workspace: &Workspace) -> Result<BTreeSet<ImageSpec>
             .collect::<Result<_>>()?
     };
     let pairs = platforms.iter().flat_map(|platform| names.iter().map(move |name| (platform, name)));
-    Ok(pairs
-        .map(|(platform, name)| ImageSpec { image: (*name).clone(), platform: platform.clone() })
-        .collect())
+    Ok(pairs.map(|(platform, name)| ImageSpec::of_packages(*name, platform.clone())).collect())
 }
 
 fn platform(text: &str) -> Result<Platform> {

@@ -20,31 +20,38 @@ pub(super) fn tag(reference: &str, platform: &Platform) -> String {
 }
 
 /// Pulls an image, `NAME@sha256:…`, if it is missing, and returns its tag.
-pub(super) fn pull(reference: &str, platform: &Platform) -> Result<String> {
+pub(in crate::image) fn pull(reference: &str, platform: &Platform) -> Result<String> {
     let tag = tag(reference, platform);
     ensure_cached(&tag, || {
-        ui::step("base", &format!("pulling {reference} for {platform} (once)"));
-        let (platform_name, said) = (platform.to_string(), Arc::new(Mutex::default()));
-        let show = {
-            let said = Arc::clone(&said);
-            move || layers(Arc::clone(&said))
-        };
-        cmd!("docker pull --platform {platform_name} {reference}")?
-            .show_through("base", show)
-            .run()
-            .map_err(|error| explain(reference, platform, &said.lock(), error))?;
+        pull_now(reference, platform)?;
         cmd!("docker tag {reference} {tag}")?.run()?;
         if let Some(size) = size(&tag) {
-            ui::step("base", &format!("{size} on this machine; from now on builds need no registry"));
+            ui::step("image", &format!("{size} on this machine; from now on builds need no registry"));
         }
         Ok(())
     })?;
     Ok(tag)
 }
 
-/// Keeps the image that this machine calls `name` under a tag of ours, and returns the tag.
-pub(super) fn keep(base: &str, name: &str, platform: &Platform) -> Result<String> {
-    let id = find(base, name, platform)?;
+/// Pulls an image, and returns the digest that the registry has for its name; in a dry run, the empty text.
+pub(in crate::image) fn pull_now(reference: &str, platform: &Platform) -> Result<String> {
+    ui::step("image", &format!("pulling {reference} for {platform} (once)"));
+    let (platform_name, said) = (platform.to_string(), Arc::new(Mutex::default()));
+    let show = {
+        let said = Arc::clone(&said);
+        move || layers(Arc::clone(&said))
+    };
+    cmd!("docker pull --platform {platform_name} {reference}")?
+        .show_through("image", show)
+        .run()
+        .map_err(|error| explain(reference, platform, &said.lock(), error))?;
+    let said = said.lock();
+    Ok(said.lines().find_map(|line| line.strip_prefix("Digest: ")).unwrap_or_default().to_owned())
+}
+
+/// Keeps the image that this machine calls `name`, and that is for `role`, under a tag of ours, and returns the tag.
+pub(in crate::image) fn keep(role: &str, name: &str, platform: &Platform) -> Result<String> {
+    let id = find(role, name, platform)?;
     let tag = format!("{REPOSITORY}:image-{}-{}", platform.slug(), content_tag([name, &id]));
     ensure_cached(&tag, || cmd!("docker tag {name} {tag}")?.run())?;
     Ok(tag)
@@ -54,11 +61,11 @@ pub(super) fn keep(base: &str, name: &str, platform: &Platform) -> Result<String
 ///
 /// # Errors
 /// Fails with a configuration error unless the machine has the image for the platform.
-pub(super) fn find(base: &str, name: &str, platform: &Platform) -> Result<String> {
+pub(super) fn find(role: &str, name: &str, platform: &Platform) -> Result<String> {
     let format = "{{.Id}} {{.Os}}/{{.Architecture}}";
     let inspect = cmd!("docker image inspect --format {format} {name}")?;
     let Ok(found) = inspect.read() else {
-        return Err(Failure::config(format!("this machine has no image `{name}`, the base `{base}`"))
+        return Err(Failure::config(format!("this machine has no image `{name}`, {role}"))
             .hint(format!("`docker build --tag {name} DIRECTORY` builds one; `docker image ls` lists what is here"))
             .hint(format!(
                 "if it is in a registry, `docker buildx imagetools inspect {name}` prints its digest: write `{name}@sha256:…` in robots.toml"
@@ -70,13 +77,11 @@ pub(super) fn find(base: &str, name: &str, platform: &Platform) -> Result<String
     // The containerd store may have an image for several platforms; engines before 28 do not tell.
     let platform_name = platform.to_string();
     if !is_for_platform && !cmd!("docker image inspect --platform {platform_name} {name}")?.succeeds()? {
-        return Err(Failure::config(format!(
-            "the base `{base}`, {name}, is for {found}, not for {platform}"
-        ))
-        .hint(format!(
-            "give the images of robots with {platform} a base of their own, with an image for {platform}"
-        ))
-        .into());
+        return Err(Failure::config(format!("{role}, {name}, is for {found}, not for {platform}"))
+            .hint(format!(
+                "give the images of robots with {platform} a base of their own, with an image for {platform}"
+            ))
+            .into());
     }
     Ok(id.to_owned())
 }
@@ -92,7 +97,7 @@ fn explain(reference: &str, platform: &Platform, said: &str, error: anyhow::Erro
     let has_no_platform =
         ["no matching manifest", "no match for platform", "does not match the specified platform"];
     if has_no_platform.iter().any(|words| said.contains(words)) {
-        let failure = Failure::config(format!("the base image {reference} is not made for {platform}"));
+        let failure = Failure::config(format!("the image {reference} is not made for {platform}"));
         let platforms = platforms(reference).unwrap_or_default();
         let hint = match platforms.is_empty() {
             true => format!("`docker buildx imagetools inspect {reference}` lists its platforms"),
@@ -101,7 +106,7 @@ fn explain(reference: &str, platform: &Platform, said: &str, error: anyhow::Erro
         return failure.hint(hint).caused_by(error);
     }
     let error = if said.is_empty() { error } else { error.context(said.trim().to_owned()) };
-    Failure::failed(format!("the base image {reference} cannot be pulled"))
+    Failure::failed(format!("the image {reference} cannot be pulled"))
         .hint("the first build needs its registry, later ones do not; `docker login` for a private one")
         .hint(
             "without internet: `docker save` it on a machine that has it, `docker load` it here, and write its name without the digest in robots.toml",
@@ -119,7 +124,7 @@ fn platforms(reference: &str) -> Result<String> {
 
 /// Shows how many layers have arrived, and adds all other lines to `said`.
 fn layers(said: Arc<Mutex<String>>) -> LineFilter {
-    let progress = Progress::new("base");
+    let progress = Progress::new("image");
     let (mut all, mut here) = (BTreeSet::new(), BTreeSet::new());
     Box::new(move |line| {
         match line.split_once(": ") {

@@ -8,12 +8,12 @@ use super::Args;
 use crate::config::{Robot, Workspace};
 use crate::delivery::{Cost, Delivered, hub};
 use crate::deploy::{DeployResult, Target, drafts, image_specs, report};
-use crate::error::{FollowedBy as _, Result};
+use crate::error::{Failure, FollowedBy as _, Result};
 use crate::fleet;
 use crate::host::Need;
 use crate::hub::login::Login;
 use crate::hub::{resolve, tags};
-use crate::image::ImageSpec;
+use crate::image::{ImageSpec, Origin};
 use crate::reach::reach;
 use crate::release::metadata::SourceRevision;
 use crate::timeline::{self, Lane, Phase};
@@ -29,7 +29,15 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
     let name = args.tag.clone().map_or_else(|| tags::revision(&workspace.root), Ok)?;
     let drafts = drafts(workspace, &robots)?;
     ui::step("hub", &format!("looking up `{name}` in {}", hub.repository));
-    let published = resolve(hub, &name, &image_specs(&drafts, &robots))?;
+    let specs = image_specs(&drafts, &robots);
+    if let Some(other) = specs.iter().find(|spec| spec.origin != Origin::Packages) {
+        return Err(Failure::config(format!("`publish` has not published the image `{}`", other.image))
+            .hint(
+                "only images of [images] in robots.toml are published; deploy without `--via hub` brings all",
+            )
+            .into());
+    }
+    let published = resolve(hub, &name, &specs)?;
     let login = Login::of(hub)?;
     let source = SourceRevision { revision: Some(name.clone()), dirty: false };
     let serve = |robot: &Robot| {
@@ -37,11 +45,8 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
         let mut target = Target::connect(workspace, robot, reach, &hub.repository, args.activate)?;
         target.lock()?;
         let draft = &drafts[robot.name.as_str()];
-        let image = |image: &str| {
-            let spec = ImageSpec { image: image.to_owned(), platform: robot.platform.clone() };
-            Delivered { image: image.to_owned(), reference: published[&spec].clone() }
-        };
-        let images: Vec<Delivered> = draft.images().into_iter().map(image).collect();
+        let image = |spec: ImageSpec| Delivered { reference: published[&spec].clone(), image: spec.image };
+        let images: Vec<Delivered> = draft.specs(&robot.platform).into_iter().map(image).collect();
         target.progress.doing(&format!("pulling from {}", hub.registry()), None);
         let pulling = timeline::span(Lane::robot(&robot.name), Phase::Pull, "pull");
         let (session, survey) = (&target.session, &target.survey);

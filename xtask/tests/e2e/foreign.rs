@@ -1,0 +1,95 @@
+//! Images that the packages of the workspace are not in: of others, and of Dockerfiles that a Compose file names.
+
+use super::compose::{COMPOSE, DEPLOY};
+use super::harness::{As, Hub, Lab, MAIN, PROJECT, Workspace, output};
+
+/// Adds a service that only waits.
+fn add_service(workspace: &Workspace, name: &str, image: &str) {
+    let rest = "command: [sleep, \"1000\"]\n    stop_signal: KILL\n    restart: unless-stopped\n";
+    let service = format!("  {name}:\n    {image}\n    {rest}");
+    workspace.write(COMPOSE, format!("{}{service}", workspace.read(COMPOSE)));
+}
+
+/// Publishes an image with a text in it, and keeps nothing of it here.
+fn publish(hub: &Hub, name: &str, text: &str) {
+    let image = format!("{PROJECT}-lidar:1");
+    let dockerfile = format!("FROM {PROJECT}:localization\nRUN echo {text} >/version\n");
+    let build = "printf '%s' \"$1\" | docker build --quiet --tag \"$2\" -";
+    output(&["sh", "-ec", build, "sh", &dockerfile, &image]);
+    hub.push(&image, name);
+}
+
+pub fn images_of_others_travel_and_are_pinned(lab: &Lab) {
+    let workspace = lab.deployed();
+    let hub = lab.hub();
+    let name = format!("{}/team/lidar:1", hub.address());
+    publish(&hub, &name, "first");
+    add_service(workspace, "lidar", &format!("image: {name}"));
+    // Without the login of this machine there is nothing to send.
+    let before = MAIN.services();
+    let refused = hub.run(workspace, As::Stranger, &DEPLOY).expect_exit(1);
+    refused.says(&format!("the image {name} cannot be pulled")).says("`docker login`");
+    assert_eq!(MAIN.services(), before);
+
+    hub.run(workspace, As::Member, &DEPLOY).expect_exit(0).says("wrote `images.lock`: commit it");
+    assert_eq!(MAIN.file("lidar", "/version"), "first");
+    let lock = workspace.read("images.lock");
+    assert!(lock.contains(&format!("\"{name}\" = \"sha256:")), "{lock}");
+
+    // Another image has the tag now: deploys take the pinned one, also without the registry.
+    publish(&hub, &name, "second");
+    let again = hub.while_off(|| workspace.xtask(&DEPLOY).expect_exit(0));
+    again.says("nothing changed");
+    hub.run(workspace, As::Member, &["pull"]).expect_exit(0).says("newer than before");
+    assert_ne!(workspace.read("images.lock"), lock);
+    workspace.xtask(&DEPLOY).expect_exit(0);
+    assert_eq!(MAIN.file("lidar", "/version"), "second");
+    workspace.xtask(&["rollback", "--robot", "main"]).expect_exit(0);
+    assert_eq!(MAIN.file("lidar", "/version"), "first");
+    workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0);
+    workspace.xtask(&DEPLOY).expect_exit(0);
+    assert_eq!(MAIN.file("lidar", "/version"), "second");
+
+    // In a bundle, too.
+    let bundle = ["deploy", "--robot", "main", "--via", "archive", "--to", "lidar.bundle"];
+    workspace.xtask(&bundle).expect_exit(0);
+    MAIN.sh(&format!("docker rm --force {PROJECT}-lidar-1"));
+    workspace.xtask(&["load-bundle", "lidar.bundle", "--robot", "main"]).expect_exit(0);
+    assert_eq!(MAIN.file("lidar", "/version"), "second");
+}
+
+pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
+    let workspace = lab.deployed();
+    let build = "build: { context: ../lidar, target: run, args: { MODEL: \"${MODEL}\" }, additional_contexts: { shared: ../shared } }";
+    add_service(workspace, "lidar", build);
+    workspace.write("shared/range.txt", "12 m\n");
+    workspace.write(
+        "lidar/Dockerfile",
+        format!(
+            "FROM {PROJECT}:localization AS run\nARG MODEL\nRUN echo $MODEL >/model\nCOPY driver /driver\n\
+             COPY --from=shared range.txt /\n\nFROM run AS test\nRUN false\n"
+        ),
+    );
+    workspace.write("lidar/driver/main.py", "print('1')\n");
+    workspace.xtask(&DEPLOY).expect_exit(2).says("`MODEL` is empty");
+    workspace.edit("robots.toml", "ROBOT_NAME = \"main\" }", "ROBOT_NAME = \"main\", MODEL = \"ld19\" }");
+    lab.deploy(MAIN);
+    assert_eq!(MAIN.file("lidar", "/model"), "ld19");
+    assert_eq!(MAIN.file("lidar", "/range.txt"), "12 m");
+    workspace.xtask(&DEPLOY).expect_exit(0).says("nothing changed");
+
+    let before = MAIN.services();
+    workspace.write("lidar/driver/main.py", "print('2')\n");
+    lab.deploy(MAIN);
+    assert_eq!(MAIN.file("lidar", "/driver/main.py"), "print('2')");
+    let after = MAIN.services();
+    let replaced: Vec<&String> = after.keys().filter(|name| before.get(*name) != after.get(*name)).collect();
+    assert_eq!(replaced, ["lidar"]);
+
+    workspace.edit(COMPOSE, "target: run", "target: run, privileged: true");
+    workspace.xtask(&DEPLOY).expect_exit(2).says("`build` of `lidar`: `privileged` cannot be built here");
+    workspace.edit(COMPOSE, ", privileged: true", "");
+    workspace.edit("lidar/Dockerfile", "COPY driver", "COPY drive");
+    workspace.xtask(&DEPLOY).expect_exit(1).says("/drive");
+    assert_eq!(MAIN.services(), after);
+}
