@@ -72,7 +72,10 @@ pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
     );
     workspace.write("lidar/driver/main.py", "print('1')\n");
     workspace.xtask(&DEPLOY).expect_exit(2).says("`MODEL` is empty");
-    workspace.edit("robots.toml", "ROBOT_NAME = \"main\" }", "ROBOT_NAME = \"main\", MODEL = \"ld19\" }");
+    for robot in ["main", "secondary"] {
+        let name = format!("ROBOT_NAME = \"{robot}\"");
+        workspace.edit("robots.toml", &name, &format!("{name}, MODEL = \"ld19\""));
+    }
     lab.deploy(MAIN);
     assert_eq!(MAIN.file("lidar", "/model"), "ld19");
     assert_eq!(MAIN.file("lidar", "/range.txt"), "12 m");
@@ -86,10 +89,40 @@ pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
     let replaced: Vec<&String> = after.keys().filter(|name| before.get(*name) != after.get(*name)).collect();
     assert_eq!(replaced, ["lidar"]);
 
+    drop(workspace.xtask(&["build-images", "lidar"]).expect_exit(0).says(":lidar-"));
+
     workspace.edit(COMPOSE, "target: run", "target: run, privileged: true");
-    workspace.xtask(&DEPLOY).expect_exit(2).says("`build` of `lidar`: `privileged` cannot be built here");
+    workspace.xtask(&DEPLOY).expect_exit(2).says("`privileged` cannot be built here");
     workspace.edit(COMPOSE, ", privileged: true", "");
     workspace.edit("lidar/Dockerfile", "COPY driver", "COPY drive");
     workspace.xtask(&DEPLOY).expect_exit(1).says("/drive");
     assert_eq!(MAIN.services(), after);
+}
+
+pub fn a_repository_may_have_nothing_but_dockerfiles_and_a_compose_file(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.remove(COMPOSE);
+    workspace.write("lidar/Dockerfile", format!("FROM {PROJECT}:localization\nCOPY main.sh /main.sh\n"));
+    workspace.write("lidar/main.sh", "sleep 1000\n");
+    workspace.write(
+        "compose.yaml",
+        "services:\n  lidar:\n    build: lidar\n    command: [sh, /main.sh]\n    stop_signal: KILL\n    restart: always\n",
+    );
+    let robot = "[robots.main]\nsimulated = true\n";
+    workspace.write("robots.toml", format!("[project]\nname = \"{PROJECT}\"\n{robot}"));
+    lab.deploy(MAIN);
+    assert_eq!(MAIN.services().keys().collect::<Vec<_>>(), ["lidar"]);
+    assert_eq!(MAIN.file("lidar", "/main.sh"), "sleep 1000");
+
+    // What is saved there is deployed.
+    let mut watch = workspace.start(&["watch", "--robot", "main"]);
+    watch.until_it_says("waiting for a save");
+    workspace.write("lidar/main.sh", "sleep 2000\n");
+    watch.until_it_says("lidar/main.sh was saved");
+    watch.until("the second deploy to end", |watch| {
+        (watch.stderr().matches("waiting for a save").count() == 2).then_some(())
+    });
+    watch.interrupt();
+    watch.wait_for_all().expect_exit(0);
+    assert_eq!(MAIN.file("lidar", "/main.sh"), "sleep 2000");
 }

@@ -140,6 +140,7 @@ fn main() -> ExitCode {
         compose::services_that_share_a_namespace_are_replaced_together,
         foreign::images_of_others_travel_and_are_pinned,
         foreign::a_dockerfile_of_a_compose_file_is_built,
+        foreign::a_repository_may_have_nothing_but_dockerfiles_and_a_compose_file,
         compose::what_no_robot_can_do_is_refused_before_anything_is_sent,
         links::a_robot_that_is_starting_is_waited_for,
         links::the_limits_of_a_server_are_waited_for,

@@ -57,7 +57,7 @@ pub enum Verb {
     /// Each dependency in a package.xml that is not a package of the workspace is in the base, or rosdep knows packages of
     /// apt or pip for it, which builds install above the base. Their versions are in docker/rosdep.lock.
     Deps(verbs::deps::Args),
-    /// Pin the images of others that Compose files name to what their registries have now
+    /// Pin images of others, which Compose files name, to the newest
     ///
     /// A deploy does this for images that are neither pinned nor on this machine. The digests are in images.lock, to be
     /// committed.

@@ -58,8 +58,25 @@ pub(crate) fn drafts<'a>(
 }
 
 /// All images that the robots run, each with the platforms of the robots that run it.
-pub(crate) fn image_specs(drafts: &BTreeMap<&str, ComposeDraft>, robots: &[&Robot]) -> BTreeSet<ImageSpec> {
-    robots.iter().flat_map(|robot| drafts[robot.name.as_str()].specs(&robot.platform)).collect()
+///
+/// # Errors
+/// Fails with exit code 2 if two robots build an image of the same name from different definitions.
+pub(crate) fn image_specs(
+    drafts: &BTreeMap<&str, ComposeDraft>,
+    robots: &[&Robot],
+) -> Result<BTreeSet<ImageSpec>> {
+    let specs: BTreeSet<ImageSpec> =
+        robots.iter().flat_map(|robot| drafts[robot.name.as_str()].specs(&robot.platform)).collect();
+    let mut seen = BTreeSet::new();
+    match specs.iter().find(|spec| !seen.insert((&spec.image, &spec.platform))) {
+        Some(twice) => {
+            let message = format!("robots build `{}` from different definitions", twice.image);
+            Err(Failure::config(message)
+                .hint("put what differs between them into `args` of its `build`, or deploy to them one after another")
+                .into())
+        }
+        None => Ok(specs),
+    }
 }
 
 /// The built images that a robot runs.
@@ -89,7 +106,7 @@ impl<'a> Deploy<'a> {
         unused::tell_packages(workspace);
         unused::tell_images(workspace, &drafts);
         Ok(Self {
-            specs: image_specs(&drafts, &robots),
+            specs: image_specs(&drafts, &robots)?,
             drafts,
             digest_cache: DigestCache::load(&workspace.state_dir()),
             cache: DeltaCache::open(workspace),

@@ -75,6 +75,12 @@ impl ImageSpec {
         Self { image: image.into(), platform, origin: Origin::Packages }
     }
 
+    /// Returns whether people mean this image by a name: that of a service is enough for one of a Dockerfile.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        let of_service = |service: &str| matches!(self.origin, Origin::Dockerfile { .. }) && service == name;
+        self.image == name || self.image.rsplit_once('-').is_some_and(|(service, _hash)| of_service(service))
+    }
+
     /// Name of its Bake target, which must not contain dots.
     fn target(&self) -> String {
         let name = self.image.replace('.', "_");

@@ -1,17 +1,18 @@
 //! Waits until a source file of the images is saved.
 
-use std::path::{Component, Path};
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use camino::Utf8PathBuf;
+use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
 use notify::event::{EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::config::Workspace;
 use crate::error::Result;
 use crate::process;
+use crate::release::compose::ComposeDraft;
 
 /// Saves that follow each other faster than this count as one: editors write several files, git writes many.
 const QUIET: Duration = Duration::from_millis(60);
@@ -19,27 +20,105 @@ const QUIET: Duration = Duration::from_millis(60);
 /// Directories that tools write to, not people.
 const TOOL_DIRECTORIES: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
 
+/// Files and directories that change what is deployed. Absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Inputs {
+    /// Directories in which everything counts.
+    trees: BTreeSet<Utf8PathBuf>,
+    /// Directories in which files count, but not other directories.
+    tops: BTreeSet<Utf8PathBuf>,
+    /// Directories of Compose files, in which files for Compose count.
+    compose: BTreeSet<Utf8PathBuf>,
+    files: BTreeSet<Utf8PathBuf>,
+}
+
+impl Inputs {
+    /// The ROS packages, the Dockerfiles with their contexts, the Compose files with what they mount, and `robots.toml`.
+    fn of(workspace: &Workspace) -> Self {
+        let (root, sources) = (&workspace.root, workspace.project.sources());
+        let mut inputs = Self::default();
+        inputs.files.insert(root.join(crate::config::FILE));
+        inputs.add_tree(&root.join("docker"));
+        workspace.settings.values().flat_map(|it| &it.also).for_each(|path| inputs.add_tree(path));
+        if !workspace.packages.is_empty() {
+            inputs.add_tree(&sources);
+            let is_package = workspace.packages.iter().any(|package| package.dir.as_str().is_empty());
+            if !is_package {
+                inputs.tops.remove(&sources);
+            }
+        }
+        for base in workspace.bases.values() {
+            inputs.files.insert(base.dockerfile.clone());
+        }
+        for robot in workspace.robots.values() {
+            inputs.compose.extend(robot.compose.iter().filter_map(|file| Some(file.parent()?.to_owned())));
+            inputs.files.extend(robot.env_files.iter().chain(&robot.compose).cloned());
+            // A Compose file with a mistake is watched, too, until it has none.
+            for path in ComposeDraft::render(workspace, robot).iter().flat_map(ComposeDraft::inputs) {
+                inputs.add_tree(&root.join(path));
+            }
+        }
+        inputs
+    }
+
+    /// Adds a file, or a directory without those that tools write to.
+    fn add_tree(&mut self, path: &Utf8Path) {
+        if path.is_file() {
+            self.files.insert(path.to_owned());
+        }
+        let Ok(entries) = path.read_dir_utf8() else { return };
+        let entries: Vec<_> = entries.filter_map(std::io::Result::ok).collect();
+        if !entries.iter().any(|entry| TOOL_DIRECTORIES.contains(&entry.file_name())) {
+            self.trees.insert(path.to_owned());
+            return;
+        }
+        self.tops.insert(path.to_owned());
+        let is_source = |entry: &&Utf8DirEntry| {
+            let name = entry.file_name();
+            !TOOL_DIRECTORIES.contains(&name) && !name.starts_with('.') && entry.path().is_dir()
+        };
+        self.trees.extend(entries.iter().filter(is_source).map(|entry| entry.path().to_owned()));
+    }
+
+    /// Returns whether a file can change what is deployed.
+    fn have(&self, path: &Utf8Path) -> bool {
+        let (Some(name), Some(dir)) = (path.file_name(), path.parent()) else { return false };
+        let is_for_compose = name.ends_with(".yaml") || name.ends_with(".yml") || name.contains(".env");
+        let tree = self.trees.iter().find(|tree| path.starts_with(tree));
+        let below = tree.and_then(|tree| path.strip_prefix(tree).ok()).unwrap_or(path);
+        let is_in_tree = tree.is_some() && !below.iter().any(|part| TOOL_DIRECTORIES.contains(&part));
+        !is_temporary(name)
+            && (is_in_tree
+                || self.files.contains(path)
+                || self.tops.contains(dir)
+                || is_for_compose && self.compose.contains(dir))
+    }
+}
+
 /// Watches the source files of a workspace.
 pub(crate) struct Watcher {
     root: Utf8PathBuf,
-    /// True if the repository itself is a package.
-    is_package: bool,
+    inputs: Inputs,
     events: Receiver<notify::Result<Event>>,
     /// Events stop when this is dropped.
     _watcher: RecommendedWatcher,
 }
 
 impl Watcher {
-    /// Starts to watch the ROS packages, the Dockerfiles and Compose files, and `robots.toml`.
+    /// Starts to watch the files that change what is deployed.
     ///
     /// # Errors
     /// Fails when the system refuses to watch the files, usually because its limit of watches is reached.
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let (sender, events) = channel();
-        let watcher = start(workspace, sender).context("watch the files of the workspace")?;
-        let is_package = workspace.project.sources() == workspace.root
-            && workspace.packages.iter().any(|package| package.dir.as_str().is_empty());
-        Ok(Self { root: workspace.root.clone(), is_package, events, _watcher: watcher })
+        let inputs = Inputs::of(workspace);
+        let watcher = start(&inputs, sender).context("watch the files of the workspace")?;
+        Ok(Self { root: workspace.root.clone(), inputs, events, _watcher: watcher })
+    }
+
+    /// Watches other files if others change now what is deployed.
+    pub(crate) fn follow(self, workspace: &Workspace) -> Result<Self> {
+        if Inputs::of(workspace) == self.inputs { Ok(self) } else { Self::of(workspace) }
     }
 
     /// Waits for the next save, and then until no other save follows. Returns one of the saved files, to be
@@ -71,60 +150,38 @@ impl Watcher {
             EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
             EventKind::Any | EventKind::Access(_) | EventKind::Other => false,
         };
-        let mut paths = event.paths.iter().map(|path| path.strip_prefix(&self.root).unwrap_or(path));
-        let path = paths.find(|path| is_input(path, self.is_package)).filter(|_| is_change)?;
-        Utf8PathBuf::from_path_buf(path.to_owned()).ok()
+        let paths = event.paths.iter().filter_map(|path| Utf8Path::from_path(path));
+        let path = paths.into_iter().find(|path| self.inputs.have(path)).filter(|_| is_change)?;
+        Some(path.strip_prefix(&self.root).unwrap_or(path).to_owned())
     }
 }
 
-fn start(workspace: &Workspace, sender: Sender<notify::Result<Event>>) -> notify::Result<RecommendedWatcher> {
+fn start(inputs: &Inputs, sender: Sender<notify::Result<Event>>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(sender)?;
-    let sources = workspace.project.sources();
-    if sources == workspace.project.ros_workspace {
-        // Not the directories that colcon and Cargo write beside the packages.
-        for entry in sources.read_dir()?.filter_map(std::io::Result::ok) {
-            let name = entry.file_name().into_string().unwrap_or_default();
-            let is_tools = TOOL_DIRECTORIES.contains(&name.as_str()) || name.starts_with('.');
-            if !is_tools && entry.path().is_dir() {
-                watcher.watch(&entry.path(), RecursiveMode::Recursive)?;
-            }
-        }
-    } else {
-        watcher.watch(sources.as_std_path(), RecursiveMode::Recursive)?;
+    for tree in &inputs.trees {
+        watcher.watch(tree.as_std_path(), RecursiveMode::Recursive)?;
     }
-    for path in workspace.settings.values().flat_map(|settings| &settings.also) {
-        watcher.watch(path.as_std_path(), RecursiveMode::Recursive)?;
+    // Editors replace a file instead of writing to it; only a watch on its directory reports that.
+    let of_files = inputs.files.iter().filter_map(|file| file.parent());
+    let dirs = inputs.tops.iter().chain(&inputs.compose).map(Utf8PathBuf::as_path).chain(of_files);
+    let is_in_tree = |dir: &&Utf8Path| inputs.trees.iter().any(|tree| dir.starts_with(tree));
+    for dir in dirs.filter(|dir| dir.is_dir() && !is_in_tree(dir)).collect::<BTreeSet<_>>() {
+        watcher.watch(dir.as_std_path(), RecursiveMode::NonRecursive)?;
     }
-    let docker = workspace.root.join("docker");
-    if docker.is_dir() {
-        watcher.watch(docker.as_std_path(), RecursiveMode::Recursive)?;
-    }
-    // Editors replace `robots.toml` instead of writing to it; only a watch on its directory reports that.
-    watcher.watch(workspace.root.as_std_path(), RecursiveMode::NonRecursive)?;
     Ok(watcher)
 }
 
-/// Returns whether a file can change what is deployed. `path` is relative to the root of the workspace, which may itself be a
-/// package.
-fn is_input(path: &Path, is_package: bool) -> bool {
-    let mut parts = path.components().filter_map(|part| match part {
-        Component::Normal(name) => name.to_str(),
-        _ => None,
-    });
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
-    let is_top = path.parent() == Some(Path::new(""));
-    // Temporary files of Emacs, of vim, and of editors that write a new file before they replace the old one.
-    let is_temporary = name.starts_with(".#")
+/// Returns whether a file is a temporary one of Emacs, of vim, or of editors that write a new file before they replace the
+/// old one.
+fn is_temporary(name: &str) -> bool {
+    name.starts_with(".#")
         || name.starts_with('#')
         || name.ends_with(['~', '#'])
         || name.ends_with(".swp")
         || name.ends_with(".swx")
         || name.ends_with(".tmp")
         || name == "4913"
-        || name.ends_with(".pyc");
-    !parts.any(|part| TOOL_DIRECTORIES.contains(&part))
-        && !is_temporary
-        && (!is_top || is_package || name == crate::config::FILE)
+        || name.ends_with(".pyc")
 }
 
 #[cfg(test)]
@@ -133,10 +190,26 @@ mod tests {
 
     #[test]
     fn what_people_save_counts_and_what_tools_write_does_not() {
-        for path in
-            ["ros_ws/src/a/a/node.py", "docker/compose.yaml", "robots.toml", "ros_ws/src/a/CMakeLists.txt"]
-        {
-            assert!(is_input(Path::new(path), false), "{path}");
+        let paths =
+            |paths: &[&str]| paths.iter().map(|path| Utf8PathBuf::from(format!("/ws/{path}"))).collect();
+        let inputs = Inputs {
+            trees: paths(&["ros_ws/src", "docker", "build/lidar"]),
+            tops: paths(&["top"]),
+            compose: ["/ws".into()].into(),
+            files: paths(&["robots.toml"]),
+        };
+        for path in [
+            "ros_ws/src/a/a/node.py",
+            "docker/compose.yaml",
+            "robots.toml",
+            "ros_ws/src/a/CMakeLists.txt",
+            "build/lidar/main.py",
+            "top/CMakeLists.txt",
+            "compose.override.yaml",
+            ".env",
+            "dds.env",
+        ] {
+            assert!(inputs.have(&Utf8Path::new("/ws").join(path)), "{path}");
         }
         for path in [
             "README.md",
@@ -148,9 +221,22 @@ mod tests {
             "ros_ws/src/a/a/node.py~",
             "ros_ws/build/a/x",
             "docker/.#compose.yaml",
+            "top/deeper/x",
         ] {
-            assert!(!is_input(Path::new(path), false), "{path}");
+            assert!(!inputs.have(&Utf8Path::new("/ws").join(path)), "{path}");
         }
-        assert!(is_input(Path::new("CMakeLists.txt"), true) && !is_input(Path::new("log/x"), true));
+    }
+
+    #[test]
+    fn directories_of_tools_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(dir.path()).unwrap();
+        for path in ["target", "nav", ".git", "plain/sub"] {
+            fs_err::create_dir_all(root.join(path)).unwrap();
+        }
+        let mut inputs = Inputs::default();
+        inputs.add_tree(root);
+        assert_eq!(inputs.trees, ["nav", "plain"].map(|name| root.join(name)).into());
+        assert_eq!(inputs.tops, [root.to_owned()].into());
     }
 }

@@ -120,12 +120,17 @@ impl<'a> Raw<'a> {
         let hub = top.table("hub", reader).map(|keys| hub(keys, reader));
         let jobs = top.table("build", reader).and_then(|keys| jobs(keys, reader));
         let releases = top.table("releases", reader).map(|keys| releases(keys, reader));
+        // A repository may have nothing but Dockerfiles and a Compose file.
+        let has_no_packages = top.lacks("bases") && top.lacks("images") && top.lacks("packages");
         for (key, example) in [
             ("project", "add `[project]` with `name = \"eurobot\"`"),
             ("bases", "add `[bases.ros]` with `debian = \"trixie\"`"),
             ("images", "add `[images.NAME]` with `packages = [\"…\"]`"),
             ("robots", "add `[robots.main]` with `simulated = true` or `host = \"user@host\"`"),
         ] {
+            if has_no_packages && ["bases", "images"].contains(&key) {
+                continue;
+            }
             let is_empty = |table: &DeTable<'_>| key != "project" && table.is_empty();
             let there = table.get(key).and_then(|value| value.get_ref().as_table());
             if top.lacks(key) || there.is_some_and(is_empty) {

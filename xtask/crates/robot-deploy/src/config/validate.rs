@@ -35,7 +35,10 @@ pub(super) fn workspace(
     here: &Utf8Path,
     mut reader: Reader<'_>,
 ) -> Result<Workspace> {
-    let project = raw.project.as_ref().and_then(|raw| project(raw, root, &mut reader));
+    let project = raw
+        .project
+        .as_ref()
+        .and_then(|project_raw| project(project_raw, !raw.images.is_empty(), root, &mut reader));
     let mut found = match &project {
         Some(project) => discover::packages(&project.sources(), here, &Variables::default())?,
         None => Found::default(),
@@ -103,7 +106,12 @@ fn by_name<T>(values: Vec<T>, name: impl Fn(&T) -> &String) -> BTreeMap<String, 
     values.into_iter().map(|value| (name(&value).clone(), value)).collect()
 }
 
-fn project(raw: &RawProject<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Option<Project> {
+fn project(
+    raw: &RawProject<'_>,
+    has_images: bool,
+    root: &Utf8Path,
+    reader: &mut Reader<'_>,
+) -> Option<Project> {
     if let Some(name) = &raw.name {
         reader.check_name(name, names::project);
     }
@@ -111,7 +119,7 @@ fn project(raw: &RawProject<'_>, root: &Utf8Path, reader: &mut Reader<'_>) -> Op
         Some(text) => (text.span(), paths::inside("ros_workspace", text, root, reader)?),
         None => (raw.span.clone(), root.join(ROS_WORKSPACE)),
     };
-    if !ros_workspace.is_dir() {
+    if !ros_workspace.is_dir() && (has_images || raw.ros_workspace.is_some()) {
         let shown = ros_workspace.strip_prefix(root).unwrap_or(&ros_workspace);
         let message = format!("the ROS workspace `{shown}` is not a directory");
         reader.refuse(

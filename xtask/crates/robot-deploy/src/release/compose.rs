@@ -101,6 +101,13 @@ impl ComposeDraft {
         self.images.names()
     }
 
+    /// Paths of the repository that services mount, or that their images are built from, relative to the repository.
+    pub(crate) fn inputs(&self) -> Vec<Utf8PathBuf> {
+        let mut model = self.model.clone();
+        let mounted = super::files::paths(&mut model);
+        mounted.into_iter().chain(self.images.contexts()).collect()
+    }
+
     /// The images that the robot needs.
     pub(crate) fn specs(&self, platform: &Platform) -> Vec<ImageSpec> {
         self.images.specs(platform)

@@ -46,9 +46,7 @@ impl<'a> Files<'a> {
         let root = root.canonicalize_utf8().with_context(|| format!("find `{root}`"))?;
         let (places, text_places) = (BTreeMap::new(), BTreeMap::new());
         let mut files = Self { root, texts, places, text_places, data: writable(model) };
-        let paths: BTreeSet<Utf8PathBuf> =
-            references(model).filter_map(|source| relative(source.as_str()?)).collect();
-        for path in paths {
+        for path in paths(model) {
             let inside =
                 |data: &&Utf8PathBuf| *data != &path && (path.starts_with(data) || data.starts_with(&path));
             if let Some(data) = files.data.iter().find(inside) {
@@ -198,6 +196,11 @@ pub(super) fn undoubled(text: &str) -> String {
 fn relative(path: &str) -> Option<Utf8PathBuf> {
     let is_here = !path.starts_with(['/', '~']);
     is_here.then(|| Utf8PathBuf::from(undoubled(path.strip_prefix("./").unwrap_or(path))))
+}
+
+/// Paths of the repository that services mount.
+pub(super) fn paths(model: &mut Value) -> BTreeSet<Utf8PathBuf> {
+    references(model).filter_map(|source| relative(source.as_str()?)).collect()
 }
 
 /// Returns the places in the model that name files: bind mounts, configs, secrets.

@@ -7,8 +7,8 @@ use clap::ValueHint;
 
 use super::{builder, timings, workspace};
 use crate::complete;
-use crate::config::{Platform, Workspace};
-use crate::deploy::unused;
+use crate::config::{Platform, Robot, Workspace};
+use crate::deploy::{drafts, unused};
 use crate::error::{Failure, Result};
 use crate::image::{self, ImageSpec, Options};
 use crate::{host, ui};
@@ -48,19 +48,45 @@ pub struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     timings::begin(args.timings.as_ref());
     let workspace = workspace()?;
-    let specs = image_specs(args, &workspace)?;
+    let platforms = platforms(args, &workspace)?;
     if args.print_dockerfile {
-        return print(&workspace, &specs);
+        let images = platforms.iter().flat_map(|platform| image::all_for(&workspace, platform));
+        return print(&workspace, &selected(args, &workspace, images)?);
     }
+    check_names(args, &workspace)?;
     unused::tell_packages(&workspace);
-    let result = build(args, &workspace, &specs);
+    let result = build(args, &workspace, &platforms);
     timings::finish(args.timings.as_ref(), "build-images", &workspace, BTreeMap::new(), result)
 }
 
-fn build(args: &Args, workspace: &Workspace, specs: &BTreeSet<ImageSpec>) -> Result<()> {
-    let builder = builder(args.yes, &host::needs(specs.iter().map(|spec| &spec.platform)))?;
+/// Refuses names that neither robots.toml nor a Compose file has, before anything is asked.
+fn check_names(args: &Args, workspace: &Workspace) -> Result<()> {
+    let files = workspace.robots.values().flat_map(|robot| &robot.compose);
+    let texts: Vec<String> = files.filter_map(|file| fs_err::read_to_string(file).ok()).collect();
+    let is_known = |name: &&String| {
+        let line = format!("{name}:");
+        workspace.images.contains_key(*name)
+            || texts.iter().flat_map(|text| text.lines()).any(|other| other.trim() == line)
+    };
+    let unknown = args.images.iter().find(|name| !is_known(name));
+    unknown.map_or(Ok(()), |name| workspace.image(name).map(drop))
+}
+
+fn build(args: &Args, workspace: &Workspace, platforms: &[Platform]) -> Result<()> {
+    let builder = builder(args.yes, &host::needs(platforms.iter()))?;
+    let mut images: BTreeSet<ImageSpec> =
+        platforms.iter().flat_map(|platform| image::all_for(workspace, platform)).collect();
+    let are_all_of_packages = args.images.iter().all(|name| workspace.images.contains_key(name));
+    if args.images.is_empty() || !are_all_of_packages {
+        let robots: Vec<&Robot> = workspace.robots.values().collect();
+        let drafts = drafts(workspace, &robots)?;
+        images.extend(
+            platforms.iter().flat_map(|platform| drafts.values().flat_map(|draft| draft.specs(platform))),
+        );
+    }
+    let specs = selected(args, workspace, images)?;
     let built =
-        image::build(workspace, builder, specs, Options { no_cache: args.no_cache, ..Options::default() })?;
+        image::build(workspace, builder, &specs, Options { no_cache: args.no_cache, ..Options::default() })?;
     let row = |built: &image::Built| {
         [built.reference.clone(), built.spec.platform.to_string(), image::short(built.id.digest()).to_owned()]
     };
@@ -68,22 +94,27 @@ fn build(args: &Args, workspace: &Workspace, specs: &BTreeSet<ImageSpec>) -> Res
     Ok(ui::finding(&ui::table(["IMAGE", "PLATFORM", "DIGEST"], &rows))?)
 }
 
-fn image_specs(args: &Args, workspace: &Workspace) -> Result<BTreeSet<ImageSpec>> {
-    let platforms = match (&args.robot, args.platform.as_slice()) {
-        (Some(robot), _) => vec![workspace.robot(robot)?.platform.clone()],
-        (None, []) => vec![Platform::of_this_machine()],
-        (None, platforms) => platforms.iter().map(|text| platform(text)).collect::<Result<_>>()?,
-    };
-    let names: Vec<&String> = if args.images.is_empty() {
-        workspace.images.keys().collect()
-    } else {
-        args.images
-            .iter()
-            .map(|name| workspace.image(name).map(|image| &image.name))
-            .collect::<Result<_>>()?
-    };
-    let pairs = platforms.iter().flat_map(|platform| names.iter().map(move |name| (platform, name)));
-    Ok(pairs.map(|(platform, name)| ImageSpec::of_packages(*name, platform.clone())).collect())
+fn platforms(args: &Args, workspace: &Workspace) -> Result<Vec<Platform>> {
+    match (&args.robot, args.platform.as_slice()) {
+        (Some(robot), _) => Ok(vec![workspace.robot(robot)?.platform.clone()]),
+        (None, []) => Ok(vec![Platform::of_this_machine()]),
+        (None, platforms) => platforms.iter().map(|text| platform(text)).collect(),
+    }
+}
+
+/// The images that are asked for.
+fn selected(
+    args: &Args,
+    workspace: &Workspace,
+    images: impl IntoIterator<Item = ImageSpec>,
+) -> Result<BTreeSet<ImageSpec>> {
+    let images: BTreeSet<ImageSpec> = images.into_iter().collect();
+    if let Some(unknown) = args.images.iter().find(|name| images.iter().all(|spec| !spec.is_called(name))) {
+        workspace.image(unknown)?;
+    }
+    let is_selected =
+        |spec: &ImageSpec| args.images.is_empty() || args.images.iter().any(|name| spec.is_called(name));
+    Ok(images.into_iter().filter(is_selected).collect())
 }
 
 fn platform(text: &str) -> Result<Platform> {

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let _builder = builder(args.yes, &Need::ALWAYS)?;
     let robots: Vec<&Robot> = workspace.robots.values().collect();
-    let specs = image_specs(&drafts(&workspace, &robots)?, &robots);
+    let specs = image_specs(&drafts(&workspace, &robots)?, &robots)?;
     let foreign = specs.into_iter().filter_map(|spec| match spec.origin {
         Origin::Foreign { reference } => Some((reference, spec.platform)),
         Origin::Packages | Origin::Dockerfile { .. } => None,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use super::workspace;
+use crate::config::Workspace;
 use crate::error::{FollowedBy as _, Result, until_interrupted};
 use crate::process::{self, Cmd};
 use crate::ui;
@@ -45,7 +46,7 @@ fn watch(args: &Args) -> Result<()> {
     words.extend(crate::mode::verbose().then_some("--verbose"));
     let deploy = Cmd::new(program.to_string_lossy()).args(words).dir(&workspace.root);
     deploy.plan().followed_by("doing so again after each save")?;
-    let watcher = Watcher::of(&workspace)?;
+    let mut watcher = Watcher::of(&workspace)?;
     loop {
         let began = Instant::now();
         let deployed = deploy.interactive();
@@ -59,5 +60,9 @@ fn watch(args: &Args) -> Result<()> {
         }
         let path = watcher.next()?;
         ui::step("watch", &format!("{path} was saved"));
+        // With a mistake in robots.toml, the deploy tells it.
+        if let Ok(workspace) = Workspace::load(&workspace.root) {
+            watcher = watcher.follow(&workspace)?;
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -37,7 +37,10 @@ impl Images {
             origins.entry(name.clone()).or_default().insert(origin.clone());
         }
         for (name, origin) in self.0.values_mut().filter(|(_, origin)| *origin != Origin::Packages) {
-            if origins[name].len() > 1 || workspace.images.contains_key(name) {
+            // Arguments may differ between robots.
+            let has_arguments =
+                matches!(&origin, Origin::Dockerfile { build } if build.contains("\"args\":{"));
+            if has_arguments || origins[name].len() > 1 || workspace.images.contains_key(name) {
                 let hash = format!("{:x}", Sha256::digest(format!("{origin:?}")));
                 name.push_str(&format!("-{}", &hash[..6]));
             }
@@ -57,6 +60,25 @@ impl Images {
     pub(super) fn of_packages(&self) -> BTreeMap<String, String> {
         let ours = self.0.iter().filter(|(_, (_, origin))| *origin == Origin::Packages);
         ours.map(|(service, (name, _))| (service.clone(), name.clone())).collect()
+    }
+
+    /// Directories of this repository that images are built from.
+    pub(super) fn contexts(&self) -> BTreeSet<Utf8PathBuf> {
+        let builds = self.0.values().filter_map(|(_, origin)| match origin {
+            Origin::Dockerfile { build } => serde_json::from_str::<Value>(build).ok(),
+            Origin::Packages | Origin::Foreign { .. } => None,
+        });
+        let mut contexts = BTreeSet::new();
+        for build in builds {
+            let others = build["additional_contexts"].as_object().into_iter().flatten().map(|(_, path)| path);
+            let paths = others.chain([&build["context"]]).filter_map(Value::as_str);
+            contexts.extend(
+                paths
+                    .filter_map(|path| path.strip_prefix('.'))
+                    .map(|path| path.trim_start_matches('/').into()),
+            );
+        }
+        contexts
     }
 
     pub(super) fn specs(&self, platform: &Platform) -> Vec<ImageSpec> {

@@ -33,7 +33,7 @@ pub(super) fn write(args: &Args, workspace: &Workspace, to: &Utf8Path) -> Result
     let signer = signers.as_ref().map(Signers::signer).transpose()?;
     let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
     let drafts = drafts(workspace, &robots)?;
-    let specs = image_specs(&drafts, &robots);
+    let specs = image_specs(&drafts, &robots)?;
     let built = image::build(workspace, builder, &specs, image::Options::default())
         .followed_by(format!("writing the images and the release of each robot to {to}"))?;
     let loads = loads(workspace, &robots, &drafts, &built)?;

@@ -29,7 +29,7 @@ pub(super) fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<St
     let name = args.tag.clone().map_or_else(|| tags::revision(&workspace.root), Ok)?;
     let drafts = drafts(workspace, &robots)?;
     ui::step("hub", &format!("looking up `{name}` in {}", hub.repository));
-    let specs = image_specs(&drafts, &robots);
+    let specs = image_specs(&drafts, &robots)?;
     if let Some(other) = specs.iter().find(|spec| spec.origin != Origin::Packages) {
         return Err(Failure::config(format!("`publish` has not published the image `{}`", other.image))
             .hint(
