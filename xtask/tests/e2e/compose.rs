@@ -249,3 +249,20 @@ pub fn what_no_robot_can_do_is_refused_before_anything_is_sent(lab: &Lab) {
     workspace.xtask(&DEPLOY).expect_exit(2).says("service `navigation` has `image: oldname:navigation`");
     assert_eq!(MAIN.services(), before);
 }
+
+pub fn nodes_that_were_started_by_hand_are_named(lab: &Lab) {
+    let workspace = lab.deployed();
+    let image = format!("127.0.0.1:5000/{PROJECT}@{}", MAIN.digest("localization"));
+    let by_hand = format!("services: {{ navigation: {{ image: \"{image}\", command: [sleep, \"1000\"] }} }}");
+    MAIN.sh(&format!("mkdir -p hand && echo '{by_hand}' >hand/compose.yaml && cd hand && docker compose up --detach --quiet-pull"));
+    let stop = "docker compose --project-name hand down";
+    workspace
+        .xtask(&["status", "--robot", "main"])
+        .expect_exit(0)
+        .says("a service of the Compose project `hand`");
+    add_to_navigation(workspace, "    labels: { edit: \"1\" }\n");
+    lab.deploy(MAIN).says("`hand` runs navigation there, too").says(stop);
+    MAIN.sh(&format!("{stop} --timeout 0; rm -r hand"));
+    let status = workspace.xtask(&["status", "--robot", "main"]).expect_exit(0);
+    status.never_says("hand");
+}

@@ -35,8 +35,8 @@ if [ -n "$repository" ]; then
     list "$project" &
     loaded=$!
 fi
-containers=$(docker container ls --all --no-trunc --filter "label=com.docker.compose.project=$project" \
-    --format '{{.ID}} {{.Image}} {{json (.Label "com.docker.compose.oneoff")}}' 2>&1) || {
+containers=$(docker container ls --all --no-trunc --filter label=com.docker.compose.project \
+    --format '{{.ID}} {{.Image}} {{json (.Label "com.docker.compose.oneoff")}} {{json (.Label "com.docker.compose.project")}} {{.State}} {{json (.Label "com.docker.compose.service")}}' 2>&1) || {
     printf 'no-docker\t%s\n' "$(printf '%s' "$containers" | tr '\n\t' '  ')"
     # shellcheck disable=SC2086 # empty or one process ID
     wait $images $loaded
@@ -44,9 +44,14 @@ containers=$(docker container ls --all --no-trunc --filter "label=com.docker.com
 }
 ids='' names=''
 if [ -n "$containers" ]; then
-    while read -r id name one_off; do
+    while read -r id name one_off of state service; do
         # Containers of `cargo xtask run` are not services.
         [ "$one_off" != '"True"' ] || continue
+        if [ "$of" != "\"$project\"" ]; then
+            # Another Compose project, perhaps the same nodes, started by hand.
+            [ "$state" != running ] || printf 'other\t%s\t%s\n' "$of" "$service"
+            continue
+        fi
         ids="$ids $id" names="$names $name"
     done <<END
 $containers

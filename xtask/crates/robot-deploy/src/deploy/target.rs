@@ -105,6 +105,16 @@ impl<'a> Target<'a> {
             return Ok((Some(self.survey.clone()), received_images));
         }
         data::tell(self.workspace, release, &self.survey);
+        for (project, services) in self.survey.twins(&release.names) {
+            let robot = &self.robot.name;
+            ui::warn(
+                robot,
+                &format!(
+                    "the Compose project `{project}` runs {} there, too: `cargo xtask ssh --robot {robot} -- docker compose --project-name {project} down` stops it",
+                    services.join(", ")
+                ),
+            );
+        }
         let metadata = Metadata::now(source, via, delivery.references());
         let archive = activate::archive(release, &metadata)?;
         let survey = self.start(|activation| {

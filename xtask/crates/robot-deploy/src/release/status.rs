@@ -85,6 +85,11 @@ impl Status {
         let mut services: Vec<Service> =
             survey.containers.iter().map(|container| Service::of(container, survey, &wanted)).collect();
         let is_there = |name: &String| survey.containers.iter().any(|container| container.service == *name);
+        let names =
+            wanted.keys().cloned().chain(survey.containers.iter().map(|container| container.service.clone()));
+        for (project, twins) in survey.twins(&names.collect()) {
+            services.extend(twins.into_iter().map(|name| Service::of_other(name, project)));
+        }
         services.extend(wanted.keys().filter(|name| !is_there(name)).map(|name| Service::missing(name)));
         services.sort_by(|one, other| one.service.cmp(&other.service));
         status.services = services;
@@ -144,14 +149,23 @@ impl Service {
     }
 
     fn missing(name: &str) -> Self {
+        Self::stray(name, "missing", "the release has this service".to_owned())
+    }
+
+    /// A service of the same name in another Compose project.
+    fn of_other(name: &str, project: &str) -> Self {
+        Self::stray(name, "running", format!("a service of the Compose project `{project}`"))
+    }
+
+    fn stray(name: &str, state: &str, drift: String) -> Self {
         Self {
             service: name.to_owned(),
-            state: "missing".to_owned(),
+            state: state.to_owned(),
             health: String::new(),
             restarts: 0,
             image: String::new(),
             since: String::new(),
-            drift: Some("the release has this service".to_owned()),
+            drift: Some(drift),
         }
     }
 }

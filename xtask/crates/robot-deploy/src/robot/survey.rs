@@ -1,7 +1,7 @@
 //! The state of a robot, read by a single remote script: each additional round trip would slow down every
 //! deploy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Platform;
 use crate::error::{Failure, Result, explained};
@@ -140,6 +140,8 @@ pub struct Survey {
     pub in_use: Vec<EngineImage>,
     /// The project's containers, including stopped ones.
     pub containers: Vec<Container>,
+    /// Services of other Compose projects that run there, with the projects' names.
+    pub others: BTreeSet<(String, String)>,
     /// Hash of the content that each path of the robot's data began with.
     pub seeds: BTreeMap<String, String>,
 }
@@ -177,6 +179,9 @@ impl Survey {
                     survey.pending = Some(PendingOutcome::parse(release, outcome, reason));
                 }
                 [word::CONTAINER, ref fields @ ..] => survey.containers.extend(Container::parse(fields)),
+                [word::OTHER, project, service] => {
+                    survey.others.insert((label(project), label(service)));
+                }
                 [word::SEED, hash, path] => {
                     survey.seeds.insert(path.to_owned(), hash.to_owned());
                 }
@@ -190,6 +195,15 @@ impl Survey {
     /// All images that the robot can run.
     pub fn known(&self) -> impl Iterator<Item = &EngineImage> {
         self.images.iter().chain(&self.in_use)
+    }
+
+    /// Other Compose projects that run services with these names, each with those services.
+    pub fn twins<'a>(&'a self, names: &BTreeSet<String>) -> BTreeMap<&'a str, Vec<&'a str>> {
+        let mut twins: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (project, service) in self.others.iter().filter(|(_, service)| names.contains(service)) {
+            twins.entry(project).or_default().push(service);
+        }
+        twins
     }
 
     /// Returns whether the robot's engine has an image: `REPOSITORY@sha256:…` or `REPOSITORY:TAG`.
