@@ -362,7 +362,7 @@ fn workspace_files(robots: &str) -> Vec<(&'static str, String)> {
         ("robots.known_hosts", "main ssh-ed25519 AAAA\n".to_owned()),
         ("docker/match.env", "API_TOKEN=swordfish\n".to_owned()),
         ("docker/compose.yaml", "services: {}\n".to_owned()),
-        ("docker/ros.Dockerfile", "FROM base AS runtime\nARG RUN_DEPENDENCIES\nFROM runtime AS build-tools\nARG BUILD_DEPENDENCIES\nCOPY resolve-dependencies /\n".to_owned()),
+        ("docker/ros.Dockerfile", "FROM base AS runtime\nARG RUN_DEPENDENCIES\nFROM runtime AS build-tools\nARG BUILD_DEPENDENCIES\nCOPY resolve-dependencies /\nFROM build-tools AS dev-shell\n".to_owned()),
         ("ros_ws/src/msgs/package.xml", package("msgs", "")),
         ("ros_ws/src/navigation/package.xml", package("navigation", "<depend>msgs</depend>")),
         ("ros_ws/src/camera/package.xml", package("camera", "<depend>msgs</depend>")),

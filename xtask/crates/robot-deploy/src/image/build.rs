@@ -212,6 +212,7 @@ pub fn test(workspace: &Workspace, builder: Builder) -> Result<Vec<String>> {
 /// Builds the image with a base's build tools and a user, for interactive work. Returns its name.
 pub fn tools(workspace: &Workspace, builder: Builder, base: &Base) -> Result<String> {
     let platform = Platform::of_this_machine();
+    dockerfile::require_dev_shell(workspace, base)?;
     let context = base::ensure(workspace, builder, base, &platform)?;
     let contexts = Contexts::from([((base.name.as_str(), &platform), context.clone())]);
     let (prepared, dependencies) = prepared(workspace, builder, &contexts, false)?;
