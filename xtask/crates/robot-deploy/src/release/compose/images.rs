@@ -22,8 +22,15 @@ impl Images {
     /// Fails with exit code 2 for a service without an image, and if a name of the project has no image in `robots.toml`.
     pub(super) fn of(workspace: &Workspace, file: &Utf8Path, model: &Value) -> Result<Self> {
         let mut images = BTreeMap::new();
+        // Services that are built in the same way share an image.
+        let mut names: BTreeMap<Origin, String> = BTreeMap::new();
         for (service, definition) in super::services(model) {
-            images.insert(service.clone(), image(workspace, file, model, service, definition)?);
+            let (name, origin) = image(workspace, file, model, service, definition)?;
+            let name = match &origin {
+                Origin::Dockerfile { .. } => names.entry(origin.clone()).or_insert(name).clone(),
+                Origin::Packages | Origin::Foreign { .. } => name,
+            };
+            images.insert(service.clone(), (name, origin));
         }
         let mut images = Self(images);
         images.keep_names_apart(workspace);

@@ -106,3 +106,86 @@ pub(super) fn take_texts(
     }
     Ok(texts)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn adapted(mut model: Value) -> Result<Value> {
+        let platform = Platform { arch: "arm64".to_owned(), variant: None };
+        adapt(&mut model, "compose.yaml", &platform)?;
+        Ok(model)
+    }
+
+    #[test]
+    fn keys_that_compose_has_followed_are_gone() -> Result<()> {
+        let service = json!({
+            "image": "a", "profiles": ["p"], "develop": {}, "pull_policy": "always", "platform": "linux/arm64/v8",
+            "depends_on": {
+                "b": { "condition": "service_started", "required": true },
+                "c": { "condition": "service_started", "required": false },
+            },
+        });
+        let expected = json!({
+            "image": "a", "platform": "linux/arm64/v8",
+            "depends_on": {
+                "b": { "condition": "service_started" },
+                "c": { "condition": "service_started", "required": false },
+            },
+        });
+        assert_eq!(adapted(json!({ "services": { "a": service } }))?["services"]["a"], expected);
+        Ok(())
+    }
+
+    #[test]
+    fn what_no_robot_can_do_is_refused_with_its_place() {
+        for (key, value, said) in [
+            ("pre_stop", json!([{ "command": "true" }]), "`pre_stop` would not run"),
+            ("provider", json!({ "type": "model" }), "`provider` runs a program"),
+            ("models", json!(["llm"]), "`models` needs a program"),
+            ("credential_spec", json!({}), "`credential_spec` is for Windows"),
+            ("platform", json!("linux/amd64"), "has `platform: linux/amd64`, but the robot is linux/arm64"),
+        ] {
+            let error = adapted(json!({ "services": { "a": { key: value } } })).unwrap_err().to_string();
+            assert!(error.starts_with("`compose.yaml`: service `a`") && error.contains(said), "{error}");
+        }
+        for section in ["configs", "secrets"] {
+            let error = adapted(json!({ section: { "a": { "external": true } } })).unwrap_err().to_string();
+            assert!(error.contains(&format!("`external` of `{section}.a` needs a swarm")), "{error}");
+        }
+    }
+
+    #[test]
+    fn texts_and_variables_become_files() -> Result<()> {
+        let mut model = json!({
+            "configs": { "motd": { "name": "x_motd", "content": "a $$b" } },
+            "secrets": { "token": { "environment": "TOKEN" }, "key": { "file": "./key" } },
+        });
+        let variables = BTreeMap::from([("TOKEN".to_owned(), "swordfish".to_owned())]);
+        let texts = take_texts(&mut model, &variables)?;
+        let text = |section: &str, name: &str| texts[&(section.to_owned(), name.to_owned())].clone();
+        assert_eq!((text("configs", "motd"), text("secrets", "token")), ("a $b".into(), "swordfish".into()));
+        assert_eq!(texts.len(), 2);
+        assert_eq!(model["configs"]["motd"], json!({ "name": "x_motd" }));
+        let mut model = json!({ "secrets": { "token": { "environment": "TOKEN" } } });
+        let error = take_texts(&mut model, &BTreeMap::new()).unwrap_err().to_string();
+        assert_eq!(error, "`TOKEN`, the value of `secrets.token`, is not set");
+        Ok(())
+    }
+
+    #[test]
+    fn a_service_follows_those_that_it_shares_with() {
+        let service = json!({
+            "network_mode": "service:a", "ipc": "host", "pid": "service:b",
+            "volumes_from": ["c:ro", "container:x"],
+            "depends_on": { "d": { "restart": true }, "e": {} },
+        });
+        assert_eq!(followed(&service), ["a", "b", "c", "d"]);
+        assert_eq!(
+            [replicas(&json!({ "scale": 2 })), replicas(&json!({ "deploy": { "replicas": 0 } }))],
+            [2, 0]
+        );
+    }
+}
