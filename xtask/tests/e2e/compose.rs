@@ -1,6 +1,6 @@
 //! Compose files of all kinds: a robot does with them what Compose does on one machine.
 
-use super::harness::{Lab, MAIN, PROJECT, Workspace};
+use super::harness::{Lab, MAIN, PROJECT, Workspace, incompressible};
 
 pub const COMPOSE: &str = "docker/compose.yaml";
 const ENVIRONMENT: &str = "    HEARTBEAT_FILE: /tmp/heartbeat\n";
@@ -46,13 +46,14 @@ pub fn the_shell_of_whoever_deploys_reaches_no_robot(lab: &Lab) {
     with("CAN_PORT: ${CAN_PROT}");
     workspace.edit("robots.toml", "ROBOT_NAME = \"main\" }", "ROBOT_NAME = \"main\", CAN_PORT = \"can0\" }");
     let unset = workspace.xtask(&DEPLOY).expect_exit(2);
-    unset.says("docker/compose.yaml:").says("`CAN_PROT` is empty").says("did you mean `CAN_PORT`");
+    unset.says("`CAN_PROT` (docker/compose.yaml:").says("did you mean `CAN_PORT`");
     workspace.edit(COMPOSE, "${CAN_PROT}", "${CAN_PORT}");
 
     // Variables that are passed through.
     with("TERM:");
     deploy("TERM", "xterm").expect_exit(2).says("`TERM` would be that of this shell, `xterm`");
-    workspace.edit(COMPOSE, "    TERM:\n", "");
+    // One that nobody has is left out, as by Compose.
+    workspace.edit(COMPOSE, "    TERM:\n", "    NOWHERE:\n");
 
     // The user and the home directory are those of the robot; an `env_file` is the one beside the Compose file.
     with("WHO: ${USER} at ${HOME}");
@@ -62,7 +63,7 @@ pub fn the_shell_of_whoever_deploys_reaches_no_robot(lab: &Lab) {
         workspace,
         "    env_file: dds.env\n    volumes: [\"~/maps:/maps\", \"${HOME}/logs:/logs\"]\n",
     );
-    lab.deploy(MAIN);
+    lab.deploy(MAIN).says("containers do not get them: NOWHERE");
     assert_eq!(variable("navigation", "WHO"), "robot at /home/robot");
     assert_eq!(variable("navigation", "DDS"), "udp main");
     assert_eq!(variable("navigation", "CAN_PORT"), "can0");
@@ -245,6 +246,24 @@ pub fn what_no_robot_can_do_is_refused_before_anything_is_sent(lab: &Lab) {
         workspace.xtask(&DEPLOY).expect_exit(2).says(said);
     }
     workspace.reset();
+    // All that lacks a value is told at once, also what Compose would tell one by one.
+    add_to_navigation(workspace, "    labels: { a: \"${A_PORT:?}\", b: \"${B_PORT:?}\", c: $C_PORT }\n");
+    let unset = workspace.xtask(&DEPLOY).expect_exit(2);
+    unset
+        .says("`A_PORT` (docker/compose.yaml:")
+        .says("`env = { A_PORT = \"…\", B_PORT = \"…\", C_PORT = \"…\" }`");
+    workspace.reset();
+    let all = workspace.read(COMPOSE).replace("    <<: *node\n", "    <<: *node\n    profiles: [match]\n");
+    workspace.write(COMPOSE, all);
+    workspace
+        .xtask(&DEPLOY)
+        .expect_exit(2)
+        .says("all are in profiles (match)")
+        .says("COMPOSE_PROFILES = \"match\"");
+    workspace.reset();
+    add_to_navigation(workspace, "    volumes: [\"..:/ws\"]\n");
+    workspace.xtask(&DEPLOY).expect_exit(2).says("mounts the whole repository");
+    workspace.reset();
     workspace.edit(COMPOSE, &format!("image: {PROJECT}:navigation"), "image: oldname:navigation");
     workspace.xtask(&DEPLOY).expect_exit(2).says("service `navigation` has `image: oldname:navigation`");
     assert_eq!(MAIN.services(), before);
@@ -265,4 +284,42 @@ pub fn nodes_that_were_started_by_hand_are_named(lab: &Lab) {
     MAIN.sh(&format!("{stop} --timeout 0; rm -r hand"));
     let status = workspace.xtask(&["status", "--robot", "main"]).expect_exit(0);
     status.never_says("hand");
+}
+
+pub fn large_files_are_sent_once(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.write("docker/model/weights.bin", incompressible(8_000_000));
+    std::os::unix::fs::symlink("weights.bin", workspace.path("docker/model/latest")).unwrap();
+    add_to_navigation(workspace, "    volumes: [\"./model:/model:ro\"]\n");
+    let sent = MAIN.received();
+    lab.deploy(MAIN);
+    assert!(MAIN.received() - sent > 8_000_000);
+    let digest = || MAIN.sh(&format!("docker exec {PROJECT}-navigation-1 sha256sum /model/latest"));
+    let first = digest();
+    let release = MAIN.sh(&format!("du -sk /home/robot/.deploy/{PROJECT}/releases | cut -f 1"));
+    assert!(release.parse::<u64>().unwrap() < 1_000, "{release} KiB");
+
+    // A new release with the same files, and one with others.
+    workspace.edit(
+        COMPOSE,
+        "command: node navigation",
+        "labels: { edit: \"1\" }\n    command: node navigation",
+    );
+    let sent = MAIN.received();
+    lab.deploy(MAIN);
+    assert!(MAIN.received() - sent < 1_000_000, "{}", MAIN.received() - sent);
+    assert_eq!(digest(), first);
+    workspace.write("docker/model/weights.bin", incompressible(8_000_001));
+    lab.deploy(MAIN);
+    assert_ne!(digest(), first);
+    workspace.xtask(&["rollback", "--robot", "main"]).expect_exit(0);
+    assert_eq!(digest(), first);
+
+    // In a bundle they are whole.
+    workspace
+        .xtask(&["deploy", "--robot", "main", "--via", "archive", "--to", "model.bundle"])
+        .expect_exit(0);
+    MAIN.sh(&format!("docker rm --force {PROJECT}-navigation-1"));
+    workspace.xtask(&["load-bundle", "model.bundle", "--robot", "main"]).expect_exit(0);
+    assert_ne!(digest(), first);
 }

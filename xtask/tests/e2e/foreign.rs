@@ -71,7 +71,10 @@ pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
         ),
     );
     workspace.write("lidar/driver/main.py", "print('1')\n");
-    workspace.xtask(&DEPLOY).expect_exit(2).says("`MODEL` is empty");
+    // Another service runs the same image.
+    workspace.edit(COMPOSE, "  lidar:\n", "  lidar:\n    image: team/lidar:1\n");
+    add_service(workspace, "lidar_rear", "image: team/lidar:1");
+    workspace.xtask(&DEPLOY).expect_exit(2).says("`MODEL` (docker/compose.yaml:");
     for robot in ["main", "secondary"] {
         let name = format!("ROBOT_NAME = \"{robot}\"");
         workspace.edit("robots.toml", &name, &format!("{name}, MODEL = \"ld19\""));
@@ -79,6 +82,7 @@ pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
     lab.deploy(MAIN);
     assert_eq!(MAIN.file("lidar", "/model"), "ld19");
     assert_eq!(MAIN.file("lidar", "/range.txt"), "12 m");
+    assert_eq!(MAIN.file("lidar_rear", "/model"), "ld19");
     workspace.xtask(&DEPLOY).expect_exit(0).says("nothing changed");
 
     let before = MAIN.services();
@@ -87,7 +91,7 @@ pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
     assert_eq!(MAIN.file("lidar", "/driver/main.py"), "print('2')");
     let after = MAIN.services();
     let replaced: Vec<&String> = after.keys().filter(|name| before.get(*name) != after.get(*name)).collect();
-    assert_eq!(replaced, ["lidar"]);
+    assert_eq!(replaced, ["lidar", "lidar_rear"]);
 
     drop(workspace.xtask(&["build-images", "lidar"]).expect_exit(0).says(":lidar-"));
 

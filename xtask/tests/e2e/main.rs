@@ -138,6 +138,7 @@ fn main() -> ExitCode {
         compose::several_files_are_one_project,
         compose::profiles_replicas_and_secrets_are_those_of_compose,
         compose::services_that_share_a_namespace_are_replaced_together,
+        compose::large_files_are_sent_once,
         compose::nodes_that_were_started_by_hand_are_named,
         foreign::images_of_others_travel_and_are_pinned,
         foreign::a_dockerfile_of_a_compose_file_is_built,

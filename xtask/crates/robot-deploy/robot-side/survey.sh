@@ -10,6 +10,7 @@ printf 'clock\t%s\n' "$(date +%s)"
 current=$(readlink "$home/current") && printf 'number\t%s\n' "${current##*/}"
 printf 'stamp\t%s:%s\n' "$current" "$(wc -c 2>/dev/null <"$home/history")"
 [ -r "$home/seeds" ] && while read -r hash path; do printf 'seed\t%s\t%s\n' "$hash" "$path"; done <"$home/seeds"
+for place in "$home"/files/*; do [ -d "$place" ] && printf 'file\t%s\n' "${place##*/}"; done
 [ -r "$home/news" ] && printf 'news\t%s\n' "$(cat "$home/news")"
 
 if ! command -v docker >/dev/null; then

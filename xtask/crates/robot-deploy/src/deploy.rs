@@ -25,7 +25,7 @@ use crate::release::{prune, state};
 use crate::robot::{Endpoint, Session, Survey, registry, tunnel};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui;
-use crate::{fleet, parallel, process};
+use crate::{fleet, number, parallel, process};
 
 use build::Build;
 pub(crate) use options::{Activate, OnBusy};
@@ -245,7 +245,10 @@ impl<'a> Deploy<'a> {
         let metadata = Metadata::now(&self.source, self.via.name(), references);
         let archive = match state::is_current(&release, &target.survey) {
             true => 0,
-            false => activate::archive(&release, &metadata)?.len() as u64,
+            false => {
+                let large = number::sum(activate::missing(&release, &target.survey).map(|file| file.bytes));
+                activate::archive(&release, &metadata)?.len() as u64 + large
+            }
         };
         let services = Services { hashes: release.hashes, jobs: release.jobs, archive };
         let registry_image = &service::registry(self.builder, &robot.platform)?;

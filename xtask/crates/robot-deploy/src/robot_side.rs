@@ -62,6 +62,7 @@ scripts! {
     Load "load.sh"
     Lock "lock.sh"
     Login "login.sh"
+    Place "place.sh"
     Plan "plan.sh"
     PrintLogin "print-login.sh"
     Prune "prune.sh"

@@ -1,6 +1,8 @@
 //! Help of the whole program: its verbs, grouped by what people are about to do.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use clap::builder::StyledStr;
 use clap::{Command, CommandFactory, FromArgMatches};
@@ -23,8 +25,20 @@ const OWN: &str = "Of this repository";
 /// For the scripts of `cargo xtask completions`, it completes a command line instead and ends the program.
 pub fn parse<C: CommandFactory + FromArgMatches>() -> C {
     CompleteEnv::with_factory(C::command).var(crate::complete::VARIABLE).complete();
-    let mut matches = grouped(C::command()).get_matches();
+    let mut matches = grouped(C::command()).get_matches_from(arguments(std::env::args_os()));
     C::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Arguments without the name that cargo passes to a subcommand: `cargo xtask deploy` runs `cargo-xtask xtask deploy`.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = given.collect();
+    let is_subcommand = arguments
+        .first()
+        .is_some_and(|program| Path::new(program).file_stem() == Some("cargo-xtask".as_ref()));
+    if is_subcommand && arguments.get(1).is_some_and(|first| first == "xtask") {
+        arguments.remove(1);
+    }
+    arguments
 }
 
 /// Gives a command a help with its subcommands in groups.
@@ -99,6 +113,14 @@ mod tests {
         }
         let is_whole = |line: &&str| help.lines().any(|shown| shown == *line);
         assert_eq!(crate::HELP.lines().find(|line| !is_whole(line)), None);
+    }
+
+    #[test]
+    fn the_name_of_a_subcommand_is_no_argument() {
+        let passed = |words: &[&str]| arguments(words.iter().map(OsString::from)).join(" ".as_ref());
+        assert_eq!(passed(&["/bin/cargo-xtask", "xtask", "deploy"]), "/bin/cargo-xtask deploy");
+        assert_eq!(passed(&["cargo-xtask", "deploy", "xtask"]), "cargo-xtask deploy xtask");
+        assert_eq!(passed(&["target/debug/xtask", "xtask"]), "target/debug/xtask xtask");
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl<'a> Target<'a> {
             );
         }
         let metadata = Metadata::now(source, via, delivery.references());
+        for file in activate::missing(release, &self.survey) {
+            self.progress.doing(&format!("sending {} ({})", file.path, ui::bytes(file.bytes)), None);
+            let root = &self.workspace.root;
+            delivery.cost.sent += activate::place(&self.session, &self.workspace.project.name, root, file)?;
+        }
         let archive = activate::archive(release, &metadata)?;
         let survey = self.start(|activation| {
             delivery.cost.sent += archive.len() as u64;

@@ -111,8 +111,7 @@ fn dockerfile(
 }
 
 fn refused(spec: &ImageSpec, key: &str) -> anyhow::Error {
-    let known =
-        "context, dockerfile, dockerfile_inline, additional_contexts, secrets, ssh, cache_from, no_cache";
+    let known = "context, dockerfile, dockerfile_inline, additional_contexts without `service:`, secrets, ssh, cache_from, no_cache";
     Failure::config(format!("`build` of `{}`: `{key}` cannot be built here", spec.image))
         .hint(format!("supported are {known}, {}", SAME.join(", ")))
         .into()

@@ -76,6 +76,10 @@ pub(super) fn ensure(workspace: &Workspace, reference: &str, platform: &Platform
         told::once(workspace, &format!("unpinned-{}", super::content_tag([reference])), "image", &text);
         return image::keep("of a Compose file", reference, platform);
     }
+    if process::outcome_needed().is_err() {
+        // A dry run goes on as if the registry had given it.
+        return image::pull(reference, platform);
+    }
     let pinned = pin(reference, platform)?;
     lock.images.insert(reference.to_owned(), pinned.clone());
     lock.write(workspace)?;

@@ -8,14 +8,16 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use camino::Utf8Path;
 
 use super::compose::ComposeProject;
+use super::files::LargeFile;
 use super::metadata::{Metadata, whoami};
 use crate::config::Releases;
 use crate::error::{Exit, Failure, FollowedBy as _, Result, exit_of};
 use crate::process::{self, Cmd};
-use crate::robot::Session;
 use crate::robot::outcome::Outcome;
+use crate::robot::{Session, Survey};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, activate as word};
 use crate::ui::{self, Progress};
@@ -34,6 +36,28 @@ pub(crate) fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<V
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(&tar).context("compress the release")?;
     packed.finish().context("compress the release")
+}
+
+/// Files of a release that are sent apart, and that a robot lacks.
+pub(crate) fn missing<'a>(
+    project: &'a ComposeProject,
+    survey: &'a Survey,
+) -> impl Iterator<Item = &'a LargeFile> {
+    let is_there =
+        |file: &LargeFile| survey.files.contains(&file.hash) || survey.seeds.contains_key(file.path.as_str());
+    project.large.iter().filter(move |file| !is_there(file))
+}
+
+/// Sends a file or a directory tree of the repository. Returns the number of bytes sent.
+pub(crate) fn place(session: &Session, project: &str, root: &Utf8Path, file: &LargeFile) -> Result<u64> {
+    // Links in a directory stay links; the path itself may be one.
+    let (follow, path) = match root.join(&file.path).is_dir() {
+        true => (None, file.path.join(".")),
+        false => (Some("-h"), file.path.clone()),
+    };
+    let pack =
+        Cmd::new("tar").arg("-c").args(follow).args(["-f", "-", "-C", root.as_str(), "--", path.as_str()]);
+    session.command(Script::Place.argv(&[project, &file.hash])).feed(&pack)
 }
 
 /// A robot and the settings of its activations.

@@ -16,7 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::files::{DATA, Files, Texts, append_text};
+use super::files::{DATA, Files, LargeFile, Texts, append_text};
 use crate::config::{Platform, Robot, Workspace};
 use crate::error::Result;
 use crate::image::{self, ImageSpec};
@@ -60,6 +60,8 @@ pub(crate) struct ComposeProject {
     pub archive: Vec<u8>,
     /// SHA-256 of the archive.
     pub id: String,
+    /// Files that are sent apart.
+    pub large: Vec<LargeFile>,
     /// Image reference by service.
     pub services: BTreeMap<String, String>,
     /// Names of all services.
@@ -116,6 +118,15 @@ impl ComposeDraft {
     /// Replaces the images by references with digests; `references` has one for each of
     /// [`ComposeDraft::images`].
     pub(crate) fn with_references(&self, references: &BTreeMap<String, String>) -> Result<ComposeProject> {
+        self.packed(references, false)
+    }
+
+    /// Like [`ComposeDraft::with_references`], with everything in the archive.
+    pub(crate) fn bundled(&self, references: &BTreeMap<String, String>) -> Result<ComposeProject> {
+        self.packed(references, true)
+    }
+
+    fn packed(&self, references: &BTreeMap<String, String>, is_whole: bool) -> Result<ComposeProject> {
         let mut model = self.model.clone();
         for (service, image) in self.images.by_service() {
             let reference =
@@ -133,8 +144,9 @@ impl ComposeDraft {
         let images = image_lines(&self.project, references);
         let relations = relation_lines(&model);
         let texts = [(COMPOSE, text), (SERVICES, lines), (IMAGES, images), (RELATIONS, relations)];
-        let archive = files.archive(&texts)?;
-        ComposeProject::read(archive, references)
+        let archive = files.archive(&texts, is_whole)?;
+        let large = if is_whole { Vec::new() } else { files.large() };
+        Ok(ComposeProject { large, ..ComposeProject::read(archive, references)? })
     }
 }
 
@@ -164,6 +176,7 @@ impl ComposeProject {
         Ok(Self {
             archive,
             id,
+            large: Vec::new(),
             services: expected,
             names,
             jobs: jobs.collect(),

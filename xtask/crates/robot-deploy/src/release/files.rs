@@ -1,6 +1,6 @@
 //! Files of the repository that services mount.
 //!
-//! What services only read is part of the release. On the robot, each file or directory is in a directory that is named
+//! What services only read is part of the release; what is large of it is sent apart, once. On the robot, each file or directory is in a directory that is named
 //! by a hash of its content, outside the releases. So a container that keeps running keeps its files, and a container whose
 //! files changed has a new definition and is replaced.
 //!
@@ -8,6 +8,7 @@
 //! `cargo xtask data --reset` replaces it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,6 +21,9 @@ use crate::files;
 /// File in a project's archive: a line "HASH PATH" for each path that belongs to the robot, "-" for one that is not here.
 pub(super) const DATA: &str = "data";
 
+/// Size in bytes from which files are not packed with each release. Smaller ones are, so that the robot can repair them.
+const LARGE: u64 = 1 << 20;
+
 /// Texts of configs and secrets that no file has, by section and name.
 pub(super) type Texts = BTreeMap<(String, String), String>;
 
@@ -29,12 +33,39 @@ pub(super) struct Files<'a> {
     /// Directory of `robots.toml`, without links in its path.
     root: Utf8PathBuf,
     texts: &'a Texts,
-    /// Places in the archive of files to send, by path relative to `root`.
-    places: BTreeMap<Utf8PathBuf, Utf8PathBuf>,
+    /// Files to send, by path relative to `root`.
+    places: BTreeMap<Utf8PathBuf, Place>,
     /// Places in the archive of texts.
     text_places: BTreeMap<&'a (String, String), Utf8PathBuf>,
     /// Paths that belong to the robot, relative to `root`.
     data: BTreeSet<Utf8PathBuf>,
+}
+
+/// A file or a directory tree to send.
+#[derive(Debug)]
+struct Place {
+    /// The first 16 hexadecimal digits of the SHA-256 of its archive.
+    hash: String,
+    /// Path in the archive of a release.
+    path: Utf8PathBuf,
+    bytes: u64,
+}
+
+impl Place {
+    fn new(hash: Sha256, path: &Utf8Path, bytes: u64) -> Self {
+        let hash = format!("{:x}", hash.finalize())[..16].to_owned();
+        Self { path: Utf8Path::new("files").join(&hash).join(path), hash, bytes }
+    }
+}
+
+/// A file or a directory tree that is sent apart from the release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LargeFile {
+    /// Name of its directory in `files/` on the robot.
+    pub hash: String,
+    /// Path relative to the repository.
+    pub path: Utf8PathBuf,
+    pub bytes: u64,
 }
 
 impl<'a> Files<'a> {
@@ -47,6 +78,11 @@ impl<'a> Files<'a> {
         let (places, text_places) = (BTreeMap::new(), BTreeMap::new());
         let mut files = Self { root, texts, places, text_places, data: writable(model) };
         for path in paths(model) {
+            if path.as_str().is_empty() {
+                return Err(Failure::config("a service mounts the whole repository")
+                    .hint("mount the directories that it needs; what packages or Dockerfiles install is in its image")
+                    .into());
+            }
             let inside =
                 |data: &&Utf8PathBuf| *data != &path && (path.starts_with(data) || data.starts_with(&path));
             if let Some(data) = files.data.iter().find(inside) {
@@ -55,12 +91,14 @@ impl<'a> Files<'a> {
             if files.data.contains(&path) && !files.root.join(&path).exists() {
                 continue;
             }
-            let mut archive = new_archive();
+            let mut archive = new_archive(Hashing::default());
             files.append(&mut archive, &path, &path)?;
-            files.places.insert(path.clone(), place(&archive.into_inner()?, &path));
+            let Hashing { hash, bytes } = archive.into_inner()?;
+            files.places.insert(path.clone(), Place::new(hash, &path, bytes));
         }
         for (key, text) in texts {
-            files.text_places.insert(key, place(text.as_bytes(), Utf8Path::new(&key.1)));
+            let place = Place::new(Sha256::new_with_prefix(text), Utf8Path::new(&key.1), 0);
+            files.text_places.insert(key, place.path);
         }
         for ((section, name), place) in &files.text_places {
             model[section][name]["file"] = Value::from(format!("../{place}"));
@@ -70,21 +108,34 @@ impl<'a> Files<'a> {
             if files.data.contains(&path) {
                 *source = Value::from(doubled(&format!("../{DATA}/{path}")));
             } else if let Some(place) = files.places.get(&path) {
-                *source = Value::from(doubled(&format!("../{place}")));
+                *source = Value::from(doubled(&format!("../{}", place.path)));
             }
         }
         Ok(files)
     }
 
-    /// Packs texts, which only their owner can read, and the files. The same content gives the same bytes.
-    pub(super) fn archive(&self, texts: &[(&str, String)]) -> Result<Vec<u8>> {
-        let mut archive = new_archive();
+    /// The files that [`Files::archive`] leaves out.
+    pub(super) fn large(&self) -> Vec<LargeFile> {
+        let large = self.places.iter().filter(|(_, place)| place.bytes >= LARGE);
+        let large = large.map(|(path, Place { hash, bytes, .. })| LargeFile {
+            hash: hash.clone(),
+            path: path.clone(),
+            bytes: *bytes,
+        });
+        large.collect()
+    }
+
+    /// Packs texts, which only their owner can read, and the files, large ones only if `is_whole`. The same content gives
+    /// the same bytes.
+    pub(super) fn archive(&self, texts: &[(&str, String)], is_whole: bool) -> Result<Vec<u8>> {
+        let mut archive = new_archive(Vec::new());
         let data = self.data.iter().map(|path| format!("{} {path}\n", self.hash(path).unwrap_or("-")));
         let data = (DATA, data.collect::<String>());
         for (name, text) in texts.iter().chain((!self.data.is_empty()).then_some(&data)) {
             append_text(&mut archive, name, text, 0o600)?;
         }
-        self.places.iter().try_for_each(|(path, place)| self.append(&mut archive, path, place))?;
+        let packed = self.places.iter().filter(|(_, place)| is_whole || place.bytes < LARGE);
+        packed.into_iter().try_for_each(|(path, place)| self.append(&mut archive, path, &place.path))?;
         for (key, place) in &self.text_places {
             // The directories around it are closed to others, and the user of a container may be any.
             append_text(&mut archive, place.as_str(), &self.texts[*key], 0o444)?;
@@ -94,11 +145,16 @@ impl<'a> Files<'a> {
 
     /// Hash of the content of a path that is here.
     fn hash(&self, path: &Utf8Path) -> Option<&str> {
-        self.places.get(path)?.iter().nth(1)
+        self.places.get(path).map(|place| place.hash.as_str())
     }
 
     /// Packs a file or a directory tree under another name.
-    fn append(&self, archive: &mut tar::Builder<Vec<u8>>, path: &Utf8Path, name: &Utf8Path) -> Result<()> {
+    fn append<W: Write>(
+        &self,
+        archive: &mut tar::Builder<W>,
+        path: &Utf8Path,
+        name: &Utf8Path,
+    ) -> Result<()> {
         let source = self.root.join(path);
         self.resolved(&source, path)
             .and_then(|source| self.append_existing(archive, &source, path, name))
@@ -120,9 +176,9 @@ impl<'a> Files<'a> {
             .into())
     }
 
-    fn append_existing(
+    fn append_existing<W: Write>(
         &self,
-        archive: &mut tar::Builder<Vec<u8>>,
+        archive: &mut tar::Builder<W>,
         source: &Utf8Path,
         path: &Utf8Path,
         name: &Utf8Path,
@@ -131,18 +187,50 @@ impl<'a> Files<'a> {
             return Ok(archive.append_path_with_name(source, name)?);
         }
         // Sorted, because directories list their entries in any order.
+        if !source.is_dir() {
+            // A socket or a pipe belongs to a program of this machine.
+            return Ok(());
+        }
         let mut entries: Vec<String> =
             files::entries(source)?.iter().map(|entry| entry.file_name().to_owned()).collect();
         entries.sort();
         archive.append_dir(name, source)?;
-        entries.iter().try_for_each(|entry| self.append(archive, &path.join(entry), &name.join(entry)))
+        entries.iter().try_for_each(|entry| {
+            let (source, path, name) = (source.join(entry), path.join(entry), name.join(entry));
+            match source.read_link_utf8() {
+                // As on one machine: the container follows it, in its own directories.
+                Ok(target) => append_link(archive, &name, &target),
+                Err(_) => self.append_existing(archive, &source, &path, &name),
+            }
+        })
     }
 }
 
-/// Place in the archive of a file with a content.
-fn place(content: &[u8], path: &Utf8Path) -> Utf8PathBuf {
-    let hash = format!("{:x}", Sha256::digest(content));
-    Utf8Path::new("files").join(&hash[..16]).join(path)
+fn append_link<W: Write>(archive: &mut tar::Builder<W>, name: &Utf8Path, target: &Utf8Path) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    header.set_mode(0o777);
+    archive.append_link(&mut header, name, target).context("pack a link")
+}
+
+/// The hash and the number of the bytes written to it.
+#[derive(Default)]
+struct Hashing {
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Paths of the repository that a service may write.
@@ -176,8 +264,8 @@ pub(super) fn append_text(
 }
 
 /// Returns an empty archive whose entries have neither owners nor times.
-fn new_archive() -> tar::Builder<Vec<u8>> {
-    let mut archive = tar::Builder::new(Vec::new());
+fn new_archive<W: Write>(sink: W) -> tar::Builder<W> {
+    let mut archive = tar::Builder::new(sink);
     archive.mode(tar::HeaderMode::Deterministic);
     archive.follow_symlinks(true);
     archive
@@ -195,7 +283,8 @@ pub(super) fn undoubled(text: &str) -> String {
 /// Returns a path relative to the repository, or `None` for a path on the robot.
 fn relative(path: &str) -> Option<Utf8PathBuf> {
     let is_here = !path.starts_with(['/', '~']);
-    is_here.then(|| Utf8PathBuf::from(undoubled(path.strip_prefix("./").unwrap_or(path))))
+    let path = if path == "." { "" } else { path.strip_prefix("./").unwrap_or(path) };
+    is_here.then(|| Utf8PathBuf::from(undoubled(path)))
 }
 
 /// Paths of the repository that services mount.
@@ -243,7 +332,7 @@ mod tests {
         let bind = json!({ "type": "bind", "source": source, "read_only": true });
         let mut model =
             json!({ "services": { "x": { "volumes": [bind] } }, "secrets": { "y": { "file": source } } });
-        Files::relocate(root, &mut model, &Texts::new())?.archive(&[])
+        Files::relocate(root, &mut model, &Texts::new())?.archive(&[], false)
     }
 
     #[test]
@@ -253,13 +342,11 @@ mod tests {
             |target: &str, link: &str| std::os::unix::fs::symlink(target, root.join("docker").join(link));
         link("../../.ssh/id_ed25519", "key")?;
         link("../../.ssh", "keys")?;
-        link("/etc/hostname", "maps/absolute")?;
         link("key", "twice")?;
         for (source, target) in [
             ("./key", ".ssh/id_ed25519"),
             ("./keys", ".ssh"),
             ("./keys/id_ed25519", ".ssh/id_ed25519"),
-            ("./maps", "/etc/hostname"),
             ("./twice", ".ssh/id_ed25519"),
         ] {
             let error = packed(&root, &source.replace("./", "./docker/")).unwrap_err();
@@ -267,6 +354,38 @@ mod tests {
             assert!(said.contains("is a link out of") && said.contains(target), "{source}: {said}");
             assert_eq!(exit_of(&error), Exit::Config);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn links_in_directories_stay_links() -> Result<()> {
+        let (_guard, root) = repository()?;
+        for (target, name) in
+            [("/etc/hostname", "absolute"), ("../../../.ssh", "outside"), ("..", "loop"), ("nowhere", "dead")]
+        {
+            std::os::unix::fs::symlink(target, root.join("docker/maps").join(name))?;
+        }
+        let archive = packed(&root, "./docker/maps")?;
+        let mut links = BTreeMap::new();
+        for entry in tar::Archive::new(archive.as_slice()).entries()? {
+            let entry = entry?;
+            if let Some(target) = entry.link_name()? {
+                let name = entry.path()?.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                links.insert(name, target.to_string_lossy().into_owned());
+            }
+        }
+        assert_eq!(links.len(), 4, "{links:?}");
+        assert_eq!(links["outside"], "../../../.ssh");
+        assert!(!archive.windows(6).any(|bytes| bytes == b"secret"));
+        Ok(())
+    }
+
+    #[test]
+    fn the_whole_repository_is_refused() -> Result<()> {
+        let (_guard, root) = repository()?;
+        let mut model = json!({ "services": { "x": { "volumes": [{ "type": "bind", "source": "." }] } } });
+        let error = Files::relocate(&root, &mut model, &Texts::new()).unwrap_err().to_string();
+        assert_eq!(error, "a service mounts the whole repository");
         Ok(())
     }
 

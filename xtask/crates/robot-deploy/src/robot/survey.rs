@@ -142,6 +142,8 @@ pub struct Survey {
     pub containers: Vec<Container>,
     /// Services of other Compose projects that run there, with the projects' names.
     pub others: BTreeSet<(String, String)>,
+    /// Hashes of the mounted files that are there.
+    pub files: BTreeSet<String>,
     /// Hash of the content that each path of the robot's data began with.
     pub seeds: BTreeMap<String, String>,
 }
@@ -181,6 +183,9 @@ impl Survey {
                 [word::CONTAINER, ref fields @ ..] => survey.containers.extend(Container::parse(fields)),
                 [word::OTHER, project, service] => {
                     survey.others.insert((label(project), label(service)));
+                }
+                [word::FILE, hash] => {
+                    survey.files.insert(hash.to_owned());
                 }
                 [word::SEED, hash, path] => {
                     survey.seeds.insert(path.to_owned(), hash.to_owned());

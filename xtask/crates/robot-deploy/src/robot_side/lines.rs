@@ -42,7 +42,7 @@ words! {
     stored ".sh" { RELEASE "release" WANTED "wanted" ENTRY "entry" }
     survey ".sh" {
         MACHINE "machine" CLOCK "clock" RELEASE "release" NUMBER "number" STAMP "stamp" NEWS "news" IMAGE "image"
-        IN_USE "in-use" CONTAINER "container" NO_DOCKER "no-docker" SEED "seed" OTHER "other"
+        IN_USE "in-use" CONTAINER "container" NO_DOCKER "no-docker" SEED "seed" OTHER "other" FILE "file"
     }
 }
 

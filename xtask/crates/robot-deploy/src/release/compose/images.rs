@@ -25,7 +25,15 @@ impl Images {
         // Services that are built in the same way share an image.
         let mut names: BTreeMap<Origin, String> = BTreeMap::new();
         for (service, definition) in super::services(model) {
-            let (name, origin) = image(workspace, file, model, service, definition)?;
+            // The image of a service that is built may be that of others, too.
+            let builder = super::services(model).find(|(_, other)| {
+                definition["build"].is_null()
+                    && other["build"].is_object()
+                    && other["image"].is_string()
+                    && other["image"] == definition["image"]
+            });
+            let (builder, built) = builder.unwrap_or((service, definition));
+            let (name, origin) = image(workspace, file, model, builder, built)?;
             let name = match &origin {
                 Origin::Dockerfile { .. } => names.entry(origin.clone()).or_insert(name).clone(),
                 Origin::Packages | Origin::Foreign { .. } => name,

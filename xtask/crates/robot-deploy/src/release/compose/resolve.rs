@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::config::{Robot, Workspace, nearest};
 use crate::error::{Failure, Result};
 use crate::process::Cmd;
-use crate::{files, parallel, ui};
+use crate::{files, parallel, told, ui};
 
 /// Stands for the home directory of the robot's user, until the robot puts it in place (`launch.sh`).
 const HOME: &str = "/xtask.home.of.robot";
@@ -21,6 +21,9 @@ const USER: &str = "xtask.user.of.robot";
 
 /// Compose's warning about a variable, with its name between these texts.
 const UNSET: (&str, &str) = ("The \\\"", "\\\" variable is not set");
+
+/// Compose's error about a variable that is required, with its name between these texts.
+const REQUIRED: (&str, &str) = ("required variable ", " is missing a value");
 
 /// Number of directories above the link to the repository: a path that leads out of the repository by `../` stays below
 /// them, and is recognized.
@@ -55,20 +58,33 @@ impl<'a> Question<'a> {
     /// The complete project, in Compose's JSON.
     ///
     /// # Errors
-    /// Fails with exit code 2 if Compose refuses the files, or if variables are not set or would be those of this
-    /// machine's shell.
+    /// Fails with exit code 2 if Compose refuses the files, if variables are not set or would be those of this machine's
+    /// shell, and if no service is left.
     pub(super) fn answer(&self) -> Result<Value> {
         let json = |command: Cmd| command.args(["--format", "json"]).read_with_stderr();
         let (inherited, alone) =
             parallel::both(|| json(self.inheriting()), || json(self.alone(&BTreeMap::new())));
-        let (text, warnings) = alone.map_err(|error| self.refused(error))?;
-        self.check_warnings(&warnings)?;
+        let (text, warnings) = match alone {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.refused(error)),
+        };
+        let unset = unset(&warnings);
+        if !unset.is_empty() {
+            return Err(self.unset(&unset));
+        }
+        for line in warnings.lines().filter(|line| !line.contains("`version` is obsolete")) {
+            let said = line.split_once("msg=").map_or(line, |(_, said)| said.trim_matches('"'));
+            ui::warn(&self.robot.name, &format!("{}: {said}", self.file()));
+        }
         if inherited.as_ref().is_ok_and(|(inherited, _)| *inherited != text) {
             return Err(self.leaks(&text)?);
         }
-        let model: Value =
+        let mut model: Value =
             serde_json::from_str(&text).context("parse the output of `docker compose config`")?;
-        self.check_environment(&model)?;
+        if super::services(&model).next().is_none() {
+            return Err(self.empty());
+        }
+        self.leave_out_unset(&mut model);
         self.without_link(model)
     }
 
@@ -112,60 +128,95 @@ impl<'a> Question<'a> {
         set.fold(command, |command, (name, value)| command.hidden_env(name, value))
     }
 
+    /// Error of Compose, in the words of the repository; one about variables names all that are not set.
     fn refused(&self, error: anyhow::Error) -> anyhow::Error {
-        let (file, robot) = (self.file(), &self.robot.name);
-        let refused = Failure::config(format!("Compose refuses `{file}` for `{robot}`"));
-        let said = format!("{error:#}");
-        if said.contains("variable") || said.contains("interpolat") {
-            let places = format!(
-                "its variables come from `env` and `env_files` of [robots.{robot}] in robots.toml, and from `.env` beside it"
-            );
-            return refused.hint(places).caused_by(error);
-        }
-        refused.caused_by(error)
-    }
-
-    /// Refuses variables that are not set; other warnings of Compose are passed on.
-    fn check_warnings(&self, warnings: &str) -> Result<()> {
-        let unset = |line: &str| {
-            let (_, rest) = line.split_once(UNSET.0)?;
-            rest.split_once(UNSET.1).map(|(name, _)| name.to_owned())
-        };
-        let names: BTreeSet<String> = warnings.lines().filter_map(unset).collect();
-        if let Some(name) = names.first() {
-            return Err(self.unset(name, "is empty, because it is not set"));
-        }
-        for line in warnings.lines().filter(|line| !line.contains("`version` is obsolete")) {
-            let said = line.split_once("msg=").map_or(line, |(_, said)| said.trim_matches('"'));
-            ui::warn(&self.robot.name, &format!("{}: {said}", self.file()));
-        }
-        Ok(())
-    }
-
-    /// Refuses variables of containers that Compose would take from the shell.
-    fn check_environment(&self, model: &Value) -> Result<()> {
-        for (service, definition) in super::services(model) {
-            let variables = definition["environment"].as_object().into_iter().flatten();
-            if let Some((name, _)) = variables.into_iter().find(|(_, value)| value.is_null()) {
-                return Err(self.unset(name, &format!("of service `{service}` has no value")));
+        let (mut said, mut unset_names) = (format!("{error:#}"), BTreeSet::new());
+        // Compose stops at the first variable that a file requires.
+        let mut given = BTreeMap::new();
+        loop {
+            unset_names.append(&mut unset(&said));
+            let Some(name) = required(&said).filter(|name| !given.contains_key(name)) else { break };
+            given.insert(name.clone(), "1".to_owned());
+            unset_names.insert(name);
+            match self.alone(&given).arg("--quiet").read_with_stderr() {
+                Ok((_, warnings)) => {
+                    unset_names.append(&mut unset(&warnings));
+                    break;
+                }
+                Err(error) => said = format!("{error:#}"),
             }
         }
-        Ok(())
+        if !unset_names.is_empty() {
+            return self.unset(&unset_names);
+        }
+        let (file, robot) = (self.file(), &self.robot.name);
+        let refused = Failure::config(format!("Compose refuses `{file}` for `{robot}`"));
+        let plain = said.replace(&format!("{}/", self.link), "");
+        let lines: Vec<&str> = plain.lines().filter(|line| !line.contains("level=warning")).collect();
+        let plain = lines.join("\n");
+        if plain == said { refused.caused_by(error) } else { refused.because(anyhow::anyhow!(plain)).into() }
     }
 
-    fn unset(&self, name: &str, problem: &str) -> anyhow::Error {
+    /// Error of a project in which each service has a profile that is not asked for.
+    fn empty(&self) -> anyhow::Error {
+        let profiles = self.alone(&BTreeMap::new()).arg("--profiles").read().unwrap_or_default();
+        let profiles: Vec<&str> = profiles.lines().collect();
+        let failure = Failure::config(format!("`{}` has no service for `{}`", self.file(), self.robot.name));
+        match profiles.first() {
+            Some(first) => failure.hint(format!(
+                "all are in profiles ({}): write `env = {{ COMPOSE_PROFILES = \"{first}\" }}` into [robots.{}] of robots.toml",
+                profiles.join(", "),
+                self.robot.name
+            )),
+            None => failure.hint("write one below `services:`"),
+        }
+        .into()
+    }
+
+    /// Leaves out variables that a container would get from whoever starts it, and that are not set, as Compose does.
+    fn leave_out_unset(&self, model: &mut Value) {
+        let mut names = BTreeSet::new();
+        for (_, service) in model["services"].as_object_mut().into_iter().flatten() {
+            let Some(variables) = service.get_mut("environment").and_then(Value::as_object_mut) else {
+                continue;
+            };
+            names.extend(variables.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()));
+            variables.retain(|_, value| !value.is_null());
+        }
+        let names: Vec<String> = names.into_iter().collect();
+        let text = match names.is_empty() {
+            true => String::new(),
+            false => format!(
+                "{}: without a value, so containers do not get them: {}; `env` in robots.toml sets them",
+                self.file(),
+                names.join(", ")
+            ),
+        };
         let robot = &self.robot.name;
-        let failure = Failure::config(format!("{}: `{name}` {problem}", self.place(name)));
-        if name == "PWD" {
+        told::once(self.workspace, &format!("without-value-{robot}"), robot, &text);
+    }
+
+    /// Error about variables that are not set, with their places.
+    fn unset(&self, names: &BTreeSet<String>) -> anyhow::Error {
+        let robot = &self.robot.name;
+        let places: Vec<String> =
+            names.iter().map(|name| format!("`{name}` ({})", self.place(name))).collect();
+        let are = if names.len() == 1 { "is" } else { "are" };
+        let failure = Failure::config(format!("{} {are} not set for `{robot}`", places.join(", ")));
+        if names.contains("PWD") {
             return failure.hint("write `.` for the directory of the Compose file: `./maps:/maps`").into();
         }
-        let failure = match nearest(name, self.variables.keys().map(String::as_str)) {
-            Some(near) => failure.hint(format!("did you mean `{near}`, which is set?")),
+        let known: Vec<&str> = self.variables.keys().map(String::as_str).collect();
+        let near = names.iter().find_map(|name| Some((name, nearest(name, known.iter().copied())?)));
+        let failure = match near {
+            Some((name, near)) => failure.hint(format!("`{name}`: did you mean `{near}`, which is set?")),
             None => failure,
         };
+        let lines: Vec<String> = names.iter().map(|name| format!("{name} = \"…\"")).collect();
+        let first = names.first().map_or("NAME", String::as_str);
         failure
-            .hint(format!("write `env = {{ {name} = \"…\" }}` into [robots.{robot}] of robots.toml"))
-            .hint(format!("`${{{name}:-}}` is empty on purpose where it is not set"))
+            .hint(format!("write `env = {{ {} }}` into [robots.{robot}] of robots.toml", lines.join(", ")))
+            .hint(format!("`${{{first}:-}}` in the Compose file is empty on purpose where it is not set"))
             .into()
     }
 
@@ -200,14 +251,22 @@ impl<'a> Question<'a> {
         Ok(Failure::config(message).hint(hint).into())
     }
 
-    /// The first place of a variable in the Compose files.
+    /// The first place of a variable in the Compose files, or in others beside them.
     fn place(&self, name: &str) -> String {
-        let of_file = |file: &Utf8PathBuf| {
+        let of_file = |file: &Utf8Path| {
             let text = fs_err::read_to_string(file).ok()?;
             let line = text.lines().position(|line| has_word(line, name))?;
             Some(format!("{}:{}", self.workspace.relative(file), line + 1))
         };
-        self.robot.compose.iter().find_map(of_file).unwrap_or_else(|| self.file().to_string())
+        let files = || self.robot.compose.iter().map(Utf8PathBuf::as_path);
+        let beside =
+            files().filter_map(Utf8Path::parent).filter_map(|dir| crate::files::entries(dir).ok()).flatten();
+        let is_yaml =
+            |path: &Utf8PathBuf| path.extension().is_some_and(|it| ["yaml", "yml", "env"].contains(&it));
+        let beside: BTreeSet<Utf8PathBuf> =
+            beside.map(camino::Utf8DirEntry::into_path).filter(is_yaml).collect();
+        let found = files().find_map(of_file).or_else(|| beside.iter().find_map(|file| of_file(file)));
+        found.unwrap_or_else(|| self.file().to_string())
     }
 
     /// Makes paths below the link relative to the repository: `./docker/maps`.
@@ -242,10 +301,49 @@ impl<'a> Question<'a> {
     }
 }
 
+/// Names in Compose's warnings about variables that are not set.
+fn unset(warnings: &str) -> BTreeSet<String> {
+    let name = |line: &str| {
+        let (_, rest) = line.split_once(UNSET.0)?;
+        rest.split_once(UNSET.1).map(|(name, _)| name.to_owned())
+    };
+    warnings.lines().filter_map(name).collect()
+}
+
+/// Name in Compose's error about a variable that is required: `${NAME:?}`.
+fn required(error: &str) -> Option<String> {
+    let (_, rest) = error.split_once(REQUIRED.0)?;
+    let name = rest.split_once(REQUIRED.1)?.0;
+    let is_name = name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
+    is_name.then(|| name.to_owned())
+}
+
 /// Returns whether a line outside of comments has a word.
 fn has_word(line: &str, word: &str) -> bool {
     let line = line.split(" #").next().unwrap_or(line);
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
     !line.trim_start().starts_with('#')
         && line.split(|character| !is_part(character)).any(|part| part == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_from_what_compose_says() {
+        let warnings = "time=\"x\" level=warning msg=\"The \\\"CAN_PORT\\\" variable is not set. Defaulting to a blank string.\"\n\
+                        level=warning msg=\"other\"";
+        assert_eq!(unset(warnings), ["CAN_PORT".to_owned()].into());
+        let error = "services.a.devices.[]: required variable SERIAL_PORT is missing a value: err";
+        assert_eq!(required(error).as_deref(), Some("SERIAL_PORT"));
+        assert_eq!(required("required variable a b is missing a value"), None);
+    }
+
+    #[test]
+    fn variables_in_comments_are_not_used() {
+        assert!(has_word("  - A=${SPEED:-1}", "SPEED") && has_word("$SPEED # x", "SPEED"));
+        assert!(!has_word("# ${SPEED}", "SPEED") && !has_word("a: 1 # $SPEED", "SPEED"));
+        assert!(!has_word("${SPEEDS}", "SPEED"));
+    }
 }

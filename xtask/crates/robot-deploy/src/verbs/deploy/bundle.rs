@@ -68,7 +68,7 @@ fn loads<'a>(
             images.iter().map(|built| ArchiveImage::of(built, &digest_cache)).collect();
         let reference = |item: &ArchiveImage| (item.image.clone(), item.reference(&workspace.project.name));
         let references = images.iter().map(reference).collect();
-        let release = drafts[robot.name.as_str()].with_references(&references)?.archive;
+        let release = drafts[robot.name.as_str()].bundled(&references)?.archive;
         Ok(Load { robot: &robot.name, platform: &robot.platform, images, release })
     };
     robots.iter().map(load).collect()
