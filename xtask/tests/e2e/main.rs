@@ -36,6 +36,7 @@ mod full_disks;
 mod harness;
 mod host_keys;
 mod hub;
+mod init;
 mod interrupts;
 mod json;
 mod links;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         everyday::the_build_tools_work_on_the_sources_of_this_machine,
         everyday::what_is_built_with_them_belongs_to_who_started_them,
         provenance::touched_files_and_fresh_clones_change_no_digest,
+        init::a_colcon_workspace_becomes_a_running_robot,
         official::a_workspace_runs_on_a_base_with_ros,
         readme::every_command_of_the_readme_works,
     ];

@@ -103,6 +103,10 @@ pub enum Verb {
     /// The history is on the robot itself, so it contains what every teammate did: deploys, rollbacks,
     /// started and stopped services, and commands with `exec`, `run`, `shell` and `ssh`.
     History(verbs::releases::Args),
+    /// Make a repository ready: robots.toml, and what else is missing
+    ///
+    /// It looks for Compose files and ROS packages, shows what it would write, and asks.
+    Init(verbs::init::Args),
     /// Install what building and deploying need on this machine
     ///
     /// These are Docker, buildx, Compose, mmdebstrap and ssh, from the packages of the distribution. The
@@ -226,6 +230,7 @@ impl Verb {
             Self::Prune(args) => verbs::prune::run(&args),
             Self::Data(args) => verbs::data::run(&args),
             Self::History(args) => verbs::releases::history(&args),
+            Self::Init(args) => verbs::init::run(&args),
             Self::Setup(args) => verbs::setup::run(&args),
             Self::Doctor(args) => verbs::doctor::run(&args),
             Self::SetupRobot(args) => verbs::setup_robot::run(&args),

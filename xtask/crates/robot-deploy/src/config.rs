@@ -43,6 +43,7 @@ pub use packages::{Outside, Package, PackageGraph};
 pub use platform::Platform;
 pub use releases::Releases;
 pub(crate) use repositories::absent;
+pub(crate) use robots::{COMPOSE, COMPOSE_DIRS};
 
 /// The validated content of `robots.toml`, and the packages of the ROS workspace.
 #[derive(Clone, Debug)]

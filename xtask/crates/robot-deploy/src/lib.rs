@@ -28,6 +28,7 @@ pub mod host;
 mod http;
 mod hub;
 pub mod image;
+mod init;
 mod loopback;
 pub mod mode;
 mod number;

@@ -10,6 +10,7 @@ pub(crate) mod dev_shell;
 pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod exec;
+pub(crate) mod init;
 pub(crate) mod load_bundle;
 pub(crate) mod logs;
 mod plan;

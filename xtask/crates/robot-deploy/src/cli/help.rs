@@ -14,7 +14,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Build and deliver", &["build-images", "deps", "pull", "env", "publish", "load-bundle", "tunnel"]),
     ("Look", &["releases", "history", "data", "pull-data"]),
     ("Operate", &["start", "stop", "restart", "exec", "shell", "run", "ssh", "prune"]),
-    ("Set up and fix", &["setup", "setup-robot", "doctor", "sim", "dev-shell", "completions"]),
+    ("Set up and fix", &["init", "setup", "setup-robot", "doctor", "sim", "dev-shell", "completions"]),
 ];
 
 /// Heading of the verbs that a team adds.

@@ -14,7 +14,8 @@ use super::releases::number;
 use super::{Host, Platform, Robot, Store, busy, env_file, names, paths};
 
 /// Names of Compose files that Compose finds by itself.
-const COMPOSE: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+pub(crate) const COMPOSE: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 
 /// Names of the files that change those of [`COMPOSE`], in the order in which Compose looks for them.
 const OVERRIDES: [&str; 4] = [
@@ -25,7 +26,7 @@ const OVERRIDES: [&str; 4] = [
 ];
 
 /// Directories in which the Compose file is, unless `compose` is set.
-const COMPOSE_DIRS: [&str; 2] = ["docker", ""];
+pub(crate) const COMPOSE_DIRS: [&str; 2] = ["docker", ""];
 
 /// Seconds that a robot may be unreachable, unless `reconnect` is set.
 const RECONNECT: u32 = 60;
