@@ -94,7 +94,7 @@ pub(crate) fn changes(root: &Utf8Path) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// How a teammate gets this program.
+/// Words on the way to this program, for teammates.
 fn install() -> String {
     let dir = env!("CARGO_MANIFEST_DIR");
     let origin = Cmd::new("git").args(["-C", dir, "remote", "get-url", "origin"]).read();

@@ -68,7 +68,7 @@ pub(super) const COMPOSE: &str = r#"services:
     tmpfs: /tmp:size=64m,mode=1777                 # logs of ROS go there, not to an SD card
 "#;
 
-/// What robots.toml says about packages.
+/// Tables of robots.toml for packages.
 pub(super) const PACKAGES: &str = r#"
 [bases.ros]
 debian = "trixie"            # built from the Debian archive, with ROS as wheels: to try it without Docker Hub
