@@ -165,7 +165,7 @@ fn a_busy_robot_gets_images_and_no_new_release() {
     lab.on(
         "ssh",
         "*' busy eurobot command '*",
-        "[ -e \"$lab/over\" ] || echo 'in match reports that the robot is busy'",
+        "[ -e \"$lab/over\" ] || printf 'busy\\tin match reports that the robot is busy\\n'",
     );
     lab.run(&["deploy"]).expect(4).says(&[
         "`main` must not be disturbed: in match reports that the robot is busy",
@@ -190,7 +190,7 @@ fn a_busy_robot_gets_images_and_no_new_release() {
 fn force_disturbs_a_busy_robot() {
     let lab = Lab::with(&(robot("main") + "busy = { lock = \"/run/match\" }\n"));
     let _registry = Registry::start(&lab);
-    lab.on("ssh", "*' busy eurobot lock /run/match'*", "echo '/run/match is locked'");
+    lab.on("ssh", "*' busy eurobot lock /run/match'*", "printf 'Welcome!\\nbusy\\t/run/match is locked\\n'");
     lab.run(&["deploy"]).expect(4).says(&["/run/match is locked"]);
     lab.run(&["deploy", "--force"]).expect(0);
 }

@@ -174,9 +174,9 @@ fn a_build_that_hits_the_race_of_buildkit_is_retried_once() {
     let _registry = Registry::start(&lab);
     let once = format!("if [ ! -e \"$lab/lost\" ]; then : >\"$lab/lost\"; echo '{lost}'; exit 1; fi\n{BAKE}");
     lab.on("docker", "'buildx bake '*", &once);
-    lab.run(&["build-images"]).expect(0).says(&["inconsistent graph state", "retrying once"]);
+    lab.run(&["build-images"]).expect(0).says(&["inconsistent graph state", "trying again"]);
     lab.on("docker", "'buildx bake '*", &format!("echo '{lost}'; exit 1"));
-    lab.run(&["build-images", "--no-cache"]).expect(1).says(&["retrying once", "docker buildx bake"]);
+    lab.run(&["build-images", "--no-cache"]).expect(1).says(&["trying again", "docker buildx bake"]);
 }
 
 /// Cuts the connections while the robot pulls.

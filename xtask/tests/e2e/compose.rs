@@ -49,6 +49,12 @@ pub fn the_shell_of_whoever_deploys_reaches_no_robot(lab: &Lab) {
     unset.says("`CAN_PROT` (docker/compose.yaml:").says("did you mean `CAN_PORT`");
     workspace.edit(COMPOSE, "${CAN_PROT}", "${CAN_PORT}");
 
+    // What the repository sets is no matter of the shell.
+    workspace.write("docker/.env", "LEVEL=3\n");
+    with("LEVEL: ${LEVEL}");
+    drop(deploy("LEVEL", "9").expect_exit(0));
+    assert_eq!(variable("navigation", "LEVEL"), "3");
+
     // Variables that are passed through.
     with("TERM:");
     deploy("TERM", "xterm").expect_exit(2).says("`TERM` would be that of this shell, `xterm`");

@@ -56,6 +56,20 @@ pub fn images_of_others_travel_and_are_pinned(lab: &Lab) {
     MAIN.sh(&format!("docker rm --force {PROJECT}-lidar-1"));
     workspace.xtask(&["load-bundle", "lidar.bundle", "--robot", "main"]).expect_exit(0);
     assert_eq!(MAIN.file("lidar", "/version"), "second");
+    forget_images(&hub);
+}
+
+/// Removes what was pulled from this machine.
+fn forget_images(hub: &Hub) {
+    let pulled = format!("reference={}/team/lidar", hub.address());
+    let kept = [format!("label=dev.cargo-xtask.project={PROJECT}"), "reference=xtask-base".to_owned()];
+    for filters in [&[pulled][..], &kept] {
+        let filters = filters.iter().flat_map(|filter| ["--filter", filter]);
+        let list: Vec<&str> = ["docker", "image", "ls", "--quiet"].into_iter().chain(filters).collect();
+        for id in output(&list).lines() {
+            output(&["docker", "image", "rm", "--force", id]);
+        }
+    }
 }
 
 pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {

@@ -73,6 +73,8 @@ pub struct Cmd {
     unshown: BTreeSet<usize>,
     /// True if the command gets only the variables below.
     has_own_env: bool,
+    /// Variables of this process that the command does not get.
+    removed_env: Vec<String>,
     env: Vec<(String, String)>,
     hidden_env: Vec<(String, String)>,
     dir: Option<Utf8PathBuf>,
@@ -131,6 +133,7 @@ impl Cmd {
             args: Vec::new(),
             unshown: BTreeSet::new(),
             has_own_env: false,
+            removed_env: Vec::new(),
             env: Vec::new(),
             hidden_env: Vec::new(),
             dir: None,
@@ -168,6 +171,13 @@ impl Cmd {
     #[must_use]
     pub(crate) fn without_env(mut self) -> Self {
         self.has_own_env = true;
+        self
+    }
+
+    /// Keeps some variables of this process from the command.
+    #[must_use]
+    pub(crate) fn without_variables(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.removed_env.extend(names);
         self
     }
 
@@ -421,8 +431,11 @@ impl Cmd {
         for (name, value) in self.env.iter().chain(&self.hidden_env) {
             expression = expression.env(name, value);
         }
+        // Outermost, because duct applies what is inside later.
+        for name in &self.removed_env {
+            expression = expression.env_remove(name);
+        }
         if self.has_own_env {
-            // Outermost, because duct applies what is inside later.
             expression = expression.full_env(std::iter::empty::<(String, String)>());
         }
         match &self.dir {

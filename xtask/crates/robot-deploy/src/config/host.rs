@@ -12,14 +12,6 @@ pub(super) struct Destination {
     pub port: Option<u16>,
 }
 
-impl Destination {
-    /// Normalized host name without the user, to detect two robots that are the same machine.
-    pub(super) fn machine(destination: &str) -> String {
-        let host = destination.rsplit_once('@').map_or(destination, |(_, host)| host);
-        host.trim_end_matches('.').to_ascii_lowercase()
-    }
-}
-
 /// Splits `written` into destination and port. The error is the predicate of a sentence: "is empty".
 pub(super) fn parse(written: &str) -> Result<Destination, String> {
     let (address, url) = match written.strip_prefix("ssh://") {
@@ -125,10 +117,5 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn the_user_does_not_make_a_machine() {
-        assert_eq!(Destination::machine("nuc@Robot.local."), Destination::machine("robot.local"));
     }
 }

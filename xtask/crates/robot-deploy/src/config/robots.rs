@@ -1,13 +1,12 @@
 //! `[robots.NAME]`: address, platform, and variables of the containers.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::diagnostic::Source;
-use super::host::{self, Destination};
+use super::host;
 use super::keys::Reader;
 use super::raw::{OneOrMore, RawRobot, Text};
 use super::releases::number;
@@ -237,29 +236,4 @@ fn readable_env_file(
         }
     }
     Some(path)
-}
-
-/// Refuses two robots on the same machine.
-pub(super) fn refuse_twins(raw: &[RawRobot<'_>], robots: &[Robot], reader: &mut Reader<'_>) {
-    let mut seen: BTreeMap<(String, u16), (&str, Range<usize>)> = BTreeMap::new();
-    let mut placed: Vec<_> = robots
-        .iter()
-        .filter_map(|robot| {
-            let written = raw.iter().find(|raw| *raw.name.get_ref() == robot.name)?;
-            Some((written.host.as_ref()?.span(), robot))
-        })
-        .collect();
-    placed.sort_by_key(|(span, _)| span.start);
-    for (span, robot) in placed {
-        let Host::Ssh { destination, port } = &robot.host else { continue };
-        let machine = (Destination::machine(destination), port.unwrap_or(22));
-        if let Some((other, earlier)) = seen.get(&machine) {
-            let message = format!("robots `{other}` and `{}` are the same machine", robot.name);
-            let note = format!("the `host` of `{other}` is at {}", reader.source.place(earlier.start));
-            let help = "give each robot its own `host`: two robots on one machine would replace each other's containers";
-            reader.mistakes.add(reader.source.mistake(span, message).note(note).help(help));
-        } else {
-            seen.insert(machine, (&robot.name, span));
-        }
-    }
 }

@@ -61,7 +61,6 @@ pub(super) fn workspace(
         raw.releases.as_ref().map_or_else(Releases::default, |raw| releases::releases(raw, &mut reader));
     let help = "write the number of compilers that may run at the same time, from 1 to 1000";
     let jobs = releases::number("jobs", raw.jobs.as_ref(), 1..=1000, help, &mut reader);
-    robots::refuse_twins(&raw.robots, &robots, &mut reader);
 
     let mut mistakes = reader.mistakes;
     let skipped = skip_broken(&mut found, &images, &mut mistakes);

@@ -26,7 +26,14 @@ const BAKE_FILES_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Errors of BuildKit that have nothing to do with what is built: a race in builds that share steps
 /// (<https://github.com/moby/buildkit/issues/2303>), and a time limit inside of it that a busy machine exceeds
 /// (<https://github.com/moby/buildkit/issues/4327>). The steps done before stay in the cache, so a retry is cheap.
-const TRANSIENT: [&str; 2] = ["inconsistent graph state", "DeadlineExceeded: context deadline exceeded"];
+const TRANSIENT: [&str; 3] = [
+    "inconsistent graph state",
+    "failed to get state for index",
+    "DeadlineExceeded: context deadline exceeded",
+];
+
+/// Number of times that a build is repeated after such an error.
+const REPEATS: usize = 2;
 
 /// Bake target with the settings common to all targets on a base.
 pub(super) fn common(
@@ -105,14 +112,16 @@ pub(super) fn bake(
     let outcome = outcome(&command, &metadata, |command| {
         let show = move || progress::condense(watch.clone(), stored.clone());
         let command = command.clone().show_through("build", show);
-        if !command.run_unless_stderr_has(&TRANSIENT)? {
+        for _ in 0..REPEATS {
+            if command.run_unless_stderr_has(&TRANSIENT)? {
+                return Ok(());
+            }
             ui::warn(
                 "build",
-                "BuildKit failed with an error that a retry may not have (moby/buildkit#2303, #4327); retrying once",
+                "BuildKit failed with an error that a retry may not have (moby/buildkit#2303, #4327): trying again",
             );
-            command.run()?;
         }
-        Ok(())
+        command.run()
     });
     remove_old_bake_files(&dir);
     let failed = failed.lock();

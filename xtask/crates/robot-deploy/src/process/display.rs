@@ -63,6 +63,9 @@ impl fmt::Display for Cmd {
         }
         if self.has_own_env {
             f.write_str("env -i ")?;
+        } else if !self.removed_env.is_empty() {
+            let removed = self.removed_env.iter().map(|name| format!(" -u {}", quote(name)));
+            write!(f, "env{} ", removed.collect::<String>())?;
         }
         for (name, value) in &self.env {
             write!(f, "{name}={} ", quote(value))?;

@@ -7,6 +7,7 @@ use crate::error::{Exit, Failure, FollowedBy as _, Result};
 use crate::process;
 use crate::robot::Session;
 use crate::robot_side::Script;
+use crate::robot_side::lines::busy as word;
 use crate::ui::{self, Progress};
 
 use super::lock::OnLocked;
@@ -27,10 +28,8 @@ pub(crate) fn check(
 ) -> Result<()> {
     let mut is_reported = false;
     loop {
-        let reason = session.command(argv(project, busy)).read()?;
-        if reason.is_empty() {
-            return Ok(());
-        }
+        let said = session.command(argv(project, busy)).read()?;
+        let Some(reason) = reason(&said) else { return Ok(()) };
         let message = format!("`{}` must not be disturbed: {reason}", session.robot());
         if on_locked == OnLocked::Refuse {
             return Err(Failure::new(Exit::Busy, message)
@@ -46,6 +45,14 @@ pub(crate) fn check(
         progress.waiting("waiting until it is free");
         process::pause(INTERVAL)?;
     }
+}
+
+/// Reads the reason from the script's output: a login shell may have greeted before. A reason may have several lines, since
+/// a name may.
+fn reason(said: &str) -> Option<&str> {
+    let line = format!("{}\t", word::BUSY);
+    let after_greeting = || said.split_once(&format!("\n{line}")).map(|(_, reason)| reason);
+    said.strip_prefix(&line).or_else(after_greeting)
 }
 
 /// Returns the argv of the script, on the robot.
@@ -81,6 +88,13 @@ mod tests {
     }
 
     #[test]
+    fn a_greeting_is_no_reason() {
+        assert_eq!(reason("Welcome to Ubuntu!\n\nbusy with updates"), None);
+        assert_eq!(reason("busy\ta\nb is locked"), Some("a\nb is locked"));
+        assert_eq!(reason("Welcome!\nbusy\t/run/match is locked"), Some("/run/match is locked"));
+    }
+
+    #[test]
     fn a_heartbeat_is_a_number_and_never_run_as_a_command() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let marker = dir.path().join("marker");
@@ -90,7 +104,9 @@ mod tests {
                 assert_eq!(output(shell, dir.path(), beat)?, "", "{shell}: {beat}");
                 assert!(!marker.exists(), "{shell} ran a command of the container");
             }
-            assert!(output(shell, dir.path(), "99999999999")?.starts_with("navigation wrote /tmp/beat -"));
+            assert!(
+                output(shell, dir.path(), "99999999999")?.starts_with("busy\tnavigation wrote /tmp/beat -")
+            );
         }
         Ok(())
     }

@@ -56,7 +56,9 @@ impl Place {
         let find = services::compose(session, project, &["ps", "--quiet", "--", service]);
         let found = find.read()?;
         let container = |id: &str| Self::Container { id: id.to_owned(), service: service.to_owned() };
-        let first = found.lines().next().map(container);
+        // A login shell may have greeted.
+        let is_id = |line: &&str| line.len() == 64 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let first = found.lines().find(is_id).map(container);
         first.ok_or_else(|| {
             let robot = session.robot();
             Failure::failed(format!("`{service}` does not run on `{robot}`"))

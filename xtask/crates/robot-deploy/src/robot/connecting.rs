@@ -125,7 +125,17 @@ pub(super) fn explain(endpoint: &Endpoint, reason: &anyhow::Error) -> Refusal {
     let is_behind = stderr.contains(BEHIND_JUMP_HOST);
     let whose = if is_behind { "the jump host on the way to " } else { "" };
     let it = format!("{whose}`{robot}` ({destination})");
+    let presented = stderr
+        .lines()
+        .map(|line| line.trim().trim_end_matches('.'))
+        .rfind(|line| line.starts_with("SHA256:"));
+    let other = presented.and_then(|key| endpoint.other_with_key(key));
     let failure = match cause {
+        Cause::ChangedHostKey if other.is_some() => {
+            let other = other.unwrap_or_default();
+            Failure::unreachable(format!("`{other}` answers at `{destination}`, not `{robot}`"))
+                .hint(format!("connect this machine to the network of `{robot}`, or switch `{other}` off"))
+        }
         Cause::ChangedHostKey => Failure::unreachable(format!(
             "the host key of `{robot}` is not the one in `{}`",
             endpoint.known_hosts

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::cmd;
 use crate::process::Cmd;
 
 /// Seconds after which a robot that does not answer counts as unreachable.
@@ -30,6 +31,17 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Returns another robot whose recorded key has a fingerprint, `SHA256:…`: robots may share an address, such as that of
+    /// their hotspots, and their keys tell them apart.
+    pub(crate) fn other_with_key(&self, fingerprint: &str) -> Option<String> {
+        let file = &self.known_hosts;
+        let list = cmd!("ssh-keygen -l -f {file}").ok()?.read().ok()?;
+        list.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [_, found, name, ..] if found == fingerprint && name != self.robot => Some(name.to_owned()),
+            _ => None,
+        })
+    }
+
     /// `ssh` with the options of every connection to the robot, without destination and command. Forwards
     /// nothing of this machine, whatever `~/.ssh/config` says: root on the robot could use a forwarded SSH
     /// agent or display.

@@ -132,6 +132,7 @@ mod tests {
     use super::*;
     use crate::error::hints_of;
     use crate::fuzz::{fuzz, text};
+    use crate::robot::endpoint::testing;
 
     #[test]
     fn fuzzed_files_of_host_keys_keep_the_keys_of_other_robots() {
@@ -156,6 +157,28 @@ mod tests {
         record(&file, "main", "main ssh-ed25519 CCCC")?;
         assert_eq!(recorded(&file, "main")?, ["main ssh-ed25519 CCCC"]);
         assert_eq!(recorded(&file, "secondary")?, ["secondary ssh-ed25519 BBBB"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_key_of_another_robot_is_recognized() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = Utf8PathBuf::from_path_buf(dir.path().join("robots.known_hosts")).unwrap();
+        let key = dir.path().join("key");
+        let key = key.to_str().unwrap_or_default();
+        cmd!("ssh-keygen -q -t ed25519 -N '' -f {key}")?.run()?;
+        let public = fs_err::read_to_string(format!("{key}.pub"))?;
+        let words: Vec<&str> = public.split_whitespace().take(2).collect();
+        record(&file, "secondary", &format!("secondary {}", words.join(" ")))?;
+        let fingerprint = fingerprint(&public)?;
+        let of = |robot: &str| Endpoint {
+            robot: robot.to_owned(),
+            known_hosts: file.clone(),
+            ..testing::endpoint()
+        };
+        assert_eq!(of("main").other_with_key(&fingerprint).as_deref(), Some("secondary"));
+        assert_eq!(of("secondary").other_with_key(&fingerprint), None);
+        assert_eq!(of("main").other_with_key("SHA256:other"), None);
         Ok(())
     }
 

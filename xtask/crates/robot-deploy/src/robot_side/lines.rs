@@ -27,6 +27,7 @@ macro_rules! words {
 }
 
 words! {
+    busy ".sh" { BUSY "busy" }
     data ".sh" { DATA "data" }
     activate ".sh" { DOING "doing" LOG "log" END "end" }
     examine ".sh" {

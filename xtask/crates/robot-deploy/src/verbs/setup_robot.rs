@@ -66,7 +66,20 @@ fn ensure_host_key(args: &Args, endpoint: &Endpoint) -> Result<()> {
     }
     let key = host_key::fetch(endpoint)?;
     for line in key.lines() {
-        ui::step(&endpoint.robot, &format!("host key {}", host_key::fingerprint(line)?));
+        let fingerprint = host_key::fingerprint(line)?;
+        if let Some(other) = endpoint.other_with_key(&fingerprint) {
+            let message = format!(
+                "`{}` at `{}` is `{other}`: it has its host key",
+                endpoint.robot, endpoint.destination
+            );
+            return Err(Failure::config(message)
+                .hint(format!(
+                    "if they share an address, connect to the network of `{}`; if they are one machine, remove one from robots.toml",
+                    endpoint.robot
+                ))
+                .into());
+        }
+        ui::step(&endpoint.robot, &format!("host key {fingerprint}"));
     }
     let file = &endpoint.known_hosts;
     process::outcome_needed()

@@ -425,15 +425,6 @@ fn every_mistake_has_a_place_and_a_remedy() {
         (main_with("env = { A = \"1\\n2\" }"), "10:13", "line break or NUL", "one line"),
         (main_with("env = { A = \"\\u0000\" }"), "10:13", "line break or NUL", "one line"),
         (main_with("env = { ROS_DOMAIN_ID = \"233\" }"), "10:25", "`233` is not a ROS domain ID", "0 to 232"),
-        (
-            format!(
-                "{}[robots.b]\nhost = \"x@NUC:22\"\nplatform = \"linux/arm64\"\n",
-                real("host = \"y@nuc\"\nplatform = \"linux/arm64\"")
-            ),
-            "12:8",
-            "robots `main` and `b` are the same machine",
-            "its own `host`",
-        ),
         // [hub]
         (main_with("busy = 1"), "10:8", "`busy` must be a table", "`[robots.main.busy]`"),
         (main_with("busy = {}"), "10:1", "`busy` needs exactly one of", "`{ lock = "),

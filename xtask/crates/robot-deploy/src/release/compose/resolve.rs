@@ -106,9 +106,17 @@ impl<'a> Question<'a> {
         self.with_variables(command)
     }
 
-    /// `docker compose config` with all variables of this shell.
+    /// `docker compose config` with all variables of this shell that the repository does not set.
     fn inheriting(&self) -> Cmd {
-        self.with_variables(self.command())
+        let file = self.robot.compose[0].with_file_name(".env");
+        let text = fs_err::read_to_string(file).unwrap_or_default();
+        let name = |line: &str| {
+            let line = line.trim_start();
+            let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+            let name = name.trim();
+            (!name.is_empty() && !name.starts_with('#')).then(|| name.to_owned())
+        };
+        self.with_variables(self.command().without_variables(text.lines().filter_map(name)))
     }
 
     fn command(&self) -> Cmd {
