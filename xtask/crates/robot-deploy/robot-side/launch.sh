@@ -79,9 +79,9 @@ for place in "$next"/files/*; do
     ' "$there" {} +)
 done
 rm -rf "$next/files"
-for hash in $(grep -o '"\.\./files/[0-9a-f]*/' "$next/compose.json" | cut -d / -f 3); do
-    [ -d "$home/files/$hash" ] || { echo 'files of the release have been removed meanwhile: run the command again' >&2 && exit 1; }
-done
+grep -o '"\.\./files/[0-9a-f]*/' "$next/compose.json" | cut -d / -f 3 | while read -r hash; do
+    [ -d "$home/files/$hash" ] || exit 1
+done || { echo 'files of the release have been removed meanwhile: run the command again' >&2 && exit 1; }
 # What containers may write is copied from a release once, or, where an older release had it in files/, from there.
 [ ! -r "$next/data" ] || while read -r hash path; do
     there=$home/data/$path new=$home/data.new
