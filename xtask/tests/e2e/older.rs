@@ -70,6 +70,8 @@ fn guard() -> String {
 }
 
 pub fn a_robot_that_an_older_version_served_is_served(lab: &Lab) {
+    // A fresh robot: one that has loaded a bundle calls its images by other names.
+    lab.workspace.xtask(&["sim", "down", "main"]).expect_exit(0);
     let workspace = lab.deployed();
     edit(workspace);
     lab.deploy(MAIN);
