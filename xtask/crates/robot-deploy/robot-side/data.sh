@@ -1,4 +1,4 @@
-# Lists what services write on the robot, or gives up one path: PROJECT list, or PROJECT reset PATH
+# Lists what services write on the robot, or gives up one path: PROJECT list, or PROJECT reset PATH REGISTRY
 . ./release.sh
 
 case $1 in
@@ -15,7 +15,7 @@ case $1 in
             while read -r id; do docker container rm --force "$id" >/dev/null || exit; done || exit
         # Containers write as any user, root for one.
         rm -rf "$place" 2>/dev/null || docker run --rm --volume "${place%/*}:/there" --entrypoint rm \
-            "$(docker container inspect --format '{{.Image}}' xtask-registry)" -rf "/there/${place##*/}" || exit
+            "$(docker container inspect --format '{{.Image}}' "$3")" -rf "/there/${place##*/}" || exit
         awk -v path="$2" '{ rest = $0; sub(/^[^ ]* /, "", rest); if (rest != path) print }' "$home/seeds" |
             write_file "$home/seeds"
         ;;

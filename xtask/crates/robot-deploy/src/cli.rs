@@ -95,8 +95,8 @@ pub enum Verb {
     Prune(verbs::prune::Args),
     /// Show what services have written on robots
     ///
-    /// What a service may write below a directory of the repository belongs to the robot: deploys, rollbacks and `prune`
-    /// leave it alone.
+    /// Directories of the repository that a service may write belong to the robot: deploys, rollbacks and `prune` leave
+    /// them alone.
     Data(verbs::data::Args),
     /// Show who did what on robots, and when
     ///

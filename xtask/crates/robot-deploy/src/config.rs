@@ -36,6 +36,7 @@ use crate::error::Result;
 
 pub use busy::Busy;
 pub use condition::Variables;
+pub(crate) use discover::MARKERS;
 pub use load::{FILE, current_dir};
 pub use names::instead;
 pub(crate) use names::nearest;

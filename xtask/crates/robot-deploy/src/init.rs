@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::config::{COMPOSE, COMPOSE_DIRS, FILE};
+use crate::config::{COMPOSE, COMPOSE_DIRS, FILE, MARKERS};
 use crate::error::{Failure, Result};
 use crate::files;
 use crate::process::Cmd;
@@ -192,8 +192,7 @@ impl Found {
 
 /// Name of the package in a directory.
 fn package(dir: &Utf8Path) -> Option<String> {
-    let ignore = ["COLCON_IGNORE", "AMENT_IGNORE", "CATKIN_IGNORE"];
-    if ignore.iter().any(|name| dir.join(name).exists()) {
+    if MARKERS.iter().any(|name| dir.join(name).exists()) {
         return None;
     }
     let text = fs_err::read_to_string(dir.join("package.xml")).ok()?;

@@ -11,8 +11,8 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::config::Workspace;
 use crate::error::Result;
-use crate::process;
 use crate::release::compose::ComposeDraft;
+use crate::{parallel, process};
 
 /// Saves that follow each other faster than this count as one: editors write several files, git writes many.
 const QUIET: Duration = Duration::from_millis(60);
@@ -53,10 +53,12 @@ impl Inputs {
         for robot in workspace.robots.values() {
             inputs.compose.extend(robot.compose.iter().filter_map(|file| Some(file.parent()?.to_owned())));
             inputs.files.extend(robot.env_files.iter().chain(&robot.compose).cloned());
-            // A Compose file with a mistake is watched, too, until it has none.
-            for path in ComposeDraft::render(workspace, robot).iter().flat_map(ComposeDraft::inputs) {
-                inputs.add_tree(&root.join(path));
-            }
+        }
+        // A Compose file with a mistake is watched, too, until it has none.
+        let drafts =
+            parallel::map(workspace.robots.values(), |robot| ComposeDraft::render(workspace, robot).ok());
+        for path in drafts.iter().flatten().flat_map(ComposeDraft::inputs) {
+            inputs.add_tree(&root.join(path));
         }
         inputs
     }
@@ -110,15 +112,19 @@ impl Watcher {
     /// # Errors
     /// Fails when the system refuses to watch the files, usually because its limit of watches is reached.
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
+        Self::with(workspace, Inputs::of(workspace))
+    }
+
+    fn with(workspace: &Workspace, inputs: Inputs) -> Result<Self> {
         let (sender, events) = channel();
-        let inputs = Inputs::of(workspace);
         let watcher = start(&inputs, sender).context("watch the files of the workspace")?;
         Ok(Self { root: workspace.root.clone(), inputs, events, _watcher: watcher })
     }
 
     /// Watches other files if others change now what is deployed.
     pub(crate) fn follow(self, workspace: &Workspace) -> Result<Self> {
-        if Inputs::of(workspace) == self.inputs { Ok(self) } else { Self::of(workspace) }
+        let inputs = Inputs::of(workspace);
+        if inputs == self.inputs { Ok(self) } else { Self::with(workspace, inputs) }
     }
 
     /// Waits for the next save, and then until no other save follows. Returns one of the saved files, to be

@@ -18,7 +18,7 @@ use super::plain;
 use crate::error::{Failure, Result};
 
 const MANIFEST: &str = "package.xml";
-const MARKERS: [&str; 3] = ["COLCON_IGNORE", "AMENT_IGNORE", "CATKIN_IGNORE"];
+pub(crate) const MARKERS: [&str; 3] = ["COLCON_IGNORE", "AMENT_IGNORE", "CATKIN_IGNORE"];
 const PRODUCTS: [&str; 3] = ["build", "install", "log"];
 
 /// The packages of a workspace that could be read, and the mistakes in the others.

@@ -11,7 +11,6 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Mistakes, Source};
 use super::names::{self, Refusal};
-use super::raw::OneOrMore;
 
 /// `robots.toml`, and the mistakes found in it so far.
 #[derive(Debug)]
@@ -32,6 +31,13 @@ impl Reader<'_> {
             self.refuse(name.span(), problem, help);
         }
     }
+}
+
+/// A string, or a list of strings.
+#[derive(Debug)]
+pub(super) enum OneOrMore<'a> {
+    One(Spanned<&'a str>),
+    More(Vec<Spanned<&'a str>>),
 }
 
 /// A table, and the keys that were read from it.

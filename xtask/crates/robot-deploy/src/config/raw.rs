@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::keys::{Keys, Reader};
+use super::keys::{Keys, OneOrMore, Reader};
 
 /// A string with its place in the file.
 pub(super) type Text<'a> = Spanned<&'a str>;
@@ -78,13 +78,6 @@ pub(super) struct RawPackage<'a> {
     pub name: Text<'a>,
     pub ignore: Vec<Text<'a>>,
     pub also: Vec<Text<'a>>,
-}
-
-/// A string, or a list of strings.
-#[derive(Debug)]
-pub(super) enum OneOrMore<'a> {
-    One(Text<'a>),
-    More(Vec<Text<'a>>),
 }
 
 #[derive(Debug)]

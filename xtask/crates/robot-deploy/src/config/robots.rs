@@ -7,8 +7,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::diagnostic::Source;
 use super::host;
-use super::keys::Reader;
-use super::raw::{OneOrMore, RawRobot, Text};
+use super::keys::{OneOrMore, Reader};
+use super::raw::{RawRobot, Text};
 use super::releases::number;
 use super::{Host, Platform, Robot, Store, busy, env_file, names, paths};
 

@@ -90,7 +90,7 @@ impl ComposeDraft {
             graph::expect(&mut model, &question.with_extensions()?, file, &images.of_packages())?;
         }
         portable::adapt(&mut model, file.as_str(), &robot.platform)?;
-        let texts = portable::take_texts(&mut model, &robot.variables()?)?;
+        let texts = portable::take_texts(&mut model, &question.variables)?;
         let (root, project) = (workspace.root.clone(), workspace.project.name.clone());
         // Fails before anything is built. The files are read again for the release: a person may edit them during
         // the build.

@@ -3,8 +3,8 @@
 use super::compose::ComposeProject;
 use crate::config::{Workspace, nearest};
 use crate::error::{Failure, Result};
-use crate::robot::Session;
 use crate::robot::survey::Survey;
+use crate::robot::{Session, registry};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, data as word};
 use crate::{number, told};
@@ -55,7 +55,7 @@ pub(crate) fn check(robot: &str, all: &[Data], path: &str) -> Result<()> {
 
 /// Removes a path of a robot's data, with the containers that use it; the next deploy copies it from the repository again.
 pub(crate) fn reset(session: &Session, project: &str, path: &str) -> Result<()> {
-    session.script(Script::Data, &[project, "reset", path]).run()
+    session.script(Script::Data, &[project, "reset", path, registry::CONTAINER]).run()
 }
 
 /// Tells, until it changes, which files of the repository do not reach a robot, because its own are different ones.

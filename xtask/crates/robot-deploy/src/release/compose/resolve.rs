@@ -33,7 +33,8 @@ const DEPTH: usize = 12;
 pub(super) struct Question<'a> {
     workspace: &'a Workspace,
     robot: &'a Robot,
-    variables: BTreeMap<String, String>,
+    /// Variables of the robot, from `env` and `env_files`.
+    pub(super) variables: BTreeMap<String, String>,
     /// Link to the repository. Compose makes all paths absolute: those below the link were relative ones.
     link: Utf8PathBuf,
     /// Directory of paths that lead out of the repository.
@@ -127,8 +128,8 @@ impl<'a> Question<'a> {
     }
 
     fn with_variables(&self, command: Cmd) -> Cmd {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let docker = std::env::var("DOCKER_CONFIG").unwrap_or_else(|_| format!("{home}/.docker"));
+        let of_home = || files::home().map(|home| home.join(".docker").into_string());
+        let docker = std::env::var("DOCKER_CONFIG").or_else(|_| of_home()).unwrap_or_default();
         let own = [("HOME", HOME), ("USER", USER), ("LOGNAME", USER)];
         let command = own.iter().fold(command, |command, (name, value)| command.env(*name, *value));
         let command = command.env("DOCKER_CONFIG", docker);
