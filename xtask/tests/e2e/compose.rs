@@ -36,10 +36,11 @@ pub fn the_shell_of_whoever_deploys_reaches_no_robot(lab: &Lab) {
 
     // A value that a shell has, and one that none has.
     with("SPEED: ${SPEED:-1}");
-    let shell = deploy("SPEED", "42").expect_exit(2);
+    let shell = deploy("SPEED", "s3cr3t").expect_exit(2);
     shell
-        .says("`SPEED` would be that of this shell, `42`")
-        .says("write `env = { SPEED = \"…\" }` into [robots.main]");
+        .says("`SPEED` would be that of this shell on `main`")
+        .says("write `env = { SPEED = \"…\" }` into [robots.main]")
+        .never_says("s3cr3t");
     let deployed = deploy("UNUSED", "42").expect_exit(0);
     drop(deployed);
     assert_eq!(variable("navigation", "SPEED"), "1");
@@ -57,7 +58,7 @@ pub fn the_shell_of_whoever_deploys_reaches_no_robot(lab: &Lab) {
 
     // Variables that are passed through.
     with("TERM:");
-    deploy("TERM", "xterm").expect_exit(2).says("`TERM` would be that of this shell, `xterm`");
+    deploy("TERM", "xterm").expect_exit(2).says("`TERM` would be that of this shell on `main`");
     // One that nobody has is left out, as by Compose.
     workspace.edit(COMPOSE, "    TERM:\n", "    NOWHERE:\n");
 

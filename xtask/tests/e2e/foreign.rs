@@ -57,6 +57,7 @@ pub fn images_of_others_travel_and_are_pinned(lab: &Lab) {
     workspace.xtask(&["load-bundle", "lidar.bundle", "--robot", "main"]).expect_exit(0);
     assert_eq!(MAIN.file("lidar", "/version"), "second");
     forget_images(&hub);
+    assert_eq!(workspace.temporary_files(), Vec::<std::path::PathBuf>::new());
 }
 
 /// Removes what was pulled from this machine.
@@ -74,11 +75,11 @@ fn forget_images(hub: &Hub) {
 
 pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
     let workspace = lab.deployed();
-    let build = "build: { context: ../lidar, target: run, args: { MODEL: \"${MODEL}\" }, additional_contexts: { shared: ../shared } }";
+    let build = "build: { context: ../lidar, dockerfile: ../images/lidar, target: run, args: { MODEL: \"${MODEL}\" }, additional_contexts: { shared: ../shared } }";
     add_service(workspace, "lidar", build);
     workspace.write("shared/range.txt", "12 m\n");
     workspace.write(
-        "lidar/Dockerfile",
+        "images/lidar",
         format!(
             "FROM {PROJECT}:localization AS run\nARG MODEL\nRUN echo $MODEL >/model\nCOPY driver /driver\n\
              COPY --from=shared range.txt /\n\nFROM run AS test\nRUN false\n"
@@ -112,7 +113,7 @@ pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
     workspace.edit(COMPOSE, "target: run", "target: run, privileged: true");
     workspace.xtask(&DEPLOY).expect_exit(2).says("`privileged` cannot be built here");
     workspace.edit(COMPOSE, ", privileged: true", "");
-    workspace.edit("lidar/Dockerfile", "COPY driver", "COPY drive");
+    workspace.edit("images/lidar", "COPY driver", "COPY drive");
     workspace.xtask(&DEPLOY).expect_exit(1).says("/drive");
     assert_eq!(MAIN.services(), after);
 }
@@ -126,10 +127,15 @@ pub fn a_repository_may_have_nothing_but_dockerfiles_and_a_compose_file(lab: &La
         "compose.yaml",
         "services:\n  lidar:\n    build: lidar\n    command: [sh, /main.sh]\n    stop_signal: KILL\n    restart: always\n",
     );
+    let dockerfile = format!("FROM {PROJECT}:localization\\nRUN echo inline >/inline\\n");
+    let rest = "command: [sleep, \"1000\"]\n    stop_signal: KILL\n";
+    let service = format!("  inline:\n    build:\n      dockerfile_inline: \"{dockerfile}\"\n    {rest}");
+    workspace.write("compose.yaml", workspace.read("compose.yaml") + &service);
     let robot = "[robots.main]\nsimulated = true\n";
     workspace.write("robots.toml", format!("[project]\nname = \"{PROJECT}\"\n{robot}"));
     lab.deploy(MAIN);
-    assert_eq!(MAIN.services().keys().collect::<Vec<_>>(), ["lidar"]);
+    assert_eq!(MAIN.services().keys().collect::<Vec<_>>(), ["inline", "lidar"]);
+    assert_eq!(MAIN.file("inline", "/inline"), "inline");
     assert_eq!(MAIN.file("lidar", "/main.sh"), "sleep 1000");
 
     // What is saved there is deployed.
@@ -143,4 +149,5 @@ pub fn a_repository_may_have_nothing_but_dockerfiles_and_a_compose_file(lab: &La
     watch.interrupt();
     watch.wait_for_all().expect_exit(0);
     assert_eq!(MAIN.file("lidar", "/main.sh"), "sleep 2000");
+    assert_eq!(workspace.temporary_files(), Vec::<std::path::PathBuf>::new());
 }

@@ -48,6 +48,7 @@ pub use build::{Options, build, dependencies, test, tools, tools_reference};
 pub use builder::Builder;
 pub use dependencies::Dependency;
 pub use dockerfile::render as render_dockerfile;
+pub(crate) use others::places;
 
 /// Source of an image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,6 +8,7 @@ use super::provenance::{self, Provenance};
 use super::{Builder, ImageSpec, Origin, base, pins, unchanged};
 use crate::config::Workspace;
 use crate::error::{Failure, Result};
+use crate::process;
 
 /// Keys of `build` in a Compose file that Bake has under the same name and with the same values.
 const SAME: [&str; 9] =
@@ -31,7 +32,7 @@ pub(super) fn target(
             let tag = pins::ensure(workspace, reference, &spec.platform)?;
             let target = json!({
                 "context": workspace.state_dir().join("build"),
-                "dockerfile-inline": "FROM image\n",
+                "dockerfile": file_of(workspace, "FROM image\n")?,
                 "contexts": { "image": base::context(workspace, builder, &tag)? },
                 "args": { "SOURCE_DATE_EPOCH": "0" },
                 "labels": { provenance::PROJECT: workspace.project.name },
@@ -49,33 +50,51 @@ pub(super) fn target(
     Ok((target, hash))
 }
 
-/// Bake target of a `build`, and its directories; `None` for the latter if one is not on this machine.
+/// Path of a file with the text of a Dockerfile: buildx leaves a temporary directory behind for each text that it is given as one.
+fn file_of(workspace: &Workspace, text: &str) -> Result<Utf8PathBuf> {
+    let dir = workspace.state_dir().join("build");
+    let file = dir.join(format!("{}.Dockerfile", super::content_tag([text])));
+    process::create_dir(&dir)?;
+    process::provide_file(&file, text)?;
+    Ok(file)
+}
+
+/// Path relative to the repository of a context that is in it: not a repository, an archive, an image, or a target.
+fn inside(context: &str) -> Option<Utf8PathBuf> {
+    context.strip_prefix("./").or((context == ".").then_some("")).map(Utf8PathBuf::from)
+}
+
+/// Files and directories of the repository that a `build` reads, relative to it, and whether these are all of its inputs.
+pub(crate) fn places(build: &Map<String, Value>) -> (Vec<Utf8PathBuf>, bool) {
+    let text = |key: &str| build.get(key).and_then(Value::as_str);
+    let context = text("context").unwrap_or(".");
+    let others = build.get("additional_contexts").and_then(Value::as_object).into_iter().flatten();
+    let contexts = || others.clone().filter_map(|(_, path)| path.as_str()).chain([context]);
+    let dockerfile = text("dockerfile").zip(inside(context)).map(|(path, context)| context.join(path));
+    let secrets = build.get("secrets").and_then(Value::as_array).into_iter().flatten();
+    let secrets = secrets.filter_map(|secret| inside(secret["file"].as_str()?));
+    let places = contexts().filter_map(inside).chain(dockerfile).chain(secrets).collect();
+    (places, contexts().all(|context| inside(context).is_some()))
+}
+
+/// Bake target of a `build`, and its files and directories; `None` for the latter if one is not on this machine.
 fn dockerfile(
     workspace: &Workspace,
     spec: &ImageSpec,
     build: &Map<String, Value>,
 ) -> Result<(Value, Option<Vec<Utf8PathBuf>>)> {
     let mut target = json!({ "secret": super::secrets::of_this_machine() });
-    let mut inputs = Some(Vec::new());
-    let mut place = |path: &str| match path.strip_prefix("./").or((path == ".").then_some("")) {
-        Some(inside) => {
-            let dir = workspace.root.join(inside);
-            if let Some(inputs) = &mut inputs {
-                inputs.push(dir.clone());
-            }
-            dir.into_string()
-        }
-        None => {
-            // A repository, an archive, an image, or another target.
-            inputs = None;
-            path.to_owned()
-        }
-    };
+    let (places, all) = places(build);
+    let inputs: Vec<Utf8PathBuf> = places.iter().map(|path| workspace.root.join(path)).collect();
+    let place =
+        |path: &str| inside(path).map_or(path.to_owned(), |path| workspace.root.join(path).into_string());
     for (key, value) in build {
         match (key.as_str(), value) {
             ("context", Value::String(path)) => target["context"] = json!(place(path)),
             ("dockerfile", _) => target["dockerfile"] = value.clone(),
-            ("dockerfile_inline", _) => target["dockerfile-inline"] = value.clone(),
+            ("dockerfile_inline", Value::String(text)) => {
+                target["dockerfile"] = json!(file_of(workspace, text)?);
+            }
             ("additional_contexts", Value::Object(contexts)) => {
                 for (name, path) in contexts {
                     if path.as_str().is_some_and(|path| path.starts_with("service:")) {
@@ -102,12 +121,12 @@ fn dockerfile(
             (other, _) => return Err(refused(spec, other)),
         }
     }
-    let provenance = Provenance::of(workspace, inputs.as_deref().unwrap_or_default())?;
+    let provenance = Provenance::of(workspace, &inputs)?;
     target["args"]["SOURCE_DATE_EPOCH"] = json!(provenance.time.to_string());
     for (name, value) in provenance.labels(workspace, &spec.image) {
         target["labels"][name] = json!(value);
     }
-    Ok((target, inputs))
+    Ok((target, all.then_some(inputs)))
 }
 
 fn refused(spec: &ImageSpec, key: &str) -> anyhow::Error {

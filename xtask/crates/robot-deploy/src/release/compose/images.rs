@@ -77,23 +77,13 @@ impl Images {
         ours.map(|(service, (name, _))| (service.clone(), name.clone())).collect()
     }
 
-    /// Directories of this repository that images are built from.
+    /// Files and directories of this repository that images are built from.
     pub(super) fn contexts(&self) -> BTreeSet<Utf8PathBuf> {
         let builds = self.0.values().filter_map(|(_, origin)| match origin {
-            Origin::Dockerfile { build } => serde_json::from_str::<Value>(build).ok(),
+            Origin::Dockerfile { build } => serde_json::from_str(build).ok(),
             Origin::Packages | Origin::Foreign { .. } => None,
         });
-        let mut contexts = BTreeSet::new();
-        for build in builds {
-            let others = build["additional_contexts"].as_object().into_iter().flatten().map(|(_, path)| path);
-            let paths = others.chain([&build["context"]]).filter_map(Value::as_str);
-            contexts.extend(
-                paths
-                    .filter_map(|path| path.strip_prefix('.'))
-                    .map(|path| path.trim_start_matches('/').into()),
-            );
-        }
-        contexts
+        builds.flat_map(|build| crate::image::places(&build).0).collect()
     }
 
     pub(super) fn specs(&self, platform: &Platform) -> Vec<ImageSpec> {

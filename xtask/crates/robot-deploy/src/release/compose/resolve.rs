@@ -245,15 +245,12 @@ impl<'a> Question<'a> {
         let culprit =
             named.iter().find(|one| changes(one)).or_else(|| others.iter().find(|one| changes(one)));
         let robot = &self.robot.name;
-        let Some((name, value)) = culprit else {
+        let Some((name, _)) = culprit else {
             let message = format!("`{}` has another meaning with the variables of this shell", self.file());
             return Ok(Failure::config(message).hint("run it in an empty shell: `env -i`").into());
         };
-        let message = format!(
-            "{}: `{name}` would be that of this shell, `{}`, on `{robot}`",
-            self.place(name),
-            value.escape_debug()
-        );
+        // Not its value, which may be a token.
+        let message = format!("{}: `{name}` would be that of this shell on `{robot}`", self.place(name));
         let hint = format!(
             "write `env = {{ {name} = \"…\" }}` into [robots.{robot}] of robots.toml: then whoever deploys gets the same"
         );
