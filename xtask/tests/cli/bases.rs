@@ -33,6 +33,7 @@ fn an_image_of_a_registry_is_pulled_once_and_kept() {
     lab.on("docker", "'image inspect'*Id*xtask-base:image-*", "[ -e \"$lab/tagged\" ]");
     lab.on("docker", "'tag '*xtask-base:image-*", ": >\"$lab/tagged\"");
     lab.says("docker", "'image inspect'*Size*", "1020000000");
+    lab.fails("docker", "'image inspect'*ros:jazzy@*", 1, "No such image");
     lab.says("docker", "'pull '*", "0123456789ab: Pulling fs layer\n0123456789ab: Pull complete");
     for _ in 0..2 {
         lab.run(&["build-images"]).expect(0);
@@ -45,9 +46,20 @@ fn an_image_of_a_registry_is_pulled_once_and_kept() {
 }
 
 #[test]
+fn an_image_that_docker_load_brought_is_not_pulled() {
+    let lab = lab(PINNED);
+    lab.fails("docker", "'image inspect'*xtask-base:image-*", 1, "No such image");
+    lab.says("docker", "'image inspect'*Architecture*ros:jazzy@*", &format!("sha256:aa {PLATFORM}"));
+    lab.run(&["build-images"]).expect(0);
+    assert!(lab.calls_of("docker pull").is_empty());
+    assert_eq!(lab.calls_of(&format!("docker tag {PINNED} xtask-base:image-linux-")).len(), 1);
+}
+
+#[test]
 fn the_size_of_a_base_is_told_and_what_prevents_a_pull_explained() {
     let lab = lab(PINNED);
     lab.fails("docker", "'image inspect'*xtask-base:image-*", 1, "No such image");
+    lab.fails("docker", "'image inspect'*ros:jazzy@*", 1, "No such image");
     lab.fails("docker", "'pull '*", 1, "dial tcp: lookup registry-1.docker.io: no such host");
     lab.run(&["build-images"]).expect(1).says(&[
         "pulling docker.io/library/ros:jazzy@",

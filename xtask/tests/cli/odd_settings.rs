@@ -35,10 +35,11 @@ env = { SPEED = "1" }
 env_files = ["docker/match.env"]
 busy = { command = ["probe"] }
 reconnect = 60
+registry_port = 5000
 "#;
 
 /// Keys that accept none of the words, as value or in a name; the text to replace, and its replacement.
-const REFUSED: [(&str, &str, &str); 25] = [
+const REFUSED: [(&str, &str, &str); 27] = [
     ("name", "name = \"eurobot\"", "name = WORD"),
     ("repository", "\"registry.lab/team/eurobot\"", "WORD"),
     ("keep", "keep = 5", "keep = WORD"),
@@ -51,6 +52,7 @@ const REFUSED: [(&str, &str, &str); 25] = [
     ("base", "base = \"ros\"", "base = WORD"),
     ("packages", "[\"navigation\"]", "[WORD]"),
     ("packages", "[images.camera]", "[packages.WORD]\nignore = []\n[images.camera]"),
+    ("context", "packages = [\"camera\"]", "context = WORD"),
     ("ignore", "[images.camera]", "[packages.camera]\nignore = [WORD]\n[images.camera]"),
     ("also", "[images.camera]", "[packages.camera]\nalso = [WORD]\n[images.camera]"),
     ("jobs", "[releases]", "[build]\njobs = WORD\n[releases]"),
@@ -63,12 +65,15 @@ const REFUSED: [(&str, &str, &str); 25] = [
     ("env", "SPEED = \"1\"", "WORD = \"1\""),
     ("within", "{ command = [\"probe\"] }", "{ heartbeat = \"/x\", service = \"x\", within = WORD }"),
     ("reconnect", "reconnect = 60", "reconnect = WORD"),
+    ("registry_port", "registry_port = 5000", "registry_port = WORD"),
     ("lock", "{ command = [\"probe\"] }", "{ lock = WORD }"),
 ];
 
 /// Keys that accept any word, or that contain other keys: the other tests check that these words arrive.
-const FREE: [&str; 12] = [
+const FREE: [&str; 14] = [
     "build",
+    "target",
+    "args",
     "ros_workspace",
     "dockerfile",
     "compose",

@@ -276,6 +276,138 @@ pub fn what_no_robot_can_do_is_refused_before_anything_is_sent(lab: &Lab) {
     assert_eq!(MAIN.services(), before);
 }
 
+/// Services with many keys; their containers on the robot have to be those that Compose itself makes there.
+const KEYS: &str = r#"  keys:
+    image: PROJECT:localization
+    container_name: PROJECT-named
+    entrypoint: [sh, -c]
+    command: ["sleep 1000"]
+    user: "1234:1234"
+    working_dir: /tmp
+    hostname: keys
+    domainname: lab
+    labels: { edit: first }
+    annotations: { note: here }
+    ports: ["127.0.0.1:5080:80/udp"]
+    expose: ["81"]
+    networks: { inner: { aliases: [other], ipv4_address: 10.77.0.9 }, default: {} }
+    links: [wide]
+    external_links: ["PROJECT-wide-1:outer"]
+    extra_hosts: ["base:10.77.0.2"]
+    dns: [10.77.0.3]
+    dns_search: [lab]
+    dns_opt: [use-vc]
+    cap_add: [SYS_NICE]
+    cap_drop: [CHOWN]
+    security_opt: ["no-new-privileges:true"]
+    sysctls: { net.ipv4.ip_forward: "1" }
+    ulimits: { nofile: { soft: 1024, hard: 2048 } }
+    shm_size: 32m
+    mem_limit: 64m
+    mem_reservation: 32m
+    memswap_limit: 80m
+    cpus: 0.5
+    cpuset: "0"
+    cpu_shares: 512
+    pids_limit: 50
+    oom_score_adj: 7
+    oom_kill_disable: false
+    group_add: ["4321"]
+    read_only: true
+    init: true
+    tty: true
+    stdin_open: true
+    tmpfs: ["/scratch"]
+    cgroup: private
+    stop_signal: KILL
+    stop_grace_period: 3s
+    restart: always
+    logging: { driver: json-file, options: { max-size: 1m } }
+    device_cgroup_rules: ["c 1:3 rw"]
+    blkio_config: { weight: 300 }
+    depends_on: { wide: { condition: service_started, restart: true } }
+    healthcheck: { test: [CMD, "true"], interval: 1s, timeout: 2s, retries: 4, start_period: 5s }
+    volumes: ["kept:/kept", "/anonymous", { type: tmpfs, target: /small, tmpfs: { size: 1048576 } }]
+  heir:
+    extends: { file: parts.yaml, service: part }
+    stop_signal: KILL
+    volumes_from: [wide]
+  wide:
+    image: PROJECT:localization
+    command: [sleep, "1000"]
+    stop_signal: KILL
+    privileged: true
+    userns_mode: host
+    uts: host
+    runtime: runc
+    mac_address: 02:42:0a:4d:00:0c
+    devices: ["/dev/null:/dev/board:r"]
+    volumes: ["kept:/kept"]
+    deploy: { resources: { limits: { memory: 48m, cpus: "0.25", pids: 40 }, reservations: { memory: 16m } } }
+networks: { inner: { driver: bridge, internal: true, ipam: { config: [{ subnet: 10.77.0.0/24 }] } } }
+volumes: { kept: { labels: { keep: "1" } } }
+"#;
+
+/// Prints everything about containers that is not their names, their times and what Compose notes on them.
+const CONTAINERS: &str = r#"
+import json, subprocess, sys
+for c in json.loads(subprocess.check_output(['docker', 'inspect'] + sys.argv[1:])):
+    config, host = c['Config'], c['HostConfig']
+    config['Image'] = None
+    config['Hostname'] = config['Hostname'].replace(c['Id'][:12], '')
+    ours = ('com.docker.compose.', 'xtask.')
+    config['Labels'] = {k: v for k, v in config['Labels'].items() if not k.startswith(ours)}
+    host['VolumesFrom'] = [name.split(':')[1:] for name in host['VolumesFrom'] or []]
+    host['Binds'] = len(host['Binds'] or [])
+    networks = {k: [n['IPAMConfig'], n['Links'], sorted(a for a in n['Aliases'] or [] if not c['Id'].startswith(a))]
+                for k, n in c['NetworkSettings']['Networks'].items()}
+    mounts = sorted([m['Type'], m['Destination'], m['Mode'], m['RW']] for m in c['Mounts'])
+    print(json.dumps([config, host, networks, mounts], indent=1, sort_keys=True))
+"#;
+
+pub fn containers_are_those_that_compose_itself_makes(lab: &Lab) {
+    let workspace = lab.deployed();
+    let part = "services:\n  part:\n    image: PROJECT:localization\n    command: [sleep, \"1000\"]\n    environment: { PART: \"1\" }\n";
+    let names = ["named", "heir-1", "wide-1"].map(|name| format!("{PROJECT}-{name}"));
+    let containers = || {
+        let argv = [&["python3", "-c", CONTAINERS][..], &names.each_ref().map(String::as_str)].concat();
+        MAIN.exec(&argv)
+    };
+    // By hand on the robot, under the same name.
+    let image = MAIN.services()["localization"].reference.clone();
+    let by_hand = |text: &str| text.replace("PROJECT:localization", &image).replace("PROJECT", &PROJECT);
+    let (services, part_by_hand) = (by_hand(&format!("services:\n{KEYS}")), by_hand(part));
+    MAIN.sh(&format!(
+        "mkdir hand && cd hand && cat >compose.yaml <<'END'\n{services}END\ncat >parts.yaml <<'END'\n{part_by_hand}END\n\
+         docker compose --project-name {PROJECT} up --detach --quiet-pull 2>&1"
+    ));
+    let expected = containers();
+    MAIN.sh(&format!(
+        "cd hand && docker compose --project-name {PROJECT} down --volumes --timeout 0 2>&1; rm -r ../hand"
+    ));
+
+    let ours = |text: &str| text.replace("PROJECT", &PROJECT);
+    workspace.write(COMPOSE, workspace.read(COMPOSE) + &ours(KEYS));
+    workspace.write("docker/parts.yaml", ours(part));
+    // Two that change nothing on a robot.
+    let more = "    pull_policy: always\n    develop: { watch: [{ path: ., action: rebuild }] }\n    entrypoint: [sh, -c]\n";
+    workspace.edit(COMPOSE, "    entrypoint: [sh, -c]\n", more);
+    lab.deploy(MAIN);
+    assert_eq!(containers(), expected);
+    lab.deploy(MAIN).says("nothing changed");
+
+    // What is in a named volume stays, whatever becomes of its service.
+    MAIN.sh(&format!("echo 1 >$(docker volume inspect --format '{{{{.Mountpoint}}}}' {PROJECT}_kept)/map"));
+    workspace.reset();
+    lab.deploy(MAIN);
+    drop(workspace.xtask(&["prune", "--robot", "main"]).expect_exit(0));
+    assert_eq!(
+        MAIN.sh(&format!("cat $(docker volume inspect --format '{{{{.Mountpoint}}}}' {PROJECT}_kept)/map")),
+        "1"
+    );
+    MAIN.sh(&format!("docker volume rm {PROJECT}_kept"));
+}
+
 pub fn nodes_that_were_started_by_hand_are_named(lab: &Lab) {
     let workspace = lab.deployed();
     let image = format!("127.0.0.1:5000/{PROJECT}@{}", MAIN.digest("localization"));
@@ -286,6 +418,7 @@ pub fn nodes_that_were_started_by_hand_are_named(lab: &Lab) {
         .xtask(&["status", "--robot", "main"])
         .expect_exit(0)
         .says("a service of the Compose project `hand`");
+    workspace.xtask(&["setup-robot", "--robot", "main"]).expect_exit(0).says(stop);
     add_to_navigation(workspace, "    labels: { edit: \"1\" }\n");
     lab.deploy(MAIN).says("`hand` runs navigation there, too").says(stop);
     MAIN.sh(&format!("{stop} --timeout 0; rm -r hand"));

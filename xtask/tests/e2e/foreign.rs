@@ -1,7 +1,7 @@
 //! Images that the packages of the workspace are not in: of others, and of Dockerfiles that a Compose file names.
 
 use super::compose::{COMPOSE, DEPLOY};
-use super::harness::{As, Hub, Lab, MAIN, PROJECT, Workspace, output};
+use super::harness::{As, Hub, Lab, MAIN, ODOMETRY, ODOMETRY_THERE, PROJECT, Workspace, output};
 
 /// Adds a service that only waits.
 fn add_service(workspace: &Workspace, name: &str, image: &str) {
@@ -116,6 +116,48 @@ pub fn a_dockerfile_of_a_compose_file_is_built(lab: &Lab) {
     workspace.edit("images/lidar", "COPY driver", "COPY drive");
     workspace.xtask(&DEPLOY).expect_exit(1).says("/drive");
     assert_eq!(MAIN.services(), after);
+}
+
+pub fn a_dockerfile_builds_upon_images_of_the_project(lab: &Lab) {
+    let workspace = lab.deployed();
+    add_service(workspace, "tools", "build: ../tools\n    image: team/tools:latest");
+    add_service(workspace, "camera", "build: { context: ../camera, args: { BASE: docker.io/team/tools } }");
+    workspace.write("tools/Dockerfile", format!("FROM {PROJECT}:localization\nCOPY tool.py /\n"));
+    workspace.write("tools/tool.py", "1");
+    workspace.write("camera/Dockerfile", "ARG BASE\nFROM $BASE\nCOPY camera.py /\n");
+    workspace.write("camera/camera.py", "1");
+    // An image of robots.toml may have a Dockerfile of its own, too.
+    add_service(workspace, "lidar", &format!("image: {PROJECT}:lidar"));
+    let image = "[images.lidar]\ncontext = \"lidar\"\ndockerfile = \"run.Dockerfile\"\ntarget = \"run\"\nargs = { MODEL = \"ld19\" }\n";
+    workspace.write("robots.toml", format!("{}\n{image}", workspace.read("robots.toml")));
+    let run = "FROM team/tools AS run\nARG MODEL\nRUN echo $MODEL >/model\nFROM run AS last\nRUN false\n";
+    workspace.write("lidar/run.Dockerfile", run);
+    lab.deploy(MAIN);
+    assert_eq!((MAIN.file("lidar", "/model"), MAIN.file("lidar", "/tool.py")), ("ld19".into(), "1".into()));
+    drop(workspace.xtask(&["build-images", "lidar"]).expect_exit(0).says(&format!("{PROJECT}:lidar ")));
+    assert_eq!(
+        (MAIN.file("camera", "/tool.py"), MAIN.file("camera", "/camera.py")),
+        ("1".into(), "1".into())
+    );
+    lab.deploy(MAIN).says("nothing changed");
+
+    // Each edit arrives in all images that are built upon the edited one.
+    let tools = MAIN.services()["tools"].clone();
+    workspace.write("camera/camera.py", "2");
+    lab.deploy(MAIN);
+    assert_eq!((MAIN.file("camera", "/camera.py"), &MAIN.services()["tools"]), ("2".into(), &tools));
+    workspace.write("tools/tool.py", "2");
+    lab.deploy(MAIN);
+    assert_eq!((MAIN.file("camera", "/tool.py"), MAIN.file("tools", "/tool.py")), ("2".into(), "2".into()));
+    workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # below");
+    lab.deploy(MAIN);
+    assert!(MAIN.file("camera", ODOMETRY_THERE).contains("# below"));
+
+    let before = MAIN.services();
+    workspace.write("tools/Dockerfile", "FROM camera\n");
+    workspace.edit(COMPOSE, "build: { context: ../camera", "image: camera\n    build: { context: ../camera");
+    workspace.xtask(&DEPLOY).expect_exit(2).says("images build upon each other: `camera");
+    assert_eq!(MAIN.services(), before);
 }
 
 pub fn a_repository_may_have_nothing_but_dockerfiles_and_a_compose_file(lab: &Lab) {

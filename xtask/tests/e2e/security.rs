@@ -139,7 +139,7 @@ pub fn others_on_the_robot_cannot_use_its_registry(lab: &Lab) {
     );
 }
 
-/// A program that takes the registry's port first gets neither the login nor images.
+/// A program that takes the registry's port first gets neither the login nor images. The registry may have another port.
 pub fn who_takes_the_registrys_port_gets_nothing(lab: &Lab) {
     let workspace = lab.deployed();
     let squatter = "import http.server as s\n\
@@ -159,9 +159,21 @@ pub fn who_takes_the_registrys_port_gets_nothing(lab: &Lab) {
         .xtask(&["deploy", "--robot", "main", "--yes"])
         .expect_exit(1)
         .says("the registry on `main` does not start")
-        .says("docker logs xtask-registry");
+        .says("docker logs xtask-registry")
+        .says("`registry_port = 5005` in [robots.main]");
     assert!(!MAIN.can(&["test", "-e", "/tmp/asked"]), "it was asked");
+    workspace.edit("robots.toml", "[robots.main]", "[robots.main]\nregistry_port = 5005");
+    lab.deploy(MAIN);
+    MAIN.assert_engine_has_built("localization");
+    let moved = format!("127.0.0.1:5005/{PROJECT}@");
+    assert!(MAIN.services()["localization"].reference.starts_with(&moved));
+    assert!(!MAIN.can(&["test", "-e", "/tmp/asked"]), "it was asked");
+    lab.deploy(MAIN).says("nothing changed");
+
     MAIN.sh("pkill -f '^python3 -c import http.server'");
+    workspace.edit("robots.toml", "[robots.main]\nregistry_port = 5005", "[robots.main]");
+    lab.deploy(MAIN).says("nothing changed");
+    workspace.edit(ODOMETRY, "  # not for everybody", "  # for nobody else");
     lab.deploy(MAIN);
     MAIN.assert_has_built("localization");
 }

@@ -321,7 +321,7 @@ keep_watching() {
     case $verdict in bad*) ;; *) return ;; esac
     exec 8>>"$home/activation.lock"
     # `prune` may hold the lock for a while.
-    flock -w 120 8 && is_unchanged "$mark" && echo "$to $from" | write_file "$home/activation" || return
+    timeout 120 flock 8 && is_unchanged "$mark" && echo "$to $from" | write_file "$home/activation" || return
     reason=${verdict#bad } && failed_services=${reason%% *}
     reason="$reason, $(($(uptime) - begin)) s after the release became healthy"
     save_logs
@@ -396,7 +396,7 @@ recover() {
 
 exec 8>>"$home/activation.lock"
 # One activation at a time; the running one has a deadline.
-flock -w 300 8 || exit 1
+timeout 300 flock 8 || exit 1
 verb=$1
 shift
 case $verb in

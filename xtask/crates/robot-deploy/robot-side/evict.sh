@@ -28,11 +28,17 @@ evict_releases() {
     printf '%s\n' "$names" | while read -r name; do
         has_line "$wanted" "$name" || docker image rm "$name"
     done
-    # Older versions pulled from `localhost:5000`: those images are removed with the last of their releases.
-    old_repository=localhost:5000/$project
-    printf '%s\n' "$images" | grep -q "^$old_repository@" ||
-        docker image ls --digests --format '{{.Repository}}@{{.Digest}} {{.Repository}}:{{.Tag}}' "$old_repository" | tr ' ' '\n' |
-        grep -v '<none>' | sort -u | while read -r name; do docker image rm "$name"; done
+    # The registry had another port before, or another name: those images go with the last of their releases.
+    docker image ls --format '{{.Repository}}' | sort -u | while read -r repository; do
+        case $repository in
+        localhost:*/"$project" | 127.0.0.1:*/"$project")
+            printf '%s\n' "$images" | grep -q "^$repository@" && continue
+            printf '%s\n' "$images" | grep -q '^127\.0\.0\.1:' || continue
+            docker image ls --digests --format '{{.Repository}}@{{.Digest}} {{.Repository}}:{{.Tag}}' "$repository" | tr ' ' '\n' |
+                grep -v '<none>' | sort -u | while read -r name; do docker image rm "$name"; done
+            ;;
+        esac
+    done
     # An image with a tag is the latest one, perhaps delivered with `--no-start`: it stays.
     wanted=$(printf '%s\n' "$images" | sed 's/ .*//')
     printf '%s\n' "$wanted" | sed -n 's/@sha256:.*//p' | sort -u | while read -r repository; do

@@ -30,7 +30,7 @@ follow() {
 # it and exits: TOKEN
 resume() {
     exec 8>>"$home/launch.lock"
-    flock -w 60 8 || { echo 'another run is still storing a release' >&2 && exit 1; }
+    timeout 60 flock 8 || { echo 'another run is still storing a release' >&2 && exit 1; }
     token=$1
     read -r run number 2>/dev/null <"$home/launched" || return 0
     [ "$run" = "$token" ] || return 0

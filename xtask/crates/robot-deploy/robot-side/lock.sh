@@ -13,14 +13,14 @@ until flock -n 9; do
     if [ "$holder" = "$token" ]; then
         # The same run holds it, over a connection that was lost.
         kill "$pid" 2>/dev/null || true
-        flock -w 10 9 && break
+        timeout 10 flock 9 && break
     fi
     if [ "$wait" = no ] || [ "$reported" != "$holder" ]; then
         reported=$holder
         printf 'busy\t%s\t%s\n' "$(($(date +%s) - ${since:-0}))" "$name"
     fi
     [ "$wait" = yes ] || exit 0
-    flock -w 2 9 && break
+    timeout 2 flock 9 && break
 done
 printf '%s\t%s\t%s\t%s\n' "$token" "$$" "$(date +%s)" "$by" >"$home/deploy.holder"
 # The client prints the outcome, so it counts as reported from here on.

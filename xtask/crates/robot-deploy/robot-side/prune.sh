@@ -10,7 +10,7 @@ root=$(engine_root "$registry") || exit
 print_free() { printf 'free\t%s\n' "$(df -Pk "$root" | awk 'NR == 2 { print $4 }')"; }
 mkdir -p "$home/releases"
 exec 8>>"$home/activation.lock"
-if ! flock -w 60 8; then
+if ! timeout 60 flock 8; then
     echo 'the robot is activating a release' >&2
     exit 1
 fi

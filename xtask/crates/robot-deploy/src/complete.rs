@@ -39,7 +39,8 @@ pub(crate) fn robots() -> ArgValueCandidates {
 
 pub(crate) fn images() -> ArgValueCandidates {
     from_workspace(|workspace| {
-        workspace.images.iter().map(|(name, image)| (name.clone(), image.packages.join(", "))).collect()
+        let packages = |name| workspace.images.get(name).map(|image| image.packages.join(", "));
+        workspace.image_names().map(|name| (name.clone(), packages(name).unwrap_or_default())).collect()
     })
 }
 

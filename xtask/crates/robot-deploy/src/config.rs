@@ -54,7 +54,10 @@ pub struct Workspace {
     pub project: Project,
     /// Bases that images are built on, by name.
     pub bases: BTreeMap<String, Base>,
+    /// Images of packages.
     pub images: BTreeMap<String, Image>,
+    /// Images with a Dockerfile of their own: `build` as Compose writes it, with paths that begin with `./` in the repository.
+    pub dockerfiles: BTreeMap<String, serde_json::Value>,
     pub robots: BTreeMap<String, Robot>,
     /// The team's registry, if one is configured.
     pub hub: Option<Hub>,
@@ -172,6 +175,8 @@ pub struct Robot {
     pub busy: Option<Busy>,
     /// Time that the robot may be unreachable, say behind a wall, before a running command gives up.
     pub reconnect: Duration,
+    /// Port of its loopback on which its registry listens.
+    pub registry_port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

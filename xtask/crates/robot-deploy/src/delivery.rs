@@ -140,7 +140,7 @@ pub(crate) fn on_robot(
 /// the same image by another name would restart its services.
 fn name_on_robot(survey: &Survey, project: &str, item: &ArchiveImage) -> Option<Delivered> {
     let running = survey.containers.iter().map(|container| container.reference.clone());
-    let pushed = item.digests().map(|digest| reference(project, digest));
+    let pushed = item.digests().map(|digest| reference(survey.registry_port, project, digest));
     let lasting: Vec<String> = pushed.chain([item.reference(project)]).collect();
     let has_digest = |name: &str| name.rsplit_once('@').is_some_and(|(_, end)| end.parse::<Digest>().is_ok());
     let is_lasting = |name: &String| has_digest(name) || lasting.contains(name);

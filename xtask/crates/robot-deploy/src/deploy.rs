@@ -185,7 +185,7 @@ impl<'a> Deploy<'a> {
     /// robot.
     fn serve(&self, robot: &Robot) -> Result<Option<DeployResult>> {
         let Self { workspace, digest_cache, .. } = self;
-        let repository = registry::repository(&workspace.project.name);
+        let repository = registry::repository(robot.registry_port, &workspace.project.name);
         let mut target = Target::connect(workspace, robot, reach, &repository, self.activate)?;
         target.progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
@@ -230,7 +230,7 @@ impl<'a> Deploy<'a> {
         way: fn(&Workspace, &Robot) -> Result<Endpoint>,
         built: Option<&[Built]>,
     ) -> Result<Plan> {
-        let repository = registry::repository(&self.workspace.project.name);
+        let repository = registry::repository(robot.registry_port, &self.workspace.project.name);
         let target = Target::connect(self.workspace, robot, way, &repository, self.activate)?;
         let Some(built) = built.filter(|_| self.via == Via::Registry) else {
             return Err(Planned::default().into());
@@ -262,7 +262,7 @@ impl<'a> Deploy<'a> {
         }
         let digest = self.digest_cache.manifest_of(&built.id);
         let digest = digest.unwrap_or_else(|| built.id.digest().to_owned());
-        registry::reference(&self.workspace.project.name, &digest)
+        registry::reference(survey.registry_port, &self.workspace.project.name, &digest)
     }
 
     fn route<'r>(&'r self, target: &'r Target<'_>, registry_image: &'r str) -> Route<'r> {

@@ -26,6 +26,7 @@ pub mod push;
 mod receiver;
 pub mod secrets;
 pub mod service;
+mod siblings;
 mod unchanged;
 
 use std::collections::BTreeSet;
@@ -49,6 +50,7 @@ pub use builder::Builder;
 pub use dependencies::Dependency;
 pub use dockerfile::render as render_dockerfile;
 pub(crate) use others::places;
+pub(crate) use siblings::with_those_below;
 
 /// Source of an image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +59,7 @@ pub enum Origin {
     Packages,
     /// An image that others have made, by its name in a registry or in this machine's store.
     Foreign { reference: String },
-    /// A Dockerfile: `build` of a service, in Compose's JSON, with paths that begin with `./` in the repository.
+    /// A Dockerfile: `build` of a service or an image of `robots.toml`, in Compose's JSON, with paths that begin with `./` in the repository.
     Dockerfile { build: String },
 }
 
@@ -190,8 +192,13 @@ impl ImageId {
 }
 
 pub fn all_for(workspace: &Workspace, platform: &Platform) -> BTreeSet<ImageSpec> {
-    let images = workspace.images.keys();
-    images.map(|image| ImageSpec::of_packages(image, platform.clone())).collect()
+    let of_packages = workspace.images.keys().map(|image| ImageSpec::of_packages(image, platform.clone()));
+    let of_dockerfiles = workspace.dockerfiles.iter().map(|(image, build)| ImageSpec {
+        image: image.clone(),
+        platform: platform.clone(),
+        origin: Origin::Dockerfile { build: build.to_string() },
+    });
+    of_packages.chain(of_dockerfiles).collect()
 }
 
 /// First 12 hexadecimal digits of a digest.

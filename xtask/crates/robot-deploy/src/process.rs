@@ -415,6 +415,16 @@ impl Cmd {
         executor().clean_up(self);
     }
 
+    /// Runs a query, also in a dry run, and returns what it wrote to stderr; `None` if it had not ended within `limit`.
+    pub(crate) fn stderr_within(&self, limit: Duration) -> Result<Option<String>> {
+        announce(self);
+        let expression = self.expression().stdin_null().stdout_null().stderr_capture();
+        let handle = child::apart(expression).unchecked().start()?;
+        let ended = handle.wait_timeout(limit)?.map(|it| String::from_utf8_lossy(&it.stderr).into_owned());
+        handle.kill()?;
+        Ok(ended)
+    }
+
     fn try_briefly(&self) {
         let expression = child::apart(self.with_stdin().stdout_null().stderr_null()).unchecked();
         if let Err(error) = expression.start().and_then(|handle| {

@@ -131,8 +131,10 @@ impl<'a> Keys<'a> {
         key: &'static str,
         reader: &mut Reader<'_>,
     ) -> Option<OneOrMore<'a>> {
-        match self.table.get(key)?.get_ref() {
-            DeValue::Array(_) => self.strings(key, reader).map(|list| OneOrMore::More(list.into_inner())),
+        match self.table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(_)) => {
+                self.strings(key, reader).map(|list| OneOrMore::More(list.into_inner()))
+            }
             _ => self.string(key, reader).map(OneOrMore::One),
         }
     }

@@ -17,9 +17,14 @@ impl Workspace {
         self.robots.get(name).ok_or_else(|| unknown("robot", name, self.robots.keys()))
     }
 
-    /// Looks up an image.
+    /// Looks up an image of packages.
     pub fn image(&self, name: &str) -> Result<&Image> {
-        self.images.get(name).ok_or_else(|| unknown("image", name, self.images.keys()))
+        self.images.get(name).ok_or_else(|| unknown("image", name, self.image_names()))
+    }
+
+    /// Names of the images of `robots.toml`, of packages or of Dockerfiles.
+    pub(crate) fn image_names(&self) -> impl Iterator<Item = &String> + Clone {
+        self.images.keys().chain(self.dockerfiles.keys())
     }
 
     /// Looks up the robots `requested`, in that order, without duplicates.

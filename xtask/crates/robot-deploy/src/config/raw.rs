@@ -71,6 +71,17 @@ pub(super) struct RawImage<'a> {
     pub name: Text<'a>,
     pub base: Option<Text<'a>>,
     pub packages: Option<Spanned<Vec<Text<'a>>>>,
+    /// In place of packages.
+    pub build: Option<RawBuild<'a>>,
+}
+
+/// A Dockerfile of its own, as in `build` of a Compose file.
+#[derive(Debug)]
+pub(super) struct RawBuild<'a> {
+    pub context: Option<Text<'a>>,
+    pub dockerfile: Option<Text<'a>>,
+    pub target: Option<Text<'a>>,
+    pub args: Vec<(Text<'a>, Text<'a>)>,
 }
 
 #[derive(Debug)]
@@ -93,6 +104,7 @@ pub(super) struct RawRobot<'a> {
     pub env_files: Vec<Text<'a>>,
     pub busy: Option<RawBusy<'a>>,
     pub reconnect: Option<Spanned<i64>>,
+    pub registry_port: Option<Spanned<i64>>,
     /// Keys that are present but invalid, so that they are not reported as missing too.
     pub invalid: Vec<&'static str>,
 }
@@ -105,7 +117,7 @@ impl<'a> Raw<'a> {
         let bases = top.tables("bases", reader);
         let bases = bases.into_iter().map(|(name, keys)| base(name, keys, reader)).collect();
         let images = top.tables("images", reader);
-        let images = images.into_iter().map(|(name, keys)| image(name, keys, reader)).collect();
+        let images: Vec<_> = images.into_iter().map(|(name, keys)| image(name, keys, reader)).collect();
         let packages = top.tables("packages", reader);
         let packages = packages.into_iter().map(|(name, keys)| package(name, keys, reader)).collect();
         let robots = top.tables("robots", reader);
@@ -114,7 +126,8 @@ impl<'a> Raw<'a> {
         let jobs = top.table("build", reader).and_then(|keys| jobs(keys, reader));
         let releases = top.table("releases", reader).map(|keys| releases(keys, reader));
         // A repository may have nothing but Dockerfiles and a Compose file.
-        let has_no_packages = top.lacks("bases") && top.lacks("images") && top.lacks("packages");
+        let have_none = images.iter().all(|image| image.build.is_some());
+        let has_no_packages = top.lacks("bases") && have_none && top.lacks("packages");
         for (key, example) in [
             ("project", "add `[project]` with `name = \"eurobot\"`"),
             ("bases", "add `[bases.ros]` with `debian = \"trixie\"`"),
@@ -202,17 +215,30 @@ fn base<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawB
     base
 }
 
+/// Keys of an image with a Dockerfile of its own.
+const BUILD: [&str; 4] = ["context", "dockerfile", "target", "args"];
+
 fn image<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawImage<'a> {
+    if BUILD.iter().any(|key| !keys.lacks(key)) && keys.lacks("packages") && keys.lacks("base") {
+        let build = RawBuild {
+            context: keys.string("context", reader),
+            dockerfile: keys.string("dockerfile", reader),
+            target: keys.string("target", reader),
+            args: keys.string_table("args", reader),
+        };
+        keys.finish(reader);
+        return RawImage { name, base: None, packages: None, build: Some(build) };
+    }
     if keys.lacks("packages") {
         let message = format!("{} has no `packages`", keys.name());
         reader.refuse(
             keys.span.clone(),
             message,
-            "add `packages = [\"…\"]` with the colcon packages of the image",
+            "add `packages = [\"…\"]` with the colcon packages of the image, or `context = \"…\"` with the directory of its Dockerfile",
         );
     }
-    let image =
-        RawImage { name, base: keys.string("base", reader), packages: keys.strings("packages", reader) };
+    let (base, packages) = (keys.string("base", reader), keys.strings("packages", reader));
+    let image = RawImage { name, base, packages, build: None };
     keys.finish(reader);
     image
 }
@@ -242,6 +268,7 @@ fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         env_files: keys.strings("env_files", reader).map(Spanned::into_inner).unwrap_or_default(),
         busy: keys.table("busy", reader).map(|keys| busy(keys, reader)),
         reconnect: keys.integer("reconnect", reader),
+        registry_port: keys.integer("registry_port", reader),
         invalid: Vec::new(),
     };
     let read = [

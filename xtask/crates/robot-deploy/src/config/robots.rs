@@ -27,6 +27,9 @@ const OVERRIDES: [&str; 4] = [
 /// Directories in which the Compose file is, unless `compose` is set.
 pub(crate) const COMPOSE_DIRS: [&str; 2] = ["docker", ""];
 
+/// Port of the robot's loopback on which its registry listens, unless `registry_port` is set.
+const REGISTRY_PORT: u16 = 5000;
+
 /// Seconds that a robot may be unreachable, unless `reconnect` is set.
 const RECONNECT: u32 = 60;
 
@@ -53,6 +56,13 @@ pub(super) fn robot(
         "write a number of seconds, from 0 to 3600",
         reader,
     );
+    let registry_port = number(
+        "registry_port",
+        raw.registry_port.as_ref(),
+        1..=65_535,
+        "write a port of the robot, from 1 to 65535",
+        reader,
+    );
     Some(Robot {
         name,
         host: host?,
@@ -65,6 +75,7 @@ pub(super) fn robot(
             None => None,
         },
         reconnect: Duration::from_secs(reconnect.unwrap_or(RECONNECT).into()),
+        registry_port: registry_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(REGISTRY_PORT),
     })
 }
 

@@ -35,10 +35,9 @@ pub(super) fn workspace(
     here: &Utf8Path,
     mut reader: Reader<'_>,
 ) -> Result<Workspace> {
-    let project = raw
-        .project
-        .as_ref()
-        .and_then(|project_raw| project(project_raw, !raw.images.is_empty(), root, &mut reader));
+    let project = raw.project.as_ref().and_then(|project_raw| {
+        project(project_raw, raw.images.iter().any(|image| image.build.is_none()), root, &mut reader)
+    });
     let mut found = match &project {
         Some(project) => discover::packages(&project.sources(), here, &Variables::default())?,
         None => Found::default(),
@@ -47,8 +46,11 @@ pub(super) fn workspace(
     let images: Vec<Image> = raw
         .images
         .iter()
+        .filter(|image_raw| image_raw.build.is_none())
         .filter_map(|image_raw| image(image_raw, raw, project.as_ref(), root, &found, &mut reader))
         .collect();
+    let dockerfiles =
+        raw.images.iter().filter_map(|raw| dockerfile(raw, project.as_ref()?, root, &mut reader)).collect();
     let settings = raw
         .packages
         .iter()
@@ -71,6 +73,7 @@ pub(super) fn workspace(
         project,
         bases: by_name(bases, |base| &base.name),
         images: by_name(images, |image| &image.name),
+        dockerfiles,
         robots: by_name(robots, |robot| &robot.name),
         hub,
         jobs,
@@ -244,6 +247,36 @@ fn image(
     };
     let packages = packages(name, raw.packages.as_ref()?, project, root, found, reader);
     Some(Image { name: name.to_owned(), base: base?.to_owned(), packages })
+}
+
+/// The build of an image with a Dockerfile of its own, as Compose writes it, with paths that begin with `./` in the repository.
+fn dockerfile(
+    raw: &RawImage<'_>,
+    project: &Project,
+    root: &Utf8Path,
+    reader: &mut Reader<'_>,
+) -> Option<(String, serde_json::Value)> {
+    let build = raw.build.as_ref()?;
+    reader.check_name(&raw.name, names::tag);
+    let context = match &build.context {
+        Some(text) => paths::inside("context", text, root, reader)?,
+        None => root.to_owned(),
+    };
+    let written = build.dockerfile.as_ref().map_or("Dockerfile", |text| *text.get_ref());
+    let spans = [&build.dockerfile, &build.context].map(|text| text.as_ref().map(Spanned::span));
+    let span = spans.into_iter().flatten().next().unwrap_or_else(|| raw.name.span());
+    paths::existing_file("dockerfile", span, root, context.join(written), reader)?;
+    let args: BTreeMap<_, _> =
+        build.args.iter().map(|(name, value)| (*name.get_ref(), *value.get_ref())).collect();
+    let name = *raw.name.get_ref();
+    let definition = serde_json::json!({
+        "image": format!("{}:{name}", project.name),
+        "context": format!("./{}", context.strip_prefix(root).unwrap_or(&context)),
+        "dockerfile": written,
+        "target": build.target.as_ref().map(|text| *text.get_ref()),
+        "args": args,
+    });
+    Some((name.to_owned(), definition))
 }
 
 fn packages(

@@ -128,7 +128,11 @@ fn push_all(
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
         cost.layer_bytes += manifest.layer_bytes;
-        let reference = registry::reference(&route.workspace.project.name, &manifest.digest);
+        let reference = registry::reference(
+            route.session.endpoint().registry_port,
+            &route.workspace.project.name,
+            &manifest.digest,
+        );
         delivery.images.push(Delivered { image: built.spec.image.clone(), reference });
     }
     cost.sent += report.sent + tunnel.traffic().sent - start;
@@ -226,7 +230,7 @@ pub(crate) fn pull_lacking(
     survey: &Survey,
     images: &[Delivered],
 ) -> Result<()> {
-    let repository = registry::repository(project);
+    let repository = registry::repository(session.endpoint().registry_port, project);
     let images = pulling::lacking(survey, &repository, project, images);
     if images.is_empty() {
         return Ok(());

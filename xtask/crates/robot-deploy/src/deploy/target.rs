@@ -105,16 +105,7 @@ impl<'a> Target<'a> {
             return Ok((Some(self.survey.clone()), received_images));
         }
         data::tell(self.workspace, release, &self.survey);
-        for (project, services) in self.survey.twins(&release.names) {
-            let robot = &self.robot.name;
-            ui::warn(
-                robot,
-                &format!(
-                    "the Compose project `{project}` runs {} there, too: `cargo xtask ssh --robot {robot} -- docker compose --project-name {project} down` stops it",
-                    services.join(", ")
-                ),
-            );
-        }
+        self.survey.tell_twins(&release.names);
         let metadata = Metadata::now(source, via, delivery.references());
         for file in activate::missing(release, &self.survey) {
             self.progress.doing(&format!("sending {} ({})", file.path, ui::bytes(file.bytes)), None);

@@ -64,6 +64,6 @@ fn images<'a>(workspace: &'a Workspace, drafts: &BTreeMap<&str, ComposeDraft>) -
         workspace.robots.values().filter(rendered).map(|robot| robot.compose.as_slice()).collect();
     let are_all_known = workspace.robots.values().all(|robot| files.contains(robot.compose.as_slice()));
     let used: BTreeSet<&str> = drafts.values().flat_map(ComposeDraft::images).collect();
-    let names = || workspace.images.keys().map(String::as_str);
+    let names = || workspace.image_names().map(String::as_str);
     are_all_known.then(|| names().filter(|name| !used.contains(name)).collect())
 }

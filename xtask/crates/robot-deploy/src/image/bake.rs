@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::failures::{self, Paths};
-use super::{Builder, dockerfile, progress, secrets};
+use super::{Builder, dockerfile, progress, secrets, siblings};
 use crate::config::{Base, Platform, Workspace};
 use crate::error::{Exit, Failure, Result, exit_of};
 use crate::process::{self, Cmd};
@@ -190,7 +190,8 @@ pub(super) fn outcome(call: &Cmd, file: &Utf8Path, run: impl FnOnce(&Cmd) -> Res
 /// robots in two terminals, must not overwrite each other's file.
 pub(super) fn write_bake_file(dir: &Utf8Path, targets: &Map<String, Value>) -> Result<Utf8PathBuf> {
     let names: Vec<&String> = targets.keys().collect();
-    let mut definition = json!({ "group": { "default": { "targets": names } }, "target": targets });
+    let mut definition =
+        json!({ "group": { "default": { "targets": names } }, "target": siblings::hoist(targets) });
     escape_templates(&mut definition);
     let definition = serde_json::to_string_pretty(&definition).context("write the Bake file")? + "\n";
     let file = dir.join(format!("bake-{}.json", super::content_tag([definition.as_str()])));

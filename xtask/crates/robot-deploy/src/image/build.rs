@@ -16,7 +16,7 @@ use super::facts::{self, Facts};
 use super::own::OwnRepository;
 use super::provenance::Provenance;
 use super::unchanged::{self, Known};
-use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, Origin, base, dockerfile, others};
+use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, Origin, base, dockerfile, others, siblings};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::{FollowedBy as _, Result};
 use crate::timeline::{self, Lane, Phase};
@@ -62,6 +62,8 @@ pub fn build(
 ) -> Result<Vec<Built>> {
     let _span = timeline::span(Lane::Build, Phase::Whole, format!("build of {}", title(specs)));
     let dir = workspace.state_dir().join("build");
+    let known = specs.iter().flat_map(|spec| super::all_for(workspace, &spec.platform));
+    let specs = &siblings::with_those_below(workspace, specs, &known.chain(specs.iter().cloned()).collect());
     let contexts = base_contexts(workspace, builder, specs)?;
     let (prepared, dependencies) = prepared(workspace, builder, &contexts, false)?;
     let workspace = &*prepared;
@@ -105,13 +107,13 @@ fn title(specs: &BTreeSet<ImageSpec>) -> String {
 
 /// Inputs of an image's build.
 #[derive(Clone)]
-struct Inputs {
+pub(super) struct Inputs {
     /// The image's name for people.
     reference: String,
     own: Arc<OwnRepository>,
-    bake_target: BakeTarget,
+    pub(super) bake_target: BakeTarget,
     /// Hash of everything that the image depends on, if that is known.
-    hash: Option<String>,
+    pub(super) hash: Option<String>,
 }
 
 impl Inputs {
@@ -141,7 +143,9 @@ impl Inputs {
             let (reference, own) = (spec.reference(workspace), Arc::clone(&own));
             Ok((spec, Self { reference, own, bake_target, hash }))
         });
-        inputs.collect()
+        let mut all = inputs.collect::<Result<_>>()?;
+        siblings::link(workspace, &mut all)?;
+        Ok(all)
     }
 
     fn built(&self, spec: &ImageSpec, id: ImageId) -> Built {

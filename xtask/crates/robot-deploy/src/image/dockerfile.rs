@@ -322,6 +322,7 @@ mod tests {
             packages: PackageGraph::new(graph)?,
             settings: BTreeMap::new(),
             skipped: Vec::new(),
+            dockerfiles: BTreeMap::new(),
             on_bases: BTreeMap::new(),
         };
         render(&workspace, &base)

@@ -14,8 +14,8 @@ use crate::process;
 const SAME: [&str; 9] =
     ["target", "args", "labels", "no_cache_filter", "extra_hosts", "shm_size", "ulimits", "network", "pull"];
 
-/// Keys of `build` that change nothing on a robot: other names, other platforms, caches of this machine.
-const WITHOUT_EFFECT: [&str; 5] = ["tags", "platforms", "cache_to", "provenance", "sbom"];
+/// Keys of `build` that change nothing on a robot: its name and others, other platforms, caches of this machine.
+const WITHOUT_EFFECT: [&str; 6] = ["image", "tags", "platforms", "cache_to", "provenance", "sbom"];
 
 /// Bake target of an image, and the hash of its inputs if they are known.
 ///

@@ -103,6 +103,11 @@ impl ComposeDraft {
         self.images.names()
     }
 
+    /// Names of the services.
+    pub(crate) fn services(&self) -> BTreeSet<String> {
+        self.images.by_service().map(|(service, _)| service.clone()).collect()
+    }
+
     /// Paths of the repository that services mount, or that their images are built from, relative to the repository.
     pub(crate) fn inputs(&self) -> Vec<Utf8PathBuf> {
         let mut model = self.model.clone();
@@ -371,7 +376,10 @@ mod tests {
     }
 
     fn references() -> BTreeMap<String, String> {
-        BTreeMap::from([("navigation".to_owned(), crate::robot::registry::reference("eurobot", "sha256:aa"))])
+        BTreeMap::from([(
+            "navigation".to_owned(),
+            crate::robot::registry::reference(5000, "eurobot", "sha256:aa"),
+        )])
     }
 
     /// Returns the files of a project's archive: mode and text by name.
@@ -461,7 +469,7 @@ mod tests {
         let hashes = |digest: &str| -> Result<String> {
             let references = BTreeMap::from([(
                 "navigation".to_owned(),
-                crate::robot::registry::reference("eurobot", digest),
+                crate::robot::registry::reference(5000, "eurobot", digest),
             )]);
             let project = draft(&path).with_references(&references)?;
             Ok(unpack(&project)?.remove("services").map(|(_, text)| text).unwrap_or_default())

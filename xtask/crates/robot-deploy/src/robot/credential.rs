@@ -40,9 +40,13 @@ impl Credential {
             explained(error, |error| {
                 Failure::failed(format!("the registry on `{robot}` does not start"))
                     .hint(format!(
-                        "`cargo xtask ssh --robot {robot} -- docker logs {}` shows why; another program may use \
-                         port 5000 there: `sudo ss -ltnp` shows it",
+                        "`cargo xtask ssh --robot {robot} -- docker logs {}` shows why",
                         registry::CONTAINER
+                    ))
+                    .hint(format!(
+                        "if its port {} is in use: {}",
+                        session.endpoint().registry_port,
+                        registry::port_hint(robot)
                     ))
                     .because(error)
                     .into()

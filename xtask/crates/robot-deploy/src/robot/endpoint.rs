@@ -28,6 +28,8 @@ pub struct Endpoint {
     pub compressed: bool,
     /// Time that a running operation waits for a lost robot to come back.
     pub reconnect: Duration,
+    /// Port of the robot's loopback on which its registry listens.
+    pub registry_port: u16,
 }
 
 impl Endpoint {
@@ -138,6 +140,7 @@ pub(crate) mod testing {
             identity: None,
             compressed: false,
             reconnect: Duration::ZERO,
+            registry_port: 5000,
         }
     }
 }

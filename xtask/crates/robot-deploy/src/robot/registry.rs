@@ -15,21 +15,29 @@ use crate::image::oci::{self, Descriptor};
 use crate::robot_side::Script;
 use crate::{number, ui};
 
-/// Address on which the registry listens on the robot. Loopback only, so that SSH is the only way in.
-pub const ADDRESS: &str = "127.0.0.1:5000";
-
-/// Registry part of image references on the robot. An address, because `localhost` may resolve to `[::1]`,
-/// where another program may listen.
-pub const HOST: &str = ADDRESS;
+/// Address on which the registry listens on the robot, and the registry part of image references there. Loopback only,
+/// so that SSH is the only way in. An address, because `localhost` may resolve to `[::1]`, where another program may
+/// listen.
+pub fn address(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
 
 /// Returns the repository of a project in the robot's registry, as the robot's engine calls it.
-pub fn repository(project: &str) -> String {
-    format!("{HOST}/{project}")
+pub fn repository(port: u16, project: &str) -> String {
+    format!("{}/{project}", address(port))
 }
 
 /// Returns the reference of an image that the robot's engine pulled from the robot's registry.
-pub fn reference(project: &str, digest: &str) -> String {
-    format!("{}@{digest}", repository(project))
+pub fn reference(port: u16, project: &str, digest: &str) -> String {
+    format!("{}@{digest}", repository(port, project))
+}
+
+/// Hint for a robot on which another program listens on the registry's port.
+pub(super) fn port_hint(robot: &str) -> String {
+    format!(
+        "`cargo xtask ssh --robot {robot} -- sudo ss -ltnp` shows the program: stop it, or give the registry another port \
+         with `registry_port = 5005` in [robots.{robot}] of robots.toml"
+    )
 }
 
 /// Name of the registry's container and of its volume.
@@ -41,7 +49,8 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
 /// Makes sure that the registry runs on the robot: sends `image` if the robot does not have it, and starts a
 /// container if none runs with it. The data volume outlives the container. Returns the number of bytes sent.
 pub fn ensure(session: &Session, image: &str) -> Result<u64> {
-    let start = session.script(Script::Registry, &[CONTAINER, image, ADDRESS]);
+    let start =
+        session.script(Script::Registry, &[CONTAINER, image, &address(session.endpoint().registry_port)]);
     let load = || session.command(["docker", "load", "--quiet"]).feed(&cmd!("docker save {image}")?);
     let robot = session.robot();
     let state =

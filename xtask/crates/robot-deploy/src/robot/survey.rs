@@ -10,7 +10,7 @@ use crate::robot_side::lines::{self, survey as word};
 
 use super::Session;
 use super::outcome::PendingOutcome;
-use crate::number;
+use crate::{number, ui};
 
 /// A container of the project on the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +120,8 @@ impl EngineImage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     pub robot: String,
+    /// Port of its loopback on which its registry listens.
+    pub registry_port: u16,
     /// Output of `uname -m`.
     pub machine: String,
     /// Robot's clock, in seconds since 1970.
@@ -153,7 +155,8 @@ impl Survey {
     pub fn of(session: &Session, project: &str, repository: &str) -> Result<Self> {
         let robot = session.robot();
         let text = session.script(Script::Survey, &[project, repository]).read();
-        Self::parse(robot, &text.map_err(|error| no_answer(robot, error))?)
+        let survey = Self::parse(robot, &text.map_err(|error| no_answer(robot, error))?)?;
+        Ok(Self { registry_port: session.endpoint().registry_port, ..survey })
     }
 
     /// Like [`Survey::of`], without the images that no container runs.
@@ -209,6 +212,18 @@ impl Survey {
             twins.entry(project).or_default().push(service);
         }
         twins
+    }
+
+    /// Tells of other Compose projects that run services with these names, and how to stop them.
+    pub(crate) fn tell_twins(&self, names: &BTreeSet<String>) {
+        let robot = &self.robot;
+        for (project, services) in self.twins(names) {
+            let text = format!(
+                "the Compose project `{project}` runs {} there, too: `cargo xtask ssh --robot {robot} -- docker compose --project-name {project} down` stops it",
+                services.join(", ")
+            );
+            ui::warn(robot, &text);
+        }
     }
 
     /// Returns whether the robot's engine has an image: `REPOSITORY@sha256:…` or `REPOSITORY:TAG`.

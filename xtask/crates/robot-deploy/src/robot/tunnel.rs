@@ -20,6 +20,9 @@ pub(crate) const KEPT_HINT: &str = "what arrived is kept on the robot: the next 
 /// Time that a freshly started registry may take to answer.
 const READY: Duration = Duration::from_secs(30);
 
+/// Time that a robot's SSH server may take to say that it forwards nothing.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// An open tunnel. Dropping it closes the tunnel.
 #[derive(Debug)]
 pub struct Tunnel<'a> {
@@ -97,7 +100,7 @@ impl<'a> Tunnel<'a> {
         let connection = self.session.connected_since();
         self.forwards.set(self.forwards.get() + 1);
         let socket = self.session.socket_path(&format!("registry-{}", self.forwards.get()));
-        self.session.forward(socket.as_str(), registry::ADDRESS)?;
+        self.session.forward(socket.as_str(), &registry::address(self.session.endpoint().registry_port))?;
         self.relay.redirect(socket);
         self.forwarded.set(connection);
         Ok(())
@@ -106,15 +109,42 @@ impl<'a> Tunnel<'a> {
     fn wait_until_ready(&self) -> Result<()> {
         let robot = self.session.robot();
         let deadline = READY.max(self.session.endpoint().reconnect);
-        let is_registry = process::poll("the registry to answer", deadline, || self.knock())
-            .map_err(|error| silent(robot, error))?;
+        // `Ok(Err(_))` ends the wait: a server that forwards nothing does not change its mind.
+        let mut asked = false;
+        let knock = || match self.knock() {
+            Err(_) if !std::mem::replace(&mut asked, true) && forwards_nothing(self.session.endpoint()) => {
+                Ok(Err(no_forwarding(robot)))
+            }
+            answer => answer.map(Ok),
+        };
+        let is_registry = process::poll("the registry to answer", deadline, knock)
+            .map_err(|error| silent(robot, error))??;
         if is_registry {
             return Ok(());
         }
-        Err(Failure::failed(format!("port 5000 on `{robot}` is used by something that is not a registry"))
-            .hint(format!("`cargo xtask ssh --robot {robot} -- sudo ss -ltnp` shows the program: stop it, or move it to another port"))
+        let port = self.session.endpoint().registry_port;
+        Err(Failure::failed(format!("port {port} on `{robot}` is used by something that is not a registry"))
+            .hint(registry::port_hint(robot))
             .into())
     }
+}
+
+/// Asks the robot's SSH server if it refuses to forward ports, on a connection of its own: through a master, only that says why.
+/// The words are those of OpenSSH for SSH_OPEN_ADMINISTRATIVELY_PROHIBITED (RFC 4254, section 5.1).
+fn forwards_nothing(endpoint: &Endpoint) -> bool {
+    let forward = ["-o", "BatchMode=yes", "-W", &registry::address(endpoint.registry_port), "--"];
+    let tried = endpoint.ssh_that_forwards().args(forward).arg(&endpoint.destination).stderr_within(ANSWER);
+    tried.is_ok_and(|said| said.is_some_and(|said| said.contains("administratively prohibited")))
+}
+
+fn no_forwarding(robot: &str) -> anyhow::Error {
+    Failure::failed(format!("the SSH server of `{robot}` forwards no ports, which the tunnel to its registry needs"))
+        .hint(format!(
+            "allow it with `AllowTcpForwarding local` in /etc/ssh/sshd_config on `{robot}`, and without `restrict` or \
+             `no-port-forwarding` in ~/.ssh/authorized_keys there"
+        ))
+        .hint(format!("`cargo xtask deploy --robot {robot} --via archive` needs no tunnel, and sends more"))
+        .into()
 }
 
 /// The error for a registry that runs but does not answer, for example because its disk hangs.
@@ -132,7 +162,7 @@ fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
 
 /// The command with which people open a tunnel by hand, until Ctrl-C.
 pub fn by_hand(endpoint: &Endpoint, port: u16) -> Cmd {
-    let forward = format!("127.0.0.1:{port}:{}", registry::ADDRESS);
+    let forward = format!("127.0.0.1:{port}:{}", registry::address(endpoint.registry_port));
     endpoint
         .ssh_that_forwards()
         .args(["-o", "ExitOnForwardFailure=yes", "-L", &forward, "-N", "--"])

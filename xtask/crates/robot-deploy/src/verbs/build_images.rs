@@ -65,7 +65,7 @@ fn check_names(args: &Args, workspace: &Workspace) -> Result<()> {
     let texts: Vec<String> = files.filter_map(|file| fs_err::read_to_string(file).ok()).collect();
     let is_known = |name: &&String| {
         let line = format!("{name}:");
-        workspace.images.contains_key(*name)
+        workspace.image_names().any(|known| known == *name)
             || texts.iter().flat_map(|text| text.lines()).any(|other| other.trim() == line)
     };
     let unknown = args.images.iter().find(|name| !is_known(name));
@@ -114,7 +114,8 @@ fn selected(
     }
     let is_selected =
         |spec: &ImageSpec| args.images.is_empty() || args.images.iter().any(|name| spec.is_called(name));
-    Ok(images.into_iter().filter(is_selected).collect())
+    let selected = images.iter().filter(|spec| is_selected(spec)).cloned().collect();
+    Ok(image::with_those_below(workspace, &selected, &images))
 }
 
 fn platform(text: &str) -> Result<Platform> {

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Applies the variables to one robot; returns the state of its services unless nothing was to be done.
 fn serve(args: &Args, workspace: &Workspace, robot: &Robot) -> Result<Option<Survey>> {
     let project = &workspace.project.name;
-    let repository = registry::repository(project);
+    let repository = registry::repository(robot.registry_port, project);
     let draft = ComposeDraft::render(workspace, robot)?;
     let mut target = Target::connect(workspace, robot, reach, &repository, args.on_busy.into())?;
     if !args.plan {

@@ -48,11 +48,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let workspace = workspace()?;
     let project = workspace.project.name.as_str();
-    let repository = &registry::repository(project);
     let (bundle, robots) = open(args, &workspace)?;
     let source = SourceRevision::parse(bundle.contents().revision.as_deref().unwrap_or_default());
     let digest_cache = DigestCache::load(&workspace.state_dir());
     let serve = |robot: &Robot| {
+        let repository = &registry::repository(robot.registry_port, project);
         let mut target = Target::connect(&workspace, robot, reach, repository, args.activate)?;
         target.lock()?;
         let images = bundle.images_of(robot)?;

@@ -36,8 +36,8 @@ pub struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     let robots = args.robots.resolve(&workspace)?;
-    let repository = registry::repository(&workspace.project.name);
     let serve = |robot: &Robot| -> Result<Survey> {
+        let repository = registry::repository(robot.registry_port, &workspace.project.name);
         let mut target = Target::connect(&workspace, robot, reach, &repository, args.on_busy.into())?;
         target.lock()?;
         let releases = stored::list(&target.session, &workspace.project.name)?;

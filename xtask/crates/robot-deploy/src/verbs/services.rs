@@ -83,7 +83,7 @@ pub(crate) fn run(verb: Verb, args: &Args) -> Result<()> {
         history::record(&session, project, verb.name(), &args.services.join(" "))?;
         services::compose(&session, project, &words).run()?;
         process::outcome_needed()?;
-        Survey::of(&session, project, &registry::repository(project))
+        Survey::of(&session, project, &registry::repository(robot.registry_port, project))
     };
     let (surveys, served) = fleet::each(&robots, serve);
     show_running(&surveys)?;

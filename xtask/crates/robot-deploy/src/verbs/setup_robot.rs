@@ -13,6 +13,7 @@ use crate::files;
 use crate::host::Need;
 use crate::image::{Builder, service};
 use crate::reach::reach;
+use crate::release::compose::ComposeDraft;
 use crate::robot::{Endpoint, Session, Survey, connecting, host_key, registry};
 use crate::{process, ui};
 
@@ -48,9 +49,13 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
     ensure_login(&endpoint)?;
     let session = Session::open(endpoint)?;
     let project = &workspace.project.name;
-    let survey = Survey::of(&session, project, &registry::repository(project))?;
+    let survey = Survey::of(&session, project, &registry::repository(robot.registry_port, project))?;
     survey.check_platform(&robot.name, &robot.platform)?;
     check_compose(&session)?;
+    // A workspace that is not complete yet is no mistake here.
+    if let Ok(draft) = ComposeDraft::render(workspace, robot) {
+        survey.tell_twins(&draft.services());
+    }
     let began = Instant::now();
     let sent = registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
     DigestCache::load(&workspace.state_dir()).record_speed(&robot.name, sent, began.elapsed());

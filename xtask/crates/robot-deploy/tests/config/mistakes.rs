@@ -286,6 +286,14 @@ fn every_mistake_has_a_place_and_a_remedy() {
         ),
         (with("packages = [\"navigation\"]", ""), "6:9", "has no `packages`", "add `packages"),
         (
+            hub("[images.camera]\ncontext = \"camera\""),
+            "11:11",
+            "`camera/Dockerfile` does not exist",
+            "`dockerfile`",
+        ),
+        (hub("[images.camera]\ncontext = \"../camera\""), "11:11", "`context`", "inside the directory"),
+        (hub("[images.camera]\ncontext = \".\"\npackages = []"), "11:1", "unknown key `context`", "packages"),
+        (
             with("[\"navigation\"]", "[\"navigation\", \"navigation\"]"),
             "7:27",
             "is listed twice",
@@ -444,6 +452,7 @@ fn every_mistake_has_a_place_and_a_remedy() {
         ),
         (main_with("busy = { heartbeat = \"/a\" }"), "10:1", "no `service`", "behavior_tree"),
         (main_with("reconnect = -1"), "10:13", "`reconnect` cannot be -1", "seconds"),
+        (main_with("registry_port = 0"), "10:17", "`registry_port` cannot be 0", "port"),
         (main_with("busy = { lokc = \"/a\" }"), "10:10", "unknown key `lokc`", "did you mean `lock`?"),
         (hub("[releases]\nkeep = 1"), "11:8", "`keep` cannot be 1", "from 2 to 1000"),
         (hub("[releases]\nsettle = -1"), "11:10", "`settle` cannot be -1", "seconds"),

@@ -23,7 +23,10 @@ pub(super) fn tag(reference: &str, platform: &Platform) -> String {
 pub(in crate::image) fn pull(reference: &str, platform: &Platform) -> Result<String> {
     let tag = tag(reference, platform);
     ensure_cached(&tag, || {
-        pull_now(reference, platform)?;
+        // `docker load` may have brought it.
+        if find("an image", reference, platform).is_err() {
+            pull_now(reference, platform)?;
+        }
         cmd!("docker tag {reference} {tag}")?.run()?;
         if let Some(size) = size(&tag) {
             ui::step("image", &format!("{size} on this machine; from now on builds need no registry"));
@@ -109,7 +112,7 @@ fn explain(reference: &str, platform: &Platform, said: &str, error: anyhow::Erro
     Failure::failed(format!("the image {reference} cannot be pulled"))
         .hint("the first build needs its registry, later ones do not; `docker login` for a private one")
         .hint(
-            "without internet: `docker save` it on a machine that has it, `docker load` it here, and write its name without the digest in robots.toml",
+            "without internet: `docker save` it on a machine that has it, `docker load` it here; if it is still pulled, write its name without the digest in robots.toml, or remove its line from images.lock",
         )
         .caused_by(error)
 }

@@ -51,11 +51,18 @@ impl Images {
         for (name, origin) in self.0.values() {
             origins.entry(name.clone()).or_default().insert(origin.clone());
         }
-        for (name, origin) in self.0.values_mut().filter(|(_, origin)| *origin != Origin::Packages) {
+        let of_file = |name: &str, origin: &Origin| match origin {
+            Origin::Packages => true,
+            Origin::Foreign { .. } => false,
+            Origin::Dockerfile { build } => {
+                workspace.dockerfiles.get(name).map(ToString::to_string).as_ref() == Some(build)
+            }
+        };
+        for (name, origin) in self.0.values_mut().filter(|(name, origin)| !of_file(name, origin)) {
             // Arguments may differ between robots.
             let has_arguments =
                 matches!(&origin, Origin::Dockerfile { build } if build.contains("\"args\":{"));
-            if has_arguments || origins[name].len() > 1 || workspace.images.contains_key(name) {
+            if has_arguments || origins[name].len() > 1 || workspace.image_names().any(|ours| ours == name) {
                 let hash = format!("{:x}", Sha256::digest(format!("{origin:?}")));
                 name.push_str(&format!("-{}", &hash[..6]));
             }
@@ -114,6 +121,7 @@ fn image(
     if let Some(build) = definition.get("build").filter(|build| build.is_object()) {
         let mut build = build.clone();
         add_secrets(&mut build, model, service)?;
+        build["image"] = definition["image"].clone();
         return Ok((tag(service), Origin::Dockerfile { build: build.to_string() }));
     }
     let Some(reference) = reference else {
@@ -122,6 +130,9 @@ fn image(
             .into());
     };
     if let Some(name) = reference.strip_prefix(&format!("{project}:")) {
+        if let Some(build) = workspace.dockerfiles.get(name) {
+            return Ok((name.to_owned(), Origin::Dockerfile { build: build.to_string() }));
+        }
         workspace.image(name).with_context(|| format!("service `{service}` of `{file}`"))?;
         return Ok((name.to_owned(), Origin::Packages));
     }
