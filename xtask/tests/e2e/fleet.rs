@@ -42,6 +42,9 @@ pub fn two_clones_on_one_machine_do_not_mix_their_images(lab: &Lab) {
     let image = format!("{PROJECT}:localization");
     let before = Engine::layers(&image);
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # of this clone");
+    // However long the other clone takes.
+    let patience = ["20", "300"].map(|it| format!("[robots.main]\nsimulated = true\nreconnect = {it}"));
+    workspace.edit("robots.toml", &patience[0], &patience[1]);
     MAIN.cut_link();
     let ours = workspace.start(&["deploy", "--robot", "main", "--yes"]);
     let built = eventually("its build", || Some(Engine::layers(&image)).filter(|layers| *layers != before));
