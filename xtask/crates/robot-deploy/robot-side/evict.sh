@@ -31,13 +31,14 @@ evict_releases() {
     # The registry had another port before, or another name: those images go with the last of their releases.
     docker image ls --format '{{.Repository}}' | sort -u | while read -r repository; do
         case $repository in
-        localhost:*/"$project" | 127.0.0.1:*/"$project")
-            printf '%s\n' "$images" | grep -q "^$repository@" && continue
-            printf '%s\n' "$images" | grep -q '^127\.0\.0\.1:' || continue
-            docker image ls --digests --format '{{.Repository}}@{{.Digest}} {{.Repository}}:{{.Tag}}' "$repository" | tr ' ' '\n' |
-                grep -v '<none>' | sort -u | while read -r name; do docker image rm "$name"; done
-            ;;
+            localhost:*/"$project") ;;
+            # Perhaps the port of now, with images that were delivered with `--no-start`.
+            127.0.0.1:*/"$project") printf '%s\n' "$images" | grep -q '^127\.0\.0\.1:' || continue ;;
+            *) continue ;;
         esac
+        printf '%s\n' "$images" | grep -q "^$repository@" && continue
+        docker image ls --digests --format '{{.Repository}}@{{.Digest}} {{.Repository}}:{{.Tag}}' "$repository" | tr ' ' '\n' |
+            grep -v '<none>' | sort -u | while read -r name; do docker image rm "$name"; done
     done
     # An image with a tag is the latest one, perhaps delivered with `--no-start`: it stays.
     wanted=$(printf '%s\n' "$images" | sed 's/ .*//')

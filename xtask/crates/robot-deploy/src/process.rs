@@ -418,19 +418,24 @@ impl Cmd {
     /// Runs a query, also in a dry run, and returns what it wrote to stderr; `None` if it had not ended within `limit`.
     pub(crate) fn stderr_within(&self, limit: Duration) -> Result<Option<String>> {
         announce(self);
-        let expression = self.expression().stdin_null().stdout_null().stderr_capture();
-        let handle = child::apart(expression).unchecked().start()?;
-        let ended = handle.wait_timeout(limit)?.map(|it| String::from_utf8_lossy(&it.stderr).into_owned());
+        let ended = Self::end_within(&self.with_stdin().stdout_null().stderr_capture(), limit)?;
+        Ok(ended.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
+
+    /// Runs a command that is killed after `limit`; returns its output if it had ended by then.
+    fn end_within(
+        expression: &duct::Expression,
+        limit: Duration,
+    ) -> std::io::Result<Option<std::process::Output>> {
+        let handle = expression.start()?;
+        let ended = handle.wait_timeout(limit)?.cloned();
         handle.kill()?;
         Ok(ended)
     }
 
     fn try_briefly(&self) {
         let expression = child::apart(self.with_stdin().stdout_null().stderr_null()).unchecked();
-        if let Err(error) = expression.start().and_then(|handle| {
-            handle.wait_timeout(Duration::from_secs(20)).map(drop)?;
-            handle.kill()
-        }) {
+        if let Err(error) = Self::end_within(&expression, Duration::from_secs(20)) {
             ui::warn("clean-up", &format!("`{self}`: {error}"));
         }
     }

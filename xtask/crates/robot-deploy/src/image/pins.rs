@@ -48,6 +48,12 @@ impl Lock {
     }
 }
 
+/// Name without what Docker adds to one of Docker Hub.
+pub(crate) fn familiar(name: &str) -> &str {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
+}
+
 /// Name without tag or digest, in the form in which a digest can follow.
 fn repository(reference: &str) -> &str {
     let name = reference.split('@').next().unwrap_or(reference);

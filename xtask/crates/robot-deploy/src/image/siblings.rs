@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::build::Inputs;
-use super::{ImageSpec, Origin, content_tag};
+use super::{ImageSpec, Origin, content_tag, pins};
 use crate::config::Workspace;
 use crate::error::{Failure, Result};
 
@@ -122,22 +122,16 @@ fn words(workspace: &Workspace, spec: &ImageSpec) -> Option<Vec<String>> {
 
 /// The name of an image without what Docker adds to one that lacks it.
 fn short(name: &str) -> &str {
-    let name = name.strip_prefix("docker.io/").unwrap_or(name);
-    let name = name.strip_prefix("library/").unwrap_or(name);
+    let name = pins::familiar(name);
     name.strip_suffix(":latest").unwrap_or(name)
 }
 
 /// Targets of a Bake file, with those that they build upon.
 pub(super) fn hoist(targets: &serde_json::Map<String, Value>) -> serde_json::Map<String, Value> {
     let mut all = targets.clone();
-    for target in all.clone().values() {
-        let below = target[SIBLINGS].as_object().map(hoist).unwrap_or_default();
-        for (name, target) in below {
-            all.entry(name).or_insert(target);
-        }
-    }
-    for target in all.values_mut().filter_map(Value::as_object_mut) {
-        target.remove(SIBLINGS);
+    for (name, target) in targets {
+        all.extend(target[SIBLINGS].as_object().map(hoist).unwrap_or_default());
+        all[name].as_object_mut().and_then(|target| target.remove(SIBLINGS));
     }
     all
 }

@@ -140,8 +140,8 @@ fn forwards_nothing(endpoint: &Endpoint) -> bool {
 fn no_forwarding(robot: &str) -> anyhow::Error {
     Failure::failed(format!("the SSH server of `{robot}` forwards no ports, which the tunnel to its registry needs"))
         .hint(format!(
-            "allow it with `AllowTcpForwarding local` in /etc/ssh/sshd_config on `{robot}`, and without `restrict` or \
-             `no-port-forwarding` in ~/.ssh/authorized_keys there"
+            "allow it with `AllowTcpForwarding local` in /etc/ssh/sshd_config on `{robot}` and `sudo systemctl restart ssh`, and \
+             without `restrict` or `no-port-forwarding` in ~/.ssh/authorized_keys there"
         ))
         .hint(format!("`cargo xtask deploy --robot {robot} --via archive` needs no tunnel, and sends more"))
         .into()

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{Platform, Workspace, nearest};
 use crate::error::{Failure, Result};
-use crate::image::{ImageSpec, Origin};
+use crate::image::{ImageSpec, Origin, pins};
 
 /// Name of an image in the project's repository, and its origin, by service.
 #[derive(Clone, Debug)]
@@ -173,10 +173,10 @@ fn add_secrets(build: &mut Value, model: &Value, service: &str) -> Result<()> {
 /// A name as a tag: letters, digits, `.`, `_` and `-`, at most 128 (the OCI distribution specification, "Pulling manifests").
 fn tag(name: &str) -> String {
     let short = name.split('@').next().unwrap_or(name);
-    let short = short.strip_prefix("docker.io/").unwrap_or(short);
-    let short = short.strip_prefix("library/").unwrap_or(short);
-    let text: String =
-        short.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let text: String = pins::familiar(short)
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .collect();
     let text = text.trim_start_matches(['.', '-']);
     text[text.len().saturating_sub(100)..].to_owned()
 }
