@@ -125,7 +125,7 @@ ENV PATH=/opt/venv/bin:${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 COPY --link --from=scripts /environment.sh /opt/ws/
 COPY --link --from=scripts /rosdep.yaml /usr/local/share/
 COPY --link --from=scripts \
-    /build-package /test-package /resolve-dependencies /colcon-package /colcon-defaults /limit-compilers /seal-tree /usr/local/bin/
+    /build-package /test-package /resolve-dependencies /reinstall /colcon-package /colcon-defaults /limit-compilers /seal-tree /usr/local/bin/
 
 # ---- development: `cargo xtask dev-shell` and .devcontainer/. The user `dev` gets the developer's UID when the
 # container starts; a user of the base with UID 1000 (Ubuntu's `ubuntu`) is removed. Shells source the result of

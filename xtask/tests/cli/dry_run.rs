@@ -71,7 +71,7 @@ fn dry(lab: &Lab, args: &[&str]) -> Ran {
 fn a_deploy_asks_the_robot_and_shows_the_build_and_in_words_what_depends_on_it() {
     let lab = Lab::new();
     let ran = dry(&lab, &["deploy", "--robot", "main"]);
-    let bake = "BUILDX_BAKE_ENTITLEMENTS_FS=0 docker buildx bake --builder=default --provenance=false --sbom=false --file";
+    let bake = "BUILDX_BAKE_ENTITLEMENTS_FS=0 BUILDX_GIT_INFO=0 docker buildx bake --builder=default --provenance=false --sbom=false --file";
     let layers = "sending the layers that the registry of `main` lacks, and pulling them there";
     in_order(
         &ran.stdout,

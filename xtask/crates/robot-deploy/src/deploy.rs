@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::config::{Robot, Workspace};
 use crate::delivery::archive::{self, ArchiveImage};
 use crate::delivery::plan::{Plan, Services};
-use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
+use crate::delivery::{self, Ahead, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
 use crate::error::{Exit, Failure, FollowedBy as _, Planned, Result, exit_of};
 use crate::image::{self, Builder, Built, ImageSpec, service};
 use crate::reach::{endpoint, reach};
@@ -90,19 +90,21 @@ pub(crate) fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, bu
 }
 
 impl<'a> Deploy<'a> {
-    /// Reads what the robots are to run.
+    /// Reads what the robots are to run. `builder` prepares this machine for building.
     pub(crate) fn new(
         workspace: &'a Workspace,
-        builder: Builder,
+        builder: impl FnOnce() -> Result<Builder>,
         robots: Vec<&'a Robot>,
         via: Via,
         activate: Activate,
         began: Instant,
     ) -> Result<Self> {
-        // In parallel with `docker compose`, which takes longer than git.
-        let (source, drafts) =
-            parallel::both(|| SourceRevision::of(workspace), || drafts(workspace, &robots));
-        let drafts = drafts?;
+        // Each of them waits for other programs.
+        let others = || parallel::both(|| SourceRevision::of(workspace), || self::drafts(workspace, &robots));
+        let ((source, drafts), builder) = parallel::both(others, builder);
+        let builder = builder?;
+        // If Compose was missing, `builder` has installed it by now.
+        let drafts = drafts.or_else(|_| self::drafts(workspace, &robots))?;
         unused::tell_packages(workspace);
         unused::tell_images(workspace, &drafts);
         Ok(Self {
@@ -189,6 +191,12 @@ impl<'a> Deploy<'a> {
         let mut target = Target::connect(workspace, robot, reach, &repository, self.activate)?;
         target.progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
+        // What needs no lock is done while the images are being built, if they are.
+        let (ahead, mut registry_image) = (Ahead::default(), None);
+        if self.via == Via::Registry && self.build.has_none_yet() {
+            ahead.start_agent(&target.session, &workspace.project.name);
+            registry_image = Some(service::registry(self.builder, &robot.platform)?);
+        }
         let Some(built) = self.build.images() else { return Ok(None) };
         drop(waiting);
         // The build may have taken minutes.
@@ -201,17 +209,17 @@ impl<'a> Deploy<'a> {
             Some(images) => target.runs(&draft.with_references(&delivery::references(&images))?),
             None => false,
         };
-        if !is_done || target.survey.pending.is_some() {
-            target.lock()?;
-        }
-        let delivery = self.deliver(robot, &target, &built).map_err(|error| match exit_of(&error) {
-            Exit::Unreachable => {
-                let broke_off = format!("the delivery to `{}` broke off", robot.name);
-                Failure::unreachable(broke_off).hint(tunnel::KEPT_HINT).caused_by(error)
+        let lacking: Vec<&Built> = match (self.via, is_done) {
+            (Via::Registry, false) => built.iter().filter(|built| !self.is_there(built, &target)).collect(),
+            _ => Vec::new(),
+        };
+        let mut delivery = ahead.with_layers((&self.cache, self.builder, &robot.name), &lacking, || {
+            if !is_done || target.survey.pending.is_some() {
+                target.lock()?;
             }
-            _ => self.advise_to_prune(error, &target.session),
-        });
-        let mut delivery = delivery?;
+            self.deliver(robot, &target, &built, &ahead, registry_image)
+                .map_err(|error| self.explained(error, &target.session))
+        })?;
         let release = draft.with_references(&delivery.references())?;
         if !self.build.has_succeeded() {
             return Ok(None);
@@ -252,7 +260,7 @@ impl<'a> Deploy<'a> {
         };
         let services = Services { hashes: release.hashes, jobs: release.jobs, archive };
         let registry_image = &service::registry(self.builder, &robot.platform)?;
-        delivery::plan::plan(&self.route(&target, registry_image), &built, &services)
+        delivery::plan::plan(&self.route(&target, &Ahead::default(), registry_image), &built, &services)
     }
 
     /// Name of an image on a robot, as far as it is known before the delivery.
@@ -265,16 +273,24 @@ impl<'a> Deploy<'a> {
         registry::reference(survey.registry_port, &self.workspace.project.name, &digest)
     }
 
-    fn route<'r>(&'r self, target: &'r Target<'_>, registry_image: &'r str) -> Route<'r> {
+    fn route<'r>(&'r self, target: &'r Target<'_>, ahead: &'r Ahead, registry_image: &'r str) -> Route<'r> {
         let Self { workspace, builder, digest_cache, cache, .. } = self;
         let Target { session, survey, progress, .. } = target;
         let (workspace, builder) = (*workspace, *builder);
-        Route { workspace, builder, session, survey, registry_image, digest_cache, cache, progress }
+        Route { workspace, builder, session, survey, registry_image, digest_cache, cache, ahead, progress }
     }
 
-    /// Adds to an error about a full disk the number of bytes that `prune` would free.
-    fn advise_to_prune(&self, error: anyhow::Error, session: &Session) -> anyhow::Error {
+    fn is_there(&self, built: &Built, target: &Target<'_>) -> bool {
+        delivery::on_robot(self.workspace, &target.survey, &self.digest_cache, built).is_some()
+    }
+
+    /// Adds to the error of a delivery what is kept, or what `prune` would free.
+    fn explained(&self, error: anyhow::Error, session: &Session) -> anyhow::Error {
         let robot = session.robot();
+        if exit_of(&error) == Exit::Unreachable {
+            let broke_off = format!("the delivery to `{robot}` broke off");
+            return Failure::unreachable(broke_off).hint(tunnel::KEPT_HINT).caused_by(error);
+        }
         let bytes =
             if delivery::is_full(&error) { prune::garbage(session, &self.workspace.project.name) } else { 0 };
         if bytes == 0 {
@@ -286,7 +302,14 @@ impl<'a> Deploy<'a> {
             .into()
     }
 
-    fn deliver(&self, robot: &Robot, target: &Target<'_>, built: &[Built]) -> Result<Delivery> {
+    fn deliver(
+        &self,
+        robot: &Robot,
+        target: &Target<'_>,
+        built: &[Built],
+        ahead: &Ahead,
+        registry_image: Option<String>,
+    ) -> Result<Delivery> {
         let Target { session, survey, progress, .. } = target;
         let there = delivery::already_there(self.workspace, survey, &self.digest_cache, built);
         if self.via == Via::Archive && there.is_none() {
@@ -300,7 +323,10 @@ impl<'a> Deploy<'a> {
             delivery::pull_lacking(session, &self.workspace.project.name, survey, &images)?;
             return Ok(Delivery { images_there: images.len(), images, cost: Cost::default() });
         }
-        let registry_image = &service::registry(self.builder, &robot.platform)?;
-        delivery::deliver(&self.route(target, registry_image), built)
+        let registry_image = match registry_image {
+            Some(image) => image,
+            None => service::registry(self.builder, &robot.platform)?,
+        };
+        delivery::deliver(&self.route(target, ahead, &registry_image), built)
     }
 }

@@ -31,7 +31,10 @@ mod send;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use crate::digest::Digest;
 use crate::error::{Exit, Failure, Result, exit_of};
@@ -39,7 +42,7 @@ use crate::image::export;
 use crate::image::layout::{self, Exported, Layer};
 use crate::image::oci::Descriptor;
 use crate::image::{Builder, Built};
-use crate::robot::Tunnel;
+use crate::robot::{Session, Tunnel};
 use crate::timeline::{Lane, Phase, Transport};
 use crate::{parallel, timeline, ui};
 
@@ -104,6 +107,73 @@ impl TransferReport {
         let layers = self.images.iter().flat_map(|image| &image.layers);
         let left = layers.filter(|layer| !self.layers.contains_key(&layer.digest));
         left.map(|layer| (&layer.digest, layer.size)).collect::<BTreeMap<_, _>>().values().sum()
+    }
+}
+
+/// What is done for a delivery before it begins: none of it needs the robot's lock.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    agent: Mutex<Option<Agent>>,
+    layers: Mutex<Option<Receiver<ReadLayers>>>,
+}
+
+/// Images whose layers have been read, by the image's digest; the last one may have failed.
+type ReadLayers = BTreeMap<String, Result<Exported>>;
+
+impl Ahead {
+    /// Starts the robot's agent, if its registry runs, and asks it for its layers. Does not wait for the answer.
+    ///
+    /// The robot is not locked, so the answer may be out of date when it is used. That costs bytes, and never
+    /// correctness: [`Agent::begin`] and `docker push` look again.
+    pub(crate) fn start_agent(&self, session: &Session, repository: &str) {
+        let started = Agent::start(session).and_then(|mut agent| {
+            agent.request_inventory(repository)?;
+            Ok(agent)
+        });
+        // Without it, the agent is started when it is needed, and errors are reported then.
+        *self.agent.lock() = started.ok();
+    }
+
+    /// Runs `deliver` while the layers of images are read out of the engine.
+    pub(crate) fn with_layers<T>(
+        &self,
+        (cache, builder, robot): (&DeltaCache, Builder, &str),
+        built: &[&Built],
+        deliver: impl FnOnce() -> T,
+    ) -> T {
+        if !layout::can_export(builder) || built.is_empty() {
+            return deliver();
+        }
+        let (sender, receiver) = channel();
+        *self.layers.lock() = Some(receiver);
+        let read = || {
+            let _span = timeline::span(Lane::robot(robot), Phase::Prepare, "export layers");
+            let mut layers = ReadLayers::new();
+            for built in built {
+                let exported = export::export(&cache.layout, builder, built);
+                let has_failed = exported.is_err();
+                layers.insert(built.id.digest().to_owned(), exported);
+                if has_failed {
+                    break;
+                }
+            }
+            // Nobody waits for them if the delivery has failed before.
+            drop(sender.send(layers));
+        };
+        parallel::both(read, deliver).1
+    }
+
+    /// Takes the agent and its list of layers, unless it has failed.
+    fn take_agent(&self) -> Option<(Agent, Inventory)> {
+        let mut agent = self.agent.lock().take()?;
+        let inventory = agent.requested_inventory().ok()?;
+        Some((agent, inventory))
+    }
+
+    /// Takes the layers, once all of them have been read.
+    fn take_layers(&self) -> ReadLayers {
+        let receiver = self.layers.lock().take();
+        receiver.and_then(|receiver| receiver.recv().ok()).unwrap_or_default()
     }
 }
 
@@ -203,16 +273,20 @@ impl<'a> Transfer<'a> {
 
     fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
         self.route.progress.waiting("reading the layers of the images");
-        let _span = self.span(Phase::Prepare, "export layers");
-        built
-            .iter()
-            .map(|built| export::export(&self.route.cache.layout, self.route.builder, built))
-            .collect()
+        let mut read = self.route.ahead.take_layers();
+        let export = |built: &&Built| {
+            let again = || export::export(&self.route.cache.layout, self.route.builder, built);
+            read.remove(built.id.digest()).unwrap_or_else(again)
+        };
+        built.iter().map(export).collect()
     }
 
     /// Starts the agent and asks for its inventory.
     fn connect(&self) -> Result<(Agent, Inventory)> {
         let _span = self.span(Phase::Connect, "list layers");
+        if let Some(ahead) = self.route.ahead.take_agent() {
+            return Ok(ahead);
+        }
         let mut agent = Agent::start(self.route.session)?;
         let inventory = agent.inventory(self.repository())?;
         Ok((agent, inventory))

@@ -181,7 +181,7 @@ impl<'a> Target<'a> {
     /// Reads the robot's state after an activation.
     fn after(&self, number: &str) -> Result<Survey> {
         seen::add(self.workspace, &self.robot.name, number);
-        Survey::of(&self.session, &self.workspace.project.name, self.repository).map_err(|error| {
+        Survey::of_containers(&self.session, &self.workspace.project.name).map_err(|error| {
             let gone = exit_of(&error) == Exit::Unreachable;
             let message =
                 format!("`{}` runs release {number}, but cannot be reached any more", self.robot.name);

@@ -216,6 +216,8 @@ pub(super) fn call(builder: Builder) -> Cmd {
         // buildx 0.20 and later asks before a Bake file may read files outside the current directory, such as
         // the certificates of this machine. This Bake file is our own.
         .env("BUILDX_BAKE_ENTITLEMENTS_FS", "0")
+        // buildx would ask git six times for each image, for a record that nobody reads.
+        .env("BUILDX_GIT_INFO", "0")
         .args(["buildx", "bake", builder.arg()])
         // An attestation turns every image into an index whose digest changes with every build.
         .args(["--provenance=false", "--sbom=false"])

@@ -19,6 +19,7 @@ use super::unchanged::{self, Known};
 use super::{BakeTarget, Builder, Built, ImageId, ImageSpec, Origin, base, dockerfile, others, siblings};
 use crate::config::{Base, Image, Platform, Store, Workspace};
 use crate::error::{FollowedBy as _, Result};
+use crate::parallel;
 use crate::timeline::{self, Lane, Phase};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,7 +128,7 @@ impl Inputs {
         dir: &Utf8Path,
     ) -> Result<BTreeMap<&'a ImageSpec, Self>> {
         let own = OwnRepository::take(&workspace.project.name)?;
-        let inputs = specs.iter().map(|spec| {
+        let inputs = parallel::map(specs, |spec| {
             let (definition, hash) = if spec.origin == Origin::Packages {
                 let image = workspace.image(&spec.image)?;
                 let key = (image.base.as_str(), &spec.platform);
@@ -143,7 +144,7 @@ impl Inputs {
             let (reference, own) = (spec.reference(workspace), Arc::clone(&own));
             Ok((spec, Self { reference, own, bake_target, hash }))
         });
-        let mut all = inputs.collect::<Result<_>>()?;
+        let mut all = inputs.into_iter().collect::<Result<_>>()?;
         siblings::link(workspace, &mut all)?;
         Ok(all)
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 
 use super::layout::{Exported, Layout};
 use super::push::Push;
@@ -24,7 +25,9 @@ pub fn export(layout: &Layout, builder: Builder, built: &Built) -> Result<Export
         anyhow::bail!("this machine's engine keeps images in the classic store");
     };
     let digest = &digest.parse().with_context(|| format!("read the digest of `{}`", built.reference))?;
-    // Two runs must not write the same blob at the same time.
+    // Two threads or runs must not write the same blob at the same time.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock();
     let lock = files::lock_file(&layout.dir.join("lock"))?;
     process::poll("another run to export its layers", LOCK_TIMEOUT, || Ok(lock.try_lock()?))?;
     if let Some(image) = layout.image(digest) {

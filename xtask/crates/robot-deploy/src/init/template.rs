@@ -1,7 +1,7 @@
 //! Files for a repository with ROS packages and without a Compose file: those of the example workspace.
 
 /// Path, content, and whether it is a program.
-pub(super) const FILES: [(&str, &str, bool); 28] = [
+pub(super) const FILES: [(&str, &str, bool); 29] = [
     ("docker/ros.Dockerfile", include_str!("../../../../../docker/ros.Dockerfile"), false),
     ("docker/ros/build-package", include_str!("../../../../../docker/ros/build-package"), true),
     ("docker/ros/colcon-defaults", include_str!("../../../../../docker/ros/colcon-defaults"), true),
@@ -18,6 +18,7 @@ pub(super) const FILES: [(&str, &str, bool); 28] = [
     ("docker/ros/make-system-tree", include_str!("../../../../../docker/ros/make-system-tree"), true),
     ("docker/ros/node-alive", include_str!("../../../../../docker/ros/node-alive"), true),
     ("docker/ros/prune-venv", include_str!("../../../../../docker/ros/prune-venv"), true),
+    ("docker/ros/reinstall", include_str!("../../../../../docker/ros/reinstall"), true),
     (
         "docker/ros/requirements/build.in",
         include_str!("../../../../../docker/ros/requirements/build.in"),

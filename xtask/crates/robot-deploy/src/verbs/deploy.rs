@@ -107,7 +107,8 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     }
     let began = Instant::now();
     let robots = args.robots.resolve(workspace)?;
-    let builder = builder(args.yes, &host::needs(robots.iter().map(|robot| &robot.platform)))?;
+    let needs = host::needs(robots.iter().map(|robot| &robot.platform));
+    let builder = || builder(args.yes, &needs);
     let deploy = Deploy::new(workspace, builder, robots, args.via, args.activate, began)?;
     if args.plan || crate::mode::dry_run() {
         let (plans, planned) = if args.plan { deploy.plan_all()? } else { deploy.dry_run()? };

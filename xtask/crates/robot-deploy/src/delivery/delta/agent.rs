@@ -171,7 +171,18 @@ impl Agent {
 
     /// Asks for the blobs, spools and free space on the robot. Changes nothing there.
     pub(super) fn inventory(&mut self, repository: &str) -> Result<Inventory> {
-        self.ask(Command::Look { repository }, ANSWER_TIMEOUT)
+        self.request_inventory(repository)?;
+        self.requested_inventory()
+    }
+
+    /// Asks for [`Agent::requested_inventory`] and does not wait for it.
+    pub(super) fn request_inventory(&mut self, repository: &str) -> Result<()> {
+        self.command(Command::Look { repository })
+    }
+
+    /// Waits for the answer to [`Agent::request_inventory`].
+    pub(super) fn requested_inventory(&mut self) -> Result<Inventory> {
+        self.next_answer(ANSWER_TIMEOUT)
     }
 
     /// Asks for the digest and the index of a layer that is not on this machine; the index has no names.
