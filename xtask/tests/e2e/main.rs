@@ -49,6 +49,7 @@ mod plan;
 mod provenance;
 mod readme;
 mod registry_image;
+mod reinstall;
 mod releases;
 mod ros;
 mod security;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         fleet::both_image_stores_get_the_same_images,
         fleet::robots_hear_each_other_on_a_shared_domain_only,
         everyday::the_build_tools_work_on_the_sources_of_this_machine,
+        reinstall::what_is_installed_again_equals_a_build_from_nothing,
         everyday::what_is_built_with_them_belongs_to_who_started_them,
         provenance::touched_files_and_fresh_clones_change_no_digest,
         init::a_colcon_workspace_becomes_a_running_robot,
