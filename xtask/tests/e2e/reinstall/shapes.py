@@ -70,6 +70,29 @@ NAME = 'links'
 setup(name=NAME, version='1.0.0', packages=[NAME], data_files=[{MARKER}, ('share/links/maps', ['maps/a', 'same/b', 'c'])])
 '''
 
+# A program, a file that CMake fills in, and a Python module.
+CMAKES = '''
+cmake_minimum_required(VERSION 3.16)
+project(cmakes CXX)
+add_executable(c c.cpp)
+configure_file(b.yaml.in b.yaml)
+install(TARGETS c DESTINATION lib/cmakes)
+install(FILES a.yaml ${CMAKE_BINARY_DIR}/b.yaml DESTINATION share/cmakes)
+execute_process(COMMAND python3 -c "import sys; print(*sys.version_info[:2], sep='.', end='')" OUTPUT_VARIABLE version)
+install(FILES python/d.py DESTINATION lib/python${version}/site-packages/cmakes)
+'''
+# As many files as a number in a file says, which CMake notices.
+COUNTS = '''
+cmake_minimum_required(VERSION 3.16)
+project(counts NONE)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS number)
+file(STRINGS number number)
+foreach(one RANGE ${number})
+  file(WRITE ${CMAKE_BINARY_DIR}/file-${one} "${one}")
+  install(FILES ${CMAKE_BINARY_DIR}/file-${one} DESTINATION share/counts)
+endforeach()
+'''
+
 # Files of each shape, the files that change without colcon, and the links.
 SHAPES = {
     'plain': (
@@ -107,14 +130,12 @@ SHAPES = {
         {'c': 'maps/a', 'same': 'maps'},
     ),
     'cmakes': (
-        {'CMakeLists.txt': 'cmake_minimum_required(VERSION 3.10)\nproject(cmakes NONE)\nfile(READ a.yaml text)\n'
-                           'file(WRITE ${CMAKE_BINARY_DIR}/b.yaml "${text}")\n'
-                           'set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS a.yaml)\n'
-                           'install(FILES a.yaml ${CMAKE_BINARY_DIR}/b.yaml DESTINATION share/cmakes)\n',
-         'a.yaml': 'a: 1\n'},
-        set(),
+        {'CMakeLists.txt': CMAKES, 'a.yaml': 'a: 1\n', 'b.yaml.in': 'b: 1\n', 'c.cpp': 'int main() { return 1; }\n',
+         'c.hpp': '', 'python/d.py': 'X = 1\n'},
+        {'a.yaml', 'b.yaml.in', 'c.cpp', 'python/d.py'},
         {},
     ),
+    'counts': ({'CMakeLists.txt': COUNTS, 'number': '1\n'}, set(), {}),
 }
 
 
@@ -127,7 +148,7 @@ def build(name: str) -> 'tuple[str, bool]':
     if done.returncode:
         sys.exit(f'build-package {name}: {done.stdout}')
     listing = r'cd /out && find . -printf "%p %y %m %U %G %T@ %l\n" | sort && find . -type f | sort | xargs -d "\n" sha256sum'
-    return subprocess.check_output(['sh', '-c', listing], text=True), 'reinstall: ' not in done.stdout
+    return subprocess.check_output(['sh', '-c', listing], text=True), 'Summary: ' in done.stdout
 
 
 def build_from_nothing(name: str) -> str:
@@ -146,6 +167,10 @@ def edit(path: Path) -> None:
     text = path.read_text()
     if path.name == 'version.py':
         path.write_text(text.replace('1.2.', '1.2.1'))
+    elif path.name == 'number':
+        path.write_text('2\n')
+    elif path.suffix == '.cpp':
+        path.write_text(text.replace('return ', 'return 1'))
     elif path.suffix == '.xml':
         path.write_text(text + '<!-- edited -->\n')
     else:
@@ -171,7 +196,7 @@ def main() -> None:
         os.mkdir('/ws/build')
         build(name)
         live = {*live, f'resource/{name}'} & set(files) if live else live
-        others = sorted(set(files) - live)
+        others = ['number'] if 'number' in files else sorted(set(files) - live)
         some = chance.sample(sorted(live), chance.randint(1, len(live))) if live else []
         for edited in filter(None, (some, [chance.choice(others)])):
             for path in edited:
