@@ -1,5 +1,3 @@
-from glob import glob
-
 from setuptools import find_packages, setup
 
 package_name = 'bringup'
@@ -11,13 +9,12 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
         (f'share/{package_name}', ['package.xml']),
-        (f'share/{package_name}/config', sorted(glob('config/*.yaml'))),
     ],
     install_requires=['setuptools'],
     extras_require={'test': ['pytest']},
     maintainer='The robot team',
     maintainer_email='team@robots.example',
-    description='Parameters, a starter for a desktop, a probe for topics.',
+    description='A starter for a desktop, a probe for topics.',
     license='Apache-2.0',
     entry_points={
         'console_scripts': [

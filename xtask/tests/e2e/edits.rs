@@ -44,6 +44,20 @@ pub fn one_line_of_python_changes_one_layer_and_one_container(lab: &Lab) {
     assert!(installed(MAIN, "localization", "odometry.py").contains("# edited"));
 }
 
+pub fn a_parameter_file_replaces_who_mounts_it(lab: &Lab) {
+    let workspace = lab.deployed();
+    let (services, image) = (MAIN.services(), MAIN.digest("navigation"));
+
+    workspace.edit("ros_ws/params/navigation.yaml", "angle_tolerance: 0.03", "angle_tolerance: 0.04");
+    lab.deploy(MAIN).says("all 4 images were already there").never_says("build-package");
+
+    assert_replaced("navigation", &services, &MAIN.services());
+    assert_eq!(MAIN.digest("navigation"), image);
+    let container = format!("{PROJECT}-navigation-1");
+    let read = MAIN.exec(&["docker", "exec", &container, "cat", "/params/navigation.yaml"]);
+    assert!(read.contains("angle_tolerance: 0.04"), "{read}");
+}
+
 pub fn one_line_of_cpp_changes_one_layer(lab: &Lab) {
     let workspace = lab.deployed();
     let (services, layers) = (MAIN.services(), MAIN.layers("navigation"));

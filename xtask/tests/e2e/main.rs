@@ -77,6 +77,7 @@ fn main() -> ExitCode {
         ros::the_nodes_of_a_robot_drive_it_to_its_goal,
         edits::one_line_of_python_changes_one_layer_and_one_container,
         edits::one_line_of_cpp_changes_one_layer,
+        edits::a_parameter_file_replaces_who_mounts_it,
         edits::returning_to_an_older_source_returns_to_the_older_image,
         edits::a_deleted_module_leaves_the_image,
         dependencies::a_dependency_that_the_base_lacks_reaches_the_robot,

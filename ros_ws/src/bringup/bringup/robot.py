@@ -4,11 +4,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 
-from ament_index_python.packages import (
-    get_package_prefix,
-    get_package_share_directory,
-    PackageNotFoundError,
-)
+from ament_index_python.packages import get_package_prefix, PackageNotFoundError
 
 PACKAGES = ('communication', 'localization', 'navigation', 'behavior_tree')
 """Each has an executable of its own name and `_node`, as in docker/compose.yaml."""
@@ -40,19 +36,19 @@ def executable(package: str, name: str) -> str:
     return str(path)
 
 
-def parameter_files(robot: str) -> list[str]:
-    """Return the parameter files of a robot, the common one first."""
-    directory = Path(get_package_share_directory('bringup'), 'config')
-    known = sorted(path.stem for path in directory.glob('*.yaml') if path.stem != 'common')
+def parameter_files(directory: Path, robot: str) -> list[str]:
+    """Return the parameter files of a robot, those of all robots first, as docker/compose.yaml mounts them."""
+    known = sorted(path.name for path in directory.glob('*') if path.is_dir())
     if robot not in known:
-        raise NotBuilt(f'no parameters for a robot `{robot}`; there are {", ".join(known)}')
-    return [str(directory / 'common.yaml'), str(directory / f'{robot}.yaml')]
+        raise NotBuilt(
+            f'no parameters for a robot `{robot}` in {directory}; there are {", ".join(known) or "none"}')
+    return [str(path) for place in (directory, directory / robot) for path in sorted(place.glob('*.yaml'))]
 
 
-def processes(robot: str) -> list[Process]:
+def processes(robot: str, parameters: Path) -> list[Process]:
     """Return the processes of a robot; name everything that is missing at once."""
     arguments = ['--ros-args', '-r', f'__ns:=/{robot}']
-    for file in parameter_files(robot):
+    for file in parameter_files(parameters, robot):
         arguments += ['--params-file', file]
     found, missing = [], []
     for package in PACKAGES:

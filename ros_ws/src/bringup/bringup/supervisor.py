@@ -8,6 +8,7 @@ no robot; and Ctrl-C stops them all.
 import argparse
 from collections.abc import Sequence
 import os
+from pathlib import Path
 import signal
 import subprocess
 import sys
@@ -73,9 +74,12 @@ def main() -> int:
     parser.add_argument(
         '--robot', default=os.environ.get('ROBOT_NAME', 'main'),
         help='whose parameters and namespace to use (default: $ROBOT_NAME or main)')
-    robot = parser.parse_args().robot
+    parser.add_argument(
+        '--params', type=Path, default=Path('params'), metavar='DIRECTORY',
+        help='the parameter files (default: `params` in this directory)')
+    arguments = parser.parse_args()
     try:
-        to_start = processes(robot)
+        to_start = processes(arguments.robot, arguments.params)
     except NotBuilt as error:
         print(f'bringup: {error}', file=sys.stderr)
         return 1

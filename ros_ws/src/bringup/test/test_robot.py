@@ -1,6 +1,7 @@
 """The whole robot, as `bringup` starts it, plays its match to the end and stops when asked."""
 
 import os
+from pathlib import Path
 import signal
 import subprocess
 import time
@@ -12,14 +13,15 @@ import pytest
 PROBE = executable('bringup', 'wait_for_topic')
 
 
-@pytest.fixture(params=['main', 'secondary'])
-def robot(request, monkeypatch):
+@pytest.fixture
+def robot(monkeypatch):
     """Start a robot where no other robot hears it; stop it as Ctrl-C would."""
     monkeypatch.setenv('ROS_DOMAIN_ID', str(10 + os.getpid() % 90))
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    command = [executable('bringup', 'bringup'), '--robot', request.param]
+    parameters = Path(__file__).parent / 'params'
+    command = [executable('bringup', 'bringup'), '--robot', 'tester', '--params', str(parameters)]
     process = subprocess.Popen(command)
-    yield request.param
+    yield 'tester'
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 0

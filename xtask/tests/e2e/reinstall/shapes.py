@@ -130,9 +130,9 @@ SHAPES = {
         {'c': 'maps/a', 'same': 'maps'},
     ),
     'cmakes': (
-        {'CMakeLists.txt': CMAKES, 'a.yaml': 'a: 1\n', 'b.yaml.in': 'b: 1\n', 'c.cpp': 'int main() { return 1; }\n',
-         'c.hpp': '', 'python/d.py': 'X = 1\n'},
-        {'a.yaml', 'b.yaml.in', 'c.cpp', 'python/d.py'},
+        {'CMakeLists.txt': CMAKES, 'a.yaml': 'a: 1\n', 'b.yaml.in': 'b: 1\n', 'c.cpp': '#include "c.hpp"\nint main() { return C; }\n',
+         'c.hpp': '#define C 1\n', 'python/d.py': 'X = 1\n'},
+        {'a.yaml', 'b.yaml.in', 'c.cpp', 'c.hpp', 'python/d.py'},
         {},
     ),
     'counts': ({'CMakeLists.txt': COUNTS, 'number': '1\n'}, set(), {}),
@@ -170,7 +170,9 @@ def edit(path: Path) -> None:
     elif path.name == 'number':
         path.write_text('2\n')
     elif path.suffix == '.cpp':
-        path.write_text(text.replace('return ', 'return 1'))
+        path.write_text(text.replace('return ', 'return 1 + '))
+    elif path.suffix == '.hpp':
+        path.write_text(text.replace('1', '11'))
     elif path.suffix == '.xml':
         path.write_text(text + '<!-- edited -->\n')
     else:

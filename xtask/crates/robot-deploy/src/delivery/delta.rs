@@ -110,7 +110,7 @@ impl TransferReport {
     }
 }
 
-/// What is done for a delivery before it begins: none of it needs the robot's lock.
+/// Work for a delivery that is done before it begins, because it does not need the robot's lock.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     agent: Mutex<Option<Agent>>,
