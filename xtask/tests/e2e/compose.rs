@@ -419,9 +419,12 @@ pub fn nodes_that_were_started_by_hand_are_named(lab: &Lab) {
         .expect_exit(0)
         .says("a service of the Compose project `hand`");
     workspace.xtask(&["setup-robot", "--robot", "main"]).expect_exit(0).says(stop);
-    add_to_navigation(workspace, "    labels: { edit: \"1\" }\n");
-    lab.deploy(MAIN).says("`hand` runs navigation there, too").says(stop);
-    MAIN.sh(&format!("{stop} --timeout 0; rm -r hand"));
+    let device = format!("docker run --detach --name lidar --device /dev/zero {image} sleep 1000");
+    MAIN.sh(&device);
+    add_to_navigation(workspace, "    devices: [\"/dev/zero:/dev/motor\"]\n");
+    let deployed = lab.deploy(MAIN).says("`hand` runs navigation there, too").says(stop);
+    deployed.says("the container `lidar` has /dev/zero there, which `navigation` needs");
+    MAIN.sh(&format!("{stop} --timeout 0; rm -r hand; docker rm --force lidar"));
     let status = workspace.xtask(&["status", "--robot", "main"]).expect_exit(0);
     status.never_says("hand");
 }

@@ -36,27 +36,33 @@ if [ -n "$repository" ]; then
     list "$project" &
     loaded=$!
 fi
-containers=$(docker container ls --all --no-trunc --filter label=com.docker.compose.project \
-    --format '{{.ID}} {{.Image}} {{json (.Label "com.docker.compose.oneoff")}} {{json (.Label "com.docker.compose.project")}} {{.State}} {{json (.Label "com.docker.compose.service")}}' 2>&1) || {
+containers=$(docker container ls --all --no-trunc \
+    --format '{{.ID}} {{.Image}} {{json (.Label "com.docker.compose.oneoff")}} {{json (.Label "com.docker.compose.project")}} {{.State}} {{json (.Label "xtask.role")}}' 2>&1) || {
     printf 'no-docker\t%s\n' "$(printf '%s' "$containers" | tr '\n\t' '  ')"
     # shellcheck disable=SC2086 # empty or one process ID
     wait $images $loaded
     exit 0
 }
-ids='' names=''
+ids='' names='' others=''
 if [ -n "$containers" ]; then
-    while read -r id name one_off of state service; do
+    while read -r id name one_off of state role; do
         # Containers of `cargo xtask run` are not services.
         [ "$one_off" != '"True"' ] || continue
         if [ "$of" != "\"$project\"" ]; then
-            # Another Compose project, perhaps the same nodes, started by hand.
-            [ "$state" != running ] || printf 'other\t%s\t%s\n' "$of" "$service"
+            # Perhaps the same nodes, started by hand, or a program that holds a device.
+            [ "$state $role" != 'running ""' ] || others="$others $id"
             continue
         fi
         ids="$ids $id" names="$names $name"
     done <<END
 $containers
 END
+fi
+if [ -n "$others" ]; then
+    # shellcheck disable=SC2086 # ids, each an argument
+    docker container inspect --format \
+        '{{printf "other\t%s\t%s\t%s\t%s\t%s" (json (index .Config.Labels "com.docker.compose.project")) (json (index .Config.Labels "com.docker.compose.service")) (json .Name) (json .HostConfig.Devices) (json .HostConfig.PortBindings)}}' \
+        $others 2>/dev/null
 fi
 if [ -n "$ids" ]; then
     # An engine with the containerd store does not list images that it pulled only in part. It does so when it

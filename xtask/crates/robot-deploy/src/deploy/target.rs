@@ -10,7 +10,7 @@ use crate::release::compose::ComposeProject;
 use crate::release::lock::Lock;
 use crate::release::metadata::{Metadata, SourceRevision};
 use crate::release::{busy, data, seen, state};
-use crate::robot::{Endpoint, Session, Survey};
+use crate::robot::{Endpoint, Session, Survey, others};
 use crate::timeline::{self, Lane, Phase};
 use crate::ui::{self, Progress};
 
@@ -105,7 +105,7 @@ impl<'a> Target<'a> {
             return Ok((Some(self.survey.clone()), received_images));
         }
         data::tell(self.workspace, release, &self.survey);
-        self.survey.tell_twins(&release.names);
+        self.survey.tell_others(&release.names, &others::needs(&release.definitions));
         let metadata = Metadata::now(source, via, delivery.references());
         for file in activate::missing(release, &self.survey) {
             self.progress.doing(&format!("sending {} ({})", file.path, ui::bytes(file.bytes)), None);

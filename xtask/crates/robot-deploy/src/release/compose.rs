@@ -108,6 +108,11 @@ impl ComposeDraft {
         self.images.by_service().map(|(service, _)| service.clone()).collect()
     }
 
+    /// The services, in Compose's JSON.
+    pub(crate) fn definitions(&self) -> &Value {
+        &self.model["services"]
+    }
+
     /// Paths of the repository that services mount, or that their images are built from, relative to the repository.
     pub(crate) fn inputs(&self) -> Vec<Utf8PathBuf> {
         let mut model = self.model.clone();

@@ -9,8 +9,9 @@ use crate::robot_side::Script;
 use crate::robot_side::lines::{self, survey as word};
 
 use super::Session;
+use super::others::Other;
 use super::outcome::PendingOutcome;
-use crate::{number, ui};
+use crate::number;
 
 /// A container of the project on the robot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,8 +143,8 @@ pub struct Survey {
     pub in_use: Vec<EngineImage>,
     /// The project's containers, including stopped ones.
     pub containers: Vec<Container>,
-    /// Services of other Compose projects that run there, with the projects' names.
-    pub others: BTreeSet<(String, String)>,
+    /// Other containers that run there.
+    pub others: BTreeSet<Other>,
     /// Hashes of the mounted files that are there.
     pub files: BTreeSet<String>,
     /// Hash of the content that each path of the robot's data began with.
@@ -184,9 +185,7 @@ impl Survey {
                     survey.pending = Some(PendingOutcome::parse(release, outcome, reason));
                 }
                 [word::CONTAINER, ref fields @ ..] => survey.containers.extend(Container::parse(fields)),
-                [word::OTHER, project, service] => {
-                    survey.others.insert((label(project), label(service)));
-                }
+                [word::OTHER, ref fields @ ..] => survey.others.extend(Other::parse(fields)),
                 [word::FILE, hash] => {
                     survey.files.insert(hash.to_owned());
                 }
@@ -203,27 +202,6 @@ impl Survey {
     /// All images that the robot can run.
     pub fn known(&self) -> impl Iterator<Item = &EngineImage> {
         self.images.iter().chain(&self.in_use)
-    }
-
-    /// Other Compose projects that run services with these names, each with those services.
-    pub fn twins<'a>(&'a self, names: &BTreeSet<String>) -> BTreeMap<&'a str, Vec<&'a str>> {
-        let mut twins: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (project, service) in self.others.iter().filter(|(_, service)| names.contains(service)) {
-            twins.entry(project).or_default().push(service);
-        }
-        twins
-    }
-
-    /// Tells of other Compose projects that run services with these names, and how to stop them.
-    pub(crate) fn tell_twins(&self, names: &BTreeSet<String>) {
-        let robot = &self.robot;
-        for (project, services) in self.twins(names) {
-            let text = format!(
-                "the Compose project `{project}` runs {} there, too: `cargo xtask ssh --robot {robot} -- docker compose --project-name {project} down` stops it",
-                services.join(", ")
-            );
-            ui::warn(robot, &text);
-        }
     }
 
     /// Returns whether the robot's engine has an image: `REPOSITORY@sha256:…` or `REPOSITORY:TAG`.
@@ -295,7 +273,7 @@ mod tests {
     #[test]
     fn fuzzed_surveys_are_read() {
         let survey = b"Welcome!\nmachine\tx86_64\nclock\t1700000000\nrelease\tcafe\nnumber\t3\nstamp\t1\n\
-            news\t3\trestored\tcamera is unhealthy\nimage\ta/x@sha256:aa\tnavigation\tsha256:bb\n\
+            news\t3\trestored\tcamera is unhealthy\nother\t\"a\"\t\"b\"\t\"/c\"\t[]\t{}\nimage\ta/x@sha256:aa\tnavigation\tsha256:bb\n\
             in-use\tsha256:bb\ta/x@sha256:aa x@sha256:aa\ta/x:navigation x:navigation\n\
             container\tnavigation\ta/x@sha256:aa\tsha256:bb\trunning\t0\t2026-01-01T00:00:00.5Z\thealthy\t0\tcafe";
         fuzz("survey", 1_000, &[survey, b"no-docker\tnot installed"], |bytes| {

@@ -14,7 +14,7 @@ use crate::host::Need;
 use crate::image::{Builder, service};
 use crate::reach::reach;
 use crate::release::compose::ComposeDraft;
-use crate::robot::{Endpoint, Session, Survey, connecting, host_key, registry};
+use crate::robot::{Endpoint, Session, Survey, connecting, host_key, others, registry};
 use crate::{process, ui};
 
 /// Command for the robot's own console that shows the fingerprint of its host key.
@@ -54,7 +54,7 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
     check_compose(&session)?;
     // A workspace that is not complete yet is no mistake here.
     if let Ok(draft) = ComposeDraft::render(workspace, robot) {
-        survey.tell_twins(&draft.services());
+        survey.tell_others(&draft.services(), &others::needs(draft.definitions()));
     }
     let began = Instant::now();
     let sent = registry::ensure(&session, &service::registry(builder, &robot.platform)?)?;
