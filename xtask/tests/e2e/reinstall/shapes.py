@@ -20,6 +20,27 @@ MANIFEST = (
 MARKER = "('share/ament_index/resource_index/packages', ['resource/' + NAME]), ('share/' + NAME, ['package.xml'])"
 CFG = '[develop]\nscript_dir=$base/lib/{0}\n[install]\ninstall_scripts=$base/lib/{0}\n'
 
+# Byte code depends on which other code is in the same process.
+NODE = '''
+import json
+import os
+import subprocess
+
+
+class Node:
+    """A class with names that many modules have."""
+
+    name, path = 'node', os.path.join('/', 'run', 'node')
+
+    def run(self, arguments, check=True, text=True):
+        for name, value in sorted(json.loads(arguments).items()):
+            subprocess.run([self.path, name, str(value), 'read', 'copy', 'open'], check=check, text=text)
+        return {'files': len(self.name), 'used': None, 'sources': (1, 2.5, 'abc', b'abc', ...)}
+
+
+def main():
+    print(Node().run('{}'), sep='', end='')
+'''
 # As `ros2 pkg create` makes them, with launch files, parameters, a program, data in the package, and equal files.
 PLAIN = f'''
 from glob import glob
@@ -81,6 +102,16 @@ install(FILES a.yaml ${CMAKE_BINARY_DIR}/b.yaml DESTINATION share/cmakes)
 execute_process(COMMAND python3 -c "import sys; print(*sys.version_info[:2], sep='.', end='')" OUTPUT_VARIABLE version)
 install(FILES python/d.py DESTINATION lib/python${version}/site-packages/cmakes)
 '''
+# As most packages of ROS; both ament and colcon write files like package.dsv.
+AMENTS = '''
+cmake_minimum_required(VERSION 3.16)
+project(aments NONE)
+find_package(ament_cmake REQUIRED)
+find_package(ament_cmake_python REQUIRED)
+ament_python_install_package(aments)
+install(FILES a.yaml DESTINATION share/aments)
+ament_package()
+'''
 # As many files as a number in a file says, which CMake notices.
 COUNTS = '''
 cmake_minimum_required(VERSION 3.16)
@@ -97,7 +128,7 @@ endforeach()
 SHAPES = {
     'plain': (
         {'setup.py': PLAIN, 'setup.cfg': CFG.format('plain'), 'resource/plain': '', 'plain/__init__.py': '',
-         'plain/deep/__init__.py': '', 'plain/deep/same.py': 'X = 1\n', 'plain/node.py': 'X = 1\n',
+         'plain/deep/__init__.py': '', 'plain/deep/same.py': 'X = 1\n', 'plain/node.py': NODE,
          'plain/data/a.txt': 'a\n', 'launch/all.launch.py': 'X = 1\n', 'launch/all.xml': '<launch/>\n',
          'config/a.yaml': 'a: 1\n', 'programs/tool': '#!/bin/sh\n', 'test/test_it.py': 'X = 1\n'},
         {'plain/__init__.py', 'plain/deep/__init__.py', 'plain/deep/same.py', 'plain/node.py', 'plain/data/a.txt',
@@ -106,14 +137,14 @@ SHAPES = {
     ),
     'reads': (
         {'setup.py': READS, 'setup.cfg': CFG.format('reads'), 'resource/reads': '', 'src/reads/__init__.py': '',
-         'src/reads/version.py': "V = '1.2.3'\n", 'src/single.py': 'X = 1\n', 'programs/tool': '#!/usr/bin/python3\n',
+         'src/reads/version.py': "V = '1.2.3'\n", 'src/single.py': NODE, 'programs/tool': '#!/usr/bin/python3\n',
          'README.md': 'It reads.\n'},
         {'src/reads/__init__.py', 'src/single.py'},
         {},
     ),
     'makes': (
         {'setup.py': MAKES, 'setup.cfg': CFG.format('makes'), 'resource/makes': '', 'makes/__init__.py': '',
-         'makes/node.py': 'X = 1\n', 'table.txt': 'one\n'},
+         'makes/node.py': NODE, 'table.txt': 'one\n'},
         {'makes/__init__.py', 'makes/node.py'},
         {},
     ),
@@ -135,6 +166,7 @@ SHAPES = {
         {'a.yaml', 'b.yaml.in', 'c.cpp', 'c.hpp', 'python/d.py'},
         {},
     ),
+    'aments': ({'CMakeLists.txt': AMENTS, 'a.yaml': 'a: 1\n', 'aments/__init__.py': 'X = 1\n'}, {'a.yaml', 'aments/__init__.py'}, {}),
     'counts': ({'CMakeLists.txt': COUNTS, 'number': '1\n'}, set(), {}),
 }
 
@@ -185,7 +217,7 @@ def main() -> None:
     without_colcon = 0
     for name, (files, live, links) in SHAPES.items():
         source = Path('/ws/src', name)
-        files = {**files, 'package.xml': MANIFEST.format(name, 'cmake' if 'CMakeLists.txt' in files else 'ament_python')}
+        files = {**files, 'package.xml': MANIFEST.format(name, 'ament_cmake' if name == 'aments' else 'cmake' if 'CMakeLists.txt' in files else 'ament_python')}
         shutil.rmtree(source, ignore_errors=True)
         for path, text in files.items():
             (source / path).parent.mkdir(parents=True, exist_ok=True)
