@@ -126,6 +126,8 @@ pub fn this_machines_disk_fills_up_in_the_middle(lab: &Lab) {
     write_map(workspace);
     let mut run = disk.start(&DEPLOY);
     wait_for_bytes(&mut run);
+    // Layers travel before BuildKit has ended, which writes its result to this disk.
+    run.until("the build to end", |_| disk.has("build/built.json").then_some(()));
     disk.fill();
     // Without the cache a deploy takes longer, but succeeds.
     run.wait_for_all().expect_exit(0);

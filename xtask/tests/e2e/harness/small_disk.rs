@@ -161,6 +161,11 @@ impl<'a> SmallDisk<'a> {
         self.can(&["sh", "-c", script, "fill", &self.disk]);
     }
 
+    /// Returns whether a file of the directory was written since the disk was mounted.
+    pub fn has(&self, path: &str) -> bool {
+        self.can(&["test", "-e", &format!("{}/upper/{path}", self.disk)])
+    }
+
     /// Starts `cargo xtask ARGS…` with the disk.
     pub fn start(&self, args: &[&str]) -> Running {
         let around = self.around();

@@ -130,7 +130,7 @@ SHAPES = {
         {'setup.py': PLAIN, 'setup.cfg': CFG.format('plain'), 'resource/plain': '', 'plain/__init__.py': '',
          'plain/deep/__init__.py': '', 'plain/deep/same.py': 'X = 1\n', 'plain/node.py': NODE,
          'plain/data/a.txt': 'a\n', 'launch/all.launch.py': 'X = 1\n', 'launch/all.xml': '<launch/>\n',
-         'config/a.yaml': 'a: 1\n', 'programs/tool': '#!/bin/sh\n', 'test/test_it.py': 'X = 1\n'},
+         'config/a.yaml': 'a: 1\n', 'programs/tool': '#!/bin/sh\n', 'test/test_it.py': 'def test_it(): pass\n'},
         {'plain/__init__.py', 'plain/deep/__init__.py', 'plain/deep/same.py', 'plain/node.py', 'plain/data/a.txt',
          'launch/all.launch.py', 'launch/all.xml', 'config/a.yaml', 'programs/tool', 'test/test_it.py'},
         {},

@@ -56,13 +56,18 @@ impl Other {
     fn described(&self) -> (String, String) {
         let Self { project, name, .. } = self;
         match project.is_empty() {
-            true => (format!("the container `{name}`"), format!("docker container stop {name}")),
-            false => (
-                format!("`{name}` of the Compose project `{project}`"),
-                format!("docker compose --project-name {project} down"),
+            true => (
+                format!("the container `{name}`"),
+                format!("docker container stop {}", shell_words::quote(name)),
             ),
+            false => (format!("`{name}` of the Compose project `{project}`"), stop(project)),
         }
     }
+}
+
+/// The command on the robot that stops a Compose project. Its name comes from a label, which may have any text.
+fn stop(project: &str) -> String {
+    format!("docker compose --project-name {} down", shell_words::quote(project))
 }
 
 fn port(number: &str, protocol: &str) -> String {
@@ -106,8 +111,9 @@ impl Survey {
         let twins = self.twins(names);
         for (project, services) in &twins {
             let text = format!(
-                "the Compose project `{project}` runs {} there, too: `cargo xtask ssh --robot {robot} -- docker compose --project-name {project} down` stops it",
-                services.join(", ")
+                "the Compose project `{project}` runs {} there, too: `cargo xtask ssh --robot {robot} -- {}` stops it",
+                services.join(", "),
+                stop(project)
             );
             ui::warn(robot, &text);
         }
@@ -136,6 +142,8 @@ mod tests {
         assert_eq!(by_hand.described().1, "docker container stop lidar");
         let ports = r#"{"1883/tcp":[{"HostIp":"","HostPort":"1883"}],"53/udp":null}"#;
         let composed = other(["\"hand\"", "\"mqtt\"", "\"/hand-mqtt-1\"", "null", ports]);
+        let hostile = other(["\"a; reboot\"", "\"b\"", "\"/c\"", "[]", "{}"]);
+        assert_eq!(hostile.described().1, "docker compose --project-name 'a; reboot' down");
         assert_eq!(composed.described().0, "`mqtt` of the Compose project `hand`");
         assert_eq!(Other::parse(&["\"a\"", "\"b\"", "\"/c\"", "{", "{}"]), None);
         let services = serde_json::json!({
