@@ -62,7 +62,8 @@ if [ -n "$others" ]; then
     # shellcheck disable=SC2086 # ids, each an argument
     docker container inspect --format \
         '{{printf "other\t%s\t%s\t%s\t%s\t%s" (json (index .Config.Labels "com.docker.compose.project")) (json (index .Config.Labels "com.docker.compose.service")) (json .Name) (json .HostConfig.Devices) (json .HostConfig.PortBindings)}}' \
-        $others 2>/dev/null
+        $others 2>/dev/null &
+    others=$!
 fi
 if [ -n "$ids" ]; then
     # An engine with the containerd store does not list images that it pulled only in part. It does so when it
@@ -78,5 +79,5 @@ if [ -n "$ids" ]; then
         $ids
     wait $!
 fi
-# shellcheck disable=SC2086 # empty or one process ID
-wait $images $loaded
+# shellcheck disable=SC2086 # empty or process IDs
+wait $images $loaded $others

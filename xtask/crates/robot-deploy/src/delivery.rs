@@ -20,7 +20,7 @@ use crate::robot::{Session, Survey};
 use crate::ui::Progress;
 
 use archive::ArchiveImage;
-pub(crate) use delta::{Ahead, DeltaCache, is_full, prune};
+pub(crate) use delta::{DeltaCache, EarlyAgent, is_full, prune};
 pub(crate) use digest_cache::DigestCache;
 pub(crate) use registry::{deliver, pull_lacking};
 
@@ -112,7 +112,8 @@ pub(crate) struct Route<'a> {
     pub registry_image: &'a str,
     pub digest_cache: &'a DigestCache,
     pub cache: &'a DeltaCache,
-    pub ahead: &'a Ahead,
+    /// Taken by the first connection to an agent.
+    pub early: &'a EarlyAgent,
     /// The robot's line on the terminal.
     pub progress: &'a Progress,
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::config::{Robot, Workspace};
 use crate::delivery::archive::{self, ArchiveImage};
 use crate::delivery::plan::{Plan, Services};
-use crate::delivery::{self, Ahead, Cost, Delivery, DeltaCache, DigestCache, Route, Via};
+use crate::delivery::{self, Cost, Delivery, DeltaCache, DigestCache, EarlyAgent, Route, Via};
 use crate::error::{Exit, Failure, FollowedBy as _, Planned, Result, exit_of};
 use crate::image::{self, Builder, Built, ImageSpec, service};
 use crate::reach::{endpoint, reach};
@@ -192,9 +192,9 @@ impl<'a> Deploy<'a> {
         target.progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
         // What needs no lock is done while the images are being built, if they are.
-        let (ahead, mut registry_image) = (Ahead::default(), None);
+        let (mut early, mut registry_image) = (EarlyAgent::default(), None);
         if self.via == Via::Registry && self.build.has_none_yet() {
-            ahead.start_agent(&target.session, &workspace.project.name);
+            early = EarlyAgent::start(&target.session, &workspace.project.name);
             registry_image = Some(service::registry(self.builder, &robot.platform)?);
         }
         let Some(built) = self.build.images() else { return Ok(None) };
@@ -209,17 +209,11 @@ impl<'a> Deploy<'a> {
             Some(images) => target.runs(&draft.with_references(&delivery::references(&images))?),
             None => false,
         };
-        let lacking: Vec<&Built> = match (self.via, is_done) {
-            (Via::Registry, false) => built.iter().filter(|built| !self.is_there(built, &target)).collect(),
-            _ => Vec::new(),
-        };
-        let mut delivery = ahead.with_layers((&self.cache, self.builder, &robot.name), &lacking, || {
-            if !is_done || target.survey.pending.is_some() {
-                target.lock()?;
-            }
-            self.deliver(robot, &target, &built, &ahead, registry_image)
-                .map_err(|error| self.explained(error, &target.session))
-        })?;
+        if !is_done || target.survey.pending.is_some() {
+            target.lock()?;
+        }
+        let delivery = self.deliver(robot, &target, &built, &early, registry_image);
+        let mut delivery = delivery.map_err(|error| self.explained(error, &target.session))?;
         let release = draft.with_references(&delivery.references())?;
         if !self.build.has_succeeded() {
             return Ok(None);
@@ -260,7 +254,7 @@ impl<'a> Deploy<'a> {
         };
         let services = Services { hashes: release.hashes, jobs: release.jobs, archive };
         let registry_image = &service::registry(self.builder, &robot.platform)?;
-        delivery::plan::plan(&self.route(&target, &Ahead::default(), registry_image), &built, &services)
+        delivery::plan::plan(&self.route(&target, &EarlyAgent::default(), registry_image), &built, &services)
     }
 
     /// Name of an image on a robot, as far as it is known before the delivery.
@@ -273,15 +267,16 @@ impl<'a> Deploy<'a> {
         registry::reference(survey.registry_port, &self.workspace.project.name, &digest)
     }
 
-    fn route<'r>(&'r self, target: &'r Target<'_>, ahead: &'r Ahead, registry_image: &'r str) -> Route<'r> {
+    fn route<'r>(
+        &'r self,
+        target: &'r Target<'_>,
+        early: &'r EarlyAgent,
+        registry_image: &'r str,
+    ) -> Route<'r> {
         let Self { workspace, builder, digest_cache, cache, .. } = self;
         let Target { session, survey, progress, .. } = target;
         let (workspace, builder) = (*workspace, *builder);
-        Route { workspace, builder, session, survey, registry_image, digest_cache, cache, ahead, progress }
-    }
-
-    fn is_there(&self, built: &Built, target: &Target<'_>) -> bool {
-        delivery::on_robot(self.workspace, &target.survey, &self.digest_cache, built).is_some()
+        Route { workspace, builder, session, survey, registry_image, digest_cache, cache, early, progress }
     }
 
     /// Adds to the error of a delivery what is kept, or what `prune` would free.
@@ -307,7 +302,7 @@ impl<'a> Deploy<'a> {
         robot: &Robot,
         target: &Target<'_>,
         built: &[Built],
-        ahead: &Ahead,
+        early: &EarlyAgent,
         registry_image: Option<String>,
     ) -> Result<Delivery> {
         let Target { session, survey, progress, .. } = target;
@@ -327,6 +322,6 @@ impl<'a> Deploy<'a> {
             Some(image) => image,
             None => service::registry(self.builder, &robot.platform)?,
         };
-        delivery::deliver(&self.route(target, ahead, &registry_image), built)
+        delivery::deliver(&self.route(target, early, &registry_image), built)
     }
 }

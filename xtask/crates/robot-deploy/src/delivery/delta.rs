@@ -31,7 +31,6 @@ mod send;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -44,7 +43,7 @@ use crate::image::oci::Descriptor;
 use crate::image::{Builder, Built};
 use crate::robot::{Session, Tunnel};
 use crate::timeline::{Lane, Phase, Transport};
-use crate::{parallel, timeline, ui};
+use crate::{timeline, ui};
 
 use super::Route;
 use super::retry::retrying;
@@ -110,70 +109,29 @@ impl TransferReport {
     }
 }
 
-/// Work for a delivery that is done before it begins, because it does not need the robot's lock.
+/// The robot's agent, started while the images are being built.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead {
-    agent: Mutex<Option<Agent>>,
-    layers: Mutex<Option<Receiver<ReadLayers>>>,
-}
+pub(crate) struct EarlyAgent(Mutex<Option<Agent>>);
 
-/// Images whose layers have been read, by the image's digest; the last one may have failed.
-type ReadLayers = BTreeMap<String, Result<Exported>>;
-
-impl Ahead {
-    /// Starts the robot's agent, if its registry runs, and asks it for its layers. Does not wait for the answer.
+impl EarlyAgent {
+    /// Starts the agent, if the robot's registry runs, and asks it for its layers. Does not wait for the answer.
     ///
     /// The robot is not locked, so the answer may be out of date when it is used. That costs bytes, and never
     /// correctness: [`Agent::begin`] and `docker push` look again.
-    pub(crate) fn start_agent(&self, session: &Session, repository: &str) {
+    pub(crate) fn start(session: &Session, repository: &str) -> Self {
         let started = Agent::start(session).and_then(|mut agent| {
             agent.request_inventory(repository)?;
             Ok(agent)
         });
         // Without it, the agent is started when it is needed, and errors are reported then.
-        *self.agent.lock() = started.ok();
-    }
-
-    /// Runs `deliver` while the layers of images are read out of the engine.
-    pub(crate) fn with_layers<T>(
-        &self,
-        (cache, builder, robot): (&DeltaCache, Builder, &str),
-        built: &[&Built],
-        deliver: impl FnOnce() -> T,
-    ) -> T {
-        if !layout::can_export(builder) || built.is_empty() {
-            return deliver();
-        }
-        let (sender, receiver) = channel();
-        *self.layers.lock() = Some(receiver);
-        let read = || {
-            let _span = timeline::span(Lane::robot(robot), Phase::Prepare, "export layers");
-            let mut layers = ReadLayers::new();
-            for built in built {
-                let exported = export::export(&cache.layout, builder, built);
-                let has_failed = exported.is_err();
-                layers.insert(built.id.digest().to_owned(), exported);
-                if has_failed {
-                    break;
-                }
-            }
-            // Nobody waits for them if the delivery has failed before.
-            drop(sender.send(layers));
-        };
-        parallel::both(read, deliver).1
+        Self(Mutex::new(started.ok()))
     }
 
     /// Takes the agent and its list of layers, unless it has failed.
-    fn take_agent(&self) -> Option<(Agent, Inventory)> {
-        let mut agent = self.agent.lock().take()?;
+    fn take(&self) -> Option<(Agent, Inventory)> {
+        let mut agent = self.0.lock().take()?;
         let inventory = agent.requested_inventory().ok()?;
         Some((agent, inventory))
-    }
-
-    /// Takes the layers, once all of them have been read.
-    fn take_layers(&self) -> ReadLayers {
-        let receiver = self.layers.lock().take();
-        receiver.and_then(|receiver| receiver.recv().ok()).unwrap_or_default()
     }
 }
 
@@ -195,13 +153,18 @@ impl<'a> Transfer<'a> {
         timeline::span(Lane::robot(self.robot()), phase, name)
     }
 
-    /// Sends the layers of these images that the robot lacks. Layers that cannot be sent are left to
-    /// `docker push`, with a warning.
+    /// Sends the layers of these images that the robot lacks, after [`Transfer::export`]. Layers that cannot be sent
+    /// are left to `docker push`, with a warning.
     ///
     /// # Errors
     /// [`Exit::Unreachable`] if the robot cannot be reached again, [`Exit::Interrupted`], or an error for
     /// which [`is_full`] is true. Everything else is a warning.
-    pub(super) fn send_layers(&self, tunnel: &Tunnel<'_>, built: &[&Built]) -> Result<TransferReport> {
+    pub(super) fn send_layers(
+        &self,
+        tunnel: &Tunnel<'_>,
+        built: &[&Built],
+        exported: Result<Vec<Exported>>,
+    ) -> Result<TransferReport> {
         if !layout::can_export(self.route.builder) {
             if !built.is_empty() {
                 // Not a warning: this machine can do no better, and it would be repeated at every deploy.
@@ -213,7 +176,11 @@ impl<'a> Transfer<'a> {
         let mut report = TransferReport::default();
         // The connection may also drop before the first layer is sent.
         let again = "the connection dropped: comparing layers again";
-        match retrying(tunnel, again, || self.try_send_layers(tunnel, built, &mut report)) {
+        let sent = exported.and_then(|images| {
+            report.images = images;
+            retrying(tunnel, again, || self.try_send_layers(tunnel, &mut report))
+        });
+        match sent {
             Err(error)
                 if !matches!(exit_of(&error), Exit::Interrupted | Exit::Unreachable) && !is_full(&error) =>
             {
@@ -229,17 +196,9 @@ impl<'a> Transfer<'a> {
         ui::warn(self.robot(), &format!("{why}: `docker push` sends whole layers"));
     }
 
-    fn try_send_layers(
-        &self,
-        tunnel: &Tunnel<'_>,
-        built: &[&Built],
-        report: &mut TransferReport,
-    ) -> Result<()> {
+    fn try_send_layers(&self, tunnel: &Tunnel<'_>, report: &mut TransferReport) -> Result<()> {
         let _lock = self.route.cache.lock(self.robot())?;
-        // The robot lists its layers while BuildKit exports the new ones.
-        let (connected, exported) = parallel::both(|| self.connect(), || self.export(built));
-        report.images = exported?;
-        let (mut agent, inventory) = connected?;
+        let (mut agent, inventory) = self.connect()?;
         let comparing = self.span(Phase::Prepare, "compare layers");
         let mut queue = Queue::new(self, Some(&mut agent), &inventory, &report.images)?;
         drop(comparing);
@@ -271,21 +230,24 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
+    /// Reads the layers of these images out of the engine, which needs no robot. None where that is not possible.
+    pub(super) fn export(&self, built: &[&Built]) -> Result<Vec<Exported>> {
+        if built.is_empty() || !layout::can_export(self.route.builder) {
+            return Ok(Vec::new());
+        }
         self.route.progress.waiting("reading the layers of the images");
-        let mut read = self.route.ahead.take_layers();
-        let export = |built: &&Built| {
-            let again = || export::export(&self.route.cache.layout, self.route.builder, built);
-            read.remove(built.id.digest()).unwrap_or_else(again)
-        };
-        built.iter().map(export).collect()
+        let _span = self.span(Phase::Prepare, "export layers");
+        built
+            .iter()
+            .map(|built| export::export(&self.route.cache.layout, self.route.builder, built))
+            .collect()
     }
 
     /// Starts the agent and asks for its inventory.
     fn connect(&self) -> Result<(Agent, Inventory)> {
         let _span = self.span(Phase::Connect, "list layers");
-        if let Some(ahead) = self.route.ahead.take_agent() {
-            return Ok(ahead);
+        if let Some(early) = self.route.early.take() {
+            return Ok(early);
         }
         let mut agent = Agent::start(self.route.session)?;
         let inventory = agent.inventory(self.repository())?;

@@ -13,9 +13,11 @@ use super::retry::retrying;
 use super::stats::TransferStats;
 use super::{Delivered, Delivery, Route, pull as pulling};
 use crate::error::{Exit, Failure, Result, exit_of};
+use crate::image::layout::Exported;
 use crate::image::oci::Descriptor;
 use crate::image::push::{Layers, Push};
 use crate::image::{Built, ImageId, layout};
+use crate::parallel;
 use crate::robot::registry::{self, PushedManifest};
 use crate::robot::{Endpoint, Session, Survey, Tunnel, tunnel};
 use crate::robot_side::Script;
@@ -34,14 +36,7 @@ pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     let session = route.session;
     route.progress.waiting("checking its registry");
     let lane = || Lane::robot(session.robot());
-    let preparing = timeline::span(lane(), Phase::Registry, "registry and tunnel");
-    let began = Instant::now();
-    let registry_bytes = registry::ensure(session, route.registry_image)?;
-    route.digest_cache.record_speed(session.robot(), registry_bytes, began.elapsed());
-    let tunnel = Tunnel::open(session, tunnel::PORT)?;
-    drop(preparing);
     let mut delivery = Delivery::default();
-    delivery.cost.sent = registry_bytes;
     let mut lacking: Vec<&Built> = Vec::new();
     for built in built {
         // An image in the robot's engine need not be in its registry, too: it is not pulled.
@@ -52,7 +47,18 @@ pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     }
     delivery.images_there = delivery.images.len();
     let before = delivery.images.clone();
-    fill_registry(route, &tunnel, &lacking, &mut delivery)?;
+    // The layers are read out of the engine meanwhile.
+    let export = || Transfer::new(route).export(&lacking);
+    let (exported, prepared) = parallel::both(export, || {
+        let _span = timeline::span(lane(), Phase::Registry, "registry and tunnel");
+        let began = Instant::now();
+        let registry_bytes = registry::ensure(session, route.registry_image)?;
+        route.digest_cache.record_speed(session.robot(), registry_bytes, began.elapsed());
+        anyhow::Ok((Tunnel::open(session, tunnel::PORT)?, registry_bytes))
+    });
+    let (tunnel, registry_bytes) = prepared?;
+    delivery.cost.sent = registry_bytes;
+    fill_registry(route, &tunnel, &lacking, exported, &mut delivery)?;
     route.progress.doing("pulling from its registry", None);
     let _span = timeline::span(lane(), Phase::Pull, "pull");
     let project = &route.workspace.project.name;
@@ -60,7 +66,7 @@ pub(crate) fn deliver(route: &Route<'_>, built: &[Built]) -> Result<Delivery> {
     if let Err(error) = pull(&delivery.images) {
         delivery.images = before;
         remove_damaged(route, &tunnel, &lacking, error)?;
-        fill_registry(route, &tunnel, &lacking, &mut delivery)?;
+        fill_registry(route, &tunnel, &lacking, export(), &mut delivery)?;
         pull(&delivery.images)?;
     }
     Ok(delivery)
@@ -98,9 +104,10 @@ fn fill_registry(
     route: &Route<'_>,
     tunnel: &Tunnel<'_>,
     lacking: &[&Built],
+    exported: Result<Vec<Exported>>,
     delivery: &mut Delivery,
 ) -> Result<()> {
-    let report = Transfer::new(route).send_layers(tunnel, lacking)?;
+    let report = Transfer::new(route).send_layers(tunnel, lacking, exported)?;
     let compressed = compressed_session(route, &report)?;
     let compressed = compressed.as_ref().map(|session| Tunnel::open(session, tunnel::PORT)).transpose()?;
     push_all(route, compressed.as_ref().unwrap_or(tunnel), lacking, &report, delivery)?;

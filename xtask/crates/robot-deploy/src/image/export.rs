@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 
 use super::layout::{Exported, Layout};
 use super::push::Push;
@@ -25,9 +24,7 @@ pub fn export(layout: &Layout, builder: Builder, built: &Built) -> Result<Export
         anyhow::bail!("this machine's engine keeps images in the classic store");
     };
     let digest = &digest.parse().with_context(|| format!("read the digest of `{}`", built.reference))?;
-    // Two threads or runs must not write the same blob at the same time.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock();
+    // Two runs must not write the same blob at the same time.
     let lock = files::lock_file(&layout.dir.join("lock"))?;
     process::poll("another run to export its layers", LOCK_TIMEOUT, || Ok(lock.try_lock()?))?;
     if let Some(image) = layout.image(digest) {
