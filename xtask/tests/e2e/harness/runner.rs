@@ -140,12 +140,7 @@ fn end(keep: bool) {
 /// Builds the images that the tool itself needs and keeps, so that several labs do not build them at the same
 /// time. Earlier runs have left caches: makes room for this one.
 fn prepare() {
-    if let Some([before, after]) = Engine::make_room() {
-        let [before, after] = [before, after].map(|bytes| bytes / 1_000_000_000);
-        println!(
-            "the engine's disk had {before} GB free, {after} GB without the older part of BuildKit's cache"
-        );
-    }
+    Engine::make_room();
     if ["xtask-sim", "xtask-registry"].into_iter().any(|kept| Engine::ids(kept).is_empty()) {
         let lab = Lab::open(World::Plain, 0);
         lab.workspace.xtask(&["setup-robot", "--robot", "main", "--yes"]).expect_exit(0);

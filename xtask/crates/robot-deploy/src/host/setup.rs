@@ -11,6 +11,8 @@ use crate::{process, ui};
 
 /// The engine's log names this file if an earlier engine is in the way.
 const PID_FILE: &str = "docker.pid";
+/// Last words of an engine that did not get ready in time.
+const START_LIMIT: &str = "context deadline exceeded";
 /// Number of lines to show of a failed engine's log.
 const LOG_LINES: usize = 20;
 
@@ -137,6 +139,11 @@ fn with_log(machine: &Machine, error: anyhow::Error) -> anyhow::Error {
     let failure = Failure::failed("the Docker Engine does not start");
     let failure = if tail.contains(PID_FILE) {
         failure.hint("if no dockerd is running (`pgrep dockerd`), remove the PID file of an earlier one: `sudo rm /var/run/docker.pid`")
+    } else if tail.contains(START_LIMIT) {
+        failure.hint(
+            "start it again; if that fails too, remove its build cache, whose records it reads within 10 s: \
+             `sudo rm -r /var/lib/docker/buildkit`",
+        )
     } else {
         failure
     };

@@ -267,6 +267,17 @@ fn the_log_of_an_engine_that_cannot_start_is_shown() {
 }
 
 #[test]
+fn an_engine_with_too_large_a_build_cache_is_explained() {
+    let mut fake = Fake::complete(TRIXIE);
+    fs_err::remove_file(fake.path().join("running")).unwrap();
+    fake.program("bin/dockerd", "echo 'context deadline exceeded'; exit 1");
+    fake.machine.engine_start = Duration::from_secs(1);
+    let error = setup::ensure(&fake.machine, true, &Need::ALWAYS).unwrap_err();
+    let hints = crate::error::hints_of(&error).join("; ");
+    assert!(hints.contains("remove its build cache"), "{hints}");
+}
+
+#[test]
 fn an_engine_that_is_shutting_down_is_waited_for() {
     let fake = Fake::complete(TRIXIE);
     fs_err::remove_file(fake.path().join("running")).unwrap();
