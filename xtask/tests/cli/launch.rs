@@ -11,7 +11,7 @@ use super::shell;
 /// Returns the script that receives a release, with an echo in place of the activation.
 fn receive() -> String {
     let script = Script::Launch.text();
-    let last = "\nstart_activation \"$number\" \"$@\"\n";
+    let last = "\nstart \"$number\" \"$home/activate\" switch \"$number\" \"$@\"\n";
     assert!(script.ends_with(last), "{script}");
     script.replace(last, "\necho \"release $number\"\n")
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::harness::{Lab, MAIN, ODOMETRY, Workspace};
+use super::harness::{Lab, MAIN, ODOMETRY, PROJECT, Workspace};
 
 const DOCUMENT: &str = include_str!("../../../docs/json.md");
 
@@ -77,6 +77,8 @@ pub fn what_is_printed_is_what_is_documented(lab: &Lab) {
     let toml = workspace.read("robots.toml");
     let away = "\n[robots.away]\nhost = \"nobody@127.0.0.1:9\"\nplatform = \"linux/amd64\"\nreconnect = 0\n";
     workspace.write("robots.toml", toml.clone() + away);
+    let edits = format!("/home/robot/.deploy/{PROJECT}/edits");
+    MAIN.sh(&format!("printf 'alice@laptop\\t0123\\n' >{edits}"));
     check(workspace, "status --json", &[status, &["status", "--robot", "away", "--json"]], true);
     check(workspace, "doctor --json", &[&["doctor", "--json"]], false);
     workspace.write("robots.toml", toml);

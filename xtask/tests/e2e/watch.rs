@@ -1,19 +1,40 @@
 //! A deploy for each save.
 
-use super::harness::{Lab, MAIN, ODOMETRY, ODOMETRY_THERE, PROJECT};
-use super::releases::{current, edit};
+use super::harness::{Lab, MAIN, ODOMETRY, ODOMETRY_THERE, PROJECT, Running, Workspace, eventually};
+use super::releases::{assert_runs, current, edit};
+
+/// Content of [`ODOMETRY`] in the container of `localization`.
+fn there() -> String {
+    MAIN.sh(&format!("docker exec {PROJECT}-localization-1 cat {ODOMETRY_THERE} 2>/dev/null || true"))
+}
+
+/// Live edits, as the robot's status tells them.
+fn live_edits(workspace: &Workspace) -> Option<u64> {
+    let status = workspace.xtask(&["status", "--robot", "main", "--json"]).expect_exit(0);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    status["main"]["live_edits"]["count"].as_u64()
+}
+
+/// Edits a source and waits until it is live.
+fn edit_live(workspace: &Workspace, run: &mut Running) {
+    let said = |run: &Running| run.stderr().matches("live in `localization` on `main`").count();
+    let before = said(run);
+    edit(workspace);
+    run.until("the live edit", |run| (said(run) > before).then_some(()));
+    assert_eq!(there(), workspace.read(ODOMETRY).trim_end());
+}
 
 pub fn what_is_saved_is_deployed_and_a_mistake_is_waited_out(lab: &Lab) {
     let workspace = lab.deployed();
     let before = MAIN.services();
-    let mut run = workspace.start(&["watch", "--robot", "main"]);
+    let mut run = workspace.start(&["watch", "--robot", "main", "--no-live"]);
     run.until_it_says("waiting for a save");
     edit(workspace);
     run.until("the new container", |_| {
         (MAIN.services().get("localization").is_some_and(|one| *one != before["localization"])).then_some(())
     });
     assert_eq!(MAIN.services()["navigation"], before["navigation"]);
-    let deploys = |run: &super::harness::Running| run.stderr().matches("waiting for a save").count();
+    let deploys = |run: &Running| run.stderr().matches("waiting for a save").count();
     run.until("the first deploy to end", |run| (deploys(run) == 2).then_some(()));
 
     // A mistake, and its fix.
@@ -30,12 +51,123 @@ pub fn what_is_saved_is_deployed_and_a_mistake_is_waited_out(lab: &Lab) {
         workspace.write("ros_ws/src/localization/note", format!("{number}"));
     }
     let last = workspace.read(ODOMETRY);
-    run.until("the last of them", |_| {
-        let cat = format!("docker exec {PROJECT}-localization-1 cat {ODOMETRY_THERE}");
-        let there = MAIN.sh(&format!("{cat} 2>/dev/null || true"));
-        (there == last.trim_end()).then_some(())
-    });
+    run.until("the last of them", |_| (there() == last.trim_end()).then_some(()));
     assert!(deploys(&run) <= 6, "{}", run.stderr());
     run.interrupt();
     run.wait_for_all().expect_exit(0).never_says("error: interrupted");
+}
+
+pub fn a_saved_file_is_live_at_once_and_a_release_at_the_end(lab: &Lab) {
+    let workspace = lab.deployed();
+    let (number, before) = (current(), MAIN.services());
+    let owners = || {
+        let list = "stat -c '%a %u %g %n' /opt /opt/ws /opt/ws/install";
+        MAIN.sh(&format!(
+            "docker exec {PROJECT}-localization-1 {list} $(dirname {ODOMETRY_THERE}) {ODOMETRY_THERE}"
+        ))
+    };
+    let as_built = owners();
+    let mut run = workspace.start(&["watch", "--robot", "main", "--settle", "86400"]);
+    run.until_it_says("waiting for a save");
+
+    edit_live(workspace, &mut run);
+    edit_live(workspace, &mut run);
+    let (now, good) = (MAIN.services(), workspace.read(ODOMETRY));
+    assert_eq!(now["localization"].id, before["localization"].id);
+    assert_ne!(now["localization"].started, before["localization"].started);
+    assert_eq!(now["navigation"], before["navigation"]);
+    assert_eq!((current(), live_edits(workspace)), (number.clone(), Some(2)));
+    assert_eq!(owners(), as_built);
+
+    // Another run does not get between them.
+    workspace.xtask(&["deploy", "--robot", "main"]).expect_exit(4).says("has been deploying to `main`");
+
+    // A mistake is told with what the node said, and the files of before run again.
+    workspace.write(ODOMETRY, format!("{good}# crash at once\n"));
+    run.until_it_says("localization | localization crashes at once");
+    run.until_it_says("`main` has the files of before again");
+    assert_eq!((there(), live_edits(workspace)), (good.trim_end().to_owned(), Some(2)));
+    assert_eq!(owners(), as_built);
+    assert_eq!(MAIN.services()["localization"].id, before["localization"].id);
+
+    workspace.write(ODOMETRY, &good);
+    run.until_it_says("its content is as before");
+
+    // What a power cut leaves is whole.
+    edit_live(workspace, &mut run);
+    MAIN.cut_power();
+    MAIN.switch_on();
+    eventually("the engine", || MAIN.can(&["docker", "info"]).then_some(()));
+    assert_runs(&number);
+    assert_eq!((there(), live_edits(workspace)), (workspace.read(ODOMETRY).trim_end().to_owned(), Some(3)));
+
+    // The robot has another address by now: a deploy finds it.
+    edit(workspace);
+    run.until("the deploy", |run| (run.stderr().matches("waiting for a save").count() == 2).then_some(()));
+    assert_eq!((there(), live_edits(workspace)), (workspace.read(ODOMETRY).trim_end().to_owned(), None));
+
+    edit_live(workspace, &mut run);
+    run.interrupt();
+    run.wait_for_all().expect_exit(0).says("making a release of the live edits");
+    assert_eq!((there(), live_edits(workspace)), (workspace.read(ODOMETRY).trim_end().to_owned(), None));
+    assert_ne!((current(), &MAIN.services()["localization"].id), (number, &before["localization"].id));
+    MAIN.assert_has_built("localization");
+
+    // When saving pauses, too.
+    let mut run = workspace.start(&["watch", "--robot", "main", "--settle", "1"]);
+    run.until_it_says("waiting for a save");
+    edit_live(workspace, &mut run);
+    run.until("the release", |run| (run.stderr().matches("waiting for a save").count() == 2).then_some(()));
+    assert_eq!(live_edits(workspace), None);
+    assert!(!run.stderr().contains("another file"), "{}", run.stderr());
+    run.interrupt();
+    run.wait_for_all().expect_exit(0);
+    MAIN.assert_has_built("localization");
+}
+
+pub fn what_a_lost_watch_leaves_is_replaced_by_the_next_deploy(lab: &Lab) {
+    let workspace = lab.deployed();
+    let (number, before, original) = (current(), MAIN.services(), workspace.read(ODOMETRY));
+    let mut run = workspace.start(&["watch", "--robot", "main"]);
+    run.until_it_says("waiting for a save");
+    edit_live(workspace, &mut run);
+    drop(run);
+    assert_eq!(live_edits(workspace), Some(1));
+
+    // The images of the current release are wanted again, but its container has other files by now.
+    workspace.write(ODOMETRY, &original);
+    lab.deploy(MAIN);
+    assert_eq!((current(), there(), live_edits(workspace)), (number, original.trim_end().to_owned(), None));
+    assert_ne!(MAIN.services()["localization"].id, before["localization"].id);
+    assert_eq!(MAIN.services()["navigation"], before["navigation"]);
+}
+
+pub fn what_cannot_be_put_into_containers_is_deployed(lab: &Lab) {
+    let workspace = lab.deployed();
+    workspace.edit(
+        "docker/compose.yaml",
+        "    command: node localization",
+        "    read_only: true\n    command: node localization",
+    );
+    let mut run = workspace.start(&["watch", "--robot", "main"]);
+    run.until_it_says("waiting for a save");
+    let deploys = |run: &mut Running, count| {
+        run.until("the deploy", |run| {
+            (run.stderr().matches("waiting for a save").count() == count).then_some(())
+        });
+        assert_eq!(there(), workspace.read(ODOMETRY).trim_end());
+    };
+
+    // A container whose files cannot be replaced.
+    edit(workspace);
+    deploys(&mut run, 2);
+    assert!(run.stderr().contains("Read-only file system"), "{}", run.stderr());
+
+    // A file that is new, together with one that is not.
+    workspace.write("ros_ws/src/localization/localization/new.py", "");
+    edit(workspace);
+    deploys(&mut run, 3);
+    assert_eq!(live_edits(workspace), None);
+    run.interrupt();
+    run.wait_for_all().expect_exit(0);
 }

@@ -3,14 +3,9 @@
 #   activate PROJECT recover        ends an activation that was interrupted, for example by a power cut
 # Writes its events to releases/NUMBER/events, as KEY<TAB>VALUE lines; the last one has the key "end".
 . ./release.sh
-. ./containers.sh
+. ./health.sh
 . ./guard.sh
 . ./evict.sh
-
-uptime() { read -r seconds _ </proc/uptime && echo "${seconds%.*}"; }
-
-# Appends an event: KEY VALUE
-emit() { printf '%s\t%s\n' "$1" "$2" >>"$events"; }
 
 # Writes release.json of the new release: OUTCOME REASON
 write_record() {
@@ -30,7 +25,7 @@ wait_for_engine() {
 }
 
 # Compares the containers in $now with a release: SERVICES-FILE. Prints "+ SERVICE" for a service to start,
-# "- ID" for a container to remove, and "< ID" for one to stop first.
+# "- ID" for a container to remove, and "< ID" for one to stop first. A container with live edits is replaced.
 compare() {
     { cat "$1" && printf '=\n' && relations "$1" && printf '=\n%s\n' "$now"; } | awk '
         $0 == "=" { part++; next }
@@ -51,11 +46,18 @@ compare() {
             for (number = 1; number <= count; number++) {
                 split(line[number], f, " ")
                 # Only one container at a time can open a serial port or a camera.
-                if (!(f[1] in hash) || f[1] in stale) print "-", f[7]
+                if (!(f[1] in hash) || f[1] in stale || f[2] == "edited") print "-", f[7]
                 else if (f[1] in good || f[9] == "-") continue
                 if (f[3] != "exited") print "<", f[7]
             }
         }'
+}
+
+# Prints $now with the hash "edited" for containers with live edits: they are no longer what the release says.
+mark_edited() {
+    printf '%s\n' "$now" | awk -v edited=" $(cut -f 2 "$home/edits" 2>/dev/null | tr '\n' ' ')" '
+        index(edited, " " $7 " ") { $2 = "edited" }
+        { print }'
 }
 
 # Prints the second word of each line of $difference that begins with SIGN, with a space before it: SIGN
@@ -65,6 +67,7 @@ marked() { printf '%s\n' "$difference" | sed -n "s/^$1 / /p" | tr -d '\n'; }
 bring_up() {
     output=''
     inspect_containers || return
+    now=$(mark_edited)
     difference=$(compare "$home/releases/$1/services") || return
     to_start=$(marked +) to_stop=$(marked '<') to_remove=$(marked -)
     # A second attempt must not replace $before, the state before the activation. Containers that a person had
@@ -83,9 +86,9 @@ bring_up() {
         [ -z "$to_stop" ] || docker container stop $to_stop || exit
         [ -z "$to_remove" ] || docker container rm --force $to_remove || exit
         [ -z "$to_start" ] || {
-            emit doing "starting${to_start}" && compose "$1" up --detach --no-build --no-deps -- $to_start
+            doing "starting${to_start}" && compose "$1" up --detach --no-build --no-deps -- $to_start
         }
-    } 2>&1)
+    } 2>&1) && rm -f "$home/edits"
 }
 
 # Like `bring_up`, with a second attempt, for which it waits until the engine runs: NUMBER. Sets $failure.
@@ -100,140 +103,12 @@ bring_up_with_retry() {
     return 1
 }
 
-# Repeats its arguments as a command inside the container for up to 6 s. Starting a process in a container
-# costs a robot more than most health checks do, so this is one process for all attempts.
-# shellcheck disable=SC2016 # variables of the container's shell
-repeat='now() { read -r now _ </proc/uptime && now=${now%.*}; }
-now && limit=$((now + 6))
-until "$@"; do now && [ "$now" -lt "$limit" ] || exit 1; sleep 0.1; done'
-
-# Runs the health check of a container; exits, so it needs a subshell: ID
-run_health_check() {
-    id=$1
-    check=$(docker container inspect --format \
-        '{{len .Config.Healthcheck.Test}}{{range .Config.Healthcheck.Test}}{{println}}{{.}}{{end}}' "$id") || exit
-    IFS='
-'
-    set -f
-    # shellcheck disable=SC2086 # a word on each line
-    set -- $check
-    count=$1 kind=${2-}
-    shift
-    # A check with empty or multi-line words cannot be split here; the engine runs it.
-    [ "$count" -eq $# ] || exit 1
-    shift
-    case $kind in
-        CMD) ;;
-        CMD-SHELL) set -- /bin/sh -c "$1" ;;
-        *) exit 1 ;;
-    esac
-    timeout 10 docker exec "$id" /bin/sh -c "$repeat" try "$@" && exit
-    status=$?
-    # The image may have no shell.
-    case $status in 126 | 127) exec timeout 10 docker exec "$id" "$@" ;; *) exit $status ;; esac
-}
-
-# Runs the health checks of containers that are still starting, in the background, because the engine runs its
-# first check only seconds later. $probes has a word ID:STARTED:PROCESS for each check that runs, and for each
-# that timed out: that one is not started again, and the engine decides. Adds a line "ID STARTED" to $alive
-# for each success.
-probe() {
-    remaining=''
-    for one in $probes; do
-        process=${one##*:} one=${one%:*}
-        if kill -0 "$process" 2>/dev/null; then
-            remaining="$remaining $one:$process"
-            continue
-        fi
-        wait "$process"
-        case $? in
-            0) alive="$alive
-${one%%:*} ${one#*:}" ;;
-            124) remaining="$remaining $one:$$" ;;
-        esac
-    done
-    probes=$remaining
-    for one in $(printf '%s\n' "$now" | awk '$3 == "running" && $6 == "starting" { print $7 ":" $8 }'); do
-        case "$probes$alive" in *" ${one%%:*}:"* | *"${one%%:*} ${one#*:}"*) continue ;; esac
-        # A check may outlive the activation and must not inherit its lock.
-        (run_health_check "${one%%:*}") 8>&- >/dev/null 2>&1 </dev/null &
-        probes="$probes $one:$!"
-    done
-}
-
-# Waits for 0.2 s, or until a health check ends.
-nap() {
-    for _ in 1 2 3 4; do
-        sleep 0.05
-        for one in $probes; do kill -0 "${one##*:}" 2>/dev/null || return 0; done
-    done
-}
-
-# Sets $verdict on a release from the containers in $now, and $since to the time of their last change: NUMBER
-assess() {
-    verdict=$(judge "$home/releases/$1/services" "$before" "$alive" "$now")
-    # The settling time starts again when a container is restarted.
-    state=$(printf '%s\n' "$now" | awk '{ print $1, $3, $5, $8 }')
-    [ "$state" = "$seen" ] || { seen=$state && since=$(uptime); }
-}
-
-# Waits until a release is healthy: NUMBER. Fails when it is unhealthy or after the deadline, and sets
-# $failure to the reason and $failed_services to the services.
-becomes_healthy() {
-    limit=$(($(uptime) + deadline)) since=$(uptime) seen='' emitted='' failed_services='' listed='' alive='' probes=''
-    looks=0
-    while :; do
-        if { [ -n "$listed" ] && inspect_again 2>/dev/null; } || inspect_containers; then
-            listed=yes
-            probe
-            assess "$1"
-            case $verdict in
-                # The exit code is known only while the engine waits before the next restart.
-                *'again and again') looks=$((looks + 1)) && [ "$looks" -lt 10 ] && sleep 0.2 && continue ;;
-            esac
-            case $verdict in
-                healthy) return 0 ;;
-                bad*) failure=${verdict#bad } && failed_services=${failure%% *} && return 1 ;;
-                settling*) [ $(($(uptime) - since)) -lt "$settle" ] || return 0 ;;
-            esac
-        else
-            verdict='waiting Docker'
-        fi
-        [ "$verdict" = "$emitted" ] || { emitted=$verdict && emit doing "$verdict"; }
-        if [ "$(uptime)" -ge "$limit" ]; then
-            failed_services=${verdict#* } failure="waited $deadline s for ${verdict#* }"
-            return 1
-        fi
-        # Settling takes seconds and ends at a known time: no need to poll fast.
-        case $verdict in settling*) sleep 1 ;; *) nap ;; esac
-    done
-}
-
-# Prints the last line of the last health check that failed, if there is one: ID
-last_check() {
-    docker container inspect --format \
-        '{{with .State.Health}}{{range .Log}}{{if .ExitCode}}{{println}}{{.Output}}{{end}}{{end}}{{end}}' "$1" 2>/dev/null |
-        grep -v '^[[:space:]]*$' | tail -n 1 | head -c 1000
-}
-
-# Saves the logs of the failed services and emits their last lines.
-save_logs() {
-    for service in $failed_services; do
-        id=$(printf '%s\n' "$now" | awk -v service="$service" '$1 == service { print $7; exit }')
-        [ -n "$id" ] || continue
-        docker container logs --tail 1000 "$id" >"$home/releases/$to/$service.log" 2>&1
-        tail -n 12 "$home/releases/$to/$service.log" | while IFS= read -r line; do emit log "$service	$line"; done
-        check=$(last_check "$id")
-        [ -z "$check" ] || emit log "$service	health check: $check"
-    done
-}
-
 # Ends the activation, and reports its result to clients that follow it and to later ones: WORD REASON
 finish() {
     printf '%s\t%s\t%s\n' "$to" "$1" "$2" | write_file "$home/news"
     record_entry "$by" "$what" "$to" "$1${2:+: $2}"
     rm -f "$home/activation"
-    emit end "$1	$2	$from"
+    conclude "$1" "$2"
 }
 
 # Starts to sync the images to the disk, which the engine does not do, while nodes start: a robot that is
@@ -262,12 +137,12 @@ commit() {
 # Leaves the rollback to the guard, which the engine starts as soon as it runs again: REASON
 postpone_rollback() {
     record_entry "$by" "$what" "$to" "rollback postponed: $1"
-    emit end "put-off	$1	$from"
+    conclude put-off "$1"
 }
 
 # Rolls back to the release that ran before: WORD REASON
 roll_back() {
-    emit doing "rolling back${from:+ to release $from}"
+    doing "rolling back${from:+ to release $from}"
     write_record "$1" "$2"
     if [ -z "$from" ]; then
         # No release ran before: the broken one is removed.

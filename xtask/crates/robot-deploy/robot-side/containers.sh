@@ -32,10 +32,10 @@ relations() { cat "${1%/*}/relations" 2>/dev/null || :; }
 # Judges the containers of a release: SERVICES BEFORE ALIVE NOW. SERVICES is the file of the release; BEFORE
 # and NOW are lines of `inspect_containers`; ALIVE has a line "ID STARTED" for each container whose health
 # check `probe` ran with success. Prints "healthy", "settling SERVICE...", "waiting SERVICE..." or "bad
-# SERVICE REASON". Ignores containers that were unhealthy before the activation and have not been replaced:
+# SERVICE REASON". A service that the engine has started again $crashes times is bad, by default 3. Ignores containers that were unhealthy before the activation and have not been replaced:
 # the release did not cause that.
 judge() {
-    { cat "$1" && printf '=\n' && relations "$1" && printf '=\n%s\n=\n%s\n=\n%s\n' "$2" "$3" "$4"; } | awk '
+    { cat "$1" && printf '=\n' && relations "$1" && printf '=\n%s\n=\n%s\n=\n%s\n' "$2" "$3" "$4"; } | awk -v crashes="${crashes:-3}" '
         function healthy(state, code, health, flags) {
             return state == "running" && health != "unhealthy" || state == "exited" && code == 0 && flags ~ /j/
         }
@@ -50,11 +50,11 @@ judge() {
         { missing[$1]-- }
         $7 in was_unhealthy { next }
         $3 == "exited" && $4 == 0 && flags[$1] ~ /j/ { next }
-        $5 - restarts[$7] >= 3 && $3 == "restarting" && $4 == 0 {
+        $5 - restarts[$7] >= crashes && $3 == "restarting" && $4 == 0 {
             bad = bad ? bad : $1 " ends again and again, although its restart policy says that it goes on: exit code 0"
             next
         }
-        $5 - restarts[$7] >= 3 { bad = bad ? bad : $1 " crashes again and again" ($4 ? ", with exit code " $4 : ""); next }
+        $5 - restarts[$7] >= crashes { bad = bad ? bad : $1 (crashes > 1 ? " crashes again and again" : " crashed") ($4 ? ", with exit code " $4 : ""); next }
         $3 == "exited" || $3 == "dead" { bad = bad ? bad : $1 " ended with exit code " $4; next }
         $3 != "running" { waiting = waiting " " $1; next }
         $6 == "unhealthy" { bad = bad ? bad : $1 " is unhealthy: its health check fails"; next }

@@ -19,7 +19,7 @@ follow() {
         # No activation is running any more, and its last event has been read.
         if [ -e "$home/activation" ] && [ -z "$recovered" ]; then
             recovered=yes
-            run_detached "$home/activate" "$project" recover
+            run_detached "$home/activate" recover
         elif [ "$idle" -ge 100 ]; then
             return 1
         fi
@@ -40,16 +40,22 @@ resume() {
     exit
 }
 
-# Starts an activation and follows it, after `resume`: NUMBER, then the other arguments of `activate PROJECT switch`
-start_activation() {
-    : >"$home/releases/$1/events"
-    echo "$token $1" | write_file "$home/launched"
+# Starts a script that writes the events of a release, and follows it, after `resume`: NUMBER SCRIPT ARGUMENT...
+start() {
+    number=$1
+    shift
+    : >"$home/releases/$number/events"
+    echo "$token $number" | write_file "$home/launched"
     # Nothing is printed in between: writing to a connection that is gone ends this script.
-    run_detached "$home/activate" "$project" switch "$@"
+    run_detached "$@"
     exec 8>&-
-    printf 'release\t%s\n' "$1"
-    follow "$1"
+    printf 'release\t%s\n' "$number"
+    follow "$number"
 }
 
-# Runs a script that outlives the connection: SCRIPT ARGUMENT...
-run_detached() { setsid sh "$@" </dev/null >"$home/activation.log" 2>&1 8>&- & }
+# Runs a script that outlives the connection; its first argument is the project: SCRIPT ARGUMENT...
+run_detached() {
+    script=$1
+    shift
+    setsid sh "$script" "$project" "$@" </dev/null >"$home/activation.log" 2>&1 8>&- &
+}

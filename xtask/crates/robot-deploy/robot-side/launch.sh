@@ -109,4 +109,4 @@ done || { echo 'files of the release have been removed meanwhile: run the comman
 done <"$next/data"
 mv -f "$next/activate" "$home/activate"
 mv -T "$next" "$home/releases/$number"
-start_activation "$number" "$@"
+start "$number" "$home/activate" switch "$number" "$@"

@@ -10,6 +10,8 @@
 #   seeds             a line "HASH PATH" for each path in data/ and the content that it began with
 #   activation        "TO FROM"; exists during an activation, and after an activation that was interrupted
 #   launched          "TOKEN NUMBER" of the activation that a run has started last
+#   edits             a line "BY<TAB>ID..." for each live edit, with the containers that it changed
+#   edit/             files of the last live edit
 #   news              result of the last activation, until it has been reported to a person
 #   history           changes to this robot: time, user, action, release, outcome
 # shellcheck disable=SC2034 # variables are used by the other parts

@@ -12,4 +12,4 @@ if ! is_complete "releases/$number"; then
     echo "release $number is not stored on this robot" >&2
     exit 1
 fi
-start_activation "$number" "$@"
+start "$number" "$home/activate" switch "$number" "$@"

@@ -11,6 +11,7 @@ current=$(readlink "$home/current") && printf 'number\t%s\n' "${current##*/}"
 printf 'stamp\t%s:%s\n' "$current" "$(wc -c 2>/dev/null <"$home/history")"
 [ -r "$home/seeds" ] && while read -r hash path; do printf 'seed\t%s\t%s\n' "$hash" "$path"; done <"$home/seeds"
 for place in "$home"/files/*; do [ -d "$place" ] && printf 'file\t%s\n' "${place##*/}"; done
+[ -s "$home/edits" ] && printf 'edits\t%s\t%s\n' "$(wc -l <"$home/edits")" "$(tail -n 1 "$home/edits" | cut -f 1)"
 [ -r "$home/news" ] && printf 'news\t%s\n' "$(cat "$home/news")"
 
 if ! command -v docker >/dev/null; then

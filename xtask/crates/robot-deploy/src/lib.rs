@@ -29,6 +29,7 @@ mod http;
 mod hub;
 pub mod image;
 mod init;
+mod live;
 mod loopback;
 pub mod mode;
 mod number;

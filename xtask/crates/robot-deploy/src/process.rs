@@ -45,7 +45,7 @@ use crate::{parallel, ui};
 
 pub use child::Child;
 pub use display::end_marker;
-pub use interrupt::{check as check_interrupted, install as install_signal_handler, stop};
+pub use interrupt::{check as check_interrupted, go_on, install as install_signal_handler, stop};
 pub(crate) use lines::receive;
 pub use lines::{GREETING, LINE, lines, next_line, piece};
 pub use link::{Link, patiently};

@@ -44,6 +44,7 @@ macro_rules! scripts {
 
 scripts! {
     Activate "activate.sh"
+    ApplyEdit "apply-edit.sh"
     Attached "attached.sh"
     Busy "busy.sh"
     Compose "compose.sh"
@@ -51,12 +52,15 @@ scripts! {
     Containers "containers.sh"
     Credential "credential.sh"
     Data "data.sh"
+    Edit "edit.sh"
     Evict "evict.sh"
     Examine "examine.sh"
     Follow "follow.sh"
     FollowActivation "follow-activation.sh"
     Garbage "garbage.sh"
     Guard "guard.sh"
+    Health "health.sh"
+    Installed "installed.sh"
     Launch "launch.sh"
     List "list.sh"
     Load "load.sh"

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
@@ -18,7 +18,7 @@ use crate::{parallel, process};
 const QUIET: Duration = Duration::from_millis(60);
 
 /// Directories that tools write to, not people.
-const TOOL_DIRECTORIES: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
+pub(crate) const TOOL_DIRECTORIES: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
 
 /// Files and directories that change what is deployed. Absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +99,6 @@ impl Inputs {
 
 /// Watches the source files of a workspace.
 pub(crate) struct Watcher {
-    root: Utf8PathBuf,
     inputs: Inputs,
     events: Receiver<notify::Result<Event>>,
     /// Events stop when this is dropped.
@@ -112,36 +111,32 @@ impl Watcher {
     /// # Errors
     /// Fails when the system refuses to watch the files, usually because its limit of watches is reached.
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
-        Self::with(workspace, Inputs::of(workspace))
+        Self::with(Inputs::of(workspace))
     }
 
-    fn with(workspace: &Workspace, inputs: Inputs) -> Result<Self> {
+    fn with(inputs: Inputs) -> Result<Self> {
         let (sender, events) = channel();
         let watcher = start(&inputs, sender).context("watch the files of the workspace")?;
-        Ok(Self { root: workspace.root.clone(), inputs, events, _watcher: watcher })
+        Ok(Self { inputs, events, _watcher: watcher })
     }
 
     /// Watches other files if others change now what is deployed.
     pub(crate) fn follow(self, workspace: &Workspace) -> Result<Self> {
         let inputs = Inputs::of(workspace);
-        if inputs == self.inputs { Ok(self) } else { Self::with(workspace, inputs) }
+        if inputs == self.inputs { Ok(self) } else { Self::with(inputs) }
     }
 
-    /// Waits for the next save, and then until no other save follows. Returns one of the saved files, to be
-    /// shown.
-    pub(crate) fn next(&self) -> Result<Utf8PathBuf> {
-        let mut first = None;
+    /// Waits for the next save, and then until no other save follows. Returns the saved files; none if nothing was saved
+    /// within `limit`.
+    pub(crate) fn next(&self, limit: Option<Duration>) -> Result<BTreeSet<Utf8PathBuf>> {
+        let end = limit.map(|limit| Instant::now() + limit);
+        let mut saved = BTreeSet::new();
         loop {
-            match process::receive(&self.events, first.is_some().then_some(QUIET))? {
-                Ok(event) => {
-                    let event = event.context("watch the files of the workspace")?;
-                    first = first.or_else(|| self.saved(&event));
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Some(path) = first {
-                        return Ok(path);
-                    }
-                }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let wait = if saved.is_empty() { left } else { Some(QUIET) };
+            match process::receive(&self.events, wait)? {
+                Ok(event) => saved.extend(self.saved(&event.context("watch the files of the workspace")?)),
+                Err(RecvTimeoutError::Timeout) => return Ok(saved),
                 Err(RecvTimeoutError::Disconnected) => {
                     anyhow::bail!("the system stopped reporting file changes")
                 }
@@ -149,16 +144,15 @@ impl Watcher {
         }
     }
 
-    /// File that an event is about, if the file is an input of images.
-    fn saved(&self, event: &Event) -> Option<Utf8PathBuf> {
+    /// Files that an event is about and that are inputs of images.
+    fn saved(&self, event: &Event) -> Vec<Utf8PathBuf> {
         let is_change = match event.kind {
             EventKind::Create(_) | EventKind::Remove(_) => true,
             EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
             EventKind::Any | EventKind::Access(_) | EventKind::Other => false,
         };
         let paths = event.paths.iter().filter_map(|path| Utf8Path::from_path(path));
-        let path = paths.into_iter().find(|path| self.inputs.have(path)).filter(|_| is_change)?;
-        Some(path.strip_prefix(&self.root).unwrap_or(path).to_owned())
+        paths.filter(|path| is_change && self.inputs.have(path)).map(Utf8Path::to_owned).collect()
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Activate {
 pub(crate) struct OnBusy {
     /// Wait until other deploys to the robot have ended and the robot is not busy
     #[arg(long)]
-    wait: bool,
+    pub wait: bool,
 
     /// Start the release even if the robot is busy
     #[arg(long)]

@@ -51,6 +51,10 @@ impl<'a> Target<'a> {
         Ok(Self { session, survey, robot, workspace, repository, options, lock: None, progress })
     }
 
+    pub(crate) fn robot(&self) -> &'a Robot {
+        self.robot
+    }
+
     /// Locks the robot until this target is dropped. Updates [`Target::survey`] if another deploy changed the
     /// robot.
     ///
@@ -126,9 +130,26 @@ impl<'a> Target<'a> {
         self.start(|activation| activation.return_to(&number.to_string()))
     }
 
+    /// Puts files into running containers, see [`Activation::edit`]. `nonce` differs between the edits of a run.
+    pub(crate) fn edit(&mut self, nonce: usize, containers: &[String], archive: &[u8]) -> Result<()> {
+        let edited = self.attempt(|activation| {
+            let token = &format!("{}-{nonce}", activation.token);
+            Activation { token, ..*activation }.edit(containers, archive)
+        });
+        self.progress.finish();
+        edited.map(drop)
+    }
+
     /// Starts an activation, and again if the connection drops before the robot has answered. Returns the robot's
     /// new state.
-    fn start(&mut self, mut start: impl FnMut(&Activation<'_>) -> Result<String>) -> Result<Survey> {
+    fn start(&mut self, start: impl FnMut(&Activation<'_>) -> Result<String>) -> Result<Survey> {
+        let number = self.attempt(start)?;
+        self.after(&number)
+    }
+
+    /// Locks the robot if need be, and starts what changes it; again if the connection drops before the robot has
+    /// answered. Returns the number of the release.
+    fn attempt(&mut self, mut start: impl FnMut(&Activation<'_>) -> Result<String>) -> Result<String> {
         // True after a try whose result is not known.
         let mut is_open = false;
         let number = process::patiently(|| {
@@ -142,7 +163,7 @@ impl<'a> Target<'a> {
             is_open = matches!(&number, Err(error) if exit_of(error) == Exit::Failed);
             number
         });
-        let number = number.map_err(|error| match exit_of(&error) {
+        number.map_err(|error| match exit_of(&error) {
             Exit::Unreachable if is_open => {
                 let robot = &self.robot.name;
                 Failure::unreachable(format!(
@@ -152,8 +173,7 @@ impl<'a> Target<'a> {
                 .caused_by(error)
             }
             _ => error,
-        })?;
-        self.after(&number)
+        })
     }
 
     /// Fails when the robot is busy, or waits if `--wait` is given.

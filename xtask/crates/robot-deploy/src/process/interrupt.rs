@@ -40,6 +40,12 @@ pub fn stop() {
     }
 }
 
+/// Lets commands run again after a signal: what a person has ended is over, and other work begins. The next signal ends
+/// that.
+pub fn go_on() {
+    INTERRUPTED.store(false, Ordering::SeqCst);
+}
+
 /// Fails with [`Exit::Interrupted`](crate::error::Exit::Interrupted) after a signal.
 pub fn check() -> Result<()> {
     if INTERRUPTED.load(Ordering::SeqCst) { Err(super::interrupted()) } else { Ok(()) }

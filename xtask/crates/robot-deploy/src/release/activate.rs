@@ -19,7 +19,7 @@ use crate::process::{self, Cmd};
 use crate::robot::outcome::Outcome;
 use crate::robot::{Session, Survey};
 use crate::robot_side::Script;
-use crate::robot_side::lines::{self, activate as word};
+use crate::robot_side::lines::{self, health as word};
 use crate::ui::{self, Progress};
 
 /// Number of attempts in a row that may bring no new event.
@@ -27,6 +27,10 @@ const ATTEMPTS: u32 = 5;
 
 /// Pause after an attempt that brought no new event.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Time that a service without a health check has to keep running after a live edit. A release that is built of the same
+/// files follows, and is watched for longer.
+const EDIT_SETTLES: Duration = Duration::from_secs(1);
 
 /// Packs a release for the robot: the project, its metadata and the script `activate`.
 pub(crate) fn archive(project: &ComposeProject, metadata: &Metadata) -> Result<Vec<u8>> {
@@ -112,6 +116,22 @@ impl Activation<'_> {
     pub(crate) fn release(&self, id: &str, archive: &[u8]) -> Result<String> {
         // The archive contains values of `.env` files, so it is never printed.
         self.run(&self.command(Script::Launch, id).stdin_from("release.tar.gz", archive), archive)
+    }
+
+    /// Puts files into running containers and starts these again: `archive` is that of an edit. Returns the number of
+    /// the release that runs.
+    ///
+    /// # Errors
+    /// Fails with [`Exit::Unhealthy`] when a service was unhealthy and has its old files again.
+    pub(crate) fn edit(&self, containers: &[String], archive: &[u8]) -> Result<String> {
+        let [settle, deadline] =
+            [EDIT_SETTLES, self.releases.deadline].map(|time| time.as_secs().to_string());
+        let by = whoami();
+        let args: Vec<&str> = [self.project, self.token, &by, &settle, &deadline]
+            .into_iter()
+            .chain(containers.iter().map(String::as_str))
+            .collect();
+        self.run(&self.session.command(Script::Edit.argv(&args)).stdin_from("edit.tar", archive), archive)
     }
 
     /// Activates a release that is stored on the robot. Returns its number.
@@ -315,6 +335,12 @@ impl Activation<'_> {
             .hint(format!("`cargo xtask ssh --robot {robot} -- sudo systemctl restart docker` starts it")),
             Outcome::Refused => Failure::failed(format!("`{robot}` refused release {number}: {reason}"))
                 .hint(format!("`cargo xtask prune --robot {robot}` frees disk space")),
+            Outcome::Undone => {
+                Failure::new(Exit::Unhealthy, format!("{reason}; `{robot}` has the files of before again"))
+            }
+            Outcome::NotEdited => Failure::failed(format!(
+                "the files in the containers of `{robot}` stay as they are: {reason}"
+            )),
             Outcome::Stuck => Failure::failed(format!("release {number} is unhealthy: {reason}"))
                 .hint(format!("`cargo xtask doctor --robot {robot}` checks the robot")),
         };

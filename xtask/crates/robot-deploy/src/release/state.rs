@@ -5,9 +5,9 @@ use crate::error::{Failure, Result};
 use crate::robot::Survey;
 use crate::robot::survey::Container;
 
-/// Returns whether the robot runs exactly this project, so that there is nothing to activate.
+/// Returns whether the robot runs exactly this project, without live edits, so that there is nothing to activate.
 pub(crate) fn is_current(project: &ComposeProject, survey: &Survey) -> bool {
-    survey.release.as_deref() == Some(project.id.as_str()) && runs(project, survey)
+    survey.release.as_deref() == Some(project.id.as_str()) && survey.edits.is_none() && runs(project, survey)
 }
 
 /// Returns whether exactly the services of the project run, with the right definitions and images. Jobs may

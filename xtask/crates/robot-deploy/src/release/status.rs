@@ -9,7 +9,7 @@ use super::stored::{self, StoredRelease};
 use crate::error::Result;
 use crate::number::kibibytes;
 use crate::parallel;
-use crate::robot::survey::{Container, no_answer};
+use crate::robot::survey::{Container, Edits, no_answer};
 use crate::robot::{Session, Survey, registry};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, status as word};
@@ -18,6 +18,8 @@ use crate::robot_side::lines::{self, status as word};
 pub(crate) struct Status {
     /// The current release; `None` if nothing has been deployed.
     pub release: Option<StoredRelease>,
+    /// Live edits of the release.
+    pub live_edits: Option<Edits>,
     /// Text about an activation that has not ended, or an unreported result.
     pub note: Option<String>,
     /// Services of the release, and others that were started by hand.
@@ -76,6 +78,7 @@ impl Status {
         let Facts { activation, mut status } = Facts::parse(text);
         let wanted = stored::wanted(text);
         status.release = stored::parse(text).into_iter().find(|stored| stored.is_current);
+        status.live_edits = survey.edits.clone();
         status.note = activation.or_else(|| survey.pending.as_ref().map(ToString::to_string));
         if status.release.is_none() {
             status.note.get_or_insert_with(|| "nothing has been deployed yet".to_owned());

@@ -24,6 +24,10 @@ pub enum Outcome {
     PutOff,
     /// The robot did not start the activation.
     Refused,
+    /// A live edit made a service unhealthy, and the old files were put back.
+    Undone,
+    /// Nothing was started: the containers do not have the files that a live edit expects, or refuse it.
+    NotEdited,
     /// The new release was unhealthy, and the one before does not work any more either. Also every word that
     /// this version of xtask does not know.
     Stuck,

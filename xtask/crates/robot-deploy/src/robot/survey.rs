@@ -2,6 +2,9 @@
 //! deploy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
 
 use crate::config::Platform;
 use crate::error::{Failure, Result, explained};
@@ -117,6 +120,20 @@ impl EngineImage {
     }
 }
 
+/// Live edits: files that were replaced in running containers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Edits {
+    pub count: u64,
+    /// `user@machine` of the last one.
+    pub by: String,
+}
+
+impl fmt::Display for Edits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} live edit{}", self.count, if self.count == 1 { "" } else { "s" })
+    }
+}
+
 /// State of a robot; see the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
@@ -133,6 +150,8 @@ pub struct Survey {
     pub number: Option<String>,
     /// A value that changes with every activation.
     pub stamp: String,
+    /// Live edits since the last activation, see `watch`.
+    pub edits: Option<Edits>,
     /// Result of the last activation, unless a person has seen it.
     pub pending: Option<PendingOutcome>,
     /// The project's images that the engine lists, which are the complete ones.
@@ -181,6 +200,10 @@ impl Survey {
                 }
                 [word::NUMBER, number] => survey.number = Some(number.to_owned()),
                 [word::STAMP, stamp] => survey.stamp = stamp.to_owned(),
+                [word::EDITS, count, by] => {
+                    let count = number::said(count).unwrap_or(1);
+                    survey.edits = Some(Edits { count, by: by.to_owned() });
+                }
                 [word::NEWS, release, outcome, reason] => {
                     survey.pending = Some(PendingOutcome::parse(release, outcome, reason));
                 }

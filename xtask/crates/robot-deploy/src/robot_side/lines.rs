@@ -29,12 +29,13 @@ macro_rules! words {
 words! {
     busy ".sh" { BUSY "busy" }
     data ".sh" { DATA "data" }
-    activate ".sh" { DOING "doing" LOG "log" END "end" }
     examine ".sh" {
         MACHINE "machine" CLOCK "clock" DOCKER "docker" DOCKER_ERROR "docker-error" FREE "free" COMPOSE "compose"
         REGISTRY "registry"
     }
     follow ".sh" { RELEASE "release" }
+    health ".sh" { DOING "doing" LOG "log" END "end" }
+    installed ".sh" { CONTAINER "container" FILE "file" }
     lock ".sh" { BUSY "busy" NEWS "news" HELD "held" }
     plan ".sh" { STARTED "started" REGISTRY "registry" STORE "store" FREE "free" }
     prune ".sh" { FREE "free" }
@@ -43,7 +44,7 @@ words! {
     stored ".sh" { RELEASE "release" WANTED "wanted" ENTRY "entry" }
     survey ".sh" {
         MACHINE "machine" CLOCK "clock" RELEASE "release" NUMBER "number" STAMP "stamp" NEWS "news" IMAGE "image"
-        IN_USE "in-use" CONTAINER "container" NO_DOCKER "no-docker" SEED "seed" OTHER "other" FILE "file"
+        IN_USE "in-use" CONTAINER "container" NO_DOCKER "no-docker" SEED "seed" OTHER "other" FILE "file" EDITS "edits"
     }
 }
 
@@ -82,8 +83,8 @@ mod tests {
 
     #[test]
     fn every_outcome_of_an_activation_is_known() {
-        let script = Script::Activate.source();
-        let outcomes = words(script, &["finish ", "roll_back ", "emit end \""], &[' ', '\t']);
+        let scripts = Script::Activate.source().to_owned() + Script::ApplyEdit.source();
+        let outcomes = words(&scripts, &["finish ", "roll_back ", "conclude "], &[' ', '\t']);
         assert_eq!(outcomes, BTreeSet::from_iter(names_of::<Outcome>()));
     }
 

@@ -108,6 +108,11 @@ fn render(all: &[(String, Result<Status>)], args: &Args) -> Result<String> {
     for (robot, note) in reachable().filter_map(|(robot, status)| Some((robot, status.note.as_ref()?))) {
         text.push_str(&format!("\n{robot}: {note}"));
     }
+    for (robot, edits) in reachable().filter_map(|(robot, status)| Some((robot, status.live_edits.as_ref()?)))
+    {
+        let by = &edits.by;
+        text.push_str(&format!("\n{robot}: {edits} by {by}, which the next deploy replaces by a release"));
+    }
     for (robot, error) in all.iter().filter_map(|(robot, status)| Some((robot, status.as_ref().err()?))) {
         // For an unreachable robot the row of the table is enough.
         let hints = if exit_of(error) == Exit::Unreachable { Vec::new() } else { hints_of(error) };
@@ -145,9 +150,10 @@ fn row(robot: &str, status: &Result<Status>) -> [String; 9] {
     let record = status.release.as_ref().and_then(|stored| stored.record.as_ref());
     let deploy = record.and_then(|record| record.deploy.as_ref());
     let release = status.release.as_ref().map_or("none".to_owned(), |stored| {
+        let edits = status.live_edits.as_ref().map_or(String::new(), |edits| format!(" + {edits}"));
         let unhealthy = record.filter(|record| record.outcome != "healthy");
         format!(
-            "{}{}",
+            "{}{edits}{}",
             stored.release,
             unhealthy.map_or(String::new(), |record| format!(" ({})", record.outcome))
         )

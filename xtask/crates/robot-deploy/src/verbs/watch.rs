@@ -1,12 +1,16 @@
-//! `cargo xtask watch`: deploys after each save.
+//! `cargo xtask watch`: shows each save on the robots at once, and deploys.
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::workspace;
 use crate::config::Workspace;
+use crate::deploy::OnBusy;
 use crate::error::{FollowedBy as _, Result, until_interrupted};
+use crate::live::{Live, Saved, Shown, Sources};
 use crate::process::{self, Cmd};
 use crate::ui;
 use crate::watcher::Watcher;
@@ -15,7 +19,10 @@ use crate::watcher::Watcher;
 #[command(after_help = "Example:
   cargo xtask watch --robot main
 
-Files saved while a deploy runs are deployed together after it.")]
+A saved file that is installed as it is (Python, launch files, YAML, URDF) is put straight into the running
+containers that have it, and their services start again. A deploy makes a release of such live edits when
+saving pauses and at the end. All other files are deployed at once. Files saved while a deploy runs are
+looked at after it.")]
 pub struct Args {
     /// The robot, or several separated by commas; optional if there is only one
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
@@ -24,45 +31,137 @@ pub struct Args {
     /// Start new releases even if a robot is busy
     #[arg(long)]
     force: bool,
+
+    /// Deploy live edits when nothing was saved for this long
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    settle: u64,
+
+    /// Deploy each save, without live edits
+    #[arg(long, conflicts_with = "settle")]
+    no_live: bool,
 }
 
-/// Deploys once, and then after each save. Each deploy is a separate process, so that a failed one, also a
-/// crash, does not end the watch.
+/// Deploys once, and then after each save that cannot be shown otherwise. Each deploy is a separate process, so that a
+/// failed one, also a crash, does not end the watch.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    until_interrupted(watch(args))
-}
-
-fn watch(args: &Args) -> Result<()> {
     let workspace = workspace()?;
     // Fails early if a robot is unknown.
     workspace.robots_named(&args.robot)?;
-    let program = std::env::current_exe().context("find this program")?;
-    let mut words = vec!["deploy", "--wait", "--yes"];
-    let names = args.robot.join(",");
-    if !args.robot.is_empty() {
-        words.extend(["--robot", &names]);
-    }
-    words.extend(args.force.then_some("--force"));
-    words.extend(crate::mode::verbose().then_some("--verbose"));
-    let deploy = Cmd::new(program.to_string_lossy()).args(words).dir(&workspace.root);
+    let deploy = args.deploy(&workspace.root)?;
     deploy.plan().followed_by("doing so again after each save")?;
-    let mut watcher = Watcher::of(&workspace)?;
+    let mut has_edits = false;
+    until_interrupted(watch(args, &workspace, &deploy, &mut has_edits))?;
+    if !has_edits {
+        return Ok(());
+    }
+    process::go_on();
+    ui::step("watch", "making a release of the live edits; Ctrl-C leaves them as they are");
+    deploy.interactive()
+}
+
+impl Args {
+    /// The command that deploys what is saved.
+    fn deploy(&self, root: &Utf8Path) -> Result<Cmd> {
+        let program = std::env::current_exe().context("find this program")?;
+        let mut words = vec!["deploy", "--wait", "--yes"];
+        let names = self.robot.join(",");
+        if !self.robot.is_empty() {
+            words.extend(["--robot", &names]);
+        }
+        words.extend(self.force.then_some("--force"));
+        words.extend(crate::mode::verbose().then_some("--verbose"));
+        Ok(Cmd::new(program.to_string_lossy()).args(words).dir(root))
+    }
+
+    /// The robots as they run now, if files can be put into their containers.
+    fn live<'a>(&self, workspace: &'a Workspace, sources: Sources) -> Option<Live<'a>> {
+        if self.no_live {
+            return None;
+        }
+        let robots = workspace.robots_named(&self.robot).ok()?;
+        let live = Live::of(workspace, &robots, sources, OnBusy { wait: true, force: self.force }.into());
+        live.inspect_err(|error| ui::warn("watch", &format!("each save is deployed: {error:#}"))).ok()
+    }
+}
+
+/// Deploys and waits for saves, until a signal. Sets `has_edits` while robots have live edits.
+fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> Result<()> {
+    let mut watcher = Watcher::of(first)?;
+    let mut shown = Shown::default();
     loop {
         let began = Instant::now();
+        // With a mistake in robots.toml, the deploy tells it.
+        let loaded = Workspace::load(&first.root).ok();
+        if let Some(workspace) = &loaded {
+            watcher = watcher.follow(workspace)?;
+        }
+        let sources = loaded.as_ref().map(Sources::of).unwrap_or_default();
         let deployed = deploy.interactive();
         process::check_interrupted()?;
-        match deployed {
-            Ok(()) => ui::done(
-                "watch",
-                &format!("done in {:.1} s; waiting for a save", began.elapsed().as_secs_f32()),
-            ),
-            Err(_) => ui::warn("watch", "the deploy failed, see above; waiting for a save"),
+        let live = match deployed {
+            Ok(()) => {
+                *has_edits = false;
+                let took = began.elapsed().as_secs_f32();
+                ui::done("watch", &format!("done in {took:.1} s; waiting for a save"));
+                loaded.as_ref().and_then(|workspace| args.live(workspace, sources))
+            }
+            Err(_) => {
+                ui::warn("watch", "the deploy failed, see above; waiting for a save");
+                None
+            }
+        };
+        for path in live.iter().flat_map(|live| live.differences(&shown)) {
+            ui::warn("watch", &format!("{path}: the build has made another file of it than the live edit"));
         }
-        let path = watcher.next()?;
-        ui::step("watch", &format!("{path} was saved"));
-        // With a mistake in robots.toml, the deploy tells it.
-        if let Ok(workspace) = Workspace::load(&workspace.root) {
-            watcher = watcher.follow(&workspace)?;
+        shown = show_saves(args, first, &watcher, live, has_edits)?;
+    }
+}
+
+/// Shows saves by live edits until a deploy is needed. Returns what live edits show by then, if the deploy is to make
+/// exactly that a release.
+fn show_saves(
+    args: &Args,
+    workspace: &Workspace,
+    watcher: &Watcher,
+    mut live: Option<Live<'_>>,
+    has_edits: &mut bool,
+) -> Result<Shown> {
+    loop {
+        let is_ahead = |live: &&Live<'_>| live.has_edits() && !live.is_undone();
+        let ahead = live.as_ref().filter(is_ahead);
+        let saved = watcher.next(ahead.map(|_| Duration::from_secs(args.settle)))?;
+        if let Some(live) = ahead.filter(|_| saved.is_empty()) {
+            ui::step("watch", "making a release of the live edits");
+            return Ok(live.shown());
+        }
+        let began = Instant::now();
+        ui::step("watch", &format!("{} was saved", names(&workspace.root, &saved)));
+        let Some(live) = &mut live else { return Ok(Shown::default()) };
+        match live.save(&saved) {
+            Saved::Unchanged => ui::step("watch", "its content is as before"),
+            Saved::Live(services) => {
+                *has_edits = true;
+                let took = began.elapsed().as_secs_f32();
+                ui::done("watch", &format!("live in {} after {took:.1} s", services.join(", ")));
+            }
+            Saved::Undone(error) => ui::error(None, &error),
+            Saved::NeedsBuild(reason) => {
+                process::check_interrupted()?;
+                if let Some(reason) = reason {
+                    *has_edits = true;
+                    ui::warn("watch", &format!("no live edit: {reason:#}"));
+                }
+                return Ok(Shown::default());
+            }
         }
     }
+}
+
+/// Saved files for people, without those that an editor has removed again.
+fn names(root: &Utf8Path, saved: &BTreeSet<Utf8PathBuf>) -> String {
+    let (there, gone): (Vec<_>, Vec<_>) = saved.iter().partition(|path| path.exists());
+    let saved = if there.is_empty() { gone } else { there };
+    let names: Vec<_> =
+        saved.iter().take(3).map(|path| path.strip_prefix(root).unwrap_or(path).as_str()).collect();
+    names.join(", ") + if saved.len() > names.len() { ", …" } else { "" }
 }

@@ -1,0 +1,82 @@
+# Puts changed files into containers and starts these again; puts the old files back if a service is not healthy then. Runs
+# on the robot, without the laptop: PROJECT BY SETTLE DEADLINE ID...
+# `before`, beside this script, has a line "DIGEST PATH" for each file; `new` has the new files, by path.
+# Each container that was edited has a place in ~/.deploy/PROJECT/edits until it is replaced by the next activation.
+. ./release.sh
+. ./health.sh
+
+by=$1 settle=$2 deadline=$3
+shift 3
+edit=$home/edit to=$(number_of current) || exit
+events=$home/releases/$to/events from=$to failure='' failed_services=''
+# shellcheck disable=SC2034 # used by judge
+crashes=1
+
+# Replaces files inside of a container, each at once and synced: a power cut leaves old or new ones. Fails before that if
+# one is not as expected. Keeps the old files.
+# shellcheck disable=SC2016 # variables of the container's shell
+replace='set -e
+umask 022
+rm -rf /opt/ws/.edit
+mkdir -p /opt/ws/.edit
+cd /opt/ws/.edit
+tar -xf -
+while read -r digest path; do
+    [ -f "/$path" ] || continue
+    [ "$(sha256sum <"/$path" | cut -d " " -f 1)" = "$digest" ] || { echo "/$path is another file by now" >&2 && exit 1; }
+    mkdir -p "old/${path%/*}" "next/${path%/*}"
+    cp -p "/$path" "old/$path"
+    cp -p "/$path" "next/$path"
+    cat "new/$path" >"next/$path"
+    sync "next/$path" 2>/dev/null || sync
+done <before
+cd next
+find . -type f | while read -r path; do mv -f "$path" "/$path"; done'
+
+# Runs a function for each container at the same time, and fails if one of them does: FUNCTION ID...
+each() {
+    function=$1 jobs='' failed=''
+    shift
+    for id; do
+        "$function" "$id" >/dev/null 2>>"$edit/failures" &
+        jobs="$jobs $!"
+    done
+    for job in $jobs; do wait "$job" || failed=yes; done
+    [ -z "$failed" ] || { failure=$(tail -n 1 "$edit/failures") && return 1; }
+}
+
+put() { tar -cf - -C "$edit" before new | docker container exec --interactive --user 0 "$1" sh -c "$replace"; }
+
+# The container may not run, so nothing can be started in it. The stream keeps the owners of the files.
+put_back() {
+    old=$edit/old.$1
+    docker container cp "$1:/opt/ws/.edit/old/opt/ws/install" - >"$old" && docker container cp - "$1:/opt/ws" <"$old"
+}
+
+start_again() { docker container restart "$1"; }
+
+exec 8>>"$home/activation.lock"
+timeout 300 flock 8 || exit 1
+inspect_containers || { conclude not-edited 'Docker does not run' && exit; }
+services=$(printf '%s\n' "$now" | awk -v edited=" $* " 'index(edited, " " $7 " ") { printf " %s", $1 }')
+# What is started again is judged like something new.
+before=$(printf '%s\n' "$now" | awk -v edited=" $* " '!index(edited, " " $7 " ")')
+{ cat "$home/edits" 2>/dev/null; printf '%s\t%s\n' "$by" "$*"; } | write_file "$home/edits"
+if ! each put "$@"; then
+    conclude not-edited "$failure"
+    exit
+fi
+doing "starting$services"
+if each start_again "$@" && becomes_healthy "$to"; then
+    record_entry "$by" watch "$to" active
+    conclude active ''
+    exit
+fi
+reason=$failure
+save_logs
+if each put_back "$@" && each start_again "$@" && becomes_healthy "$to"; then
+    sed '$d' "$home/edits" | write_file "$home/edits"
+    conclude undone "$reason"
+else
+    conclude stuck "$reason"
+fi
