@@ -213,6 +213,7 @@ fn main() -> ExitCode {
         watch::what_is_saved_is_deployed_and_a_mistake_is_waited_out,
         watch::a_saved_file_is_live_at_once_and_a_release_at_the_end,
         watch::what_a_lost_watch_leaves_is_replaced_by_the_next_deploy,
+        watch::a_save_overtakes_the_build_before_it,
         watch::what_cannot_be_put_into_containers_is_deployed,
         registry_image::a_robot_rebuilds_data_from_a_patch,
         timings::the_page_of_a_deploy_looks_right_in_a_browser,

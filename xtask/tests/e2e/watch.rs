@@ -171,3 +171,19 @@ pub fn what_cannot_be_put_into_containers_is_deployed(lab: &Lab) {
     run.interrupt();
     run.wait_for_all().expect_exit(0);
 }
+
+pub fn a_save_overtakes_the_build_before_it(lab: &Lab) {
+    let workspace = lab.deployed();
+    let seconds = "ros_ws/src/localization/seconds";
+    // Longer than any test may take.
+    workspace.write(seconds, "100000");
+    let mut run = workspace.start(&["watch", "--robot", "main", "--verbose"]);
+    run.until_it_says("this takes 100000 s");
+    workspace.write(seconds, "0");
+    edit(workspace);
+    run.until_it_says("waiting for a save");
+    assert_eq!(run.stderr().matches("starting over").count(), 1, "{}", run.stderr());
+    assert_eq!(there(), workspace.read(ODOMETRY).trim_end());
+    run.interrupt();
+    run.wait_for_all().expect_exit(0);
+}

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
+use duct::unix::HandleExt as _;
 
 #[cfg(doc)]
 use crate::error::Planned;
@@ -321,15 +322,43 @@ impl Cmd {
         result.map_err(|error| link::exit_code(&error).map_or(error, |code| Ended(code).into()))
     }
 
+    /// Like [`Cmd::interactive`], but ends the command as a signal would when `is_overtaken` says so, which waits a moment
+    /// each time. Returns `None` then, and the result of the command otherwise.
+    pub(crate) fn interactive_unless(
+        &self,
+        mut is_overtaken: impl FnMut() -> Result<bool>,
+    ) -> Result<Option<Result<()>>> {
+        announce(self);
+        let child = self.attached()?;
+        let _registered = interrupt::register(&child);
+        while child.try_wait().with_context(|| format!("wait for `{self}`"))?.is_none() {
+            let overtaken = is_overtaken();
+            if matches!(overtaken, Ok(false)) {
+                continue;
+            }
+            if overtaken.is_ok() {
+                drop(child.send_signal(interrupt::SIGTERM));
+            }
+            drop(child.wait());
+            return overtaken.map(|_| None);
+        }
+        let status = self.wait(&child)?;
+        Ok(Some(if status.success() { Ok(()) } else { Err(self.failed(status, "")) }))
+    }
+
     fn attach(&self) -> Result<()> {
+        let status = self.wait(&self.attached()?)?;
+        if status.success() { Ok(()) } else { Err(self.failed(status, "")) }
+    }
+
+    /// Starts the command with this process's terminal.
+    fn attached(&self) -> Result<Arc<duct::Handle>> {
         interrupt::check()?;
         let expression = match &self.stdin {
             Stdin::Null => self.expression(),
             Stdin::Bytes(bytes) | Stdin::From(bytes, _) => self.expression().stdin_bytes(bytes.clone()),
         };
-        let started = expression.start().map_err(|error| self.cannot_start(error))?;
-        let status = self.wait(&Arc::new(started))?;
-        if status.success() { Ok(()) } else { Err(self.failed(status, "")) }
+        Ok(Arc::new(expression.start().map_err(|error| self.cannot_start(error))?))
     }
 
     /// Runs `producer | self`, checks both exit statuses, and returns the number of bytes that went through

@@ -72,6 +72,11 @@ impl Sources {
         }
     }
 
+    /// Returns whether saved files differ from what was read.
+    pub(crate) fn are_changed_by(&self, saved: &BTreeSet<Utf8PathBuf>) -> bool {
+        self.changes(saved).is_none_or(|changes| !changes.is_empty())
+    }
+
     /// Returns what is new in the saved files; `None` if a build is needed to know what that changes.
     pub(super) fn changes(&self, saved: &BTreeSet<Utf8PathBuf>) -> Option<Vec<Change>> {
         let mut changes = Vec::new();

@@ -18,7 +18,7 @@ static SIGNAL: Condvar = Condvar::new();
 
 /// Signal number, see signal(7).
 pub(super) const SIGINT: i32 = 2;
-const SIGTERM: i32 = 15;
+pub(super) const SIGTERM: i32 = 15;
 
 /// Installs the handler for the signals that end programs.
 pub fn install() -> Result<()> {

@@ -21,8 +21,7 @@ use crate::watcher::Watcher;
 
 A saved file that is installed as it is (Python, launch files, YAML, URDF) is put straight into the running
 containers that have it, and their services start again. A deploy makes a release of such live edits when
-saving pauses and at the end. All other files are deployed at once. Files saved while a deploy runs are
-looked at after it.")]
+saving pauses and at the end. All other files are deployed at once. A save during a deploy starts it over.")]
 pub struct Args {
     /// The robot, or several separated by commas; optional if there is only one
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
@@ -40,6 +39,9 @@ pub struct Args {
     #[arg(long, conflicts_with = "settle")]
     no_live: bool,
 }
+
+/// Interval of the looks for saves while a deploy runs.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Deploys once, and then after each save that cannot be shown otherwise. Each deploy is a separate process, so that a
 /// failed one, also a crash, does not end the watch.
@@ -96,16 +98,23 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
             watcher = watcher.follow(workspace)?;
         }
         let sources = loaded.as_ref().map(Sources::of).unwrap_or_default();
-        let deployed = deploy.interactive();
+        // What was saved meanwhile is not in the deploy, or only in part.
+        let is_overtaken = || Ok(sources.are_changed_by(&watcher.next(Some(LOOK))?));
+        let deployed = deploy.interactive_unless(is_overtaken)?;
         process::check_interrupted()?;
         let live = match deployed {
-            Ok(()) => {
+            None => {
+                ui::step("watch", "files were saved meanwhile: starting over");
+                shown = Shown::default();
+                continue;
+            }
+            Some(Ok(())) => {
                 *has_edits = false;
                 let took = began.elapsed().as_secs_f32();
                 ui::done("watch", &format!("done in {took:.1} s; waiting for a save"));
                 loaded.as_ref().and_then(|workspace| args.live(workspace, sources))
             }
-            Err(_) => {
+            Some(Err(_)) => {
                 ui::warn("watch", "the deploy failed, see above; waiting for a save");
                 None
             }
