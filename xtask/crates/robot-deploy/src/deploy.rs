@@ -3,6 +3,7 @@
 //! [`Deploy`] is shared by all robots of a deploy; [`Target`] is one of them, from the connection to the activation.
 
 mod build;
+mod connecting;
 mod options;
 mod result;
 mod target;
@@ -28,6 +29,7 @@ use crate::ui;
 use crate::{fleet, number, parallel, process};
 
 use build::Build;
+pub(crate) use connecting::Connecting;
 pub(crate) use options::{Activate, OnBusy};
 pub(crate) use result::{DeployResult, report, show_running};
 pub(crate) use target::Target;
@@ -90,21 +92,19 @@ pub(crate) fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, bu
 }
 
 impl<'a> Deploy<'a> {
-    /// Reads what the robots are to run. `builder` prepares this machine for building.
+    /// Reads what the robots are to run.
     pub(crate) fn new(
         workspace: &'a Workspace,
-        builder: impl FnOnce() -> Result<Builder>,
+        builder: Builder,
         robots: Vec<&'a Robot>,
         via: Via,
         activate: Activate,
         began: Instant,
     ) -> Result<Self> {
-        // Each of them waits for other programs.
-        let others = || parallel::both(|| SourceRevision::of(workspace), || self::drafts(workspace, &robots));
-        let ((source, drafts), builder) = parallel::both(others, builder);
-        let builder = builder?;
-        // If Compose was missing, `builder` has installed it by now.
-        let drafts = drafts.or_else(|_| self::drafts(workspace, &robots))?;
+        // Both wait for other programs.
+        let (source, drafts) =
+            parallel::both(|| SourceRevision::of(workspace), || self::drafts(workspace, &robots));
+        let drafts = drafts?;
         unused::tell_packages(workspace);
         unused::tell_images(workspace, &drafts);
         Ok(Self {
@@ -159,19 +159,25 @@ impl<'a> Deploy<'a> {
 
     /// Builds the images and deploys them to all robots. Returns the results of the robots that were served, and
     /// the first error.
-    pub(crate) fn serve_all(&self) -> (Vec<(String, DeployResult)>, Result<()>) {
+    pub(crate) fn serve_all(
+        &self,
+        connecting: &Connecting<'_, 'a>,
+    ) -> (Vec<(String, DeployResult)>, Result<()>) {
         let build = |options: image::Options<'_>| self.build_images(options);
         // Building and connecting to the robots run in parallel, because both are slow.
         let ((results, served), built) =
-            parallel::both(|| self.serve_while_building(), || self.build.run(&self.specs, build));
+            parallel::both(|| self.serve_while_building(connecting), || self.build.run(&self.specs, build));
         let results = results.into_iter().filter_map(|(robot, result)| Some((robot, result?))).collect();
         self.cache.evict();
         // If both failed, the robots failed first, and the build was stopped for that reason.
         (results, served.and(built))
     }
 
-    fn serve_while_building(&self) -> (Vec<(String, Option<DeployResult>)>, Result<()>) {
-        let (results, served) = fleet::each(&self.robots, |robot| self.serve(robot));
+    fn serve_while_building(
+        &self,
+        connecting: &Connecting<'_, 'a>,
+    ) -> (Vec<(String, Option<DeployResult>)>, Result<()>) {
+        let (results, served) = fleet::each(&self.robots, |robot| self.serve(robot, connecting));
         if results.is_empty() && self.build.has_none_yet() {
             // All robots have failed, so the build is useless.
             process::stop();
@@ -185,10 +191,9 @@ impl<'a> Deploy<'a> {
 
     /// Deploys to one robot. Returns `None` if the build failed; that error is reported once, not for each
     /// robot.
-    fn serve(&self, robot: &Robot) -> Result<Option<DeployResult>> {
+    fn serve(&self, robot: &Robot, connecting: &Connecting<'_, 'a>) -> Result<Option<DeployResult>> {
         let Self { workspace, digest_cache, .. } = self;
-        let repository = registry::repository(robot.registry_port, &workspace.project.name);
-        let mut target = Target::connect(workspace, robot, reach, &repository, self.activate)?;
+        let mut target = connecting.wait_for(robot)?;
         target.progress.waiting("waiting for the build");
         let waiting = timeline::span(Lane::robot(&robot.name), Phase::Wait, "wait for the build");
         // What needs no lock is done while the images are being built, if they are.

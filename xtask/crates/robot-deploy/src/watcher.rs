@@ -1,7 +1,7 @@
 //! Waits until a source file of the images is saved.
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -95,6 +95,21 @@ impl Inputs {
                 || self.tops.contains(dir)
                 || is_for_compose && self.compose.contains(dir))
     }
+
+    /// Reports changes of all files; of those that are reported already, again only once.
+    fn watch(&self, watcher: &mut RecommendedWatcher) -> notify::Result<()> {
+        for tree in &self.trees {
+            watcher.watch(tree.as_std_path(), RecursiveMode::Recursive)?;
+        }
+        // Editors replace a file instead of writing to it; only a watch on its directory reports that.
+        let of_files = self.files.iter().filter_map(|file| file.parent());
+        let dirs = self.tops.iter().chain(&self.compose).map(Utf8PathBuf::as_path).chain(of_files);
+        let is_in_tree = |dir: &&Utf8Path| self.trees.iter().any(|tree| dir.starts_with(tree));
+        for dir in dirs.filter(|dir| dir.is_dir() && !is_in_tree(dir)).collect::<BTreeSet<_>>() {
+            watcher.watch(dir.as_std_path(), RecursiveMode::NonRecursive)?;
+        }
+        Ok(())
+    }
 }
 
 /// Watches the source files of a workspace.
@@ -102,7 +117,7 @@ pub(crate) struct Watcher {
     inputs: Inputs,
     events: Receiver<notify::Result<Event>>,
     /// Events stop when this is dropped.
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
 }
 
 impl Watcher {
@@ -111,19 +126,21 @@ impl Watcher {
     /// # Errors
     /// Fails when the system refuses to watch the files, usually because its limit of watches is reached.
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
-        Self::with(Inputs::of(workspace))
-    }
-
-    fn with(inputs: Inputs) -> Result<Self> {
         let (sender, events) = channel();
-        let watcher = start(&inputs, sender).context("watch the files of the workspace")?;
-        Ok(Self { inputs, events, _watcher: watcher })
+        let watcher = notify::recommended_watcher(sender).context("watch the files of the workspace")?;
+        let mut watcher = Self { inputs: Inputs::default(), events, watcher };
+        watcher.follow(workspace)?;
+        Ok(watcher)
     }
 
-    /// Watches other files if others change now what is deployed.
-    pub(crate) fn follow(self, workspace: &Workspace) -> Result<Self> {
+    /// Watches other files, too, if others change now what is deployed.
+    pub(crate) fn follow(&mut self, workspace: &Workspace) -> Result<()> {
         let inputs = Inputs::of(workspace);
-        if inputs == self.inputs { Ok(self) } else { Self::with(inputs) }
+        if inputs != self.inputs {
+            inputs.watch(&mut self.watcher).context("watch the files of the workspace")?;
+            self.inputs = inputs;
+        }
+        Ok(())
     }
 
     /// Waits for the next save, and then until no other save follows. Returns the saved files; none if nothing was saved
@@ -154,21 +171,6 @@ impl Watcher {
         let paths = event.paths.iter().filter_map(|path| Utf8Path::from_path(path));
         paths.filter(|path| is_change && self.inputs.have(path)).map(Utf8Path::to_owned).collect()
     }
-}
-
-fn start(inputs: &Inputs, sender: Sender<notify::Result<Event>>) -> notify::Result<RecommendedWatcher> {
-    let mut watcher = notify::recommended_watcher(sender)?;
-    for tree in &inputs.trees {
-        watcher.watch(tree.as_std_path(), RecursiveMode::Recursive)?;
-    }
-    // Editors replace a file instead of writing to it; only a watch on its directory reports that.
-    let of_files = inputs.files.iter().filter_map(|file| file.parent());
-    let dirs = inputs.tops.iter().chain(&inputs.compose).map(Utf8PathBuf::as_path).chain(of_files);
-    let is_in_tree = |dir: &&Utf8Path| inputs.trees.iter().any(|tree| dir.starts_with(tree));
-    for dir in dirs.filter(|dir| dir.is_dir() && !is_in_tree(dir)).collect::<BTreeSet<_>>() {
-        watcher.watch(dir.as_std_path(), RecursiveMode::NonRecursive)?;
-    }
-    Ok(watcher)
 }
 
 /// Returns whether a file is a temporary one of Emacs, of vim, or of editors that write a new file before they replace the

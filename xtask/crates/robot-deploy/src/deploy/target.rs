@@ -23,7 +23,7 @@ pub(crate) struct Target<'a> {
     robot: &'a Robot,
     workspace: &'a Workspace,
     /// Repository that the robot pulls from, as its engine calls it.
-    repository: &'a str,
+    repository: String,
     options: Activate,
     lock: Option<Lock>,
     /// The robot's line on the terminal.
@@ -36,7 +36,7 @@ impl<'a> Target<'a> {
         workspace: &'a Workspace,
         robot: &'a Robot,
         way: fn(&Workspace, &Robot) -> Result<Endpoint>,
-        repository: &'a str,
+        repository: &str,
         options: Activate,
     ) -> Result<Self> {
         let _span = timeline::span(Lane::robot(&robot.name), Phase::Connect, "connect");
@@ -48,6 +48,7 @@ impl<'a> Target<'a> {
         if let Some(pending) = &survey.pending {
             ui::warn(&robot.name, &pending.to_string());
         }
+        let repository = repository.to_owned();
         Ok(Self { session, survey, robot, workspace, repository, options, lock: None, progress })
     }
 
@@ -82,7 +83,7 @@ impl<'a> Target<'a> {
     /// Reads the robot's state again if another deploy has changed it.
     fn refresh(&mut self, stamp: &str) -> Result<()> {
         if stamp != self.survey.stamp {
-            self.survey = Survey::of(&self.session, &self.workspace.project.name, self.repository)?;
+            self.survey = Survey::of(&self.session, &self.workspace.project.name, &self.repository)?;
         }
         Ok(())
     }

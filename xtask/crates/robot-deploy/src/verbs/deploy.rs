@@ -12,9 +12,9 @@ use clap::ValueHint;
 use super::{RobotsArg, builder, plan, timings, workspace};
 use crate::config::Workspace;
 use crate::delivery::{Cost, Via};
-use crate::deploy::{Activate, Deploy, report};
+use crate::deploy::{Activate, Connecting, Deploy, report};
 use crate::error::{Failure, Result};
-use crate::host;
+use crate::{host, process};
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -108,14 +108,21 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let began = Instant::now();
     let robots = args.robots.resolve(workspace)?;
     let needs = host::needs(robots.iter().map(|robot| &robot.platform));
-    let builder = || builder(args.yes, &needs);
-    let deploy = Deploy::new(workspace, builder, robots, args.via, args.activate, began)?;
+    // It may ask questions, and start the engine that simulated robots need.
+    let builder = builder(args.yes, &needs)?;
+    let new = |robots| Deploy::new(workspace, builder, robots, args.via, args.activate, began);
     if args.plan || crate::mode::dry_run() {
+        let deploy = new(robots)?;
         let (plans, planned) = if args.plan { deploy.plan_all()? } else { deploy.dry_run()? };
         plan::report(&plans, args.json)?;
         return planned;
     }
-    let (results, served) = deploy.serve_all();
+    let (results, served) = std::thread::scope(|scope| {
+        let connecting = Connecting::begin(scope, workspace, &robots, args.activate);
+        // Without something to deploy, nobody waits for a robot that does not answer.
+        let deploy = new(robots).inspect_err(|_| process::stop())?;
+        anyhow::Ok(deploy.serve_all(&connecting))
+    })?;
     costs.extend(results.iter().map(|(robot, result)| (robot.clone(), result.delivery.cost)));
     report(&results)?;
     served

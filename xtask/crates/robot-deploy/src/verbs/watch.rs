@@ -94,12 +94,14 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
         let began = Instant::now();
         // With a mistake in robots.toml, the deploy tells it.
         let loaded = Workspace::load(&first.root).ok();
-        if let Some(workspace) = &loaded {
-            watcher = watcher.follow(workspace)?;
-        }
         let sources = loaded.as_ref().map(Sources::of).unwrap_or_default();
         // What was saved meanwhile is not in the deploy, or only in part.
-        let is_overtaken = || Ok(sources.are_changed_by(&watcher.next(Some(LOOK))?));
+        let mut new = loaded.as_ref();
+        let is_overtaken = || {
+            // It takes a moment, in which the deploy goes on.
+            new.take().map_or(Ok(()), |workspace| watcher.follow(workspace))?;
+            Ok(sources.are_changed_by(&watcher.next(Some(LOOK))?))
+        };
         let deployed = deploy.interactive_unless(is_overtaken)?;
         process::check_interrupted()?;
         let live = match deployed {
