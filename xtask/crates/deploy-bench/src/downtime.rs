@@ -22,9 +22,10 @@ last() {
         --format '{{.TimeNano}}' | tail -n 1
 }
 last "$3" die
-last "$new" start
+start=$(last "$new" start)
+echo "$start"
 pipe=$(mktemp -u) && mkfifo "$pipe" || exit
-timeout 60 docker container logs --follow --timestamps "$new" >"$pipe" 2>&1 &
+timeout 60 docker container logs --follow --timestamps --since "${start%?????????}.${start#??????????}" "$new" >"$pipe" 2>&1 &
 ready=$(grep -m 1 -F -- "$4" "$pipe")
 kill $!
 rm "$pipe"

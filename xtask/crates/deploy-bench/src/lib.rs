@@ -16,6 +16,7 @@ mod figures;
 mod fixture;
 mod floor;
 mod link;
+mod live;
 mod machine;
 mod markdown;
 mod method;
@@ -272,7 +273,7 @@ impl<'a> MethodRun<'a> {
         }
         let mut recreated = 0;
         for (after, before) in after.iter().zip(&before) {
-            after.check(case, edit, before)?;
+            after.check(case, edit, before, self.method.replaces_containers(case))?;
             recreated += after.recreated(before);
         }
         let Traffic { to_robot, from_robot } = traffic;

@@ -39,8 +39,10 @@ impl Report {
             vec![row(["".to_owned(), "link".to_owned()].into_iter().chain(head).chain(["floor".to_owned()]))];
         lines.push(format!("|{}", "---|".repeat(self.methods.len() + 3)));
         for each in self.rows() {
-            let cells = each.measurements.iter().enumerate().map(|(number, measurement)| match measurement {
-                Some(measurement) => cell(measurement, number == 0),
+            let cells = each.measurements.iter().map(|measurement| match measurement {
+                Some(measurement) => {
+                    cell(measurement, ["xtask", "watch"].contains(&measurement.method.as_str()))
+                }
                 None => NOTHING.to_owned(),
             });
             let floor = each.floor.map_or(NOTHING.to_owned(), ui::bytes);
@@ -52,11 +54,12 @@ impl Report {
 }
 
 const METHOD: &str = "Times are from the edit until the deploy command returns; `deploy` also waits until \
-the health check succeeds. Bytes are counted at the robot's network interface, in both directions. Values \
+the health check succeeds, as `watch` does. Bytes are counted at the robot's network interface, in both directions. Values \
 are medians; cases that take over 20 seconds, *an empty robot* and *an apt package* are measured once. \
 Deploying by hand means: `docker build`, the commands in the column's header (`docker pull` after the \
 push), and `docker compose up`. By hand, this workspace is one single-stage image for all services, which \
-is cheaper than one image per service.";
+is cheaper than one image per service. `tar | ssh docker cp` puts the edited file into the running container and \
+restarts that; it returns before the node is ready.";
 
 const FOOTNOTES: &str = "*Downtime*: time without the edited service, the longest of several robots, by \
 the clock of the robot's engine: from the end of the old container until the new node logs that it is \

@@ -1,5 +1,6 @@
 //! The trait of the deploy methods, and their names.
 
+use super::case::Case;
 use super::robot::TestRobot;
 use super::workload::Workload;
 use robot_deploy::error::Result;
@@ -19,6 +20,10 @@ pub(crate) trait Method {
     fn deploy(&self, workload: Workload, robots: &[TestRobot<'_>]) -> Result<()>;
     /// Status of the robots; an error for methods without a status command.
     fn status(&self, robots: &[TestRobot<'_>]) -> Result<String>;
+    /// Returns whether an edit runs in a new container from a new image.
+    fn replaces_containers(&self, _case: Case) -> bool {
+        true
+    }
 }
 
 /// Identifies a method on the command line and in results.
@@ -26,21 +31,27 @@ pub(crate) trait Method {
 pub enum MethodId {
     /// `cargo xtask deploy`
     Xtask,
+    /// `cargo xtask watch`
+    Watch,
     /// `docker build`, `docker push` through `ssh -L`, `docker pull`, `docker compose up`
     Push,
     /// `docker build`, `docker save` into `ssh docker load`, `docker compose up`
     Load,
+    /// `tar` into `ssh docker cp`, `docker restart`
+    Copy,
 }
 
 impl MethodId {
     /// All methods; the others are compared with the first.
-    pub const ALL: [Self; 3] = [Self::Xtask, Self::Push, Self::Load];
+    pub const ALL: [Self; 5] = [Self::Xtask, Self::Watch, Self::Push, Self::Load, Self::Copy];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Xtask => "xtask",
+            Self::Watch => "watch",
             Self::Push => "push",
             Self::Load => "load",
+            Self::Copy => "copy",
         }
     }
 }

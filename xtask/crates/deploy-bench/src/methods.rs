@@ -1,7 +1,10 @@
-//! The deploy methods that are compared: `cargo xtask deploy`, and two ways of deploying by hand.
+//! The deploy methods that are compared: `cargo xtask deploy` and `watch`, and three ways by hand.
+
+use std::cell::RefCell;
 
 use super::by_hand::{ByHand, ImageTransport};
 use super::fixture::Fixture;
+use super::live::{Copy, Watch};
 use super::method::{Method, MethodId};
 use super::robot::TestRobot;
 use super::robots_toml::PROJECT;
@@ -11,6 +14,8 @@ use robot_deploy::error::Result;
 pub(crate) fn create(id: MethodId, fixture: &Fixture) -> Result<Box<dyn Method + '_>> {
     Ok(match id {
         MethodId::Xtask => Box::new(Xtask { fixture }),
+        MethodId::Watch => Box::new(Watch { fixture, running: RefCell::default() }),
+        MethodId::Copy => Box::new(Copy { fixture, dir: RefCell::default() }),
         MethodId::Push => Box::new(ByHand::new(fixture, ImageTransport::Push)?),
         MethodId::Load => Box::new(ByHand::new(fixture, ImageTransport::Load)?),
     })
@@ -53,6 +58,6 @@ impl Method for Xtask<'_> {
 }
 
 /// Value of `--robot`.
-fn names(robots: &[TestRobot<'_>]) -> String {
+pub(crate) fn names(robots: &[TestRobot<'_>]) -> String {
     robots.iter().map(TestRobot::name).collect::<Vec<_>>().join(",")
 }

@@ -137,8 +137,11 @@ impl fmt::Display for LeftOut {
 impl Step {
     /// Reason for leaving the step out, or `None` if the step is measured.
     fn left_out(&self, thorough: bool) -> Option<&'static str> {
-        use Case::{Cpp, First, Fleet, Nothing, Status};
+        use Case::{Cpp, First, Fleet, Nothing, Python, Status};
         match (self.method, self.case) {
+            (MethodId::Watch, Python | Cpp | Fleet) | (MethodId::Copy, Python) => None,
+            (MethodId::Watch, _) => Some("shows edits of the workspace's packages"),
+            (MethodId::Copy, _) => Some("replaces a file in a container"),
             (MethodId::Push | MethodId::Load, Fleet) => Some("deploys to one robot at a time"),
             (MethodId::Push | MethodId::Load, Status) => Some("has no status command"),
             _ if thorough => None,
@@ -163,6 +166,8 @@ impl Step {
             (MethodId::Xtask, Case::First) => (8.0, 70.0),
             (MethodId::Xtask, Case::Layer) => (45.0, 2.0),
             (MethodId::Xtask, Case::Monolith) => (8.0, 0.3),
+            (MethodId::Watch, Case::Cpp) => (6.0, 0.2),
+            (MethodId::Watch | MethodId::Copy, _) => (2.0, 0.1),
             (_, Case::Fleet | Case::Status) => (0.0, 0.0),
             (MethodId::Push, Case::Nothing) => (1.0, 0.0),
             (MethodId::Push, Case::Python | Case::Cpp) => (40.0, 6.0),
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn every_case_is_measured_or_listed_as_left_out() {
         let plan = Plan::new(&options());
-        assert_eq!(plan.steps.len() + plan.left_out.len(), Case::ALL.len() * 3 * 2);
+        assert_eq!(plan.steps.len() + plan.left_out.len(), Case::ALL.len() * MethodId::ALL.len() * 2);
         let has = |method, case, link: &str| {
             let step = Step { method, case, link: Link(link.to_owned()) };
             plan.steps.contains(&step)
@@ -217,14 +222,17 @@ mod tests {
         assert!(has(MethodId::Push, Case::Layer, "10mbit") && has(MethodId::Xtask, Case::Layer, "10mbit"));
         assert!(has(MethodId::Load, Case::First, "50mbit") && !has(MethodId::Load, Case::Layer, "10mbit"));
         let fleet = plan.steps.iter().filter(|step| step.case.uses_fleet());
-        assert!(fleet.clone().count() == 3 && fleet.clone().all(|step| step.method == MethodId::Xtask));
+        let is_ours = |step: &Step| matches!(step.method, MethodId::Xtask | MethodId::Watch);
+        assert!(fleet.clone().count() == 5 && fleet.clone().all(is_ours));
         assert!(has(MethodId::Xtask, Case::Status, "50mbit"));
     }
 
     #[test]
     fn a_thorough_run_leaves_out_only_cases_without_an_equivalent_by_hand() {
         let plan = Plan::new(&Options { thorough: true, ..options() });
-        assert!(plan.left_out.iter().all(|left_out| left_out.case.uses_fleet()), "{:?}", plan.left_out);
+        let shows_edits = |left_out: &LeftOut| ["watch", "copy"].contains(&left_out.method.as_str());
+        let is_known = |left_out: &LeftOut| left_out.case.uses_fleet() || shows_edits(left_out);
+        assert!(plan.left_out.iter().all(is_known), "{:?}", plan.left_out);
         assert!(plan.estimate() > Plan::new(&options()).estimate());
     }
 

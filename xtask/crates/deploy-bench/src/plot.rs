@@ -44,8 +44,13 @@ pub struct Bar {
 }
 
 /// Colours of the series in order, visible on white and on black.
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(47, 129, 247), RGBColor(210, 153, 34), RGBColor(163, 113, 247), RGBColor(87, 171, 90)];
+const COLOURS: [RGBColor; 5] = [
+    RGBColor(47, 129, 247),
+    RGBColor(210, 153, 34),
+    RGBColor(163, 113, 247),
+    RGBColor(87, 171, 90),
+    RGBColor(0x8a, 0x6d, 0x3b),
+];
 
 /// Grey for all text, with a contrast of 4.5:1 on white and on GitHub's dark background.
 const INK: RGBColor = RGBColor(116, 124, 134);

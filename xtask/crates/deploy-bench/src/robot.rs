@@ -187,8 +187,14 @@ fn parse(text: &str) -> BTreeMap<String, Container> {
 }
 
 impl Snapshot {
-    /// Checks that all services run, and that the edited service runs the edit.
-    pub(crate) fn check(&self, case: Case, edit: Option<Edit>, before: &Self) -> Result<()> {
+    /// Checks that all services run, and that the edited service runs the edit; in a new container if `is_replaced`.
+    pub(crate) fn check(
+        &self,
+        case: Case,
+        edit: Option<Edit>,
+        before: &Self,
+        is_replaced: bool,
+    ) -> Result<()> {
         let problem = |text: String| Err(Failure::failed(format!("{}: {text}", case.title())).into());
         if self.containers.is_empty() {
             return problem("no container exists on the robot".to_owned());
@@ -199,7 +205,8 @@ impl Snapshot {
         let Some(edit) = edit else { return Ok(()) };
         let container = |snapshot: &Self| snapshot.containers.get(edit.service).cloned();
         let now = container(self).with_context(|| format!("`{}` does not run on the robot", edit.service))?;
-        if container(before).is_some_and(|old| old.id == now.id || old.image == now.image) {
+        let is_old = |old: Container| old.id == now.id || old.image == now.image;
+        if is_replaced && container(before).is_some_and(is_old) {
             return problem(format!(
                 "`{}` still runs in the old container or from the old image",
                 edit.service
@@ -232,7 +239,7 @@ mod tests {
     #[test]
     fn only_new_code_in_a_new_container_counts() -> Result<()> {
         let before = snapshot("1", "a", "x");
-        let check = |now: Snapshot, case: Case| now.check(case, case.edit(0), &before);
+        let check = |now: Snapshot, case: Case| now.check(case, case.edit(0), &before, true);
         check(snapshot("2", "b", "y"), Case::Python)?;
         assert_eq!(snapshot("2", "b", "y").recreated(&before), 1);
         check(snapshot("1", "a", "x"), Case::Python).unwrap_err();
@@ -240,6 +247,7 @@ mod tests {
         check(snapshot("2", "b", "x"), Case::Python).unwrap_err();
         check(snapshot("1", "a", "x"), Case::Nothing)?;
         check(Snapshot::default(), Case::First).unwrap_err();
+        snapshot("1", "a", "y").check(Case::Python, Case::Python.edit(0), &before, false)?;
         Ok(())
     }
 
@@ -257,7 +265,7 @@ mod tests {
     fn a_container_that_restarts_is_not_running() {
         let text = "localization restarting 2 b";
         let now = Snapshot { containers: parse(text), installed: "y".to_owned() };
-        let error = now.check(Case::Nothing, None, &Snapshot::default()).unwrap_err();
+        let error = now.check(Case::Nothing, None, &Snapshot::default(), true).unwrap_err();
         assert!(error.to_string().contains("`localization` is restarting"), "{error}");
     }
 }
