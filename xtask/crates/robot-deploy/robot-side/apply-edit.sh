@@ -66,13 +66,15 @@ if ! each put "$@"; then
     conclude not-edited "$failure"
     exit
 fi
+# From here on, the activation before this no longer watches the services.
+record_entry "$by" watch "$to" active
 doing "starting$services"
 if each start_again "$@" && becomes_healthy "$to"; then
-    record_entry "$by" watch "$to" active
     conclude active ''
     exit
 fi
 reason=$failure
+record_entry "$by" watch "$to" "undone: $reason"
 save_logs
 if each put_back "$@" && each start_again "$@" && becomes_healthy "$to"; then
     sed '$d' "$home/edits" | write_file "$home/edits"

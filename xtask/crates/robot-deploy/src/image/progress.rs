@@ -12,7 +12,7 @@ use camino::Utf8PathBuf;
 
 use super::activity::Activity;
 use super::failures::{Failed, Output, Paths, in_words};
-use crate::process::LineFilter;
+use crate::process::{self, LineFilter};
 use crate::timeline::{self, Lane, Phase};
 
 /// Duration in seconds from which a finished step gets a line.
@@ -142,7 +142,8 @@ impl Log {
         let Some((number, rest)) = line.strip_prefix('#').and_then(|line| line.split_once(' ')) else {
             // Lines outside of steps explain a failure of BuildKit itself; of a step they repeat the end.
             self.failed |= line.starts_with("----") || line.starts_with("ERROR");
-            let is_told = !self.watch.failed.lock().is_empty();
+            // BuildKit calls it an error that it was ended by a signal.
+            let is_told = !self.watch.failed.lock().is_empty() || process::check_interrupted().is_err();
             return if self.failed && !is_told { vec![line.to_owned()] } else { Vec::new() };
         };
         if rest.starts_with("ERROR") {
