@@ -39,7 +39,7 @@ registry_port = 5000
 "#;
 
 /// Keys that accept none of the words, as value or in a name; the text to replace, and its replacement.
-const REFUSED: [(&str, &str, &str); 27] = [
+const REFUSED: [(&str, &str, &str); 28] = [
     ("name", "name = \"eurobot\"", "name = WORD"),
     ("repository", "\"registry.lab/team/eurobot\"", "WORD"),
     ("keep", "keep = 5", "keep = WORD"),
@@ -56,6 +56,7 @@ const REFUSED: [(&str, &str, &str); 27] = [
     ("ignore", "[images.camera]", "[packages.camera]\nignore = [WORD]\n[images.camera]"),
     ("also", "[images.camera]", "[packages.camera]\nalso = [WORD]\n[images.camera]"),
     ("jobs", "[releases]", "[build]\njobs = WORD\n[releases]"),
+    ("settle", "[releases]", "[watch]\nsettle = WORD\n[releases]"),
     ("robots", "[robots.main]", "[robots.WORD]"),
     ("host", "\"nuc@main.lab\"", "WORD"),
     ("port", "port = 22", "port = WORD"),
@@ -70,7 +71,7 @@ const REFUSED: [(&str, &str, &str); 27] = [
 ];
 
 /// Keys that accept any word, or that contain other keys: the other tests check that these words arrive.
-const FREE: [&str; 14] = [
+const FREE: [&str; 15] = [
     "build",
     "target",
     "args",
@@ -85,6 +86,7 @@ const FREE: [&str; 14] = [
     "project",
     "hub",
     "releases",
+    "watch",
 ];
 
 fn with(from: &str, to: &str) -> String {

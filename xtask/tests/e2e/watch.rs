@@ -67,7 +67,9 @@ pub fn a_saved_file_is_live_at_once_and_a_release_at_the_end(lab: &Lab) {
         ))
     };
     let as_built = owners();
-    let mut run = workspace.start(&["watch", "--robot", "main", "--settle", "86400"]);
+    let toml = workspace.read("robots.toml");
+    workspace.write("robots.toml", format!("{toml}\n[watch]\nsettle = 86400\n"));
+    let mut run = workspace.start(&["watch", "--robot", "main"]);
     run.until_it_says("waiting for a save");
 
     edit_live(workspace, &mut run);
@@ -114,7 +116,8 @@ pub fn a_saved_file_is_live_at_once_and_a_release_at_the_end(lab: &Lab) {
     MAIN.assert_has_built("localization");
 
     // When saving pauses, too.
-    let mut run = workspace.start(&["watch", "--robot", "main", "--settle", "1"]);
+    workspace.write("robots.toml", format!("{toml}\n[watch]\nsettle = 1\n"));
+    let mut run = workspace.start(&["watch", "--robot", "main"]);
     run.until_it_says("waiting for a save");
     edit_live(workspace, &mut run);
     run.until("the release", |run| (run.stderr().matches("waiting for a save").count() == 2).then_some(()));

@@ -81,6 +81,12 @@ impl WorkspaceCopy {
         self.workspace.images.keys().filter(of).map(String::as_str)
     }
 
+    /// Builds a workload's images.
+    pub(crate) fn build_images(&self, workload: Workload) -> Result<()> {
+        let images: Vec<&str> = self.images(workload).collect();
+        self.xtask(&[&["build-images"], images.as_slice()].concat()).run()
+    }
+
     /// The copy of `xtask`.
     pub(crate) fn program(&self) -> &Utf8Path {
         &self.program

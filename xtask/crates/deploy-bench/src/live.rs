@@ -29,7 +29,7 @@ pub(crate) struct Running {
 
 impl Running {
     fn start(fixture: &Fixture, robots: &str) -> Result<Self> {
-        let watch = fixture.copy.xtask(&["watch", "--robot", robots, "--settle", "86400"]);
+        let watch = fixture.copy.xtask(&["watch", "--robot", robots]);
         let watch = Cmd::new("sh")
             .args(["-c", "exec \"$@\" 2>&1", "sh"])
             .args(watch.argv())
@@ -70,8 +70,7 @@ impl Method for Watch<'_> {
     }
 
     fn build(&self, workload: Workload) -> Result<()> {
-        let images: Vec<&str> = self.fixture.copy.images(workload).collect();
-        self.fixture.copy.xtask(&[&["build-images"], images.as_slice()].concat()).run()
+        self.fixture.copy.build_images(workload)
     }
 
     fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {
@@ -118,8 +117,7 @@ impl Method for Copy<'_> {
     }
 
     fn build(&self, workload: Workload) -> Result<()> {
-        let images: Vec<&str> = self.fixture.copy.images(workload).collect();
-        self.fixture.copy.xtask(&[&["build-images"], images.as_slice()].concat()).run()
+        self.fixture.copy.build_images(workload)
     }
 
     fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {

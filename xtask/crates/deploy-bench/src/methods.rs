@@ -40,8 +40,7 @@ impl Method for Xtask<'_> {
     }
 
     fn build(&self, workload: Workload) -> Result<()> {
-        let images: Vec<&str> = self.fixture.copy.images(workload).collect();
-        self.fixture.copy.xtask(&[&["build-images"], images.as_slice()].concat()).run()
+        self.fixture.copy.build_images(workload)
     }
 
     fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {

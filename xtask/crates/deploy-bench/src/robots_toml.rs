@@ -45,6 +45,8 @@ pub(crate) fn adapt(text: &str, workspace: &Workspace, robot: &Robot) -> Result<
         robots.insert(name, simulated(&format!("{dir}/compose.yaml"), Table::new()));
     }
     file.insert("robots".to_owned(), robots.into());
+    // No deploy of its own between two samples.
+    file.insert("watch".to_owned(), Table::from_iter([("settle".to_owned(), Value::from(86_400))]).into());
     Ok(file.to_string())
 }
 

@@ -64,6 +64,8 @@ pub struct Workspace {
     /// Number of compilers that run at the same time, in all packages; `None` follows processors and memory.
     pub jobs: Option<u32>,
     pub releases: Releases,
+    /// Time without a save after which `watch` makes a release of live edits.
+    pub watch_settle: Duration,
     /// The packages, as far as they are the same on all bases. Conditions that depend on a base hold.
     pub packages: PackageGraph,
     /// `[packages.NAME]`, by name.

@@ -92,19 +92,21 @@ pub(crate) fn images_of(drafts: &BTreeMap<&str, ComposeDraft>, robot: &Robot, bu
 }
 
 impl<'a> Deploy<'a> {
-    /// Reads what the robots are to run.
+    /// Reads what the robots are to run. `builder` prepares this machine for building.
     pub(crate) fn new(
         workspace: &'a Workspace,
-        builder: Builder,
+        builder: impl FnOnce() -> Result<Builder>,
         robots: Vec<&'a Robot>,
         via: Via,
         activate: Activate,
         began: Instant,
     ) -> Result<Self> {
-        // Both wait for other programs.
-        let (source, drafts) =
-            parallel::both(|| SourceRevision::of(workspace), || self::drafts(workspace, &robots));
-        let drafts = drafts?;
+        // Each of them waits for other programs.
+        let others = || parallel::both(|| SourceRevision::of(workspace), || self::drafts(workspace, &robots));
+        let ((source, drafts), builder) = parallel::both(others, builder);
+        let builder = builder?;
+        // If Compose was missing, `builder` has installed it by now.
+        let drafts = drafts.or_else(|_| self::drafts(workspace, &robots))?;
         unused::tell_packages(workspace);
         unused::tell_images(workspace, &drafts);
         Ok(Self {

@@ -23,6 +23,8 @@ pub(super) struct Raw<'a> {
     /// `jobs` of `[build]`.
     pub jobs: Option<Spanned<i64>>,
     pub releases: Option<RawReleases>,
+    /// `settle` of `[watch]`.
+    pub watch_settle: Option<Spanned<i64>>,
 }
 
 #[derive(Debug)]
@@ -123,8 +125,13 @@ impl<'a> Raw<'a> {
         let robots = top.tables("robots", reader);
         let robots = robots.into_iter().map(|(name, keys)| robot(name, keys, reader)).collect();
         let hub = top.table("hub", reader).map(|keys| hub(keys, reader));
-        let jobs = top.table("build", reader).and_then(|keys| jobs(keys, reader));
+        let jobs = top
+            .table("build", reader)
+            .and_then(|keys| only(keys, reader, |keys, reader| keys.integer("jobs", reader)));
         let releases = top.table("releases", reader).map(|keys| releases(keys, reader));
+        let watch_settle = top
+            .table("watch", reader)
+            .and_then(|keys| only(keys, reader, |keys, reader| keys.integer("settle", reader)));
         // A repository may have nothing but Dockerfiles and a Compose file.
         let have_none = images.iter().all(|image| image.build.is_some());
         let has_no_packages = top.lacks("bases") && have_none && top.lacks("packages");
@@ -146,7 +153,7 @@ impl<'a> Raw<'a> {
             }
         }
         top.finish(reader);
-        Self { project, bases, images, packages, robots, hub, jobs, releases }
+        Self { project, bases, images, packages, robots, hub, jobs, releases, watch_settle }
     }
 }
 
@@ -173,10 +180,15 @@ fn hub<'a>(mut keys: Keys<'a>, reader: &mut Reader<'_>) -> RawHub<'a> {
     hub
 }
 
-fn jobs(mut keys: Keys<'_>, reader: &mut Reader<'_>) -> Option<Spanned<i64>> {
-    let jobs = keys.integer("jobs", reader);
+/// Reads a table with one key.
+fn only<'a, T>(
+    mut keys: Keys<'a>,
+    reader: &mut Reader<'_>,
+    read: impl FnOnce(&mut Keys<'a>, &mut Reader<'_>) -> T,
+) -> T {
+    let value = read(&mut keys, reader);
     keys.finish(reader);
-    jobs
+    value
 }
 
 fn releases(mut keys: Keys<'_>, reader: &mut Reader<'_>) -> RawReleases {

@@ -1,6 +1,7 @@
 //! Validates the raw content of `robots.toml`: names, cross-references, files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use toml::Spanned;
@@ -63,6 +64,9 @@ pub(super) fn workspace(
         raw.releases.as_ref().map_or_else(Releases::default, |raw| releases::releases(raw, &mut reader));
     let help = "write the number of compilers that may run at the same time, from 1 to 1000";
     let jobs = releases::number("jobs", raw.jobs.as_ref(), 1..=1000, help, &mut reader);
+    let help =
+        "write the seconds without a save after which `watch` makes a release of live edits, from 1 to 86400";
+    let settle = releases::number("settle", raw.watch_settle.as_ref(), 1..=86_400, help, &mut reader);
 
     let mut mistakes = reader.mistakes;
     let skipped = skip_broken(&mut found, &images, &mut mistakes);
@@ -78,6 +82,7 @@ pub(super) fn workspace(
         hub,
         jobs,
         releases,
+        watch_settle: Duration::from_secs(settle.unwrap_or(20).into()),
         packages: found.graph,
         settings,
         skipped,

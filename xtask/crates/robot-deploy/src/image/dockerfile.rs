@@ -319,6 +319,7 @@ mod tests {
             hub: None,
             jobs: None,
             releases: crate::config::Releases::default(),
+            watch_settle: std::time::Duration::ZERO,
             packages: PackageGraph::new(graph)?,
             settings: BTreeMap::new(),
             skipped: Vec::new(),

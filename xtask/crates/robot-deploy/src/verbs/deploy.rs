@@ -3,9 +3,11 @@
 mod bundle;
 mod hub;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use camino::Utf8PathBuf;
 use clap::ValueHint;
 
@@ -108,20 +110,26 @@ fn deploy(args: &Args, workspace: &Workspace, costs: &mut BTreeMap<String, Cost>
     let began = Instant::now();
     let robots = args.robots.resolve(workspace)?;
     let needs = host::needs(robots.iter().map(|robot| &robot.platform));
-    // It may ask questions, and start the engine that simulated robots need.
-    let builder = builder(args.yes, &needs)?;
-    let new = |robots| Deploy::new(workspace, builder, robots, args.via, args.activate, began);
+    let builder = || builder(args.yes, &needs);
     if args.plan || crate::mode::dry_run() {
-        let deploy = new(robots)?;
+        let deploy = Deploy::new(workspace, builder, robots, args.via, args.activate, began)?;
         let (plans, planned) = if args.plan { deploy.plan_all()? } else { deploy.dry_run()? };
         plan::report(&plans, args.json)?;
         return planned;
     }
     let (results, served) = std::thread::scope(|scope| {
-        let connecting = Connecting::begin(scope, workspace, &robots, args.activate);
+        let connecting = OnceCell::new();
+        let prepare = || {
+            // It may ask questions, and start the engine that simulated robots need.
+            let builder = builder()?;
+            connecting.get_or_init(|| Connecting::begin(scope, workspace, &robots, args.activate));
+            Ok(builder)
+        };
+        let deploy = Deploy::new(workspace, prepare, robots.clone(), args.via, args.activate, began);
         // Without something to deploy, nobody waits for a robot that does not answer.
-        let deploy = new(robots).inspect_err(|_| process::stop())?;
-        anyhow::Ok(deploy.serve_all(&connecting))
+        let deploy = deploy.inspect_err(|_| process::stop())?;
+        let connecting = connecting.get().context("internal error: nothing connects to the robots")?;
+        anyhow::Ok(deploy.serve_all(connecting))
     })?;
     costs.extend(results.iter().map(|(robot, result)| (robot.clone(), result.delivery.cost)));
     report(&results)?;

@@ -31,17 +31,16 @@ pub struct Args {
     #[arg(long)]
     force: bool,
 
-    /// Deploy live edits when nothing was saved for this long
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    settle: u64,
-
     /// Deploy each save, without live edits
-    #[arg(long, conflicts_with = "settle")]
+    #[arg(long)]
     no_live: bool,
 }
 
 /// Interval of the looks for saves while a deploy runs.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Times that saves start a deploy over. Files that are written all the time must not keep it from ending.
+const RESTARTS: u32 = 5;
 
 /// Deploys once, and then after each save that cannot be shown otherwise. Each deploy is a separate process, so that a
 /// failed one, also a crash, does not end the watch.
@@ -89,7 +88,7 @@ impl Args {
 /// Deploys and waits for saves, until a signal. Sets `has_edits` while robots have live edits.
 fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> Result<()> {
     let mut watcher = Watcher::of(first)?;
-    let mut shown = Shown::default();
+    let (mut shown, mut restarts) = (Shown::default(), 0);
     loop {
         let began = Instant::now();
         // With a mistake in robots.toml, the deploy tells it.
@@ -100,6 +99,9 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
         let is_overtaken = || {
             // It takes a moment, in which the deploy goes on.
             new.take().map_or(Ok(()), |workspace| watcher.follow(workspace))?;
+            if restarts == RESTARTS {
+                return process::pause(LOOK).map(|()| false);
+            }
             Ok(sources.are_changed_by(&watcher.next(Some(LOOK))?))
         };
         let deployed = deploy.interactive_unless(is_overtaken)?;
@@ -107,7 +109,7 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
         let live = match deployed {
             None => {
                 ui::step("watch", "files were saved meanwhile: starting over");
-                shown = Shown::default();
+                (shown, restarts) = (Shown::default(), restarts + 1);
                 continue;
             }
             Some(Ok(())) => {
@@ -121,17 +123,17 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
                 None
             }
         };
+        restarts = 0;
         for path in live.iter().flat_map(|live| live.differences(&shown)) {
             ui::warn("watch", &format!("{path}: the build has made another file of it than the live edit"));
         }
-        shown = show_saves(args, first, &watcher, live, has_edits)?;
+        shown = show_saves(loaded.as_ref().unwrap_or(first), &watcher, live, has_edits)?;
     }
 }
 
 /// Shows saves by live edits until a deploy is needed. Returns what live edits show by then, if the deploy is to make
 /// exactly that a release.
 fn show_saves(
-    args: &Args,
     workspace: &Workspace,
     watcher: &Watcher,
     mut live: Option<Live<'_>>,
@@ -140,7 +142,7 @@ fn show_saves(
     loop {
         let is_ahead = |live: &&Live<'_>| live.has_edits() && !live.is_undone();
         let ahead = live.as_ref().filter(is_ahead);
-        let saved = watcher.next(ahead.map(|_| Duration::from_secs(args.settle)))?;
+        let saved = watcher.next(ahead.map(|_| workspace.watch_settle))?;
         if let Some(live) = ahead.filter(|_| saved.is_empty()) {
             ui::step("watch", "making a release of the live edits");
             return Ok(live.shown());
@@ -157,9 +159,9 @@ fn show_saves(
             }
             Saved::Undone(error) => ui::error(None, &error),
             Saved::NeedsBuild(reason) => {
+                *has_edits |= reason.is_some();
                 process::check_interrupted()?;
                 if let Some(reason) = reason {
-                    *has_edits = true;
                     ui::warn("watch", &format!("no live edit: {reason:#}"));
                 }
                 return Ok(Shown::default());

@@ -271,6 +271,7 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "beside the package",
         ),
         (with("[images", "[build]\njobs = 0\n[images"), "7:8", "`jobs` cannot be 0", "from 1 to 1000"),
+        (with("[images", "[watch]\nsettle = 0\n[images"), "7:10", "`settle` cannot be 0", "from 1 to 86400"),
         // images
         (
             with("packages =", "base = \"rso\"\npackages ="),
