@@ -55,7 +55,7 @@ pub fn a_service_is_healthy_by_the_nodes_and_topics_of_the_graph(lab: &Lab) {
 
     // The robot goes back, and says what was missing.
     expect("{ nodes: [/main/localisation] }");
-    workspace.edit("robots.toml", "settle = 2", "settle = 2\ndeadline = 12");
+    workspace.edit("robots.toml", "settle = 2\n", "settle = 2\ndeadline = 12\n");
     let failed = workspace.xtask(&["deploy", "--robot", "main", "--yes"]).expect_exit(5);
     failed.says("node /main/localisation is not in the ROS graph");
     eventually("the release before to be healthy", || {
