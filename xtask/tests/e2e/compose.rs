@@ -360,7 +360,7 @@ for c in json.loads(subprocess.check_output(['docker', 'inspect'] + sys.argv[1:]
     host['VolumesFrom'] = [name.split(':')[1:] for name in host['VolumesFrom'] or []]
     host['Binds'] = len(host['Binds'] or [])
     # Compose has them in a different order each time.
-    host['Mounts'] = sorted(host['Mounts'] or [], key=lambda mount: mount['Target'])
+    host['Mounts'] = sorted(host.get('Mounts') or [], key=lambda mount: mount['Target'])
     networks = {k: [n['IPAMConfig'], n['Links'], sorted(a for a in n['Aliases'] or [] if not c['Id'].startswith(a))]
                 for k, n in c['NetworkSettings']['Networks'].items()}
     mounts = sorted([m['Type'], m['Destination'], m['Mode'], m['RW']] for m in c['Mounts'])
