@@ -65,16 +65,8 @@ impl Method for Watch<'_> {
         "xtask watch --robot NAME: a save is put into the running containers, or deployed if that takes a build"
     }
 
-    fn images(&self, _workload: Workload) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn build(&self, workload: Workload) -> Result<()> {
-        self.fixture.copy.build_images(workload)
-    }
-
-    fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {
-        Ok(())
+    fn fixture(&self) -> &Fixture {
+        self.fixture
     }
 
     fn deploy(&self, _workload: Workload, robots: &[TestRobot<'_>]) -> Result<()> {
@@ -85,10 +77,6 @@ impl Method for Watch<'_> {
             *running = Some(Running::start(self.fixture, &robots)?);
         }
         running.as_ref().context("`watch` does not run")?.wait()
-    }
-
-    fn status(&self, _robots: &[TestRobot<'_>]) -> Result<String> {
-        anyhow::bail!("the plan leaves this case out")
     }
 
     fn replaces_containers(&self, case: Case) -> bool {
@@ -112,16 +100,8 @@ impl Method for Copy<'_> {
         "tar | ssh (docker cp, docker restart) of the edited file, into a container that a deploy has started"
     }
 
-    fn images(&self, _workload: Workload) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn build(&self, workload: Workload) -> Result<()> {
-        self.fixture.copy.build_images(workload)
-    }
-
-    fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {
-        Ok(())
+    fn fixture(&self) -> &Fixture {
+        self.fixture
     }
 
     fn deploy(&self, _workload: Workload, robots: &[TestRobot<'_>]) -> Result<()> {
@@ -143,10 +123,6 @@ impl Method for Copy<'_> {
             robot.endpoint().command(["sh", "-c", &script]).feed(&pack)?;
         }
         Ok(())
-    }
-
-    fn status(&self, _robots: &[TestRobot<'_>]) -> Result<String> {
-        anyhow::bail!("the plan leaves this case out")
     }
 
     fn replaces_containers(&self, _case: Case) -> bool {

@@ -1,7 +1,9 @@
 //! The trait of the deploy methods, and their names.
 
 use super::case::Case;
+use super::fixture::Fixture;
 use super::robot::TestRobot;
+use super::robots_toml::PROJECT;
 use super::workload::Workload;
 use robot_deploy::error::Result;
 
@@ -10,16 +12,25 @@ pub(crate) trait Method {
     fn title(&self) -> &'static str;
     /// The commands and images of the method, so that readers can judge the figures.
     fn description(&self) -> &'static str;
-    /// Names, on this machine, of the images that robots run.
-    fn images(&self, workload: Workload) -> Vec<String>;
+    fn fixture(&self) -> &Fixture;
+    /// Names, on this machine, of the images that robots run; by default those of the copied workspace.
+    fn images(&self, workload: Workload) -> Vec<String> {
+        self.fixture().copy.images(workload).map(|image| format!("{PROJECT}:{image}")).collect()
+    }
     /// Builds the images, so that the build cache is warm when the clock starts.
-    fn build(&self, workload: Workload) -> Result<()>;
+    fn build(&self, workload: Workload) -> Result<()> {
+        self.fixture().copy.build_images(workload)
+    }
     /// Sets up a robot, once before the first deploy.
-    fn set_up(&self, robot: &TestRobot<'_>) -> Result<()>;
+    fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {
+        Ok(())
+    }
     /// Builds the current sources and starts them on the robots.
     fn deploy(&self, workload: Workload, robots: &[TestRobot<'_>]) -> Result<()>;
     /// Status of the robots; an error for methods without a status command.
-    fn status(&self, robots: &[TestRobot<'_>]) -> Result<String>;
+    fn status(&self, _robots: &[TestRobot<'_>]) -> Result<String> {
+        anyhow::bail!("this method has no status command; the plan leaves this case out")
+    }
     /// Returns whether an edit runs in a new container from a new image.
     fn replaces_containers(&self, _case: Case) -> bool {
         true

@@ -7,7 +7,6 @@ use super::fixture::Fixture;
 use super::live::{Copy, Watch};
 use super::method::{Method, MethodId};
 use super::robot::TestRobot;
-use super::robots_toml::PROJECT;
 use super::workload::Workload;
 use robot_deploy::error::Result;
 
@@ -35,16 +34,8 @@ impl Method for Xtask<'_> {
         "xtask deploy --robot NAME; the workspace as one image per service, one stage and layer per package"
     }
 
-    fn images(&self, workload: Workload) -> Vec<String> {
-        self.fixture.copy.images(workload).map(|image| format!("{PROJECT}:{image}")).collect()
-    }
-
-    fn build(&self, workload: Workload) -> Result<()> {
-        self.fixture.copy.build_images(workload)
-    }
-
-    fn set_up(&self, _robot: &TestRobot<'_>) -> Result<()> {
-        Ok(())
+    fn fixture(&self) -> &Fixture {
+        self.fixture
     }
 
     fn deploy(&self, _workload: Workload, robots: &[TestRobot<'_>]) -> Result<()> {

@@ -32,8 +32,9 @@ relations() { cat "${1%/*}/relations" 2>/dev/null || :; }
 # Judges the containers of a release: SERVICES BEFORE ALIVE NOW. SERVICES is the file of the release; BEFORE
 # and NOW are lines of `inspect_containers`; ALIVE has a line "ID STARTED" for each container whose health
 # check `probe` ran with success. Prints "healthy", "settling SERVICE...", "waiting SERVICE..." or "bad
-# SERVICE REASON". A service that the engine has started again $crashes times is bad, by default 3. Ignores containers that were unhealthy before the activation and have not been replaced:
-# the release did not cause that.
+# SERVICE REASON". A service that the engine has started again $crashes times is bad, by default 3. Ignores
+# containers that were unhealthy before the activation and have not been replaced: the release did not cause
+# that.
 judge() {
     { cat "$1" && printf '=\n' && relations "$1" && printf '=\n%s\n=\n%s\n=\n%s\n' "$2" "$3" "$4"; } | awk -v crashes="${crashes:-3}" '
         function healthy(state, code, health, flags) {

@@ -48,7 +48,7 @@ struct Edited<'a> {
 }
 
 /// A running container with its installed files that are small enough to be edited.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 struct Container {
     id: String,
     service: String,
@@ -180,7 +180,7 @@ impl<'a> Edited<'a> {
         for container in &mut containers {
             for (path, digest) in &mut container.files {
                 if let Some(change) = files.get(path) {
-                    *digest = Digest::of(&change.content);
+                    *digest = change.digest.clone();
                 }
             }
         }

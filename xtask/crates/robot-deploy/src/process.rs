@@ -342,12 +342,16 @@ impl Cmd {
             drop(child.wait());
             return overtaken.map(|_| None);
         }
-        let status = self.wait(&child)?;
-        Ok(Some(if status.success() { Ok(()) } else { Err(self.failed(status, "")) }))
+        Ok(Some(self.end(&child)))
     }
 
     fn attach(&self) -> Result<()> {
-        let status = self.wait(&self.attached()?)?;
+        self.end(&self.attached()?)
+    }
+
+    /// Waits until it exits with 0.
+    fn end(&self, child: &Arc<duct::Handle>) -> Result<()> {
+        let status = self.wait(child)?;
         if status.success() { Ok(()) } else { Err(self.failed(status, "")) }
     }
 

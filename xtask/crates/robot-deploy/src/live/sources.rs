@@ -35,6 +35,7 @@ pub(super) struct Source {
 pub(super) struct Change {
     pub path: Utf8PathBuf,
     pub before: Source,
+    pub digest: Digest,
     pub content: Vec<u8>,
 }
 
@@ -94,7 +95,7 @@ impl Sources {
             if now.is_program != before.is_program || !self.is_unmistakable(path, before) {
                 return None;
             }
-            changes.push(Change { path: path.clone(), before: before.clone(), content });
+            changes.push(Change { path: path.clone(), before: before.clone(), digest: now.digest, content });
         }
         Some(changes)
     }
@@ -117,7 +118,7 @@ impl Sources {
     /// Notes that containers have a change.
     pub(super) fn update(&mut self, change: &Change) {
         if let Some(Some(source)) = self.files.get_mut(&change.path) {
-            source.digest = Digest::of(&change.content);
+            source.digest = change.digest.clone();
         }
     }
 }
