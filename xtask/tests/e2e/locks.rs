@@ -16,18 +16,19 @@ fn sending(workspace: &Workspace, bytes: usize) -> Running {
 
 pub fn two_deploys_at_once_are_one_after_the_other(lab: &Lab) {
     let workspace = lab.deployed();
-    let first = sending(workspace, 1_000_000);
+    let first = sending(workspace, 8_000_000);
     workspace.xtask(&DEPLOY).expect_exit(4).says("has been deploying to `main` for").says("--wait");
-    let second = workspace.start(&[&DEPLOY[..], &["--wait"]].concat());
-    first.wait_for_all().expect_exit(0);
-    drop(second.wait_for_all().expect_exit(0).says("waiting: "));
+    let mut second = workspace.start(&[&DEPLOY[..], &["--wait"]].concat());
+    second.until_it_says("waiting: ");
     workspace.xtask(&["sim", "up", "main", "--link", "off"]).expect_exit(0);
+    first.wait_for_all().expect_exit(0);
+    second.wait_for_all().expect_exit(0);
     assert_runs(&current());
 }
 
 pub fn a_killed_holder_leaves_no_lock(lab: &Lab) {
     let workspace = lab.deployed();
-    let run = sending(workspace, 2_000_000);
+    let run = sending(workspace, 8_000_000);
     run.signal("KILL");
     drop(run.wait_for_all());
     workspace.forget_temporary_files();
