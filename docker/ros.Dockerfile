@@ -50,20 +50,21 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     --mount=type=bind,from=scripts,target=/ros \
     /ros/install-dependencies pip $RUN_DEPENDENCIES
 
+# /out/tree and not /out: before BuildKit copies a path from a stage, it reads all that is next to it.
 FROM ros-wheels AS ros-tree
 RUN --mount=type=bind,from=scripts,target=/ros \
-    /ros/prune-venv && mkdir -p /out/opt && cp -a /opt/venv /out/opt/ && /ros/seal-tree /out
+    /ros/prune-venv && mkdir -p /out/tree/opt && cp -a /opt/venv /out/tree/opt/ && /ros/seal-tree /out/tree
 
 FROM python-wheels AS python-tree
 RUN --mount=type=bind,from=scripts,target=/ros \
-    /ros/prune-venv && mkdir -p /out/opt /opt/overlay && cp -a /opt/venv /out/opt/ && cp -a /opt/overlay/. /out/ && \
-    /ros/seal-tree /out
+    /ros/prune-venv && mkdir -p /out/tree/opt /opt/overlay && cp -a /opt/venv /out/tree/opt/ && \
+    cp -a /opt/overlay/. /out/tree/ && /ros/seal-tree /out/tree
 
 # ---- the other files of the images: a user, and the scripts that start nodes
 FROM base AS system-tree
 USER root
 RUN --mount=type=bind,from=scripts,target=/ros \
-    /ros/make-system-tree /out
+    /ros/make-system-tree /out/tree
 
 # ---- packages of apt that the team's packages need
 FROM base AS with-dependencies
@@ -75,9 +76,9 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
 
 # ---- the stage that all images start from
 FROM with-dependencies AS runtime
-COPY --link --from=ros-tree /out/ /
-COPY --link --from=python-tree /out/ /
-COPY --link --from=system-tree /out/ /
+COPY --link --from=ros-tree /out/tree/ /
+COPY --link --from=python-tree /out/tree/ /
+COPY --link --from=system-tree /out/tree/ /
 # LD_LIBRARY_PATH: without it, the wheels' libraries do not find each other. FASTDDS_BUILTIN_TRANSPORTS:
 # other users cannot read one user's shared memory, and DDS then fails silently. ROS_HOME: logs go to
 # the tmpfs that compose mounts, not to an SD card. Variables of the base stay as they are.

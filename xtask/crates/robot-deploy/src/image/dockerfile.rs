@@ -54,6 +54,10 @@ FROM scratch AS rosdep
 COPY --from=rosdep-of-base /rosdep/ /
 "#;
 
+/// Moves what a package has installed away from the root directory: before BuildKit copies a path from a stage, it
+/// reads all files next to it, and those of the build tools are tens of thousands (`scanPath` of its `contenthash`).
+pub(super) const MOVE: &str = " && mkdir /made && mv /out /made/";
+
 /// Directory of the sources of packages in a build.
 const SOURCES: &str = "/ws/build/src";
 
@@ -177,7 +181,7 @@ fn write_build(text: &mut String, workspace: &Workspace, base: &Base, package: &
     for other in graph.build_closure(name) {
         copy(text, other);
     }
-    run(text, workspace, base, package, "build-package");
+    run(text, workspace, base, package, "build-package", MOVE);
 }
 
 fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &Package, needs_more: bool) {
@@ -194,15 +198,15 @@ fn write_test(text: &mut String, workspace: &Workspace, base: &Base, package: &P
     if needs_more {
         text.push_str(TEST_DEPENDENCIES);
     }
-    run(text, workspace, base, package, "test-package");
+    run(text, workspace, base, package, "test-package", "");
 }
 
 fn copy(text: &mut String, package: &Package) {
-    line(text, &format!("COPY --link --from={} /out/ /", stage("build", &package.name)));
+    line(text, &format!("COPY --link --from={} /made/out/ /", stage("build", &package.name)));
 }
 
 /// Writes a RUN instruction that sees only the package's own sources and has its own build directory.
-fn run(text: &mut String, workspace: &Workspace, base: &Base, package: &Package, command: &str) {
+fn run(text: &mut String, workspace: &Workspace, base: &Base, package: &Package, command: &str, then: &str) {
     let (name, dir) = (&package.name, &package.dir);
     // The name has no project: a cache does not affect the result, so clones of a repository may share it.
     // BuildKit sets TARGETARCH and TARGETVARIANT: each platform has its own build directory.
@@ -222,7 +226,7 @@ fn run(text: &mut String, workspace: &Workspace, base: &Base, package: &Package,
     );
     line(text, "    --mount=type=cache,id=xtask-compilers,target=/ws/compilers,sharing=shared \\");
     line(text, "    --mount=type=secret,id=jobs,required=false \\");
-    line(text, &format!("    {command} {name}"));
+    line(text, &format!("    {command} {name}{then}"));
 }
 
 /// Place of a path of the repository for the build of a package, whose directory is `own`: the same from there.
@@ -245,7 +249,7 @@ fn write_image(text: &mut String, graph: &PackageGraph, image: &Image) {
     let mut copies = String::new();
     for (number, group) in packages.chunks(per_layer).enumerate() {
         if let [package] = group {
-            sources.push(format!("{} /out/", stage("build", &package.name)));
+            sources.push(format!("{} /made/out/", stage("build", &package.name)));
             continue;
         }
         line(&mut copies, &format!("\nFROM scratch AS layer-{name}-{number}"));
@@ -351,16 +355,16 @@ mod tests {
     #[test]
     fn a_package_sees_its_own_sources_and_is_one_layer() -> Result<()> {
         let text = rendered(0)?;
-        let build = "FROM build-tools AS build-navigation\nCOPY --link --from=build-interfaces /out/ /\n\
+        let build = "FROM build-tools AS build-navigation\nCOPY --link --from=build-interfaces /made/out/ /\n\
                      ARG TARGETARCH TARGETVARIANT\n\
                      RUN --mount=type=bind,source=navigation,target=/ws/src/navigation \\\n    \
                      --mount=type=cache,id=xtask-ros-navigation-$TARGETARCH$TARGETVARIANT,target=/ws/build,sharing=locked \\\n    \
                      --mount=type=cache,id=xtask-compilers,target=/ws/compilers,sharing=shared \\\n    \
                      --mount=type=secret,id=jobs,required=false \\\n    \
-                     build-package navigation\n";
+                     build-package navigation && mkdir /made && mv /out /made/\n";
         assert!(text.contains(build), "{text}");
-        let image = "FROM runtime AS image-navigation\nCOPY --link --from=build-bringup /out/ /\n\
-                     COPY --link --from=build-interfaces /out/ /\nCOPY --link --from=build-navigation /out/ /\n";
+        let image = "FROM runtime AS image-navigation\nCOPY --link --from=build-bringup /made/out/ /\n\
+                     COPY --link --from=build-interfaces /made/out/ /\nCOPY --link --from=build-navigation /made/out/ /\n";
         assert!(text.contains(image), "{text}");
         Ok(())
     }

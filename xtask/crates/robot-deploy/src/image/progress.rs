@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use camino::Utf8PathBuf;
 
 use super::activity::Activity;
+use super::dockerfile;
 use super::failures::{Failed, Output, Paths, in_words};
 use crate::process::{self, LineFilter};
 use crate::timeline::{self, Lane, Phase};
@@ -203,7 +204,8 @@ fn title(rest: &str) -> Option<String> {
     }
     let stage = words.iter().rev().nth(1).copied().unwrap_or(stage);
     let command: Vec<&str> = command.split_whitespace().filter(|word| !word.starts_with("--")).collect();
-    let short: String = command.join(" ").chars().take(80).collect();
+    let command = command.join(" ");
+    let short: String = command.strip_suffix(dockerfile::MOVE).unwrap_or(&command).chars().take(80).collect();
     Some(format!("{stage}: {short}"))
 }
 
@@ -242,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_step_is_shown_once_and_again_when_it_took_long() {
-        let text = "#5 [navigation build-navigation 2/2] RUN --mount=type=cache,target=/ws build-package navigation\n\
+        let text = "#5 [navigation build-navigation 2/2] RUN --mount=type=cache,target=/ws build-package navigation && mkdir /made && mv /out /made/\n\
                     #5 0.310 Starting\n#5 1.200 Finished\n#5 DONE 12.6s";
         let title = "build-navigation: RUN build-package navigation";
         assert_eq!(condensed(text), [title.to_owned(), format!("{title}: 13 s")]);
