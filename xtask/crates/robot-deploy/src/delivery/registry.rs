@@ -131,7 +131,7 @@ fn push_all(
     let start = tunnel.traffic().sent;
     let mut stats = TransferStats::new(route.session.robot(), report);
     for built in images {
-        let (layers, manifest) = push_and_record(route, tunnel, built, &mut stats)?;
+        let (layers, manifest) = push_and_record(route, tunnel, built, report, &mut stats)?;
         cost.layers_sent += layers.sent;
         cost.layers_reused += layers.reused;
         cost.layer_bytes += manifest.layer_bytes;
@@ -156,12 +156,13 @@ fn push_and_record(
     route: &Route<'_>,
     tunnel: &Tunnel<'_>,
     built: &Built,
+    report: &TransferReport,
     stats: &mut TransferStats<'_>,
 ) -> Result<(Layers, PushedManifest)> {
     let name = &built.spec.image;
     let before = tunnel.traffic().sent;
     let mut span = timeline::span(Lane::robot(route.session.robot()), Phase::Push, format!("push {name}"));
-    let (pushed, manifest) = push(route, tunnel, built).with_context(|| format!("push `{name}`"))?;
+    let (pushed, manifest) = push(route, tunnel, built, report).with_context(|| format!("push `{name}`"))?;
     let sent = tunnel.traffic().sent - before;
     span.sent(sent);
     let (layers, by_delta) = stats.record(name, &manifest.digest, pushed, sent);
@@ -191,19 +192,41 @@ fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {
 }
 
 /// Pushes one image, and verifies that the registry has the image that was built.
-fn push(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built) -> Result<(Layers, PushedManifest)> {
+fn push(
+    route: &Route<'_>,
+    tunnel: &Tunnel<'_>,
+    built: &Built,
+    report: &TransferReport,
+) -> Result<(Layers, PushedManifest)> {
     let repository = &route.workspace.project.name;
     let push = Push::new(route.builder, repository, built, tunnel.port())?;
     route.progress.doing(&format!("pushing {}", built.spec.image), None);
     let _watch = tunnel.watched_by(route.progress);
     let again = "the connection dropped: connected again, pushing again";
-    let layers = retrying(tunnel, again, || push.run())?;
+    let layers = match put(route, tunnel, built, report) {
+        Some(layers) => layers,
+        None => retrying(tunnel, again, || push.run())?,
+    };
     let manifest = manifest(tunnel, repository, built)?;
     verify(built, &manifest)?;
     if let ImageId::Config(config) = &built.id {
         route.digest_cache.record_pushed(config, &manifest.digest);
     }
     Ok((layers, manifest))
+}
+
+/// Gives the registry an image all of whose layers it has: a manifest, a configuration and a tag. `None` if only
+/// `docker push` can do it, which asks for each layer again.
+fn put(route: &Route<'_>, tunnel: &Tunnel<'_>, built: &Built, report: &TransferReport) -> Option<Layers> {
+    let ImageId::Manifest(digest) = &built.id else { return None };
+    let image = report.images.iter().find(|image| *image.digest == **digest)?;
+    if !image.layers.iter().all(|layer| report.layers.contains_key(&layer.digest)) {
+        return None;
+    }
+    let (manifest, config) = route.cache.layout.manifest_and_config(&image.digest).ok()?;
+    let repository = &route.workspace.project.name;
+    tunnel.registry().put_image(repository, &built.spec.image, &manifest, &config).ok()?;
+    Some(Layers { sent: 0, reused: image.layers.len() })
 }
 
 /// Reads what the registry has under the tag of an image.

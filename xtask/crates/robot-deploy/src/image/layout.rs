@@ -187,6 +187,13 @@ impl Layout {
         Some(Exported { digest: digest.clone(), layers: manifest.layers.into_iter().map(layer).collect() })
     }
 
+    /// Reads the manifest and the configuration of an image in the layout.
+    pub fn manifest_and_config(&self, digest: &Digest) -> Result<(Vec<u8>, Vec<u8>)> {
+        let text = fs_err::read(self.blob(digest))?;
+        let manifest: OciManifest = serde_json::from_slice(&text).context("read a manifest")?;
+        Ok((text, fs_err::read(self.blob(&manifest.config.digest))?))
+    }
+
     /// Marks blobs as used now, so that they are evicted last.
     pub fn touch<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) {
         for digest in digests {

@@ -43,6 +43,10 @@ pub(super) fn port_hint(robot: &str) -> String {
 /// Name of the registry's container and of its volume.
 pub const CONTAINER: &str = "xtask-registry";
 
+/// Media type of the manifests that are built here.
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Media types of the manifests that are read.
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
                               application/vnd.docker.distribution.manifest.v2+json";
 
@@ -73,7 +77,8 @@ pub fn ensure(session: &Session, image: &str) -> Result<u64> {
 /// Client of one registry, without TLS: the SSH tunnel encrypts the connection.
 #[derive(Clone, Debug)]
 pub struct RegistryClient {
-    base: String,
+    /// Address, without a path.
+    origin: String,
     agent: ureq::Agent,
 }
 
@@ -97,17 +102,17 @@ impl RegistryClient {
             .timeout_global(Some(Duration::from_secs(20)))
             .proxy(None)
             .http_status_as_error(true);
-        Self { base: format!("http://127.0.0.1:{port}/v2"), agent: config.build().into() }
+        Self { origin: format!("http://127.0.0.1:{port}"), agent: config.build().into() }
     }
 
     /// Returns whether the server is a registry, by the version header that registries send.
     pub fn ping(&self) -> Result<bool> {
-        let answer = self.agent.get(format!("{}/", self.base)).call().context("ask the registry")?;
+        let answer = self.agent.get(format!("{}/v2/", self.origin)).call().context("ask the registry")?;
         Ok(answer.headers().contains_key("Docker-Distribution-Api-Version"))
     }
 
     pub fn manifest(&self, repository: &str, tag: &str) -> Result<PushedManifest> {
-        let url = format!("{}/{repository}/manifests/{tag}", self.base);
+        let url = format!("{}/v2/{repository}/manifests/{tag}", self.origin);
         let mut answer = self
             .agent
             .get(&url)
@@ -122,6 +127,26 @@ impl RegistryClient {
             .read_to_end(&mut bytes)
             .context("read the manifest")?;
         PushedManifest::parse(&bytes)
+    }
+
+    /// Gives the registry an image's configuration and manifest, whose layers `repository` has, and a tag.
+    ///
+    /// # Errors
+    /// Fails if a layer is missing in the repository, among other things: then `docker push` has to send it.
+    pub fn put_image(&self, repository: &str, tag: &str, manifest: &[u8], config: &[u8]) -> Result<()> {
+        let uploads = format!("/v2/{repository}/blobs/uploads/");
+        let begun =
+            self.agent.post(format!("{}{uploads}", self.origin)).send_empty().context("begin a blob")?;
+        let place = begun.headers().get("Location").and_then(|place| place.to_str().ok()).unwrap_or_default();
+        // The registry's own idea of its address is not this machine's.
+        let at = place.find(&uploads).context("the registry gives no place for a blob")?;
+        let place = &place[at..];
+        let separator = if place.contains('?') { '&' } else { '?' };
+        let url = format!("{}{place}{separator}digest={}", self.origin, Digest::of(config));
+        self.agent.put(url).content_type("application/octet-stream").send(config).context("send a blob")?;
+        let url = format!("{}/v2/{repository}/manifests/{tag}", self.origin);
+        self.agent.put(url).content_type(MANIFEST_TYPE).send(manifest).context("send a manifest")?;
+        Ok(())
     }
 }
 
@@ -140,9 +165,57 @@ impl PushedManifest {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
     use super::*;
     use crate::digest::testing::digest;
     use crate::fuzz::fuzz;
+    use crate::http::{Body, Head};
+
+    /// Serves one connection like a registry that puts blobs at `place`. Returns its port, and at the end the requests.
+    fn registry(place: &'static str) -> (u16, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serve = move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut requests = BufReader::new(client.try_clone().unwrap());
+            let mut seen = Vec::new();
+            while let Ok(Some(Ok(Head { method, target, body: Body::Length(length), .. }))) =
+                Head::read(&mut requests, port)
+            {
+                let mut body = String::new();
+                (&mut requests).take(length).read_to_string(&mut body).unwrap();
+                seen.push(format!("{method} {target} {body}"));
+                write!(client, "HTTP/1.1 201 Created\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n")
+                    .unwrap();
+            }
+            seen
+        };
+        (port, thread::spawn(serve))
+    }
+
+    #[test]
+    fn an_image_is_a_configuration_and_a_manifest_at_this_address() -> Result<()> {
+        let put = |port| RegistryClient::on_port(port).put_image("eurobot", "camera", b"manifest", b"config");
+        for (place, query) in [
+            ("http://10.0.0.9:5000/v2/eurobot/blobs/uploads/7?_state=x", "7?_state=x&"),
+            ("/v2/eurobot/blobs/uploads/7", "7?"),
+        ] {
+            let (port, served) = registry(place);
+            put(port)?;
+            let config =
+                format!("PUT /v2/eurobot/blobs/uploads/{query}digest={} config", Digest::of(b"config"));
+            let manifest = "PUT /v2/eurobot/manifests/camera manifest".to_owned();
+            let wanted = ["POST /v2/eurobot/blobs/uploads/ ".to_owned(), config, manifest];
+            assert_eq!(served.join().unwrap(), wanted);
+        }
+        let (port, served) = registry("/v2/other/secret");
+        put(port).unwrap_err();
+        assert_eq!(served.join().unwrap().len(), 1, "nothing is sent to another place");
+        Ok(())
+    }
 
     #[test]
     fn fuzzed_manifests_are_read_or_refused() {
