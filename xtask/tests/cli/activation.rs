@@ -144,7 +144,7 @@ fn whoever_interrupts_an_activation_is_told_that_it_goes_on() {
 fn a_robot_that_is_anothers_is_left_alone_or_waited_for() {
     let lab = Lab::new();
     let _registry = Registry::start(&lab);
-    lab.on("ssh", "*' lock eurobot '*", "printf 'busy\\t12\\tanna@laptop\\n'");
+    lab.on("ssh", "*' lock eurobot '*", "printf 'busy\\t12\\t0\\tanna@laptop\\n'");
     lab.run(&["deploy"]).expect(4).says(&[
         "anna@laptop has been deploying to `main` for 12 s",
         "`--wait` waits until that run has ended",
@@ -153,7 +153,13 @@ fn a_robot_that_is_anothers_is_left_alone_or_waited_for() {
     for call in lab.calls_of("ssh ").iter().filter(|call| call.contains(" lock eurobot ")) {
         assert!(call.trim_end_matches('\'').ends_with(" no"), "{}", &call[call.len() - 80..]);
     }
-    lab.on("ssh", "*' lock eurobot '*", "printf 'busy\\t12\\tanna@laptop\\nheld\\t\\n'; exec cat >/dev/null");
+    lab.on("ssh", "*' lock eurobot '*", "printf 'busy\\t12\\t2\\tanna@laptop\\n'");
+    lab.run(&["deploy"]).expect(4).says(&["anna@laptop has been editing `main` live for 12 s, with `watch`"]);
+    lab.on(
+        "ssh",
+        "*' lock eurobot '*",
+        "printf 'busy\\t12\\t0\\tanna@laptop\\nheld\\t\\n'; exec cat >/dev/null",
+    );
     lab.run(&["deploy", "--wait"]).expect(0).says(&["waiting: anna@laptop has been deploying"]);
 }
 

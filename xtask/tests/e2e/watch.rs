@@ -82,12 +82,14 @@ pub fn a_saved_file_is_live_at_once_and_a_release_at_the_end(lab: &Lab) {
     assert_eq!(owners(), as_built);
 
     // Another run does not get between them.
-    workspace.xtask(&["deploy", "--robot", "main"]).expect_exit(4).says("has been deploying to `main`");
+    workspace.xtask(&["deploy", "--robot", "main"]).expect_exit(4).says("has been editing `main` live");
+    workspace.xtask(&["releases", "--robot", "main"]).expect_exit(0).says("current + 2 live edits by ");
 
     // A mistake is told with what the node said, and the files of before run again.
     workspace.write(ODOMETRY, format!("{good}# crash at once\n"));
     run.until_it_says("localization | localization crashes at once");
     run.until_it_says("`main` has the files of before again");
+    run.until_it_says("save a corrected file");
     assert_eq!((there(), live_edits(workspace)), (good.trim_end().to_owned(), Some(2)));
     assert_eq!(owners(), as_built);
     assert_eq!(MAIN.services()["localization"].id, before["localization"].id);

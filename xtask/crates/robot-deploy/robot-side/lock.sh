@@ -1,7 +1,7 @@
 # Takes the deploy lock of this robot and holds it while stdin gets a byte every few seconds: TOKEN BY
-# WAIT(yes|no). Prints "busy<TAB>AGE<TAB>BY" while another run has it, "news<TAB>NEWS" if an outcome is
-# unreported, then "held<TAB>STAMP". The bytes are needed because a laptop that was closed sends no end of
-# file.
+# WAIT(yes|no). Prints "busy<TAB>AGE<TAB>EDITS<TAB>BY" with the number of live edits while another run has it,
+# "news<TAB>NEWS" if an outcome is unreported, then "held<TAB>STAMP". The bytes are needed because a laptop that was
+# closed sends no end of file.
 . ./release.sh
 
 token=$1 by=$2 wait=$3
@@ -17,7 +17,8 @@ until flock -n 9; do
     fi
     if [ "$wait" = no ] || [ "$reported" != "$holder" ]; then
         reported=$holder
-        printf 'busy\t%s\t%s\n' "$(($(date +%s) - ${since:-0}))" "$name"
+        edits=$(wc -l 2>/dev/null <"$home/edits") || edits=0
+        printf 'busy\t%s\t%s\t%s\n' "$(($(date +%s) - ${since:-0}))" "$edits" "$name"
     fi
     [ "$wait" = yes ] || exit 0
     timeout 2 flock 9 && break

@@ -1,7 +1,13 @@
 # Prints what is stored on the robot.
 . ./release.sh
 
-# Prints KEY<TAB>VALUE... lines for `releases`, `services` (hashes of the services of the release that runs) or
+# Prints the number of live edits and who made the last one, if there are any.
+print_edits() {
+    [ ! -s "$home/edits" ] ||
+        printf 'edits\t%s\t%s\n' "$(wc -l <"$home/edits")" "$(tail -n 1 "$home/edits" | cut -f 1)"
+}
+
+# Prints KEY<TAB>VALUE... lines for `releases` and live edits of the current one, `services` (hashes of the services of the release that runs) or
 # `history`; or, for `compose`, the Compose file of the release that runs, as it is.
 print_stored() {
     case $1 in
@@ -17,6 +23,7 @@ print_stored() {
                 esac
                 printf 'release\t%s\t%s\t%s\n' "$number" "$rank" "$(tr '\n\t' '  ' 2>/dev/null <"$place/release.json")"
             done
+            print_edits
             ;;
         services)
             [ ! -r "$home/current/services" ] || while read -r hash _ service; do

@@ -337,6 +337,7 @@ impl Activation<'_> {
                 .hint(format!("`cargo xtask prune --robot {robot}` frees disk space")),
             Outcome::Undone => {
                 Failure::new(Exit::Unhealthy, format!("{reason}; `{robot}` has the files of before again"))
+                    .hint("save a corrected file")
             }
             Outcome::NotEdited => Failure::failed(format!(
                 "the files in the containers of `{robot}` stay as they are: {reason}"

@@ -135,8 +135,12 @@ impl Holder {
                         ui::warn(session.robot(), &pending.to_string());
                     }
                 }
-                [word::BUSY, age, by] => {
-                    let message = format!("{by} has been deploying to `{}` for {age} s", session.robot());
+                [word::BUSY, age, edits, by] => {
+                    let robot = session.robot();
+                    let message = match edits {
+                        "0" => format!("{by} has been deploying to `{robot}` for {age} s"),
+                        _ => format!("{by} has been editing `{robot}` live for {age} s, with `watch`"),
+                    };
                     on_locked.announce(session.robot(), message)?;
                     progress.waiting("waiting for the lock");
                 }

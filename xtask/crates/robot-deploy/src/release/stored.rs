@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::metadata::Metadata;
 use crate::error::Result;
+use crate::robot::survey::Edits;
 use crate::robot::{Session, outcome};
 use crate::robot_side::Script;
 use crate::robot_side::lines::{self, stored as word};
@@ -19,6 +20,8 @@ pub(crate) struct StoredRelease {
     pub is_current: bool,
     /// True if it is the release that ran before the current one.
     pub is_previous: bool,
+    /// Live edits of the release that runs.
+    pub live_edits: Option<Edits>,
     /// The robot's record; `None` if it is missing or damaged.
     #[serde(flatten)]
     pub record: Option<Record>,
@@ -72,11 +75,16 @@ pub(super) fn wanted(text: &str) -> BTreeMap<String, String> {
 
 /// Parses the releases in the output of `list.sh`.
 pub(super) fn parse(text: &str) -> Vec<StoredRelease> {
+    let edits = lines::read(text).find_map(|line| match line[..] {
+        [word::EDITS, count, by] => Some(Edits::parse(count, by)),
+        _ => None,
+    });
     let stored = |line: Vec<&str>| match line[..] {
         [word::RELEASE, number, place, record] => Some(StoredRelease {
             release: number.parse().ok()?,
             is_current: place == "current",
             is_previous: place == "previous",
+            live_edits: edits.clone().filter(|_| place == "current"),
             // A truncated record does not hide the release.
             record: serde_json::from_str(record)
                 .ok()
@@ -97,6 +105,7 @@ mod tests {
     #[test]
     fn fuzzed_lists_of_releases_are_parsed() {
         let list = br#"release	9	previous	{"rel
+edits	2	a@b
 release	10	current	{"outcome":"healthy","reason":"","since":"2026","deploy":{"revision":"v1","dirty":true,"by":"a@b","at":"c","via":"registry","images":{"a":"b"}}}
 wanted	navigation	cafe
 release	4294967295	-	null"#;
@@ -111,13 +120,16 @@ release	4294967295	-	null"#;
         let record = r#"{ "release": 10, "outcome": "healthy", "reason": "", "since": "2026-01-01T00:00:00Z",
             "deploy": {"revision": "v1", "dirty": true, "by": "anna@laptop", "at": "…", "via": "registry", "images": {}} }"#;
         let text = format!(
-            "Welcome!\nrelease\t9\tprevious\t{{ \"rel\nrelease\t10\tcurrent\t{}",
+            "Welcome!\nedits\t2\tben@laptop\nrelease\t9\tprevious\t{{ \"rel\nrelease\t10\tcurrent\t{}",
             record.replace('\n', " ")
         );
         let releases = parse(&text);
         assert_eq!(releases.iter().map(|stored| stored.release).collect::<Vec<_>>(), [10, 9]);
         let record = releases[0].record.as_ref().unwrap();
         assert_eq!(record.deploy.as_ref().unwrap().source.in_words(), "v1 (dirty)");
+        let edits =
+            |stored: &StoredRelease| stored.live_edits.as_ref().map(|edits| (edits.count, edits.by.clone()));
+        assert_eq!((edits(&releases[0]), edits(&releases[1])), (Some((2, "ben@laptop".to_owned())), None));
         assert!(releases[0].is_current && releases[1].is_previous && releases[1].record.is_none());
     }
 }

@@ -128,6 +128,13 @@ pub struct Edits {
     pub by: String,
 }
 
+impl Edits {
+    /// Parses the fields of a line.
+    pub(crate) fn parse(count: &str, by: &str) -> Self {
+        Self { count: number::said(count).unwrap_or(1), by: by.to_owned() }
+    }
+}
+
 impl fmt::Display for Edits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} live edit{}", self.count, if self.count == 1 { "" } else { "s" })
@@ -200,10 +207,7 @@ impl Survey {
                 }
                 [word::NUMBER, number] => survey.number = Some(number.to_owned()),
                 [word::STAMP, stamp] => survey.stamp = stamp.to_owned(),
-                [word::EDITS, count, by] => {
-                    let count = number::said(count).unwrap_or(1);
-                    survey.edits = Some(Edits { count, by: by.to_owned() });
-                }
+                [word::EDITS, count, by] => survey.edits = Some(Edits::parse(count, by)),
                 [word::NEWS, release, outcome, reason] => {
                     survey.pending = Some(PendingOutcome::parse(release, outcome, reason));
                 }

@@ -41,7 +41,7 @@ words! {
     prune ".sh" { FREE "free" }
     registry_prune ".py" { BUSY "busy" }
     status ".sh" { GOING "going" BROKEN_OFF "broken-off" DISK "disk" LOAD "load" TEMPERATURE "temperature" }
-    stored ".sh" { RELEASE "release" WANTED "wanted" ENTRY "entry" }
+    stored ".sh" { RELEASE "release" WANTED "wanted" ENTRY "entry" EDITS "edits" }
     survey ".sh" {
         MACHINE "machine" CLOCK "clock" RELEASE "release" NUMBER "number" STAMP "stamp" NEWS "news" IMAGE "image"
         IN_USE "in-use" CONTAINER "container" NO_DOCKER "no-docker" SEED "seed" OTHER "other" FILE "file" EDITS "edits"

@@ -71,9 +71,12 @@ fn show<T: serde::Serialize + Send>(
 
 fn release(robot: &str, stored: &StoredRelease) -> [String; 8] {
     let rank = match (stored.is_current, stored.is_previous) {
-        (true, _) => "current",
-        (_, true) => "previous",
-        _ => "",
+        (true, _) => stored
+            .live_edits
+            .as_ref()
+            .map_or("current".to_owned(), |edits| format!("current + {edits} by {}", edits.by)),
+        (_, true) => "previous".to_owned(),
+        _ => String::new(),
     };
     let record = stored.record.as_ref();
     let deploy = record.and_then(|record| record.deploy.as_ref());
@@ -85,7 +88,7 @@ fn release(robot: &str, stored: &StoredRelease) -> [String; 8] {
     [
         robot.to_owned(),
         stored.release.to_string(),
-        rank.to_owned(),
+        rank,
         outcome,
         of(|deploy| deploy.source.in_words()),
         of(|deploy| deploy.by.clone()),

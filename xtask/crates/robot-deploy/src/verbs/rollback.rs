@@ -91,7 +91,7 @@ mod tests {
     fn stored(release: u32, outcome: &str, is_current: bool) -> StoredRelease {
         let record =
             Record { outcome: outcome.to_owned(), reason: String::new(), since: String::new(), deploy: None };
-        StoredRelease { release, is_current, is_previous: false, record: Some(record) }
+        StoredRelease { release, is_current, is_previous: false, live_edits: None, record: Some(record) }
     }
 
     #[test]
