@@ -20,9 +20,9 @@ use crate::robot_side::Script;
 use crate::robot_side::lines::{self, plan as word};
 use crate::timeline::Transport;
 
-/// Bytes besides layers, about: the registry agent with its requests; the push of an image, with its manifest
-/// and configuration; the requests for a layer.
-const OTHER_BYTES: (u64, u64, u64) = (7_000, 4_000, 1_300);
+/// Bytes besides layers and what describes an image, about: the registry agent with its requests; the requests for an
+/// image; those of `docker push` for a layer.
+const OTHER_BYTES: (u64, u64, u64) = (6_500, 1_400, 1_300);
 
 /// Plan for one robot, as `--json` prints it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -211,8 +211,13 @@ impl Plan {
                 let pushed = || LayerReport { how: Transport::Push, sent: layer.size };
                 Layer::of(layer, forecast.report.report_for(layer, &mut seen).unwrap_or_else(pushed))
             });
-            self.add_image(built, exported, layers.collect(), state.is_classic);
-            self.other_bytes += image_bytes + layer_bytes * exported.layers.len() as u64;
+            let layers: Vec<Layer> = layers.collect();
+            let (manifest, config) = route.cache.layout.manifest_and_config(&exported.digest)?;
+            self.other_bytes += image_bytes + (manifest.len() + config.len()) as u64;
+            if layers.iter().any(|layer| layer.how == "push") {
+                self.other_bytes += layer_bytes * exported.layers.len() as u64;
+            }
+            self.add_image(built, exported, layers, state.is_classic);
         }
         Ok(())
     }
