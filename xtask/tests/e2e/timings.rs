@@ -56,12 +56,12 @@ pub fn the_page_of_a_deploy_looks_right_in_a_browser(lab: &Lab) {
         assert_tidy(&page);
         assert_eq!(page.lanes.iter().map(|lane| lane.name.as_str()).collect::<Vec<_>>(), ["build", "main"]);
         let main = page.lane("main");
-        let begins = ["connect", "push", "pull", "start"].map(|class| main.begin(class));
+        let begins = ["connect", "pull", "start"].map(|class| main.begin(class));
         assert!(begins.is_sorted(), "{begins:?}");
         let build = page.lane("build");
         let labels: Vec<&str> = build.rows.iter().flatten().map(|bar| bar.label.as_str()).collect();
         assert!(labels.iter().any(|label| label.starts_with("build-localization ")), "{labels:?}");
-        assert!(build.begin("build") < main.begin("push"), "what is built is pushed");
+        assert!(build.begin("build") < main.begin("pull"), "what is built is delivered");
 
         assert_eq!(fact(&page, "outcome"), "done");
         assert!(fact(&page, "revision").ends_with("-dirty"), "{:?}", page.facts);
