@@ -17,7 +17,7 @@
 //!   (`agent.rs`, its commands and answers in `agent/protocol.rs`);
 //! - spool: a file on the robot with the part of a delta file that has arrived.
 //!
-//! `docker push` then finds the layers in the registry and sends only the manifest. A delta transfer that
+//! The registry then lacks only the manifest and the configuration of an image. A delta transfer that
 //! fails costs time and never correctness: the agent adds a layer to the registry only under the digest that
 //! it computed, and `docker push` sends the layers that are missing. The exception is a robot without room
 //! for the layers: it is sent nothing, because the push would fill its disk.

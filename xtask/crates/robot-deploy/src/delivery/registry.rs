@@ -1,8 +1,8 @@
 //! Delivery by the robot's own registry, which is the default: push through the tunnel, pull on the robot.
 //!
-//! Before the push, a delta transfer sends the layers that the registry lacks, and `docker push` sends the
-//! layers that are missing after that. `docker push` begins a layer again when the connection drops, so the
-//! push is repeated over a new connection; layers that have arrived are not sent again.
+//! A delta transfer sends the layers that the registry lacks. An image of which it then has all layers is completed with
+//! its manifest; of another one `docker push` sends the missing layers. `docker push` begins a layer again when the
+//! connection drops, so the push is repeated over a new connection; layers that have arrived are not sent again.
 
 use std::time::Instant;
 
