@@ -15,6 +15,8 @@ fn deploying(workspace: &Workspace, words: &str) -> Running {
     edit(workspace);
     let takes_long = words.contains("build-localization") || words.contains("RUN ");
     workspace.write("ros_ws/src/localization/seconds", if takes_long { "10" } else { "0" });
+    let comes_late = words.starts_with("waiting for ");
+    workspace.write("ros_ws/src/localization/late", if comes_late { "3" } else { "0" });
     let mut run = workspace.start(&DEPLOY);
     if words == CONNECTING {
         run.until_it_runs(&["ssh", "ControlMaster=yes"]);

@@ -6,13 +6,9 @@
 pull_images() {
     while [ $# -gt 0 ]; do
         docker image inspect "$1" >/dev/null 2>&1 || pull "$1" >/dev/null
-        docker tag "$1" "$2" &
-        kept=$!
-        docker tag "$1" "$3" &
-        named=$!
+        docker tag "$1" "$2"
+        docker tag "$1" "$3"
         docker image inspect --format '{{join .RepoDigests " "}}' "$1"
-        wait "$kept"
-        wait "$named"
         shift 3
     done
 }

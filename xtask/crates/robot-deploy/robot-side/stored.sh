@@ -7,8 +7,8 @@ print_edits() {
         printf 'edits\t%s\t%s\n' "$(wc -l <"$home/edits")" "$(tail -n 1 "$home/edits" | cut -f 1)"
 }
 
-# Prints KEY<TAB>VALUE... lines for `releases` and live edits of the current one, `services` (hashes of the services of the release that runs) or
-# `history`; or, for `compose`, the Compose file of the release that runs, as it is.
+# Prints KEY<TAB>VALUE... lines for `releases` with the live edits of the current one, `services` (hashes of the services
+# of the release that runs) or `history`; or, for `compose`, the Compose file of the release that runs, as it is.
 print_stored() {
     case $1 in
         releases)

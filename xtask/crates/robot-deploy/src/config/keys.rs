@@ -199,6 +199,15 @@ impl<'a> Keys<'a> {
         self.table.get_key_value(key).map_or(self.span.clone(), |(name, _)| name.span())
     }
 
+    /// Refuses a key that does not go with another one, if it is there.
+    pub(super) fn refuse(&mut self, key: &'static str, other: &str, help: &str, reader: &mut Reader<'_>) {
+        if self.table.contains_key(key) {
+            self.read.push(key);
+            let message = format!("{} has `{key}` and `{other}`", self.name());
+            reader.refuse(self.span_of(key), message, help);
+        }
+    }
+
     /// Reports every key that was not read.
     pub(super) fn finish(self, reader: &mut Reader<'_>) {
         for key in self.table.keys().filter(|key| !self.read.contains(&key.get_ref().as_ref())) {

@@ -250,6 +250,11 @@ fn image<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         );
     }
     let (base, packages) = (keys.string("base", reader), keys.strings("packages", reader));
+    let other = if keys.lacks("packages") { "base" } else { "packages" };
+    for key in BUILD {
+        let help = "keep one: `packages` are built in a `base`, and `context` is the directory of a Dockerfile of its own";
+        keys.refuse(key, other, help, reader);
+    }
     let image = RawImage { name, base, packages, build: None };
     keys.finish(reader);
     image

@@ -18,9 +18,13 @@ use crate::process::end_marker;
 /// page), and the base and the team's own runtime layers need some of them.
 const PACKAGE_LAYERS: usize = 100;
 
+/// Moves what a package has installed away from the root directory. Before BuildKit copies a path from a stage, it reads
+/// all files next to it (`scanPath` of its `contenthash`), and the build tools have tens of thousands; hence `/made/`.
+pub(super) const MOVE: &str = " && mkdir /made && mv /out /made/";
+
 /// Command that writes facts about a stage, one file for each kind, see [`facts`](super::facts).
 const FACTS: &str = r#"USER root
-RUN mkdir /facts; cd /facts; \
+RUN mkdir -p /made/facts; cd /made/facts; \
     [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; \
     env -0 > environment; \
     IFS=:; for prefix in ${AMENT_PREFIX_PATH:-}; do ls "$prefix/share/ament_index/resource_index/packages"; done > ros 2>/dev/null; \
@@ -48,15 +52,11 @@ RUN --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt,required
     --mount=type=bind,from=docker,target=/docker \
     --mount=type=bind,from=base,target=/base \
     [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; \
-    resolve-dependencies /rosdep/answer.json $KEYS
+    resolve-dependencies /made/rosdep/answer.json $KEYS
 
 FROM scratch AS rosdep
-COPY --from=rosdep-of-base /rosdep/ /
+COPY --from=rosdep-of-base /made/rosdep/ /
 "#;
-
-/// Moves what a package has installed away from the root directory: before BuildKit copies a path from a stage, it
-/// reads all files next to it, and those of the build tools are tens of thousands (`scanPath` of its `contenthash`).
-pub(super) const MOVE: &str = " && mkdir /made && mv /out /made/";
 
 /// Directory of the sources of packages in a build.
 const SOURCES: &str = "/ws/build/src";
@@ -134,7 +134,7 @@ pub fn render(workspace: &Workspace, base: &Base) -> Result<String> {
     for (stage, name) in [("build-tools", "build"), ("runtime", "run")] {
         text.push_str(&format!("\nFROM {stage} AS facts-of-{name}\n{FACTS}"));
     }
-    text.push_str("\nFROM scratch AS facts\nCOPY --from=facts-of-build /facts/ /build/\nCOPY --from=facts-of-run /facts/ /run/\n");
+    text.push_str("\nFROM scratch AS facts\nCOPY --from=facts-of-build /made/facts/ /build/\nCOPY --from=facts-of-run /made/facts/ /run/\n");
     text.push_str(ROSDEP);
     Ok(text)
 }

@@ -293,7 +293,12 @@ fn every_mistake_has_a_place_and_a_remedy() {
             "`dockerfile`",
         ),
         (hub("[images.camera]\ncontext = \"../camera\""), "11:11", "`context`", "inside the directory"),
-        (hub("[images.camera]\ncontext = \".\"\npackages = []"), "11:1", "unknown key `context`", "packages"),
+        (
+            hub("[images.camera]\ncontext = \".\"\npackages = []"),
+            "11:1",
+            "has `context` and `packages`",
+            "keep one",
+        ),
         (
             with("[\"navigation\"]", "[\"navigation\", \"navigation\"]"),
             "7:27",
