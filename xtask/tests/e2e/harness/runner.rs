@@ -42,7 +42,7 @@ const EMULATED: [&str; 3] = [
     "bases::an_arm64_image_is_built_under_emulation",
 ];
 
-/// More failures than these in one run are no chance.
+/// Most tests that are run again: more failures in one run are no accident.
 const MOST_REPEATED: usize = 3;
 
 /// Deploys to simulated robots, on the real engine
