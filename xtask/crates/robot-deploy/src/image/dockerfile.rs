@@ -24,7 +24,7 @@ pub(super) const MOVE: &str = " && mkdir /made && mv /out /made/";
 
 /// Command that writes facts about a stage, one file for each kind, see [`facts`](super::facts).
 const FACTS: &str = r#"USER root
-RUN mkdir -p /made/facts; cd /made/facts; \
+RUN mkdir /made /made/facts; cd /made/facts; \
     [ ! -e /opt/ws/environment.sh ] || . /opt/ws/environment.sh; \
     env -0 > environment; \
     IFS=:; for prefix in ${AMENT_PREFIX_PATH:-}; do ls "$prefix/share/ament_index/resource_index/packages"; done > ros 2>/dev/null; \
