@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Builder;
-use super::oci::{Descriptor, OciManifest};
+use super::oci::{Descriptor, MANIFEST_TYPE, OciManifest};
 use crate::config::{Store, Workspace};
 use crate::digest::Digest;
 use crate::error::Result;
@@ -125,8 +125,7 @@ impl Layout {
         let mut index = self.index();
         let known = index["manifests"].as_array_mut().context("read the index of the layers")?;
         if !known.iter().any(|one| one["digest"] == *digest) {
-            let kind = "application/vnd.oci.image.manifest.v1+json";
-            known.push(json!({ "mediaType": kind, "digest": digest, "size": manifest.len() }));
+            known.push(json!({ "mediaType": MANIFEST_TYPE, "digest": digest, "size": manifest.len() }));
             files::replace(&self.dir.join("index.json"), &index.to_string())?;
             files::replace(&self.dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }

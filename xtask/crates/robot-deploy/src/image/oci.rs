@@ -8,6 +8,9 @@ use crate::number;
 /// Largest manifest in bytes that registries accept.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
 
+/// Media type of the manifests that are built here.
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+
 /// Reference to a blob.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Descriptor {

@@ -43,9 +43,6 @@ pub(super) fn port_hint(robot: &str) -> String {
 /// Name of the registry's container and of its volume.
 pub const CONTAINER: &str = "xtask-registry";
 
-/// Media type of the manifests that are built here.
-const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-
 /// Media types of the manifests that are read.
 const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
                               application/vnd.docker.distribution.manifest.v2+json";
@@ -145,7 +142,7 @@ impl RegistryClient {
         let url = format!("{}{place}{separator}digest={}", self.origin, Digest::of(config));
         self.agent.put(url).content_type("application/octet-stream").send(config).context("send a blob")?;
         let url = format!("{}/v2/{repository}/manifests/{tag}", self.origin);
-        self.agent.put(url).content_type(MANIFEST_TYPE).send(manifest).context("send a manifest")?;
+        self.agent.put(url).content_type(oci::MANIFEST_TYPE).send(manifest).context("send a manifest")?;
         Ok(())
     }
 }
