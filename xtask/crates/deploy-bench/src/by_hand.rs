@@ -138,8 +138,11 @@ impl Method for ByHand<'_> {
         self.fixture.build_by_hand(workload).args(output).run()
     }
 
-    /// Copies the Compose file and its variables.
+    /// Copies the Compose file, its variables and the files that it mounts.
     fn set_up(&self, robot: &TestRobot<'_>) -> Result<()> {
+        let root = &self.fixture.copy.workspace().root;
+        let pack = Cmd::new("tar").args(["-cf", "-", "-C", root.as_str(), "ros_ws/params"]);
+        robot.endpoint().command(["tar", "-xf", "-"]).feed(&pack)?;
         if self.transport == ImageTransport::Push {
             self.start_registry(robot)?;
         }

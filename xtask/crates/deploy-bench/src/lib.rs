@@ -10,6 +10,7 @@
 mod by_hand;
 mod case;
 mod chart;
+mod check;
 mod copy;
 mod downtime;
 mod figures;
@@ -27,6 +28,7 @@ mod publish;
 mod report;
 mod robot;
 mod robots_toml;
+mod sync;
 mod workload;
 
 use std::time::{Duration, Instant};
@@ -49,6 +51,7 @@ use robot::{Snapshot, TestRobot, Traffic};
 use workload::Workload;
 
 pub use case::Case;
+pub use check::check;
 pub use link::Link;
 pub use method::MethodId;
 pub use plan::Plan;
@@ -248,7 +251,7 @@ impl<'a> MethodRun<'a> {
             copy.apply(&edit)?;
             self.fixture.build_by_hand(self.workload).args(["--output", "type=cacheonly"]).run()?;
         }
-        let load = machine::load();
+        let (load, work) = (machine::load(), Some(machine::work()));
         let before = snapshots(robots, case, edit)?;
         let traffic_before = total_traffic(robots)?;
         let begin = Instant::now();
@@ -277,7 +280,7 @@ impl<'a> MethodRun<'a> {
             recreated += after.recreated(before);
         }
         let Traffic { to_robot, from_robot } = traffic;
-        Ok(Sample { seconds, to_robot, from_robot, recreated, downtime, load })
+        Ok(Sample { seconds, to_robot, from_robot, recreated, downtime, load, work })
     }
 }
 

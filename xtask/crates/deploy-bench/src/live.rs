@@ -1,9 +1,10 @@
-//! Showing an edit without an image: `cargo xtask watch`, and what people do by hand instead.
+//! `cargo xtask watch`, which runs all the time: it deploys once, and then waits for saves.
 
 use std::cell::RefCell;
 use std::sync::mpsc::Receiver;
 
 use anyhow::Context as _;
+use camino::Utf8Path;
 
 use super::case::Case;
 use super::fixture::Fixture;
@@ -14,42 +15,34 @@ use super::workload::Workload;
 use robot_deploy::error::{Failure, Result};
 use robot_deploy::process::{self, Child, Cmd};
 
-/// `cargo xtask watch`, which runs all the time: it deploys once, and then waits for saves.
 pub(crate) struct Watch<'a> {
     pub fixture: &'a Fixture,
-    pub running: RefCell<Option<Running>>,
+    /// The process, and the robots that it serves.
+    pub running: RefCell<Option<(String, Running)>>,
 }
 
-/// A process that watches, and its output.
+/// A process that watches files, and its output.
 pub(crate) struct Running {
-    robots: String,
     lines: Receiver<String>,
     _child: Child,
 }
 
 impl Running {
-    fn start(fixture: &Fixture, robots: &str) -> Result<Self> {
-        let watch = fixture.copy.xtask(&["watch", "--robot", robots]);
-        let watch = Cmd::new("sh")
-            .args(["-c", "exec \"$@\" 2>&1", "sh"])
-            .args(watch.argv())
-            .dir(&fixture.copy.workspace().root);
+    /// Starts the command, in its own directory.
+    pub(crate) fn start(command: &Cmd, dir: &Utf8Path) -> Result<Self> {
+        let watch = Cmd::new("sh").args(["-c", "exec \"$@\" 2>&1", "sh"]).args(command.argv()).dir(dir);
         let (child, _, output) = watch.converse()?;
-        Ok(Self {
-            robots: robots.to_owned(),
-            lines: process::lines(&child, output, process::LINE),
-            _child: child,
-        })
+        Ok(Self { lines: process::lines(&child, output, process::LINE), _child: child })
     }
 
-    /// Waits until what was saved last runs.
-    fn wait(&self) -> Result<()> {
+    /// Waits for a line with one of the texts, which say that what was saved last runs.
+    pub(crate) fn wait_for(&self, texts: &[&str]) -> Result<()> {
         loop {
-            let line = process::next_line(&self.lines)?.context("`watch` has ended")?;
+            let line = process::next_line(&self.lines)?.context("the command that watches has ended")?;
             if line.contains("the deploy failed") || line.contains("error:") {
                 return Err(Failure::failed(line).into());
             }
-            if line.contains("waiting for a save") || line.contains(" live in ") {
+            if texts.iter().any(|text| line.contains(text)) {
                 return Ok(());
             }
         }
@@ -71,61 +64,18 @@ impl Method for Watch<'_> {
 
     fn deploy(&self, _workload: Workload, robots: &[TestRobot<'_>]) -> Result<()> {
         let (robots, mut running) = (names(robots), self.running.borrow_mut());
-        if running.as_ref().is_none_or(|running| running.robots != robots) {
+        if running.as_ref().is_none_or(|(served, _)| *served != robots) {
             // The one before must not see any save.
             drop(running.take());
-            *running = Some(Running::start(self.fixture, &robots)?);
+            let copy = &self.fixture.copy;
+            let watch = Running::start(&copy.xtask(&["watch", "--robot", &robots]), &copy.workspace().root)?;
+            *running = Some((robots, watch));
         }
-        running.as_ref().context("`watch` does not run")?.wait()
+        let (_, running) = running.as_ref().context("`watch` does not run")?;
+        running.wait_for(&["waiting for a save", " live in "])
     }
 
     fn replaces_containers(&self, case: Case) -> bool {
         case == Case::Cpp
-    }
-}
-
-/// `tar` into `ssh docker cp`, and `docker restart`; after a first `cargo xtask deploy`, which is not measured.
-pub(crate) struct Copy<'a> {
-    pub fixture: &'a Fixture,
-    /// Directory of the edited file in its container; empty before the first deploy.
-    pub dir: RefCell<String>,
-}
-
-impl Method for Copy<'_> {
-    fn title(&self) -> &'static str {
-        "tar | ssh docker cp"
-    }
-
-    fn description(&self) -> &'static str {
-        "tar | ssh (docker cp, docker restart) of the edited file, into a container that a deploy has started"
-    }
-
-    fn fixture(&self) -> &Fixture {
-        self.fixture
-    }
-
-    fn deploy(&self, _workload: Workload, robots: &[TestRobot<'_>]) -> Result<()> {
-        let edit = Case::Python.edit(0).context("a line of Python is an edit")?;
-        let find =
-            format!("id=$(docker ps --quiet --filter label=com.docker.compose.service={})", edit.service);
-        let mut dir = self.dir.borrow_mut();
-        if dir.is_empty() {
-            self.fixture.copy.xtask(&["deploy", "--robot", &names(robots)]).run()?;
-            let script = format!("{find}; docker exec \"$id\" sh -c 'dirname {}'", edit.installed);
-            *dir = robots[0].endpoint().command(["sh", "-c", &script]).read()?;
-            return Ok(());
-        }
-        let script = format!("{find}; docker cp - \"$id:{dir}\" && docker restart \"$id\"");
-        let file = self.fixture.copy.workspace().root.join(edit.file);
-        let (parent, name) = (file.parent().context("a file")?, file.file_name().context("a file")?);
-        for robot in robots {
-            let pack = Cmd::new("tar").args(["-cf", "-", "-C", parent.as_str(), "--", name]);
-            robot.endpoint().command(["sh", "-c", &script]).feed(&pack)?;
-        }
-        Ok(())
-    }
-
-    fn replaces_containers(&self, _case: Case) -> bool {
-        false
     }
 }

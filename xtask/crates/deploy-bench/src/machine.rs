@@ -13,6 +13,9 @@ use robot_deploy::host;
 use robot_deploy::process::Cmd;
 use robot_deploy::ui;
 
+/// Rounds of [`work`]: some tenths of a second.
+const ROUNDS: u32 = 20_000_000;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// Number of processors that this program may use.
@@ -72,6 +75,20 @@ impl Machine {
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let value = |line: &'a str| line.strip_prefix(name)?.trim_start().strip_prefix(':');
     text.lines().find_map(value).map(str::trim)
+}
+
+/// Seconds of a fixed piece of work of one processor: machines that others use as well are not equally fast all the time.
+pub(crate) fn work() -> f64 {
+    let begin = Instant::now();
+    let mut state = 1_u64;
+    for _ in 0..std::hint::black_box(ROUNDS) {
+        // A step of xorshift (Marsaglia 2003): each needs the result of the one before.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+    }
+    std::hint::black_box(state);
+    begin.elapsed().as_secs_f64()
 }
 
 /// Load average of the last minute. Other work on the machine distorts the results.

@@ -42,9 +42,13 @@ struct Args {
     #[arg(long)]
     thorough: bool,
 
-    /// Write the results of the last run to README.md and docs/bench.svg, without measuring
-    #[arg(long, conflicts_with_all = ["cases", "links", "repeat", "methods", "thorough", "keep"])]
+    /// Write the results of the last run to README.md and docs/bench.*, without measuring
+    #[arg(long, conflicts_with_all = ["cases", "links", "repeat", "methods", "thorough", "keep", "check"])]
     publish: bool,
+
+    /// Fail if a figure of `deploy` or `watch` is worse than the published one, in docs/bench.json
+    #[arg(long)]
+    check: bool,
 
     /// Keep the images and the copy of the workspace
     #[arg(long)]
@@ -66,14 +70,15 @@ fn run(args: &Args) -> Result<()> {
     let plan = Plan::new(&options);
     ui::step("bench", &plan.describe());
     process::outcome_needed()?;
-    let zstd = plan.needs_zstd().then_some(Need::Zstd);
-    host::ensure(args.yes, &Need::ALWAYS.into_iter().chain(zstd).collect::<Vec<_>>())?;
+    let tools = [(plan.needs_zstd(), Need::Zstd), (plan.needs_rsync(), Need::Rsync)];
+    let tools = tools.into_iter().filter_map(|(is_needed, tool)| is_needed.then_some(tool));
+    host::ensure(args.yes, &Need::ALWAYS.into_iter().chain(tools).collect::<Vec<_>>())?;
     let builder = Builder::for_engine(host::engine()?);
     let report = deploy_bench::run(&workspace, builder, &options, &plan)?;
     ui::result(&format!("{}\n\n{}", report.table(), report.caption()))?;
     let dir = deploy_bench::dir(&workspace);
     ui::done("bench", &format!("saved all samples in {dir}/bench.json and a plot in {dir}/bench.svg"));
-    Ok(())
+    if args.check { deploy_bench::check(&workspace, &report) } else { Ok(()) }
 }
 
 impl Args {

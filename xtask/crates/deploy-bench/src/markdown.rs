@@ -58,8 +58,9 @@ the health check succeeds, as `watch` does. Bytes are counted at the robot's net
 are medians; cases that take over 20 seconds, *an empty robot* and *an apt package* are measured once. \
 Deploying by hand means: `docker build`, the commands in the column's header (`docker pull` after the \
 push), and `docker compose up`. By hand, this workspace is one single-stage image for all services, which \
-is cheaper than one image per service. `tar | ssh docker cp` puts the edited file into the running container and \
-restarts that; it returns before the node is ready.";
+is cheaper than one image per service. `rsync` brings the package's sources into a directory that is \
+mounted into its container and restarts that; `docker compose watch` (sync+restart) does so over `DOCKER_HOST=ssh://`. \
+Both return before the node is ready, and keep nothing that a restart of the robot could start from or go back to.";
 
 const FOOTNOTES: &str = "*Downtime*: time without the edited service, the longest of several robots, by \
 the clock of the robot's engine: from the end of the old container until the new node logs that it is \

@@ -48,13 +48,15 @@ pub enum MethodId {
     Push,
     /// `docker build`, `docker save` into `ssh docker load`, `docker compose up`
     Load,
-    /// `tar` into `ssh docker cp`, `docker restart`
-    Copy,
+    /// `rsync` into a mounted directory, `docker compose restart`
+    Rsync,
+    /// `docker compose watch` (sync+restart) over `DOCKER_HOST=ssh://`
+    Compose,
 }
 
 impl MethodId {
     /// All methods; the others are compared with the first.
-    pub const ALL: [Self; 5] = [Self::Xtask, Self::Watch, Self::Push, Self::Load, Self::Copy];
+    pub const ALL: [Self; 6] = [Self::Xtask, Self::Watch, Self::Push, Self::Load, Self::Rsync, Self::Compose];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,7 +64,8 @@ impl MethodId {
             Self::Watch => "watch",
             Self::Push => "push",
             Self::Load => "load",
-            Self::Copy => "copy",
+            Self::Rsync => "rsync",
+            Self::Compose => "compose",
         }
     }
 }

@@ -1,12 +1,13 @@
-//! The deploy methods that are compared: `cargo xtask deploy` and `watch`, and three ways by hand.
+//! The deploy methods that are compared: `cargo xtask deploy` and `watch`, and the ways of people without it.
 
 use std::cell::RefCell;
 
 use super::by_hand::{ByHand, ImageTransport};
 use super::fixture::Fixture;
-use super::live::{Copy, Watch};
+use super::live::Watch;
 use super::method::{Method, MethodId};
 use super::robot::TestRobot;
+use super::sync::{Sync, Tool};
 use super::workload::Workload;
 use robot_deploy::error::Result;
 
@@ -14,10 +15,15 @@ pub(crate) fn create(id: MethodId, fixture: &Fixture) -> Result<Box<dyn Method +
     Ok(match id {
         MethodId::Xtask => Box::new(Xtask { fixture }),
         MethodId::Watch => Box::new(Watch { fixture, running: RefCell::default() }),
-        MethodId::Copy => Box::new(Copy { fixture, dir: RefCell::default() }),
         MethodId::Push => Box::new(ByHand::new(fixture, ImageTransport::Push)?),
         MethodId::Load => Box::new(ByHand::new(fixture, ImageTransport::Load)?),
+        MethodId::Rsync => sync(fixture, Tool::Rsync)?,
+        MethodId::Compose => sync(fixture, Tool::ComposeWatch)?,
     })
+}
+
+fn sync(fixture: &Fixture, tool: Tool) -> Result<Box<dyn Method + '_>> {
+    Ok(Box::new(Sync::new(ByHand::new(fixture, ImageTransport::Load)?, tool)))
 }
 
 /// This program, process start included. The overhead of `cargo` is measured separately.

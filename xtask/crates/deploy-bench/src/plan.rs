@@ -68,6 +68,11 @@ impl Plan {
         !self.floors.is_empty()
     }
 
+    /// Returns whether the benchmark runs `rsync`.
+    pub fn needs_rsync(&self) -> bool {
+        self.steps.iter().any(|step| step.method == MethodId::Rsync)
+    }
+
     /// Estimated duration in seconds, from runs on two cores.
     fn estimate(&self) -> f64 {
         let steps: f64 = self.steps.iter().map(|step| step.estimate(self.repeat)).sum();
@@ -139,9 +144,9 @@ impl Step {
     fn left_out(&self, thorough: bool) -> Option<&'static str> {
         use Case::{Cpp, First, Fleet, Nothing, Python, Status};
         match (self.method, self.case) {
-            (MethodId::Watch, Python | Cpp | Fleet) | (MethodId::Copy, Python) => None,
+            (MethodId::Watch, Python | Cpp | Fleet) | (MethodId::Rsync | MethodId::Compose, Python) => None,
             (MethodId::Watch, _) => Some("shows edits of the workspace's packages"),
-            (MethodId::Copy, _) => Some("replaces a file in a container"),
+            (MethodId::Rsync | MethodId::Compose, _) => Some("brings files that need no build"),
             (MethodId::Push | MethodId::Load, Fleet) => Some("deploys to one robot at a time"),
             (MethodId::Push | MethodId::Load, Status) => Some("has no status command"),
             _ if thorough => None,
@@ -167,7 +172,7 @@ impl Step {
             (MethodId::Xtask, Case::Layer) => (45.0, 2.0),
             (MethodId::Xtask, Case::Monolith) => (8.0, 0.3),
             (MethodId::Watch, Case::Cpp) => (6.0, 0.2),
-            (MethodId::Watch | MethodId::Copy, _) => (2.0, 0.1),
+            (MethodId::Watch | MethodId::Rsync | MethodId::Compose, _) => (2.0, 0.1),
             (_, Case::Fleet | Case::Status) => (0.0, 0.0),
             (MethodId::Push, Case::Nothing) => (1.0, 0.0),
             (MethodId::Push, Case::Python | Case::Cpp) => (40.0, 6.0),
@@ -230,7 +235,8 @@ mod tests {
     #[test]
     fn a_thorough_run_leaves_out_only_cases_without_an_equivalent_by_hand() {
         let plan = Plan::new(&Options { thorough: true, ..options() });
-        let shows_edits = |left_out: &LeftOut| ["watch", "copy"].contains(&left_out.method.as_str());
+        let shows_edits =
+            |left_out: &LeftOut| ["watch", "rsync", "compose"].contains(&left_out.method.as_str());
         let is_known = |left_out: &LeftOut| left_out.case.uses_fleet() || shows_edits(left_out);
         assert!(plan.left_out.iter().all(is_known), "{:?}", plan.left_out);
         assert!(plan.estimate() > Plan::new(&options()).estimate());

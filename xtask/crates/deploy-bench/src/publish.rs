@@ -1,4 +1,5 @@
-//! Publishes the results of the last run: a table in the README, and the plot that the README shows.
+//! Publishes the results of the last run: a table in the README, the plot that the README shows, and all figures for
+//! [`check`](super::check()).
 
 use camino::Utf8Path;
 
@@ -16,7 +17,10 @@ const END: &str = "<!-- end of the benchmark results -->\n";
 /// Path of the plot, relative to the root of the repository.
 const PLOT: &str = "docs/bench.svg";
 
-/// Writes the table and the plot.
+/// Path of the figures, relative to the root of the repository.
+pub(super) const FIGURES: &str = "docs/bench.json";
+
+/// Writes the table, the plot and the figures.
 pub fn publish(workspace: &Workspace) -> Result<()> {
     let dir = super::dir(workspace);
     let report = Report::load(&dir).map_err(|error| {
@@ -27,6 +31,7 @@ pub fn publish(workspace: &Workspace) -> Result<()> {
     let readme = workspace.root.join("README.md");
     let text = insert(&fs_err::read_to_string(&readme)?, &report)?;
     write(&workspace.root.join(PLOT), &plot::render(&report.chart())?)?;
+    write(&workspace.root.join(FIGURES), &(serde_json::to_string(&report)? + "\n"))?;
     write(&readme, &text)
 }
 

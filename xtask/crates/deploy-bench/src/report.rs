@@ -87,6 +87,9 @@ pub(crate) struct Sample {
     pub downtime: Option<Downtime>,
     /// Load average before the sample.
     pub load: Option<f64>,
+    /// Seconds of a fixed piece of work just before the sample ([`super::machine::work`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<f64>,
 }
 
 impl Sample {
@@ -112,6 +115,11 @@ impl Measurement {
 
     pub(crate) fn seconds(&self) -> f64 {
         median(self.samples.iter().map(|sample| sample.seconds)).unwrap_or_default()
+    }
+
+    /// Median seconds of a fixed piece of work before the samples.
+    pub(crate) fn work(&self) -> Option<f64> {
+        median(self.samples.iter().filter_map(|sample| sample.work))
     }
 
     #[expect(
@@ -167,7 +175,11 @@ impl Report {
 
     /// Loads the report of the last run.
     pub fn load(dir: &Utf8Path) -> Result<Self> {
-        Ok(serde_json::from_str(&fs_err::read_to_string(dir.join("bench.json"))?)?)
+        Self::load_file(&dir.join("bench.json"))
+    }
+
+    pub(super) fn load_file(file: &Utf8Path) -> Result<Self> {
+        Ok(serde_json::from_str(&fs_err::read_to_string(file)?)?)
     }
 
     /// Writes `bench.json` and `bench.svg`.
@@ -284,6 +296,7 @@ pub(super) mod tests {
                     downtime: (link == "50mbit")
                         .then_some(Downtime { to_start: 0.25, to_ready: seconds / 4.0 }),
                     load: None,
+                    work: None,
                 })
                 .collect(),
         };

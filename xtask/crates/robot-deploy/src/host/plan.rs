@@ -117,6 +117,7 @@ fn packages_of(distribution: &Distribution, docker_ce: bool, need: &Need) -> &'s
         Need::Chromium if ubuntu => &["chromium-browser"],
         Need::Chromium => &["chromium"],
         Need::Zstd => &["zstd"],
+        Need::Rsync => &["rsync"],
         Need::Emulation(_) if ubuntu => &["qemu-user-static", "binfmt-support", "mount"],
         Need::Emulation(_) if *distribution == Distribution::Bookworm => &["qemu-user-static", "mount"],
         Need::Emulation(_) => &["qemu-user-binfmt", "mount"],

@@ -40,6 +40,8 @@ pub enum Need {
     Chromium,
     /// Compresses a file as a delta to another file.
     Zstd,
+    /// For a method of the benchmark.
+    Rsync,
     /// Emulation of another platform, to build for it.
     Emulation(Platform),
 }
@@ -66,6 +68,7 @@ impl fmt::Display for Need {
             Self::Fish => f.write_str("fish"),
             Self::Chromium => f.write_str("the browser Chromium"),
             Self::Zstd => f.write_str("zstd"),
+            Self::Rsync => f.write_str("rsync"),
             Self::Emulation(platform) => write!(f, "emulation of {platform}"),
         }
     }
@@ -123,6 +126,7 @@ fn has(machine: &Machine, in_vm: bool, need: &Need) -> bool {
         Need::Fish => has("fish"),
         Need::Chromium => has("chromium") || has("chromium-browser"),
         Need::Zstd => has("zstd"),
+        Need::Rsync => has("rsync"),
         // The virtual machines of Docker Desktop and similar products include emulators.
         Need::Emulation(platform) => in_vm || emulates(machine, platform),
     }
