@@ -1,6 +1,6 @@
 //! A deploy for each save.
 
-use super::harness::{Lab, MAIN, ODOMETRY, ODOMETRY_THERE, PROJECT, Running, Workspace, eventually};
+use super::harness::{Engine, Lab, MAIN, ODOMETRY, ODOMETRY_THERE, PROJECT, Running, Workspace, eventually};
 use super::releases::{assert_runs, current, edit};
 
 /// Content of [`ODOMETRY`] in the container of `localization`.
@@ -72,7 +72,10 @@ pub fn a_saved_file_is_live_at_once_and_a_release_at_the_end(lab: &Lab) {
     let mut run = workspace.start(&["watch", "--robot", "main"]);
     run.until_it_says("waiting for a save");
 
+    let image = || Engine::ids(&PROJECT)["localization"].clone();
+    let built = image();
     edit_live(workspace, &mut run);
+    run.until("the build in the background", |_| (image() != built).then_some(()));
     edit_live(workspace, &mut run);
     let (now, good) = (MAIN.services(), workspace.read(ODOMETRY));
     assert_eq!(now["localization"].id, before["localization"].id);

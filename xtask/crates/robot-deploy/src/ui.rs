@@ -67,6 +67,14 @@ pub fn redraw(text: &str) -> std::io::Result<()> {
     write_result(&format!("{clear}{}", printable(text)))
 }
 
+/// Clears the terminal, if stderr is one, for a new page of progress output.
+pub(crate) fn new_page() {
+    if std::io::stderr().is_terminal() {
+        // A closed stderr must not stop a deploy half-way.
+        progress::aside(|| drop(write!(std::io::stderr().lock(), "\x1b[H\x1b[2J")));
+    }
+}
+
 /// Writes what a verb found out about a change to make; in a dry run as comments of the printed script.
 pub fn finding(text: &str) -> std::io::Result<()> {
     if crate::mode::dry_run() { result(&format!("# {}", text.replace('\n', "\n# "))) } else { result(text) }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use duct::unix::HandleExt as _;
 
 use super::Cmd;
 use super::capture::Capture;
@@ -74,6 +75,13 @@ impl Child {
     /// Returns whether it still runs.
     pub fn is_running(&self) -> bool {
         matches!(self.handle.try_wait(), Ok(None))
+    }
+
+    /// Asks it to end, as a signal of a person would, and waits until it has.
+    pub(crate) fn interrupt(&self) {
+        // It may have ended by itself.
+        drop(self.handle.send_signal(interrupt::SIGTERM));
+        drop(self.handle.wait());
     }
 
     /// Returns a function that kills the child from another thread, for a reason that its error will state.

@@ -1,5 +1,8 @@
 //! `cargo xtask watch`: shows each save on the robots at once, and deploys.
 
+mod ahead;
+mod page;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -15,13 +18,17 @@ use crate::process::{self, Cmd};
 use crate::ui;
 use crate::watcher::Watcher;
 
+use ahead::Ahead;
+use page::{Became, Page};
+
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
   cargo xtask watch --robot main
 
 A saved file that is installed as it is (Python, launch files, YAML, URDF) is put straight into the running
-containers that have it, and their services start again. A deploy makes a release of such live edits when
-saving pauses and at the end. All other files are deployed at once. A save during a deploy starts it over.")]
+containers that have it, and their services start again. Images with such live edits are built in the background,
+and a deploy makes a release of them when saving pauses and at the end. All other files are deployed at once. A
+save during a deploy starts it over.")]
 pub struct Args {
     /// The robot, or several separated by commas; optional if there is only one
     #[arg(long, short, value_name = "ROBOT", value_delimiter = ',')]
@@ -63,7 +70,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 impl Args {
     /// The command that deploys what is saved.
     fn deploy(&self, root: &Utf8Path) -> Result<Cmd> {
-        let program = std::env::current_exe().context("find this program")?;
         let mut words = vec!["deploy", "--wait", "--yes"];
         let names = self.robot.join(",");
         if !self.robot.is_empty() {
@@ -71,7 +77,7 @@ impl Args {
         }
         words.extend(self.force.then_some("--force"));
         words.extend(crate::mode::verbose().then_some("--verbose"));
-        Ok(Cmd::new(program.to_string_lossy()).args(words).dir(root))
+        this_program(words, root)
     }
 
     /// The robots as they run now, if files can be put into their containers.
@@ -85,10 +91,16 @@ impl Args {
     }
 }
 
+/// This program with other words, in the workspace.
+fn this_program<'a>(words: impl IntoIterator<Item = &'a str>, root: &Utf8Path) -> Result<Cmd> {
+    let program = std::env::current_exe().context("find this program")?;
+    Ok(Cmd::new(program.to_string_lossy()).args(words).dir(root))
+}
+
 /// Deploys and waits for saves, until a signal. Sets `has_edits` while robots have live edits.
 fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> Result<()> {
     let mut watcher = Watcher::of(first)?;
-    let (mut shown, mut restarts) = (Shown::default(), 0);
+    let (mut shown, mut restarts, mut page) = (Shown::default(), 0, Page::default());
     loop {
         let began = Instant::now();
         // With a mistake in robots.toml, the deploy tells it.
@@ -114,11 +126,13 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
             }
             Some(Ok(())) => {
                 *has_edits = false;
+                page.end(Became::Release, began.elapsed());
                 let took = began.elapsed().as_secs_f32();
                 ui::done("watch", &format!("done in {took:.1} s; waiting for a save"));
                 loaded.as_ref().and_then(|workspace| args.live(workspace, sources))
             }
             Some(Err(_)) => {
+                page.end(Became::Failed, began.elapsed());
                 ui::warn("watch", "the deploy failed, see above; waiting for a save");
                 None
             }
@@ -127,46 +141,78 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
         for path in live.iter().flat_map(|live| live.differences(&shown)) {
             ui::warn("watch", &format!("{path}: the build has made another file of it than the live edit"));
         }
-        shown = show_saves(loaded.as_ref().unwrap_or(first), &watcher, live, has_edits)?;
+        let mut shower =
+            Shower { args, workspace: loaded.as_ref().unwrap_or(first), watcher: &watcher, page: &mut page };
+        shown = shower.show_saves(live, has_edits)?;
     }
 }
 
-/// Shows saves by live edits until a deploy is needed. Returns what live edits show by then, if the deploy is to make
-/// exactly that a release.
-fn show_saves(
-    workspace: &Workspace,
-    watcher: &Watcher,
-    mut live: Option<Live<'_>>,
-    has_edits: &mut bool,
-) -> Result<Shown> {
-    loop {
-        let is_ahead = |live: &&Live<'_>| live.has_edits() && !live.is_undone();
-        let ahead = live.as_ref().filter(is_ahead);
-        let saved = watcher.next(ahead.map(|_| workspace.watch_settle))?;
-        if let Some(live) = ahead.filter(|_| saved.is_empty()) {
-            ui::step("watch", "making a release of the live edits");
-            return Ok(live.shown());
-        }
-        let began = Instant::now();
-        ui::step("watch", &format!("{} was saved", names(&workspace.root, &saved)));
-        let Some(live) = &mut live else { return Ok(Shown::default()) };
-        match live.save(&saved) {
-            Saved::Unchanged => ui::step("watch", "its content is as before"),
-            Saved::Live(services) => {
-                *has_edits = true;
-                let took = began.elapsed().as_secs_f32();
-                ui::done("watch", &format!("live in {} after {took:.1} s", services.join(", ")));
+/// Shows saves by live edits.
+struct Shower<'a> {
+    args: &'a Args,
+    workspace: &'a Workspace,
+    watcher: &'a Watcher,
+    page: &'a mut Page,
+}
+
+impl Shower<'_> {
+    /// Shows saves until a deploy is needed. Returns what live edits show by then, if the deploy is to make exactly that a
+    /// release.
+    fn show_saves(&mut self, mut live: Option<Live<'_>>, has_edits: &mut bool) -> Result<Shown> {
+        let mut build = None;
+        loop {
+            let is_ahead = |live: &&Live<'_>| live.has_edits() && !live.is_undone();
+            let ahead = live.as_ref().filter(is_ahead);
+            let saved = self.next(ahead.map(|_| self.workspace.watch_settle), &mut build)?;
+            if let Some(live) = ahead.filter(|_| saved.is_empty()) {
+                ui::step("watch", "making a release of the live edits");
+                return Ok(live.shown());
             }
-            Saved::Undone(error) => ui::error(None, &error),
-            Saved::NeedsBuild(reason) => {
-                *has_edits |= reason.is_some();
-                process::check_interrupted()?;
-                if let Some(reason) = reason {
-                    ui::warn("watch", &format!("no live edit: {reason:#}"));
+            // It would build what is overtaken.
+            drop(build.take());
+            let began = Instant::now();
+            self.page.begin(names(&self.workspace.root, &saved));
+            let Some(live) = &mut live else { return Ok(Shown::default()) };
+            match live.save(&saved) {
+                Saved::Unchanged => ui::step("watch", "its content is as before"),
+                Saved::Live(services) => {
+                    *has_edits = true;
+                    self.page.end(Became::LiveEdit, began.elapsed());
+                    let took = began.elapsed().as_secs_f32();
+                    ui::done("watch", &format!("live in {} after {took:.1} s", services.join(", ")));
+                    build = Some(Ahead::start(self.args, self.workspace)?);
                 }
-                return Ok(Shown::default());
+                Saved::Undone(error) => {
+                    self.page.end(Became::Undone, began.elapsed());
+                    ui::error(None, &error);
+                }
+                Saved::NeedsBuild(reason) => {
+                    *has_edits |= reason.is_some();
+                    process::check_interrupted()?;
+                    if let Some(reason) = reason {
+                        ui::warn("watch", &format!("no live edit: {reason:#}"));
+                    }
+                    return Ok(Shown::default());
+                }
             }
         }
+    }
+
+    /// Waits for the next save. Returns nothing if there is none within `limit` and nothing is being built by then.
+    fn next(&self, limit: Option<Duration>, build: &mut Option<Ahead>) -> Result<BTreeSet<Utf8PathBuf>> {
+        let end = limit.map(|limit| Instant::now() + limit);
+        while let Some(running) = &*build {
+            let saved = self.watcher.next(Some(LOOK))?;
+            if !saved.is_empty() {
+                return Ok(saved);
+            }
+            if !running.is_running() {
+                let error = build.take().and_then(|ended| ended.error());
+                let warn = |error| ui::warn("watch", &format!("the build of the live edits fails: {error}"));
+                error.into_iter().for_each(warn);
+            }
+        }
+        self.watcher.next(end.map(|end| end.saturating_duration_since(Instant::now())))
     }
 }
 

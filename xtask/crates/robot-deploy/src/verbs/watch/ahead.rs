@@ -1,0 +1,40 @@
+//! A build in the background of what live edits show: when saving pauses, only its delivery is left.
+
+use super::Args;
+use crate::config::Workspace;
+use crate::error::Result;
+use crate::process::Child;
+
+/// A build that runs, or has ended; dropping it ends it.
+pub(super) struct Ahead(Child);
+
+impl Ahead {
+    /// Starts to build all images for the platforms of the robots.
+    pub(super) fn start(args: &Args, workspace: &Workspace) -> Result<Self> {
+        let robots = workspace.robots_named(&args.robot)?;
+        let mut platforms: Vec<String> = robots.iter().map(|robot| robot.platform.to_string()).collect();
+        platforms.sort();
+        platforms.dedup();
+        let words = ["build-images", "--yes", "--platform", &platforms.join(",")];
+        Ok(Self(super::this_program(words, &workspace.root)?.spawn()?))
+    }
+
+    /// Returns whether it still runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.0.is_running()
+    }
+
+    /// Waits for its end, and returns the begin of the error that it told, if it failed.
+    pub(super) fn error(&self) -> Option<String> {
+        let error = self.0.wait().err()?;
+        let text = format!("{error:#}");
+        let begin = text.find("error: ").map_or(&*text, |at| &text[at + "error: ".len()..]);
+        Some(begin.lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.interrupt();
+    }
+}
