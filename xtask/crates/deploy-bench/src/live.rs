@@ -37,14 +37,18 @@ impl Running {
 
     /// Waits for a line with one of the texts, which say that what was saved last runs.
     pub(crate) fn wait_for(&self, texts: &[&str]) -> Result<()> {
+        let mut last = String::new();
         loop {
-            let line = process::next_line(&self.lines)?.context("the command that watches has ended")?;
+            let line = process::next_line(&self.lines)?;
+            let line =
+                line.with_context(|| format!("the command that watches has ended; its last line: {last}"))?;
             if line.contains("the deploy failed") || line.contains("error:") {
                 return Err(Failure::failed(line).into());
             }
             if texts.iter().any(|text| line.contains(text)) {
                 return Ok(());
             }
+            last = line;
         }
     }
 }
