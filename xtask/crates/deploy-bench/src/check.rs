@@ -65,9 +65,10 @@ fn worse(now: &Measurement, then: &Measurement) -> Option<String> {
     let mut worse = Vec::new();
     if fastest > allowed {
         worse.push(format!(
-            "{} instead of {} ({speed:.2} of these by the speed of the machine)",
+            "{} instead of {}, on a machine that takes {:.2} times as long for the same work",
             seconds(now.seconds()),
-            seconds(then.seconds())
+            seconds(then.seconds()),
+            1.0 / speed
         ));
     }
     let least = |samples: &[Sample]| samples.iter().map(Sample::wire).min().unwrap_or_default();

@@ -141,29 +141,28 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
         for path in live.iter().flat_map(|live| live.differences(&shown)) {
             ui::warn("watch", &format!("{path}: the build has made another file of it than the live edit"));
         }
-        let mut shower =
-            Shower { args, workspace: loaded.as_ref().unwrap_or(first), watcher: &watcher, page: &mut page };
-        shown = shower.show_saves(live, has_edits)?;
+        let workspace = loaded.as_ref().unwrap_or(first);
+        shown = Preview { args, workspace, watcher: &watcher, page: &mut page }.show(live, has_edits)?;
     }
 }
 
 /// Shows saves by live edits.
-struct Shower<'a> {
+struct Preview<'a> {
     args: &'a Args,
     workspace: &'a Workspace,
     watcher: &'a Watcher,
     page: &'a mut Page,
 }
 
-impl Shower<'_> {
+impl Preview<'_> {
     /// Shows saves until a deploy is needed. Returns what live edits show by then, if the deploy is to make exactly that a
     /// release.
-    fn show_saves(&mut self, mut live: Option<Live<'_>>, has_edits: &mut bool) -> Result<Shown> {
+    fn show(&mut self, mut live: Option<Live<'_>>, has_edits: &mut bool) -> Result<Shown> {
         let mut build = None;
         loop {
             let is_ahead = |live: &&Live<'_>| live.has_edits() && !live.is_undone();
             let ahead = live.as_ref().filter(is_ahead);
-            let saved = self.next(ahead.map(|_| self.workspace.watch_settle), &mut build)?;
+            let saved = self.next_save(ahead.map(|_| self.workspace.watch_settle), &mut build)?;
             if let Some(live) = ahead.filter(|_| saved.is_empty()) {
                 ui::step("watch", "making a release of the live edits");
                 return Ok(live.shown());
@@ -199,7 +198,7 @@ impl Shower<'_> {
     }
 
     /// Waits for the next save. Returns nothing if there is none within `limit` and nothing is being built by then.
-    fn next(&self, limit: Option<Duration>, build: &mut Option<Ahead>) -> Result<BTreeSet<Utf8PathBuf>> {
+    fn next_save(&self, limit: Option<Duration>, build: &mut Option<Ahead>) -> Result<BTreeSet<Utf8PathBuf>> {
         let end = limit.map(|limit| Instant::now() + limit);
         while let Some(running) = &*build {
             let saved = self.watcher.next(Some(LOOK))?;

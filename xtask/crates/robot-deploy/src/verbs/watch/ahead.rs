@@ -38,3 +38,17 @@ impl Drop for Ahead {
         self.0.interrupt();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Cmd;
+
+    #[test]
+    fn the_error_of_a_build_is_that_of_the_command() {
+        let build = |script| Ahead(Cmd::new("sh").args(["-c", script]).spawn().unwrap());
+        assert_eq!(build("true").error(), None);
+        let failed = build("echo '  build step 3'; echo 'error: `a` failed' >&2; echo 'hint: b' >&2; exit 1");
+        assert_eq!(failed.error().as_deref(), Some("`a` failed"));
+    }
+}
