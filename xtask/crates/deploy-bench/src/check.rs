@@ -54,7 +54,7 @@ fn compare<'a>(report: &'a Report, published: &Report) -> Vec<(&'a Measurement, 
     .collect()
 }
 
-/// What got worse. Times are those that the machine would have needed if it were as fast as it was for the published
+/// Figures that got worse. Times are those that the machine would have needed if it were as fast as it was for the published
 /// figures. Three or more samples have to be slower than all published ones; one or two by [`VARIATION`].
 fn worse(now: &Measurement, then: &Measurement) -> Option<String> {
     let speed = then.work().zip(now.work()).map_or(1.0, |(then, now)| then / now);

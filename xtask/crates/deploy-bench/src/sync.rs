@@ -31,7 +31,7 @@ pub(crate) struct Sync<'a> {
     started: RefCell<Option<Started>>,
 }
 
-/// What the first deploy leaves.
+/// State after the first deploy.
 struct Started {
     /// Directory of the edited file in its container.
     installed: String,
