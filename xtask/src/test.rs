@@ -55,7 +55,7 @@ Duration of the checks on two processors, once everything is compiled:
   deny                         checks the crates' licences, sources and duplicates by deny.toml: 1 s; known advisories
                                as well, if cargo-deny is installed and there is a network
   ros                          the tests of the ROS packages: 5 s, or two minutes the first time
-  e2e                          deploys to simulated robots: 15 minutes; single tests by NAME take seconds each
+  e2e                          deploys to simulated robots: 40 minutes; single tests by NAME take seconds each
 
 `cargo xtask test --only e2e --keep locks::` runs the tests of locks and leaves their robots running for the next time.
 Logs of failed tests are in target/xtask/test-logs/.";

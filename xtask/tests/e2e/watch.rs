@@ -1,6 +1,8 @@
 //! A deploy for each save.
 
-use super::harness::{Engine, Lab, MAIN, ODOMETRY, ODOMETRY_THERE, PROJECT, Running, Workspace, eventually};
+use super::harness::{
+    Engine, Lab, MAIN, ODOMETRY, ODOMETRY_THERE, PROJECT, Robot, Running, SECONDARY, Workspace, eventually,
+};
 use super::releases::{assert_runs, current, edit};
 
 /// Content of [`ODOMETRY`] in the container of `localization`.
@@ -131,6 +133,62 @@ pub fn a_saved_file_is_live_at_once_and_a_release_at_the_end(lab: &Lab) {
     run.interrupt();
     run.wait_for_all().expect_exit(0);
     MAIN.assert_has_built("localization");
+}
+
+pub fn what_a_service_does_not_work_with_is_on_no_robot_and_in_no_release(lab: &Lab) {
+    let workspace = lab.deployed();
+    let (second, there) = ("ros_ws/src/localization/localization/second.py", "second.py");
+    workspace.write(second, "# 1\n");
+    workspace.write("robots.toml", workspace.read("robots.toml") + "\n[watch]\nsettle = 86400\n");
+    let mut run = workspace.start(&["watch", "--robot", "main,secondary"]);
+    run.until_it_says("waiting for a save");
+    let text = |robot: Robot, file: &str| {
+        let dir = ODOMETRY_THERE.rsplit_once('/').unwrap().0;
+        robot.sh(&format!("docker exec {PROJECT}-localization-1 cat {dir}/{file}"))
+    };
+    let save = |number: usize, odometry: &str| {
+        workspace.write(second, format!("# {number}\n"));
+        workspace.write(ODOMETRY, odometry);
+    };
+    let have = |robot: Robot, number: usize| {
+        let is_good = text(robot, "odometry.py") == workspace.read(ODOMETRY).trim_end();
+        assert!(is_good && text(robot, there) == format!("# {number}"), "{}", robot.name);
+    };
+    let good = workspace.read(ODOMETRY);
+
+    // Both robots have the old files again. The correction of one file brings the other one, too.
+    save(2, &format!("{good}# crash at once\n"));
+    run.until("both robots", |run| {
+        (run.stderr().matches("has the files of before again").count() == 2).then_some(())
+    });
+    assert_eq!(
+        [MAIN, SECONDARY].map(|robot| text(robot, "odometry.py")),
+        [(); 2].map(|()| good.trim_end().to_owned())
+    );
+    workspace.write(ODOMETRY, format!("{good}# corrected\n"));
+    run.until_it_says("live in `localization` on `main`, `localization` on `secondary`");
+    [MAIN, SECONDARY].into_iter().for_each(|robot| have(robot, 2));
+
+    // One robot refuses: nothing is deployed before the next save, which makes all robots alike.
+    save(3, &format!("{good}# crash on secondary\n"));
+    run.until_it_says("the other robots run the new files");
+    have(MAIN, 3);
+    assert_eq!(text(SECONDARY, "odometry.py"), format!("{good}# corrected"));
+    workspace.write(ODOMETRY, &good);
+    run.until("the deploy", |run| (run.stderr().matches("waiting for a save").count() == 2).then_some(()));
+    [MAIN, SECONDARY].into_iter().for_each(|robot| have(robot, 3));
+
+    // Nor does the end of the watch make a release of what was undone.
+    let number = current();
+    save(4, &format!("{good}# right\n"));
+    run.until("the live edit", |run| (run.stderr().matches("live in ").count() == 2).then_some(()));
+    save(5, &format!("{good}# crash at once\n"));
+    run.until_it_says("so there is no release before it is corrected");
+    run.interrupt();
+    run.wait_for_all().expect_exit(0).says("the live edits stay");
+    assert_eq!((current(), text(MAIN, "odometry.py")), (number, format!("{good}# right")));
+    // The next test begins with this file.
+    workspace.write(ODOMETRY, good);
 }
 
 pub fn what_a_lost_watch_leaves_is_replaced_by_the_next_deploy(lab: &Lab) {

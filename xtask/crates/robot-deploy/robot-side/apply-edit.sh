@@ -20,7 +20,7 @@ umask 022
 rm -rf /opt/ws/.edit
 mkdir -p /opt/ws/.edit
 cd /opt/ws/.edit
-tar -xf -
+tar -xof -
 while read -r digest path; do
     [ -f "/$path" ] || continue
     [ "$(sha256sum <"/$path" | cut -d " " -f 1)" = "$digest" ] || { echo "/$path is another file by now" >&2 && exit 1; }
@@ -45,7 +45,11 @@ each() {
     [ -z "$failed" ] || { failure=$(tail -n 1 "$edit/failures") && return 1; }
 }
 
-put() { tar -cf - -C "$edit" before new | docker container exec --interactive --user 0 "$1" sh -c "$replace"; }
+# Notes the containers that have the new files.
+put() {
+    tar -cf - -C "$edit" before new | docker container exec --interactive --user 0 "$1" sh -c "$replace" &&
+        echo "$1" >>"$edit/changed"
+}
 
 # The container may not run, so nothing can be started in it. The stream keeps the owners of the files.
 put_back() {
@@ -55,15 +59,25 @@ put_back() {
 
 start_again() { docker container restart "$1"; }
 
+# Prints the containers that are not edited: ID...
+others() { printf '%s\n' "$now" | awk -v edited=" $* " '!index(edited, " " $7 " ")'; }
+
+# Forgets that the containers were edited.
+forget() { sed '$d' "$home/edits" | write_file "$home/edits"; }
+
 exec 8>>"$home/activation.lock"
 timeout 300 flock 8 || exit 1
 inspect_containers || { conclude not-edited 'Docker does not run' && exit; }
 services=$(printf '%s\n' "$now" | awk -v edited=" $* " 'index(edited, " " $7 " ") { printf " %s", $1 }')
 # What is started again is judged like something new.
-before=$(printf '%s\n' "$now" | awk -v edited=" $* " '!index(edited, " " $7 " ")')
+before=$(others "$@")
 { cat "$home/edits" 2>/dev/null; printf '%s\t%s\n' "$by" "$*"; } | write_file "$home/edits"
 if ! each put "$@"; then
-    conclude not-edited "$failure"
+    reason=$failure
+    # Nothing was started again, so the old files are enough.
+    # shellcheck disable=SC2046 # ids, each an argument
+    if [ ! -s "$edit/changed" ] || each put_back $(cat "$edit/changed"); then forget; fi
+    conclude not-edited "$reason"
     exit
 fi
 # From here on, the activation before this no longer watches the services.
@@ -76,8 +90,9 @@ fi
 reason=$failure
 record_entry "$by" watch "$to" "undone: $reason"
 save_logs
-if each put_back "$@" && each start_again "$@" && becomes_healthy "$to"; then
-    sed '$d' "$home/edits" | write_file "$home/edits"
+# What the edit did to other services is no reason against the old files.
+if each put_back "$@" && each start_again "$@" && inspect_containers && before=$(others "$@") && becomes_healthy "$to"; then
+    forget
     conclude undone "$reason"
 else
     conclude stuck "$reason"

@@ -52,7 +52,7 @@ judge() {
         $7 in was_unhealthy { next }
         $3 == "exited" && $4 == 0 && flags[$1] ~ /j/ { next }
         $5 - restarts[$7] >= crashes && $3 == "restarting" && $4 == 0 {
-            bad = bad ? bad : $1 " ends again and again, although its restart policy says that it goes on: exit code 0"
+            bad = bad ? bad : $1 " ends again and again, although its restart policy says that it should keep running: exit code 0"
             next
         }
         $5 - restarts[$7] >= crashes { bad = bad ? bad : $1 (crashes > 1 ? " crashes again and again" : " crashed") ($4 ? ", with exit code " $4 : ""); next }

@@ -42,9 +42,9 @@ pub enum Verb {
     /// back to the one before.
     #[command(alias = "up")]
     Deploy(verbs::deploy::Args),
-    /// Deploy after every save, until Ctrl-C
+    /// Show each saved file on robots at once, and make releases of them, until Ctrl-C
     ///
-    /// Watches the ROS workspace, docker/ and robots.toml. A deploy that fails does not end the watch. If a
+    /// Watches everything that a deploy reads. A deploy that fails does not end the watch. If a
     /// robot is locked by another deploy or busy, the deploy waits.
     Watch(verbs::watch::Args),
     /// Build the images of the ROS packages, without a robot
@@ -52,12 +52,12 @@ pub enum Verb {
     /// Each ROS package is one build stage and one layer. An edit rebuilds the package and those that depend
     /// on it, and changes only their layers.
     BuildImages(verbs::build_images::Args),
-    /// Show which packages of apt and pip dependencies stand for
+    /// Show the apt and pip packages of each dependency
     ///
     /// Each dependency in a package.xml that is not a package of the workspace is in the base, or rosdep knows packages of
     /// apt or pip for it, which builds install above the base. Their versions are in docker/rosdep.lock.
     Deps(verbs::deps::Args),
-    /// Pin images of others, which Compose files name, to the newest
+    /// Update the pinned digests of third-party images in Compose files
     ///
     /// A deploy does this for images that are neither pinned nor on this machine. The digests are in images.lock, to be
     /// committed.
@@ -73,7 +73,7 @@ pub enum Verb {
     /// `cargo xtask deploy --via archive --to FILE`. Use it for robots that the building machine cannot
     /// reach. Layers that a robot already has are not sent.
     LoadBundle(verbs::load_bundle::Args),
-    /// Show what robots run and how they are
+    /// Show release, services and health of robots
     ///
     /// Shows release, services, health, drift, disk and clock. Drift means that a container differs from the release: another image, other settings, or it is
     /// missing. A robot that is off is one line of the table, not an error.

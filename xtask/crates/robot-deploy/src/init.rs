@@ -28,6 +28,8 @@ struct Found {
     compose: Vec<Utf8PathBuf>,
     /// Names of the packages of each colcon workspace, by its directory.
     workspaces: BTreeMap<Utf8PathBuf, Vec<String>>,
+    /// Names of packages of ROS 1, which nothing here builds.
+    ros_1: Vec<String>,
 }
 
 /// A change of the repository.
@@ -115,7 +117,11 @@ impl Found {
         let mut remaining = vec![(Utf8PathBuf::new(), 0)];
         while let Some((dir, depth)) = remaining.pop() {
             let entries = files::entries(&root.join(&dir))?;
-            if let Some(name) = package(&root.join(&dir)) {
+            if let Some((name, is_of_ros_1)) = package(&root.join(&dir)) {
+                if is_of_ros_1 {
+                    found.ros_1.push(name);
+                    continue;
+                }
                 // A workspace is what contains `src/`.
                 let src = dir.ancestors().find(|above| above.file_name() == Some("src"));
                 let workspace = src.and_then(Utf8Path::parent).unwrap_or(Utf8Path::new(""));
@@ -135,6 +141,7 @@ impl Found {
         let key = |path: &Utf8PathBuf| (path.components().count(), path.clone());
         found.compose.sort_by_key(key);
         found.workspaces.values_mut().for_each(|packages| packages.sort());
+        found.ros_1.sort();
         Ok(found)
     }
 
@@ -168,6 +175,12 @@ impl Found {
                 let list: Vec<String> =
                     packages.iter().map(|name| toml::Value::from(name.as_str()).to_string()).collect();
                 toml.push_str(&template::PACKAGES.replace("LIST", &list.join(", ")));
+                if !self.ros_1.is_empty() {
+                    toml.push_str(&format!(
+                        "# left out, because they are of ROS 1: {}\n",
+                        self.ros_1.join(", ")
+                    ));
+                }
                 let text = template::COMPOSE.replace("PROJECT", &name);
                 changes.push(Change::new("docker/compose.yaml", "new: the services of the robot", text));
                 for (path, text, is_program) in template::FILES {
@@ -176,6 +189,13 @@ impl Found {
                         ..Change::new(path, "new: how packages are built", text.to_owned())
                     });
                 }
+            }
+            (None, None) if !self.ros_1.is_empty() => {
+                let count = crate::ui::count(self.ros_1.len(), "package");
+                return Err(Failure::config(format!("`{root}` has {count} of ROS 1 (catkin), and none of ROS 2"))
+                    .hint("do they have a branch for ROS 2?")
+                    .hint("else a Compose file, compose.yaml, with a service that has a Dockerfile is enough: `build: .`")
+                    .into());
             }
             (None, None) => {
                 return Err(Failure::config(format!("`{root}` has neither a Compose file nor ROS packages"))
@@ -190,15 +210,20 @@ impl Found {
     }
 }
 
-/// Name of the package in a directory.
-fn package(dir: &Utf8Path) -> Option<String> {
+/// Name of the package in a directory, and whether it is of ROS 1: its only build tool is catkin (REP 149).
+fn package(dir: &Utf8Path) -> Option<(String, bool)> {
     if MARKERS.iter().any(|name| dir.join(name).exists()) {
         return None;
     }
     let text = fs_err::read_to_string(dir.join("package.xml")).ok()?;
     let document = roxmltree::Document::parse(&text).ok()?;
-    let name = document.root_element().children().find(|node| node.has_tag_name("name"))?;
-    Some(name.text()?.trim().to_owned())
+    let texts = |tag: &str| -> Vec<&str> {
+        let nodes = document.descendants().filter(|node| node.has_tag_name(tag));
+        nodes.filter_map(|node| node.text()).map(str::trim).collect()
+    };
+    let tools = [texts("buildtool_depend"), texts("build_type")].concat();
+    let is_of_ros_1 = !tools.is_empty() && tools.iter().all(|tool| *tool == "catkin");
+    Some(((*texts("name").first()?).to_owned(), is_of_ros_1))
 }
 
 /// A name for Docker's repositories from that of a directory.
@@ -317,6 +342,17 @@ mod tests {
         let (_guard, root) = repository("team", &["main.py"]);
         let error = changes(&root).unwrap_err().to_string();
         assert!(error.ends_with("has neither a Compose file nor ROS packages"), "{error}");
+        let (_guard, root) = repository("team", &["src/nav/package.xml", "src/old/package.xml"]);
+        let old = "<package><name>old</name><buildtool_depend>catkin</buildtool_depend></package>";
+        fs_err::write(root.join("src/old/package.xml"), old).unwrap();
+        let toml = changes(&root).unwrap().swap_remove(0).text;
+        assert!(
+            toml.contains("packages = [\"nav\"]\n# left out, because they are of ROS 1: old\n"),
+            "{toml}"
+        );
+        fs_err::remove_dir_all(root.join("src/nav")).unwrap();
+        let error = changes(&root).unwrap_err().to_string();
+        assert!(error.ends_with("has 1 package of ROS 1 (catkin), and none of ROS 2"), "{error}");
         assert_eq!(project_name("Ärger! & Söhne"), "rger-s-hne");
         assert_eq!(project_name("!"), "robot");
     }

@@ -62,10 +62,12 @@ pub(crate) enum Saved {
     Unchanged,
     /// The robots run them. These are the services that were started again, each after its robot.
     Live(Vec<String>),
-    /// A service does not work with them, so the robot runs the old ones again.
-    Undone(anyhow::Error),
-    /// They need a build, or the reason why they could not be put into the containers.
-    NeedsBuild(Option<anyhow::Error>),
+    /// A service does not work with them, so all robots run the old ones again.
+    Undone(Vec<anyhow::Error>),
+    /// Like [`Saved::Undone`], but services of other robots run the new ones.
+    Divided(Vec<anyhow::Error>),
+    /// They need a build, or the reasons why they could not be put into the containers.
+    NeedsBuild(Vec<anyhow::Error>),
 }
 
 impl<'a> Live<'a> {
@@ -91,39 +93,47 @@ impl<'a> Live<'a> {
         self.has_edits
     }
 
-    /// Returns whether a save was undone: the robots do not run the sources of this machine.
-    pub(crate) fn is_undone(&self) -> bool {
-        !self.undone.is_empty()
+    /// Saved files that were undone: the robots do not run these sources of this machine.
+    pub(crate) fn undone(&self) -> &BTreeSet<Utf8PathBuf> {
+        &self.undone
     }
 
-    /// Puts saved files into the containers that have copies of them.
+    /// Puts saved files into the containers that have copies of them. Files that were undone together with one of them are
+    /// tried again with it.
     pub(crate) fn save(&mut self, saved: &BTreeSet<Utf8PathBuf>) -> Saved {
-        let Some(changes) = self.sources.changes(saved) else { return Saved::NeedsBuild(None) };
+        let mut saved = saved.clone();
+        if !saved.is_disjoint(&self.undone) {
+            saved.extend(self.undone.iter().cloned());
+        }
+        let Some(changes) = self.sources.changes(&saved) else { return Saved::NeedsBuild(Vec::new()) };
         if changes.is_empty() {
             self.undone.retain(|path| !saved.contains(path));
             return Saved::Unchanged;
         }
         let has_copy = |change| self.robots.iter().any(|robot| robot.has_copy(change));
         if !changes.iter().all(has_copy) {
-            return Saved::NeedsBuild(None);
+            return Saved::NeedsBuild(Vec::new());
         }
         self.tries += 1;
         let number = self.tries;
         let edited = parallel::map(&mut self.robots, |robot| robot.edit(number, &changes));
-        let is_alone = edited.len() == 1;
-        match edited.into_iter().collect::<Result<Vec<_>>>() {
-            Ok(services) => {
-                changes.iter().for_each(|change| self.sources.update(change));
-                self.has_edits = true;
-                self.undone.retain(|path| !saved.contains(path));
-                Saved::Live(services.concat())
-            }
-            Err(error) if is_alone && exit_of(&error) == Exit::Unhealthy => {
-                self.undone.extend(changes.into_iter().map(|change| change.path));
-                Saved::Undone(error)
-            }
-            Err(error) => Saved::NeedsBuild(Some(error)),
+        let (mut services, mut errors) = (Vec::new(), Vec::new());
+        for result in edited {
+            result.map_or_else(|error| errors.push(error), |edited| services.extend(edited));
         }
+        if errors.is_empty() {
+            changes.iter().for_each(|change| self.sources.update(change));
+            self.has_edits = true;
+            self.undone.retain(|path| !saved.contains(path));
+            return Saved::Live(services);
+        }
+        let unhealthy = errors.iter().filter(|error| exit_of(error) == Exit::Unhealthy).count();
+        if unhealthy == 0 {
+            return Saved::NeedsBuild(errors);
+        }
+        self.undone.extend(changes.into_iter().map(|change| change.path));
+        let are_alike = unhealthy == errors.len() && services.is_empty();
+        if are_alike { Saved::Undone(errors) } else { Saved::Divided(errors) }
     }
 
     /// The installed files of each service.

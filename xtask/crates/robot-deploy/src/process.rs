@@ -50,7 +50,7 @@ pub use interrupt::{check as check_interrupted, go_on, install as install_signal
 pub(crate) use lines::receive;
 pub use lines::{GREETING, LINE, lines, next_line, piece};
 pub use link::{Link, patiently};
-pub(crate) use link::{TRIES, is_dropped, keeps_dropping};
+pub(crate) use link::{TRIES, exit_code, is_dropped, keeps_dropping};
 pub(crate) use outcome::words_of;
 pub use poll::{pause, poll};
 

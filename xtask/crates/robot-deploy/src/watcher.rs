@@ -17,6 +17,9 @@ use crate::{parallel, process};
 /// Saves that follow each other faster than this count as one: editors write several files, git writes many.
 const QUIET: Duration = Duration::from_millis(60);
 
+/// Longest time for which saves that follow each other count as one: a program may write a file all the time.
+const LONGEST: Duration = Duration::from_secs(2);
+
 /// Directories that tools write to, not people.
 pub(crate) const TOOL_DIRECTORIES: [&str; 6] = [".git", "__pycache__", "build", "install", "log", "target"];
 
@@ -146,13 +149,19 @@ impl Watcher {
     /// Waits for the next save, and then until no other save follows. Returns the saved files; none if nothing was saved
     /// within `limit`.
     pub(crate) fn next(&self, limit: Option<Duration>) -> Result<BTreeSet<Utf8PathBuf>> {
-        let end = limit.map(|limit| Instant::now() + limit);
-        let mut saved = BTreeSet::new();
+        let mut end = limit.map(|limit| Instant::now() + limit);
+        let (mut saved, mut longest) = (BTreeSet::new(), None);
         loop {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let wait = if saved.is_empty() { left } else { Some(QUIET) };
-            match process::receive(&self.events, wait)? {
-                Ok(event) => saved.extend(self.saved(&event.context("watch the files of the workspace")?)),
+            match process::receive(&self.events, left)? {
+                Ok(event) => {
+                    let files = self.saved(&event.context("watch the files of the workspace")?);
+                    if !files.is_empty() {
+                        let now = Instant::now();
+                        end = Some((now + QUIET).min(*longest.get_or_insert(now + LONGEST)));
+                        saved.extend(files);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => return Ok(saved),
                 Err(RecvTimeoutError::Disconnected) => {
                     anyhow::bail!("the system stopped reporting file changes")

@@ -83,8 +83,10 @@ impl Sources {
         let mut changes = Vec::new();
         for path in saved {
             let Some(before) = self.files.get(path) else {
-                // Editors make files that are soon gone again.
-                let is_gone = path.starts_with(&self.top) && path.symlink_metadata().is_err();
+                // Editors make files that are soon gone again. A directory that is moved away takes its files along.
+                let is_gone = path.starts_with(&self.top)
+                    && path.symlink_metadata().is_err()
+                    && !self.files.keys().any(|file| file.starts_with(path));
                 if is_gone { continue } else { return None }
             };
             let before = before.as_ref()?;
@@ -177,5 +179,7 @@ mod tests {
         assert_eq!(count(&["a/run"]), None);
         fs_err::remove_file(root.join("a/node.py")).unwrap();
         assert_eq!(count(&["a/node.py"]), None);
+        fs_err::remove_dir_all(root.join("a/one")).unwrap();
+        assert_eq!(count(&["a/one"]), None);
     }
 }

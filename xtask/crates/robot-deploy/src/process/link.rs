@@ -56,7 +56,7 @@ impl std::error::Error for CommandFailed {
 }
 
 /// The exit code of the command that failed, if `error` is or wraps the error of one.
-pub(super) fn exit_code(error: &anyhow::Error) -> Option<u8> {
+pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
     error.chain().find_map(|cause| cause.downcast_ref::<CommandFailed>()?.code)
 }
 

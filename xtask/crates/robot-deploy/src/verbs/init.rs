@@ -5,8 +5,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::ValueHint;
 
 use crate::config::Workspace;
-use crate::error::{Failure, FollowedBy as _, Result};
+use crate::error::{Exit, Failure, FollowedBy as _, Result, exit_of, hints_of};
 use crate::process::{self, Cmd};
+use crate::release::compose::ComposeDraft;
 use crate::{init, ui};
 
 /// Most changes that are shown one by one.
@@ -45,8 +46,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(Failure::config("nothing was written").hint("`--yes` writes without asking").into());
     }
     changes.iter().try_for_each(|change| change.make(&root))?;
-    Workspace::load(&root)?;
-    ui::done("init", &format!("`{root}` is ready; next:"));
+    let workspace = Workspace::load(&root)?;
+    let questions =
+        || workspace.robots.values().filter_map(|robot| ComposeDraft::render(&workspace, robot).err());
+    match questions().find(|error| exit_of(error) == Exit::Config) {
+        None => ui::done("init", &format!("`{root}` is ready; next:")),
+        Some(error) => {
+            ui::done("init", &format!("`{root}` has what it needs except for this: {error:#}"));
+            hints_of(&error).iter().for_each(|hint| ui::step("init", hint));
+            ui::step("init", "then:");
+        }
+    }
     ui::step("init", "cargo xtask setup");
     ui::step("init", "cargo xtask deploy --robot main");
     Ok(())

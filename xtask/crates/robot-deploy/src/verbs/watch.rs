@@ -4,6 +4,7 @@ mod ahead;
 mod page;
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::workspace;
 use crate::config::Workspace;
 use crate::deploy::OnBusy;
-use crate::error::{FollowedBy as _, Result, until_interrupted};
+use crate::error::{Exit, FollowedBy as _, Result, until_interrupted};
 use crate::live::{Live, Saved, Shown, Sources};
 use crate::process::{self, Cmd};
 use crate::ui;
@@ -57,14 +58,43 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     workspace.robots_named(&args.robot)?;
     let deploy = args.deploy(&workspace.root)?;
     deploy.plan().followed_by("doing so again after each save")?;
-    let mut has_edits = false;
-    until_interrupted(watch(args, &workspace, &deploy, &mut has_edits))?;
-    if !has_edits {
-        return Ok(());
+    let mut left = Left::Nothing;
+    let watched = until_interrupted(watch(args, &workspace, &deploy, &mut left));
+    match left {
+        Left::Nothing => return watched,
+        Left::Corrections => {
+            let text =
+                "the live edits stay, without a release of them: some sources do not work, and were undone";
+            ui::warn("watch", text);
+            return watched;
+        }
+        Left::Release => {}
     }
     process::go_on();
     ui::step("watch", "making a release of the live edits; Ctrl-C leaves them as they are");
-    deploy.interactive()
+    let released = deploy.interactive();
+    watched.and(released)
+}
+
+/// Work that is left at the end of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// A release of live edits.
+    Release,
+    /// Robots have live edits, and some of the sources of this machine were undone there: a release would contain these.
+    Corrections,
+}
+
+impl Left {
+    /// State of robots that have live edits or not.
+    fn of(live: &Live<'_>) -> Self {
+        match (live.has_edits(), live.undone().is_empty()) {
+            (false, _) => Self::Nothing,
+            (true, true) => Self::Release,
+            (true, false) => Self::Corrections,
+        }
+    }
 }
 
 impl Args {
@@ -91,14 +121,17 @@ impl Args {
     }
 }
 
-/// This program with other words, in the workspace.
+/// This program with other words, in the workspace. It is the file of the first call: another one may have been compiled
+/// since then.
 fn this_program<'a>(words: impl IntoIterator<Item = &'a str>, root: &Utf8Path) -> Result<Cmd> {
-    let program = std::env::current_exe().context("find this program")?;
-    Ok(Cmd::new(program.to_string_lossy()).args(words).dir(root))
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    let found = std::env::current_exe().context("find this program")?;
+    let program = PROGRAM.get_or_init(|| found.to_string_lossy().into_owned());
+    Ok(Cmd::new(program).args(words).dir(root))
 }
 
-/// Deploys and waits for saves, until a signal. Sets `has_edits` while robots have live edits.
-fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> Result<()> {
+/// Deploys and waits for saves, until a signal. Keeps `left` up to date.
+fn watch(args: &Args, first: &Workspace, deploy: &Cmd, left: &mut Left) -> Result<()> {
     let mut watcher = Watcher::of(first)?;
     let (mut shown, mut restarts, mut page) = (Shown::default(), 0, Page::default());
     loop {
@@ -125,13 +158,17 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
                 continue;
             }
             Some(Ok(())) => {
-                *has_edits = false;
+                *left = Left::Nothing;
                 page.end(Became::Release, began.elapsed());
                 let took = began.elapsed().as_secs_f32();
                 ui::done("watch", &format!("done in {took:.1} s; waiting for a save"));
                 loaded.as_ref().and_then(|workspace| args.live(workspace, sources))
             }
-            Some(Err(_)) => {
+            Some(Err(error)) => {
+                if process::exit_code(&error) == Some(Exit::Unhealthy as u8) {
+                    // The rollback has replaced the containers.
+                    *left = Left::Nothing;
+                }
                 page.end(Became::Failed, began.elapsed());
                 ui::warn("watch", "the deploy failed, see above; waiting for a save");
                 None
@@ -142,7 +179,7 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, has_edits: &mut bool) -> 
             ui::warn("watch", &format!("{path}: the build has made another file of it than the live edit"));
         }
         let workspace = loaded.as_ref().unwrap_or(first);
-        shown = Preview { args, workspace, watcher: &watcher, page: &mut page }.show(live, has_edits)?;
+        shown = Preview { args, workspace, watcher: &watcher, page: &mut page }.show(live, left)?;
     }
 }
 
@@ -157,11 +194,10 @@ struct Preview<'a> {
 impl Preview<'_> {
     /// Shows saves until a deploy is needed. Returns what live edits show by then, if the deploy is to make exactly that a
     /// release.
-    fn show(&mut self, mut live: Option<Live<'_>>, has_edits: &mut bool) -> Result<Shown> {
+    fn show(&mut self, mut live: Option<Live<'_>>, left: &mut Left) -> Result<Shown> {
         let mut build = None;
         loop {
-            let is_ahead = |live: &&Live<'_>| live.has_edits() && !live.is_undone();
-            let ahead = live.as_ref().filter(is_ahead);
+            let ahead = live.as_ref().filter(|live| Left::of(live) == Left::Release);
             let saved = self.next_save(ahead.map(|_| self.workspace.watch_settle), &mut build)?;
             if let Some(live) = ahead.filter(|_| saved.is_empty()) {
                 ui::step("watch", "making a release of the live edits");
@@ -171,30 +207,56 @@ impl Preview<'_> {
             drop(build.take());
             let began = Instant::now();
             self.page.begin(names(&self.workspace.root, &saved));
-            let Some(live) = &mut live else { return Ok(Shown::default()) };
-            match live.save(&saved) {
+            let Some(edited) = &mut live else { return Ok(Shown::default()) };
+            match edited.save(&saved) {
                 Saved::Unchanged => ui::step("watch", "its content is as before"),
                 Saved::Live(services) => {
-                    *has_edits = true;
                     self.page.end(Became::LiveEdit, began.elapsed());
                     let took = began.elapsed().as_secs_f32();
                     ui::done("watch", &format!("live in {} after {took:.1} s", services.join(", ")));
-                    build = Some(Ahead::start(self.args, self.workspace)?);
                 }
-                Saved::Undone(error) => {
+                Saved::Undone(errors) => {
                     self.page.end(Became::Undone, began.elapsed());
-                    ui::error(None, &error);
+                    errors.iter().for_each(|error| ui::error(None, error));
                 }
-                Saved::NeedsBuild(reason) => {
-                    *has_edits |= reason.is_some();
+                Saved::Divided(errors) => {
+                    self.page.end(Became::Undone, began.elapsed());
+                    errors.iter().for_each(|error| ui::error(None, error));
+                    ui::warn("watch", "the other robots run the new files; the next save is deployed to all");
+                    *left = Left::Corrections;
+                    live = None;
+                    continue;
+                }
+                Saved::NeedsBuild(reasons) => {
+                    if !reasons.is_empty() {
+                        *left = Left::Release;
+                    }
                     process::check_interrupted()?;
-                    if let Some(reason) = reason {
+                    for reason in reasons {
                         ui::warn("watch", &format!("no live edit: {reason:#}"));
                     }
                     return Ok(Shown::default());
                 }
             }
+            *left = Left::of(edited);
+            match *left {
+                Left::Nothing => {}
+                Left::Release => build = self.build_ahead(),
+                Left::Corrections => {
+                    let undone = names(&self.workspace.root, edited.undone());
+                    ui::warn(
+                        "watch",
+                        &format!("{undone}: undone, so there is no release before it is corrected"),
+                    );
+                }
+            }
         }
+    }
+
+    /// Starts to build what live edits show.
+    fn build_ahead(&self) -> Option<Ahead> {
+        let build = Ahead::start(self.args, self.workspace);
+        build.inspect_err(|error| ui::warn("watch", &format!("no build in the background: {error:#}"))).ok()
     }
 
     /// Waits for the next save. Returns nothing if there is none within `limit` and nothing is being built by then.

@@ -3,19 +3,26 @@
 use super::Args;
 use crate::config::Workspace;
 use crate::error::Result;
+use crate::parallel;
 use crate::process::Child;
+use crate::release::compose::ComposeDraft;
 
 /// A build that runs, or has ended; dropping it ends it.
 pub(super) struct Ahead(Child);
 
 impl Ahead {
-    /// Starts to build all images for the platforms of the robots.
+    /// Starts to build the images of packages that the robots need.
     pub(super) fn start(args: &Args, workspace: &Workspace) -> Result<Self> {
         let robots = workspace.robots_named(&args.robot)?;
+        let drafts = parallel::map(robots.iter().copied(), |robot| ComposeDraft::render(workspace, robot));
+        let drafts = drafts.into_iter().collect::<Result<Vec<_>>>()?;
+        let are_needed = |name: &&String| drafts.iter().any(|draft| draft.images().contains(name.as_str()));
+        let images = workspace.images.keys().filter(are_needed).map(String::as_str);
         let mut platforms: Vec<String> = robots.iter().map(|robot| robot.platform.to_string()).collect();
         platforms.sort();
         platforms.dedup();
-        let words = ["build-images", "--yes", "--platform", &platforms.join(",")];
+        let platforms = platforms.join(",");
+        let words = ["build-images", "--yes", "--platform", &platforms].into_iter().chain(images);
         Ok(Self(super::this_program(words, &workspace.root)?.spawn()?))
     }
 
