@@ -42,7 +42,7 @@ pub enum Verb {
     /// back to the one before.
     #[command(alias = "up")]
     Deploy(verbs::deploy::Args),
-    /// Show each saved file on robots at once, and make releases of them, until Ctrl-C
+    /// Try each saved file on robots at once, until Ctrl-C
     ///
     /// Watches everything that a deploy reads. A deploy that fails does not end the watch. If a
     /// robot is locked by another deploy or busy, the deploy waits.
@@ -57,7 +57,7 @@ pub enum Verb {
     /// Each dependency in a package.xml that is not a package of the workspace is in the base, or rosdep knows packages of
     /// apt or pip for it, which builds install above the base. Their versions are in docker/rosdep.lock.
     Deps(verbs::deps::Args),
-    /// Update the pinned digests of third-party images in Compose files
+    /// Update the pinned third-party images of Compose files
     ///
     /// A deploy does this for images that are neither pinned nor on this machine. The digests are in images.lock, to be
     /// committed.
