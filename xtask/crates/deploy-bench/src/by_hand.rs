@@ -56,9 +56,7 @@ impl<'a> ByHand<'a> {
     fn push(&self, workload: Workload, robot: &TestRobot<'_>) -> Result<()> {
         let endpoint = robot.endpoint();
         let forward = format!("127.0.0.1:{}:{REGISTRY}", self.port);
-        // Instead of `-N`, which the options of all our connections rule out: a command that ends with the connection.
-        let wait = ["-L", &forward, "--", &endpoint.destination, "exec cat >/dev/null"];
-        let tunnel = endpoint.ssh_that_forwards().args(wait).spawn_held()?;
+        let tunnel = endpoint.only_forward(&forward).spawn()?;
         let registry = RegistryClient::on_port(self.port);
         process::poll("the registry to answer", Duration::from_secs(20), || registry.ping())?;
         let pushed = self.pushed(workload);

@@ -223,7 +223,8 @@ fn package(dir: &Utf8Path) -> Option<(String, bool)> {
     };
     let tools = [texts("buildtool_depend"), texts("build_type")].concat();
     let is_of_ros_1 = !tools.is_empty() && tools.iter().all(|tool| *tool == "catkin");
-    Some(((*texts("name").first()?).to_owned(), is_of_ros_1))
+    let name = document.root_element().children().find(|node| node.has_tag_name("name"))?;
+    Some((name.text()?.trim().to_owned(), is_of_ros_1))
 }
 
 /// A name for Docker's repositories from that of a directory.

@@ -18,6 +18,9 @@ pub use printable::printable;
 pub use progress::Progress;
 pub use text::{bytes, count, table, time, utc};
 
+/// Clears a terminal.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const RED: &str = "1;31";
@@ -63,7 +66,7 @@ pub fn result(text: &str) -> std::io::Result<()> {
 
 /// Like [`result`], but clears the terminal first.
 pub fn redraw(text: &str) -> std::io::Result<()> {
-    let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    let clear = if std::io::stdout().is_terminal() { CLEAR } else { "" };
     write_result(&format!("{clear}{}", printable(text)))
 }
 
@@ -71,7 +74,7 @@ pub fn redraw(text: &str) -> std::io::Result<()> {
 pub(crate) fn new_page() {
     if std::io::stderr().is_terminal() {
         // A closed stderr must not stop a deploy half-way.
-        progress::aside(|| drop(write!(std::io::stderr().lock(), "\x1b[H\x1b[2J")));
+        progress::aside(|| drop(write!(std::io::stderr().lock(), "{CLEAR}")));
     }
 }
 

@@ -56,6 +56,19 @@ impl Endpoint {
     /// See ssh_config(5). `HostKeyAlias` ties the host key to the robot's name: the robot may change its
     /// address, and another machine at its old address is refused.
     pub fn ssh_that_forwards(&self) -> Cmd {
+        self.ssh_with(&[SESSION, FOREGROUND].concat())
+    }
+
+    /// `ssh` that only forwards, `-N -L`, until it is ended.
+    pub fn only_forward(&self, forward: &str) -> Cmd {
+        // `ssh` refuses `-N` together with a type of session.
+        self.ssh_with(FOREGROUND)
+            .args(["-o", "ExitOnForwardFailure=yes", "-L", forward, "-N", "--"])
+            .arg(&self.destination)
+    }
+
+    /// `ssh` with the options common to all connections, and with `pipe_options` if it knows these.
+    fn ssh_with(&self, pipe_options: &[&str]) -> Cmd {
         let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
         let mut cmd = Cmd::new("ssh")
             .args(option("StrictHostKeyChecking", "yes"))
@@ -75,7 +88,7 @@ impl Endpoint {
             .args(option("ForwardX11", "no"))
             .args(option("Tunnel", "no"))
             .args(option("PermitLocalCommand", "no"))
-            .args(pipe_options().iter().copied())
+            .args(pipe_options.iter().copied().filter(|_| knows_pipe_options()))
             // Same as `GSSAPIDelegateCredentials=no`, about which an `ssh` built without GSSAPI would
             // complain.
             .arg("-k");
@@ -116,15 +129,18 @@ fn quoted_path(path: &str) -> String {
     format!("\"{}\"", path.replace('%', "%%"))
 }
 
-/// Options that keep `~/.ssh/config` from taking stdin, stdout or the foreground from a connection; none if
-/// `ssh` is older than they are, OpenSSH 8.7.
-fn pipe_options() -> &'static [&'static str] {
-    const OPTIONS: &[&str] =
-        &["-o", "SessionType=default", "-o", "StdinNull=no", "-o", "ForkAfterAuthentication=no"];
+/// Options that keep `~/.ssh/config` from taking stdin, stdout or the foreground from a connection.
+const FOREGROUND: &[&str] = &["-o", "StdinNull=no", "-o", "ForkAfterAuthentication=no"];
+
+/// Option that keeps `~/.ssh/config` from taking the command from a connection.
+const SESSION: &[&str] = &["-o", "SessionType=default"];
+
+/// Returns whether `ssh` knows [`FOREGROUND`] and [`SESSION`]: since OpenSSH 8.7.
+fn knows_pipe_options() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
-    let ask =
-        || Cmd::new("ssh").args(["-F", "none", "-G"]).args(OPTIONS.iter().copied()).arg("robot").succeeds();
-    if *KNOWN.get_or_init(|| ask().unwrap_or_default()) { OPTIONS } else { &[] }
+    let options = [SESSION, FOREGROUND].concat();
+    let ask = || Cmd::new("ssh").args(["-F", "none", "-G"]).args(options).arg("robot").succeeds();
+    *KNOWN.get_or_init(|| ask().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -189,7 +205,8 @@ mod tests {
         let batch = endpoint().command(["true"]);
         let interactive = endpoint().ssh().arg("nuc");
         let with_own = endpoint().ssh_that_forwards().args(["-L", "5000:127.0.0.1:5000", "nuc"]);
-        for cmd in [&batch, &interactive, &with_own] {
+        let only_forward = endpoint().only_forward("5000:127.0.0.1:5000");
+        for cmd in [&batch, &interactive, &with_own, &only_forward] {
             let lines = answers(cmd)?;
             for line in ["forwardagent no", "forwardx11 no", "tunnel false", "permitlocalcommand no"] {
                 assert!(lines.iter().any(|answer| answer == line), "{line}: {cmd}");

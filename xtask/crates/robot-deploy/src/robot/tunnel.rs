@@ -163,8 +163,5 @@ fn silent(robot: &str, error: anyhow::Error) -> anyhow::Error {
 /// The command with which people open a tunnel by hand, until Ctrl-C.
 pub fn by_hand(endpoint: &Endpoint, port: u16) -> Cmd {
     let forward = format!("127.0.0.1:{port}:{}", registry::address(endpoint.registry_port));
-    endpoint
-        .ssh_that_forwards()
-        .args(["-o", "ExitOnForwardFailure=yes", "-L", &forward, "-N", "--"])
-        .arg(&endpoint.destination)
+    endpoint.only_forward(&forward)
 }

@@ -1,9 +1,11 @@
 //! A build in the background of what live edits show: when saving pauses, only its delivery is left.
 
+use std::collections::BTreeSet;
+
 use super::Args;
 use crate::config::Workspace;
+use crate::deploy::drafts;
 use crate::error::Result;
-use crate::parallel;
 use crate::process::Child;
 use crate::release::compose::ComposeDraft;
 
@@ -14,14 +16,11 @@ impl Ahead {
     /// Starts to build the images of packages that the robots need.
     pub(super) fn start(args: &Args, workspace: &Workspace) -> Result<Self> {
         let robots = workspace.robots_named(&args.robot)?;
-        let drafts = parallel::map(robots.iter().copied(), |robot| ComposeDraft::render(workspace, robot));
-        let drafts = drafts.into_iter().collect::<Result<Vec<_>>>()?;
-        let are_needed = |name: &&String| drafts.iter().any(|draft| draft.images().contains(name.as_str()));
-        let images = workspace.images.keys().filter(are_needed).map(String::as_str);
-        let mut platforms: Vec<String> = robots.iter().map(|robot| robot.platform.to_string()).collect();
-        platforms.sort();
-        platforms.dedup();
-        let platforms = platforms.join(",");
+        let drafts = drafts(workspace, &robots)?;
+        let needed: BTreeSet<&str> = drafts.values().flat_map(ComposeDraft::images).collect();
+        let images = workspace.images.keys().map(String::as_str).filter(|name| needed.contains(name));
+        let platforms: BTreeSet<String> = robots.iter().map(|robot| robot.platform.to_string()).collect();
+        let platforms = platforms.into_iter().collect::<Vec<_>>().join(",");
         let words = ["build-images", "--yes", "--platform", &platforms].into_iter().chain(images);
         Ok(Self(super::this_program(words, &workspace.root)?.spawn()?))
     }
