@@ -35,11 +35,12 @@ env = { SPEED = "1" }
 env_files = ["docker/match.env"]
 busy = { command = ["probe"] }
 reconnect = 60
+keep_connection = 60
 registry_port = 5000
 "#;
 
 /// Keys that accept none of the words, as value or in a name; the text to replace, and its replacement.
-const REFUSED: [(&str, &str, &str); 28] = [
+const REFUSED: [(&str, &str, &str); 29] = [
     ("name", "name = \"eurobot\"", "name = WORD"),
     ("repository", "\"registry.lab/team/eurobot\"", "WORD"),
     ("keep", "keep = 5", "keep = WORD"),
@@ -66,6 +67,7 @@ const REFUSED: [(&str, &str, &str); 28] = [
     ("env", "SPEED = \"1\"", "WORD = \"1\""),
     ("within", "{ command = [\"probe\"] }", "{ heartbeat = \"/x\", service = \"x\", within = WORD }"),
     ("reconnect", "reconnect = 60", "reconnect = WORD"),
+    ("keep_connection", "keep_connection = 60", "keep_connection = WORD"),
     ("registry_port", "registry_port = 5000", "registry_port = WORD"),
     ("lock", "{ command = [\"probe\"] }", "{ lock = WORD }"),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use sha2::{Digest as _, Sha256};
 
-use super::harness::{Finished, Lab, MAIN, ODOMETRY, Running, Workspace, eventually, note, succeeds};
+use super::harness::{Finished, Lab, MAIN, ODOMETRY, Running, Runtime, eventually, note, succeeds};
 use super::releases::{assert_runs, current};
 
 /// Ways in which a link fails.
@@ -29,7 +29,7 @@ const FAULTS: [Fault; 5] = [Fault::Refused, Fault::Silent, Fault::Paused, Fault:
 const REFUSE: &str = "INPUT -i eth0 -p tcp -j REJECT --reject-with tcp-reset";
 
 impl Fault {
-    fn begin(self, run: &Running) {
+    fn begin(self, run: &Running, runtime: Option<&Runtime<'_>>) {
         match self {
             Self::Refused => drop(MAIN.sh(&format!("iptables -I {REFUSE}"))),
             Self::Silent => MAIN.cut_link(),
@@ -37,7 +37,8 @@ impl Fault {
             Self::Ended => drop(MAIN.sh("pkill -KILL -f '^sshd-session: robot' || true")),
             Self::Killed => {
                 let is_master = |line: &str| line.starts_with("ssh ") && line.contains("ControlMaster=yes");
-                for (pid, _) in run.processes().into_iter().filter(|(_, line)| is_master(line)) {
+                let own = run.processes().into_iter().filter(|(_, line)| is_master(line)).map(|(pid, _)| pid);
+                for pid in own.chain(runtime.map(Runtime::kept).unwrap_or_default()) {
                     // It may just have ended.
                     succeeds(&["kill", "-KILL", &pid.to_string()]);
                 }
@@ -63,15 +64,15 @@ fn rng(test: &str) -> Rng {
     Rng::with_seed(seed)
 }
 
-/// Runs a verb whose link fails at a random moment of its first `span` seconds, for up to four seconds.
-fn disturbed(workspace: &Workspace, rng: &mut Rng, args: &[&str], span: f64) -> Finished {
+/// Runs a verb, perhaps over a connection of the one before, whose link fails at a random moment of its first `span` seconds, for up to four seconds.
+fn disturbed(runtime: &Runtime<'_>, rng: &mut Rng, args: &[&str], span: f64) -> Finished {
     let fault = FAULTS[rng.usize(..FAULTS.len())];
     let moment = Duration::from_secs_f64(rng.f64() * span);
     let outage = Duration::from_secs_f64(0.2 + 3.8 * rng.f64());
     note(format!("{args:?}: {fault:?} after {moment:.2?} for {outage:.2?}"));
-    let run = workspace.start(args);
+    let run = runtime.start(args);
     std::thread::sleep(moment);
-    fault.begin(&run);
+    fault.begin(&run, Some(runtime));
     std::thread::sleep(outage);
     fault.end();
     run.wait_for_all()
@@ -79,10 +80,10 @@ fn disturbed(workspace: &Workspace, rng: &mut Rng, args: &[&str], span: f64) -> 
 
 pub fn deploys_arrive_whenever_the_link_fails(lab: &Lab) {
     let workspace = lab.deployed();
-    let mut rng = rng("deploys");
+    let (mut rng, runtime) = (rng("deploys"), Runtime::of(workspace));
     for number in 0..12 {
         workspace.edit(ODOMETRY, "    half = turn / 2", &format!("    half = turn / 2  # {number}"));
-        disturbed(workspace, &mut rng, &["deploy", "--robot", "main", "--yes"], 4.0).expect_exit(0);
+        disturbed(&runtime, &mut rng, &["deploy", "--robot", "main", "--yes"], 4.0).expect_exit(0);
         MAIN.assert_has_built("localization");
         assert_runs(&current());
         workspace.reset();
@@ -93,17 +94,17 @@ pub fn releases_change_whenever_the_link_fails(lab: &Lab) {
     let workspace = lab.deployed();
     workspace.edit(ODOMETRY, "    half = turn / 2", "    half = turn / 2  # another release");
     lab.deploy(MAIN);
-    let mut rng = rng("releases");
+    let (mut rng, runtime) = (rng("releases"), Runtime::of(workspace));
     for number in 0..6 {
         let before = current();
-        disturbed(workspace, &mut rng, &["rollback", "--robot", "main"], 2.0).expect_exit(0);
+        disturbed(&runtime, &mut rng, &["rollback", "--robot", "main"], 2.0).expect_exit(0);
         assert_ne!(current(), before);
         assert_runs(&current());
         let (old, new) =
             (format!("ROS_DOMAIN_ID = \"{}\"", 20 + number), format!("ROS_DOMAIN_ID = \"{}\"", 21 + number));
         let old = if number == 0 { "ROS_DOMAIN_ID = \"7\"".to_owned() } else { old };
         workspace.edit("robots.toml", &old, &new);
-        disturbed(workspace, &mut rng, &["env", "--robot", "main"], 2.0).expect_exit(0);
+        disturbed(&runtime, &mut rng, &["env", "--robot", "main"], 2.0).expect_exit(0);
         assert_runs(&current());
         let there = MAIN
             .sh("docker inspect --format '{{.Config.Env}}' $(docker ps --quiet --filter name=-navigation-)");
@@ -118,10 +119,10 @@ pub fn data_and_answers_arrive_whenever_the_link_fails(lab: &Lab) {
     MAIN.sh("mkdir -p /home/robot/bags && cd /home/robot/bags && chown robot . && \
              for one in a b c; do head -c 3000000 /dev/urandom >$one; done");
     let there = MAIN.sh("cd /home/robot/bags && sha256sum a b c");
-    let mut rng = rng("data");
+    let (mut rng, runtime) = (rng("data"), Runtime::of(workspace));
     workspace.xtask(&["sim", "up", "main", "--link", "50mbit"]).expect_exit(0);
     for _ in 0..6 {
-        disturbed(workspace, &mut rng, &["pull-data", "--robot", "main", "bags"], 2.5).expect_exit(0);
+        disturbed(&runtime, &mut rng, &["pull-data", "--robot", "main", "bags"], 2.5).expect_exit(0);
         let sum = |name: &str| {
             let bytes = std::fs::read(workspace.path(&format!("data/main/bags/{name}"))).unwrap();
             format!("{:x}  {name}", Sha256::digest(bytes))
@@ -129,7 +130,7 @@ pub fn data_and_answers_arrive_whenever_the_link_fails(lab: &Lab) {
         assert_eq!(there, ["a", "b", "c"].map(sum).join("\n"));
         std::fs::remove_dir_all(workspace.path("data")).unwrap();
         let status =
-            disturbed(workspace, &mut rng, &["status", "--robot", "main", "--json"], 1.0).expect_exit(0);
+            disturbed(&runtime, &mut rng, &["status", "--robot", "main", "--json"], 1.0).expect_exit(0);
         let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
         // A robot that gives no sign of life from the beginning is off, as far as one can know.
         let error = status["main"]["error"].as_str().unwrap_or("does not answer");
@@ -141,7 +142,7 @@ pub fn data_and_answers_arrive_whenever_the_link_fails(lab: &Lab) {
 
 pub fn a_robot_that_is_starting_is_waited_for(lab: &Lab) {
     let workspace = lab.deployed();
-    Fault::Refused.begin(&workspace.start(&["sim", "list"]));
+    Fault::Refused.begin(&workspace.start(&["sim", "list"]), None);
     let mut run = workspace.start(&["deploy", "--robot", "main", "--yes"]);
     run.until_it_says("; trying again for");
     Fault::Refused.end();
@@ -158,7 +159,7 @@ pub fn a_robot_that_stays_away_is_told_of_in_one_sentence(lab: &Lab) {
         eventually("the command", || MAIN.can(&["pgrep", "-f", &there]).then_some(()));
         let mut waiting = workspace.start(&["logs", "--robot", "main", "--follow"]);
         waiting.until_it_runs(&["docker compose", "--follow"]);
-        fault.begin(&waiting);
+        fault.begin(&waiting, None);
         let asking = workspace.start(&["releases", "--robot", "main"]);
         let mut ended = workspace.start(&["history", "--robot", "main"]);
         ended.until_it_says("trying again for");

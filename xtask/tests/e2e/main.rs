@@ -39,6 +39,7 @@ mod hub;
 mod init;
 mod interrupts;
 mod json;
+mod kept;
 mod links;
 mod locks;
 mod machines;
@@ -153,6 +154,10 @@ fn main() -> ExitCode {
         compose::what_no_robot_can_do_is_refused_before_anything_is_sent,
         links::a_robot_that_is_starting_is_waited_for,
         links::the_limits_of_a_server_are_waited_for,
+        kept::one_login_serves_several_runs,
+        kept::a_kept_connection_that_is_lost_costs_a_login,
+        kept::what_a_login_may_do_is_asked_again,
+        kept::connections_are_kept_where_and_while_they_may_be,
         dropped_links::what_the_robot_made_of_it_is_not_sent_again,
         dropped_links::a_later_run_sends_the_rest,
         dropped_links::a_push_survives_the_death_of_its_connection,

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
+use tempfile::TempDir;
 
 use super::case::Edit;
 use super::robots_toml::{self, PROJECT};
@@ -19,6 +20,8 @@ use robot_deploy::process::Cmd;
 pub(crate) struct WorkspaceCopy {
     workspace: Workspace,
     program: Utf8PathBuf,
+    /// A directory as a login session has it, in which connections are kept.
+    runtime: TempDir,
     /// Digits of the next edit; they start at the current time, so that no two runs share any.
     digits: Cell<u64>,
 }
@@ -60,7 +63,8 @@ impl WorkspaceCopy {
         fs_err::write(root.join(FILE), renamed)?;
         commit(&root)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
-        Ok(Self { workspace: Workspace::load(&root)?, program, digits: Cell::new(since.as_secs() * 100) })
+        let (runtime, digits) = (tempfile::tempdir()?, Cell::new(since.as_secs() * 100));
+        Ok(Self { workspace: Workspace::load(&root)?, program, runtime, digits })
     }
 
     pub(crate) fn workspace(&self) -> &Workspace {
@@ -94,7 +98,10 @@ impl WorkspaceCopy {
 
     /// Command that runs the copy of `xtask` in the copied workspace.
     pub(crate) fn xtask(&self, args: &[&str]) -> Cmd {
-        Cmd::new(self.program.as_str()).args(args.iter().copied()).dir(&self.workspace.root)
+        Cmd::new(self.program.as_str())
+            .args(args.iter().copied())
+            .env("XDG_RUNTIME_DIR", self.runtime.path().to_string_lossy())
+            .dir(&self.workspace.root)
     }
 
     /// Returns a robot's Compose file in which every service runs `image`.

@@ -13,7 +13,7 @@ use robot_deploy::error::{Failure, Result};
 
 /// Script that prints when the old container died, when the new container started and when the new node was
 /// ready, in nanoseconds. Arguments: PROJECT SERVICE OLD-CONTAINER READY-TEXT. After a deploy by hand the
-/// node may not be ready yet, so the script follows the container's log instead of polling the engine.
+/// node may not be ready yet, or may have to start twice, so the script waits for the line in the container's log.
 pub(crate) const TIMESTAMPS: &str = r#"
 new=$(docker container ls --quiet --no-trunc --filter "label=com.docker.compose.project=$1" \
     --filter "label=com.docker.compose.service=$2")
@@ -24,11 +24,8 @@ last() {
 last "$3" die
 start=$(last "$new" start)
 echo "$start"
-pipe=$(mktemp -u) && mkfifo "$pipe" || exit
-timeout 60 docker container logs --follow --timestamps --since "${start%?????????}.${start#??????????}" "$new" >"$pipe" 2>&1 &
-ready=$(grep -m 1 -F -- "$4" "$pipe")
-kill $!
-rm "$pipe"
+ready=$(timeout 60 sh -c 'until docker container logs --timestamps --since "$1" "$2" 2>&1 | grep -m 1 -F -- "$3"; do
+    sleep 0.5; done' sh "${start%?????????}.${start#??????????}" "$new" "$4")
 [ -z "$ready" ] || date -d "${ready%% *}" +%s%N"#;
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

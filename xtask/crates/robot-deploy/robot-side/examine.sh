@@ -10,10 +10,12 @@ if ! command -v docker >/dev/null; then
     printf 'docker-error\tnot installed\n'
     exit 0
 fi
-if ! answer=$(docker info --format '{{.ServerVersion}}{{printf "\t"}}{{.DriverStatus}}{{printf "\t"}}{{.DockerRootDir}}' 2>&1); then
+# `docker info` of version 26 succeeds without an answer of the engine.
+if ! answer=$(docker version --format '{{.Server.Version}}' 2>&1); then
     printf 'docker-error\t%s\n' "$(printf '%s' "$answer" | one_line)"
     exit 0
 fi
+answer=$(docker info --format '{{.ServerVersion}}{{printf "\t"}}{{.DriverStatus}}{{printf "\t"}}{{.DockerRootDir}}')
 printf 'docker\t%s\n' "$answer"
 root=${answer##*	}
 # `df` works although the engine's directory may not be readable.

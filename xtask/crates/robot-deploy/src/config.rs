@@ -177,6 +177,8 @@ pub struct Robot {
     pub busy: Option<Busy>,
     /// Time that the robot may be unreachable, say behind a wall, before a running command gives up.
     pub reconnect: Duration,
+    /// Time that a connection stays open for the next verb.
+    pub keep_connection: Duration,
     /// Port of its loopback on which its registry listens.
     pub registry_port: u16,
 }

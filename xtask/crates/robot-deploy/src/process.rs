@@ -466,7 +466,8 @@ impl Cmd {
         Ok(ended)
     }
 
-    fn try_briefly(&self) {
+    /// Tries a request to a process of ours, also after an interrupt and in a dry run. Its result does not matter.
+    pub(crate) fn try_briefly(&self) {
         let expression = child::apart(self.with_stdin().stdout_null().stderr_null()).unchecked();
         if let Err(error) = Self::end_within(&expression, Duration::from_secs(20)) {
             ui::warn("clean-up", &format!("`{self}`: {error}"));

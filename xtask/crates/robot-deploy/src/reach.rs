@@ -27,6 +27,7 @@ pub(crate) fn endpoint(workspace: &Workspace, robot: &Robot) -> Result<Endpoint>
             identity: None,
             compressed: false,
             reconnect: robot.reconnect,
+            keep: robot.keep_connection,
             registry_port: robot.registry_port,
         }),
     }

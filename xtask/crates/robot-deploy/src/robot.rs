@@ -9,6 +9,7 @@ pub(crate) mod connecting;
 pub mod credential;
 mod endpoint;
 pub mod host_key;
+mod kept;
 pub(crate) mod others;
 pub mod outcome;
 pub mod registry;

@@ -104,6 +104,7 @@ impl<'a> Simulation<'a> {
             identity: Some(self.key()),
             compressed: false,
             reconnect: robot.reconnect,
+            keep: robot.keep_connection,
             registry_port: robot.registry_port,
         }
     }

@@ -151,9 +151,11 @@ impl Running {
         });
     }
 
-    /// Running processes of the run, with their command lines.
+    /// Running processes of the run, with their command lines, without connections that it leaves for the next run.
     pub fn processes(&self) -> Vec<(u32, String)> {
-        processes(|mark| mark == self.mark.as_bytes())
+        let mut found = processes(|mark| mark == self.mark.as_bytes());
+        found.retain(|(_, line)| !line.starts_with("ssh: "));
+        found
     }
 
     /// Open sockets of the run's processes.

@@ -106,6 +106,7 @@ pub(super) struct RawRobot<'a> {
     pub env_files: Vec<Text<'a>>,
     pub busy: Option<RawBusy<'a>>,
     pub reconnect: Option<Spanned<i64>>,
+    pub keep_connection: Option<Spanned<i64>>,
     pub registry_port: Option<Spanned<i64>>,
     /// Keys that are present but invalid, so that they are not reported as missing too.
     pub invalid: Vec<&'static str>,
@@ -285,6 +286,7 @@ fn robot<'a>(name: Text<'a>, mut keys: Keys<'a>, reader: &mut Reader<'_>) -> Raw
         env_files: keys.strings("env_files", reader).map(Spanned::into_inner).unwrap_or_default(),
         busy: keys.table("busy", reader).map(|keys| busy(keys, reader)),
         reconnect: keys.integer("reconnect", reader),
+        keep_connection: keys.integer("keep_connection", reader),
         registry_port: keys.integer("registry_port", reader),
         invalid: Vec::new(),
     };

@@ -30,6 +30,9 @@ pub(crate) const COMPOSE_DIRS: [&str; 2] = ["docker", ""];
 /// Port of the robot's loopback on which its registry listens, unless `registry_port` is set.
 const REGISTRY_PORT: u16 = 5000;
 
+/// Seconds that a connection is kept for the next verb, unless `keep_connection` is set.
+const KEEP: u32 = 60;
+
 /// Seconds that a robot may be unreachable, unless `reconnect` is set.
 const RECONNECT: u32 = 60;
 
@@ -49,13 +52,11 @@ pub(super) fn robot(
     let env_files =
         raw.env_files.iter().filter_map(|text| readable_env_file(text, root, here, reader)).collect();
     let busy = raw.busy.as_ref().map(|raw| busy::busy(raw, reader));
-    let reconnect = number(
-        "reconnect",
-        raw.reconnect.as_ref(),
-        0..=3600,
-        "write a number of seconds, from 0 to 3600",
-        reader,
-    );
+    let mut seconds = |name, given: &Option<_>| {
+        number(name, given.as_ref(), 0..=3600, "write a number of seconds, from 0 to 3600", reader)
+    };
+    let reconnect = seconds("reconnect", &raw.reconnect);
+    let keep_connection = seconds("keep_connection", &raw.keep_connection);
     let registry_port = number(
         "registry_port",
         raw.registry_port.as_ref(),
@@ -75,6 +76,7 @@ pub(super) fn robot(
             None => None,
         },
         reconnect: Duration::from_secs(reconnect.unwrap_or(RECONNECT).into()),
+        keep_connection: Duration::from_secs(keep_connection.unwrap_or(KEEP).into()),
         registry_port: registry_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(REGISTRY_PORT),
     })
 }

@@ -4,7 +4,7 @@
 //! its manifest; of another one `docker push` sends the missing layers. `docker push` begins a layer again when the
 //! connection drops, so the push is repeated over a new connection; layers that have arrived are not sent again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -176,7 +176,8 @@ fn compressed_session(route: &Route<'_>, report: &TransferReport) -> Result<Opti
     if !layout::can_export(route.builder) || !is_worth_it {
         return Ok(None);
     }
-    Session::open(Endpoint { compressed: true, ..route.session.endpoint().clone() }).map(Some)
+    Session::open(Endpoint { compressed: true, keep: Duration::ZERO, ..route.session.endpoint().clone() })
+        .map(Some)
 }
 
 fn print_pushed(progress: &Progress, image: &str, layers: Layers, sent: u64) {

@@ -25,7 +25,7 @@ const FIRST_ENGINE: u32 = 23;
 pub fn examine(robot: &Robot, endpoint: Endpoint) -> Vec<Check> {
     let check = |name, outcome| Check::new(&robot.name, name, outcome);
     let endpoint = Endpoint { reconnect: Duration::ZERO, ..endpoint };
-    let session = match Session::open(endpoint) {
+    let session = match Session::open_by_login(endpoint) {
         Ok(session) => session,
         Err(error) => return vec![check("reachable", Outcome::error(&error))],
     };

@@ -28,6 +28,8 @@ pub struct Endpoint {
     pub compressed: bool,
     /// Time that a running operation waits for a lost robot to come back.
     pub reconnect: Duration,
+    /// Time that a connection stays open for the next run.
+    pub keep: Duration,
     /// Port of the robot's loopback on which its registry listens.
     pub registry_port: u16,
 }
@@ -48,7 +50,7 @@ impl Endpoint {
     /// nothing of this machine, whatever `~/.ssh/config` says: root on the robot could use a forwarded SSH
     /// agent or display.
     pub fn ssh(&self) -> Cmd {
-        self.ssh_that_forwards().args(["-o", "ClearAllForwardings=yes"])
+        forwarding_nothing(self.ssh_that_forwards())
     }
 
     /// Like [`Endpoint::ssh`], for commands with their own `-L`, which `ClearAllForwardings` would remove.
@@ -56,19 +58,20 @@ impl Endpoint {
     /// See ssh_config(5). `HostKeyAlias` ties the host key to the robot's name: the robot may change its
     /// address, and another machine at its old address is refused.
     pub fn ssh_that_forwards(&self) -> Cmd {
-        self.ssh_with(&[SESSION, FOREGROUND].concat())
+        self.ssh_with(&[SESSION, FOREGROUND].concat(), NOT_KEPT)
     }
 
     /// `ssh` that only forwards, `-N -L`, until it is ended.
     pub fn only_forward(&self, forward: &str) -> Cmd {
         // `ssh` refuses `-N` together with a type of session.
-        self.ssh_with(FOREGROUND)
+        self.ssh_with(FOREGROUND, NOT_KEPT)
             .args(["-o", "ExitOnForwardFailure=yes", "-L", forward, "-N", "--"])
             .arg(&self.destination)
     }
 
-    /// `ssh` with the options common to all connections, and with `pipe_options` if it knows these.
-    fn ssh_with(&self, pipe_options: &[&str]) -> Cmd {
+    /// `ssh` with the options common to all connections, and with `pipe_options` if it knows these. `kept` is a value of
+    /// `ControlPersist`.
+    fn ssh_with(&self, pipe_options: &[&str], kept: &str) -> Cmd {
         let option = |name: &str, value: &str| ["-o".to_owned(), format!("{name}={value}")];
         let mut cmd = Cmd::new("ssh")
             .args(option("StrictHostKeyChecking", "yes"))
@@ -81,9 +84,7 @@ impl Endpoint {
             .args(option("ServerAliveCountMax", "3"))
             .args(option("RemoteCommand", "none"))
             .args(option("RequestTTY", "no"))
-            // `ControlPersist` in `~/.ssh/config` would move the connection into the background, where it
-            // outlives us.
-            .args(option("ControlPersist", "no"))
+            .args(option("ControlPersist", kept))
             .args(option("ForwardAgent", "no"))
             .args(option("ForwardX11", "no"))
             .args(option("Tunnel", "no"))
@@ -106,10 +107,22 @@ impl Endpoint {
 
     /// `ssh` up to its destination, in a mode that never asks for input.
     pub(super) fn batch(&self, control: &[String]) -> Cmd {
-        self.ssh()
-            .args(["-o", "BatchMode=yes"])
-            .unshown(control.iter().cloned())
-            .args(["--", &self.destination])
+        self.batch_of(self.ssh(), control)
+    }
+
+    /// `ssh` up to its destination, for a new connection that others share through `socket`; with [`Endpoint::keep`] unless
+    /// that is zero, it outlives its command, and an older one at the same socket is used instead.
+    pub(super) fn master(&self, socket: &Utf8Path) -> Cmd {
+        let (master, kept) = match self.keep.as_secs() {
+            0 => ("yes", NOT_KEPT.to_owned()),
+            seconds => ("auto", seconds.to_string()),
+        };
+        let ssh = forwarding_nothing(self.ssh_with(&[SESSION, FOREGROUND].concat(), &kept));
+        self.batch_of(ssh, &shared(master, socket))
+    }
+
+    fn batch_of(&self, ssh: Cmd, control: &[String]) -> Cmd {
+        ssh.args(["-o", "BatchMode=yes"]).unshown(control.iter().cloned()).args(["--", &self.destination])
     }
 
     /// A command on the robot over a separate connection, which never asks for input.
@@ -121,13 +134,25 @@ impl Endpoint {
 /// Options of commands that use the master connection at `socket`. If that connection is gone,
 /// `ControlMaster` in `~/.ssh/config` must not make the command a new master.
 pub(super) fn via_master(socket: &Utf8Path) -> Vec<String> {
-    ["-o".into(), "ControlMaster=no".into(), "-o".into(), format!("ControlPath={socket}")].into()
+    shared("no", socket)
+}
+
+fn shared(master: &str, socket: &Utf8Path) -> Vec<String> {
+    ["-o".into(), format!("ControlMaster={master}"), "-o".into(), format!("ControlPath={socket}")].into()
+}
+
+fn forwarding_nothing(ssh: Cmd) -> Cmd {
+    ssh.args(["-o", "ClearAllForwardings=yes"])
 }
 
 /// Quotes a path for an option of `ssh` that takes several paths separated by spaces and expands `%` and `~`.
 fn quoted_path(path: &str) -> String {
     format!("\"{}\"", path.replace('%', "%%"))
 }
+
+/// Value of `ControlPersist` that keeps `~/.ssh/config` from moving a connection into the background, where it would
+/// outlive us.
+const NOT_KEPT: &str = "no";
 
 /// Options that keep `~/.ssh/config` from taking stdin, stdout or the foreground from a connection.
 const FOREGROUND: &[&str] = &["-o", "StdinNull=no", "-o", "ForkAfterAuthentication=no"];
@@ -136,7 +161,7 @@ const FOREGROUND: &[&str] = &["-o", "StdinNull=no", "-o", "ForkAfterAuthenticati
 const SESSION: &[&str] = &["-o", "SessionType=default"];
 
 /// Returns whether `ssh` knows [`FOREGROUND`] and [`SESSION`]: since OpenSSH 8.7.
-fn knows_pipe_options() -> bool {
+pub(super) fn knows_pipe_options() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     let options = [SESSION, FOREGROUND].concat();
     let ask = || Cmd::new("ssh").args(["-F", "none", "-G"]).args(options).arg("robot").succeeds();
@@ -156,6 +181,7 @@ pub(crate) mod testing {
             identity: None,
             compressed: false,
             reconnect: Duration::ZERO,
+            keep: Duration::ZERO,
             registry_port: 5000,
         }
     }

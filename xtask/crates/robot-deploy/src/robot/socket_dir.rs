@@ -14,7 +14,7 @@ const PREFIX: &str = "xtask-ssh-";
 
 /// Most bytes of the path of the directory above. A socket's path may have 103 bytes on macOS and 107 on Linux,
 /// unix(7), of which the names below take 30; `ssh` appends 17 while it makes a socket.
-const LONGEST: usize = 103 - 30 - 17;
+pub(super) const LONGEST: usize = 103 - 30 - 17;
 
 /// A directory that only this user can enter. It is removed when this is dropped, and by the next run if this one is
 /// killed.

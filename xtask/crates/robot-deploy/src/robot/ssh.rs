@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::connecting::{self, Cause, Refusal};
 use super::endpoint::{Endpoint, via_master};
+use super::kept;
 use super::socket_dir::SocketDir;
 use crate::error::{Ended, Failure, Result};
 use crate::process::{self, Child, Cmd, Link};
@@ -27,7 +28,8 @@ const GREETING: Duration = Duration::from_secs(5);
 /// Time that a login may take, including jump hosts.
 const LOGIN: Duration = Duration::from_secs(30);
 
-/// A live connection to one robot. The connection ends on drop, and also when this process is killed.
+/// A live connection to one robot. It ends on drop, and also when this process is killed, unless it is kept for the next
+/// run: see [`kept`].
 ///
 /// A command that fails because the connection has dropped is repeated over a new one: see [`process::patiently`].
 #[derive(Debug)]
@@ -37,6 +39,10 @@ pub struct Session(Arc<Connection>);
 struct Connection {
     endpoint: Endpoint,
     dir: SocketDir,
+    /// Socket of the connection that commands share.
+    socket: Utf8PathBuf,
+    /// Forwardings that have been asked for, as arguments of `-L`.
+    forwards: Mutex<Vec<String>>,
     master: Mutex<Option<Master>>,
 }
 
@@ -57,16 +63,22 @@ impl Session {
     /// Fails with [`Exit::Unreachable`](crate::error::Exit::Unreachable) when the robot does not answer, its
     /// host key is not the recorded one, or the robot does not accept the SSH key.
     pub fn open(endpoint: Endpoint) -> Result<Self> {
-        Self::open_while(endpoint, Cause::may_pass)
+        Self::open_while(Connection::to(endpoint)?, Cause::may_pass)
     }
 
     /// Like [`Session::open`], but does not wait for a robot that gives no sign of life.
     pub fn open_if_on(endpoint: Endpoint) -> Result<Self> {
-        Self::open_while(endpoint, Cause::may_pass_on_a_robot_that_is_on)
+        Self::open_while(Connection::to(endpoint)?, Cause::may_pass_on_a_robot_that_is_on)
     }
 
-    fn open_while(endpoint: Endpoint, is_worth_waiting: fn(Cause) -> bool) -> Result<Self> {
-        let connection = Connection { endpoint, dir: SocketDir::create()?, master: Mutex::new(None) };
+    /// Like [`Session::open`], but logs in, even if an earlier run has kept its connection.
+    pub(crate) fn open_by_login(endpoint: Endpoint) -> Result<Self> {
+        let connection = Connection::to(endpoint)?;
+        connection.leave("stop");
+        Self::open_while(connection, Cause::may_pass)
+    }
+
+    fn open_while(connection: Connection, is_worth_waiting: fn(Cause) -> bool) -> Result<Self> {
         let master =
             connecting::keep_trying(&connection.endpoint, is_worth_waiting, || connection.connect())?;
         *connection.master.lock() = Some(master);
@@ -85,7 +97,7 @@ impl Session {
     pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Cmd {
         let argv: Vec<S> = argv.into_iter().collect();
         let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
-        let command = self.endpoint().batch(&via_master(&self.0.socket())).arg(shell_words::join(&argv));
+        let command = self.endpoint().batch(&via_master(&self.0.socket)).arg(shell_words::join(&argv));
         command.over(self.link()).called(process::words_of(&argv).join(" "))
     }
 
@@ -98,7 +110,7 @@ impl Session {
         let Endpoint { robot, destination, .. } = self.endpoint();
         // `-tt` overrides `RequestTTY=no` of the common options. Without `-q`, `ssh` says goodbye.
         let ssh = self.endpoint().ssh().args(["-q"].into_iter().chain(tty.then_some("-tt")));
-        let ssh = ssh.unshown(via_master(&self.0.socket())).args(["--", destination]);
+        let ssh = ssh.unshown(via_master(&self.0.socket)).args(["--", destination]);
         ssh.arg(shell_words::join(argv)).hand_over().map_err(|error| {
             let is_ssh = error.downcast_ref() == Some(&Ended(255)) && !self.0.is_up_since(Instant::now());
             let lost = || Failure::unreachable(format!("the connection to `{robot}` was lost")).into();
@@ -139,14 +151,20 @@ impl Session {
 
     /// Forwards the local socket `path` to `target` (`host:port` as seen by the robot), like `ssh -L`.
     pub fn forward(&self, path: &str, target: &str) -> Result<()> {
-        // Without `-F none`, forwardings in `~/.ssh/config` would be opened along with this one.
-        Cmd::new("ssh")
-            .args(["-F", "none"])
-            .args(via_master(&self.0.socket()))
-            .args(["-O", "forward", "-L", &format!("{path}:{target}"), "--", &self.endpoint().destination])
+        let forward = format!("{path}:{target}");
+        self.0
+            .ask_master(&["forward", "-L", &forward])
             .over(self.link())
             .run()
-            .with_context(|| format!("open a tunnel to `{}`", self.robot()))
+            .with_context(|| format!("open a tunnel to `{}`", self.robot()))?;
+        self.0.forwards.lock().push(forward);
+        Ok(())
+    }
+
+    /// Leaves the connection to this run alone. What a connection may do was settled when it was made: a later run,
+    /// after a change on the robot, has to log in.
+    pub(crate) fn leave(&self) {
+        self.0.leave("stop");
     }
 
     /// Path for a socket in the session's temporary directory, which is removed with the session.
@@ -161,31 +179,74 @@ impl Session {
 }
 
 impl Connection {
-    fn socket(&self) -> Utf8PathBuf {
-        self.dir.join("master")
+    /// A connection that has not been made yet.
+    fn to(mut endpoint: Endpoint) -> Result<Self> {
+        let dir = SocketDir::create()?;
+        let kept = kept::socket(&endpoint, &dir.join(""));
+        if kept.is_none() {
+            endpoint.keep = Duration::ZERO;
+        }
+        let socket = kept.unwrap_or_else(|| dir.join("master"));
+        Ok(Self { endpoint, dir, socket, forwards: Mutex::default(), master: Mutex::default() })
+    }
+
+    fn is_kept(&self) -> bool {
+        !self.endpoint.keep.is_zero()
     }
 
     /// Makes one try to connect.
     fn connect(&self) -> Result<Master, Refusal> {
+        if self.is_kept() && greets(&self.socket).unwrap_or_default() {
+            if let Ok(master) = self.log_in(kept::ANSWER) {
+                return Ok(master);
+            }
+            self.leave("stop");
+        }
         // A master connection that was killed leaves its socket, and another one would not replace it.
-        fs_err::remove_file(self.socket()).ok();
-        let master =
-            ["-o".into(), "ControlMaster=yes".into(), "-o".into(), format!("ControlPath={}", self.socket())];
-        let command = self
-            .endpoint
-            .batch(&master)
-            // Without a terminal, sshd does not end a command when the client dies; `cat` ends when stdin
-            // closes.
-            .arg(format!("echo {READY}; exec cat >/dev/null"));
+        fs_err::remove_file(&self.socket).ok();
+        self.log_in(LOGIN).inspect_err(|_| self.leave("exit"))
+    }
+
+    fn log_in(&self, timeout: Duration) -> Result<Master, Refusal> {
+        // Without a terminal, sshd does not end a command when the client dies; `cat` ends when stdin closes.
+        let command = self.endpoint.master(&self.socket).arg(format!("echo {READY}; exec cat >/dev/null"));
         let started = command.spawn_held().map_err(|error| Refusal { cause: Cause::Configuration, error });
         let (child, stdout) = started?;
-        wait_until_ready(&self.endpoint, &child, &process::lines(&child, stdout, process::LINE), LOGIN)?;
-        Ok(Master { child, since: Instant::now(), is_shared: self.socket().exists() })
+        wait_until_ready(&self.endpoint, &child, &process::lines(&child, stdout, process::LINE), timeout)?;
+        Ok(Master { child, since: Instant::now(), is_shared: self.socket.exists() })
     }
 
     /// Returns whether a master connection takes commands. Its socket closes a little before its process has ended.
     fn is_up(&self, master: &Master) -> bool {
-        master.child.is_running() && (!master.is_shared || greets(&self.socket()).unwrap_or_default())
+        master.child.is_running() && (!master.is_shared || greets(&self.socket).unwrap_or_default())
+    }
+
+    /// A request to the master connection: `-O` of ssh(1).
+    fn ask_master(&self, request: &[&str]) -> Cmd {
+        // Without `-F none`, forwardings in `~/.ssh/config` would be opened along with ours.
+        Cmd::new("ssh")
+            .args(["-F", "none"])
+            .args(via_master(&self.socket))
+            .arg("-O")
+            .args(request.iter().copied())
+            .args(["--", &self.endpoint.destination])
+    }
+
+    /// Keeps later runs from using a kept connection, which ends at once (`exit`) or with the runs that use it now (`stop`).
+    fn leave(&self, request: &str) {
+        if self.is_kept() && greets(&self.socket).unwrap_or_default() {
+            self.ask_master(&[request]).try_briefly();
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// Ends the forwardings of a connection that goes on.
+    fn drop(&mut self) {
+        if self.is_kept() {
+            let forwards = std::mem::take(&mut *self.forwards.lock());
+            forwards.iter().for_each(|it| self.ask_master(&["cancel", "-L", it]).try_briefly());
+        }
     }
 }
 

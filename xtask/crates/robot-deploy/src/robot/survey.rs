@@ -182,7 +182,9 @@ impl Survey {
     pub fn of(session: &Session, project: &str, repository: &str) -> Result<Self> {
         let robot = session.robot();
         let text = session.script(Script::Survey, &[project, repository]).read();
-        let survey = Self::parse(robot, &text.map_err(|error| no_answer(robot, error))?)?;
+        let survey = Self::parse(robot, &text.map_err(|error| no_answer(robot, error))?);
+        // Whoever is added to the group of Docker has to log in.
+        let survey = survey.inspect_err(|_| session.leave())?;
         Ok(Self { registry_port: session.endpoint().registry_port, ..survey })
     }
 

@@ -113,6 +113,7 @@ impl<'a> Tunnel<'a> {
         let mut asked = false;
         let knock = || match self.knock() {
             Err(_) if !std::mem::replace(&mut asked, true) && forwards_nothing(self.session.endpoint()) => {
+                self.session.leave();
                 Ok(Err(no_forwarding(robot)))
             }
             answer => answer.map(Ok),

@@ -47,7 +47,7 @@ fn prepare(args: &Args, workspace: &Workspace, builder: Builder, robot: &Robot) 
     let endpoint = reach(workspace, robot)?;
     ensure_host_key(args, &endpoint)?;
     ensure_login(&endpoint)?;
-    let session = Session::open(endpoint)?;
+    let session = Session::open_by_login(endpoint)?;
     let project = &workspace.project.name;
     let survey = Survey::of(&session, project, &registry::repository(robot.registry_port, project))?;
     survey.check_platform(&robot.name, &robot.platform)?;

@@ -458,6 +458,7 @@ fn every_mistake_has_a_place_and_a_remedy() {
         ),
         (main_with("busy = { heartbeat = \"/a\" }"), "10:1", "no `service`", "behavior_tree"),
         (main_with("reconnect = -1"), "10:13", "`reconnect` cannot be -1", "seconds"),
+        (main_with("keep_connection = 9999"), "10:19", "`keep_connection` cannot be 9999", "seconds"),
         (main_with("registry_port = 0"), "10:17", "`registry_port` cannot be 0", "port"),
         (main_with("busy = { lokc = \"/a\" }"), "10:10", "unknown key `lokc`", "did you mean `lock`?"),
         (hub("[releases]\nkeep = 1"), "11:8", "`keep` cannot be 1", "from 2 to 1000"),
