@@ -135,6 +135,31 @@ pub fn a_saved_file_is_live_at_once_and_a_release_at_the_end(lab: &Lab) {
     MAIN.assert_has_built("localization");
 }
 
+pub fn who_shares_a_namespace_with_an_edited_service_starts_after_it(lab: &Lab) {
+    let workspace = lab.deployed();
+    let compose = "docker/compose.yaml";
+    let logger = format!(
+        "  logger:\n    image: {PROJECT}:navigation\n    command: [sh, -c, 'sleep 1000']\n    stop_signal: KILL\n    \
+         pid: service:localization\n"
+    );
+    workspace.write(compose, format!("{}{logger}", workspace.read(compose)));
+    let mut run = workspace.start(&["watch", "--robot", "main"]);
+    run.until_it_says("waiting for a save");
+    let (before, namespace) = (MAIN.services(), |service: &str| {
+        let pid = format!("docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-{service}-1");
+        MAIN.sh(&format!("readlink /proc/$({pid})/ns/pid"))
+    });
+    edit_live(workspace, &mut run);
+    assert_eq!(namespace("logger"), namespace("localization"));
+    let now = MAIN.services();
+    assert_eq!(now["logger"].id, before["logger"].id);
+    assert_ne!(now["logger"].started, before["logger"].started);
+    assert_eq!(now["navigation"], before["navigation"]);
+    run.interrupt();
+    run.wait_for_all().expect_exit(0).says("making a release of the live edits");
+    assert_eq!(namespace("logger"), namespace("localization"));
+}
+
 pub fn what_a_service_does_not_work_with_is_on_no_robot_and_in_no_release(lab: &Lab) {
     let workspace = lab.deployed();
     let (second, there) = ("ros_ws/src/localization/localization/second.py", "second.py");

@@ -59,8 +59,34 @@ put_back() {
 
 start_again() { docker container restart "$1"; }
 
-# Prints the containers that are not edited: ID...
-others() { printf '%s\n' "$now" | awk -v edited=" $* " '!index(edited, " " $7 " ")'; }
+# Prints the running containers that share a namespace or a volume with containers that start again, and have to start
+# after these: ID...
+followers() {
+    { relations "$home/releases/$to/services" && printf '=\n%s\n' "$now"; } | awk -v edited=" $* " '
+        $0 == "=" { part++; next }
+        !part { followed[$1] = $3; next }
+        index(edited, " " $7 " ") { starts[$1] }
+        $3 == "running" { service[$7] = $1 }
+        END {
+            do {
+                changed = 0
+                for (one in followed) if (!(one in follows)) for (i = split(followed[one], others, ","); i > 0; i--)
+                    if (others[i] in starts) { starts[one]; follows[one]; changed = 1; break }
+            } while (changed)
+            for (id in service) if (service[id] in follows) printf "%s ", id
+        }'
+}
+
+# Starts containers again, and then those that follow them: ID...
+# shellcheck disable=SC2086 # ids, each an argument
+start_all() {
+    first=''
+    for id; do case " $following" in *" $id "*) ;; *) first="$first $id" ;; esac done
+    each start_again $first && each start_again $following
+}
+
+# Prints the containers that do not start again: ID...
+others() { printf '%s\n' "$now" | awk -v again=" $* $following" '!index(again, " " $7 " ")'; }
 
 # Forgets that the containers were edited.
 forget() { sed '$d' "$home/edits" | write_file "$home/edits"; }
@@ -68,7 +94,8 @@ forget() { sed '$d' "$home/edits" | write_file "$home/edits"; }
 exec 8>>"$home/activation.lock"
 timeout 300 flock 8 || exit 1
 inspect_containers || { conclude not-edited 'Docker does not run' && exit; }
-services=$(printf '%s\n' "$now" | awk -v edited=" $* " 'index(edited, " " $7 " ") { printf " %s", $1 }')
+following=$(followers "$@")
+services=$(printf '%s\n' "$now" | awk -v again=" $* $following" 'index(again, " " $7 " ") { printf " %s", $1 }')
 # What is started again is judged like something new.
 before=$(others "$@")
 { cat "$home/edits" 2>/dev/null; printf '%s\t%s\n' "$by" "$*"; } | write_file "$home/edits"
@@ -83,7 +110,7 @@ fi
 # From here on, the activation before this no longer watches the services.
 record_entry "$by" watch "$to" active
 doing "starting$services"
-if each start_again "$@" && becomes_healthy "$to"; then
+if start_all "$@" && becomes_healthy "$to"; then
     conclude active ''
     exit
 fi
@@ -91,7 +118,7 @@ reason=$failure
 record_entry "$by" watch "$to" "undone: $reason"
 save_logs
 # What the edit did to other services is no reason against the old files.
-if each put_back "$@" && each start_again "$@" && inspect_containers && before=$(others "$@") && becomes_healthy "$to"; then
+if each put_back "$@" && start_all "$@" && inspect_containers && before=$(others "$@") && becomes_healthy "$to"; then
     forget
     conclude undone "$reason"
 else
