@@ -34,6 +34,10 @@ pub(crate) struct Downtime {
     pub to_start: f64,
     /// Seconds from that start until the new node logs that it is ready.
     pub to_ready: f64,
+    /// Time at which it does, in nanoseconds since 1970 by the clock of the robot, which a simulated one shares with this
+    /// machine.
+    #[serde(skip)]
+    pub ready_at: u64,
 }
 
 impl Downtime {
@@ -42,7 +46,8 @@ impl Downtime {
         let timestamps: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
         match timestamps[..] {
             [died, started, ready] if died <= started && started <= ready => {
-                Ok(Self { to_start: seconds(started - died), to_ready: seconds(ready - started) })
+                let (to_start, to_ready) = (seconds(started - died), seconds(ready - started));
+                Ok(Self { to_start, to_ready, ready_at: ready })
             }
             _ => {
                 Err(Failure::failed(format!("`{service}` was not replaced by a container that became ready"))
@@ -72,7 +77,8 @@ mod tests {
     #[test]
     fn three_timestamps_give_a_downtime() -> Result<()> {
         let downtime = Downtime::parse("1700000000250000000\n1700000000500000000\n1700000002000000000", "a")?;
-        assert_eq!(downtime, Downtime { to_start: 0.25, to_ready: 1.5 });
+        let ready_at = 1_700_000_002_000_000_000;
+        assert_eq!(downtime, Downtime { to_start: 0.25, to_ready: 1.5, ready_at });
         assert!((downtime.seconds() - 1.75).abs() < 1e-9);
         Ok(())
     }

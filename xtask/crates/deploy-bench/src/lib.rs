@@ -31,7 +31,7 @@ mod robots_toml;
 mod sync;
 mod workload;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use camino::Utf8PathBuf;
 
@@ -254,7 +254,7 @@ impl<'a> MethodRun<'a> {
         let (load, work) = (machine::load(), Some(machine::work()));
         let before = snapshots(robots, case, edit)?;
         let traffic_before = total_traffic(robots)?;
-        let begin = Instant::now();
+        let (begin, began_at) = (Instant::now(), SystemTime::now());
         if let Some(edit) = edit.filter(|_| !case.is_built_in_advance()) {
             copy.apply(&edit)?;
         }
@@ -268,6 +268,10 @@ impl<'a> MethodRun<'a> {
         // Before the snapshots: this query waits until the edited services are ready.
         let downtimes = robots.iter().zip(&before).map(|(robot, before)| robot.downtime(edit, before));
         let downtimes = downtimes.collect::<Result<Vec<Option<Downtime>>>>()?;
+        let ready = downtimes.iter().flatten().map(|downtime| downtime.ready_at).max();
+        let ready =
+            ready.and_then(|at| (UNIX_EPOCH + Duration::from_nanos(at)).duration_since(began_at).ok());
+        let ready = ready.map(|time| time.as_secs_f64());
         let downtime =
             downtimes.into_iter().flatten().max_by(|one, two| one.seconds().total_cmp(&two.seconds()));
         let after = snapshots(robots, case, edit)?;
@@ -280,7 +284,7 @@ impl<'a> MethodRun<'a> {
             recreated += after.recreated(before);
         }
         let Traffic { to_robot, from_robot } = traffic;
-        Ok(Sample { seconds, to_robot, from_robot, recreated, downtime, load, work })
+        Ok(Sample { seconds, to_robot, from_robot, recreated, downtime, ready, load, work })
     }
 }
 

@@ -60,9 +60,10 @@ Deploying by hand means: `docker build`, the commands in the column's header (`d
 push), and `docker compose up`. By hand, this workspace is one single-stage image for all services, which \
 is cheaper than one image per service. `rsync` brings the package's sources into a directory that is \
 mounted into its container and restarts that; `docker compose watch` (sync+restart) does so over `DOCKER_HOST=ssh://`. \
-Both return before the node is ready, and keep nothing that a restart of the robot could start from or go back to.";
+They keep nothing that a restart of the robot could start from or go back to.";
 
-const FOOTNOTES: &str = "*Downtime*: time without the edited service, the longest of several robots, by \
+const FOOTNOTES: &str = "*Ready*: time until the new node is ready, where the command returns \
+before that. *Downtime*: time without the edited service, the longest of several robots, by \
 the clock of the robot's engine: from the end of the old container until the new node logs that it is \
 ready, which is when its health check starts to succeed. By hand, all services are replaced at once, \
 because they share one image. *An apt package*: one more package in a layer of 680 MB of a third-party \
@@ -75,7 +76,9 @@ fn cell(measurement: &Measurement, is_ours: bool) -> String {
     let time = if is_ours { format!("**{time}**") } else { time };
     let downtime =
         measurement.downtime().map_or(String::new(), |value| format!(", downtime {}", seconds(value)));
-    format!("{time}, {}{downtime}", ui::bytes(measurement.wire()))
+    let ready =
+        measurement.ready_later().map_or(String::new(), |value| format!(" (ready {})", seconds(value)));
+    format!("{time}{ready}, {}{downtime}", ui::bytes(measurement.wire()))
 }
 
 fn row(cells: impl Iterator<Item = String>) -> String {
@@ -95,7 +98,7 @@ mod tests {
             [
                 "|  | link | `xtask` | `push` | floor |",
                 "|---|---|---|---|---|",
-                "| a line of Python | 50 Mbit/s | **2.00 s**, 1.0 kB, downtime 0.75 s | 30.0 s, 1.0 kB, downtime 7.75 s | \
+                "| a line of Python | 50 Mbit/s | **2.00 s**, 1.0 kB, downtime 0.75 s | 30.0 s (ready 31.5 s), 1.0 kB, downtime 7.75 s | \
                  400 B |",
                 "| a line of Python | 10 Mbit/s | **3.00 s**, 1.0 kB | – | 400 B |",
             ]

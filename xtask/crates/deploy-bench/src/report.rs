@@ -85,6 +85,9 @@ pub(crate) struct Sample {
     /// message, and in reports of earlier versions.
     #[serde(rename = "gap", default, skip_serializing_if = "Option::is_none")]
     pub downtime: Option<Downtime>,
+    /// Seconds from the edit until the new node is ready, on the slowest of several robots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<f64>,
     /// Load average before the sample.
     pub load: Option<f64>,
     /// Seconds of a fixed piece of work just before the sample ([`super::machine::work`]).
@@ -103,7 +106,8 @@ impl Sample {
         let downtime = self
             .downtime
             .map_or(String::new(), |downtime| format!(", downtime {}", seconds(downtime.seconds())));
-        format!("{}, {} on the wire{downtime}", seconds(self.seconds), ui::bytes(self.wire()))
+        let ready = self.ready.map_or(String::new(), |ready| format!(", ready after {}", seconds(ready)));
+        format!("{}{ready}, {} on the wire{downtime}", seconds(self.seconds), ui::bytes(self.wire()))
     }
 }
 
@@ -130,6 +134,11 @@ impl Measurement {
     )]
     pub(crate) fn wire(&self) -> u64 {
         median(self.samples.iter().map(|sample| sample.wire() as f64)).unwrap_or_default() as u64
+    }
+
+    /// Median seconds until the new node is ready, if the command returns before.
+    pub(crate) fn ready_later(&self) -> Option<f64> {
+        median(self.samples.iter().filter_map(|sample| sample.ready)).filter(|ready| *ready > self.seconds())
     }
 
     /// Median downtime of the edited service in seconds, if it was measured.
@@ -293,8 +302,12 @@ pub(super) mod tests {
                     to_robot: 900,
                     from_robot: 100,
                     recreated: 1,
-                    downtime: (link == "50mbit")
-                        .then_some(Downtime { to_start: 0.25, to_ready: seconds / 4.0 }),
+                    downtime: (link == "50mbit").then_some(Downtime {
+                        to_start: 0.25,
+                        to_ready: seconds / 4.0,
+                        ready_at: 0,
+                    }),
+                    ready: (method == "push").then_some(seconds + 1.5),
                     load: None,
                     work: None,
                 })
