@@ -36,7 +36,8 @@ pub(crate) struct Live<'a> {
     robots: Vec<Edited<'a>>,
     /// Number of tries, also of those that were undone.
     tries: usize,
-    has_edits: bool,
+    /// Number of live edits that the robots run.
+    edits: usize,
     /// Saved files that a service does not work with, so that the robots run what they were before.
     undone: BTreeSet<Utf8PathBuf>,
 }
@@ -83,14 +84,14 @@ impl<'a> Live<'a> {
             sources,
             robots: robots.into_iter().collect::<Result<_>>()?,
             tries: 0,
-            has_edits: false,
+            edits: 0,
             undone: BTreeSet::new(),
         })
     }
 
-    /// Returns whether the robots run something that is no release.
-    pub(crate) fn has_edits(&self) -> bool {
-        self.has_edits
+    /// Number of live edits since the release.
+    pub(crate) fn edits(&self) -> usize {
+        self.edits
     }
 
     /// Saved files that were undone: the robots do not run these sources of this machine.
@@ -123,7 +124,7 @@ impl<'a> Live<'a> {
         }
         if errors.is_empty() {
             changes.iter().for_each(|change| self.sources.update(change));
-            self.has_edits = true;
+            self.edits += 1;
             self.undone.retain(|path| !saved.contains(path));
             return Saved::Live(services);
         }

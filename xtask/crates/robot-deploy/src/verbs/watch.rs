@@ -20,7 +20,7 @@ use crate::ui;
 use crate::watcher::Watcher;
 
 use ahead::Ahead;
-use page::{Became, Page};
+use page::Page;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
@@ -89,7 +89,7 @@ enum Left {
 impl Left {
     /// State of robots that have live edits or not.
     fn of(live: &Live<'_>) -> Self {
-        match (live.has_edits(), live.undone().is_empty()) {
+        match (live.edits() > 0, live.undone().is_empty()) {
             (false, _) => Self::Nothing,
             (true, true) => Self::Release,
             (true, false) => Self::Corrections,
@@ -159,7 +159,7 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, left: &mut Left) -> Resul
             }
             Some(Ok(())) => {
                 *left = Left::Nothing;
-                page.end(Became::Release, began.elapsed());
+                page.end("deployed", began.elapsed());
                 let took = began.elapsed().as_secs_f32();
                 ui::done("watch", &format!("done in {took:.1} s; waiting for a save"));
                 loaded.as_ref().and_then(|workspace| args.live(workspace, sources))
@@ -169,7 +169,7 @@ fn watch(args: &Args, first: &Workspace, deploy: &Cmd, left: &mut Left) -> Resul
                     // The rollback has replaced the containers.
                     *left = Left::Nothing;
                 }
-                page.end(Became::Failed, began.elapsed());
+                page.end("failed", began.elapsed());
                 ui::warn("watch", "the deploy failed, see above; waiting for a save");
                 None
             }
@@ -206,21 +206,21 @@ impl Preview<'_> {
             // It would build what is overtaken.
             drop(build.take());
             let began = Instant::now();
-            self.page.begin(names(&self.workspace.root, &saved));
+            self.page.begin(names(&self.workspace.root, &saved), live.as_ref().map_or(0, Live::edits));
             let Some(edited) = &mut live else { return Ok(Shown::default()) };
             match edited.save(&saved) {
                 Saved::Unchanged => ui::step("watch", "its content is as before"),
                 Saved::Live(services) => {
-                    self.page.end(Became::LiveEdit, began.elapsed());
+                    self.page.end("live", began.elapsed());
                     let took = began.elapsed().as_secs_f32();
                     ui::done("watch", &format!("live in {} after {took:.1} s", services.join(", ")));
                 }
                 Saved::Undone(errors) => {
-                    self.page.end(Became::Undone, began.elapsed());
+                    self.page.end("undone", began.elapsed());
                     errors.iter().for_each(|error| ui::error(None, error));
                 }
                 Saved::Divided(errors) => {
-                    self.page.end(Became::Undone, began.elapsed());
+                    self.page.end("undone", began.elapsed());
                     errors.iter().for_each(|error| ui::error(None, error));
                     ui::warn("watch", "the other robots run the new files; the next save is deployed to all");
                     *left = Left::Corrections;

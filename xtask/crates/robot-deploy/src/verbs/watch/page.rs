@@ -8,46 +8,29 @@ use crate::ui;
 /// Number of earlier saves that are shown.
 const SHOWN: usize = 5;
 
-/// Earlier saves, and the number of live edits since the last release.
+/// Earlier saves with their results.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     earlier: VecDeque<String>,
-    live_edits: usize,
     /// Files of the present save.
     present: String,
 }
 
-/// Result of a save.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Became {
-    Release,
-    LiveEdit,
-    Undone,
-    Failed,
-}
-
 impl Page {
-    /// Begins a new page for a save of some files.
-    pub(super) fn begin(&mut self, files: String) {
+    /// Begins a new page for a save of some files, after some live edits since the last release.
+    pub(super) fn begin(&mut self, files: String, live_edits: usize) {
         ui::new_page();
         self.earlier.iter().for_each(|line| ui::output("watch", line));
-        ui::step("watch", &format!("{files} was saved{}", self.since_release()));
+        let since = match live_edits {
+            0 => String::new(),
+            edits => format!("; {} since the last release", ui::count(edits, "live edit")),
+        };
+        ui::step("watch", &format!("{files} was saved{since}"));
         self.present = files;
     }
 
     /// Notes what became of the files saved last, after some time.
-    pub(super) fn end(&mut self, became: Became, took: Duration) {
-        let result = match became {
-            Became::Release => "deployed",
-            Became::LiveEdit => "live",
-            Became::Undone => "undone",
-            Became::Failed => "failed",
-        };
-        match became {
-            Became::Release => self.live_edits = 0,
-            Became::LiveEdit => self.live_edits += 1,
-            Became::Undone | Became::Failed => {}
-        }
+    pub(super) fn end(&mut self, result: &str, took: Duration) {
         let files = match &*self.present {
             "" => "all",
             files => files,
@@ -57,14 +40,6 @@ impl Page {
             self.earlier.pop_front();
         }
     }
-
-    /// Tells what runs, if that is no release.
-    fn since_release(&self) -> String {
-        match self.live_edits {
-            0 => String::new(),
-            count => format!("; {} since the last release", ui::count(count, "live edit")),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -72,20 +47,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_has_the_last_saves_and_counts_live_edits_since_the_release() {
+    fn a_page_has_the_last_saves() {
         let mut page = Page::default();
-        page.end(Became::Release, Duration::from_millis(3_140));
+        page.end("deployed", Duration::from_millis(3_140));
         assert_eq!(page.earlier, ["all: deployed after 3.1 s"]);
         for number in 0..SHOWN {
-            page.begin(format!("{number}.py"));
-            page.end(if number == 1 { Became::Undone } else { Became::LiveEdit }, Duration::from_secs(1));
+            page.begin(format!("{number}.py"), number);
+            page.end("live", Duration::from_secs(1));
         }
-        assert_eq!(
-            (page.earlier.len(), page.since_release()),
-            (SHOWN, "; 4 live edits since the last release".to_owned())
-        );
-        assert_eq!(page.earlier[1], "1.py: undone after 1.0 s");
-        page.end(Became::Release, Duration::ZERO);
-        assert_eq!(page.since_release(), "");
+        assert_eq!((page.earlier.len(), &*page.earlier[0]), (SHOWN, "0.py: live after 1.0 s"));
     }
 }
