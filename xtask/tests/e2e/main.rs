@@ -217,6 +217,7 @@ fn main() -> ExitCode {
         locks::a_busy_robot_is_delivered_to_and_not_disturbed,
         watch::what_is_saved_is_deployed_and_a_mistake_is_waited_out,
         watch::a_saved_file_is_live_at_once_and_a_release_at_the_end,
+        watch::every_kind_of_file_that_is_installed_as_it_is_is_live,
         watch::who_shares_a_namespace_with_an_edited_service_starts_after_it,
         watch::what_a_service_does_not_work_with_is_on_no_robot_and_in_no_release,
         watch::what_a_lost_watch_leaves_is_replaced_by_the_next_deploy,

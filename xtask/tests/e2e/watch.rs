@@ -135,6 +135,27 @@ pub fn a_saved_file_is_live_at_once_and_a_release_at_the_end(lab: &Lab) {
     MAIN.assert_has_built("localization");
 }
 
+pub fn every_kind_of_file_that_is_installed_as_it_is_is_live(lab: &Lab) {
+    let workspace = lab.deployed();
+    let kinds = ["launch/robot.launch.xml", "launch/robot.launch.py", "urdf/robot.urdf", "config/robot.yaml"];
+    let source = |name: &str| format!("ros_ws/src/localization/{name}");
+    kinds.iter().for_each(|name| workspace.write(&source(name), format!("{name}\n")));
+    let mut run = workspace.start(&["watch", "--robot", "main"]);
+    run.until_it_says("waiting for a save");
+    let before = MAIN.services()["localization"].id.clone();
+    for (number, name) in kinds.iter().enumerate() {
+        workspace.write(&source(name), format!("{name} with a change\n"));
+        run.until(name, |run| {
+            (run.stderr().matches("live in `localization`").count() > number).then_some(())
+        });
+        let there = format!("/opt/ws/install/localization/share/localization/{name}");
+        assert_eq!(MAIN.file("localization", &there), format!("{name} with a change"));
+    }
+    assert_eq!(MAIN.services()["localization"].id, before);
+    run.interrupt();
+    run.wait_for_all().expect_exit(0).says("making a release of the live edits");
+}
+
 pub fn who_shares_a_namespace_with_an_edited_service_starts_after_it(lab: &Lab) {
     let workspace = lab.deployed();
     let compose = "docker/compose.yaml";
