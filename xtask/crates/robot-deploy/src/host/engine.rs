@@ -17,7 +17,6 @@ const VIRTUAL: [&str; 6] = ["docker desktop", "desktop-linux", "orbstack", "ranc
 pub struct Engine {
     /// For instance `26.1.5+dfsg1`.
     pub version: String,
-    pub client_version: String,
     pub store: Store,
     /// Platform that the engine runs without emulation.
     pub platform: Platform,
@@ -65,7 +64,6 @@ struct Info {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct ClientInfo {
-    version: String,
     context: String,
 }
 
@@ -83,7 +81,8 @@ struct IndexConfig {
     secure: bool,
 }
 
-/// Queries the engine that the client would use; takes 50 ms if it answers.
+/// Queries the engine that the client would use. Most of the time goes into the client's plugins, which it starts one after
+/// another.
 ///
 /// # Errors
 /// Fails when the engine is on another machine, does not answer in time, or is not Docker.
@@ -188,7 +187,6 @@ fn engine(info: Info, os: &str) -> Engine {
         rootless: info.security_options.unwrap_or_default().iter().any(|option| option.contains("rootless")),
         plain_http: registries.insecure.unwrap_or_default().into_iter().chain(plain).collect(),
         version: info.server_version,
-        client_version: info.client_info.version,
         operating_system: info.operating_system,
         context: info.client_info.context,
         data_root: info.docker_root_dir,
