@@ -71,6 +71,8 @@ pub struct Options {
     pub thorough: bool,
     /// Keep the images and the copy of the workspace.
     pub keep: bool,
+    /// Take over the results of the last run of the same command.
+    pub resume: bool,
     /// The program that is measured.
     pub xtask: Utf8PathBuf,
 }
@@ -113,7 +115,8 @@ pub fn dir(workspace: &Workspace) -> Utf8PathBuf {
 /// Runs the benchmark. Results are saved after every case, so that an interrupted run is not lost.
 ///
 /// # Errors
-/// A failed deploy, or a robot that does not run the edit, ends the benchmark. The robots, the images and the
+/// A failed deploy, or a robot that does not run the edit, ends the benchmark; with `options.resume`, another run goes on
+/// with it. The robots, the images and the
 /// copy of the workspace are removed in any case, unless `options.keep` is set.
 pub fn run(workspace: &Workspace, builder: Builder, options: &Options, plan: &Plan) -> Result<Report> {
     let begin = Instant::now();
@@ -133,10 +136,15 @@ pub fn run(workspace: &Workspace, builder: Builder, options: &Options, plan: &Pl
         .collect();
     let guard = copy.clean_up(images, options.keep);
     let mut report = Report::new(options, plan, Machine::this()?, workspace, &methods)?;
+    if options.resume {
+        report.take_over(Report::load(&dir)?)?;
+    }
+    let before = report.so_far;
     report.cargo_seconds = machine::cargo_overhead(copy.program())?;
     for workload in Workload::ALL {
         for (id, method) in &methods {
-            let steps = plan.of(workload, *id);
+            let mut steps = plan.of(workload, *id);
+            steps.retain(|step| !report.has(step));
             if steps.is_empty() {
                 continue;
             }
@@ -144,6 +152,7 @@ pub fn run(workspace: &Workspace, builder: Builder, options: &Options, plan: &Pl
             let method_run = MethodRun { workload, id: *id, method: method.as_ref(), fixture: &fixture };
             method_run.measure_all(&steps, options.repeat, |measurement| {
                 report.add(measurement);
+                report.so_far = before + begin.elapsed().as_secs_f64();
                 report.save(&dir)
             })?;
         }
@@ -151,7 +160,7 @@ pub fn run(workspace: &Workspace, builder: Builder, options: &Options, plan: &Pl
     if let Some((_, method)) = methods.first() {
         report.floors = floor::all(&plan.floors, method.as_ref(), copy, &dir)?;
     }
-    report.seconds = begin.elapsed().as_secs_f64();
+    report.seconds = before + begin.elapsed().as_secs_f64();
     report.save(&dir)?;
     drop(guard);
     Ok(report)

@@ -42,8 +42,12 @@ struct Args {
     #[arg(long)]
     thorough: bool,
 
+    /// Go on with the last run of the same command, which broke off: measure what it lacks
+    #[arg(long)]
+    resume: bool,
+
     /// Write the results of the last run to README.md and docs/bench.*, without measuring
-    #[arg(long, conflicts_with_all = ["cases", "links", "repeat", "methods", "thorough", "keep", "check"])]
+    #[arg(long, conflicts_with_all = ["cases", "links", "repeat", "methods", "thorough", "keep", "check", "resume"])]
     publish: bool,
 
     /// Fail if a figure of `deploy` or `watch` is worse than the published one, in docs/bench.json
@@ -90,6 +94,7 @@ impl Args {
             methods: if self.methods.is_empty() { MethodId::ALL.to_vec() } else { self.methods.clone() },
             thorough: self.thorough,
             keep: self.keep,
+            resume: self.resume,
             xtask: self.xtask.clone(),
         }
     }

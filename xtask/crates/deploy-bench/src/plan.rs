@@ -212,6 +212,7 @@ mod tests {
             methods: MethodId::ALL.to_vec(),
             thorough: false,
             keep: false,
+            resume: false,
             xtask: Default::default(),
         }
     }

@@ -13,7 +13,7 @@ use super::method::{Method, MethodId};
 use super::plan::{LeftOut, Plan, Step};
 use super::{Options, plot};
 use robot_deploy::config::Workspace;
-use robot_deploy::error::Result;
+use robot_deploy::error::{Failure, Result};
 use robot_deploy::files;
 use robot_deploy::process::Cmd;
 use robot_deploy::ui;
@@ -34,6 +34,9 @@ pub struct Report {
     pub(super) cargo_seconds: Option<f64>,
     /// Duration of the whole run; zero if it did not finish.
     pub(super) seconds: f64,
+    /// Seconds until the last of the results.
+    #[serde(default)]
+    pub(super) so_far: f64,
     #[serde(rename = "contenders")]
     pub(super) methods: Vec<MethodInfo>,
     pub(super) results: Vec<Measurement>,
@@ -171,6 +174,7 @@ impl Report {
             machine,
             cargo_seconds: None,
             seconds: 0.0,
+            so_far: 0.0,
             methods: methods.iter().map(info).collect(),
             results: Vec::new(),
             left_out: plan.left_out.clone(),
@@ -180,6 +184,27 @@ impl Report {
 
     pub(super) fn add(&mut self, measurement: Measurement) {
         self.results.push(measurement);
+    }
+
+    /// Takes over the results of an earlier run of the same command on the same revision.
+    pub(super) fn take_over(&mut self, earlier: Self) -> Result<()> {
+        let run = |report: &Self| (report.revision.clone(), report.command.clone());
+        if run(self) != run(&earlier) {
+            let Self { revision, command, .. } = earlier;
+            return Err(Failure::failed(format!("the last run was `{command}` at `{revision}`"))
+                .hint("only a run of the same command on the same revision goes on; without `--resume`, a new one begins")
+                .into());
+        }
+        (self.date, self.so_far, self.results) = (earlier.date, earlier.so_far, earlier.results);
+        Ok(())
+    }
+
+    /// Returns whether a step has been measured.
+    pub(super) fn has(&self, step: &Step) -> bool {
+        let is_of = |result: &Measurement| {
+            result.method == step.method.as_str() && result.case == step.case && result.link == step.link.0
+        };
+        self.results.iter().any(is_of)
     }
 
     /// Loads the report of the last run.
@@ -321,6 +346,7 @@ pub(super) mod tests {
             machine: Machine::unknown(),
             cargo_seconds: None,
             seconds: 600.0,
+            so_far: 0.0,
             methods: vec![method("xtask"), method("push")],
             results: vec![
                 measurement("xtask", "50mbit", &[2.0, 1.0, 9.0]),
@@ -372,6 +398,17 @@ pub(super) mod tests {
         assert_eq!(json["contenders"][0]["id"], "xtask");
         assert_eq!(json["results"][1]["contender"], "push");
         assert_eq!(json["results"][0]["samples"][0]["gap"]["to_start"], 0.25);
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_goes_on_with_one_of_the_same_command_only() -> Result<()> {
+        let mut later = Report { results: Vec::new(), ..report() };
+        let step = |method| Step { method, case: Case::Python, link: Link("10mbit".into()) };
+        later.take_over(Report { so_far: 60.0, ..report() })?;
+        assert!(later.has(&step(MethodId::Xtask)) && !later.has(&step(MethodId::Push)));
+        assert!((later.so_far - 60.0).abs() < 1e-9);
+        later.take_over(Report { revision: "def".into(), ..report() }).unwrap_err();
         Ok(())
     }
 
