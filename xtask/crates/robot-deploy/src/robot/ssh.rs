@@ -196,14 +196,18 @@ impl Connection {
 
     /// Makes one try to connect.
     fn connect(&self) -> Result<Master, Refusal> {
-        if self.is_kept() && greets(&self.socket).unwrap_or_default() {
+        let greeted = greets(&self.socket);
+        if self.is_kept() && matches!(greeted, Ok(true)) {
             if let Ok(master) = self.log_in(kept::ANSWER) {
                 return Ok(master);
             }
             self.leave("stop");
         }
-        // A master connection that was killed leaves its socket, and another one would not replace it.
-        fs_err::remove_file(&self.socket).ok();
+        // A master connection that was killed leaves its socket, and another one would not replace it. Where there was none,
+        // another run may make one at this moment.
+        if !matches!(greeted, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+            fs_err::remove_file(&self.socket).ok();
+        }
         self.log_in(LOGIN).inspect_err(|_| self.leave("exit"))
     }
 
