@@ -50,7 +50,8 @@ impl Fault {
         match self {
             Self::Refused => drop(MAIN.sh(&format!("iptables -D {REFUSE}"))),
             Self::Silent => MAIN.mend_link(),
-            Self::Paused => drop(MAIN.sh("pkill -CONT sshd || true")),
+            // A command that the server was just starting was paused with it, and has a name of its own by now.
+            Self::Paused => drop(MAIN.sh("pkill -CONT sshd; pkill -CONT -u robot || true")),
             Self::Ended | Self::Killed => {}
         }
     }

@@ -80,7 +80,7 @@ impl<'a> TestRobot<'a> {
         let simulation = Simulation::new(copy.workspace());
         let robot = copy.robot(name)?;
         simulation.down(Some(&[name.to_owned()].into()))?;
-        let endpoint = simulation.up(robot, fixture.builder)?;
+        let endpoint = simulation.up(robot, || Ok(fixture.builder))?;
         let image = service::registry(fixture.builder, &robot.platform)?;
         registry::ensure(&Session::open(endpoint.clone())?, &image)?;
         Ok(Self { simulation, robot, workload, endpoint })

@@ -10,7 +10,9 @@ use crate::sim::Simulation;
 /// Returns the endpoint of a robot. A simulated robot is created and started if necessary.
 pub(crate) fn reach(workspace: &Workspace, robot: &Robot) -> Result<Endpoint> {
     match &robot.host {
-        Host::Simulated { .. } => Simulation::new(workspace).up(robot, Builder::for_engine(host::engine()?)),
+        Host::Simulated { .. } => {
+            Simulation::new(workspace).up(robot, || Ok(Builder::for_engine(host::engine()?)))
+        }
         Host::Ssh { .. } => endpoint(workspace, robot),
     }
 }

@@ -46,20 +46,23 @@ impl<'a> Simulation<'a> {
         Self { workspace }
     }
 
-    /// Starts a robot unless it is running, and returns its endpoint. Creates the container and its image if
+    /// Starts a robot unless it is running, and returns its endpoint. Creates the container and its image, with `builder`, if
     /// needed.
-    pub fn up(&self, robot: &Robot, builder: Builder) -> Result<Endpoint> {
+    pub fn up(&self, robot: &Robot, builder: impl Fn() -> Result<Builder>) -> Result<Endpoint> {
         let store = store(robot)?;
         let name = self.container(&robot.name);
-        let image = service::simulated_robot(builder)?;
         let key = self.public_key()?;
-        let make = format!("{image} {} {key}", store_name(store));
-        let state = self.state(&name)?;
+        let make = format!("{} {} {key}", service::simulated_robot_name(), store_name(store));
+        let state = self.state(&name);
+        // The usual case: it is not worth the time to ask the engine about itself.
+        if let Ok(Some(State { running: true, make: made, port: port @ Some(_) })) = &state
+            && *made == make
+        {
+            return Ok(self.endpoint_at(robot, *port));
+        }
+        let image = service::simulated_robot(builder()?)?;
         let follow = || process::outcome_needed().followed_by(format!("connecting to `{}`", robot.name));
-        match &state {
-            Some(State { running: true, make: made, port: port @ Some(_) }) if *made == make => {
-                Ok(self.endpoint_at(robot, *port))
-            }
+        match &state? {
             Some(state) if state.make == make => {
                 ui::step(&robot.name, "starting the simulated robot");
                 cmd!("docker start {name}")?.run()?;

@@ -69,9 +69,14 @@ pub fn registry(builder: Builder, platform: &Platform) -> Result<String> {
     Ok(tag)
 }
 
+/// Name of the image of simulated robots.
+pub fn simulated_robot_name() -> String {
+    format!("xtask-sim:{}", hash(SIMULATED_ROBOT))
+}
+
 /// Builds the image of simulated robots if it is missing, and returns its name.
 pub fn simulated_robot(builder: Builder) -> Result<String> {
-    let tag = format!("xtask-sim:{}", hash(SIMULATED_ROBOT));
+    let tag = simulated_robot_name();
     if exists(&tag)? {
         return Ok(tag);
     }

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Verb::Up { robots, link, yes } => {
             let builder = builder(*yes, &Need::ALWAYS)?;
             let (_, result) = fleet::each(&named(&workspace, robots)?, |robot| {
-                simulation.up(robot, builder)?;
+                simulation.up(robot, || Ok(builder))?;
                 link.iter().try_for_each(|rate| simulation.shape(robot, rate))
             });
             result?;
