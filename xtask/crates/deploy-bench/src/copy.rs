@@ -2,6 +2,8 @@
 //! project name.
 
 use std::cell::Cell;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -63,7 +65,9 @@ impl WorkspaceCopy {
         fs_err::write(root.join(FILE), renamed)?;
         commit(&root)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
-        let (runtime, digits) = (tempfile::tempdir()?, Cell::new(since.as_secs() * 100));
+        let ours = Permissions::from_mode(0o700);
+        let runtime = tempfile::Builder::new().permissions(ours).tempdir()?;
+        let digits = Cell::new(since.as_secs() * 100);
         Ok(Self { workspace: Workspace::load(&root)?, program, runtime, digits })
     }
 

@@ -1,7 +1,7 @@
 //! Directory for the sockets of a connection.
 
-use std::fs::{DirEntry, File};
-use std::os::unix::fs::FileTypeExt as _;
+use std::fs::{DirEntry, File, Permissions};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -41,7 +41,8 @@ impl SocketDir {
 
     fn create_in(place: &Path) -> Result<Self> {
         remove_left(place);
-        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place)?;
+        let ours = Permissions::from_mode(0o700);
+        let dir = tempfile::Builder::new().prefix(PREFIX).permissions(ours).tempdir_in(place)?;
         let lock = File::open(dir.path())?;
         lock.lock()?;
         // Another run may have taken the directory for one that was left.
@@ -102,6 +103,8 @@ mod tests {
         let second = SocketDir::create_in(place.path())?;
         assert!(used.join("").exists() && second.join("").exists() && foreign.join("master").exists());
         assert!(!left.exists());
+        let mode = fs_err::metadata(used.join(""))?.permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "whatever the umask is");
         let path = used.join("").into_std_path_buf();
         drop(used);
         assert!(!path.exists());
