@@ -116,8 +116,7 @@ pub fn dir(workspace: &Workspace) -> Utf8PathBuf {
 ///
 /// # Errors
 /// A failed deploy, or a robot that does not run the edit, ends the benchmark; with `options.resume`, another run goes on
-/// with it. The robots, the images and the
-/// copy of the workspace are removed in any case, unless `options.keep` is set.
+/// with it. The robots, the images and the copy of the workspace are removed in any case, unless `options.keep` is set.
 pub fn run(workspace: &Workspace, builder: Builder, options: &Options, plan: &Plan) -> Result<Report> {
     let begin = Instant::now();
     ui::step("bench", &format!("{} measurements, about {} minutes", plan.steps.len(), plan.minutes()));

@@ -54,7 +54,8 @@ impl Report {
 }
 
 const METHOD: &str = "Times are from the edit until the deploy command returns; `deploy` also waits until \
-the health check succeeds, as `watch` does, and uses the connection that the deploy before has kept. Bytes are counted at the robot's network interface, in both directions. Values \
+the health check succeeds, as `watch` does, and uses the connection that the deploy before has kept. Bytes are \
+counted at the robot's network interface, in both directions. Values \
 are medians; cases that take over 20 seconds, *an empty robot* and *an apt package* are measured once. \
 Deploying by hand means: `docker build`, the commands in the column's header (`docker pull` after the \
 push), and `docker compose up`. By hand, this workspace is one single-stage image for all services, which \
